@@ -17,7 +17,7 @@ use self::{
     attempts::Decision,
     backoff::Backoff,
     bounds::Bounds,
-    nanos::{FOREVER, nanos},
+    nanos::{FOREVER, duration, nanos},
 };
 
 /// The settings of a run that are data: cadence, bounds, attempts.
@@ -125,7 +125,11 @@ impl Policy {
 
     /// What follows an attempt that its own deadline cut. `Fatal` is for calls that must not run twice. Default: retry.
     pub fn on_cut(mut self, decision: impl Into<Decision>) -> Self {
-        self.on_cut = decision.into();
+        self.on_cut = match decision.into() {
+            // As every duration here: what reaches 584 years is forever.
+            Decision::RetryAfter(pause) => Decision::RetryAfter(duration(nanos(pause))),
+            other => other,
+        };
         self
     }
 
@@ -185,5 +189,17 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_that_reach_584_years_are_one_and_the_same_forever() {
+        let forever = |pause| Policy::new().on_cut(Decision::RetryAfter(pause));
+        assert_eq!(forever(Duration::from_nanos(u64::MAX)), forever(Duration::MAX));
+        assert_eq!(forever(Duration::from_secs(1 << 60)), forever(Duration::MAX));
     }
 }
