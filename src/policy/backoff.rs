@@ -48,6 +48,16 @@ pub(super) enum Shape {
     Steps,
 }
 
+impl Shape {
+    /// How its delays are spread unless told otherwise.
+    pub(super) const fn usual_jitter(self) -> Jitter {
+        match self {
+            Self::Exponential | Self::Linear | Self::Fibonacci => Jitter::Full,
+            Self::Fixed | Self::Decorrelated | Self::Steps => Jitter::None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct More {
     pub(super) steps: Vec<u64>,
@@ -70,25 +80,25 @@ impl Backoff {
     /// The same pause every time.
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
-        Self::new(Shape::Fixed, nanos(delay), FOREVER, Jitter::None)
+        Self::new(Shape::Fixed, nanos(delay), FOREVER)
     }
 
     /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most `cap`.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Exponential, nanos(base), nanos(cap), Jitter::Full)
+        Self::new(Shape::Exponential, nanos(base), nanos(cap))
     }
 
     /// `base`, 2 `base`, 3 `base`, .., at most `cap`.
     #[must_use]
     pub const fn linear(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Linear, nanos(base), nanos(cap), Jitter::Full)
+        Self::new(Shape::Linear, nanos(base), nanos(cap))
     }
 
     /// `base` times 1, 1, 2, 3, 5, 8, .., at most `cap`.
     #[must_use]
     pub const fn fibonacci(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Fibonacci, nanos(base), nanos(cap), Jitter::Full)
+        Self::new(Shape::Fibonacci, nanos(base), nanos(cap))
     }
 
     /// Each delay a random one between `base` and three times the delay before, at most `cap` ("decorrelated jitter",
@@ -96,19 +106,19 @@ impl Backoff {
     /// apply. At the cap it goes on between `base` and `cap`.
     #[must_use]
     pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Decorrelated, nanos(base), nanos(cap), Jitter::None)
+        Self::new(Shape::Decorrelated, nanos(base), nanos(cap))
     }
 
     /// These delays, and then no more. An empty list allows no retry.
     #[must_use]
     pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
-        let mut this = Self::new(Shape::Steps, 0, FOREVER, Jitter::None);
+        let mut this = Self::new(Shape::Steps, 0, FOREVER);
         this.more_mut().steps = delays.into_iter().map(nanos).collect();
         this
     }
 
-    const fn new(shape: Shape, base: u64, cap: u64, jitter: Jitter) -> Self {
-        Self { base, cap, factor: Ratio::whole(2), shape, more: None, jitter }
+    const fn new(shape: Shape, base: u64, cap: u64) -> Self {
+        Self { base, cap, factor: Ratio::whole(2), shape, more: None, jitter: shape.usual_jitter() }
     }
 
     /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.

@@ -10,6 +10,7 @@ pub mod bounds;
 pub mod jitter;
 pub(crate) mod nanos;
 pub mod ratio;
+mod text;
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ use self::{
 ///     .every(Duration::from_millis(50))
 ///     .start_within(Duration::from_millis(350))
 ///     .attempt_timeout(Duration::from_secs(10));
-/// assert_eq!(policy.clone(), policy);
+/// assert_eq!(policy, "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?);
+/// # Ok::<(), relent::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
