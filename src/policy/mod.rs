@@ -10,6 +10,8 @@ pub mod bounds;
 pub mod jitter;
 pub(crate) mod nanos;
 pub mod ratio;
+#[cfg(feature = "serde")]
+mod serde;
 mod text;
 
 use std::time::Duration;

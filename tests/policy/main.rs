@@ -5,6 +5,8 @@ mod models;
 
 mod attempts;
 mod backoff;
+#[cfg(feature = "serde")]
+mod serde;
 mod text;
 
 use models::source::Source;
