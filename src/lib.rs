@@ -1,13 +1,25 @@
 //! Retry, poll, back off, wait your turn. And never give up without saying why.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod blocking;
+mod cursor;
 mod error;
+pub mod events;
+mod operation;
 #[doc(hidden)]
 pub mod policy;
+mod poll;
+mod retry;
+mod run;
+mod settings;
+mod shared;
 mod time;
 
 pub use crate::{
+    cursor::{Run, Turn},
     error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
+    events::{Event, Listener, Wait},
+    operation::{Classify, Judged, Operation, Outcome, RetryAll},
     policy::{
         Policy,
         attempts::{Attempt, Decision},
@@ -16,4 +28,7 @@ pub use crate::{
         jitter::Jitter,
         ratio::Ratio,
     },
+    poll::{Answer, Check, Polling, PollingFuture, poll},
+    retry::{Retry, RetryFuture, retry},
+    shared::{Asked, Shared, Ties},
 };

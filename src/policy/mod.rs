@@ -178,6 +178,12 @@ impl Policy {
         self.backoff_set && self.backoff.is_zero()
     }
 
+    /// Whether a delay depends on a random number.
+    #[inline]
+    pub(crate) fn is_random(&self) -> bool {
+        self.uses_backoff() && self.backoff.is_random()
+    }
+
     /// The seed of the random series, if one was set.
     #[inline]
     pub(crate) fn seed(&self) -> Option<u64> {
