@@ -10,6 +10,9 @@ pub mod bounds;
 pub mod jitter;
 pub(crate) mod nanos;
 pub mod ratio;
+#[cfg(feature = "serde")]
+mod serde;
+mod text;
 
 use std::time::Duration;
 
@@ -39,7 +42,8 @@ use self::{
 ///     .every(Duration::from_millis(50))
 ///     .start_within(Duration::from_millis(350))
 ///     .attempt_timeout(Duration::from_secs(10));
-/// assert_eq!(policy.clone(), policy);
+/// assert_eq!(policy, "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?);
+/// # Ok::<(), relent::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
@@ -153,7 +157,7 @@ impl Policy {
 
     fn set_cut_pause(&mut self, pause: u64) {
         if pause != self.cut_pause() {
-            self.backoff.more_mut().after_cut = pause;
+            self.backoff.change(|more| more.after_cut = pause);
         }
     }
 
@@ -219,5 +223,17 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_that_reach_584_years_are_one_and_the_same_forever() {
+        let forever = |pause| Policy::new().on_cut(Decision::RetryAfter(pause));
+        assert_eq!(forever(Duration::from_nanos(u64::MAX)), forever(Duration::MAX));
+        assert_eq!(forever(Duration::from_secs(1 << 60)), forever(Duration::MAX));
     }
 }
