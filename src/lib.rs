@@ -4,6 +4,8 @@
 mod error;
 #[doc(hidden)]
 pub mod policy;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod time;
 
 pub use crate::{error::ConfigError, policy::ratio::Ratio};
