@@ -2,7 +2,7 @@
 
 use std::{future::Future, io::Write, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use kube::Config;
 
 use super::world::{World, real};
@@ -54,20 +54,26 @@ fn all() -> Vec<Fact> {
 async fn ask(server: &str, config: Option<&Config>) {
     let only = std::env::var("RELENT_FACT").unwrap_or_default();
     let (mut passed, mut failed, mut left_out) = (0, Vec::new(), Vec::new());
-    for (name, fact) in all().into_iter().filter(|(name, _)| name.contains(&only)) {
-        let name = name.split("contract::").last().unwrap_or(name);
+    let asked = all().into_iter().filter(|(name, _)| name.contains(&only)).map(|(name, fact)| async move {
+        let name = name.split("contract::").last().unwrap_or(name).to_owned();
         let world = match config {
             None => World::ours().await,
             Some(config) => World::on(config).await,
         };
         let world = Arc::new(world);
-        match AssertUnwindSafe(fact(world.clone())).catch_unwind().await {
-            Ok(Ran::Yes) => passed += 1,
-            Ok(Ran::No(why)) => left_out.push(format!("{name}: {why}")),
-            Err(_) => failed.push(name.to_owned()),
-        }
+        let ran = AssertUnwindSafe(fact(world.clone())).catch_unwind().await;
         if config.is_some() {
             world.clean_up().await;
+        }
+        (name, ran)
+    });
+    // Several at a time where some have to wait; each has its own namespace.
+    let mut asked = futures_util::stream::iter(asked).buffer_unordered(if config.is_some() { 6 } else { 1 });
+    while let Some((name, ran)) = asked.next().await {
+        match ran {
+            Ok(Ran::Yes) => passed += 1,
+            Ok(Ran::No(why)) => left_out.push(format!("{name}: {why}")),
+            Err(_) => failed.push(name),
         }
     }
     // Not println!: the test harness would swallow it.

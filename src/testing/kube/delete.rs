@@ -64,15 +64,17 @@ pub(super) fn one(state: &mut State, call: &Call, options: &Options) -> Result<V
     };
     let uid = object::meta(&old, "uid");
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
-        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
-        return Err(Failure::conflict(resource, &call.name, &why));
+        let why = format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+        );
+        return Err(Failure::precondition(resource, &call.name, &why));
     }
     let revision = object::meta(&old, "resourceVersion");
     if let Some(wanted) = options.revision.as_deref().filter(|wanted| *wanted != revision) {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {revision}"
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({revision}). The object might have been modified"
         );
-        return Err(Failure::conflict(resource, &call.name, &why));
+        return Err(Failure::precondition(resource, &call.name, &why));
     }
     if resource.is(Builtin::Namespace) {
         return Ok(namespace(state, &key, &old));

@@ -103,6 +103,30 @@ impl Failure {
         Self::conflict(resource, name, why)
     }
 
+    /// An update that names another life of the object.
+    pub(super) fn other_uid(resource: &Resource, namespace: &str, name: &str, wanted: &str, is: &str) -> Self {
+        let group = if resource.rules.builtin.is_some() { String::new() } else { format!("{}/", resource.group()) };
+        let place = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let key = format!("/registry/{group}{}/{place}{name}", resource.plural());
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {wanted}, UID in object meta: {is}"
+        );
+        Self::conflict(resource, name, &why)
+    }
+
+    /// A deletion that names another life or state of the object. It speaks of the kind.
+    pub(super) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let group = if resource.group().is_empty() { String::new() } else { format!(".{}", resource.group()) };
+        let message = format!("Operation cannot be fulfilled on {}{group} \"{name}\": {why}", resource.kind());
+        Self::new(409, "Conflict", message).about(resource, resource.kind(), name)
+    }
+
+    /// A revision that is no number.
+    pub(super) fn unparsed(text: &str) -> Self {
+        Self::new(500, "", format!("strconv.ParseUint: parsing \"{text}\": invalid syntax"))
+    }
+
     /// A field that may not be so: `reason` is the cause's, such as `FieldValueInvalid`.
     pub(super) fn invalid(resource: &Resource, name: &str, field: &str, reason: &str, message: &str) -> Self {
         let group = if resource.group().is_empty() { String::new() } else { format!(".{}", resource.group()) };

@@ -90,9 +90,10 @@ impl Query {
         match self.get("resourceVersion") {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                Failure::bad_request(format!(
+                let message = format!(
                     "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-                ))
+                );
+                Failure::new(500, "", message)
             }),
         }
     }

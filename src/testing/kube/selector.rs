@@ -45,11 +45,17 @@ impl Selector {
             let chosen_field = field(part)
                 .ok_or_else(|| Failure::bad_request(format!("invalid field selector: {part}: can't understand it")))?;
             if !supported(resource).contains(&chosen_field.field.as_str()) {
-                return Err(Failure::bad_request(format!(
-                    "Unable to find \"{}\" that match label selector \"{labels}\", field selector \"{fields}\": field label not supported: {}",
-                    resource.qualified(),
-                    chosen_field.field,
-                )));
+                let field = &chosen_field.field;
+                return Err(Failure::bad_request(match resource.rules.builtin {
+                    Some(
+                        Builtin::ConfigMap | Builtin::Lease | Builtin::PodDisruptionBudget | Builtin::ServiceAccount,
+                    ) => {
+                        format!(
+                            "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                        )
+                    }
+                    _ => format!("field label not supported: {field}"),
+                }));
             }
             chosen.push(chosen_field);
         }

@@ -25,7 +25,7 @@ use super::{
     failure::{self, Failure},
     fault::{Action, Ending, Fault},
     journal::Entry,
-    read,
+    object, read,
     request::{self, Call, Request, Verb},
     resource::Resource,
     state::State,
@@ -387,9 +387,17 @@ fn apply(shared: &Arc<Shared>, parts: &Parts, body: &Bytes, stream: Option<(u64,
             return Err(Failure::new(422, "Invalid", message));
         }
     };
-    let done = perform(&mut state, &call, body);
+    let mut done = perform(&mut state, &call, body);
     if let Some(before) = before {
         state.store = before;
+        // What was not written has the revision it had, or none.
+        if let Ok(Outcome::Object(_, object)) = &mut done
+            && object["kind"] == call.resource.kind()
+        {
+            let was = state.store.get(&call.key(object::meta(object, "name")));
+            let revision = was.map_or(Value::Null, |was| object::meta(was, "resourceVersion").into());
+            object::set_meta(object, "resourceVersion", revision);
+        }
     }
     shared.publish(state.store.revision());
     done

@@ -287,14 +287,6 @@ pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Res
     let name = object::meta(new, "name");
     let invalid =
         |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
-    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "namespace"] {
-        let pointer = format!("/metadata/{field}");
-        if old.pointer(&pointer) != new.pointer(&pointer) {
-            let is = new.pointer(&pointer).unwrap_or(&Value::Null);
-            let message = format!("Invalid value: {is}: field is immutable");
-            return Err(invalid(&format!("metadata.{field}"), "FieldValueInvalid", message));
-        }
-    }
     if object::is_terminating(old) {
         let had = object::finalizers(old);
         let added: Vec<_> = object::finalizers(new).into_iter().filter(|name| !had.contains(name)).collect();

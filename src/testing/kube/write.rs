@@ -7,6 +7,17 @@ use super::{
     strategic,
 };
 
+/// What no update changes, whatever it says.
+const KEPT: [&str; 7] = [
+    "uid",
+    "namespace",
+    "generation",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+];
+
 /// POST to a collection.
 pub(super) fn create(state: &mut State, call: &Call, body: Value) -> Result<Value, Failure> {
     let new = shape::read(&call.resource, &call.version, body)?;
@@ -50,7 +61,9 @@ fn make(state: &mut State, call: &Call, mut new: Value) -> Result<Value, Failure
     for nobodys in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
         object::set_meta(&mut new, nobodys, Value::Null);
     }
-    object::set_meta(&mut new, "generation", if resource.rules.generation { 1.into() } else { Value::Null });
+    if resource.rules.generation {
+        object::set_meta(&mut new, "generation", 1.into());
+    }
     shape::complete(resource, &mut new);
     if resource.is(Builtin::Service)
         && new.pointer("/spec/clusterIP").is_none()
@@ -83,8 +96,7 @@ pub(super) fn update(state: &mut State, call: &Call, body: Value) -> Result<(u16
         }
         let uid = object::meta(&new, "uid");
         if !uid.is_empty() {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
-            return Err(Failure::conflict(&call.resource, &call.name, &why));
+            return Err(Failure::other_uid(&call.resource, &call.namespace, &call.name, uid, ""));
         }
         object::set_meta(&mut new, "resourceVersion", Value::Null);
         return make(state, call, new).map(|made| (201, made));
@@ -152,8 +164,7 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Resul
     let resource = &call.resource;
     let (uid, is) = (object::meta(&new, "uid"), object::meta(old, "uid"));
     if !uid.is_empty() && uid != is {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {is}");
-        return Err(Failure::conflict(resource, &call.name, &why));
+        return Err(Failure::other_uid(resource, &call.namespace, &call.name, uid, is));
     }
     match object::meta(&new, "resourceVersion") {
         "" | "0" if resource.rules.unconditional_update => {}
@@ -162,15 +173,12 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Resul
             return Err(Failure::invalid_update(resource, &call.name, "metadata.resourceVersion", message));
         }
         known if known == object::meta(old, "resourceVersion") => {}
+        known if known.parse::<u64>().is_err() => return Err(Failure::unparsed(known)),
         _ => return Err(Failure::modified(resource, &call.name)),
     }
-    for kept in ["uid", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        if new.pointer(&format!("/metadata/{kept}")).is_none() {
-            object::copy(old, &mut new, &["metadata", kept]);
-        }
+    for kept in KEPT {
+        object::copy(old, &mut new, &["metadata", kept]);
     }
-    object::copy(old, &mut new, &["metadata", "generation"]);
-    object::copy(old, &mut new, &["metadata", "resourceVersion"]);
     if call.subresource == "status" {
         new = only_status(call, old, new);
     } else if resource.has_status() && !resource.is(Builtin::Node) {

@@ -106,8 +106,11 @@ async fn a_new_budget_is_still_being_processed(world: Arc<World>) -> Ran {
         refused.body["details"]["causes"][0]["message"],
         "The disruption budget one is still being processed by the server."
     );
-    assert_eq!(refused.body["details"]["retryAfterSeconds"], 10);
-    assert_eq!(refused.headers["retry-after"], "10");
+    // Older servers do not say when to come back.
+    if world.ours.is_some() || refused.body["details"]["retryAfterSeconds"] != Value::Null {
+        assert_eq!(refused.body["details"]["retryAfterSeconds"], 10);
+        assert_eq!(refused.headers["retry-after"], "10");
+    }
     Ran::Yes
 }
 
