@@ -230,7 +230,11 @@ impl Backoff {
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
     pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
-        if self.more.is_some() { self.next_of_chain(progress, random) } else { Some(self.next_of(0, progress, random)) }
+        if self.more.is_some() || self.shape == Shape::Steps {
+            self.next_of_chain(progress, random)
+        } else {
+            Some(self.next_of(0, progress, random))
+        }
     }
 
     /// Finds the schedule of the chain that is in turn.
@@ -249,12 +253,11 @@ impl Backoff {
 
     /// How many delays the schedule has, its followers apart; `None` is no end.
     fn length(&self) -> Option<u64> {
-        let more = self.more.as_ref()?;
-        let steps = (self.shape == Shape::Steps).then(|| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
-        match (steps, more.take) {
-            (Some(steps), Some(take)) => Some(steps.min(take.into())),
-            (steps, take) => steps.or(take.map(u64::from)),
-        }
+        let more = self.more.as_ref();
+        let steps = || more.map_or(0, |more| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
+        let steps = (self.shape == Shape::Steps).then(steps);
+        let take = more.and_then(|more| more.take).map(u64::from);
+        steps.into_iter().chain(take).min()
     }
 
     /// The next delay of this schedule, which began at step `begins`.
