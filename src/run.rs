@@ -77,27 +77,66 @@ impl<G: Ties> Core<G> {
         mut alarm: Pin<&mut T>,
         mut on_wait: impl FnMut(Wait),
     ) -> Poll<Result<Attempt, Stop>> {
-        if matches!(self.phase, Phase::Begin) {
-            if self.ties.is_cancelled() {
-                return Poll::Ready(Err(Stop::Cancelled));
+        // The straight way comes first: what begins, or goes on without a pause, is due at once.
+        let begins = matches!(self.phase, Phase::Begin);
+        if begins {
+            if let Err(stop) = self.begin::<T>(&mut on_wait) {
+                return Poll::Ready(Err(stop));
             }
-            if T::EAGER || self.policy.is_timed() {
-                self.start = Some(T::now());
-            }
-            match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
-                Next::Start(0) => {
-                    self.phase = Phase::Due;
-                    if let Asked::Granted = self.ties.ask(duration(self.policy.bounds().room(0))) {
-                        return Poll::Ready(Ok(self.begin_attempt::<T>()));
-                    }
-                }
-                Next::Start(at) => self.pause_until(at, 0, &mut on_wait),
-                Next::Stop(ended) => return Poll::Ready(Err(ended.into())),
-            }
+        } else if matches!(self.phase, Phase::Breathing) {
+            ready!(T::poll_breathe(cx));
+            self.phase = Phase::Due;
         }
         loop {
-            match &mut self.phase {
-                Phase::Begin => self.phase = Phase::Due,
+            if !matches!(self.phase, Phase::Due) {
+                ready!(self.poll_wait(cx, alarm.as_mut(), &mut on_wait))?;
+            }
+            if matches!(self.phase, Phase::Due) {
+                if !begins && self.ties.is_cancelled() {
+                    return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+                }
+                match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
+                    Asked::Granted => {}
+                    Asked::Queued(ticket, wait) => {
+                        on_wait(Wait::Limiter(wait));
+                        self.phase = Phase::Queueing(ticket);
+                        continue;
+                    }
+                    Asked::Refused(stop) => return Poll::Ready(Err(self.refused(stop))),
+                }
+            }
+            return Poll::Ready(Ok(self.begin_attempt::<T>()));
+        }
+    }
+
+    /// The run begins: plans its first attempt.
+    #[inline]
+    fn begin<T: Alarm>(&mut self, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
+        if self.ties.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        if T::EAGER || self.policy.is_timed() {
+            self.start = Some(T::now());
+        }
+        match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
+            Next::Start(0) => self.phase = Phase::Due,
+            Next::Start(at) => self.pause_until(at, 0, on_wait),
+            Next::Stop(ended) => return Err(ended.into()),
+        }
+        Ok(())
+    }
+
+    /// Waits until the next attempt is due, or has the permit that it queues for.
+    #[inline(never)]
+    fn poll_wait<T: Alarm>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut T>,
+        on_wait: &mut impl FnMut(Wait),
+    ) -> Poll<Result<(), Stop>> {
+        loop {
+            match self.phase {
+                Phase::Begin | Phase::Due => return Poll::Ready(Ok(())),
                 Phase::Breathing => {
                     ready!(T::poll_breathe(cx));
                     self.phase = Phase::Due;
@@ -111,29 +150,9 @@ impl<G: Ties> Core<G> {
                     self.waited = true;
                     self.phase = Phase::Due;
                 }
-                Phase::Due => {
-                    if self.ties.is_cancelled() {
-                        return Poll::Ready(Err(self.refused(Stop::Cancelled)));
-                    }
-                    match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
-                        Asked::Granted => return Poll::Ready(Ok(self.begin_attempt::<T>())),
-                        Asked::Queued(ticket, wait) => {
-                            on_wait(Wait::Limiter(wait));
-                            self.phase = Phase::Queueing(ticket);
-                        }
-                        Asked::Refused(stop) => return Poll::Ready(Err(self.refused(stop))),
-                    }
-                }
-                Phase::Queueing(_) => {
-                    ready!(self.poll_queue(cx, alarm.as_mut()))?;
-                    return Poll::Ready(Ok(self.begin_attempt::<T>()));
-                }
+                Phase::Queueing(_) => return self.poll_queue(cx, alarm),
                 // The attempt was dropped by its owner: nobody knows what it did.
-                Phase::Attempting => {
-                    if let Err(stop) = self.end::<T>(Ending::Cut(CutBy::Cancelled), Decision::Retry, &mut on_wait) {
-                        return Poll::Ready(Err(stop));
-                    }
-                }
+                Phase::Attempting => self.end::<T>(Ending::Cut(CutBy::Cancelled), Decision::Retry, on_wait)?,
             }
         }
     }
@@ -247,12 +266,14 @@ impl<G: Ties> Core<G> {
 
     #[inline]
     fn begin_attempt<T: Alarm>(&mut self) -> Attempt {
+        let first = self.attempts.number() == 0;
         let now = match self.start {
-            Some(start) if self.waited || T::EAGER || self.policy.is_timed() => time::between(start, T::now()),
+            // One that goes on without a pause may have been put off by its owner.
+            Some(start) if self.waited || !first && (T::EAGER || self.policy.is_timed()) => time::between(start, T::now()),
             // No time has passed that anybody could have seen.
             _ => self.attempts.started(),
         };
-        if self.attempts.number() == 0 {
+        if first {
             self.ties.deposit();
         }
         self.ties.begin_attempt();
@@ -366,73 +387,86 @@ where
     type Output = Result<V::Value, GaveUp<V::Error>>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let listener = this.listener;
-        let mut stop = None;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
         loop {
-            if let Some(stop) = stop {
-                this.slot.set(Slot::Done);
-                let gave_up = this.core.give_up::<T, _>(stop, this.error.take());
-                let gave_up = this.verb.explain(gave_up);
-                listener.on_event(&Event::GaveUp(&gave_up));
-                return Poll::Ready(Err(gave_up));
-            }
-            let (ending, decision) = match this.slot.as_mut().project() {
-                SlotProj::Idle => {
-                    let on_wait = |wait| listener.on_event(&Event::Waiting(wait));
-                    match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
-                        Ok(attempt) => {
-                            listener.on_event(&Event::Started(attempt));
-                            this.slot.set(Slot::Running(this.operation.call(attempt)));
-                        }
-                        Err(why) => stop = Some(why),
+            if let SlotProj::Idle = this.slot.as_mut().project() {
+                let on_wait = |wait| this.listener.on_event(&Event::Waiting(wait));
+                match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
+                    Ok(attempt) => {
+                        this.listener.on_event(&Event::Started(attempt));
+                        this.slot.set(Slot::Running(this.operation.call(attempt)));
                     }
-                    continue;
+                    Err(stop) => return self.give_up(stop),
                 }
-                SlotProj::Running(operation) => match operation.poll(cx) {
-                    Poll::Ready(output) => match this.verb.judge(output) {
-                        Judged::Value(value) => {
-                            this.slot.set(Slot::Done);
-                            this.core.succeed();
-                            if !L::SILENT {
-                                let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
-                                listener.on_event(&Event::Succeeded { attempts, elapsed });
-                            }
-                            return Poll::Ready(Ok(value));
+            }
+            let SlotProj::Running(operation) = this.slot.as_mut().project() else {
+                panic!("`{}` polled after completion", V::NAME)
+            };
+            let (ending, decision) = match operation.poll(cx) {
+                Poll::Ready(output) => match this.verb.judge(output) {
+                    Judged::Value(value) => {
+                        this.slot.set(Slot::Done);
+                        this.core.succeed();
+                        if !L::SILENT {
+                            let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
+                            this.listener.on_event(&Event::Succeeded { attempts, elapsed });
                         }
-                        Judged::NotYet => (Ending::NotReady, Decision::Retry),
-                        Judged::NotYetBecause(error) => {
-                            *this.error = Some(error);
-                            (Ending::NotReadyBecause, Decision::Retry)
-                        }
-                        Judged::Failed(error) => {
-                            let decision = this.when.classify(&error);
-                            *this.error = Some(error);
-                            (Ending::Failed, decision)
-                        }
-                        Judged::Fatal(error) => {
-                            *this.error = Some(error);
-                            (Ending::Failed, Decision::Fatal)
-                        }
-                    },
-                    Poll::Pending => {
-                        let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
-                        (Ending::Cut(by), this.core.policy.after_cut())
+                        return Poll::Ready(Ok(value));
+                    }
+                    Judged::NotYet => (Ending::NotReady, Decision::Retry),
+                    Judged::NotYetBecause(error) => {
+                        *this.error = Some(error);
+                        (Ending::NotReadyBecause, Decision::Retry)
+                    }
+                    Judged::Failed(error) => {
+                        let decision = this.when.classify(&error);
+                        *this.error = Some(error);
+                        (Ending::Failed, decision)
+                    }
+                    Judged::Fatal(error) => {
+                        *this.error = Some(error);
+                        (Ending::Failed, Decision::Fatal)
                     }
                 },
-                SlotProj::Done => panic!("`{}` polled after completion", V::NAME),
+                Poll::Pending => {
+                    let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
+                    (Ending::Cut(by), this.core.policy.after_cut())
+                }
             };
             // Whatever the operation holds is let go before anything else happens.
             this.slot.set(Slot::Idle);
             if !L::SILENT {
                 let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
                 let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
-                listener.on_event(&Event::Ended { attempt, elapsed, last });
+                this.listener.on_event(&Event::Ended { attempt, elapsed, last });
             }
-            let mut on_wait = |wait| listener.on_event(&Event::Waiting(wait));
-            stop = this.core.end::<T>(ending, decision, &mut on_wait).err();
+            let mut on_wait = |wait| this.listener.on_event(&Event::Waiting(wait));
+            if let Err(stop) = this.core.end::<T>(ending, decision, &mut on_wait) {
+                return self.give_up(stop);
+            }
         }
+    }
+}
+
+impl<V, O, W, L, G, T> Run<V, O, W, L, G, T>
+where
+    O: Operation,
+    V: Verb<O::Output>,
+    L: Listener<V::Error>,
+    G: Ties,
+    T: Alarm,
+{
+    /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
+    #[cold]
+    #[inline(never)]
+    fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        let mut this = self.project();
+        this.slot.set(Slot::Done);
+        let gave_up = this.core.give_up::<T, _>(stop, this.error.take());
+        let gave_up = this.verb.explain(gave_up);
+        this.listener.on_event(&Event::GaveUp(&gave_up));
+        Poll::Ready(Err(gave_up))
     }
 }
 
