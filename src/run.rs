@@ -39,8 +39,12 @@ pub(crate) struct Core<G: Ties> {
     planned: u64,
     phase: Phase<G::Ticket>,
     ending: Ending,
-    /// Whether the attempt has returned `Pending`, that is: may have taken time.
-    waited: bool,
+    /// Whether time may have passed since the run last looked at the clock.
+    stale: bool,
+    /// Whether every start needs to know the time.
+    timed: bool,
+    /// Whether retries follow without a pause and without regard to time.
+    hasty: bool,
     ties: G,
 }
 
@@ -56,15 +60,20 @@ enum Phase<K> {
 }
 
 impl<G: Ties> Core<G> {
+    #[inline]
     pub(crate) fn new(policy: Policy, ties: G) -> Self {
+        let timed = policy.is_timed();
         Self {
-            policy,
             attempts: Attempts::default(),
             start: None,
             planned: 0,
-            phase: Phase::Begin,
+            // Decided here, where the settings are mostly known to the compiler.
+            phase: if policy.starts_at_once() { Phase::Due } else { Phase::Begin },
             ending: Ending::NotStarted,
-            waited: false,
+            stale: false,
+            timed,
+            hasty: !timed && policy.is_immediate(),
+            policy,
             ties,
         }
     }
@@ -77,13 +86,8 @@ impl<G: Ties> Core<G> {
         mut alarm: Pin<&mut T>,
         mut on_wait: impl FnMut(Wait),
     ) -> Poll<Result<Attempt, Stop>> {
-        // The straight way comes first: what begins, or goes on without a pause, is due at once.
-        let begins = matches!(self.phase, Phase::Begin);
-        if begins {
-            if let Err(stop) = self.begin::<T>(&mut on_wait) {
-                return Poll::Ready(Err(stop));
-            }
-        } else if matches!(self.phase, Phase::Breathing) {
+        // What goes on without a pause does so here, in line.
+        if matches!(self.phase, Phase::Breathing) {
             ready!(T::poll_breathe(cx));
             self.phase = Phase::Due;
         }
@@ -92,7 +96,7 @@ impl<G: Ties> Core<G> {
                 ready!(self.poll_wait(cx, alarm.as_mut(), &mut on_wait))?;
             }
             if matches!(self.phase, Phase::Due) {
-                if !begins && self.ties.is_cancelled() {
+                if self.ties.is_cancelled() {
                     return Poll::Ready(Err(self.refused(Stop::Cancelled)));
                 }
                 match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
@@ -109,23 +113,6 @@ impl<G: Ties> Core<G> {
         }
     }
 
-    /// The run begins: plans its first attempt.
-    #[inline]
-    fn begin<T: Alarm>(&mut self, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
-        if self.ties.is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
-        if T::EAGER || self.policy.is_timed() {
-            self.start = Some(T::now());
-        }
-        match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
-            Next::Start(0) => self.phase = Phase::Due,
-            Next::Start(at) => self.pause_until(at, 0, on_wait),
-            Next::Stop(ended) => return Err(ended.into()),
-        }
-        Ok(())
-    }
-
     /// Waits until the next attempt is due, or has the permit that it queues for.
     #[inline(never)]
     fn poll_wait<T: Alarm>(
@@ -136,7 +123,7 @@ impl<G: Ties> Core<G> {
     ) -> Poll<Result<(), Stop>> {
         loop {
             match self.phase {
-                Phase::Begin | Phase::Due => return Poll::Ready(Ok(())),
+                Phase::Begin => self.begin::<T>(on_wait)?,
                 Phase::Breathing => {
                     ready!(T::poll_breathe(cx));
                     self.phase = Phase::Due;
@@ -147,9 +134,10 @@ impl<G: Ties> Core<G> {
                     }
                     let at = self.start.and_then(|start| time::after(start, self.planned));
                     ready!(alarm.as_mut().poll_at(cx, at));
-                    self.waited = true;
+                    self.stale = true;
                     self.phase = Phase::Due;
                 }
+                Phase::Due => return Poll::Ready(Ok(())),
                 Phase::Queueing(_) => return self.poll_queue(cx, alarm),
                 // The attempt was dropped by its owner: nobody knows what it did.
                 Phase::Attempting => self.end::<T>(Ending::Cut(CutBy::Cancelled), Decision::Retry, on_wait)?,
@@ -157,12 +145,27 @@ impl<G: Ties> Core<G> {
         }
     }
 
+    /// A run that does not begin with an attempt: it waits first, or ends.
+    fn begin<T: Alarm>(&mut self, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
+        if self.ties.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        if self.timed {
+            self.start = Some(T::now());
+        }
+        match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
+            Next::Start(at) => self.pause_until(at, 0, on_wait),
+            Next::Stop(ended) => return Err(ended.into()),
+        }
+        Ok(())
+    }
+
     /// Waits in the limiter's queue: until the permit is there, the run is cancelled or a bound is over.
     fn poll_queue<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(Err(self.refused(Stop::Cancelled)));
         }
-        self.waited = true;
+        self.stale = true;
         let start = *self.start.get_or_insert_with(T::now);
         let bounds = *self.policy.bounds();
         loop {
@@ -181,10 +184,10 @@ impl<G: Ties> Core<G> {
     }
 
     /// While the operation waits: whether it is cut, and by what.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
         let start = *self.start.get_or_insert_with(T::now);
-        self.waited = true;
+        self.stale = true;
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(CutBy::Cancelled);
         }
@@ -202,12 +205,33 @@ impl<G: Ties> Core<G> {
     ) -> Result<(), Stop> {
         self.ending = ending;
         self.ties.end_attempt();
-        match ending {
+        let failed = ending == Ending::Failed && decision == Decision::Retry;
+        // What `plan_next` would do, sooner: an attempt that never waited took no time that a timer could tell.
+        if failed && self.hasty && !self.stale && self.attempts.may_repeat(&self.policy) {
+            if self.start.is_none() {
+                self.start = Some(T::now());
+            }
+            self.phase = Phase::Breathing;
+            return if self.ties.withdraw() { Ok(()) } else { Err(Stop::Budget) };
+        }
+        self.plan_next::<T>(decision, on_wait)
+    }
+
+    /// Plans the next attempt by the settings.
+    #[inline(never)]
+    fn plan_next<T: Alarm>(&mut self, decision: Decision, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
+        match self.ending {
             Ending::Cut(CutBy::Deadline) => return Err(Stop::Deadline),
             Ending::Cut(CutBy::Cancelled) if self.ties.is_cancelled() => return Err(Stop::Cancelled),
             _ => {}
         }
-        let now = self.now_after_attempt::<T>(decision);
+        let now = match self.start {
+            Some(start) => time::between(start, T::now()),
+            None => {
+                self.start = Some(T::now());
+                0
+            }
+        };
         let number = self.attempts.number();
         match self.attempts.end(&self.policy, now, decision, || random(&self.policy, number)) {
             Next::Stop(ended) => Err(ended.into()),
@@ -266,14 +290,17 @@ impl<G: Ties> Core<G> {
 
     #[inline]
     fn begin_attempt<T: Alarm>(&mut self) -> Attempt {
-        let first = self.attempts.number() == 0;
         let now = match self.start {
-            // One that goes on without a pause may have been put off by its owner.
-            Some(start) if self.waited || !first && (T::EAGER || self.policy.is_timed()) => time::between(start, T::now()),
+            Some(start) if self.stale => time::between(start, T::now()),
             // No time has passed that anybody could have seen.
-            _ => self.attempts.started(),
+            Some(_) => self.attempts.started(),
+            None if self.timed || T::EAGER => {
+                self.start = Some(T::now());
+                0
+            }
+            None => 0,
         };
-        if first {
+        if self.attempts.number() == 0 {
             self.ties.deposit();
         }
         self.ties.begin_attempt();
@@ -281,11 +308,10 @@ impl<G: Ties> Core<G> {
         if let Phase::Queueing(ticket) = mem::replace(&mut self.phase, Phase::Attempting) {
             self.ties.spend(ticket);
         }
-        self.waited = false;
+        self.stale = self.timed || T::EAGER;
         self.attempts.start(&self.policy, now)
     }
 
-    #[inline]
     fn pause_until(&mut self, at: u64, now: u64, on_wait: &mut impl FnMut(Wait)) {
         self.planned = at;
         if at > now {
@@ -293,27 +319,6 @@ impl<G: Ties> Core<G> {
             self.phase = Phase::Pausing;
         } else {
             self.phase = Phase::Breathing;
-        }
-    }
-
-    #[inline]
-    fn now_after_attempt<T: Alarm>(&mut self, decision: Decision) -> u64 {
-        match self.start {
-            // An attempt that never waited took no time that a timer could tell.
-            Some(_)
-                if !self.waited
-                    && !T::EAGER
-                    && decision == Decision::Retry
-                    && self.policy.is_immediate()
-                    && !self.policy.is_timed() =>
-            {
-                self.attempts.started()
-            }
-            Some(start) => time::between(start, T::now()),
-            None => {
-                self.start = Some(T::now());
-                0
-            }
         }
     }
 
@@ -335,23 +340,25 @@ fn random(policy: &Policy, number: u32) -> u64 {
 }
 
 /// A run with its operation: the future behind the verbs.
+// In this order: with the error beside the counters, both are built elsewhere and copied here.
 #[pin_project]
+#[repr(C)]
 pub(crate) struct Run<V, O, W, L, G, T>
 where
     O: Operation,
     V: Verb<O::Output>,
     G: Ties,
 {
+    core: Core<G>,
+    #[pin]
+    alarm: T,
+    error: Option<V::Error>,
+    #[pin]
+    slot: Slot<O::Future>,
     verb: V,
     operation: O,
     when: W,
     listener: L,
-    core: Core<G>,
-    error: Option<V::Error>,
-    #[pin]
-    alarm: T,
-    #[pin]
-    slot: Slot<O::Future>,
 }
 
 #[pin_project(project = SlotProj)]

@@ -206,6 +206,12 @@ impl Policy {
         attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
     }
 
+    /// Whether the first thing to happen is an attempt.
+    #[inline]
+    pub(crate) fn starts_at_once(&self) -> bool {
+        self.max_attempts > 0 && !self.has(DELAY_FIRST)
+    }
+
     /// Whether retries come without any pause, so that an attempt that did not wait took no time.
     #[inline]
     pub(crate) fn is_immediate(&self) -> bool {
