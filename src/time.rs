@@ -91,7 +91,7 @@ thread_local! {
     /// When the future that this thread drives wants to be polled again.
     static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };
     /// The time of a virtual clock.
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(feature = "test-util")]
     static VIRTUAL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -103,7 +103,7 @@ impl Alarm for ThreadAlarm {
     const EAGER: bool = true;
 
     fn now() -> Instant {
-        #[cfg(any(test, feature = "test-util"))]
+        #[cfg(feature = "test-util")]
         if let Some(now) = VIRTUAL.get() {
             return now;
         }
@@ -141,15 +141,21 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         }
         match WAKE_AT.get() {
             None => thread::park(),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Some(at) if VIRTUAL.get().is_some() => VIRTUAL.set(Some(at)),
             Some(at) => thread::park_timeout(at.saturating_duration_since(now())),
         }
     }
 }
 
+/// What this thread's virtual clock says, if it has one.
+#[cfg(feature = "test-util")]
+pub(crate) fn virtual_now() -> Option<Instant> {
+    VIRTUAL.get()
+}
+
 /// Sets this thread's virtual clock, or takes it away.
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
 pub(crate) fn set_virtual(now: Option<Instant>) {
     VIRTUAL.set(now);
 }
