@@ -225,13 +225,8 @@ impl<G: Ties> Core<G> {
             Ending::Cut(CutBy::Cancelled) if self.ties.is_cancelled() => return Err(Stop::Cancelled),
             _ => {}
         }
-        let now = match self.start {
-            Some(start) => time::between(start, T::now()),
-            None => {
-                self.start = Some(T::now());
-                0
-            }
-        };
+        let now = self.elapsed::<T>();
+        self.start.get_or_insert_with(T::now);
         let number = self.attempts.number();
         match self.attempts.end(&self.policy, now, decision, || random(&self.policy, number)) {
             Next::Stop(ended) => Err(ended.into()),
