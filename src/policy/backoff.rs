@@ -84,6 +84,7 @@ pub struct Progress {
 
 impl Backoff {
     /// The same pause every time.
+    #[inline]
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
         Self::new(Shape::Fixed, nanos(delay), FOREVER)
