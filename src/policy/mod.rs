@@ -5,5 +5,9 @@
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod bucket;
+pub mod budget;
+pub mod line;
 pub(crate) mod nanos;
+pub mod rate;
 pub mod ratio;
