@@ -125,7 +125,7 @@ impl Limiter {
     #[inline]
     pub fn try_acquire(&self, permits: u32) -> Result<(), Refused> {
         let now = self.now();
-        if self.inner.shared.take(now, permits) { Ok(()) } else { self.join(now, permits, 0).map(drop) }
+        if self.inner.shared.take(now, permits) { Ok(()) } else { self.refuse(now, permits) }
     }
 
     /// Waits for one permit, however long it takes.
@@ -140,6 +140,7 @@ impl Limiter {
     /// limiter.ready().await;
     /// # }
     /// ```
+    #[inline]
     pub fn ready(&self) -> Ready {
         Ready::new(self.clone())
     }
@@ -163,6 +164,7 @@ impl Limiter {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn acquire(&self, permits: u32) -> Acquire {
         Acquire::new(self.clone(), permits)
     }
@@ -226,7 +228,13 @@ impl Limiter {
     /// is not used after all.
     #[inline]
     pub(crate) fn permit_now(&self) -> bool {
-        self.inner.shared.take(self.now(), 1)
+        self.take(1)
+    }
+
+    /// Permits, if they are there at once. Not inlined: it is what it costs, and its callers stay small.
+    #[inline(never)]
+    fn take(&self, permits: u32) -> bool {
+        self.inner.shared.take(self.now(), permits)
     }
 
     /// Permits of [`permit_now`](Self::permit_now) or [`try_acquire`](Self::try_acquire) that were not used.
@@ -236,12 +244,21 @@ impl Limiter {
 
     /// A place in line, if the turn comes within `allowed` nanoseconds. Its permits may be there already.
     pub(crate) fn ticket(&self, permits: u32, allowed: u64) -> Result<Ticket, Refused> {
-        let number = self.join(self.now(), permits, allowed)?;
-        Ok(Ticket::new(self.clone(), number, permits))
+        let mut ticket = Ticket::new(self.clone(), permits);
+        ticket.join(allowed)?;
+        Ok(ticket)
+    }
+
+    /// The second half of [`try_acquire`](Self::try_acquire).
+    #[cold]
+    fn refuse(&self, now: u64, permits: u32) -> Result<(), Refused> {
+        match self.inner.shared.refusal(now, permits) {
+            Some(due) => Err(Refused::too_far(now, due, 0)),
+            None => self.join(now, permits, 0).map(drop),
+        }
     }
 
     /// `None`: granted. Otherwise the number in line.
-    #[cold]
     fn join(&self, now: u64, permits: u32, allowed: u64) -> Result<Option<u64>, Refused> {
         match self.inner.shared.join(now, permits, allowed) {
             Joined::Granted => Ok(None),

@@ -24,9 +24,9 @@ use crate::{
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 #[pin_project]
 pub struct Acquire {
-    permits: u32,
+    /// Spent: done.
+    ticket: Ticket,
     bound: Bound,
-    state: State,
     #[pin]
     timer: Timer,
 }
@@ -36,13 +36,6 @@ enum Bound {
     None,
     Within(u64),
     By(Instant),
-}
-
-#[derive(Debug)]
-enum State {
-    Start(Limiter),
-    Waiting(Ticket),
-    Done,
 }
 
 /// Waits for one permit; made by [`Limiter::ready`].
@@ -57,8 +50,9 @@ pub struct Ready {
 // ===== impl Acquire =====
 
 impl Acquire {
+    #[inline]
     pub(super) fn new(limiter: Limiter, permits: u32) -> Self {
-        Self { permits, bound: Bound::None, state: State::Start(limiter), timer: Timer::default() }
+        Self { ticket: Ticket::new(limiter, permits), bound: Bound::None, timer: Timer::default() }
     }
 
     /// Waits no longer than this, counted from the first poll. A turn at exactly its end is in time.
@@ -71,6 +65,36 @@ impl Acquire {
     pub fn by(mut self, instant: Instant) -> Self {
         self.bound = Bound::By(instant);
         self
+    }
+
+    /// The rarer half of the poll: in line.
+    #[inline(never)]
+    fn wait(self: Pin<&mut Self>, cx: &mut Context<'_>, name: &str) -> Poll<Result<(), Refused>> {
+        let progress = ready!(coop::poll_proceed(cx));
+        let mut this = self.project();
+        assert!(!this.ticket.is_spent(), "`{name}` polled after completion");
+        if this.ticket.is_new() {
+            if let Err(refused) = this.ticket.join(this.bound.left()) {
+                progress.made_progress();
+                this.ticket.spend();
+                return Poll::Ready(Err(refused));
+            }
+            *this.bound = this.bound.begin();
+        }
+        let answer = loop {
+            let turn = match this.ticket.poll_turn(cx) {
+                Turn::Granted => break Ok(this.ticket.spend()),
+                Turn::At(turn) => Some(turn),
+                Turn::Never => None,
+            };
+            if let Some(refused) = this.bound.refusal(turn) {
+                this.ticket.leave();
+                break Err(refused);
+            }
+            ready!(this.timer.as_mut().poll_at(cx, turn));
+        };
+        progress.made_progress();
+        Poll::Ready(answer)
     }
 }
 
@@ -108,63 +132,24 @@ impl Future for Acquire {
     type Output = Result<(), Refused>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let progress = ready!(coop::poll_proceed(cx));
-        let mut this = self.project();
-        if let State::Start(limiter) = &*this.state {
-            let answer = match limiter.inner.shared.take(limiter.now(), *this.permits) {
-                true => Ok(None),
-                false => limiter.ticket(*this.permits, this.bound.left()).map(Some),
-            };
-            match answer {
-                Ok(Some(ticket)) => {
-                    *this.bound = this.bound.begin();
-                    *this.state = State::Waiting(ticket);
-                }
-                granted_or_refused => {
-                    *this.state = State::Done;
-                    progress.made_progress();
-                    return Poll::Ready(granted_or_refused.map(drop));
-                }
-            }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.as_mut().project().ticket.spend_now() {
+            return Poll::Ready(Ok(()));
         }
-        let answer = ready!(wait(this.state, *this.bound, this.timer.as_mut(), cx));
-        progress.made_progress();
-        Poll::Ready(answer)
-    }
-}
-
-/// The rarer half of the poll.
-fn wait(state: &mut State, bound: Bound, mut timer: Pin<&mut Timer>, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
-    let State::Waiting(ticket) = state else { panic!("`Acquire` polled after completion") };
-    loop {
-        let turn = match ticket.poll_turn(cx) {
-            Turn::Granted => {
-                if let State::Waiting(ticket) = std::mem::replace(state, State::Done) {
-                    ticket.spend();
-                }
-                return Poll::Ready(Ok(()));
-            }
-            Turn::At(turn) => Some(turn),
-            Turn::Never => None,
-        };
-        if let Some(refused) = bound.refusal(turn) {
-            *state = State::Done;
-            return Poll::Ready(Err(refused));
-        }
-        ready!(timer.as_mut().poll_at(cx, turn));
+        self.wait(cx, "Acquire")
     }
 }
 
 impl FusedFuture for Acquire {
     fn is_terminated(&self) -> bool {
-        matches!(self.state, State::Done)
+        self.ticket.is_spent()
     }
 }
 
 // ===== impl Ready =====
 
 impl Ready {
+    #[inline]
     pub(super) fn new(limiter: Limiter) -> Self {
         Self { acquire: Acquire::new(limiter, 1) }
     }
@@ -175,9 +160,12 @@ impl Future for Ready {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        assert!(!self.is_terminated(), "`Ready` polled after completion");
+        let mut acquire = self.project().acquire;
+        if acquire.as_mut().project().ticket.spend_now() {
+            return Poll::Ready(());
+        }
         // One permit without a bound is refused by no rule.
-        self.project().acquire.poll(cx).map(|granted| debug_assert_eq!(granted, Ok(())))
+        acquire.wait(cx, "Ready").map(|granted| debug_assert_eq!(granted, Ok(())))
     }
 }
 

@@ -68,7 +68,7 @@ impl Reservation {
     }
 
     /// The permits are used. If its turn has not come yet, they are used when it does: those behind wait for it.
-    pub fn spend(self) {
+    pub fn spend(mut self) {
         self.ticket.spend();
     }
 }

@@ -2,7 +2,11 @@
 
 use std::task::Context;
 
-use crate::{limiter::Limiter, time::Instant};
+use crate::{
+    limiter::{Limiter, Refused},
+    policy::nanos::FOREVER,
+    time::Instant,
+};
 
 /// A place in line before a limiter, or the permits it led to. Dropped, it leaves no trace: the place is gone and
 /// permits go back, unless they were [spent](Ticket::spend).
@@ -18,6 +22,7 @@ pub(crate) struct Ticket {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    New,
     Waiting,
     Granted,
     Spent,
@@ -35,10 +40,40 @@ pub(crate) enum Turn {
 }
 
 impl Ticket {
-    /// `number`: in line; `None`: with the permits.
-    pub(super) fn new(limiter: Limiter, number: Option<u64>, permits: u32) -> Self {
-        let state = if number.is_some() { State::Waiting } else { State::Granted };
-        Self { limiter, number: number.unwrap_or(0), permits, state }
+    /// Not in line yet.
+    #[inline]
+    pub(super) fn new(limiter: Limiter, permits: u32) -> Self {
+        Self { limiter, number: 0, permits, state: State::New }
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        self.state == State::New
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.state == State::Spent
+    }
+
+    /// A new one takes the permits, if they are there, and they are spent.
+    #[inline]
+    pub(super) fn spend_now(&mut self) -> bool {
+        if self.state != State::New || !self.limiter.take(self.permits) {
+            return false;
+        }
+        self.state = State::Spent;
+        true
+    }
+
+    /// A new one gets in line, if the turn comes within `allowed` nanoseconds.
+    pub(super) fn join(&mut self, allowed: u64) -> Result<(), Refused> {
+        self.state = match self.limiter.join(self.limiter.now(), self.permits, allowed)? {
+            Some(number) => {
+                self.number = number;
+                State::Waiting
+            }
+            None => State::Granted,
+        };
+        Ok(())
     }
 
     /// Whether the turn has come.
@@ -63,26 +98,35 @@ impl Ticket {
         let now = self.limiter.now();
         match self.limiter.inner.shared.exact_turn(now, self.number) {
             None => 0,
-            Some(crate::policy::nanos::FOREVER) => crate::policy::nanos::FOREVER,
+            Some(FOREVER) => FOREVER,
             Some(turn) => turn.saturating_sub(now),
         }
     }
 
     /// The permits are used; nothing goes back. One that still waits takes its turn all the same.
-    pub(crate) fn spend(mut self) {
+    pub(crate) fn spend(&mut self) {
         if self.state == State::Waiting {
             self.limiter.inner.shared.unwatch(self.number);
         }
         self.state = State::Spent;
     }
+
+    /// Leaves no trace, now.
+    #[cold]
+    pub(super) fn leave(&mut self) {
+        match std::mem::replace(&mut self.state, State::Spent) {
+            State::Waiting => self.limiter.inner.shared.leave(self.number, self.permits),
+            State::Granted => self.limiter.give_back(self.permits),
+            State::New | State::Spent => {}
+        }
+    }
 }
 
 impl Drop for Ticket {
+    #[inline]
     fn drop(&mut self) {
-        match self.state {
-            State::Waiting => self.limiter.inner.shared.leave(self.number, self.permits),
-            State::Granted => self.limiter.give_back(self.permits),
-            State::Spent => {}
+        if matches!(self.state, State::Waiting | State::Granted) {
+            self.leave();
         }
     }
 }

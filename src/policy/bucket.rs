@@ -4,7 +4,22 @@
 //! the rate has permits. So 3 per second is 3 drops a nanosecond at 1 000 000 000 drops a permit: nothing is rounded,
 //! over any span, and an admission is two multiplications and no division.
 
-use crate::policy::{nanos::FOREVER, rate::Rate};
+use crate::policy::{
+    nanos::FOREVER,
+    parked::{MOST, Measure},
+    rate::Rate,
+};
+
+/// A rate as drops per nanosecond and drops per permit, in lowest terms: smaller numbers are faster. No limit is nothing
+/// for nothing.
+fn lowest(rate: Rate) -> (u32, u64) {
+    let (mut a, mut b) = (u64::from(rate.permits()), rate.span());
+    while let Some(rest) = a.checked_rem(b) {
+        (a, b) = (b, rest);
+    }
+    let divided = |number: u64| number.checked_div(a).unwrap_or(0);
+    if rate.is_unlimited() { (0, 0) } else { (u32::try_from(divided(rate.permits().into())).unwrap_or(0), divided(rate.span())) }
+}
 
 /// A bucket of permits: full at first, filled at its rate, never above its burst.
 #[derive(Clone, Debug)]
@@ -33,7 +48,7 @@ impl Bucket {
     /// A full one, at time 0.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        let (yields, span) = (rate.permits(), rate.span());
+        let (yields, span) = lowest(rate);
         let full = product(burst.into(), span);
         Self { rate, burst, yields, span, level: full, full, at: 0 }
     }
@@ -132,8 +147,7 @@ impl Bucket {
     pub fn set_rate(&mut self, rate: Rate) {
         let old = self.span;
         // Without a flow the old measure is as good as any, and exact.
-        self.span = if rate.permits() == 0 { old.max(1) } else { rate.span() };
-        self.yields = rate.permits();
+        (self.yields, self.span) = if rate.permits() == 0 { (0, old.max(1)) } else { lowest(rate) };
         self.rate = rate;
         self.full = product(self.burst.into(), self.span);
         if old != self.span {
@@ -147,6 +161,32 @@ impl Bucket {
                 None => self.full,
             };
         }
+    }
+
+    /// What is in it, in a form that fits into one word; `None` if its numbers are too large for that. Kept in the
+    /// measure of `former`, if that still is its measure.
+    #[must_use]
+    pub fn park(&self, former: Measure) -> Option<(Measure, u64)> {
+        let full = u64::try_from(self.full).ok().filter(|full| *full <= MOST / 2)?;
+        // Spilled, so not above full.
+        let missing = full.saturating_sub(u64::try_from(self.level).ok()?);
+        let same = Measure { base: former.base, yields: self.yields.into(), span: self.span, full };
+        if same == former {
+            let spent = same.yielded(self.at).and_then(|yielded| yielded.checked_add(missing));
+            if let Some(spent) = spent.filter(|spent| *spent <= MOST) {
+                return Some((same, spent));
+            }
+        }
+        Some((Measure { base: self.at, ..same }, missing))
+    }
+
+    /// The reverse of [`Bucket::park`], as of the first moment at which all that was spent was there.
+    pub fn unpark(&mut self, measure: Measure, spent: u64) {
+        let over = spent.saturating_sub(measure.full);
+        let since = if measure.yields == 0 { 0 } else { over.div_ceil(measure.yields) };
+        let yielded = since.saturating_mul(measure.yields);
+        self.at = measure.base.saturating_add(since);
+        self.level = self.full.saturating_sub(spent.saturating_sub(yielded).into());
     }
 
     /// From now on it holds `burst`. What is above it is for [`Bucket::spill`].

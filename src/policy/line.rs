@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::policy::{bucket::Bucket, nanos::FOREVER, rate::Rate};
+use crate::policy::{bucket::Bucket, nanos::FOREVER, parked::Measure, rate::Rate};
 
 /// How many are told in one go.
 const TOLD: usize = 16;
@@ -76,6 +76,17 @@ impl<W> Line<W> {
         &self.bucket
     }
 
+    /// The bucket in one word, if nobody is in line; see [`Bucket::park`].
+    #[must_use]
+    pub fn park(&self, former: Measure) -> Option<(Measure, u64)> {
+        if self.places.is_empty() { self.bucket.park(former) } else { None }
+    }
+
+    /// Takes the bucket back; see [`Bucket::unpark`].
+    pub fn unpark(&mut self, measure: Measure, spent: u64) {
+        self.bucket.unpark(measure, spent);
+    }
+
     /// How many are in line.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -86,17 +97,6 @@ impl<W> Line<W> {
     #[must_use]
     pub fn places(&self) -> usize {
         self.places.len()
-    }
-
-    /// Takes permits without waiting. False also says: somebody is in line, see [`Line::flow`].
-    #[inline]
-    pub fn take(&mut self, now: u64, permits: u32) -> bool {
-        if !self.places.is_empty() {
-            return false;
-        }
-        self.bucket.flow(now);
-        self.bucket.spill();
-        self.bucket.pay(permits)
     }
 
     /// Lets time pass and everyone go whose turn has come. True: `told` is full, tell them and come again.

@@ -9,5 +9,6 @@ pub mod bucket;
 pub mod budget;
 pub mod line;
 pub(crate) mod nanos;
+pub mod parked;
 pub mod rate;
 pub mod ratio;
