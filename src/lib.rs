@@ -1,19 +1,44 @@
 //! Retry, poll, back off, wait your turn. And never give up without saying why.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod blocking;
 mod budget;
+mod cursor;
 mod error;
+pub mod events;
 mod keyed;
 mod limiter;
+mod operation;
 #[doc(hidden)]
 pub mod policy;
+mod poll;
+mod retry;
+mod run;
+mod settings;
+mod shared;
 mod sync;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod time;
 
 pub use crate::{
     budget::{Budget, InFlight},
-    error::ConfigError,
-    keyed::KeyedLimiter,
+    cursor::{Run, Turn},
+    error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
+    events::{Event, Listener, Wait},
+    keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
-    policy::{rate::Rate, ratio::Ratio},
+    operation::{Classify, Judged, Operation, Outcome, RetryAll},
+    policy::{
+        Policy,
+        attempts::{Attempt, Decision},
+        backoff::{Backoff, Delays},
+        bounds::CutBy,
+        jitter::Jitter,
+        rate::Rate,
+        ratio::Ratio,
+    },
+    poll::{Answer, Check, Polling, PollingFuture, poll},
+    retry::{Retry, RetryFuture, retry},
+    shared::{Asked, Shared, Ties},
 };

@@ -13,7 +13,7 @@ use tokio::task::coop;
 use crate::{
     limiter::{Limiter, Refused, Ticket, Turn},
     policy::nanos,
-    time::{self, Instant, Timer},
+    time::{self, Alarm, Instant, Timer},
 };
 
 /// Waits for permits; made by [`Limiter::acquire`].

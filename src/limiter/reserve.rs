@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::pin, task::ready, time::Duration};
 use crate::{
     limiter::{Ticket, Turn},
     policy::nanos,
-    time::Timer,
+    time::{Alarm, Timer},
 };
 
 /// Permits now or in turn; made by [`Limiter::reserve`](crate::Limiter::reserve).
