@@ -2,9 +2,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod blocking;
+mod budget;
 mod cursor;
 mod error;
 pub mod events;
+mod keyed;
+mod limiter;
 mod operation;
 #[doc(hidden)]
 pub mod policy;
@@ -13,14 +16,18 @@ mod retry;
 mod run;
 mod settings;
 mod shared;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod time;
 
 pub use crate::{
+    budget::{Budget, InFlight},
     cursor::{Run, Turn},
     error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
     events::{Event, Listener, Wait},
+    keyed::{KeyedBackoff, KeyedLimiter},
+    limiter::{Acquire, Limiter, Ready, Refused, Reservation},
     operation::{Classify, Judged, Operation, Outcome, RetryAll},
     policy::{
         Policy,
@@ -29,10 +36,11 @@ pub use crate::{
         bounds::CutBy,
         jitter::Jitter,
         plan::{Course, Finish, Plan},
+        rate::Rate,
         ratio::Ratio,
         warning::Warning,
     },
     poll::{Answer, Check, Polling, PollingFuture, poll},
     retry::{Retry, RetryFuture, retry},
-    shared::{Asked, Shared, Ties},
+    shared::{Asked, Place, Shared, Ties},
 };

@@ -7,9 +7,14 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
+pub mod bucket;
+pub mod budget;
 pub mod jitter;
+pub mod line;
 pub(crate) mod nanos;
+pub mod parked;
 pub mod plan;
+pub mod rate;
 pub mod ratio;
 #[cfg(feature = "serde")]
 mod serde;
