@@ -2,8 +2,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+#[cfg(any(feature = "etcd", feature = "test-util"))]
+pub mod etcd;
 #[doc(hidden)]
 pub mod policy;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod time;
 
 pub use crate::{error::ConfigError, policy::ratio::Ratio};

@@ -6,4 +6,5 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub(crate) mod nanos;
+pub mod quorum;
 pub mod ratio;
