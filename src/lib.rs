@@ -10,4 +10,14 @@ pub mod policy;
 pub mod testing;
 mod time;
 
-pub use crate::{error::ConfigError, policy::ratio::Ratio};
+pub use crate::{
+    error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
+    policy::{
+        Policy,
+        attempts::{Attempt, Decision},
+        backoff::{Backoff, Delays},
+        bounds::CutBy,
+        jitter::Jitter,
+        ratio::Ratio,
+    },
+};
