@@ -1,23 +1,43 @@
 //! Retry, poll, back off, wait your turn. And never give up without saying why.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod blocking;
+mod cursor;
+mod ensure;
 mod error;
 #[cfg(any(feature = "etcd", feature = "test-util"))]
 pub mod etcd;
+pub mod events;
+mod operation;
 #[doc(hidden)]
 pub mod policy;
+mod poll;
+mod retry;
+mod run;
+mod settings;
+mod settle;
+mod shared;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod time;
 
 pub use crate::{
+    cursor::{Run, Turn},
+    ensure::{Act, Both, Endeavour, Ensure, EnsureFuture, Ensured, Look, Seen, ensure},
     error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
+    events::{Event, Listener, Wait},
+    operation::{Classify, Judged, Operation, Outcome, RetryAll},
     policy::{
         Policy,
         attempts::{Attempt, Decision},
         backoff::{Backoff, Delays},
         bounds::CutBy,
+        ensure::Change,
         jitter::Jitter,
         ratio::Ratio,
     },
+    poll::{Answer, Check, Polling, PollingFuture, poll},
+    retry::{Retry, RetryFuture, retry},
+    settle::{Observation, Progress, Settle, SettleFuture, settle},
+    shared::{Asked, Shared, Ties},
 };

@@ -187,6 +187,12 @@ impl Backoff {
         matches!(self.shape, Shape::Fixed) && self.base == 0 && self.more.is_none()
     }
 
+    /// Whether a delay depends on a random number.
+    #[inline]
+    pub(super) fn is_random(&self) -> bool {
+        self.jitter != Jitter::None || self.shape == Shape::Decorrelated || self.more.is_some()
+    }
+
     /// The next delay in nanoseconds; `None` at the end.
     #[inline]
     pub fn next(&self, progress: &mut Progress, random: u64) -> Option<u64> {

@@ -7,10 +7,12 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
+pub mod ensure;
 pub mod jitter;
 pub(crate) mod nanos;
 pub mod quorum;
 pub mod ratio;
+pub mod stall;
 
 use std::time::Duration;
 
@@ -169,6 +171,12 @@ impl Policy {
     #[inline]
     pub(crate) fn is_immediate(&self) -> bool {
         self.backoff_set && self.backoff.is_zero()
+    }
+
+    /// Whether a delay depends on a random number.
+    #[inline]
+    pub(crate) fn is_random(&self) -> bool {
+        self.uses_backoff() && self.backoff.is_random()
     }
 
     /// The seed of the random series, if one was set.

@@ -35,7 +35,7 @@ use crate::{
     etcd::{CallError, Cluster, Code, Member, Status},
     policy::nanos,
     testing::membership::{Change, Membership},
-    time::{self, Instant, Timer},
+    time::{self, Alarm, Instant, Timer},
 };
 
 /// The calls that can be disturbed, and are counted.

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::time::{self, Timer};
+use crate::time::{self, Alarm, Timer};
 
 /// What a [`Proxy`] does to the bytes that pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
