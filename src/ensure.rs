@@ -247,6 +247,14 @@ pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
 
 settings!(Ensure, Endeavour, O::Error);
 
+impl<O, W> Ensure<O, W> {
+    /// For callers whose looks and acts are no closures.
+    #[cfg(any(feature = "etcd", feature = "test-util"))]
+    pub(crate) fn of(operation: O, when: W) -> Self {
+        Self { operation, when, listener: (), policy: Policy::new(), shared: () }
+    }
+}
+
 impl<O, W, L, G> IntoFuture for Ensure<O, W, L, G>
 where
     O: Endeavour,

@@ -74,11 +74,21 @@ pub(crate) enum Intent {
     Removed(Which),
 }
 
-/// A change that brings it about.
+/// A change of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Add { peer_urls: PeerUrls, learner: bool },
+#[non_exhaustive]
+pub enum Step {
+    /// It is added.
+    #[non_exhaustive]
+    Add {
+        /// Its peer URLs.
+        peer_urls: PeerUrls,
+        /// As a learner, or as a voter.
+        learner: bool,
+    },
+    /// A learner becomes a voter.
     Promote(Member),
+    /// It goes for good.
     Remove(Member),
 }
 
