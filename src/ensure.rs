@@ -367,12 +367,10 @@ where
                         let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), at, by));
                         *this.cut_after = this.core.elapsed::<Timer>().saturating_sub(*this.called);
                         *this.ending = Ending::Cut(by);
+                        let now = this.core.elapsed::<Timer>();
+                        let step = this.acts.looked(this.policy, now, Found::Failed(Decision::Retry));
                         match by {
-                            CutBy::AttemptTimeout => {
-                                let now = this.core.elapsed::<Timer>();
-                                let found = Found::Failed(Decision::Retry);
-                                then_of(this.acts.looked(this.policy, now, found))
-                            }
+                            CutBy::AttemptTimeout => then_of(step),
                             CutBy::Deadline => Then::Stop(Stop::Deadline),
                             CutBy::Cancelled => Then::Stop(Stop::Cancelled),
                         }

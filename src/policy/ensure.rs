@@ -53,7 +53,7 @@ pub enum Move {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Acts {
     acts: u32,
-    /// Whether an act was begun after the last look that saw anything.
+    /// Whether it has acted, and no look that saw anything has come after the act and all other looks.
     unseen: bool,
     /// Whether this round has acted.
     acted: bool,
@@ -70,7 +70,8 @@ impl Acts {
         self.acts
     }
 
-    /// Whether an act may have been applied without a look to tell.
+    /// Whether an act may have been applied without a look to tell: the last call was an act, or a look that failed. (An act
+    /// that was not seen to be applied at first may be later: the more reason to know that nobody could look.)
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         self.unseen
@@ -85,21 +86,18 @@ impl Acts {
     /// A look has ended at `now`, nanoseconds since the run began.
     #[must_use]
     pub fn looked(&mut self, policy: &Policy, now: u64, found: Found) -> Move {
+        self.unseen = self.acts > 0 && matches!(found, Found::Failed(_));
         match found {
-            Found::AsWanted => {
-                self.unseen = false;
-                Move::Done(match (self.acts, self.fine) {
-                    (0, _) => Change::AlreadySo,
-                    (_, true) => Change::Applied,
-                    (_, false) => Change::AppliedDespiteError,
-                })
-            }
+            Found::AsWanted => Move::Done(match (self.acts, self.fine) {
+                (0, _) => Change::AlreadySo,
+                (_, true) => Change::Applied,
+                (_, false) => Change::AppliedDespiteError,
+            }),
             Found::Failed(Decision::Fatal) => Move::Stop(Ended::Fatal),
             // The act was refused for good, and the look that might have known better failed.
             Found::Failed(_) if self.after == Decision::Fatal => Move::Stop(Ended::Fatal),
             Found::Failed(decision) => Move::NextRound(decision),
             Found::NotYet | Found::Differs => {
-                self.unseen = false;
                 if self.after == Decision::Fatal {
                     return Move::Stop(Ended::Fatal);
                 }
@@ -207,7 +205,8 @@ mod tests {
                         let bounds = *policy.bounds();
                         prop_assert!(until > now && until <= bounds.finish_within);
                         prop_assert!(until - now <= bounds.attempt_timeout);
-                        prop_assert_eq!(by == CutBy::AttemptTimeout, until - now == bounds.attempt_timeout && until < act_until(&policy, u64::MAX).0);
+                        prop_assert!(by == CutBy::Deadline || until - now == bounds.attempt_timeout);
+                        prop_assert!(by == CutBy::AttemptTimeout || until == act_until(&policy, u64::MAX).0);
                         if bounds.finish_within != FOREVER && bounds.attempt_timeout != FOREVER {
                             prop_assert!(bounds.finish_within - until >= bounds.attempt_timeout.min(bounds.finish_within / 2));
                         }
@@ -218,7 +217,7 @@ mod tests {
                     Move::NextRound(decision) => {
                         prop_assert!(found != Found::AsWanted && decision != Decision::Fatal && !fatal);
                         prop_assert!(found != Found::Differs || acted_in_round);
-                        prop_assert_eq!(steps.outcome_unknown(), matches!(found, Found::Failed(_)) && steps.outcome_unknown());
+                        prop_assert_eq!(steps.outcome_unknown(), matches!(found, Found::Failed(_)) && acts > 0);
                         steps.begin_round();
                         acted_in_round = false;
                     }

@@ -116,7 +116,7 @@ mod tests {
     /// The same rules, read off a whole history instead of kept up.
     fn reference(rules: &Rules, history: &[(u64, Observed)]) -> Settling {
         let &(now, last) = history.last().unwrap();
-        let in_a_row = |of: Observed| history.iter().rev().take_while(|(_, observed)| *observed == of);
+        let in_a_row = |of: Observed| history.iter().rev().take_while(move |(_, observed)| *observed == of);
         if in_a_row(Observed::Done).count() >= rules.stable_for.max(1) as usize {
             return Settling::Settled;
         }
