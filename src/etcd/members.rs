@@ -2,21 +2,17 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::Poll,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use crate::{
     Attempt, ConfigError, Decision, Endeavour, Ensure, Policy, Progress, Seen, Settle,
     etcd::{
-        CallError, Class, Cluster, Member, MemberError, PeerUrls, Status, Step, Which,
+        Cluster, Health, Member, MemberError, PeerUrls, Step, Which,
         intent::{Goal, Intent, View},
+        rotation::Rotation,
     },
     operation::{Classify, Operation},
 };
@@ -67,12 +63,6 @@ pub struct Members<C> {
     may_lose_quorum: bool,
 }
 
-/// The endpoints, and which of them to ask next.
-struct Rotation<C> {
-    cluster: C,
-    next: AtomicUsize,
-}
-
 /// A member that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,16 +72,6 @@ pub struct Gone {
     pub removed: Option<Member>,
     /// Another member that has one of its URLs by now: it was added again, and is left alone.
     pub again: Option<Member>,
-}
-
-/// The state of a cluster all of whose members are well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Health {
-    /// The id of the leader.
-    pub leader: u64,
-    /// The members.
-    pub members: Vec<Member>,
 }
 
 // ===== impl Members =====
@@ -109,7 +89,7 @@ impl<C: Cluster> Members<C> {
             .every(Duration::from_millis(500))
             .attempt_timeout(Duration::from_secs(5))
             .finish_within(Duration::from_secs(120));
-        Ok(Self { shared: Arc::new(Rotation { cluster, next: AtomicUsize::new(0) }), policy, may_lose_quorum: false })
+        Ok(Self { shared: Arc::new(Rotation::new(cluster)), policy, may_lose_quorum: false })
     }
 
     /// Replaces the settings that each operation begins with.
@@ -232,7 +212,7 @@ pub struct MemberWork<C, T> {
 /// What a look answers.
 type Looked<T> = Result<Seen<T, Step, MemberError>, MemberError>;
 
-impl<C: Cluster, T: 'static> Endeavour for MemberWork<C, T> {
+impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
     type Value = T;
     type State = Step;
     type Error = MemberError;
@@ -241,14 +221,21 @@ impl<C: Cluster, T: 'static> Endeavour for MemberWork<C, T> {
     type Look = Pin<Box<dyn Future<Output = Looked<T>> + Send>>;
     type Act = Pin<Box<dyn Future<Output = Result<(), MemberError>> + Send>>;
 
-    fn look(&mut self, _: Attempt) -> Self::Look {
-        let (shared, goal, read) = (Arc::clone(&self.shared), Arc::clone(&self.goal), self.read);
+    fn look(&mut self, attempt: Attempt) -> Self::Look {
+        // So that one that hangs is named, and does not cost the whole call.
+        let each = attempt.timeout().map_or(Duration::from_secs(1), |timeout| timeout / 3);
+        let (shared, goal) = (Arc::clone(&self.shared), Arc::clone(&self.goal));
+        let (read, may_lose_quorum) = (self.read, self.may_lose_quorum);
         Box::pin(async move {
             let members = shared.list().await?;
             let view = goal.lock().unwrap_or_else(PoisonError::into_inner).view(&members);
             Ok(match read(view) {
                 Ok(value) => Seen::AsWanted(value),
-                Err(View::Needs(step)) => Seen::Differs(step),
+                Err(View::Needs(step)) if may_lose_quorum => Seen::Differs(step),
+                Err(View::Needs(step)) => match shared.guard(&step, &members, each).await {
+                    Ok(()) => Seen::Differs(step),
+                    Err(error) => Seen::NotYetBecause(error),
+                },
                 Err(View::Not(error)) if error.decision() == Decision::Fatal => Seen::Fatal(error),
                 Err(View::Not(error)) => Seen::NotYetBecause(error),
                 // Neither of these is what any other operation asks for.
@@ -258,8 +245,8 @@ impl<C: Cluster, T: 'static> Endeavour for MemberWork<C, T> {
     }
 
     fn act(&mut self, step: Step) -> Self::Act {
-        let (shared, may_lose_quorum) = (Arc::clone(&self.shared), self.may_lose_quorum);
-        Box::pin(async move { shared.change(&step, may_lose_quorum).await })
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.change(&step).await })
     }
 }
 
@@ -292,141 +279,4 @@ impl<C: fmt::Debug> fmt::Debug for Members<C> {
             .field("may_lose_quorum", may_lose_quorum)
             .finish()
     }
-}
-
-// ===== impl Rotation =====
-
-impl<C: Cluster> Rotation<C> {
-    /// The endpoint to ask now. Unless [`keep`](Self::keep) is told that it has answered, the next one is asked next: also where
-    /// the call is dropped before it could answer.
-    fn turn(&self) -> (usize, &str) {
-        let endpoints = self.cluster.endpoints();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let at = turn.checked_rem(endpoints.len()).unwrap_or(0);
-        (turn, endpoints.get(at).map_or("", String::as_str))
-    }
-
-    fn keep(&self, turn: usize) {
-        self.next.store(turn, Ordering::Relaxed);
-    }
-
-    async fn list(&self) -> Result<Vec<Member>, MemberError> {
-        let mut tried = 0_usize;
-        loop {
-            let (turn, endpoint) = self.turn();
-            tried = tried.saturating_add(1);
-            let error = match self.list_at(endpoint).await {
-                Ok(members) => {
-                    self.keep(turn);
-                    return Ok(members);
-                }
-                Err(error) => error,
-            };
-            if error.decision() == Decision::Fatal || tried >= self.cluster.endpoints().len() {
-                return Err(error);
-            }
-        }
-    }
-
-    /// What this endpoint lists after it has caught up: each part proves nothing without the other.
-    async fn list_at(&self, endpoint: &str) -> Result<Vec<Member>, MemberError> {
-        self.cluster.barrier(endpoint).await.map_err(failed("read before the member list", endpoint))?;
-        self.cluster.local_members(endpoint).await.map_err(failed("member list", endpoint))
-    }
-
-    async fn change(&self, step: &Step, may_lose_quorum: bool) -> Result<(), MemberError> {
-        if let (Step::Promote(member), false) = (step, may_lose_quorum) {
-            self.answers(member).await?;
-        }
-        let (turn, endpoint) = self.turn();
-        let changed = match step {
-            Step::Add { peer_urls, learner } => self
-                .cluster
-                .add(endpoint, peer_urls.as_slice(), *learner)
-                .await
-                .map(drop)
-                .map_err(failed("member add", endpoint)),
-            Step::Promote(member) => {
-                self.cluster.promote(endpoint, member.id).await.map_err(failed("member promote", endpoint))
-            }
-            Step::Remove(member) => {
-                self.cluster.remove(endpoint, member.id).await.map_err(failed("member remove", endpoint))
-            }
-        };
-        match &changed {
-            Err(MemberError::Call { error, .. }) if error.class() == Class::Elsewhere => {}
-            _ => self.keep(turn),
-        }
-        changed
-    }
-
-    /// Etcd promotes a learner that has caught up and died since: as a voter it would count, and not vote.
-    async fn answers(&self, member: &Member) -> Result<(), MemberError> {
-        let mut last = CallError::NotSent("it names no client url".to_owned());
-        for url in &member.client_urls {
-            match self.cluster.status(url).await {
-                // Also an answer that it does not answer such questions is one.
-                Ok(_) | Err(CallError::Answered { .. }) => return Ok(()),
-                Err(error) => last = error,
-            }
-        }
-        Err(MemberError::NotAnswering { member: member.clone(), error: last })
-    }
-
-    async fn health(&self, each: Duration) -> Result<Progress<Health, MemberError>, MemberError> {
-        let members = self.list().await?;
-        let mut asked: Vec<_> = members.iter().map(|member| Box::pin(self.well(member, each))).collect();
-        let mut answers: Vec<Option<Result<Status, String>>> = members.iter().map(|_| None).collect();
-        poll_fn(|cx| {
-            for (asked, answer) in asked.iter_mut().zip(&mut answers).filter(|(_, answer)| answer.is_none()) {
-                if let Poll::Ready(answered) = asked.as_mut().poll(cx) {
-                    *answer = Some(answered);
-                }
-            }
-            if answers.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        drop(asked);
-        let mut leader = 0;
-        let mut ill = Vec::new();
-        for (member, answer) in members.iter().zip(answers.into_iter().flatten()) {
-            match answer {
-                Err(why) => ill.push(format!("{member}: {why}")),
-                Ok(status) if !status.errors.is_empty() => ill.push(format!("{member}: {}", status.errors.join(", "))),
-                Ok(status) if status.leader == 0 => ill.push(format!("{member}: it follows no leader")),
-                Ok(status) if leader != 0 && status.leader != leader => {
-                    ill.push(format!("{member}: it follows {:x}, others follow {leader:x}", status.leader));
-                }
-                Ok(status) => leader = status.leader,
-            }
-        }
-        Ok(if ill.is_empty() {
-            Progress::Done(Health { leader, members })
-        } else {
-            let well = members.len().saturating_sub(ill.len());
-            Progress::Moving(format!("{well} of {} members are well; {}", members.len(), ill.join("; ")))
-        })
-    }
-
-    async fn well(&self, member: &Member, each: Duration) -> Result<Status, String> {
-        if !member.started() {
-            return Err("it has not started yet".to_owned());
-        }
-        let mut last = "it names no client url".to_owned();
-        for url in &member.client_urls {
-            match crate::retry(|_| self.cluster.status(url)).max_attempts(1).attempt_timeout(each).await {
-                Ok(status) => return Ok(status),
-                Err(gave_up) => {
-                    last =
-                        gave_up.into_error().map_or_else(|| "it does not answer".to_owned(), |error| error.to_string())
-                }
-            }
-        }
-        Err(last)
-    }
-}
-
-fn failed(call: &'static str, endpoint: &str) -> impl FnOnce(CallError) -> MemberError {
-    let endpoint = endpoint.to_owned();
-    move |error| MemberError::Call { call, endpoint, error }
 }

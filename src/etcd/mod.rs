@@ -13,6 +13,7 @@ mod error;
 mod intent;
 mod members;
 mod peer_url;
+mod rotation;
 
 #[cfg(feature = "etcd")]
 pub use self::client::EtcdCluster;
@@ -21,6 +22,7 @@ pub use self::{
     cluster::{CallError, Cluster, Member, Status},
     error::MemberError,
     intent::{Step, Which},
-    members::{EnsureMember, Gone, Health, MemberWork, Members},
+    members::{EnsureMember, Gone, MemberWork, Members},
     peer_url::PeerUrls,
+    rotation::Health,
 };

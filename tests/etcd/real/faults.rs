@@ -159,7 +159,11 @@ impl Rounds {
     async fn check(&self, url: &str, expected: Option<bool>, told: &str) {
         let members = self.direct.list().await.unwrap();
         let (count, member) = with_url(&members, url);
-        assert_eq!((count, member.map(|member| member.learner)), (usize::from(expected.is_some()), expected), "{told}: {members:?}");
+        assert_eq!(
+            (count, member.map(|member| member.learner)),
+            (usize::from(expected.is_some()), expected),
+            "{told}: {members:?}"
+        );
     }
 
     async fn add_and_remove(&mut self, wire: Wire, tries: u32, looks: u32, learner: bool, port: u16) {
@@ -196,7 +200,10 @@ async fn adds_and_removes(version: Version) {
             rounds.add_and_remove(wire, tries, looks, learner, port).await;
         }
     }
-    println!("{version:?}: {} fault rounds of add and remove, {} applied despite an error", rounds.rounds, rounds.despite);
+    println!(
+        "{version:?}: {} fault rounds of add and remove, {} applied despite an error",
+        rounds.rounds, rounds.despite
+    );
     assert!(rounds.rounds == 96 && rounds.despite > 20);
 }
 
@@ -225,9 +232,11 @@ async fn promotions(version: Version) {
         (Wire::Blackhole, 2, 0),
     ] {
         let told = format!("promotion, {wire:?} on {tries} tries and {looks} looks");
-        let learner = rounds.direct.ensure_learner([&url]).unwrap().await.unwrap_or_else(|gave_up| panic!("{told}: {gave_up}"));
+        let learner =
+            rounds.direct.ensure_learner([&url]).unwrap().await.unwrap_or_else(|gave_up| panic!("{told}: {gave_up}"));
         server.join(at).await;
-        eventually("started", async || rounds.direct.list().await.ok()?.iter().all(Member::started).then_some(())).await;
+        eventually("started", async || rounds.direct.list().await.ok()?.iter().all(Member::started).then_some(()))
+            .await;
         rounds.arm(wire, tries, looks);
         let promoted = rounds.faulty.ensure_promoted(learner.value.id).unwrap().await;
         let promoted = promoted.unwrap_or_else(|gave_up| panic!("{told}: {gave_up}"));

@@ -76,7 +76,8 @@ impl Server {
         }
         let all = server.nodes.iter().map(Node::initial).collect::<Vec<_>>().join(",");
         for at in 0..voters {
-            server.nodes[at].arguments = vec!["--initial-cluster".into(), all.clone(), "--initial-cluster-state=new".into()];
+            server.nodes[at].arguments =
+                vec!["--initial-cluster".into(), all.clone(), "--initial-cluster-state=new".into()];
             server.run(at);
         }
         if server.settings.tls.is_none() {
@@ -179,7 +180,8 @@ impl Server {
     }
 
     pub(crate) async fn healthy(&self) -> Health {
-        let waited = self.members().wait_healthy().every(ms(50)).attempt_timeout(ms(1000)).finish_within(ms(60_000)).await;
+        let waited =
+            self.members().wait_healthy().every(ms(50)).attempt_timeout(ms(1000)).finish_within(ms(60_000)).await;
         waited.unwrap_or_else(|gave_up| panic!("{gave_up}\n{}", self.logs()))
     }
 

@@ -37,7 +37,10 @@ async fn answers_are_in_the_table(version: Version) {
     let (class, said) = text(cluster.add(&endpoint, &url(1), false).await.unwrap_err());
     assert_eq!((class, said.as_str()), (Class::Look, "Peer URLs already exists"));
     let (class, said) = text(cluster.promote(&endpoint, learner).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Later, "can only promote a learner member which is in sync with leader"));
+    assert_eq!(
+        (class, said.as_str()),
+        (Class::Later, "can only promote a learner member which is in sync with leader")
+    );
     let voter = cluster.status(&endpoint).await.unwrap().id;
     let (class, said) = text(cluster.promote(&endpoint, voter).await.unwrap_err());
     assert_eq!((class, said.as_str()), (Class::Look, "can only promote a learner member"));
@@ -64,6 +67,8 @@ async fn answers_are_in_the_table(version: Version) {
 
     // One voter of three down: nobody is added.
     server.kill(2);
+    // Etcd takes a moment to notice.
+    tokio::time::sleep(ms(1000)).await;
     let (class, said) = text(cluster.add(&endpoint, &url(3), false).await.unwrap_err());
     assert_eq!((class, said.as_str()), (Class::Later, "unhealthy cluster"));
 }
@@ -112,7 +117,10 @@ async fn a_life(version: Version) {
 
     server.join(at).await;
     let promoted = members.ensure_voter([&url]).unwrap().every(ms(50)).await.unwrap();
-    assert_eq!((promoted.change, promoted.value.id, promoted.value.learner), (Change::Applied, learner.value.id, false));
+    assert_eq!(
+        (promoted.change, promoted.value.id, promoted.value.learner),
+        (Change::Applied, learner.value.id, false)
+    );
     let wrong = members.ensure_learner([&url]).unwrap().await.unwrap_err();
     assert!(matches!(wrong.last_error(), Some(MemberError::IsVoter(_))) && wrong.attempts() == 1, "{wrong}");
     assert_eq!(server.healthy().await.members.len(), 4);
