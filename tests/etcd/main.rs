@@ -5,4 +5,3 @@
 mod model;
 #[cfg(feature = "etcd")]
 mod real;
-mod together;

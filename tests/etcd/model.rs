@@ -49,15 +49,20 @@ async fn every_placement_of_faults() {
             model.start_joined_after(Some(S));
             let members = quick(&model);
             let prepared = match operation {
-                Operation::Promote | Operation::Remove => members.ensure_learner([NEW]).unwrap().await.unwrap().value.id,
+                Operation::Promote | Operation::Remove => {
+                    members.ensure_learner([NEW]).unwrap().await.unwrap().value.id
+                }
                 _ => 0,
             };
             sleep(2 * S).await;
-            let (before, kind) = (model.changes(), match operation {
-                Operation::AddLearner | Operation::AddVoter => Call::Add,
-                Operation::Promote => Call::Promote,
-                Operation::Remove => Call::Remove,
-            });
+            let (before, kind) = (
+                model.changes(),
+                match operation {
+                    Operation::AddLearner | Operation::AddVoter => Call::Add,
+                    Operation::Promote => Call::Promote,
+                    Operation::Remove => Call::Remove,
+                },
+            );
             model.fault(kind, [fault(0), fault(1)]);
             model.fault(Call::Barrier, [Fault::Fine, fault(2), fault(3)]);
             let change = match operation {
@@ -70,7 +75,8 @@ async fn every_placement_of_faults() {
             // What was on its way arrives, and changes nothing any more.
             sleep(10 * S).await;
             assert_eq!(model.changes() - before, 1, "{told}: {:#?}", model.history());
-            let there: Vec<_> = model.members().into_iter().filter(|member| member.peer_urls.contains(&NEW.to_owned())).collect();
+            let there: Vec<_> =
+                model.members().into_iter().filter(|member| member.peer_urls.contains(&NEW.to_owned())).collect();
             let kinds: Vec<_> = there.iter().map(|member| member.learner).collect();
             let expected = match operation {
                 Operation::AddLearner => vec![true],
@@ -176,7 +182,12 @@ async fn quorum_is_not_lost_by_a_call_of_ours() {
     model.stop("http://etcd-3:2380");
     let members = quick(&model);
     let gave_up = members.ensure_voter([NEW]).unwrap().finish_within(20 * S).await.unwrap_err();
-    assert!(gave_up.to_string().contains("adding http://etcd-9:2380 as a voter would leave 2 of 4 voters able to vote, 3 are needed"), "{gave_up}");
+    assert!(
+        gave_up
+            .to_string()
+            .contains("adding http://etcd-9:2380 as a voter would leave 2 of 4 voters able to vote, 3 are needed"),
+        "{gave_up}"
+    );
     let gave_up = members.ensure_removed("http://etcd-2:2380").unwrap().finish_within(20 * S).await.unwrap_err();
     assert!(matches!(gave_up.last_error(), Some(MemberError::WouldLoseQuorum { .. })), "{gave_up}");
     members.ensure_removed("http://etcd-3:2380").unwrap().await.unwrap();

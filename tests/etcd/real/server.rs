@@ -58,6 +58,18 @@ pub(crate) struct Node {
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+static PORTS: AtomicU32 = AtomicU32::new(0);
+
+/// Below those that the system gives to connections: a node that comes back must find its port free.
+fn free_port() -> SocketAddr {
+    loop {
+        let number = PORTS.fetch_add(1, Ordering::Relaxed) + std::process::id().wrapping_mul(97);
+        let port = 10_000 + u16::try_from(number % 20_000).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+}
 
 impl Server {
     /// A new cluster of so many voters, healthy.
@@ -87,8 +99,7 @@ impl Server {
     }
 
     fn node(&self, name: &str) -> Node {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (client, peer) = (free(), free());
+        let (client, peer) = (free_port(), free_port());
         let data = self.folder.join(format!("{name}-{}", peer.port()));
         Node { name: name.to_owned(), client, peer, data, arguments: Vec::new(), child: None }
     }
