@@ -4,7 +4,10 @@
 pub mod blocking;
 mod budget;
 mod cursor;
+mod ensure;
 mod error;
+#[cfg(any(feature = "etcd", feature = "test-util"))]
+pub mod etcd;
 pub mod events;
 mod keyed;
 mod limiter;
@@ -15,6 +18,7 @@ mod poll;
 mod retry;
 mod run;
 mod settings;
+mod settle;
 mod shared;
 mod sync;
 #[cfg(feature = "test-util")]
@@ -24,6 +28,7 @@ mod time;
 pub use crate::{
     budget::{Budget, InFlight},
     cursor::{Run, Turn},
+    ensure::{Act, Both, Endeavour, Ensure, EnsureFuture, Ensured, Look, Seen, ensure},
     error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
     events::{Event, Listener, Wait},
     keyed::{KeyedBackoff, KeyedLimiter},
@@ -34,6 +39,7 @@ pub use crate::{
         attempts::{Attempt, Decision, Ended},
         backoff::{Backoff, Delays},
         bounds::CutBy,
+        ensure::Change,
         jitter::Jitter,
         plan::{Course, Finish, Plan},
         rate::Rate,
@@ -42,5 +48,6 @@ pub use crate::{
     },
     poll::{Answer, Check, Polling, PollingFuture, poll},
     retry::{Retry, RetryFuture, retry},
+    settle::{Observation, Progress, Settle, SettleFuture, settle},
     shared::{Asked, Place, Shared, Ties},
 };

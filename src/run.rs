@@ -186,12 +186,23 @@ impl<G: Ties> Core<G> {
     /// While the operation waits: whether it is cut, and by what.
     #[inline(never)]
     pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+        let (at, by) = self.attempts.cut(&self.policy);
+        self.poll_cut_at(cx, alarm, at, by)
+    }
+
+    /// The same for one call of several in an attempt: it is cut at `at`, by `by`.
+    pub(crate) fn poll_cut_at<T: Alarm>(
+        &mut self,
+        cx: &mut Context<'_>,
+        alarm: Pin<&mut T>,
+        at: u64,
+        by: CutBy,
+    ) -> Poll<CutBy> {
         let start = *self.start.get_or_insert_with(time::now);
         self.stale = true;
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(CutBy::Cancelled);
         }
-        let (at, by) = self.attempts.cut(&self.policy);
         alarm.poll_at(cx, time::after(start, at)).map(|()| by)
     }
 
@@ -386,6 +397,7 @@ where
                 match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
                     Ok(attempt) => {
                         this.listener.on_event(&Event::Started(attempt));
+                        this.verb.begin();
                         this.slot.set(Slot::Running(this.operation.call(attempt)));
                     }
                     Err(stop) => return self.give_up(stop),
@@ -419,9 +431,19 @@ where
                         *this.error = Some(error);
                         (Ending::Failed, Decision::Fatal)
                     }
+                    Judged::Stopped(stop, error) => {
+                        let ending = if error.is_some() { Ending::Failed } else { Ending::NotReady };
+                        *this.error = error.or(this.error.take());
+                        return self.ruled(ending, stop);
+                    }
                 },
                 Poll::Pending => {
                     let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
+                    if by == CutBy::AttemptTimeout
+                        && let Some(stop) = this.verb.cut()
+                    {
+                        return self.ruled(Ending::Cut(by), stop);
+                    }
                     (Ending::Cut(by), this.core.policy.after_cut())
                 }
             };
@@ -448,6 +470,21 @@ where
     G: Ties,
     T: Alarm,
 {
+    /// The verb's own rule ends the run, right after an attempt.
+    #[cold]
+    fn ruled(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        let mut this = self.as_mut().project();
+        this.slot.set(Slot::Idle);
+        this.core.ending = ending;
+        this.core.over();
+        if !L::SILENT {
+            let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
+            let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
+            this.listener.on_event(&Event::Ended { attempt, elapsed, last });
+        }
+        self.give_up(stop)
+    }
+
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
     #[cold]
     #[inline(never)]
