@@ -7,3 +7,4 @@
 
 pub(crate) mod nanos;
 pub mod ratio;
+pub mod timetable;
