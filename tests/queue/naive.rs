@@ -222,3 +222,12 @@ fn same(real: &mut Timetable<Key, Value>, model: &BTreeMap<Key, Entry>, now: u64
     assert_eq!(wake.is_some(), due.is_some());
     assert!(wake <= due, "would wake at {wake:?}, due at {due:?}, now {now}");
 }
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.starts += other.starts;
+        self.conflicts += other.conflicts;
+        self.retries += other.retries;
+        self.wakes += other.wakes;
+    }
+}
