@@ -6,4 +6,14 @@ mod error;
 pub mod policy;
 mod time;
 
-pub use crate::{error::ConfigError, policy::ratio::Ratio};
+pub use crate::{
+    error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
+    policy::{
+        Policy,
+        attempts::{Attempt, Decision},
+        backoff::{Backoff, Delays},
+        bounds::CutBy,
+        jitter::Jitter,
+        ratio::Ratio,
+    },
+};
