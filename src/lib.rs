@@ -4,6 +4,8 @@
 mod error;
 #[doc(hidden)]
 pub mod policy;
+pub mod queue;
+mod sync;
 mod time;
 
 pub use crate::{
@@ -16,4 +18,5 @@ pub use crate::{
         jitter::Jitter,
         ratio::Ratio,
     },
+    queue::TimedQueue,
 };

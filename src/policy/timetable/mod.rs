@@ -248,8 +248,9 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
 
     /// Starts the next run that is due by `now`, if any is.
     pub fn start(&mut self, now: u64) -> Option<Started<K, V>> {
-        let (seat, Turn { due, .. }) = self.wheel.pop(now)?;
+        let (seat, Turn { due, .. }) = self.wheel.due(now)?;
         let key = self.seats.key(seat)?.clone();
+        self.wheel.pop(now);
         match std::mem::replace(self.seats.phase(seat), Phase::Running { cancelled: false }) {
             Phase::Waiting(value) => {
                 self.running = self.running.saturating_add(1);
@@ -293,7 +294,7 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
     /// Whether something is due by `now`.
     #[must_use]
     pub fn is_due(&mut self, now: u64) -> bool {
-        self.wheel.first(now).is_some_and(|first| first <= now)
+        self.wheel.due(now).is_some()
     }
 
     /// How many keys there are, waiting or running.

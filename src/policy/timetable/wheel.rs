@@ -120,19 +120,20 @@ impl Wheel {
         self.nodes[node as usize].at
     }
 
+    /// The node whose turn is next, if it is due by `now`.
+    pub(super) fn due(&mut self, now: u64) -> Option<(u32, Turn)> {
+        self.head(now).filter(|head| head.at.due <= now).map(|head| (head.node, head.at))
+    }
+
     /// Takes the node whose turn is next, if it is due by `now`.
-    pub(super) fn pop(&mut self, now: u64) -> Option<(u32, Turn)> {
-        let Ticket { at, node } = self.head(now)?;
-        if at.due > now {
-            return None;
-        }
+    pub(super) fn pop(&mut self, now: u64) {
+        let Some((node, at)) = self.due(now) else { return };
         if self.line.front().is_some_and(|first| first.at == at) {
             self.line.pop_front();
         } else {
             self.late.pop();
         }
         self.nodes[node as usize].at = NOBODY;
-        Some((node, at))
     }
 
     /// When to ask again: never after the next due time, and at most a few times before it.
@@ -152,11 +153,6 @@ impl Wheel {
             }
         }
         Some(self.first_block(level, slot) << BLOCK)
-    }
-
-    /// When the next node is due, if that is known once time has moved on to `now`: it is, if it is due by then.
-    pub(super) fn first(&mut self, now: u64) -> Option<u64> {
-        self.head(now).map(|head| head.at.due)
     }
 
     /// Forgets all nodes; none of them may be waiting.
