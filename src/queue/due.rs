@@ -31,9 +31,9 @@ pub struct Due<K: Hash + Eq + Clone, V> {
     key: K,
     /// `None` once it is answered.
     running: Option<Running<V>>,
-    due: u64,
+    promised: u64,
     attempt: Attempt,
-    last_attempt: u64,
+    started: u64,
 }
 
 struct Running<V> {
@@ -90,7 +90,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         let attempt = history.start(policy, now);
         let (shared, policy) = (shared.clone(), policy.clone());
         let running = Some(Running { run, value, history });
-        Ok(Self { shared, policy, key, running, due, attempt, last_attempt: now })
+        Ok(Self { shared, policy, key, running, promised: due, attempt, started: now })
     }
 
     /// The key.
@@ -114,7 +114,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     /// When it was due. It may be taken later than that, never earlier.
     #[must_use]
     pub fn due(&self) -> Instant {
-        self.shared.clock.instant(self.due)
+        self.shared.clock.instant(self.promised)
     }
 
     /// Which attempt at this item it is; its time counts from the start of the first one.
@@ -182,7 +182,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
 
     fn last<E: 'static>(&self, ending: Ending) -> Last<&E> {
         let after = || {
-            let ran = self.shared.clock.now().saturating_sub(self.last_attempt);
+            let ran = self.shared.clock.now().saturating_sub(self.started);
             duration(ran)
         };
         match (ending, self.running().history.last_error()) {
@@ -247,6 +247,10 @@ impl<K: Hash + Eq + Clone, V> Drop for Due<K, V> {
 impl<K: Hash + Eq + Clone + fmt::Debug, V: fmt::Debug> fmt::Debug for Due<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.running.as_ref().map(|running| &running.value);
-        f.debug_struct("Due").field("key", &self.key).field("value", &value).field("attempt", &self.attempt).finish()
+        f.debug_struct("Due")
+            .field("key", &self.key)
+            .field("value", &value)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
     }
 }

@@ -35,7 +35,6 @@ pub enum Scheduled<V> {
     /// The key was not there; it waits now.
     New,
     /// The entry that waits for this key stays as it is.
-    #[non_exhaustive]
     Kept {
         /// When that entry is due.
         due: Instant,
@@ -43,7 +42,6 @@ pub enum Scheduled<V> {
         value: V,
     },
     /// The entry that waited for this key is replaced.
-    #[non_exhaustive]
     Moved {
         /// When the old entry was due.
         from: Instant,
@@ -51,13 +49,11 @@ pub enum Scheduled<V> {
         value: V,
     },
     /// The key is running. This follows when the run has ended, at its time; instead of another try if the run fails.
-    #[non_exhaustive]
     AfterCurrentRun {
         /// What was to follow until now: when it was due, and its value.
         replaced: Option<(Instant, V)>,
     },
     /// The queue takes nothing more: it is drained or gone.
-    #[non_exhaustive]
     Closed {
         /// The value that was not taken.
         value: V,
@@ -72,7 +68,6 @@ pub enum Cancelled<V> {
     /// There was nothing to cancel.
     Absent,
     /// It waited, and is taken out.
-    #[non_exhaustive]
     Removed {
         /// When it was due.
         due: Instant,
@@ -80,7 +75,6 @@ pub enum Cancelled<V> {
         value: V,
     },
     /// The key is running. The run is not stopped; nothing follows it, neither what was to follow nor another try.
-    #[non_exhaustive]
     Running {
         /// What was to follow: when it was due, and its value.
         next: Option<(Instant, V)>,
@@ -92,7 +86,6 @@ pub enum Cancelled<V> {
 #[non_exhaustive]
 pub enum Status {
     /// It waits.
-    #[non_exhaustive]
     Scheduled {
         /// Until then.
         due: Instant,
@@ -102,7 +95,6 @@ pub enum Status {
     /// It runs.
     Running,
     /// It runs, and something was given for it that follows.
-    #[non_exhaustive]
     RunningWithNext {
         /// When that is due.
         due: Instant,
@@ -158,6 +150,7 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     }
 
     /// Takes out all that waits, in the order in which it was due. Runs go on, but nothing will follow them.
+    #[must_use = "what was cancelled comes back in here"]
     pub fn cancel_all(&self) -> Vec<(K, V, Instant)> {
         let clock = self.shared.clock;
         let all = self.shared.cancel_all().into_iter();

@@ -69,7 +69,7 @@ use crate::{
 ///
 /// let mut seen = Vec::new();
 /// let finished = queue
-///     .run(|job: Job<&str, i32>| {
+///     .run(|job: Job<&'static str, i32>| {
 ///         seen.push(job.key);
 ///         async move { if job.key == "b" { Err("no luck") } else { Ok(()) } }
 ///     })

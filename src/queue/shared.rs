@@ -153,16 +153,6 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         Found::Later(wake)
     }
 
-    /// Has the consumer woken only when all is finished.
-    pub(super) fn poll_finished(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut inner = lock(&self.inner);
-        if inner.table.is_empty() && (inner.closed || inner.handles == 0) {
-            return Poll::Ready(());
-        }
-        inner.wait(cx, 0);
-        Poll::Pending
-    }
-
     /// Ends a run; `again`: it is to be tried again then.
     pub(super) fn end(&self, run: Run, again: Option<(u64, Item<V>)>) -> Ended<Item<V>> {
         let mut inner = lock(&self.inner);
