@@ -167,6 +167,18 @@ pub(crate) enum Ending {
     Cut(CutBy),
 }
 
+impl Ending {
+    /// The same for those who ask, with the error that is kept.
+    pub(crate) fn last<E>(self, error: Option<&E>, cut_after: Duration) -> Last<&E> {
+        match (self, error) {
+            (Self::Failed, Some(error)) => Last::Failed(error),
+            (Self::Cut(by), _) => Last::Cut { after: cut_after, by },
+            (Self::NotStarted, _) => Last::NotStarted,
+            _ => Last::NotReady,
+        }
+    }
+}
+
 /// Everything about the end of a run but its error.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -206,12 +218,7 @@ impl<E> GaveUp<E> {
     /// What the last attempt did.
     #[must_use]
     pub fn last(&self) -> Last<&E> {
-        match (self.ending(), self.last_error()) {
-            (Ending::Failed, Some(error)) => Last::Failed(error),
-            (Ending::Cut(by), _) => Last::Cut { after: duration(self.cut_after), by },
-            (Ending::NotStarted, _) => Last::NotStarted,
-            _ => Last::NotReady,
-        }
+        self.ending().last(self.last_error(), duration(self.cut_after))
     }
 
     /// The latest error that an attempt gave. It may be older than the last attempt, if that one was cut or not ready.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    jitter::{Jitter, pick, series},
+    jitter::{Jitter, Kind, pick, series},
     nanos::{FOREVER, duration, nanos},
 };
 use crate::Ratio;
@@ -32,13 +32,15 @@ pub struct Backoff {
     pub(super) base: u64,
     pub(super) cap: u64,
     pub(super) factor: Ratio,
-    pub(super) shape: Shape,
     /// What few schedules have.
     pub(super) more: Option<Arc<More>>,
-    pub(super) jitter: Jitter,
+    pub(super) jitter: Kind,
+    pub(super) shape: Shape,
 }
 
+// As wide as its neighbours: without gaps the whole is moved in fewer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
 pub(super) enum Shape {
     Fixed,
     Exponential,
@@ -55,40 +57,44 @@ pub(super) struct More {
     pub(super) then: Option<Backoff>,
     pub(super) reset_after: Option<u64>,
     pub(super) seed: Option<u64>,
+    /// The ratio of the jitter, if it has one.
+    pub(super) jitter: Option<Ratio>,
+    /// The policy's: the pause after a cut.
+    pub(super) after_cut: u64,
 }
 
 /// How far a run has come in its backoff.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The last nominal delay (exponential) or the last delay (decorrelated).
-    current: u64,
+    pub(super) current: u64,
     /// Delays given so far.
-    step: u32,
+    pub(super) step: u32,
 }
 
 impl Backoff {
     /// The same pause every time.
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
-        Self::new(Shape::Fixed, nanos(delay), FOREVER, Jitter::None)
+        Self::new(Shape::Fixed, nanos(delay), FOREVER, Kind::None)
     }
 
     /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most `cap`.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Exponential, nanos(base), nanos(cap), Jitter::Full)
+        Self::new(Shape::Exponential, nanos(base), nanos(cap), Kind::Full)
     }
 
     /// `base`, 2 `base`, 3 `base`, .., at most `cap`.
     #[must_use]
     pub const fn linear(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Linear, nanos(base), nanos(cap), Jitter::Full)
+        Self::new(Shape::Linear, nanos(base), nanos(cap), Kind::Full)
     }
 
     /// `base` times 1, 1, 2, 3, 5, 8, .., at most `cap`.
     #[must_use]
     pub const fn fibonacci(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Fibonacci, nanos(base), nanos(cap), Jitter::Full)
+        Self::new(Shape::Fibonacci, nanos(base), nanos(cap), Kind::Full)
     }
 
     /// Each delay a random one between `base` and three times the delay before, at most `cap` ("decorrelated jitter",
@@ -96,19 +102,19 @@ impl Backoff {
     /// apply. At the cap it goes on between `base` and `cap`.
     #[must_use]
     pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Decorrelated, nanos(base), nanos(cap), Jitter::None)
+        Self::new(Shape::Decorrelated, nanos(base), nanos(cap), Kind::None)
     }
 
     /// These delays, and then no more. An empty list allows no retry.
     #[must_use]
     pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
-        let mut this = Self::new(Shape::Steps, 0, FOREVER, Jitter::None);
+        let mut this = Self::new(Shape::Steps, 0, FOREVER, Kind::None);
         this.more_mut().steps = delays.into_iter().map(nanos).collect();
         this
     }
 
-    const fn new(shape: Shape, base: u64, cap: u64, jitter: Jitter) -> Self {
-        Self { base, cap, factor: Ratio::whole(2), shape, more: None, jitter }
+    const fn new(shape: Shape, base: u64, cap: u64, jitter: Kind) -> Self {
+        Self { base, cap, factor: Ratio::whole(2), more: None, jitter, shape }
     }
 
     /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.
@@ -120,9 +126,32 @@ impl Backoff {
 
     /// How delays are spread.
     #[must_use]
-    pub const fn jitter(mut self, jitter: Jitter) -> Self {
-        self.jitter = jitter;
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        let (kind, ratio) = match jitter {
+            Jitter::None => (Kind::None, None),
+            Jitter::Full => (Kind::Full, None),
+            Jitter::Equal => (Kind::Equal, None),
+            Jitter::Plus(ratio) => (Kind::Plus, Some(ratio)),
+            Jitter::PlusMinus(ratio) => (Kind::PlusMinus, Some(ratio)),
+        };
+        self.jitter = kind;
+        if ratio.is_some() || self.more.is_some() {
+            self.more_mut().jitter = ratio;
+        }
         self
+    }
+
+    /// How delays are spread.
+    #[inline]
+    pub(super) fn spread(&self) -> Jitter {
+        let ratio = || self.more.as_ref().and_then(|more| more.jitter).unwrap_or(Ratio::ZERO);
+        match self.jitter {
+            Kind::None => Jitter::None,
+            Kind::Full => Jitter::Full,
+            Kind::Equal => Jitter::Equal,
+            Kind::Plus => Jitter::Plus(ratio()),
+            Kind::PlusMinus => Jitter::PlusMinus(ratio()),
+        }
     }
 
     /// At most `n` delays of this schedule; then it ends, or goes on with [`then`](Self::then).
@@ -160,7 +189,7 @@ impl Backoff {
         self
     }
 
-    fn more_mut(&mut self) -> &mut More {
+    pub(super) fn more_mut(&mut self) -> &mut More {
         Arc::make_mut(self.more.get_or_insert_default())
     }
 
@@ -184,24 +213,17 @@ impl Backoff {
     /// Whether every delay is zero.
     #[inline]
     pub(crate) fn is_zero(&self) -> bool {
-        matches!(self.shape, Shape::Fixed) && self.base == 0 && self.more.is_none()
+        self.shape == Shape::Fixed && self.base == 0 && self.more.is_none()
     }
 
-    /// The next delay in nanoseconds; `None` at the end.
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
-    pub fn next(&self, progress: &mut Progress, random: u64) -> Option<u64> {
+    pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
         if self.more.is_some() { self.next_of_chain(progress, random) } else { Some(self.next_of(0, progress, random)) }
     }
 
-    /// The lowest and the highest delay that may come next; `None` at the end. The progress goes on as if `random`
-    /// had picked the highest.
-    pub(super) fn next_range(&self, progress: &mut Progress) -> Option<(u64, u64)> {
-        let mut low = *progress;
-        Some((self.next(&mut low, 0)?, self.next(progress, u64::MAX)?))
-    }
-
     /// Finds the schedule of the chain that is in turn.
-    fn next_of_chain(&self, progress: &mut Progress, random: u64) -> Option<u64> {
+    fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
         let (mut schedule, mut begins) = (self, 0_u64);
         while let Some(length) = schedule.length() {
             let ends = begins.saturating_add(length);
@@ -226,7 +248,7 @@ impl Backoff {
 
     /// The next delay of this schedule, which began at step `begins`.
     #[inline]
-    fn next_of(&self, begins: u64, progress: &mut Progress, random: u64) -> u64 {
+    fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
         let index = u64::from(progress.step).saturating_sub(begins);
         progress.step = progress.step.saturating_add(1);
         let nominal = match self.shape {
@@ -241,7 +263,7 @@ impl Backoff {
             Shape::Decorrelated => {
                 let before = if index == 0 { self.base } else { progress.current };
                 let high = before.saturating_mul(3).max(self.base).min(self.cap);
-                progress.current = pick(self.base.min(self.cap), high, random);
+                progress.current = pick(self.base.min(self.cap), high, random());
                 return progress.current;
             }
             Shape::Steps => self
@@ -250,7 +272,7 @@ impl Backoff {
                 .and_then(|more| more.steps.get(usize::try_from(index).unwrap_or(usize::MAX)))
                 .map_or(FOREVER, |&step| step),
         };
-        self.jitter.spread(nominal, self.cap, random)
+        self.spread().spread(nominal, self.cap, random)
     }
 }
 
@@ -306,7 +328,7 @@ impl Iterator for Delays {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let random = series(self.seed, self.progress.step.into());
-        self.backoff.next(&mut self.progress, random).map(duration)
+        let (seed, n) = (self.seed, self.progress.step);
+        self.backoff.next(&mut self.progress, || series(seed, n.into())).map(duration)
     }
 }

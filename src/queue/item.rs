@@ -49,7 +49,7 @@ impl History {
 
     /// Whether the policy allows any attempt at all.
     pub(super) fn may_begin(policy: &Policy) -> Result<(), Stop> {
-        match Attempts::default().first(policy, 0) {
+        match Attempts::default().first(policy, || 0) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(_) => Ok(()),
         }
@@ -81,10 +81,10 @@ impl History {
         if ending == Ending::Cut(CutBy::Deadline) {
             return Err(Stop::Deadline);
         }
-        let random = match policy.seed() {
-            Some(seed) => series(series(seed, self.began), self.attempts.number().into()),
-            None => fastrand::u64(..),
-        };
+        // A seed names a series for each start, or items that fail together would come back together.
+        let number = self.attempts.number().into();
+        let random =
+            || policy.seed().map_or_else(|| fastrand::u64(..), |seed| series(series(seed, self.began), number));
         match self.attempts.end(policy, now.saturating_sub(self.began), decision, random) {
             Next::Start(at) => Ok(self.began.saturating_add(at)),
             Next::Stop(ended) => Err(ended.into()),

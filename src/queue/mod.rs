@@ -33,7 +33,7 @@ use crate::{
     error::NoAnswer,
     policy::{Policy, backoff::Backoff},
     sync::Arc,
-    time::Timer,
+    time::{Alarm, Timer},
 };
 
 /// Work for keys, each at its time.

@@ -23,7 +23,7 @@ use crate::{
         bounds::CutBy,
         nanos::FOREVER,
     },
-    time::Instant,
+    time::{Alarm, Instant},
 };
 
 /// One attempt at an item, as the worker gets it.
