@@ -35,8 +35,8 @@ fn every_order(test: fn()) {
 
 #[cfg(relent_shuttle)]
 fn every_order(test: fn()) {
-    shuttle::check_random(test, 100_000 / TESTS);
-    println!("{} schedules", 100_000 / TESTS);
+    shuttle::check_random(test, 100_000_usize.div_ceil(TESTS));
+    println!("{} schedules", 100_000_usize.div_ceil(TESTS));
 }
 
 /// The tests below share the hundred thousand schedules.
