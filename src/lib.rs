@@ -15,6 +15,7 @@ mod operation;
 #[doc(hidden)]
 pub mod policy;
 mod poll;
+pub mod queue;
 mod retry;
 mod run;
 mod settings;
@@ -47,6 +48,7 @@ pub use crate::{
         warning::Warning,
     },
     poll::{Answer, Check, Polling, PollingFuture, poll},
+    queue::TimedQueue,
     retry::{Retry, RetryFuture, retry},
     settle::{Observation, Progress, Settle, SettleFuture, settle},
     shared::{Asked, Place, Shared, Ties},

@@ -23,6 +23,7 @@ mod serde;
 pub mod stall;
 mod text;
 mod timeline;
+pub mod timetable;
 pub mod warning;
 
 use std::time::Duration;
