@@ -1,4 +1,5 @@
 //! Retry, poll, back off, wait your turn. And never give up without saying why.
+#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod blocking;
