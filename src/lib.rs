@@ -13,6 +13,8 @@ mod retry;
 mod run;
 mod settings;
 mod shared;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod time;
 
 pub use crate::{

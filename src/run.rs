@@ -77,21 +77,27 @@ impl<G: Ties> Core<G> {
         mut alarm: Pin<&mut T>,
         mut on_wait: impl FnMut(Wait),
     ) -> Poll<Result<Attempt, Stop>> {
-        loop {
-            match &mut self.phase {
-                Phase::Begin => {
-                    if self.ties.is_cancelled() {
-                        return Poll::Ready(Err(Stop::Cancelled));
-                    }
-                    if T::EAGER || self.policy.is_timed() {
-                        self.start = Some(T::now());
-                    }
-                    match self.attempts.first(&self.policy, self.random()) {
-                        Next::Start(0) => self.phase = Phase::Due,
-                        Next::Start(at) => self.pause_until(at, 0, &mut on_wait),
-                        Next::Stop(ended) => return Poll::Ready(Err(ended.into())),
+        if matches!(self.phase, Phase::Begin) {
+            if self.ties.is_cancelled() {
+                return Poll::Ready(Err(Stop::Cancelled));
+            }
+            if T::EAGER || self.policy.is_timed() {
+                self.start = Some(T::now());
+            }
+            match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
+                Next::Start(0) => {
+                    self.phase = Phase::Due;
+                    if let Asked::Granted = self.ties.ask(duration(self.policy.bounds().room(0))) {
+                        return Poll::Ready(Ok(self.begin_attempt::<T>()));
                     }
                 }
+                Next::Start(at) => self.pause_until(at, 0, &mut on_wait),
+                Next::Stop(ended) => return Poll::Ready(Err(ended.into())),
+            }
+        }
+        loop {
+            match &mut self.phase {
+                Phase::Begin => self.phase = Phase::Due,
                 Phase::Breathing => {
                     ready!(T::poll_breathe(cx));
                     self.phase = Phase::Due;
@@ -183,7 +189,8 @@ impl<G: Ties> Core<G> {
             _ => {}
         }
         let now = self.now_after_attempt::<T>(decision);
-        match self.attempts.end(&self.policy, now, decision, self.random()) {
+        let number = self.attempts.number();
+        match self.attempts.end(&self.policy, now, decision, || random(&self.policy, number)) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(_) if !self.ties.withdraw() => Err(Stop::Budget),
             Next::Start(at) => {
@@ -289,24 +296,20 @@ impl<G: Ties> Core<G> {
         }
     }
 
-    /// A number of this run's own series, if it needs one.
-    #[inline]
-    fn random(&self) -> u64 {
-        if !self.policy.is_random() {
-            return 0;
-        }
-        match self.policy.seed() {
-            Some(seed) => series(seed, self.attempts.number().into()),
-            None => fastrand::u64(..),
-        }
-    }
-
     /// A planned retry will not be made after all.
     fn refused(&mut self, stop: Stop) -> Stop {
         if self.attempts.number() > 0 {
             self.ties.give_back();
         }
         stop
+    }
+}
+
+/// A number of the run's own series.
+fn random(policy: &Policy, number: u32) -> u64 {
+    match policy.seed() {
+        Some(seed) => series(seed, number.into()),
+        None => fastrand::u64(..),
     }
 }
 

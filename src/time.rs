@@ -23,6 +23,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock: for stamps that people read. No decision hangs on it.
+#[cfg(all(feature = "k8s", feature = "test-util"))]
+pub(crate) fn wall() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// Nanoseconds from `start` to `now`; 0 when `now` is earlier.
 #[inline]
 pub(crate) fn between(start: Instant, now: Instant) -> u64 {
@@ -91,7 +97,7 @@ thread_local! {
     /// When the future that this thread drives wants to be polled again.
     static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };
     /// The time of a virtual clock.
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(feature = "test-util")]
     static VIRTUAL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -103,7 +109,7 @@ impl Alarm for ThreadAlarm {
     const EAGER: bool = true;
 
     fn now() -> Instant {
-        #[cfg(any(test, feature = "test-util"))]
+        #[cfg(feature = "test-util")]
         if let Some(now) = VIRTUAL.get() {
             return now;
         }
@@ -141,15 +147,21 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         }
         match WAKE_AT.get() {
             None => thread::park(),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Some(at) if VIRTUAL.get().is_some() => VIRTUAL.set(Some(at)),
             Some(at) => thread::park_timeout(at.saturating_duration_since(now())),
         }
     }
 }
 
+/// What this thread's virtual clock says, if it has one.
+#[cfg(feature = "test-util")]
+pub(crate) fn virtual_now() -> Option<Instant> {
+    VIRTUAL.get()
+}
+
 /// Sets this thread's virtual clock, or takes it away.
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
 pub(crate) fn set_virtual(now: Option<Instant>) {
     VIRTUAL.set(now);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Policy,
+    DELAY_FIRST, FINAL_TRY, Policy,
     backoff::Progress,
     bounds::CutBy,
     nanos::{FOREVER, nanos},
@@ -101,21 +101,31 @@ impl Attempt {
 /// The progress of one run. Every instant is in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
+    /// How far the backoff has come, as [`Progress`] has it; here it leaves no gap.
+    current: u64,
+    step: u32,
+    /// Attempts started, and [`FINAL`] once the final try is planned.
     number: u32,
-    final_try: bool,
-    backoff: Progress,
     /// When the first attempt started: the grid of `every` is laid there.
     grid: u64,
     /// When the last attempt started.
     started: u64,
 }
 
+/// Marks a count of attempts beyond which nothing is planned.
+const FINAL: u32 = 1 << 31;
+
 impl Attempts {
     /// Attempts started so far.
     #[inline]
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.number
+        self.number & !FINAL
+    }
+
+    #[inline]
+    fn is_final(&self) -> bool {
+        self.number & FINAL != 0
     }
 
     /// When the last attempt started.
@@ -127,23 +137,26 @@ impl Attempts {
 
     /// Where the first attempt starts. One that is not delayed always does.
     #[inline]
-    pub fn first(&mut self, policy: &Policy, random: u64) -> Next {
+    pub fn first(&mut self, policy: &Policy, random: impl FnOnce() -> u64) -> Next {
         if policy.max_attempts == 0 {
             return Next::Stop(Ended::Attempts);
         }
-        if policy.delay_first { self.plan(policy, 0, 0, random) } else { Next::Start(0) }
+        if policy.has(DELAY_FIRST) { self.plan(policy, 0, 0, random) } else { Next::Start(0) }
     }
 
     /// An attempt starts at `now`.
     #[inline]
     pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
-        if self.number == 0 {
+        if self.number() == 0 {
             self.grid = now;
         }
-        self.number = self.number.saturating_add(1);
+        // Two thousand million attempts are counted, further ones are not.
+        if self.number() < FINAL.saturating_sub(1) {
+            self.number = self.number.saturating_add(1);
+        }
         self.started = now;
         Attempt {
-            number: self.number,
+            number: self.number(),
             elapsed: now,
             timeout: policy.bounds.attempt_timeout,
             finish_within: policy.bounds.finish_within,
@@ -159,46 +172,52 @@ impl Attempts {
 
     /// The attempt that ran has ended at `now` and this is what to do about it.
     #[inline]
-    pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: u64) -> Next {
+    pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
         let pause = match decision {
             Decision::Fatal => return Next::Stop(Ended::Fatal),
             Decision::RetryAfter(pause) => nanos(pause).min(policy.max_retry_after),
             Decision::Retry => 0,
         };
-        if self.number >= policy.max_attempts {
+        if self.number() >= policy.max_attempts {
             return Next::Stop(Ended::Attempts);
         }
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
-            self.backoff = Progress::default();
+            (self.current, self.step) = (0, 0);
+        }
+        // What `plan` would say, sooner.
+        if pause == 0 && policy.is_immediate() && !policy.is_timed() {
+            return Next::Start(now);
         }
         self.plan(policy, now, now.saturating_add(pause), random)
     }
 
     /// Plans the next start: on the cadence, and not before `earliest`.
     #[inline]
-    fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: u64) -> Next {
+    fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
         let mut planned = earliest;
         if policy.uses_backoff() {
-            match policy.backoff.next(&mut self.backoff, random) {
-                Some(delay) => planned = planned.max(now.saturating_add(delay)),
-                None => return Next::Stop(Ended::BackoffEnded),
-            }
+            let mut progress = Progress { current: self.current, step: self.step };
+            let Some(delay) = policy.backoff.next(&mut progress, random) else {
+                return Next::Stop(Ended::BackoffEnded);
+            };
+            (self.current, self.step) = (progress.current, progress.step);
+            planned = planned.max(now.saturating_add(delay));
         }
-        if let Some(every) = policy.every {
+        if let Some(every) = policy.period() {
             planned = planned.max(self.tick(every, now));
         }
         let refused = match policy.bounds.admit(planned) {
-            Ok(()) if !self.final_try => return Next::Start(planned),
+            Ok(()) if !self.is_final() => return Next::Start(planned),
             Ok(()) => policy.bounds.nearer(),
             Err(refused) => refused,
         };
         let last_chance = policy.bounds.last_chance().filter(|&at| {
-            let comes_yet = at >= earliest && (at > self.started || self.number == 0);
-            policy.final_try && !self.final_try && comes_yet
+            let comes_yet = at >= earliest && (at > self.started || self.number() == 0);
+            policy.has(FINAL_TRY) && !self.is_final() && comes_yet
         });
         match last_chance {
             Some(at) => {
-                self.final_try = true;
+                self.number |= FINAL;
                 Next::Start(at)
             }
             None => Next::Stop(refused),

@@ -3,7 +3,7 @@
 use std::{iter::successors, sync::Arc, time::Duration};
 
 use super::{
-    jitter::{Jitter, pick, series},
+    jitter::{Jitter, Kind, pick, series},
     nanos::{FOREVER, duration, nanos},
 };
 use crate::Ratio;
@@ -32,13 +32,15 @@ pub struct Backoff {
     pub(super) base: u64,
     pub(super) cap: u64,
     pub(super) factor: Ratio,
-    pub(super) shape: Shape,
     /// What few schedules have.
     pub(super) more: Option<Arc<More>>,
-    pub(super) jitter: Jitter,
+    pub(super) jitter: Kind,
+    pub(super) shape: Shape,
 }
 
+// As wide as its neighbours: without gaps the whole is moved in fewer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
 pub(super) enum Shape {
     Fixed,
     Exponential,
@@ -50,10 +52,10 @@ pub(super) enum Shape {
 
 impl Shape {
     /// How its delays are spread unless told otherwise.
-    pub(super) const fn usual_jitter(self) -> Jitter {
+    pub(super) const fn usual_jitter(self) -> Kind {
         match self {
-            Self::Exponential | Self::Linear | Self::Fibonacci => Jitter::Full,
-            Self::Fixed | Self::Decorrelated | Self::Steps => Jitter::None,
+            Self::Exponential | Self::Linear | Self::Fibonacci => Kind::Full,
+            Self::Fixed | Self::Decorrelated | Self::Steps => Kind::None,
         }
     }
 }
@@ -65,15 +67,19 @@ pub(super) struct More {
     pub(super) then: Option<Backoff>,
     pub(super) reset_after: Option<u64>,
     pub(super) seed: Option<u64>,
+    /// The ratio of the jitter, if it has one.
+    pub(super) jitter: Option<Ratio>,
+    /// The policy's: the pause after a cut.
+    pub(super) after_cut: u64,
 }
 
 /// How far a run has come in its backoff.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The last nominal delay (exponential) or the last delay (decorrelated).
-    current: u64,
+    pub(super) current: u64,
     /// Delays given so far.
-    step: u32,
+    pub(super) step: u32,
 }
 
 impl Backoff {
@@ -113,12 +119,12 @@ impl Backoff {
     #[must_use]
     pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
         let mut this = Self::new(Shape::Steps, 0, FOREVER);
-        this.more_mut().steps = delays.into_iter().map(nanos).collect();
+        this.change(|more| more.steps = delays.into_iter().map(nanos).collect());
         this
     }
 
     const fn new(shape: Shape, base: u64, cap: u64) -> Self {
-        Self { base, cap, factor: Ratio::whole(2), shape, more: None, jitter: shape.usual_jitter() }
+        Self { base, cap, factor: Ratio::whole(2), more: None, jitter: shape.usual_jitter(), shape }
     }
 
     /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.
@@ -130,16 +136,36 @@ impl Backoff {
 
     /// How delays are spread.
     #[must_use]
-    pub const fn jitter(mut self, jitter: Jitter) -> Self {
-        self.jitter = jitter;
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        let (kind, ratio) = match jitter {
+            Jitter::None => (Kind::None, None),
+            Jitter::Full => (Kind::Full, None),
+            Jitter::Equal => (Kind::Equal, None),
+            Jitter::Plus(ratio) => (Kind::Plus, Some(ratio)),
+            Jitter::PlusMinus(ratio) => (Kind::PlusMinus, Some(ratio)),
+        };
+        self.jitter = kind;
+        self.change(|more| more.jitter = ratio);
         self
+    }
+
+    /// How delays are spread.
+    #[inline]
+    pub(super) fn spread(&self) -> Jitter {
+        let ratio = || self.more.as_ref().and_then(|more| more.jitter).unwrap_or(Ratio::ZERO);
+        match self.jitter {
+            Kind::None => Jitter::None,
+            Kind::Full => Jitter::Full,
+            Kind::Equal => Jitter::Equal,
+            Kind::Plus => Jitter::Plus(ratio()),
+            Kind::PlusMinus => Jitter::PlusMinus(ratio()),
+        }
     }
 
     /// At most `n` delays of this schedule; then it ends, or goes on with [`then`](Self::then).
     #[must_use]
     pub fn take(mut self, n: u32) -> Self {
-        let more = self.more_mut();
-        more.take = Some(more.take.map_or(n, |before| before.min(n)));
+        self.change(|more| more.take = Some(more.take.map_or(n, |before| before.min(n))));
         self
     }
 
@@ -147,10 +173,11 @@ impl Backoff {
     /// [`take`](Self::take) limits it. Called twice, the second goes behind the first.
     #[must_use]
     pub fn then(mut self, next: Self) -> Self {
-        let more = self.more_mut();
-        more.then = Some(match more.then.take() {
-            Some(first) => first.then(next),
-            None => next,
+        self.change(|more| {
+            more.then = Some(match more.then.take() {
+                Some(first) => first.then(next),
+                None => next,
+            });
         });
         self
     }
@@ -159,19 +186,22 @@ impl Backoff {
     /// as one that keeps a connection open.
     #[must_use]
     pub fn reset_after(mut self, healthy: Duration) -> Self {
-        self.more_mut().reset_after = Some(nanos(healthy));
+        self.change(|more| more.reset_after = Some(nanos(healthy)));
         self
     }
 
     /// Makes every run draw this one series of random numbers: for tests, and to replay a run.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.more_mut().seed = Some(seed);
+        self.change(|more| more.seed = Some(seed));
         self
     }
 
-    fn more_mut(&mut self) -> &mut More {
-        Arc::make_mut(self.more.get_or_insert_default())
+    /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut More)) {
+        let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
+        change(&mut more);
+        self.more = (more != More::default()).then(|| Arc::new(more));
     }
 
     /// The delays of one run, with a random series of their own.
@@ -194,18 +224,12 @@ impl Backoff {
     /// Whether every delay is zero.
     #[inline]
     pub(crate) fn is_zero(&self) -> bool {
-        matches!(self.shape, Shape::Fixed) && self.base == 0 && self.more.is_none()
+        self.shape == Shape::Fixed && self.base == 0 && self.more.is_none()
     }
 
-    /// Whether a delay depends on a random number.
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
-    pub(super) fn is_random(&self) -> bool {
-        self.jitter != Jitter::None || self.shape == Shape::Decorrelated || self.more.is_some()
-    }
-
-    /// The next delay in nanoseconds; `None` at the end.
-    #[inline]
-    pub fn next(&self, progress: &mut Progress, random: u64) -> Option<u64> {
+    pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
         if self.more.is_some() { self.next_of_chain(progress, random) } else { Some(self.next_of(0, progress, random)) }
     }
 
@@ -217,10 +241,10 @@ impl Backoff {
     /// No delay of the chain is longer.
     pub(super) fn highest(&self) -> u64 {
         let highest = self.chain().map(|schedule| match schedule.shape {
-            Shape::Fixed => schedule.jitter.range(schedule.base, schedule.cap).1,
+            Shape::Fixed => schedule.spread().range(schedule.base, schedule.cap).1,
             Shape::Steps => {
                 let steps = schedule.more.iter().flat_map(|more| &more.steps);
-                steps.map(|&step| schedule.jitter.range(step, schedule.cap).1).max().unwrap_or(0)
+                steps.map(|&step| schedule.spread().range(step, schedule.cap).1).max().unwrap_or(0)
             }
             _ => schedule.cap,
         });
@@ -244,7 +268,7 @@ impl Backoff {
     }
 
     /// Finds the schedule of the chain that is in turn.
-    fn next_of_chain(&self, progress: &mut Progress, random: u64) -> Option<u64> {
+    fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
         let (mut schedule, mut begins) = (self, 0_u64);
         while let Some(length) = schedule.length() {
             let ends = begins.saturating_add(length);
@@ -269,7 +293,7 @@ impl Backoff {
 
     /// The next delay of this schedule, which began at step `begins`.
     #[inline]
-    fn next_of(&self, begins: u64, progress: &mut Progress, random: u64) -> u64 {
+    fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
         let index = u64::from(progress.step).saturating_sub(begins);
         progress.step = progress.step.saturating_add(1);
         let nominal = match self.shape {
@@ -284,7 +308,7 @@ impl Backoff {
             Shape::Decorrelated => {
                 let before = if index == 0 { self.base } else { progress.current };
                 let high = before.saturating_mul(3).max(self.base).min(self.cap);
-                progress.current = pick(self.base.min(self.cap), high, random);
+                progress.current = pick(self.base.min(self.cap), high, random());
                 return progress.current;
             }
             Shape::Steps => self
@@ -293,7 +317,7 @@ impl Backoff {
                 .and_then(|more| more.steps.get(usize::try_from(index).unwrap_or(usize::MAX)))
                 .map_or(FOREVER, |&step| step),
         };
-        self.jitter.spread(nominal, self.cap, random)
+        self.spread().spread(nominal, self.cap, random)
     }
 }
 
@@ -349,7 +373,7 @@ impl Iterator for Delays {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let random = series(self.seed, self.progress.step.into());
-        self.backoff.next(&mut self.progress, random).map(duration)
+        let (seed, n) = (self.seed, self.progress.step);
+        self.backoff.next(&mut self.progress, || series(seed, n.into())).map(duration)
     }
 }

@@ -25,9 +25,9 @@ pub enum Jitter {
 impl Jitter {
     /// The delay for a nominal one: `random` picks it from the range.
     #[inline]
-    pub(crate) fn spread(self, nominal: u64, cap: u64, random: u64) -> u64 {
+    pub(crate) fn spread(self, nominal: u64, cap: u64, random: impl FnOnce() -> u64) -> u64 {
         let (low, high) = self.range(nominal, cap);
-        pick(low, high, random)
+        if low == high { low } else { pick(low, high, random()) }
     }
 
     /// The lowest and the highest delay for a nominal one.
@@ -47,6 +47,17 @@ impl Jitter {
         let slide = above.saturating_sub(high.saturating_sub(nominal));
         (nominal.saturating_sub(below).saturating_sub(slide), high)
     }
+}
+
+/// A jitter without its ratio, as wide as its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub(super) enum Kind {
+    None,
+    Full,
+    Equal,
+    Plus,
+    PlusMinus,
 }
 
 /// A number from `low..=high`, all equally likely if `random` is uniform: the multiply-and-shift reduction of

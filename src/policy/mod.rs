@@ -52,43 +52,48 @@ use self::{
 #[must_use]
 pub struct Policy {
     bounds: Bounds,
-    every: Option<u64>,
-    max_retry_after: u64,
     backoff: Backoff,
-    on_cut: Decision,
+    /// Counts if `SET_EVERY` is set.
+    every: u64,
+    max_retry_after: u64,
     max_attempts: u32,
-    backoff_set: bool,
-    delay_first: bool,
-    final_try: bool,
+    /// The settings that are on or off.
+    flags: u32,
 }
+
+const SET_BACKOFF: u32 = 1;
+const SET_EVERY: u32 = 2;
+const DELAY_FIRST: u32 = 4;
+const FINAL_TRY: u32 = 8;
+const CUT_IS_FATAL: u32 = 16;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
     pub const fn new() -> Self {
         Self {
             bounds: Bounds::NONE,
-            every: None,
-            max_retry_after: FOREVER,
             backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)),
-            on_cut: Decision::Retry,
+            every: FOREVER,
+            max_retry_after: FOREVER,
             max_attempts: u32::MAX,
-            backoff_set: false,
-            delay_first: false,
-            final_try: false,
+            flags: 0,
         }
     }
 
     /// The pause from the end of one attempt to the start of the next.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
+        let after_cut = self.cut_pause();
         self.backoff = backoff;
-        self.backoff_set = true;
+        self.set_cut_pause(after_cut);
+        self.flags |= SET_BACKOFF;
         self
     }
 
     /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is
     /// skipped, never made up for. With a backoff as well, the later of the two counts.
     pub fn every(mut self, period: Duration) -> Self {
-        self.every = Some(nanos(period));
+        self.every = nanos(period);
+        self.flags |= SET_EVERY;
         self
     }
 
@@ -120,23 +125,25 @@ impl Policy {
     /// One last attempt at exactly the end of the start window; without a window, at `finish_within - attempt_timeout`.
     /// Has no effect otherwise. Unless set, a run whose next start is not admitted ends at once.
     pub fn final_try(mut self) -> Self {
-        self.final_try = true;
+        self.flags |= FINAL_TRY;
         self
     }
 
     /// Waits one step of the cadence before the first attempt, which otherwise starts at once.
     pub fn delay_first(mut self) -> Self {
-        self.delay_first = true;
+        self.flags |= DELAY_FIRST;
         self
     }
 
     /// What follows an attempt that its own deadline cut. `Fatal` is for calls that must not run twice. Default: retry.
     pub fn on_cut(mut self, decision: impl Into<Decision>) -> Self {
-        self.on_cut = match decision.into() {
-            // As every duration here: what reaches 584 years is forever.
-            Decision::RetryAfter(pause) => Decision::RetryAfter(duration(nanos(pause))),
-            other => other,
+        let (pause, fatal) = match decision.into() {
+            Decision::Retry => (0, 0),
+            Decision::RetryAfter(pause) => (nanos(pause), 0),
+            Decision::Fatal => (0, CUT_IS_FATAL),
         };
+        self.set_cut_pause(pause);
+        self.flags = self.flags & !CUT_IS_FATAL | fatal;
         self
     }
 
@@ -146,18 +153,37 @@ impl Policy {
         self
     }
 
-    /// The same with `every` as its cadence, unless it has one.
-    pub(crate) fn or_every(mut self, period: Duration) -> Self {
-        if self.every.is_none() && !self.backoff_set {
-            self.every = Some(nanos(period));
+    /// The pause after a cut; where the rare settings live, so that a run is no larger for it.
+    fn cut_pause(&self) -> u64 {
+        self.backoff.more.as_ref().map_or(0, |more| more.after_cut)
+    }
+
+    fn set_cut_pause(&mut self, pause: u64) {
+        if pause != self.cut_pause() {
+            self.backoff.change(|more| more.after_cut = pause);
         }
-        self
+    }
+
+    /// The same with `every` as its cadence, unless it has one.
+    pub(crate) fn or_every(self, period: Duration) -> Self {
+        if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
+    }
+
+    #[inline]
+    const fn has(&self, any_of: u32) -> bool {
+        self.flags & any_of != 0
     }
 
     /// Whether pauses are the backoff's business: it was set, or nothing else was.
     #[inline]
-    fn uses_backoff(&self) -> bool {
-        self.backoff_set || self.every.is_none()
+    const fn uses_backoff(&self) -> bool {
+        self.flags & (SET_BACKOFF | SET_EVERY) != SET_EVERY
+    }
+
+    /// The period of the grid, if there is one.
+    #[inline]
+    fn period(&self) -> Option<u64> {
+        self.has(SET_EVERY).then_some(self.every)
     }
 
     /// The bounds.
@@ -172,19 +198,13 @@ impl Policy {
     pub(crate) fn is_timed(&self) -> bool {
         let Bounds { attempt_timeout, start_within, finish_within } = self.bounds;
         // All bits set is no bound.
-        attempt_timeout & start_within & finish_within != FOREVER || self.every.is_some() || self.delay_first
+        attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
     }
 
     /// Whether retries come without any pause, so that an attempt that did not wait took no time.
     #[inline]
     pub(crate) fn is_immediate(&self) -> bool {
-        self.backoff_set && self.backoff.is_zero()
-    }
-
-    /// Whether a delay depends on a random number.
-    #[inline]
-    pub(crate) fn is_random(&self) -> bool {
-        self.uses_backoff() && self.backoff.is_random()
+        self.has(SET_BACKOFF) && !self.has(SET_EVERY) && self.backoff.is_zero()
     }
 
     /// The seed of the random series, if one was set.
@@ -195,7 +215,11 @@ impl Policy {
 
     /// What follows an attempt that was cut.
     pub(crate) fn after_cut(&self) -> Decision {
-        self.on_cut
+        match self.cut_pause() {
+            _ if self.has(CUT_IS_FATAL) => Decision::Fatal,
+            0 => Decision::Retry,
+            pause => Decision::RetryAfter(duration(pause)),
+        }
     }
 }
 

@@ -89,27 +89,21 @@ impl Policy {
         if count == u32::MAX || timeout == FOREVER {
             return FOREVER;
         }
-        let cut_pause = match self.on_cut {
-            Decision::RetryAfter(pause) => super::nanos::nanos(pause).min(self.max_retry_after),
-            _ => 0,
-        };
-        let asked = if self.max_retry_after == FOREVER { cut_pause } else { self.max_retry_after };
+        // What a server may ask for is unknown without a cap; a pause after a cut is known, and capped as well.
+        let asked = if self.max_retry_after == FOREVER { self.cut_pause() } else { self.max_retry_after };
         let highest = if self.uses_backoff() { self.backoff.highest() } else { 0 };
-        let mut slowest = self.clone();
+        let mut slowest = self.clone().max_attempts(count).on_cut(Decision::RetryAfter(duration(asked)));
         slowest.bounds.start_within = FOREVER;
         slowest.bounds.finish_within = FOREVER;
-        slowest.final_try = false;
-        slowest.max_attempts = count;
-        slowest.on_cut = Decision::RetryAfter(duration(asked));
         if can_start_over {
-            slowest.backoff = Backoff::fixed(duration(highest));
+            slowest = slowest.backoff(Backoff::fixed(duration(highest)));
         }
         let slowest = Course::of(&slowest, Calls::Hang, u64::MAX);
         let more = u64::from(count).saturating_sub(u64::try_from(slowest.attempts()).unwrap_or(u64::MAX));
         match slowest.finish {
             Finish::Stops(_) => slowest.over(),
             Finish::GoesOn => {
-                let each = timeout.saturating_add(highest.max(self.every.unwrap_or(0)).max(asked));
+                let each = timeout.saturating_add(highest.max(self.period().unwrap_or(0)).max(asked));
                 slowest.over().saturating_add(more.saturating_mul(each))
             }
             Finish::Hangs | Finish::Waits => FOREVER,
@@ -198,7 +192,7 @@ impl Course {
     pub(super) fn of(policy: &Policy, calls: Calls, random: u64) -> Self {
         let mut spans = Vec::new();
         let mut run = Attempts::default();
-        let mut next = run.first(policy, random);
+        let mut next = run.first(policy, || random);
         let finish = loop {
             let start = match next {
                 Next::Stop(why) => break Finish::Stops(why),
@@ -217,8 +211,8 @@ impl Course {
             spans.push((start, end));
             next = match by {
                 _ if end == FOREVER => break Finish::Hangs,
-                None => run.end(policy, end, Decision::Retry, random),
-                Some(CutBy::AttemptTimeout) => run.end(policy, end, policy.after_cut(), random),
+                None => run.end(policy, end, Decision::Retry, || random),
+                Some(CutBy::AttemptTimeout) => run.end(policy, end, policy.after_cut(), || random),
                 Some(_) => break Finish::Stops(Ended::Deadline),
             };
         };

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    Policy,
+    DELAY_FIRST, FINAL_TRY, Policy, SET_BACKOFF,
     attempts::Decision,
     backoff::{Backoff, Shape},
     jitter::Jitter,
@@ -72,15 +72,15 @@ impl Setting {
         let time = |nanos| (nanos != FOREVER).then(|| Written(duration(nanos)).to_string());
         let switch = |on: bool| on.then(String::new);
         match self {
-            Self::Every => policy.every.map(|every| Written(duration(every)).to_string()),
-            Self::Backoff => policy.backoff_set.then(|| policy.backoff.to_string()),
+            Self::Every => policy.period().map(|every| Written(duration(every)).to_string()),
+            Self::Backoff => policy.has(SET_BACKOFF).then(|| policy.backoff.to_string()),
             Self::AttemptTimeout => time(policy.bounds.attempt_timeout),
             Self::StartWithin => time(policy.bounds.start_within),
             Self::FinishWithin => time(policy.bounds.finish_within),
             Self::MaxAttempts => (policy.max_attempts != u32::MAX).then(|| policy.max_attempts.to_string()),
-            Self::FinalTry => switch(policy.final_try),
-            Self::DelayFirst => switch(policy.delay_first),
-            Self::OnCut => (policy.on_cut != Decision::Retry).then(|| policy.on_cut.to_string()),
+            Self::FinalTry => switch(policy.has(FINAL_TRY)),
+            Self::DelayFirst => switch(policy.has(DELAY_FIRST)),
+            Self::OnCut => (policy.after_cut() != Decision::Retry).then(|| policy.after_cut().to_string()),
             Self::MaxRetryAfter => time(policy.max_retry_after),
         }
     }
@@ -261,7 +261,7 @@ impl Backoff {
             write!(f, " factor {}", self.factor)?;
         }
         if self.jitter != self.shape.usual_jitter() {
-            write!(f, " jitter {}", self.jitter)?;
+            write!(f, " jitter {}", self.spread())?;
         }
         let Some(more) = more else { return Ok(()) };
         if let Some(take) = more.take {

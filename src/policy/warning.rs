@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Policy,
+    CUT_IS_FATAL, DELAY_FIRST, FINAL_TRY, Policy,
     attempts::{Decision, Ended},
     nanos::{FOREVER, Short, duration},
     plan::{Calls, Course, Finish, Plan},
@@ -167,7 +167,7 @@ fn of_time(plan: &Plan, found: &mut Vec<Warning>) {
 fn hung_call(plan: &Plan) -> Option<Warning> {
     let policy = plan.policy();
     // One that is not to be repeated needs no second try.
-    let may_repeat = policy.on_cut != Decision::Fatal;
+    let may_repeat = !policy.has(CUT_IS_FATAL);
     let hangs = may_repeat && plan.worst().spans.len() == 1 && plan.longest_pauses().spans.len() > 1;
     let why = match plan.worst().finish {
         Finish::Stops(why @ (Ended::StartWindow | Ended::Deadline)) if hangs => why,
@@ -225,12 +225,12 @@ fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
     let bounds = policy.bounds();
     let (own, hard) = (bounds.attempt_timeout, bounds.finish_within);
     // A grid that ends with the window has an attempt there of its own.
-    let on_grid = |every: u64| !policy.delay_first && bounds.start_within.checked_rem(every) == Some(0);
-    let has_tick = bounds.start_within != FOREVER && !policy.uses_backoff() && policy.every.is_some_and(on_grid);
-    if policy.final_try && (bounds.last_chance().is_none() || has_tick) {
+    let on_grid = |every: u64| !policy.has(DELAY_FIRST) && bounds.start_within.checked_rem(every) == Some(0);
+    let has_tick = bounds.start_within != FOREVER && !policy.uses_backoff() && policy.period().is_some_and(on_grid);
+    if policy.has(FINAL_TRY) && (bounds.last_chance().is_none() || has_tick) {
         found.push(Warning::FinalTryUnused);
     }
-    if policy.on_cut != Decision::Retry && (own == FOREVER || own >= hard) {
+    if policy.after_cut() != Decision::Retry && (own == FOREVER || own >= hard) {
         found.push(Warning::OnCutUnused);
     }
     let window = bounds.start_within.min(hard);
@@ -250,7 +250,7 @@ fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
         found.push(Warning::ResetUnreachable { reset_after: duration(healthy), longest: duration(longest) });
     }
     // The first attempt needs no pause, unless it is delayed.
-    let used = u64::from(policy.max_attempts).saturating_sub(u64::from(!policy.delay_first));
+    let used = u64::from(policy.max_attempts).saturating_sub(u64::from(!policy.has(DELAY_FIRST)));
     if let Some(delays) = backoff.count().filter(|&delays| policy.max_attempts > 1 && delays > used) {
         found.push(Warning::DelaysUnused { delays, used });
     }

@@ -49,7 +49,7 @@ fn no_two_runs_share_a_series() {
 
 /// How many values are drawn for one test of uniformity.
 const DRAWS: u32 = 1_000_000;
-const BINS: usize = 101;
+const BINS: u32 = 101;
 /// With 100 degrees of freedom, a uniform source exceeds this in one test of a thousand: NIST/SEMATECH e-Handbook of
 /// Statistical Methods, section 1.3.6.7.4, upper-tail critical values of the chi-square distribution. The seeds are fixed.
 const CRITICAL: f64 = 149.449;
@@ -58,15 +58,15 @@ const CRITICAL: f64 = 149.449;
 fn chi_square(values: impl Iterator<Item = Duration>, low: Duration, high: Duration) -> f64 {
     let (low, high) = (low.as_nanos(), high.as_nanos());
     let width = high - low + 1;
-    let mut counts = [0_u32; BINS];
+    let mut counts = [0_u32; BINS as usize];
     let mut drawn = 0_u32;
     for value in values.map(|value| value.as_nanos()) {
         assert!((low..=high).contains(&value), "{value} is not in {low}..={high}");
-        counts[usize::try_from((value - low) * BINS as u128 / width).unwrap()] += 1;
+        counts[usize::try_from((value - low) * u128::from(BINS) / width).unwrap()] += 1;
         drawn += 1;
     }
     assert_eq!(drawn, DRAWS);
-    let expected = f64::from(DRAWS) / BINS as f64;
+    let expected = f64::from(DRAWS) / f64::from(BINS);
     counts.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum()
 }
 
@@ -129,7 +129,7 @@ fn pauses(policy: &Policy, takes: &[u64]) -> Vec<u64> {
     run.start(policy, now);
     for takes in takes {
         now += takes;
-        match run.end(policy, now, Decision::Retry, u64::MAX) {
+        match run.end(policy, now, Decision::Retry, || u64::MAX) {
             Next::Start(at) => pauses.push(at - now),
             _ => break,
         }
@@ -209,7 +209,7 @@ fn both_sides() {
     let two = Backoff::fixed(2 * NANO).jitter(Jitter::PlusMinus(half()));
     for (hundredths, delay) in [(0, 1), (33, 1), (34, 2), (66, 2), (67, 3), (99, 3)] {
         let random = u64::try_from((u128::from(u64::MAX) + 1) * hundredths / 100).unwrap();
-        assert_eq!(two.next(&mut relent::policy::backoff::Progress::default(), random), Some(delay));
+        assert_eq!(two.next(&mut relent::policy::backoff::Progress::default(), || random), Some(delay));
     }
     let most = Duration::from_nanos(i64::MAX.unsigned_abs());
     let huge = Backoff::exponential(most / 2, most).factor(Ratio::new(21, 10).unwrap()).jitter(Jitter::None);
@@ -225,16 +225,16 @@ fn retries_and_what_servers_ask_for() {
         let mut run = Attempts::default();
         let ended = (0..=n).map(|_| {
             run.start(&take(n), 0);
-            run.end(&take(n), 0, Decision::Retry, 0)
+            run.end(&take(n), 0, Decision::Retry, || 0)
         });
         assert_eq!(ended.last(), Some(Next::Stop(Ended::BackoffEnded)));
     }
     let (policy, mut run) = (take(9), Attempts::default());
     let second = 1_000_000_000;
     run.start(&policy, 0);
-    assert_eq!(run.end(&policy, 0, Decision::RetryAfter(7 * SECOND), 0), Next::Start(7 * second));
+    assert_eq!(run.end(&policy, 0, Decision::RetryAfter(7 * SECOND), || 0), Next::Start(7 * second));
     run.start(&policy, 7 * second);
-    assert_eq!(run.end(&policy, 7 * second, Decision::Retry, 0), Next::Start(9 * second));
+    assert_eq!(run.end(&policy, 7 * second, Decision::Retry, || 0), Next::Start(9 * second));
     run.start(&policy, 9 * second);
-    assert_eq!(run.end(&policy, 9 * second, Decision::Fatal, 0), Next::Stop(Ended::Fatal));
+    assert_eq!(run.end(&policy, 9 * second, Decision::Fatal, || 0), Next::Stop(Ended::Fatal));
 }
