@@ -201,7 +201,9 @@ impl Backoff {
     pub(super) fn change(&mut self, change: impl FnOnce(&mut More)) {
         let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
         change(&mut more);
-        self.more = (more != More::default()).then(|| Arc::new(more));
+        // Steps have theirs even when there are none: without it they would have no end.
+        let is_needed = self.shape == Shape::Steps || more != More::default();
+        self.more = is_needed.then(|| Arc::new(more));
     }
 
     /// The delays of one run, with a random series of their own.

@@ -229,6 +229,9 @@ fn retries_and_what_servers_ask_for() {
         });
         assert_eq!(ended.last(), Some(Next::Stop(Ended::BackoffEnded)));
     }
+    // An empty list allows no retry, rather than one that never comes.
+    assert!(pauses(&Policy::new().backoff(Backoff::steps([])), &[0; 3]).is_empty());
+    assert_eq!(listed(Backoff::steps([]).then(Backoff::fixed(SECOND)), 2), [SECOND; 2]);
     let (policy, mut run) = (take(9), Attempts::default());
     let second = 1_000_000_000;
     run.start(&policy, 0);
