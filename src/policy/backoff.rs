@@ -84,6 +84,7 @@ pub struct Progress {
 
 impl Backoff {
     /// The same pause every time.
+    #[inline]
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
         Self::new(Shape::Fixed, nanos(delay), FOREVER)
@@ -201,9 +202,7 @@ impl Backoff {
     pub(super) fn change(&mut self, change: impl FnOnce(&mut More)) {
         let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
         change(&mut more);
-        // Steps have theirs even when there are none: without it they would have no end.
-        let is_needed = self.shape == Shape::Steps || more != More::default();
-        self.more = is_needed.then(|| Arc::new(more));
+        self.more = (more != More::default()).then(|| Arc::new(more));
     }
 
     /// The delays of one run, with a random series of their own.
@@ -232,7 +231,11 @@ impl Backoff {
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
     pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
-        if self.more.is_some() { self.next_of_chain(progress, random) } else { Some(self.next_of(0, progress, random)) }
+        if self.more.is_some() || self.shape == Shape::Steps {
+            self.next_of_chain(progress, random)
+        } else {
+            Some(self.next_of(0, progress, random))
+        }
     }
 
     /// The schedules of the chain.
@@ -285,12 +288,11 @@ impl Backoff {
 
     /// How many delays the schedule has, its followers apart; `None` is no end.
     fn length(&self) -> Option<u64> {
-        let more = self.more.as_ref()?;
-        let steps = (self.shape == Shape::Steps).then(|| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
-        match (steps, more.take) {
-            (Some(steps), Some(take)) => Some(steps.min(take.into())),
-            (steps, take) => steps.or(take.map(u64::from)),
-        }
+        let more = self.more.as_ref();
+        let steps = || more.map_or(0, |more| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
+        let steps = (self.shape == Shape::Steps).then(steps);
+        let take = more.and_then(|more| more.take).map(u64::from);
+        steps.into_iter().chain(take).min()
     }
 
     /// The next delay of this schedule, which began at step `begins`.

@@ -89,12 +89,18 @@ impl Policy {
         if count == u32::MAX || timeout == FOREVER {
             return FOREVER;
         }
-        // What a server may ask for is unknown without a cap; a pause after a cut is known, and capped as well.
-        let asked = if self.max_retry_after == FOREVER { self.cut_pause() } else { self.max_retry_after };
+        let cut_pause = match self.after_cut() {
+            Decision::RetryAfter(pause) => super::nanos::nanos(pause).min(self.max_retry_after),
+            _ => 0,
+        };
+        let asked = if self.max_retry_after == FOREVER { cut_pause } else { self.max_retry_after };
         let highest = if self.uses_backoff() { self.backoff.highest() } else { 0 };
-        let mut slowest = self.clone().max_attempts(count).on_cut(Decision::RetryAfter(duration(asked)));
+        let mut slowest = self.clone();
         slowest.bounds.start_within = FOREVER;
         slowest.bounds.finish_within = FOREVER;
+        slowest.flags &= !super::FINAL_TRY;
+        slowest.max_attempts = count;
+        slowest = slowest.on_cut(Decision::RetryAfter(duration(asked)));
         if can_start_over {
             slowest = slowest.backoff(Backoff::fixed(duration(highest)));
         }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    CUT_IS_FATAL, DELAY_FIRST, FINAL_TRY, Policy,
+    DELAY_FIRST, FINAL_TRY, Policy,
     attempts::{Decision, Ended},
     nanos::{FOREVER, Short, duration},
     plan::{Calls, Course, Finish, Plan},
@@ -167,7 +167,7 @@ fn of_time(plan: &Plan, found: &mut Vec<Warning>) {
 fn hung_call(plan: &Plan) -> Option<Warning> {
     let policy = plan.policy();
     // One that is not to be repeated needs no second try.
-    let may_repeat = !policy.has(CUT_IS_FATAL);
+    let may_repeat = policy.after_cut() != Decision::Fatal;
     let hangs = may_repeat && plan.worst().spans.len() == 1 && plan.longest_pauses().spans.len() > 1;
     let why = match plan.worst().finish {
         Finish::Stops(why @ (Ended::StartWindow | Ended::Deadline)) if hangs => why,
