@@ -82,7 +82,13 @@ async fn a_budget_bounds_the_retries_of_all_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_retry_is_not_spent() {
     let (budget, limiter) = (Budget::ratio(Ratio::ZERO).reserve(3), Limiter::new(Rate::ZERO, 1));
-    let gave_up = poll(|_| async { None::<()> }).every(MS).budget(&budget).throttle(&limiter).await.unwrap_err();
+    let gave_up = poll(|_| async { None::<()> })
+        .every(MS)
+        .start_within(5 * MS)
+        .budget(&budget)
+        .throttle(&limiter)
+        .await
+        .unwrap_err();
     assert!(matches!(gave_up.stop(), Stop::Limiter { .. }));
     assert_eq!(budget.available(), 3);
 }
