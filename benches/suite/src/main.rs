@@ -1,22 +1,24 @@
 //! Relent beside a hand-written loop and its peers. `benches/compare` builds and starts it.
 #![allow(clippy::disallowed_methods)]
 
+mod limiter;
 mod measure;
+mod queue;
 mod report;
 mod retry;
 mod stopwatch;
 
 use std::{env, process::ExitCode};
 
-use measure::{Size, Work, runtime};
+use measure::{Figure, Work, runtime};
 
 /// One file per area.
 fn works() -> Vec<Work> {
-    [retry::works()].into_iter().flatten().collect()
+    [retry::works(), limiter::works(), queue::works()].into_iter().flatten().collect()
 }
 
-fn sizes() -> Vec<Size> {
-    [retry::sizes()].into_iter().flatten().collect()
+fn figures() -> Vec<Figure> {
+    [retry::figures(), limiter::figures(), queue::figures()].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
         }
         ["report", flags @ ..] => {
             let (quick, gate) = (flags.contains(&"--quick"), flags.contains(&"--gate"));
-            let missed = report::print(&works(), &sizes(), quick);
+            let missed = report::print(&works(), &figures(), quick);
             if gate && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         _ => {

@@ -28,13 +28,22 @@ pub enum Row {
     Allocations(Option<u64>),
 }
 
-/// A size in bytes, known without running anything.
-pub struct Size {
+/// One line of the table that is measured in a way of its own.
+pub struct Figure {
     pub name: &'static str,
-    pub relent: usize,
-    pub hand: Option<usize>,
-    pub peers: Vec<(&'static str, usize)>,
-    pub target: Option<usize>,
+    pub unit: Unit,
+    pub relent: fn() -> f64,
+    pub hand: Option<fn() -> f64>,
+    pub peers: Vec<(&'static str, fn() -> f64)>,
+    pub target: Option<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Count,
+    Bytes,
+    /// Never the same twice: no gate.
+    Nanoseconds,
 }
 
 pub const BARE: &str = "bare";

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, env, path::PathBuf, sync::Mutex, thread};
 
 use crate::{
-    measure::{BARE, HAND, RELENT, Row, Size, Work},
+    measure::{BARE, Figure, HAND, RELENT, Row, Unit, Work},
     stopwatch,
 };
 
@@ -17,13 +17,6 @@ struct Line {
     unit: Unit,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Unit {
-    Count,
-    Bytes,
-    Time,
-}
-
 impl Line {
     fn missed(&self) -> bool {
         self.target.is_some_and(|target| self.relent > target)
@@ -31,7 +24,7 @@ impl Line {
 }
 
 /// Measures and prints everything; whether something that is the same on every run missed its target.
-pub fn print(works: &[Work], sizes: &[Size], quick: bool) -> bool {
+pub fn print(works: &[Work], figures: &[Figure], quick: bool) -> bool {
     let instructions = count_instructions(works);
     let directory = directory();
     if !quick {
@@ -44,7 +37,7 @@ pub fn print(works: &[Work], sizes: &[Size], quick: bool) -> bool {
                 Row::Instructions(target) => ("instructions", Unit::Count, target),
                 Row::Allocations(target) => ("allocations", Unit::Count, target),
                 Row::Nanoseconds(_) if quick => continue,
-                Row::Nanoseconds(target) => ("time", Unit::Time, target),
+                Row::Nanoseconds(target) => ("time", Unit::Nanoseconds, target),
             };
             let mut values: HashMap<_, _> = work
                 .all()
@@ -71,16 +64,19 @@ pub fn print(works: &[Work], sizes: &[Size], quick: bool) -> bool {
             });
         }
     }
-    lines.extend(sizes.iter().map(|size| Line {
-        measure: size.name.to_owned(),
-        relent: size.relent as f64,
-        hand: size.hand.map(|bytes| bytes as f64),
-        peer: size.peers.iter().min_by_key(|peer| peer.1).map(|&(who, bytes)| (who, bytes as f64)),
-        target: size.target.map(|bytes| bytes as f64),
-        unit: Unit::Bytes,
-    }));
+    for figure in figures.iter().filter(|figure| !quick || figure.unit != Unit::Nanoseconds) {
+        let peers = figure.peers.iter().map(|(who, value)| (*who, value()));
+        lines.push(Line {
+            measure: figure.name.to_owned(),
+            relent: (figure.relent)(),
+            hand: figure.hand.map(|value| value()),
+            peer: peers.min_by(|a, b| a.1.total_cmp(&b.1)),
+            target: figure.target,
+            unit: figure.unit,
+        });
+    }
     write(&lines);
-    lines.iter().any(|line| line.unit != Unit::Time && line.missed())
+    lines.iter().any(|line| line.unit != Unit::Nanoseconds && line.missed())
 }
 
 /// Counts on all processors; the counts do not depend on what else runs.
@@ -115,9 +111,9 @@ fn write(lines: &[Line]) {
             Unit::Count if value.fract().abs() < 0.05 || value >= 100.0 => format!("{value:.0}"),
             Unit::Count => format!("{value:.1}"),
             Unit::Bytes => format!("{value:.0} B"),
-            Unit::Time if value >= 1e6 => format!("{:.2} ms", value / 1e6),
-            Unit::Time if value >= 1e4 => format!("{:.1} us", value / 1e3),
-            Unit::Time => format!("{value:.0} ns"),
+            Unit::Nanoseconds if value >= 1e6 => format!("{:.2} ms", value / 1e6),
+            Unit::Nanoseconds if value >= 1e4 => format!("{:.1} us", value / 1e3),
+            Unit::Nanoseconds => format!("{value:.0} ns"),
         };
         let ratio = line.peer.filter(|(_, value)| *value > 0.0).map(|(_, value)| line.relent / value);
         cells.push([

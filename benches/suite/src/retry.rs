@@ -18,7 +18,7 @@ use tokio_retry::strategy::FixedInterval as Fixed;
 use tokio_retry2::{RetryError as Refused, strategy::FixedInterval as Fixed2};
 use tokio_util::sync::CancellationToken;
 
-use crate::measure::{Row, Size, Work};
+use crate::measure::{Figure, Row, Unit, Work};
 
 const PAUSE: Duration = Duration::from_millis(100);
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -155,51 +155,50 @@ pub fn works() -> Vec<Work> {
     ]
 }
 
-pub fn sizes() -> Vec<Size> {
-    let plain = size_of_val(&retry(|_| large()).into_future());
+pub fn figures() -> Vec<Figure> {
+    let bytes = |name, relent, hand, peers, target| Figure { name, unit: Unit::Bytes, relent, hand, peers, target };
     vec![
-        Size {
-            name: "future beyond its operation",
-            relent: plain - size_of_val(&large()),
-            hand: Some(size_of_val(&by_hand(large, sleep)) - size_of_val(&large())),
-            peers: vec![
-                ("backon", size_of_val(&large.retry(ConstantBuilder::default())) - size_of_val(&large())),
-                ("mettle", size_of_val(&mettle::retry(large).into_future()) - size_of_val(&large())),
-                (
-                    "tokio-retry",
-                    size_of_val(&tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), large)) - size_of_val(&large()),
-                ),
-                (
-                    "tokio-retry2",
-                    size_of_val(&tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), || transient(large())))
-                        - size_of_val(&transient(large())),
-                ),
+        bytes(
+            "future beyond its operation",
+            || beyond(&large(), &retry(|_| large()).into_future()),
+            Some(|| beyond(&large(), &by_hand(large, sleep))),
+            vec![
+                ("backon", || beyond(&large(), &large.retry(ConstantBuilder::default()))),
+                ("mettle", || beyond(&large(), &mettle::retry(large).into_future())),
+                ("tokio-retry", || beyond(&large(), &tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), large))),
+                ("tokio-retry2", || {
+                    let strategy = Fixed2::new(PAUSE).take(3);
+                    beyond(&transient(large()), &tokio_retry2::Retry::spawn(strategy, || transient(large())))
+                }),
             ],
-            target: Some(264),
-        },
-        Size {
-            name: "future, with all bounds and a tiny operation",
-            relent: size_of_val(
-                &retry(|_| op(0)).attempt_timeout(ATTEMPT).start_within(WHOLE).finish_within(WHOLE).into_future(),
-            ) - size_of_val(&op(0)),
-            hand: Some(size_of_val(&by_hand_in_time(|| op(0))) - size_of_val(&op(0))),
-            peers: vec![(
-                "mettle",
-                size_of_val(&mettle::retry(|| op(0)).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE).into_future())
-                    - size_of_val(&op(0)),
-            )],
-            target: Some(264),
-        },
-        Size {
-            name: "future, cancel_on adds",
-            relent: size_of_val(&retry(|_| large()).cancel_on(CancellationToken::new()).into_future()) - plain,
-            hand: Some(
-                size_of_val(&CancellationToken::new().run_until_cancelled_owned(by_hand(large, sleep)))
-                    - size_of_val(&by_hand(large, sleep)),
-            ),
-            peers: vec![],
-            target: Some(72),
-        },
+            Some(264.0),
+        ),
+        bytes(
+            "future beyond a tiny operation, all bounds",
+            || {
+                let bounded = retry(|_| op(0)).attempt_timeout(ATTEMPT).start_within(WHOLE).finish_within(WHOLE);
+                beyond(&op(0), &bounded.into_future())
+            },
+            Some(|| beyond(&op(0), &by_hand_in_time(|| op(0)))),
+            vec![("mettle", || {
+                let bounded = mettle::retry(|| op(0)).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE);
+                beyond(&op(0), &bounded.into_future())
+            })],
+            Some(264.0),
+        ),
+        bytes(
+            "future, cancel_on adds",
+            || {
+                let cancelled = retry(|_| large()).cancel_on(CancellationToken::new());
+                beyond(&retry(|_| large()).into_future(), &cancelled.into_future())
+            },
+            Some(|| {
+                let token = CancellationToken::new();
+                beyond(&by_hand(large, sleep), &token.run_until_cancelled(by_hand(large, sleep)))
+            }),
+            vec![],
+            Some(72.0),
+        ),
         error::<()>("error of ()"),
         error::<u64>("error of u64"),
         error::<io::Error>("error of io::Error"),
@@ -207,9 +206,19 @@ pub fn sizes() -> Vec<Size> {
     ]
 }
 
-fn error<E>(name: &'static str) -> Size {
-    let peers = vec![("mettle", size_of::<mettle::RetryError<E>>())];
-    Size { name, relent: size_of::<GaveUp<E>>(), hand: Some(size_of::<E>()), peers, target: None }
+fn beyond<A, B>(operation: &A, future: &B) -> f64 {
+    (size_of_val(future) - size_of_val(operation)) as f64
+}
+
+fn error<E>(name: &'static str) -> Figure {
+    Figure {
+        name,
+        unit: Unit::Bytes,
+        relent: || size_of::<GaveUp<E>>() as f64,
+        hand: Some(|| size_of::<E>() as f64),
+        peers: vec![("mettle", || size_of::<mettle::RetryError<E>>() as f64)],
+        target: None,
+    }
 }
 
 fn bare(rt: &Runtime, n: u64) {
