@@ -60,7 +60,6 @@ async fn runs_allocate_nothing() {
         retry(|_| fails())
             .backoff(Backoff::exponential(MS, 8 * MS))
             .every(3 * MS)
-            .max_retry_after(5 * MS)
             .max_attempts(20)
             .when(|pause| Decision::RetryAfter(*pause))
             .on_cut(Decision::Retry)
