@@ -31,12 +31,17 @@ pub use crate::{
     operation::{Classify, Judged, Operation, Outcome, RetryAll},
     policy::{
         Policy,
-        attempts::{Attempt, Decision},
+        attempts::{Attempt, Decision, Ended},
         backoff::{Backoff, Delays},
         bounds::CutBy,
         jitter::Jitter,
+<<<<<<< HEAD
         rate::Rate,
+=======
+        plan::{Course, Finish, Plan},
+>>>>>>> main
         ratio::Ratio,
+        warning::Warning,
     },
     poll::{Answer, Check, Polling, PollingFuture, poll},
     retry::{Retry, RetryFuture, retry},
