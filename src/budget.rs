@@ -177,6 +177,9 @@ impl fmt::Debug for Budget {
             Rule::Ratio(_, ratio, reserve) => ("ratio", ratio, reserve),
             Rule::Share(_, share, least) => ("in_flight", share, least),
         };
-        out.field(name, &format_args!("{ratio}")).field("reserve", reserve).field("available", &self.available()).finish()
+        out.field(name, &format_args!("{ratio}"))
+            .field("reserve", reserve)
+            .field("available", &self.available())
+            .finish()
     }
 }

@@ -5,8 +5,8 @@ mod map;
 
 use std::{borrow::Borrow, fmt, hash::Hash};
 
-use self::map::Forgetful;
 pub use self::backoff::KeyedBackoff;
+use self::map::Forgetful;
 use crate::{
     limiter::Limiter,
     policy::rate::Rate,

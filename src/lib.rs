@@ -35,11 +35,8 @@ pub use crate::{
         backoff::{Backoff, Delays},
         bounds::CutBy,
         jitter::Jitter,
-<<<<<<< HEAD
-        rate::Rate,
-=======
         plan::{Course, Finish, Plan},
->>>>>>> main
+        rate::Rate,
         ratio::Ratio,
         warning::Warning,
     },

@@ -10,11 +10,11 @@ mod ticket;
 use std::{fmt, sync::OnceLock, time::Duration};
 
 use self::shared::Shared;
+pub(crate) use self::ticket::{Ticket, Turn};
 pub use self::{
     acquire::{Acquire, Ready},
     reserve::Reservation,
 };
-pub(crate) use self::ticket::{Ticket, Turn};
 use crate::{
     policy::{line::Joined, nanos, rate::Rate},
     sync::Arc,

@@ -147,6 +147,9 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
 
 impl<K: Eq + Hash> fmt::Debug for KeyedBackoff<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedBackoff").field("backoff", &self.backoff).field("keys", &self.len()).finish_non_exhaustive()
+        f.debug_struct("KeyedBackoff")
+            .field("backoff", &self.backoff)
+            .field("keys", &self.len())
+            .finish_non_exhaustive()
     }
 }

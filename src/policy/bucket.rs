@@ -18,7 +18,11 @@ fn lowest(rate: Rate) -> (u32, u64) {
         (a, b) = (b, rest);
     }
     let divided = |number: u64| number.checked_div(a).unwrap_or(0);
-    if rate.is_unlimited() { (0, 0) } else { (u32::try_from(divided(rate.permits().into())).unwrap_or(0), divided(rate.span())) }
+    if rate.is_unlimited() {
+        (0, 0)
+    } else {
+        (u32::try_from(divided(rate.permits().into())).unwrap_or(0), divided(rate.span()))
+    }
 }
 
 /// A bucket of permits: full at first, filled at its rate, never above its burst.

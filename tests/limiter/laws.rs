@@ -49,7 +49,11 @@ static SEEN: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
 fn same_grants_at_the_same_instants_as_the_model() {
     let bursts = prop_oneof![4 => 3_u32..10, 1 => permits()];
     let cases = (rates(), bursts, vec(steps(), 0..60));
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 10_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let outcome = runner.run(&cases, |(rate, burst, steps)| {
         let seen = check(&Case { rate, burst, steps });
         for (sum, more) in SEEN.iter().zip([seen.grants, seen.waited, seen.refused, seen.left, seen.polls]) {
@@ -61,7 +65,9 @@ fn same_grants_at_the_same_instants_as_the_model() {
         panic!("{error}");
     }
     let [grants, waited, refused, left, polls] = [0, 1, 2, 3, 4].map(|index| SEEN[index].load(Relaxed));
-    println!("10000 histories: {waited} waited, {grants} of them granted in turn, {left} left, {refused} refused, {polls} polls");
+    println!(
+        "10000 histories: {waited} waited, {grants} of them granted in turn, {left} left, {refused} refused, {polls} polls"
+    );
     assert!(grants > 10_000 && left > 10_000 && refused > 10_000, "the histories are too dull");
 }
 

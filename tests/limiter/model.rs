@@ -253,7 +253,8 @@ impl Real {
     fn advance(&mut self, to: u64) {
         loop {
             self.run_woken();
-            let waiting = self.waiters.iter().enumerate().filter(|(_, waiter)| matches!(waiter.state, State::Waiting(_)));
+            let waiting =
+                self.waiters.iter().enumerate().filter(|(_, waiter)| matches!(waiter.state, State::Waiting(_)));
             let next = waiting.map(|(who, waiter)| (waiter.timer, who)).min();
             match next.filter(|(timer, _)| *timer <= to && *timer != FOREVER) {
                 Some((timer, who)) => {
