@@ -1,6 +1,8 @@
 //! Limiters and budgets.
 #![allow(clippy::disallowed_methods, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
+mod keyed;
 mod laws;
 mod model;
+mod storm;
 mod waiting;

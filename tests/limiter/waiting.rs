@@ -173,8 +173,9 @@ fn those_of_a_runtime_that_went_away_leave_the_line() {
             let limiter = limiter.clone();
             tokio::spawn(async move { limiter.ready().await });
         }
-        tokio::task::yield_now().await;
-        assert!(limiter.waiters() > 9_000);
+        while limiter.waiters() < 9_000 {
+            tokio::task::yield_now().await;
+        }
     });
     drop(gone);
     assert_eq!(limiter.waiters(), 0);
@@ -291,28 +292,7 @@ async fn a_reservation_holds_its_place_and_gives_back() {
 async fn a_million_a_second_come_in_batches_without_drift() {
     let limiter = Limiter::per_second(1_000_000);
     limiter.ready().await;
-    let start = Instant::now();
-    let granted = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = (0..16)
-        .map(|_| {
-            let (limiter, granted) = (limiter.clone(), granted.clone());
-            tokio::spawn(async move {
-                while granted.load(Relaxed) < 100_000 {
-                    limiter.acquire(1).await.unwrap();
-                    granted.fetch_add(1, Relaxed);
-                }
-            })
-        })
-        .collect();
-    // With a burst of 1 each waits for the next tick: 16 a millisecond. So the clock is what limits here.
-    tokio::time::sleep(ms(10)).await;
-    let so_far = granted.load(Relaxed);
-    assert!((10 * 16..=11 * 16).contains(&so_far), "{so_far}");
-    tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    for task in tasks {
-        let _ = task.await;
-    }
-    // Those who are in line when it is saturated get exactly what flows.
+    // A thousand in each tick of the timer.
     let at = Instant::now();
     let line: Vec<_> = (0..100_000).map(|_| tokio::spawn(limiter.acquire(1).within(ms(1000)))).collect();
     let mut done = 0;
@@ -322,7 +302,7 @@ async fn a_million_a_second_come_in_batches_without_drift() {
         let spent = at.elapsed().as_micros();
         assert!(done <= spent + 1 && spent <= done.div_ceil(1000) * 1000, "{done} after {spent} us");
     }
-    assert!(start.elapsed() < ms(200));
+    assert_eq!(at.elapsed(), ms(100));
 }
 
 /// Ten thousand wait for different numbers of permits, some leave at random: nobody overtakes, nothing is lost, nobody is
@@ -354,7 +334,7 @@ async fn ten_thousand(leave: bool) -> (usize, f64) {
                 }
             };
             if granted {
-                order.lock().unwrap().push((who, permits));
+                order.lock().unwrap().push((who, permits, Instant::now()));
             }
         });
         tasks.push(task);
@@ -363,8 +343,8 @@ async fn ten_thousand(leave: bool) -> (usize, f64) {
     for task in tasks {
         task.await.unwrap();
     }
-    let order = order.lock().unwrap();
-    let granted: u64 = order.iter().map(|(_, permits)| u64::from(*permits)).sum();
+    let mut order = order.lock().unwrap();
+    let granted: u64 = order.iter().map(|(_, permits, _)| u64::from(*permits)).sum();
     if leave {
         assert!(granted < asked);
     } else {
@@ -372,7 +352,9 @@ async fn ten_thousand(leave: bool) -> (usize, f64) {
         // The last came when everything before it was there, by the millisecond of the timer.
         assert_eq!(start.elapsed(), ms(asked.div_ceil(10)));
     }
-    let inversions = order.windows(2).filter(|pair| pair[0].0 > pair[1].0).count();
+    // Those who go within one tick of the timer go at one instant.
+    order.sort_by_key(|(who, ..)| *who);
+    let inversions = order.windows(2).filter(|pair| pair[0].2 > pair[1].2).count();
     assert_eq!(limiter.waiters(), 0);
     assert!(limiter.available() <= 4);
     // Nothing was lost: the next permit is there when the ideal count says so.
