@@ -121,7 +121,6 @@ fn the_rate_changes() {
         let shared = shared.clone();
         thread::spawn(move || usize::from(shared.take(0, 1)) + usize::from(shared.take(0, 1)))
     };
-    shared.set_rate(0, Rate::per_minute(1));
     shared.set_rate(0, Rate::per_second(7));
     let taken = taker.join().unwrap();
     let mut rest = 0;

@@ -122,14 +122,13 @@ impl Crowd {
 
 #[inline]
 fn parts(word: u64) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = word.to_be_bytes();
-    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+    let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    (half(word.wrapping_shr(32)), half(word))
 }
 
 #[inline]
 fn word_of(runs: u32, retrying: u32) -> u64 {
-    let ([a, b, c, d], [e, f, g, h]) = (runs.to_be_bytes(), retrying.to_be_bytes());
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    u64::from(runs).wrapping_shl(32) | u64::from(retrying)
 }
 
 #[cfg(test)]
@@ -245,7 +244,8 @@ mod tests {
                     }
                 }
                 let retrying = runs.iter().filter(|retrying| **retrying).count();
-                prop_assert_eq!(crowd.counts(word), (runs.len() as u32, retrying as u32));
+                let (counted, counted_retrying) = crowd.counts(word);
+                prop_assert_eq!((counted as usize, counted_retrying as usize), (runs.len(), retrying));
             }
         }
     }
