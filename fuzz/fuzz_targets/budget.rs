@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
 
     // Retries in units of 1/below, not reduced.
     let account = Account::new(ratio, reserve);
-    let (price, most) = (u128::from(below), u128::from(reserve.max(1)) * u128::from(below));
+    let (price, most) = (u128::from(below), (u128::from(reserve) * u128::from(below)).max(u128::from(above) + u128::from(below)));
     let (mut balance, mut exact, mut held) = (account.start(), u128::from(reserve) * price, 0_u32);
 
     let crowd = Crowd::new(ratio, reserve);

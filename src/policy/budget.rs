@@ -7,8 +7,9 @@ use crate::policy::ratio::Ratio;
 /// So many retries per first attempt, and a reserve.
 ///
 /// A retry is worth as many drops as the ratio has below the line, a first attempt yields as many as it has above. What
-/// is saved up never exceeds the reserve (or one retry, where there is none), so that in any stretch with `f` first
-/// attempts at most `reserve + ratio * f` retries are allowed: after a long good time as well.
+/// is saved up never exceeds the reserve, so that in any stretch with `f` first attempts at most `reserve + ratio * f`
+/// retries are allowed: after a long good time as well. (A reserve of less than a retry and what one first attempt yields
+/// could not hold the fractions, and the ratio would not be exact: so much may be saved up always.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Yielded by each first attempt.
@@ -26,7 +27,8 @@ impl Account {
         let price = u64::from(ratio.denominator().get());
         // 32 and 32 bits fit into 64.
         let start = price.saturating_mul(reserve.into());
-        Self { gain: ratio.numerator().into(), price, start, most: start.max(price) }
+        let gain = u64::from(ratio.numerator());
+        Self { gain, price, start, most: start.max(price.saturating_add(gain)) }
     }
 
     /// The balance at first.
@@ -139,11 +141,11 @@ mod tests {
 
     fn allowed(account: Account, firsts: u32) -> u64 {
         let (mut balance, mut retries) = (account.start(), 0);
-        for _ in 0..firsts {
-            balance = account.deposit(balance);
+        for first in 0..=firsts {
             while let Some(rest) = account.withdraw(balance) {
                 (balance, retries) = (rest, retries + 1);
             }
+            balance = if first < firsts { account.deposit(balance) } else { balance };
         }
         retries
     }
@@ -184,7 +186,7 @@ mod tests {
             let account = Account::new(Ratio::new(above, below).unwrap(), reserve);
             let mut balance = account.start();
             // In units of 1/below of a retry, not reduced.
-            let most = u128::from(reserve.max(1)) * u128::from(below);
+            let most = (u128::from(reserve) * u128::from(below)).max(u128::from(above) + u128::from(below));
             let mut exact = u128::from(reserve) * u128::from(below);
             let mut held = 0;
             for step in steps {

@@ -19,6 +19,8 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+fn is_shared<T: Send + Sync + 'static>(_: &T) {}
+
 /// Polls once.
 fn now<F: Future>(future: F) -> Poll<F::Output> {
     task::spawn(future).poll()
@@ -191,7 +193,9 @@ async fn a_new_rate_plans_everyone_anew() {
     limiter.ready().await;
     let start = Instant::now();
     let mut all: Vec<_> = (0..50).map(|_| task::spawn(limiter.ready())).collect();
-    all.iter_mut().for_each(|one| assert_pending!(one.poll()));
+    for one in &mut all {
+        assert_pending!(one.poll());
+    }
     let mut bounded = task::spawn(limiter.acquire(1).within(Duration::from_secs(100 * 3600)));
     assert_pending!(bounded.poll());
     limiter.set_rate(Rate::per_second(1000));
@@ -394,11 +398,11 @@ fn it_is_polled_to_the_end_only_once() {
     let limiter = Limiter::unlimited();
     let mut ready = task::spawn(limiter.ready());
     assert_ready!(ready.poll());
-    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(ready.poll()))).unwrap_err();
+    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ready.poll())).unwrap_err();
     assert_eq!(again.downcast_ref::<String>().unwrap(), "`Ready` polled after completion");
     let mut acquire = task::spawn(limiter.acquire(1));
     assert_ready!(acquire.poll()).unwrap();
-    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(acquire.poll()))).unwrap_err();
+    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| acquire.poll())).unwrap_err();
     assert_eq!(again.downcast_ref::<String>().unwrap(), "`Acquire` polled after completion");
 }
 
@@ -411,8 +415,7 @@ fn what_it_is_shows() {
         format!("{:?}", Limiter::unlimited()),
         "Limiter { rate: unlimited, burst: 4294967295, available: 4294967295, waiters: 0 }"
     );
-    fn shared<T: Send + Sync + 'static>(_: &T) {}
-    shared(&limiter);
-    shared(&limiter.acquire(1));
+    is_shared(&limiter);
+    is_shared(&limiter.acquire(1));
     assert!(size_of_val(&limiter.acquire(1)) <= 168, "{}", size_of_val(&limiter.acquire(1)));
 }
