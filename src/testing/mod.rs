@@ -1,5 +1,7 @@
-//! For tests of your own code.
+//! For tests of your own code: feature `test-util`.
 
-/// A Kubernetes API server inside this process.
+mod clock;
 #[cfg(feature = "k8s")]
 pub mod kube;
+
+pub use clock::VirtualClock;

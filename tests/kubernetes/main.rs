@@ -2,4 +2,6 @@
 #![allow(clippy::disallowed_methods, unreachable_pub)]
 
 mod contract;
+mod faults;
+mod kubectl;
 mod world;
