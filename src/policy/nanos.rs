@@ -63,6 +63,19 @@ impl fmt::Display for Measured {
     }
 }
 
+/// Writes a time exactly if that is short, and else to three digits or so, rounded down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short(pub(crate) Duration);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Written(self.0).to_string() {
+            exact if exact.chars().count() <= 8 => f.write_str(&exact),
+            _ => Measured(self.0).fmt(f),
+        }
+    }
+}
+
 /// Reads `350ms`, `1.5s`, `1h30m`, `forever`. Units: ns, us (µs), ms, s, m, h, d.
 pub(crate) fn parse(setting: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let wrong = || ConfigError::new(setting, text, "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`");
@@ -92,7 +105,8 @@ pub(crate) fn parse(setting: &'static str, text: &str) -> Result<Duration, Confi
         total = total.saturating_add(scaled(number, unit).ok_or_else(wrong)?);
         rest = tail.trim_start();
     }
-    u64::try_from(total).map(duration).map_err(|_| wrong())
+    let too_long = |_| ConfigError::new(setting, text, "at most 584 years, or write `forever`");
+    u64::try_from(total).map(duration).map_err(too_long)
 }
 
 /// A decimal number times a unit, if that is a whole number.

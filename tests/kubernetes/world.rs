@@ -128,7 +128,7 @@ impl World {
         };
         if !offered("v1") {
             assert!(offered("v1beta1"), "neither policy/v1 nor policy/v1beta1: {}", groups.text);
-            world.policy = "policy/v1beta1".to_owned();
+            "policy/v1beta1".clone_into(&mut world.policy);
         }
         world.post("/api/v1/namespaces", json!({ "metadata": { "name": namespace } })).await.is(201);
         world
@@ -209,7 +209,7 @@ impl World {
     }
 
     /// A client with a token that nobody has given out.
-    pub async fn client_of_nobody(&self) -> Client {
+    pub fn client_of_nobody(&self) -> Client {
         if let Some(server) = &self.ours {
             server.user("known", "somebody");
         }
