@@ -56,6 +56,7 @@
 
 mod access;
 mod body;
+mod broken;
 mod delete;
 mod discovery;
 mod evict;

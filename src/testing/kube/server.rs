@@ -2,7 +2,6 @@
 
 use std::{
     future::{pending, poll_fn},
-    io,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -19,7 +18,7 @@ use tower::{BoxError, Service};
 use super::{
     access::Rule,
     body::Body,
-    delete,
+    broken, delete,
     discovery::{self, Document},
     evict,
     failure::{self, Failure},
@@ -255,27 +254,15 @@ where
     pause(fault.delay).await;
     match &fault.action {
         Action::Hang => return pending().await,
-        Action::Break if fault.applied => return Err(reset()),
-        Action::Break => {
-            let refused = io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                "tcp connect error: Connection refused (os error 111)",
-            );
-            return Err(refused.into());
-        }
+        Action::Break => return Err(if fault.applied { broken::lost() } else { broken::refused() }),
         Action::Answer(failure) => return Ok(refusal(failure)),
         Action::Nothing | Action::Stream(..) => {}
     }
     match (well, body) {
         (Some(response), _) => Ok(response),
         (None, Some(body)) => handle(shared, parts, body, stream).await,
-        (None, None) => Err(reset()),
+        (None, None) => Err(broken::lost()),
     }
-}
-
-/// What a caller sees when the connection breaks.
-pub(super) fn reset() -> BoxError {
-    io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer").into()
 }
 
 async fn pause(delay: Duration) {

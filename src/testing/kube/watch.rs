@@ -13,6 +13,7 @@ use tokio::sync::watch::Receiver;
 use tower::BoxError;
 
 use super::{
+    broken,
     failure::Failure,
     fault::Ending,
     object,
@@ -166,7 +167,7 @@ impl Watching {
         self.over = true;
         match ending {
             Ending::Closed => None,
-            Ending::Reset => Some(Err(super::server::reset())),
+            Ending::Reset => Some(Err(broken::reset().into())),
             Ending::Expired => {
                 let failure = Failure::expired("The resourceVersion for the provided watch is too old.");
                 Some(Ok(self.line(&event("ERROR", failure.status()))))
