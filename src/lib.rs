@@ -8,6 +8,8 @@ mod error;
 #[cfg(any(feature = "etcd", feature = "test-util"))]
 pub mod etcd;
 pub mod events;
+#[cfg(feature = "k8s")]
+pub mod k8s;
 mod operation;
 #[doc(hidden)]
 pub mod policy;

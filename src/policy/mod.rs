@@ -10,8 +10,8 @@ pub mod bounds;
 pub mod ensure;
 pub mod jitter;
 pub(crate) mod nanos;
-pub mod quorum;
 pub mod plan;
+pub mod quorum;
 pub mod ratio;
 #[cfg(feature = "serde")]
 mod serde;
