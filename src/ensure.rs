@@ -121,6 +121,7 @@ pub trait Look {
     type Error;
 
     #[doc(hidden)]
+    #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
     fn read(self) -> Result<Seen<Self::Value, Self::State, Self::Error>, Self::Error>;
 }
 

@@ -1,5 +1,7 @@
 //! What people wait for in Kubernetes.
 
+use std::pin::Pin;
+
 mod operation;
 mod wait;
 
@@ -7,3 +9,6 @@ pub use self::{
     operation::{Contract, Operation, OperationError, Triggered},
     wait::{WaitError, wait},
 };
+
+/// A future that can be sent; named, so that what holds it can be sent too.
+type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;

@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    Act, Attempt, Both, Decision, Ensure, Progress, Seen, Settle, ensure as ensure_of,
+    Act, Attempt, Both, Decision, Ensure, Progress, Seen, Settle, ensure as ensure_of, k8s::Boxed,
     operation::Operation as Repeated, settle,
 };
 
@@ -243,23 +243,24 @@ impl Operation {
     ///
     /// # Errors
     /// [`OperationError`].
+    #[expect(clippy::type_complexity, reason = "the types of what is repeated")]
     pub fn trigger(
         &self,
     ) -> Ensure<
         Both<
-            impl Repeated<Output = Result<Seen<Triggered, String, OperationError>, OperationError>> + use<>,
-            impl Act<String, Error = OperationError> + use<>,
+            impl Repeated<Output = Looked, Future = Boxed<'static, Looked>> + use<>,
+            impl Act<String, Error = OperationError, Done = DynamicObject, Future = Boxed<'static, Patched>> + use<>,
         >,
         fn(&OperationError) -> Decision,
     > {
         let (looking, acting) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
         let look = move |_: Attempt| {
             let shared = Arc::clone(&looking);
-            async move { shared.look().await }
+            Box::pin(async move { shared.look().await }) as Boxed<'static, Looked>
         };
         let act = move |version: String| {
             let shared = Arc::clone(&acting);
-            async move { shared.patch(&version, true).await }
+            Box::pin(async move { shared.patch(&version, true).await }) as Boxed<'static, Patched>
         };
         ensure_of(look, act)
             .every(Duration::from_secs(1))
@@ -278,7 +279,7 @@ impl Operation {
     pub fn settled(
         &self,
     ) -> Settle<
-        impl Repeated<Output = Result<Progress<DynamicObject, OperationError>, OperationError>> + use<>,
+        impl Repeated<Output = Observed, Future = Boxed<'static, Observed>> + use<>,
         fn(&OperationError) -> Decision,
     > {
         self.settled_with(|_| {})
@@ -292,14 +293,14 @@ impl Operation {
         &self,
         report: R,
     ) -> Settle<
-        impl Repeated<Output = Result<Progress<DynamicObject, OperationError>, OperationError>> + use<R>,
+        impl Repeated<Output = Observed, Future = Boxed<'static, Observed>> + use<R>,
         fn(&OperationError) -> Decision,
     > {
         let shared = Arc::clone(&self.shared);
         let last = Arc::new(Mutex::new((String::new(), report)));
         let observe = move |_: Attempt| {
             let (shared, last) = (Arc::clone(&shared), Arc::clone(&last));
-            async move {
+            Box::pin(async move {
                 let progress = shared.observe().await?;
                 if let Progress::Moving(text) | Progress::Waiting(text) = &progress {
                     let (seen, report) = &mut *last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -309,7 +310,7 @@ impl Operation {
                     }
                 }
                 Ok(progress)
-            }
+            }) as Boxed<'static, Observed>
         };
         settle(observe)
             .every(Duration::from_secs(5))
@@ -317,6 +318,10 @@ impl Operation {
             .classified(OperationError::decision)
     }
 }
+
+type Looked = Result<Seen<Triggered, String, OperationError>, OperationError>;
+type Patched = Result<DynamicObject, OperationError>;
+type Observed = Result<Progress<DynamicObject, OperationError>, OperationError>;
 
 impl Shared {
     async fn get(&self) -> Result<DynamicObject, OperationError> {

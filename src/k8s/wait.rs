@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Attempt, Backoff, Check, Decision, Polling,
+    k8s::Boxed,
     operation::Operation,
     time::{self, Alarm, Timer},
 };
@@ -46,22 +47,23 @@ const READ_AGAIN: Duration = Duration::from_secs(30);
 /// # Ok(())
 /// # }
 /// ```
-pub fn wait<K, C>(
+#[expect(clippy::type_complexity, reason = "the types of what is polled")]
+pub fn wait<'c, K, C>(
     api: Api<K>,
     name: &str,
     condition: C,
 ) -> Polling<
-    impl Operation<Output = Result<Check<Option<K>, WaitError>, WaitError>> + use<K, C>,
+    impl Operation<Output = Looked<K>, Future = Boxed<'c, Looked<K>>> + use<'c, K, C>,
     fn(&WaitError) -> Decision,
 >
 where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
-    C: Condition<K>,
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    C: Condition<K> + Send + Sync + 'c,
 {
     let (name, condition) = (Arc::<str>::from(name), Arc::new(condition));
     let look = move |_: Attempt| {
         let (api, name, condition) = (api.clone(), Arc::clone(&name), Arc::clone(&condition));
-        async move { look(&api, &name, &*condition).await }
+        Box::pin(async move { look(&api, &name, &*condition).await }) as Boxed<'c, Looked<K>>
     };
     crate::poll(look)
         .backoff(
@@ -71,6 +73,9 @@ where
         .attempt_timeout(READ_AGAIN.saturating_mul(2))
         .classified(WaitError::decision)
 }
+
+/// What one read and watch give.
+type Looked<K> = Result<Check<Option<K>, WaitError>, WaitError>;
 
 /// Why the condition is not known to hold.
 #[derive(Debug, thiserror::Error)]

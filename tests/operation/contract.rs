@@ -7,7 +7,7 @@ use std::{
 
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
 use relent::{
     Change, Detail, Stop,
@@ -246,5 +246,5 @@ async fn on_whatever_server_there_is() {
     let done = operation.settled().every(S / 20).stall_after(10 * S).await.unwrap();
     assert_eq!(done.metadata.annotations.unwrap()["relent.test/do-token"], operation.token());
     assert!(waiting.await.unwrap().is_ok());
-    api.delete(&name, &Default::default()).await.unwrap();
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
 }
