@@ -351,7 +351,7 @@ where
                             listener.on_event(&Event::Started(attempt));
                             *this.attempt = Some(attempt);
                             this.acts.begin_round();
-                            *this.called = this.core.elapsed::<Timer>();
+                            *this.called = this.core.elapsed();
                             this.state.set(State::Looking(this.both.look(attempt)));
                             continue;
                         }
@@ -366,9 +366,9 @@ where
                     Poll::Pending => {
                         let (at, by) = this.policy.bounds().cut(*this.called);
                         let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), at, by));
-                        *this.cut_after = this.core.elapsed::<Timer>().saturating_sub(*this.called);
+                        *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
                         *this.ending = Ending::Cut(by);
-                        let now = this.core.elapsed::<Timer>();
+                        let now = this.core.elapsed();
                         let step = this.acts.looked(this.policy, now, Found::Failed(Decision::Retry));
                         match by {
                             CutBy::AttemptTimeout => then_of(step),
@@ -391,7 +391,7 @@ where
                         }
                         Poll::Pending => {
                             let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by));
-                            *this.cut_after = this.core.elapsed::<Timer>().saturating_sub(*this.called);
+                            *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
                             *this.ending = Ending::Cut(by);
                             if by == CutBy::Cancelled {
                                 return Poll::Ready(Err(self.give_up(Stop::Cancelled)));
@@ -402,7 +402,7 @@ where
                     this.acts.acted(failed);
                     // What the act holds is let go before the look that follows.
                     this.state.set(State::Idle);
-                    *this.called = this.core.elapsed::<Timer>();
+                    *this.called = this.core.elapsed();
                     if let Some(attempt) = *this.attempt {
                         this.state.set(State::Looking(this.both.look(attempt)));
                     }
@@ -414,7 +414,7 @@ where
                 Then::Act(state, until, by) => {
                     let mut this = self.as_mut().project();
                     this.state.set(State::Idle);
-                    *this.called = this.core.elapsed::<Timer>();
+                    *this.called = this.core.elapsed();
                     this.state.set(State::Acting(this.both.act(state), until, by));
                 }
                 Then::Next(decision) => {
@@ -451,7 +451,7 @@ where
         seen: Result<Seen<O::Value, O::State, O::Error>, O::Error>,
     ) -> Result<Ensured<O::Value>, Then<O::State>> {
         let mut this = self.project();
-        let now = this.core.elapsed::<Timer>();
+        let now = this.core.elapsed();
         let looked = |acts: &mut Acts, found| acts.looked(this.policy, now, found);
         let then = match seen {
             Ok(Seen::AsWanted(value)) => {
@@ -459,7 +459,7 @@ where
                     return Err(Then::Next(Decision::Retry));
                 };
                 this.state.set(State::Done);
-                this.core.succeed();
+                this.core.over();
                 if !L::SILENT {
                     let (attempts, elapsed) = (this.core.attempts(), duration(now));
                     this.listener.on_event(&Event::Succeeded { attempts, elapsed });
@@ -511,7 +511,7 @@ where
         let ending = *this.ending;
         let listener = this.listener;
         if !L::SILENT {
-            let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<Timer>()));
+            let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
             let last = ending.last(this.error.as_ref(), duration(*this.cut_after));
             listener.on_event(&Event::Ended { attempt, elapsed, last });
         }
@@ -524,12 +524,12 @@ where
         let in_round = !matches!(*this.state, State::Idle);
         this.state.set(State::Done);
         if in_round {
-            this.core.succeed();
+            this.core.over();
         }
         let bounds = this.policy.bounds();
         let end = End {
             attempts: if stop == Stop::Attempts { this.acts.acts() } else { this.core.attempts() },
-            elapsed: this.core.elapsed::<Timer>(),
+            elapsed: this.core.elapsed(),
             bound: if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within },
             cut_after: *this.cut_after,
             ending: *this.ending,

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod blocking;
+mod budget;
 mod cursor;
 mod ensure;
 mod error;
@@ -10,24 +11,31 @@ pub mod etcd;
 pub mod events;
 #[cfg(feature = "k8s")]
 pub mod k8s;
+mod keyed;
+mod limiter;
 mod operation;
 #[doc(hidden)]
 pub mod policy;
 mod poll;
+pub mod queue;
 mod retry;
 mod run;
 mod settings;
 mod settle;
 mod shared;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod time;
 
 pub use crate::{
+    budget::{Budget, InFlight},
     cursor::{Run, Turn},
     ensure::{Act, Both, Endeavour, Ensure, EnsureFuture, Ensured, Look, Seen, ensure},
     error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
     events::{Event, Listener, Wait},
+    keyed::{KeyedBackoff, KeyedLimiter},
+    limiter::{Acquire, Limiter, Ready, Refused, Reservation},
     operation::{Classify, Judged, Operation, Outcome, RetryAll},
     policy::{
         Policy,
@@ -37,11 +45,13 @@ pub use crate::{
         ensure::Change,
         jitter::Jitter,
         plan::{Course, Finish, Plan},
+        rate::Rate,
         ratio::Ratio,
         warning::Warning,
     },
     poll::{Answer, Check, Polling, PollingFuture, poll},
+    queue::TimedQueue,
     retry::{Retry, RetryFuture, retry},
     settle::{Observation, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Shared, Ties},
+    shared::{Asked, Place, Shared, Ties},
 };

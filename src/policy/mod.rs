@@ -7,17 +7,23 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
+pub mod bucket;
+pub mod budget;
 pub mod ensure;
 pub mod jitter;
+pub mod line;
 pub(crate) mod nanos;
+pub mod parked;
 pub mod plan;
 pub mod quorum;
+pub mod rate;
 pub mod ratio;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod stall;
 mod text;
 mod timeline;
+pub mod timetable;
 pub mod warning;
 
 use std::time::Duration;

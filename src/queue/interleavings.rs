@@ -1,0 +1,277 @@
+//! The shared part under every order of events: loom tries all of them up to a bound, shuttle many at random.
+//!
+//! `RUSTFLAGS="--cfg relent_loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release --lib interleavings`, and the same with
+//! `relent_shuttle`. Time stands still: everything is due at once or never.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use super::{
+    Due,
+    crew::Crew,
+    shared::{Found, Shared},
+    when::BEGINNING,
+};
+use crate::{
+    policy::{
+        Policy,
+        nanos::FOREVER,
+        timetable::{Cancelled, Given, Rule},
+    },
+    sync::{Arc, Mutex, lock},
+};
+
+#[cfg(relent_loom)]
+use loom::{future::block_on, thread};
+#[cfg(relent_shuttle)]
+use shuttle::{future::block_on, thread};
+
+#[cfg(relent_loom)]
+fn every_order(test: fn()) {
+    loom::model(test);
+}
+
+#[cfg(relent_shuttle)]
+fn every_order(test: fn()) {
+    shuttle::check_random(test, 100_000_usize.div_ceil(TESTS));
+    println!("{} schedules", 100_000_usize.div_ceil(TESTS));
+}
+
+/// The tests below share the hundred thousand schedules.
+#[cfg(relent_shuttle)]
+const TESTS: usize = 7;
+
+type Queue = Arc<Shared<u8, u32>>;
+
+const NOW: u64 = BEGINNING;
+
+fn queue() -> Queue {
+    let queue = Shared::new();
+    queue.add_handle();
+    Arc::new(queue)
+}
+
+fn poll_next(queue: &Queue, policy: &Arc<Policy>, cx: &Context<'_>) -> Poll<Option<Due<u8, u32>>> {
+    match queue.poll_due(cx, NOW) {
+        Found::Due(started) => Poll::Ready(Due::begin(queue, policy, started, NOW).ok()),
+        Found::Finished => Poll::Ready(None),
+        Found::Later(at) => {
+            assert_eq!(at, FOREVER, "nothing that waits is due later");
+            Poll::Pending
+        }
+    }
+}
+
+/// Takes and ends all runs until nothing can come any more: the values that ran.
+fn consume(queue: &Queue) -> Vec<u32> {
+    let policy = Arc::new(Policy::new());
+    let mut ran = Vec::new();
+    while let Some(due) = block_on(poll_fn(|cx| poll_next(queue, &policy, cx))) {
+        ran.push(due.done());
+    }
+    ran
+}
+
+/// Two handles give work for one key while it is consumed: every value runs or comes back, and the consumer never
+/// sleeps while something is due.
+#[test]
+fn given_from_two_threads() {
+    every_order(|| {
+        let queue = queue();
+        let threads: Vec<_> = [Rule::Keep, Rule::Move]
+            .into_iter()
+            .zip(1..)
+            .map(|(rule, value)| {
+                queue.add_handle();
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    let back = match queue.give(rule, 7, value, NOW) {
+                        Ok(Given::Kept { value, .. } | Given::Moved { value, .. }) => Some(value.value),
+                        Ok(Given::AfterRun { replaced }) => replaced.map(|(_, value)| value.value),
+                        Ok(Given::New) => None,
+                        Err(value) => Some(value),
+                    };
+                    queue.remove_handle();
+                    back
+                })
+            })
+            .collect();
+        queue.remove_handle();
+        let mut all = consume(&queue);
+        all.extend(threads.into_iter().filter_map(|thread| thread.join().unwrap()));
+        all.sort_unstable();
+        assert_eq!(all, [1, 2]);
+    });
+}
+
+/// A cancel races the start of the run, and the end of that run races a new entry.
+#[test]
+fn cancelled_and_given_anew() {
+    every_order(|| {
+        let queue = queue();
+        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        let other = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let cancelled = match queue.cancel(&7) {
+                    Cancelled::Removed { value, .. } => Some(value.value),
+                    _ => None,
+                };
+                assert_eq!(queue.give(Rule::Keep, 7, 2, NOW).map(|_| ()), Ok(()));
+                queue.remove_handle();
+                cancelled
+            })
+        };
+        let mut all = consume(&queue);
+        all.extend(other.join().unwrap());
+        all.sort_unstable();
+        assert_eq!(all, [1, 2]);
+        assert_eq!(queue.len(), 0);
+    });
+}
+
+/// A guard is dropped in another thread: its item goes back while the consumer waits for the next one.
+#[test]
+fn a_guard_dropped_elsewhere() {
+    every_order(|| {
+        let queue = queue();
+        let policy = Arc::new(Policy::new().backoff(crate::Backoff::fixed(std::time::Duration::ZERO)));
+        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        queue.remove_handle();
+        let due = block_on(poll_fn(|cx| poll_next(&queue, &policy, cx))).unwrap();
+        let other = thread::spawn(move || drop(due));
+        // Its next try is due when the real clock says; what counts is that the consumer hears of it.
+        let due = block_on(poll_fn(|cx| match queue.poll_due(cx, u64::MAX - 1) {
+            Found::Due(started) => Poll::Ready(Due::begin(&queue, &policy, started, NOW).ok()),
+            Found::Finished => Poll::Ready(None),
+            Found::Later(_) => Poll::Pending,
+        }));
+        let due = due.unwrap();
+        assert_eq!((due.attempt().number(), due.done()), (2, 1));
+        other.join().unwrap();
+    });
+}
+
+/// A key that is given anew while it runs never runs twice at once, whoever ends the run.
+#[test]
+fn never_twice_at_once() {
+    every_order(|| {
+        let queue = queue();
+        let running = Arc::new(Mutex::new(0));
+        let policy = Arc::new(Policy::new());
+        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        let giver = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                assert_eq!(queue.give(Rule::Move, 7, 2, NOW).map(|_| ()), Ok(()));
+                queue.remove_handle();
+            })
+        };
+        let mut ended = Vec::new();
+        while let Some(due) = block_on(poll_fn(|cx| poll_next(&queue, &policy, cx))) {
+            *lock(&running) += 1;
+            assert_eq!(*lock(&running), 1);
+            let running = running.clone();
+            ended.push(thread::spawn(move || {
+                *lock(&running) -= 1;
+                due.done();
+            }));
+        }
+        giver.join().unwrap();
+        assert!((1..=2).contains(&ended.len()));
+        ended.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// Whoever waits for the queue to be idle, and for it to be empty, hears of the end of the last run.
+#[test]
+fn idle_and_empty_are_heard() {
+    every_order(|| {
+        let queue = queue();
+        let policy = Arc::new(Policy::new());
+        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        let Poll::Ready(Some(due)) = block_on(poll_fn(|cx| Poll::Ready(poll_next(&queue, &policy, cx)))) else {
+            panic!("it is due");
+        };
+        let waiters: Vec<_> = [false, true]
+            .into_iter()
+            .map(|empty| {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    let mut id = 0;
+                    block_on(poll_fn(|cx| {
+                        if empty {
+                            queue.poll_empty(cx, &mut id).map(|left| assert_eq!(left, 0))
+                        } else {
+                            queue.poll_idle(cx, &mut id, NOW)
+                        }
+                    }));
+                    queue.leave(id);
+                })
+            })
+            .collect();
+        assert_eq!(due.done(), 1);
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    });
+}
+
+/// Closing races giving: what was not taken comes back, what was taken runs, and the consumer ends.
+#[test]
+fn closed_while_work_is_given() {
+    every_order(|| {
+        let queue = queue();
+        let giver = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.give(Rule::Keep, 7, 1, NOW).is_ok())
+        };
+        let closer = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.close())
+        };
+        let ran = consume(&queue);
+        closer.join().unwrap();
+        assert_eq!(ran.len(), usize::from(giver.join().unwrap()));
+    });
+}
+
+/// A future of the crew is woken from another thread just as it is polled, dropped and replaced: no wake is lost.
+#[test]
+fn a_woken_future_of_the_crew_is_polled() {
+    every_order(|| {
+        let flags: Vec<Arc<Mutex<(bool, Option<std::task::Waker>)>>> = (0..2).map(|_| Arc::default()).collect();
+        let mut crew = Crew::new();
+        for flag in &flags {
+            let flag = flag.clone();
+            crew.add(poll_fn(move |cx| {
+                let mut flag = lock(&flag);
+                flag.1 = Some(cx.waker().clone());
+                if flag.0 { Poll::Ready(()) } else { Poll::Pending }
+            }));
+        }
+        let threads: Vec<_> = flags
+            .into_iter()
+            .map(|flag| {
+                thread::spawn(move || {
+                    let waker = {
+                        let mut flag = lock(&flag);
+                        flag.0 = true;
+                        flag.1.take()
+                    };
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                })
+            })
+            .collect();
+        block_on(poll_fn(|cx| {
+            crew.begin_round(cx);
+            while let Some((_, ended)) = crew.poll_round() {
+                ended.unwrap();
+            }
+            if crew.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}

@@ -1,0 +1,228 @@
+//! Work at its time: [`TimedQueue`], its handles, its guards, its worker.
+
+mod crew;
+mod due;
+mod handle;
+mod item;
+mod shared;
+mod when;
+mod work;
+
+#[cfg(all(test, any(relent_loom, relent_shuttle)))]
+mod interleavings;
+
+use std::{
+    fmt,
+    hash::Hash,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::task::coop;
+
+use self::shared::{Found, Shared};
+pub use self::{
+    due::{Due, Failure, GivenUp},
+    handle::{Cancelled, Drain, Idle, QueueHandle, Scheduled, Status},
+    when::When,
+    work::{Finished, Job, Outcome, Work, Worker, Working},
+};
+use crate::{
+    error::NoAnswer,
+    policy::{Policy, backoff::Backoff},
+    sync::Arc,
+    time::{Alarm, Timer},
+};
+
+/// Work for keys, each at its time.
+///
+/// Handles give work for a key with a due time, move it, cancel it. Here it comes out: as a [`Stream`] of [`Due`]
+/// guards, or through [`run`](Self::run), which calls a worker for each key with bounded concurrency.
+///
+/// - Each entry comes out at its time or, if the runtime is late, after it; in the order of due times, to the
+///   nanosecond, and equal due times in the order in which they were given. Tokio's timer works in milliseconds: what
+///   is due within the same one comes out together, in order.
+/// - Per key: scheduled, then running, then gone or scheduled again. One key never runs twice at once. What is given for
+///   a key that runs is kept and follows that run; the end of a run never touches what was given during it.
+/// - What fails goes back by the queue's policy, every item with attempts, backoff and bounds of its own, counted from
+///   its first start. What is not to be tried again is handed back with a [`GaveUp`](crate::GaveUp).
+/// - However many entries there are, there is one task (yours) and one timer. Giving, moving and cancelling take
+///   constant time; an entry takes less than 100 bytes beside key and value.
+///
+/// Dropped with work waiting or running, it closes: handles get their values back from then on, and
+/// [`QueueHandle::cancel_all`] gives back what waits.
+///
+/// With the default policy failed items are tried again forever: 100 ms to 10 s apart.
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::{Backoff, TimedQueue, queue::Job};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let mut queue = TimedQueue::new().backoff(Backoff::fixed(Duration::from_millis(1))).max_attempts(3);
+/// let handle = queue.handle();
+/// let _ = handle.schedule("b", 2, Duration::from_millis(2));
+/// let _ = handle.schedule("a", 1, Duration::from_millis(1));
+/// drop(handle);
+///
+/// let mut seen = Vec::new();
+/// let finished = queue
+///     .run(|job: Job<&'static str, i32>| {
+///         seen.push(job.key);
+///         async move { if job.key == "b" { Err("no luck") } else { Ok(()) } }
+///     })
+///     .await;
+/// assert_eq!(seen, ["a", "b", "b", "b"]);
+/// assert_eq!(finished.given_up[0].value, 2);
+/// assert_eq!(finished.given_up[0].error.last_error(), Some(&"no luck"));
+/// # }
+/// ```
+pub struct TimedQueue<K, V> {
+    shared: Arc<Shared<K, V>>,
+    policy: Arc<Policy>,
+    timer: Pin<Box<Timer>>,
+}
+
+impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
+    /// An empty queue with the default policy.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { shared: Arc::new(Shared::new()), policy: Arc::default(), timer: Box::pin(Timer::default()) }
+    }
+
+    /// A handle to this queue.
+    ///
+    /// The stream of guards and [`run`](Self::run) end when nothing is left and nothing can come any more: after
+    /// [`QueueHandle::drain`], or when all handles are gone.
+    #[must_use]
+    pub fn handle(&self) -> QueueHandle<K, V> {
+        QueueHandle::new(self.shared.clone())
+    }
+
+    /// What becomes of items that fail. Attempts, start window and bound count per item, from its first start.
+    /// `delay_first` has no effect: the due time says when the first attempt starts.
+    #[must_use]
+    pub fn policy(mut self, policy: &Policy) -> Self {
+        self.policy = Arc::new(policy.clone());
+        self
+    }
+
+    /// The pause from the end of an item's failed attempt to the start of its next.
+    #[must_use]
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.with(|policy| policy.backoff(backoff))
+    }
+
+    /// How long each attempt may take. [`run`](Self::run) cuts it then; a [`Due`] guard only tells.
+    #[must_use]
+    pub fn attempt_timeout(self, timeout: Duration) -> Self {
+        self.with(|policy| policy.attempt_timeout(timeout))
+    }
+
+    /// At most so many attempts at an item.
+    #[must_use]
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.with(|policy| policy.max_attempts(attempts))
+    }
+
+    /// Attempts at an item start within this time of its first start.
+    #[must_use]
+    pub fn start_within(self, window: Duration) -> Self {
+        self.with(|policy| policy.start_within(window))
+    }
+
+    /// Everything about an item is over within this time of its first start. [`run`](Self::run) cuts an attempt then.
+    #[must_use]
+    pub fn finish_within(self, bound: Duration) -> Self {
+        self.with(|policy| policy.finish_within(bound))
+    }
+
+    /// Calls `worker` for each item whose time has come.
+    ///
+    /// The worker's futures run side by side within the future that this makes, one at a time unless
+    /// [`concurrency`](Work::concurrency) says otherwise. The value is cloned for the worker; the queue keeps its own for
+    /// the next attempt (an `Arc` makes that cheap).
+    ///
+    /// It ends when the queue is drained, when all handles are gone and nothing is left, or, with
+    /// [`cancel_on`](Work::cancel_on), when it is told to and what runs has ended.
+    ///
+    /// Cancel safe: dropped, it drops the worker's futures; their items count as failed and go back by the policy, or to
+    /// [`take_given_up`](Self::take_given_up). What waits stays, and `run` can be called again.
+    ///
+    /// # Panics
+    /// When the worker or one of its futures does; that item counts as failed, everything else is as it was.
+    pub fn run<W: Worker<K, V>>(&mut self, worker: W) -> Work<'_, K, V, W>
+    where
+        V: Clone,
+    {
+        Work::new(self, worker)
+    }
+
+    /// What was given up where nobody was there to be told: guards dropped without an answer whose policy allowed no
+    /// further attempt, and with [`max_attempts`](Self::max_attempts) of 0 whatever the stream would have been given.
+    #[must_use]
+    pub fn take_given_up(&self) -> Vec<GivenUp<K, V, NoAnswer>> {
+        self.shared.take_shelf().into_iter().map(|(key, value, error)| GivenUp { key, value, error }).collect()
+    }
+
+    /// The next item whose time has come; `None` when there is none and will be none.
+    ///
+    /// Cancel safe: dropped, it has taken nothing.
+    pub async fn next(&mut self) -> Option<Due<K, V>> {
+        std::future::poll_fn(|cx| self.poll_due(cx)).await
+    }
+
+    /// [`next`](Self::next), for futures written by hand.
+    pub fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Due<K, V>>> {
+        let progress = ready!(coop::poll_proceed(cx));
+        loop {
+            let now = self.shared.clock.now();
+            let wake = match self.shared.poll_due(cx, now) {
+                Found::Due(started) => {
+                    progress.made_progress();
+                    match Due::begin(&self.shared, &self.policy, started, now) {
+                        Ok(due) => return Poll::Ready(Some(due)),
+                        Err(GivenUp { key, value, error }) => self.shared.shelve(key, value, error),
+                    }
+                    continue;
+                }
+                Found::Finished => return Poll::Ready(None),
+                Found::Later(wake) => wake,
+            };
+            ready!(self.timer.as_mut().poll_at(cx, self.shared.clock.alarm(wake)));
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(Policy) -> Policy) -> Self {
+        self.policy = Arc::new(change((*self.policy).clone()));
+        self
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Default for TimedQueue<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Stream for TimedQueue<K, V> {
+    type Item = Due<K, V>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_due(cx)
+    }
+}
+
+impl<K, V> Drop for TimedQueue<K, V> {
+    fn drop(&mut self) {
+        self.shared.abandon();
+    }
+}
+
+impl<K, V> fmt::Debug for TimedQueue<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimedQueue").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! Random histories of a timetable against a naive model, and what a million entries cost.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fastrand::Rng;
+use relent::policy::timetable::{Cancelled, Rule, Timetable};
+
+use super::naive::{Due, Op, Tally, compare};
+
+const MS: u64 = 1_000_000;
+
+/// Distances that matter: nothing, below a millisecond, around the edges of the wheel's slots, years.
+fn distance(rng: &mut Rng) -> u64 {
+    match rng.u8(0..5) {
+        0 => 0,
+        1 => rng.u64(0..3 * MS),
+        2 => rng.u64(0..300 * MS),
+        3 => (1_u64 << rng.u32(0..63)).saturating_add_signed(rng.i64(-2..=2)),
+        _ => rng.u64(..),
+    }
+}
+
+fn due(rng: &mut Rng) -> Due {
+    match rng.u8(0..12) {
+        0 => Due::Ago(distance(rng)),
+        1..7 => Due::In(distance(rng)),
+        7..9 => Due::Same,
+        9..11 => Due::After(rng.u8(..)),
+        _ => Due::Never,
+    }
+}
+
+fn op(rng: &mut Rng) -> Op {
+    let key = if rng.u8(0..5) == 0 { rng.u8(..) } else { rng.u8(0..6) };
+    match rng.u8(0..37) {
+        0..6 => Op::Keep(key, due(rng)),
+        6..10 => Op::Move(key, due(rng)),
+        10..13 => Op::Earlier(key, due(rng)),
+        13..15 => Op::Cancel(key),
+        15 => Op::CancelAll,
+        16..18 => Op::Pass(distance(rng) % (1 << 50)),
+        18..23 => Op::Sleep,
+        23..30 => Op::Start,
+        30..34 => Op::End(rng.u8(..)),
+        _ => Op::Again(rng.u8(..), due(rng)),
+    }
+}
+
+/// The shortest history found that still differs, for a reader.
+fn shortened(start: u64, mut ops: Vec<Op>) -> Vec<Op> {
+    let differs = |ops: &[Op]| catch_unwind(AssertUnwindSafe(|| compare(start, ops))).is_err();
+    let mut at = ops.len();
+    while at > 0 {
+        at -= 1;
+        let mut fewer = ops.clone();
+        fewer.remove(at);
+        if differs(&fewer) {
+            ops = fewer;
+        }
+    }
+    ops
+}
+
+#[test]
+fn ten_thousand_histories_are_those_of_the_model() {
+    let mut total = Tally::default();
+    let seed = std::env::var("RELENT_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let mut rng = Rng::with_seed(seed);
+    for case in 0..10_000 {
+        let start = [0, 1 << 62, rng.u64(..)][case % 3];
+        let ops: Vec<Op> = (0..rng.usize(1..120)).map(|_| op(&mut rng)).collect();
+        let Ok(tally) = catch_unwind(AssertUnwindSafe(|| compare(start, &ops))) else {
+            panic!("RELENT_SEED={seed} case {case}, start {start}: {:?}", shortened(start, ops));
+        };
+        total += tally;
+    }
+    println!("10000 histories, RELENT_SEED={seed}: {total:?}");
+    let Tally { starts, conflicts, retries, wakes } = total;
+    assert!(starts > 50_000 && conflicts > 50_000 && retries > 5_000 && wakes > 10_000, "the histories were idle");
+}
+
+/// Bytes of memory that this process uses.
+#[cfg(target_os = "linux")]
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+const MINUTE: u64 = 60_000 * MS;
+
+fn filled(entries: u64, rng: &mut Rng) -> Timetable<u64, u64> {
+    let mut table = Timetable::new(0);
+    (0..entries).for_each(|key| drop(table.give(Rule::Keep, key, key, rng.u64(..MINUTE))));
+    table
+}
+
+/// A million entries, moved, cancelled and added at random, come out complete and in order.
+#[test]
+fn a_million_entries() {
+    const MILLION: u64 = 1_000_000;
+    let mut rng = Rng::with_seed(1);
+    #[cfg(target_os = "linux")]
+    let before = resident();
+    let mut table = filled(MILLION, &mut rng);
+    #[cfg(target_os = "linux")]
+    {
+        let each = resident().saturating_sub(before) as u64 / MILLION;
+        println!("{each} bytes per entry with key and value of 8 bytes each");
+        assert!(each < 100, "{each} bytes per entry");
+    }
+    for _ in 0..MILLION / 2 {
+        let (key, due) = (rng.u64(..MILLION), rng.u64(..MINUTE));
+        match rng.u8(0..3) {
+            0 => drop(table.give(Rule::Move, key, key, due)),
+            1 => drop(table.cancel(&key)),
+            _ => drop(table.give(Rule::Keep, key, key, due)),
+        }
+    }
+    let (mut left, mut last, mut now) = (table.len(), 0, 0);
+    assert!(left > 700_000);
+    while let Some(wake) = table.next_wake() {
+        assert!(wake >= now);
+        now = wake;
+        while let Some(started) = table.start(now) {
+            assert!(last <= started.due && started.due <= now);
+            (last, left) = (started.due, left - 1);
+            table.end(started.run, None);
+        }
+    }
+    assert!(left == 0 && table.is_empty());
+}
+
+/// One entry moved a million times, in every direction, leaves nothing behind; nor do a million that come and go.
+#[test]
+fn what_is_gone_takes_no_room() {
+    let mut table = Timetable::new(MINUTE);
+    let mut rng = Rng::with_seed(2);
+    #[cfg(target_os = "linux")]
+    let before = resident();
+    for turn in 0..1_000_000 {
+        drop(table.give(Rule::Move, 0, turn, rng.u64(..2 * MINUTE)));
+        drop(table.give(Rule::Keep, turn, turn, 0));
+        assert!(matches!(table.cancel(&turn), Cancelled::Removed { .. }));
+    }
+    #[cfg(target_os = "linux")]
+    assert!(resident().saturating_sub(before) < 20 << 20, "{} bytes", resident() - before);
+    assert!(table.len() <= 1);
+}
+
+/// A hundred times the entries do not make a step cost a hundred times as much, nor nearly so.
+#[test]
+fn time_does_not_grow_with_the_number_of_entries() {
+    let mut rng = Rng::with_seed(3);
+    let mut step = |entries: u64| {
+        let mut table = filled(entries, &mut rng);
+        let rounds = (0..5).map(|_| {
+            let start = std::time::Instant::now();
+            for _ in 0..10_000 {
+                let key = rng.u64(..entries);
+                drop(table.give(Rule::Move, key, key, rng.u64(..MINUTE)));
+                drop(table.give(Rule::Keep, entries + key, key, rng.u64(..MINUTE)));
+                drop(table.cancel(&(entries + key)));
+            }
+            start.elapsed() / 10_000
+        });
+        rounds.min().unwrap()
+    };
+    let (few, many) = (step(5_000), step(500_000));
+    println!("a move, an entry more and one less: {few:?} among 5000, {many:?} among 500000");
+    // log2 of the sizes: 12.3 and 18.9. Beyond that, caches: a factor of a few.
+    assert!(many < few * 15, "{few:?} among 5000, {many:?} among 500000");
+}
