@@ -4,6 +4,7 @@
 pub mod blocking;
 mod budget;
 mod cursor;
+mod endeavour;
 mod ensure;
 mod error;
 #[cfg(any(feature = "etcd", feature = "test-util"))]
@@ -31,7 +32,8 @@ mod time;
 pub use crate::{
     budget::{Budget, InFlight},
     cursor::{Run, Turn},
-    ensure::{Act, Both, Endeavour, Ensure, EnsureFuture, Ensured, Look, Seen, ensure},
+    endeavour::{Act, Both, Endeavour, Look, Seen},
+    ensure::{Ensure, EnsureFuture, Ensured, ensure},
     error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
     events::{Event, Listener, Wait},
     keyed::{KeyedBackoff, KeyedLimiter},

@@ -241,6 +241,7 @@ async fn pause(duration: Duration) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "real time, with sockets")]
 mod tests {
     use super::*;
 
