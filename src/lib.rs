@@ -5,11 +5,14 @@
 pub mod blocking;
 mod budget;
 mod cursor;
+mod endeavour;
 mod ensure;
 mod error;
 #[cfg(any(feature = "etcd", feature = "test-util"))]
 pub mod etcd;
 pub mod events;
+#[cfg(feature = "k8s")]
+pub mod k8s;
 mod keyed;
 mod limiter;
 mod operation;
@@ -30,7 +33,8 @@ mod time;
 pub use crate::{
     budget::{Budget, InFlight},
     cursor::{Run, Turn},
-    ensure::{Act, Both, Endeavour, Ensure, EnsureFuture, Ensured, Look, Seen, ensure},
+    endeavour::{Act, Both, Endeavour, Look, Seen},
+    ensure::{Ensure, EnsureFuture, Ensured, ensure},
     error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
     events::{Event, Listener, Wait},
     keyed::{KeyedBackoff, KeyedLimiter},

@@ -4,6 +4,12 @@
 #![allow(clippy::disallowed_methods)]
 
 mod configmap;
+mod etcd;
+mod operation;
+#[cfg(feature = "etcd")]
+#[path = "../../tests/etcd/real/server.rs"]
+#[allow(dead_code, clippy::pedantic)]
+mod server;
 mod stage;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -13,7 +19,7 @@ use stage::{Failed, Stage};
 const USAGE: &str = "\
 cargo run --example incidents --features demo -- [SCENE..] [--kubeconfig FILE] [--real]
 
-  SCENE              configmap, or all (default: all)
+  SCENE              configmap, etcd, operation, or all (default: all)
   --kubeconfig FILE  play what can be played on that cluster; nothing in it is changed but what the scene made
   --real             play what can be played in real time, on servers that are started for it
 ";
@@ -31,7 +37,11 @@ struct Scene {
 }
 
 /// A scene is one file beside this one and one entry here.
-const SCENES: &[Scene] = &[Scene { name: "configmap", title: "a ConfigMap with a short retry", play: configmap::play }];
+const SCENES: &[Scene] = &[
+    Scene { name: "configmap", title: "a ConfigMap with a short retry", play: configmap::play },
+    Scene { name: "etcd", title: "a member is added, and nobody hears of it", play: etcd::play },
+    Scene { name: "operation", title: "an annotation that nobody takes away", play: operation::play },
+];
 
 fn main() -> ExitCode {
     let (options, scenes) = match read(std::env::args().skip(1)) {

@@ -1,0 +1,14 @@
+//! What people wait for in Kubernetes.
+
+use std::pin::Pin;
+
+mod operation;
+mod wait;
+
+pub use self::{
+    operation::{Contract, Operation, OperationError, Triggered},
+    wait::{WaitError, wait},
+};
+
+/// A future that can be sent; named, so that what holds it can be sent too.
+type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
