@@ -5,6 +5,8 @@ pub mod blocking;
 mod cursor;
 mod error;
 pub mod events;
+#[cfg(feature = "k8s")]
+pub mod k8s;
 mod operation;
 #[doc(hidden)]
 pub mod policy;

@@ -1,0 +1,3 @@
+//! Callers for Kubernetes.
+
+pub mod eviction;
