@@ -2,4 +2,5 @@
 #![allow(clippy::disallowed_methods, unreachable_pub)]
 
 mod contract;
+mod eviction;
 mod world;

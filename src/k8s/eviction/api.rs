@@ -10,6 +10,8 @@ use k8s_openapi::{
 use kube::{
     Api, Client,
     api::{DeleteParams, PostParams, Preconditions},
+    client::Body,
+    core::{Status, response::StatusDetails},
 };
 use serde_json::json;
 
@@ -86,10 +88,8 @@ pub async fn evict(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<
         "deleteOptions": options,
     });
     let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", pod.namespace(), pod.name());
-    let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-    let request = request.body(body.to_string().into_bytes()).map_err(kube::Error::HttpError);
-    match client.request::<serde_json::Value>(request.map_err(EvictError::Evict)?).await {
-        Ok(_) => Ok(Evicted::Accepted),
+    match post(client, &path, &body).await {
+        Ok(()) => Ok(Evicted::Accepted),
         Err(error) => match code(&error) {
             404 | 405 if !is_about(&error, pod) => delete(client, pod, grace).await,
             404 => Ok(Evicted::Gone),
@@ -97,6 +97,27 @@ pub async fn evict(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<
             _ => Err(failed(error)),
         },
     }
+}
+
+/// Posts, and keeps what `Client::request` loses of a refusal: a `Retry-After` that comes without a `Status`, as from a
+/// server that sheds load.
+async fn post(client: &Client, path: &str, body: &serde_json::Value) -> Result<(), kube::Error> {
+    let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+    let request = request.body(Body::from(body.to_string().into_bytes())).map_err(kube::Error::HttpError)?;
+    let response = client.send(request).await?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let code = response.status().as_u16();
+    let told = response.headers().get(http::header::RETRY_AFTER).and_then(|told| told.to_str().ok()?.parse().ok());
+    let text = response.into_body().collect_bytes().await?;
+    let mut status = serde_json::from_slice(&text)
+        .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&text).trim(), "").with_code(code));
+    if let Some(told) = told {
+        let details = status.details.get_or_insert_with(StatusDetails::default);
+        details.retry_after_seconds = details.retry_after_seconds.max(told);
+    }
+    Err(kube::Error::Api(status.boxed()))
 }
 
 async fn delete(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<Evicted, EvictError> {
@@ -175,7 +196,7 @@ fn code(error: &kube::Error) -> u16 {
 /// Whether a 404 says that the pod is not there, rather than the Eviction API.
 fn is_about(error: &kube::Error, pod: &PodKey) -> bool {
     let kube::Error::Api(status) = error else { return false };
-    let named = |details: &kube::core::response::StatusDetails| details.name == pod.name() && details.kind == "pods";
+    let named = |details: &StatusDetails| details.name == pod.name() && details.kind == "pods";
     status.code == 404 && status.details.as_ref().is_some_and(named)
 }
 
