@@ -114,7 +114,14 @@ async fn post(client: &Client, path: &str, body: &serde_json::Value) -> Result<(
     let mut status = serde_json::from_slice(&text)
         .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&text).trim(), "").with_code(code));
     if let Some(told) = told {
-        let details = status.details.get_or_insert_with(StatusDetails::default);
+        let details = status.details.get_or_insert_with(|| StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: told,
+        });
         details.retry_after_seconds = details.retry_after_seconds.max(told);
     }
     Err(kube::Error::Api(status.boxed()))
