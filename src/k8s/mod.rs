@@ -1,7 +1,8 @@
-//! What people wait for in Kubernetes.
+//! Callers for Kubernetes.
 
 use std::pin::Pin;
 
+pub mod eviction;
 mod operation;
 mod wait;
 
