@@ -32,7 +32,7 @@ use super::{
     watch::Watching,
     write,
 };
-use crate::time;
+use crate::time::{self, Alarm, Instant};
 
 /// The most that a request may carry.
 const BODY_LIMIT: usize = 3 << 20;
@@ -280,10 +280,14 @@ pub(super) fn reset() -> BoxError {
 
 async fn pause(delay: Duration) {
     if !delay.is_zero() {
-        let until = time::now().checked_add(delay);
-        let mut timer = pin!(time::Timer::default());
-        poll_fn(|cx| timer.as_mut().poll_at(cx, until)).await;
+        wait_until(time::now().checked_add(delay)).await;
     }
+}
+
+/// Waits for an instant; `None` never comes.
+pub(super) async fn wait_until(at: Option<Instant>) {
+    let mut timer = pin!(time::Timer::default());
+    poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
 }
 
 async fn handle<B>(
@@ -316,10 +320,9 @@ where
                 if !failure.ahead || until <= now {
                     return Ok(refusal(&failure));
                 }
-                let mut timer = pin!(time::Timer::default());
                 tokio::select! {
                     _ = changes.changed() => {}
-                    () = poll_fn(|cx| timer.as_mut().poll_at(cx, Some(until))) => {}
+                    () = wait_until(Some(until)) => {}
                 }
             }
         }

@@ -57,9 +57,8 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
         plain_secrets(&mut value);
     }
     let read = match resource.rules.builtin {
-        None => Ok(value),
+        None | Some(Builtin::Endpoints) => Ok(value),
         Some(Builtin::ConfigMap) => through::<core::ConfigMap>(value),
-        Some(Builtin::Endpoints) => Ok(value),
         Some(Builtin::Event) => through::<core::Event>(value),
         Some(Builtin::Lease) => through::<coordination::Lease>(value),
         Some(Builtin::Namespace) => through::<core::Namespace>(value),
@@ -196,10 +195,8 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
                 return Err(invalid("spec.leaseTransitions", "FieldValueInvalid", message));
             }
         }
-        Some(Builtin::Pod) => {
-            if new.pointer("/spec/containers").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-                return Err(invalid("spec.containers", "FieldValueRequired", "Required value".to_owned()));
-            }
+        Some(Builtin::Pod) if new.pointer("/spec/containers").and_then(Value::as_array).is_none_or(Vec::is_empty) => {
+            return Err(invalid("spec.containers", "FieldValueRequired", "Required value".to_owned()));
         }
         _ => {}
     }
@@ -311,11 +308,9 @@ pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Res
             let is = new.get("type").unwrap_or(&Value::Null);
             return Err(invalid("type", "FieldValueInvalid", format!("Invalid value: {is}: field is immutable")));
         }
-        Some(Builtin::Pod) => {
-            if fixed_of_pod(old) != fixed_of_pod(new) {
-                let message = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)";
-                return Err(invalid("spec", "FieldValueForbidden", message.to_owned()));
-            }
+        Some(Builtin::Pod) if fixed_of_pod(old) != fixed_of_pod(new) => {
+            let message = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)";
+            return Err(invalid("spec", "FieldValueForbidden", message.to_owned()));
         }
         _ => {}
     }

@@ -44,7 +44,7 @@ fn make(state: &mut State, call: &Call, mut new: Value) -> Result<Value, Failure
     if resource.is_namespaced() {
         let home = Key { resource: "namespaces".into(), namespace: String::new(), name: call.namespace.clone() };
         match state.store.get(&home) {
-            None => return Err(Failure::not_found(&*state.namespaces(), &call.namespace)),
+            None => return Err(Failure::not_found(&state.namespaces(), &call.namespace)),
             Some(home) if object::is_terminating(home) => {
                 return Err(Failure::terminating(resource, &name, &call.namespace));
             }
