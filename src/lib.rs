@@ -6,6 +6,8 @@ mod budget;
 mod cursor;
 mod error;
 pub mod events;
+#[cfg(feature = "k8s")]
+pub mod k8s;
 mod keyed;
 mod limiter;
 mod operation;
