@@ -3,5 +3,6 @@
 
 mod contract;
 mod faults;
+mod get;
 mod kubectl;
 mod world;
