@@ -201,6 +201,12 @@ impl Policy {
         if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
     }
 
+    /// The same with a deadline for each call, where none is set.
+    #[cfg(feature = "k8s")]
+    pub(crate) fn or_attempt_timeout(self, timeout: Duration) -> Self {
+        if self.bounds.attempt_timeout == FOREVER { self.attempt_timeout(timeout) } else { self }
+    }
+
     #[inline]
     const fn has(&self, any_of: u32) -> bool {
         self.flags & any_of != 0
