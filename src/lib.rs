@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+pub mod leader;
 #[doc(hidden)]
 pub mod policy;
 mod time;

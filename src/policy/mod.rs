@@ -5,5 +5,6 @@
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod lease;
 pub(crate) mod nanos;
 pub mod ratio;

@@ -1,0 +1,4 @@
+//! Elections: the state machine in simulations, the futures under a paused clock.
+#![allow(clippy::pedantic, clippy::disallowed_methods, missing_docs)]
+
+mod sim;
