@@ -81,7 +81,7 @@ struct Clock {
 
 impl Clock {
     fn local(self, truth: u64) -> u64 {
-        (u128::from(truth - self.start) * u128::from(self.rate) / 1000) as u64
+        (u128::from(truth.saturating_sub(self.start)) * u128::from(self.rate) / 1000) as u64
     }
 
     /// The first true time at which the clock shows `local` or more.
@@ -144,7 +144,7 @@ enum Answer {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A process wakes up by its timer.
-    Wake { node: usize, life: u64 },
+    Wake { node: usize, life: u64, token: u64 },
     Arrives { node: usize, life: u64, call: u64, what: Call },
     Answers { node: usize, life: u64, call: u64, answer: Answer },
     Reported { node: usize, life: u64, stored: Option<Stored> },
@@ -179,6 +179,7 @@ struct Term {
 struct Node {
     identity: u64,
     life: u64,
+    token: u64,
     releasing: bool,
     alive: bool,
     frozen: bool,
@@ -266,6 +267,7 @@ impl Sim {
             sim.nodes.push(Node {
                 identity: identity(index, 0),
                 releasing: false,
+                token: 0,
                 life: 0,
                 alive: true,
                 frozen: false,
@@ -278,7 +280,7 @@ impl Sim {
                 parted_until: 0,
                 frozen_events: VecDeque::new(),
             });
-            sim.at(start, Event::Wake { node: index, life: 0 });
+            sim.at(start, Event::Wake { node: index, life: 0, token: 0 });
         }
         sim.plan_trouble();
         sim
@@ -393,13 +395,13 @@ impl Sim {
                     self.happen(event);
                 }
             }
-            Event::Wake { node, life }
+            Event::Wake { node, life, .. }
             | Event::Answers { node, life, .. }
             | Event::Reported { node, life, .. }
             | Event::WorkEnds { node, life, .. } => {
                 if self.nodes[node].frozen {
                     self.nodes[node].frozen_events.push_back(event);
-                } else if self.nodes[node].life == life && self.nodes[node].alive {
+                } else if self.nodes[node].life == life && self.nodes[node].alive && self.now >= self.nodes[node].clock.start {
                     self.inside(node, event);
                 }
             }
@@ -436,7 +438,8 @@ impl Sim {
         node.lease = Lease::new(timing, Some(seed));
         node.seen = None;
         let life = node.life;
-        self.at(now, Event::Wake { node: index, life });
+        let token = node.token;
+        self.at(now, Event::Wake { node: index, life, token });
     }
 
     /// Something happens inside a process that runs.
@@ -444,6 +447,7 @@ impl Sim {
         let local = self.nodes[index].clock.local(self.now);
         let node = &mut self.nodes[index];
         match event {
+            Event::Wake { token, .. } if token != node.token => return,
             Event::Answers { call, answer, .. } => match node.call.take_if(|pending| pending.id == call) {
                 Some(pending) if local < pending.deadline => self.answered(index, &pending, answer, local),
                 Some(pending) => self.cut(index, &pending, local),
@@ -610,9 +614,13 @@ impl Sim {
                         return self.violate(format!("waits for {until} at {local}"));
                     }
                     if until < u64::MAX {
-                        let (life, late) = (self.nodes[index].life, self.random.below(MS));
-                        let wake = self.nodes[index].clock.truth(until).saturating_add(late);
-                        self.at(wake, Event::Wake { node: index, life });
+                        let late = self.random.below(MS);
+                        let node = &mut self.nodes[index];
+                        // A timer that is set again replaces the former one.
+                        node.token += 1;
+                        let (life, token) = (node.life, node.token);
+                        let wake = node.clock.truth(until).saturating_add(late);
+                        self.at(wake, Event::Wake { node: index, life, token });
                     }
                     return;
                 }
