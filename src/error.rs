@@ -1,6 +1,465 @@
-//! The errors of this crate.
+//! How runs end without a value, and settings that cannot be.
 
-use std::fmt;
+use std::{error::Error, fmt, time::Duration};
+
+use crate::policy::{
+    attempts::Ended,
+    bounds::CutBy,
+    nanos::{Measured, Written, duration},
+};
+
+/// A run ended without a value: why it stopped, and what the last attempt did.
+///
+/// The two are kept apart on purpose. [`stop`](Self::stop) says which bound, setting or decision ended the run;
+/// [`last`](Self::last) says what the attempt before it did; and [`last_error`](Self::last_error) is the latest error
+/// that the operation itself gave, even where a later attempt was cut before it could answer.
+///
+/// Its text is one sentence for an operator and contains the cause. [`summary`](Self::summary) leaves the cause out, for
+/// reporters that walk [`source`](Error::source), which is never `None`.
+///
+/// `GaveUp<E>` is an [`Error`] when `E` is one. For `anyhow::Error`, boxed errors and strings use [`boxed`](Self::boxed).
+///
+/// ```
+/// use relent::{Backoff, Stop, retry};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let gave_up = retry(|_| async { Err::<(), _>(std::io::Error::other("no route")) })
+///     .backoff(Backoff::fixed(std::time::Duration::ZERO))
+///     .max_attempts(3)
+///     .await
+///     .unwrap_err();
+/// assert_eq!(*gave_up.stop(), Stop::Attempts);
+/// assert_eq!(gave_up.last_error().unwrap().to_string(), "no route");
+/// assert!(gave_up.to_string().ends_with("at most 3 attempts were allowed; last attempt: no route"));
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct GaveUp<E> {
+    stop: Stop,
+    elapsed: u64,
+    /// The bound that stopped the run, where one did.
+    bound: u64,
+    /// How long the last attempt ran before it was cut.
+    cut_after: u64,
+    detail: Option<Box<Detail>>,
+    kept: Kept<E>,
+}
+
+/// One error at most, with the small fields beside it so that they share its padding.
+#[derive(Debug)]
+enum Kept<E> {
+    Error { error: E, attempts: u32, ending: Ending },
+    Nothing { attempts: u32, ending: Ending },
+}
+
+/// Why a run stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The error is one that repeating cannot mend.
+    Fatal,
+    /// `max_attempts` were made.
+    Attempts,
+    /// The backoff has no further delay.
+    BackoffEnded,
+    /// The next attempt could not have started within `start_within`.
+    StartWindow,
+    /// `finish_within` is over, or the next attempt could not have started before its end.
+    Deadline,
+    /// The token given to `cancel_on` was cancelled.
+    Cancelled,
+    /// The shared retry budget refused the retry.
+    Budget,
+    /// The limiter could not have let the attempt start in time.
+    #[non_exhaustive]
+    Limiter {
+        /// How long the permit would have taken; `Duration::MAX` is never.
+        ready_in: Duration,
+        /// How long the bounds allowed to wait for it.
+        allowed: Duration,
+    },
+    /// Nothing moved for as long as `stall_after` allows.
+    Stalled,
+}
+
+impl Stop {
+    /// A stable name for logs and metrics: `fatal`, `attempts`, `backoff_ended`, `start_window`, `deadline`,
+    /// `cancelled`, `budget`, `limiter`, `stalled`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fatal => "fatal",
+            Self::Attempts => "attempts",
+            Self::BackoffEnded => "backoff_ended",
+            Self::StartWindow => "start_window",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::Budget => "budget",
+            Self::Limiter { .. } => "limiter",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl From<Ended> for Stop {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Fatal => Self::Fatal,
+            Ended::Attempts => Self::Attempts,
+            Ended::BackoffEnded => Self::BackoffEnded,
+            Ended::StartWindow => Self::StartWindow,
+            Ended::Deadline => Self::Deadline,
+        }
+    }
+}
+
+/// What the last attempt did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Last<E> {
+    /// It failed with this error.
+    Failed(E),
+    /// It answered that the condition is not met yet.
+    NotReady,
+    /// It was dropped before it answered; what it achieved is unknown.
+    #[non_exhaustive]
+    Cut {
+        /// How long it had run.
+        after: Duration,
+        /// What cut it.
+        by: CutBy,
+    },
+    /// There was none.
+    NotStarted,
+}
+
+/// What a verb with more to say than `retry` and `poll` adds to its error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Detail {
+    /// From `settle`: the last progress seen.
+    #[non_exhaustive]
+    Settle {
+        /// The text of the last observation.
+        on: String,
+        /// For how long it had not changed.
+        unchanged_for: Duration,
+    },
+    /// From `ensure`.
+    #[non_exhaustive]
+    Ensure {
+        /// How often it acted.
+        acts: u32,
+        /// Whether an act may have been applied without an observation to tell.
+        outcome_unknown: bool,
+    },
+}
+
+/// How the last attempt ended, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Ending {
+    #[default]
+    NotStarted,
+    Failed,
+    NotReady,
+    /// Not ready, and the kept error says why.
+    NotReadyBecause,
+    Cut(CutBy),
+}
+
+impl Ending {
+    /// The same for those who ask, with the error that is kept.
+    pub(crate) fn last<E>(self, error: Option<&E>, cut_after: Duration) -> Last<&E> {
+        match (self, error) {
+            (Self::Failed, Some(error)) => Last::Failed(error),
+            (Self::Cut(by), _) => Last::Cut { after: cut_after, by },
+            (Self::NotStarted, _) => Last::NotStarted,
+            _ => Last::NotReady,
+        }
+    }
+}
+
+/// Everything about the end of a run but its error.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) stop: Stop,
+    pub(crate) attempts: u32,
+    pub(crate) elapsed: u64,
+    pub(crate) bound: u64,
+    pub(crate) cut_after: u64,
+    pub(crate) ending: Ending,
+}
+
+// ===== impl GaveUp =====
+
+impl<E> GaveUp<E> {
+    #[cold]
+    pub(crate) fn new(end: End, error: Option<E>) -> Self {
+        let End { stop, attempts, elapsed, bound, cut_after, ending } = end;
+        let kept = match error {
+            Some(error) => Kept::Error { error, attempts, ending },
+            None => Kept::Nothing { attempts, ending },
+        };
+        Self { stop, elapsed, bound, cut_after, detail: None, kept }
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "settle and ensure use it"))]
+    pub(crate) fn with_detail(mut self, detail: Detail) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+
+    /// Why the run stopped.
+    #[must_use]
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// What the last attempt did.
+    #[must_use]
+    pub fn last(&self) -> Last<&E> {
+        self.ending().last(self.last_error(), duration(self.cut_after))
+    }
+
+    /// The latest error that an attempt gave. It may be older than the last attempt, if that one was cut or not ready.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&E> {
+        match &self.kept {
+            Kept::Error { error, .. } => Some(error),
+            Kept::Nothing { .. } => None,
+        }
+    }
+
+    /// The latest error that an attempt gave, by value.
+    #[must_use]
+    pub fn into_error(self) -> Option<E> {
+        match self.kept {
+            Kept::Error { error, .. } => Some(error),
+            Kept::Nothing { .. } => None,
+        }
+    }
+
+    /// How many attempts were started.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        match self.kept {
+            Kept::Error { attempts, .. } | Kept::Nothing { attempts, .. } => attempts,
+        }
+    }
+
+    /// From the start of the run to its end.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        duration(self.elapsed)
+    }
+
+    /// What `settle` and `ensure` add.
+    #[must_use]
+    pub fn detail(&self) -> Option<&Detail> {
+        self.detail.as_deref()
+    }
+
+    /// The same end with its error replaced.
+    #[must_use]
+    pub fn map_error<F>(self, f: impl FnOnce(E) -> F) -> GaveUp<F> {
+        let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
+        let kept = match kept {
+            Kept::Error { error, attempts, ending } => Kept::Error { error: f(error), attempts, ending },
+            Kept::Nothing { attempts, ending } => Kept::Nothing { attempts, ending },
+        };
+        GaveUp { stop, elapsed, bound, cut_after, detail, kept }
+    }
+
+    /// For errors that are no [`Error`] themselves, such as `anyhow::Error`, boxed errors and strings.
+    ///
+    /// ```
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// relent::retry(|_| async { Err::<(), _>("out of luck") })
+    ///     .max_attempts(1)
+    ///     .await
+    ///     .map_err(relent::GaveUp::boxed)?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn boxed(self) -> GaveUp<BoxedError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.map_error(|error| BoxedError(error.into()))
+    }
+
+    /// Whether time ran out: the start window or the bound on everything.
+    #[must_use]
+    pub fn is_deadline(&self) -> bool {
+        matches!(self.stop, Stop::Deadline | Stop::StartWindow)
+    }
+
+    /// Whether the run was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.stop == Stop::Cancelled
+    }
+
+    /// Whether the error is one that repeating cannot mend.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        self.stop == Stop::Fatal
+    }
+
+    /// Whether the attempts or the backoff were used up.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        matches!(self.stop, Stop::Attempts | Stop::BackoffEnded)
+    }
+
+    /// Whether a limiter or a budget refused.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self.stop, Stop::Limiter { .. } | Stop::Budget)
+    }
+
+    /// Whether nothing moved for too long.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stop == Stop::Stalled
+    }
+
+    /// The sentence without the text of the error: for reporters that print [`source`](Error::source) themselves.
+    #[must_use]
+    pub fn summary(&self) -> impl fmt::Display + '_ {
+        Summary(self)
+    }
+
+    fn ending(&self) -> Ending {
+        match self.kept {
+            Kept::Error { ending, .. } | Kept::Nothing { ending, .. } => ending,
+        }
+    }
+
+    fn write_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.attempts() {
+            0 => f.write_str("gave up before the first attempt")?,
+            1 => write!(f, "gave up after 1 attempt in {}", Measured(self.elapsed()))?,
+            many => write!(f, "gave up after {many} attempts in {}", Measured(self.elapsed()))?,
+        }
+        let bound = Written(duration(self.bound));
+        match &self.stop {
+            Stop::Fatal => f.write_str(": repeating cannot mend this")?,
+            Stop::Attempts => match self.attempts() {
+                1 => f.write_str(": at most 1 attempt was allowed")?,
+                many => write!(f, ": at most {many} attempts were allowed")?,
+            },
+            Stop::BackoffEnded => f.write_str(": the backoff has no further delay")?,
+            Stop::StartWindow => write!(f, ": no attempt may start after {bound}")?,
+            Stop::Deadline => write!(f, ": everything must be finished within {bound}")?,
+            Stop::Cancelled => f.write_str(": cancelled")?,
+            Stop::Budget => f.write_str(": the retry budget is spent")?,
+            Stop::Limiter { ready_in: Duration::MAX, .. } => f.write_str(": the limiter will never have a permit")?,
+            Stop::Limiter { ready_in, allowed } => write!(
+                f,
+                ": the limiter's permit would take {} and only {} could be waited",
+                Measured(*ready_in),
+                Measured(*allowed)
+            )?,
+            Stop::Stalled => f.write_str(": nothing has moved")?,
+        }
+        match self.detail() {
+            Some(Detail::Settle { on, unchanged_for }) => {
+                write!(f, " (last seen: {on}, unchanged for {})", Measured(*unchanged_for))
+            }
+            Some(Detail::Ensure { acts, outcome_unknown }) => {
+                let times = if *acts == 1 { "once" } else { "times" };
+                match acts {
+                    0 => f.write_str(" (never acted")?,
+                    1 => write!(f, " (acted {times}")?,
+                    many => write!(f, " (acted {many} {times}")?,
+                }
+                f.write_str(if *outcome_unknown { ", and whether it was applied is unknown)" } else { ")" })
+            }
+            None => Ok(()),
+        }?;
+        let cut = Measured(duration(self.cut_after));
+        match self.ending() {
+            Ending::NotStarted if self.attempts() == 0 => f.write_str("; nothing was attempted"),
+            Ending::NotStarted | Ending::Failed => f.write_str("; last attempt"),
+            Ending::NotReady | Ending::NotReadyBecause => f.write_str("; last attempt: not ready"),
+            Ending::Cut(CutBy::AttemptTimeout) => {
+                write!(f, "; last attempt: cut after {cut} by its own deadline, outcome unknown")
+            }
+            Ending::Cut(CutBy::Deadline) => {
+                write!(f, "; last attempt: cut after {cut} by the overall deadline, outcome unknown")
+            }
+            Ending::Cut(CutBy::Cancelled) => write!(f, "; last attempt: cancelled after {cut}, outcome unknown"),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for GaveUp<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_summary(f)?;
+        match (self.last_error(), self.ending()) {
+            (None, _) => Ok(()),
+            (Some(error), Ending::Failed | Ending::NotReadyBecause) => write!(f, ": {error}"),
+            (Some(error), _) => write!(f, "; last error: {error}"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for GaveUp<E> {
+    /// The latest error that an attempt gave; without one, a [`NoAnswer`] that says what there was instead.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match (self.last_error(), self.ending()) {
+            (Some(error), _) => Some(error),
+            (None, Ending::Cut(_)) => Some(&NoAnswer::Cut),
+            (None, Ending::NotStarted) => Some(&NoAnswer::NotStarted),
+            (None, _) => Some(&NoAnswer::NotReady),
+        }
+    }
+}
+
+struct Summary<'a, E>(&'a GaveUp<E>);
+
+impl<E> fmt::Display for Summary<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_summary(f)
+    }
+}
+
+/// The source of a [`GaveUp`] whose attempts never gave an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoAnswer {
+    /// The condition was not met.
+    #[error("the condition was not met")]
+    NotReady,
+    /// The attempt was cut before it answered.
+    #[error("the attempt was cut before it answered")]
+    Cut,
+    /// Nothing was attempted.
+    #[error("nothing was attempted")]
+    NotStarted,
+}
+
+/// An error of any kind, as one type that is an [`Error`]: what [`GaveUp::boxed`] makes.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BoxedError(Box<dyn Error + Send + Sync>);
+
+impl BoxedError {
+    /// The error inside.
+    #[must_use]
+    pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {
+        self.0
+    }
+
+    /// The error inside, by reference: `downcast_ref` works on it.
+    #[must_use]
+    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+// ===== impl ConfigError =====
 
 /// A setting that cannot be: which one, what it was, and the rule that it breaks.
 ///

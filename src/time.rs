@@ -1,9 +1,13 @@
-//! The only file that reads a clock or sleeps. Everything goes by tokio's clock, so that a paused one sees every wait.
+//! The only file that reads a clock or sleeps. Everything goes by tokio's clock, so that a paused one sees every wait;
+//! threads wait by the same clock, or by a virtual one in tests.
 #![allow(clippy::disallowed_methods)]
 
 use std::{
+    cell::Cell,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker, ready},
+    thread::{self, Thread},
     time::Duration,
 };
 
@@ -31,6 +35,19 @@ pub(crate) fn after(start: Instant, nanos: u64) -> Option<Instant> {
     if nanos == nanos::FOREVER { None } else { start.checked_add(Duration::from_nanos(nanos)) }
 }
 
+/// How a run tells the time and waits for it.
+pub(crate) trait Alarm: Default {
+    /// Whether time passes inside a poll, so that the clock must be read around every attempt.
+    const EAGER: bool;
+
+    /// What time it is.
+    fn now() -> Instant;
+    /// Ready at `at`, or later; `None` is never. Asking for another instant than before re-arms it.
+    fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()>;
+    /// Lets others run where no pause does.
+    fn poll_breathe(cx: &mut Context<'_>) -> Poll<()>;
+}
+
 /// One resettable sleep. It costs nothing until something has to wait.
 #[derive(Debug, Default)]
 #[pin_project]
@@ -39,10 +56,16 @@ pub(crate) struct Timer {
     sleep: Option<Sleep>,
 }
 
-impl Timer {
-    /// Ready at `at`, or later; `None` is never. Asking for another instant than before re-arms it.
+impl Alarm for Timer {
+    const EAGER: bool = false;
+
     #[inline]
-    pub(crate) fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+    fn now() -> Instant {
+        now()
+    }
+
+    #[inline]
+    fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         let Some(at) = at else { return Poll::Pending };
         let mut this = self.project();
         match this.sleep.as_mut().as_pin_mut() {
@@ -56,4 +79,83 @@ impl Timer {
             None => Poll::Ready(()),
         }
     }
+
+    #[inline]
+    fn poll_breathe(cx: &mut Context<'_>) -> Poll<()> {
+        ready!(coop::poll_proceed(cx)).made_progress();
+        Poll::Ready(())
+    }
+}
+
+thread_local! {
+    /// When the future that this thread drives wants to be polled again.
+    static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// The time of a virtual clock.
+    #[cfg(feature = "test-util")]
+    static VIRTUAL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// The alarm of a run that blocks its thread: [`block_on`] sleeps until it rings.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadAlarm;
+
+impl Alarm for ThreadAlarm {
+    const EAGER: bool = true;
+
+    fn now() -> Instant {
+        #[cfg(feature = "test-util")]
+        if let Some(now) = VIRTUAL.get() {
+            return now;
+        }
+        now()
+    }
+
+    fn poll_at(self: Pin<&mut Self>, _: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+        if at.is_some_and(|at| at <= Self::now()) {
+            return Poll::Ready(());
+        }
+        WAKE_AT.set(at);
+        Poll::Pending
+    }
+
+    fn poll_breathe(_: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+/// Drives a future whose waits are [`ThreadAlarm`]s or wake it.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        WAKE_AT.set(None);
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        match WAKE_AT.get() {
+            None => thread::park(),
+            #[cfg(feature = "test-util")]
+            Some(at) if VIRTUAL.get().is_some() => VIRTUAL.set(Some(at)),
+            Some(at) => thread::park_timeout(at.saturating_duration_since(now())),
+        }
+    }
+}
+
+/// What this thread's virtual clock says, if it has one.
+#[cfg(feature = "test-util")]
+pub(crate) fn virtual_now() -> Option<Instant> {
+    VIRTUAL.get()
+}
+
+/// Sets this thread's virtual clock, or takes it away.
+#[cfg(feature = "test-util")]
+pub(crate) fn set_virtual(now: Option<Instant>) {
+    VIRTUAL.set(now);
 }

@@ -3,8 +3,222 @@
 //! Nothing in here reads a clock, sleeps, spawns or waits. Time is a number of nanoseconds since the run (the limiter,
 //! the queue) began, so that a history can be written down, replayed, simulated and fuzzed. The verbs ask, and wait.
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod attempts;
+pub mod backoff;
+pub mod bounds;
+pub mod jitter;
 pub mod lease;
 pub(crate) mod nanos;
 pub mod ratio;
+
+use std::time::Duration;
+
+use self::{
+    attempts::Decision,
+    backoff::Backoff,
+    bounds::Bounds,
+    nanos::{FOREVER, duration, nanos},
+};
+
+/// The settings of a run that are data: cadence, bounds, attempts.
+///
+/// One value, shared by many runs: `retry(op).policy(&policy)`, `begin` for a loop of your
+/// own, `plan` to see what it would do. It reads and writes as text (`every 50ms, start_within 350ms`)
+/// and, with the feature `serde`, as a map (`{"every": "50ms", "start_within": "350ms"}`).
+///
+/// With neither a backoff nor a period set, the cadence is the verb's own: [`Backoff::default`] for `retry`, every
+/// second for `poll`.
+///
+/// Durations of 584 years and more are forever: such a bound is no bound.
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::Policy;
+///
+/// let policy = Policy::new()
+///     .every(Duration::from_millis(50))
+///     .start_within(Duration::from_millis(350))
+///     .attempt_timeout(Duration::from_secs(10));
+/// assert_eq!(policy.clone(), policy);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Policy {
+    bounds: Bounds,
+    backoff: Backoff,
+    /// Counts if `SET_EVERY` is set.
+    every: u64,
+    max_retry_after: u64,
+    max_attempts: u32,
+    /// The settings that are on or off.
+    flags: u32,
+}
+
+const SET_BACKOFF: u32 = 1;
+const SET_EVERY: u32 = 2;
+const DELAY_FIRST: u32 = 4;
+const FINAL_TRY: u32 = 8;
+const CUT_IS_FATAL: u32 = 16;
+
+impl Policy {
+    /// Nothing set: the cadence of the verb, no bounds.
+    pub const fn new() -> Self {
+        Self {
+            bounds: Bounds::NONE,
+            backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)),
+            every: FOREVER,
+            max_retry_after: FOREVER,
+            max_attempts: u32::MAX,
+            flags: 0,
+        }
+    }
+
+    /// The pause from the end of one attempt to the start of the next.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        let after_cut = self.cut_pause();
+        self.backoff = backoff;
+        self.set_cut_pause(after_cut);
+        self.flags |= SET_BACKOFF;
+        self
+    }
+
+    /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is
+    /// skipped, never made up for. With a backoff as well, the later of the two counts.
+    pub fn every(mut self, period: Duration) -> Self {
+        self.every = nanos(period);
+        self.flags |= SET_EVERY;
+        self
+    }
+
+    /// The deadline of each call. One that still runs after it is cut, that is dropped: a failed attempt whose outcome
+    /// is unknown.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.attempt_timeout = nanos(timeout);
+        self
+    }
+
+    /// Attempts may start up to and including this long after the run began. One in flight is left to finish.
+    pub fn start_within(mut self, window: Duration) -> Self {
+        self.bounds.start_within = nanos(window);
+        self
+    }
+
+    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there.
+    pub fn finish_within(mut self, bound: Duration) -> Self {
+        self.bounds.finish_within = nanos(bound);
+        self
+    }
+
+    /// At most so many attempts. 0 is none: the run ends at once and says so.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// One last attempt at exactly the end of the start window; without a window, at `finish_within - attempt_timeout`.
+    /// Has no effect otherwise. Unless set, a run whose next start is not admitted ends at once.
+    pub fn final_try(mut self) -> Self {
+        self.flags |= FINAL_TRY;
+        self
+    }
+
+    /// Waits one step of the cadence before the first attempt, which otherwise starts at once.
+    pub fn delay_first(mut self) -> Self {
+        self.flags |= DELAY_FIRST;
+        self
+    }
+
+    /// What follows an attempt that its own deadline cut. `Fatal` is for calls that must not run twice. Default: retry.
+    pub fn on_cut(mut self, decision: impl Into<Decision>) -> Self {
+        let (pause, fatal) = match decision.into() {
+            Decision::Retry => (0, 0),
+            Decision::RetryAfter(pause) => (nanos(pause), 0),
+            Decision::Fatal => (0, CUT_IS_FATAL),
+        };
+        self.set_cut_pause(pause);
+        self.flags = self.flags & !CUT_IS_FATAL | fatal;
+        self
+    }
+
+    /// At most this much of what a server asks for with `RetryAfter` is waited. Default: all of it, within the bounds.
+    pub fn max_retry_after(mut self, most: Duration) -> Self {
+        self.max_retry_after = nanos(most);
+        self
+    }
+
+    /// The pause after a cut; where the rare settings live, so that a run is no larger for it.
+    fn cut_pause(&self) -> u64 {
+        self.backoff.more.as_ref().map_or(0, |more| more.after_cut)
+    }
+
+    fn set_cut_pause(&mut self, pause: u64) {
+        if pause != self.cut_pause() {
+            self.backoff.more_mut().after_cut = pause;
+        }
+    }
+
+    /// The same with `every` as its cadence, unless it has one.
+    pub(crate) fn or_every(self, period: Duration) -> Self {
+        if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
+    }
+
+    #[inline]
+    const fn has(&self, any_of: u32) -> bool {
+        self.flags & any_of != 0
+    }
+
+    /// Whether pauses are the backoff's business: it was set, or nothing else was.
+    #[inline]
+    const fn uses_backoff(&self) -> bool {
+        self.flags & (SET_BACKOFF | SET_EVERY) != SET_EVERY
+    }
+
+    /// The period of the grid, if there is one.
+    #[inline]
+    fn period(&self) -> Option<u64> {
+        self.has(SET_EVERY).then_some(self.every)
+    }
+
+    /// The bounds.
+    #[inline]
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// Whether the first attempt already needs to know the time.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        let Bounds { attempt_timeout, start_within, finish_within } = self.bounds;
+        // All bits set is no bound.
+        attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
+    }
+
+    /// Whether retries come without any pause, so that an attempt that did not wait took no time.
+    #[inline]
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.has(SET_BACKOFF) && !self.has(SET_EVERY) && self.backoff.is_zero()
+    }
+
+    /// The seed of the random series, if one was set.
+    #[inline]
+    pub(crate) fn seed(&self) -> Option<u64> {
+        self.backoff.seeded()
+    }
+
+    /// What follows an attempt that was cut.
+    pub(crate) fn after_cut(&self) -> Decision {
+        match self.cut_pause() {
+            _ if self.has(CUT_IS_FATAL) => Decision::Fatal,
+            0 => Decision::Retry,
+            pause => Decision::RetryAfter(duration(pause)),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new()
+    }
+}

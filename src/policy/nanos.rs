@@ -10,10 +10,7 @@ pub(crate) const FOREVER: u64 = u64::MAX;
 /// Whole nanoseconds, at most [`FOREVER`].
 #[inline]
 pub(crate) const fn nanos(duration: Duration) -> u64 {
-    let seconds = match duration.as_secs().checked_mul(1_000_000_000) {
-        Some(seconds) => seconds,
-        None => return FOREVER,
-    };
+    let Some(seconds) = duration.as_secs().checked_mul(1_000_000_000) else { return FOREVER };
     seconds.saturating_add(duration.subsec_nanos() as u64)
 }
 
@@ -55,11 +52,11 @@ pub(crate) struct Measured(pub(crate) Duration);
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = match nanos(self.0) {
-            ..1_000 => 1,
-            ..1_000_000 => 1_000,
-            ..10_000_000_000 => 1_000_000,
-            ..60_000_000_000 => 100_000_000,
-            _ => 1_000_000_000,
+            0..1_000 => 1,
+            1_000..1_000_000 => 1_000,
+            1_000_000..10_000_000_000 => 1_000_000,
+            10_000_000_000..60_000_000_000 => 100_000_000,
+            60_000_000_000.. => 1_000_000_000,
         };
         let whole = nanos(self.0);
         Written(duration(whole.saturating_sub(whole.checked_rem(unit).unwrap_or(0)))).fmt(f)

@@ -2,3 +2,4 @@
 #![allow(clippy::pedantic, clippy::disallowed_methods, missing_docs)]
 
 mod sim;
+mod elect;

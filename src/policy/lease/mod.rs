@@ -221,6 +221,11 @@ impl Lease {
         }
     }
 
+    /// Takes note of the time: a term whose renew deadline has passed is lost.
+    pub fn tick(&mut self, now: u64) {
+        self.settle(now);
+    }
+
     /// A read has ended: the record, if there is one; `None` if the read failed.
     pub fn looked(&mut self, now: u64, answer: Option<Option<Record>>) {
         self.settle(now);

@@ -35,6 +35,8 @@ struct Election {
     messages: usize,
     /// How many terms' work may end by itself.
     ends: u8,
+    /// How often a process may freeze; one that never thaws has crashed.
+    pauses: u8,
     duplicates: u8,
     deletions: u8,
     /// Whether there is a record, released, at the start.
@@ -73,6 +75,7 @@ struct Candidate {
     call: Option<(Call, u64)>,
     works: bool,
     releasing: bool,
+    paused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +88,7 @@ struct State {
     fence: u128,
     fences_grow: bool,
     ends: u8,
+    pauses: u8,
     duplicates: u8,
     deletions: u8,
 }
@@ -95,6 +99,9 @@ enum Action {
     Run(usize),
     Deliver { message: usize, keep: bool },
     End { candidate: usize, release: bool },
+    Lose(usize),
+    Pause(usize),
+    Resume(usize),
     Delete,
 }
 
@@ -110,6 +117,12 @@ fn timing() -> Timing {
 }
 
 impl Election {
+    fn acts(&self, state: &State, index: usize) -> bool {
+        let mut after = state.clone();
+        self.run(&mut after, index);
+        after != *state
+    }
+
     fn run(&self, state: &mut State, index: usize) {
         let now = state.now;
         let candidate = &mut state.candidates[index];
@@ -200,7 +213,7 @@ impl Model for Election {
 
     fn init_states(&self) -> Vec<State> {
         let lease = Lease::new(timing(), None).lead_on_create(self.fault == Fault::LeadOnCreate);
-        let candidate = Candidate { lease, call: None, works: false, releasing: false };
+        let candidate = Candidate { lease, call: None, works: false, releasing: false, paused: false };
         vec![State {
             now: 0,
             candidates: vec![candidate; self.candidates],
@@ -210,24 +223,38 @@ impl Model for Election {
             fence: 0,
             fences_grow: true,
             ends: self.ends,
+            pauses: self.pauses,
             duplicates: self.duplicates,
             deletions: self.deletions,
         }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        // A process that is not paused acts before anything else happens: what it does touches only itself.
+        let awake = (0..self.candidates).filter(|index| !state.candidates[*index].paused);
+        if let Some(index) = awake.clone().find(|index| self.acts(state, *index)) {
+            return actions.push(Action::Run(index));
+        }
         if state.now < self.horizon * TICK {
             actions.push(Action::Tick);
         }
         for (index, candidate) in state.candidates.iter().enumerate() {
-            actions.push(Action::Run(index));
-            if candidate.works && state.ends > 0 {
+            if candidate.paused {
+                actions.push(Action::Resume(index));
+            } else if state.pauses > 0 {
+                actions.push(Action::Pause(index));
+            }
+            if candidate.works && state.ends > 0 && !candidate.paused {
                 actions.push(Action::End { candidate: index, release: true });
                 actions.push(Action::End { candidate: index, release: false });
             }
         }
-        for (index, (_, message)) in state.messages.iter().enumerate() {
-            actions.push(Action::Deliver { message: index, keep: false });
+        for (index, (owner, message)) in state.messages.iter().enumerate() {
+            // A frozen process takes no answer.
+            if matches!(message, Message::Request { .. }) || !state.candidates[*owner].paused {
+                actions.push(Action::Deliver { message: index, keep: false });
+            }
+            actions.push(Action::Lose(index));
             if state.duplicates > 0 && matches!(message, Message::Request { call: Call::Write(_), .. }) {
                 actions.push(Action::Deliver { message: index, keep: true });
             }
@@ -246,6 +273,12 @@ impl Model for Election {
                 state.ends -= 1;
                 self.end(&mut state, candidate, release);
             }
+            Action::Lose(message) => drop(state.messages.remove(message)),
+            Action::Pause(index) => {
+                state.pauses -= 1;
+                state.candidates[index].paused = true;
+            }
+            Action::Resume(index) => state.candidates[index].paused = false,
             Action::Delete => {
                 state.deletions -= 1;
                 state.revision += 1;
@@ -385,13 +418,14 @@ fn check(election: Election) -> u64 {
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).map(|n| n.parse().unwrap()).collect();
-    let [candidates, horizon, messages, ends, duplicates, deletions, vacant] = numbers[..] else { panic!() };
+    let [candidates, horizon, messages, ends, pauses, duplicates, deletions, vacant] = numbers[..] else { panic!("{numbers:?}") };
     check(Election {
         name: "asked",
         candidates: candidates as usize,
         horizon,
         messages: messages as usize,
         ends: ends as u8,
+        pauses: pauses as u8,
         duplicates: duplicates as u8,
         deletions: deletions as u8,
         vacant: vacant == 1,

@@ -1,0 +1,84 @@
+//! Watching a run: attempts started and ended, waits, the end.
+
+use std::time::Duration;
+
+use crate::{
+    error::{GaveUp, Last},
+    policy::attempts::Attempt,
+};
+
+/// What happens in a run, in this order: `Waiting`* `Started` `Ended` .. then `Succeeded` or `GaveUp`.
+///
+/// The attempt that succeeds has no `Ended`: `Succeeded` is it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a, E> {
+    /// An attempt starts.
+    Started(Attempt),
+    /// An attempt has ended without a value.
+    #[non_exhaustive]
+    Ended {
+        /// Which one, from 1.
+        attempt: u32,
+        /// Time since the run began.
+        elapsed: Duration,
+        /// What it did.
+        last: Last<&'a E>,
+    },
+    /// The run waits before its next attempt.
+    Waiting(Wait),
+    /// The run ends with a value.
+    #[non_exhaustive]
+    Succeeded {
+        /// Attempts made.
+        attempts: u32,
+        /// Time since the run began; zero if the first attempt of a run without bounds gave the value at once.
+        elapsed: Duration,
+    },
+    /// The run ends without a value.
+    GaveUp(&'a GaveUp<E>),
+}
+
+/// What a run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// The pause before the next attempt.
+    Pause(Duration),
+    /// A permit of its limiter, for about so long.
+    Limiter(Duration),
+}
+
+/// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, and `()`, which costs nothing.
+///
+/// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics.
+pub trait Listener<E> {
+    /// Whether nothing is heard, so that nothing need be said.
+    #[doc(hidden)]
+    const SILENT: bool = false;
+
+    /// Something happened.
+    fn on_event(&mut self, event: &Event<'_, E>);
+}
+
+impl<E> Listener<E> for () {
+    const SILENT: bool = true;
+
+    #[inline]
+    fn on_event(&mut self, _: &Event<'_, E>) {}
+}
+
+impl<E, F: FnMut(&Event<'_, E>)> Listener<E> for F {
+    fn on_event(&mut self, event: &Event<'_, E>) {
+        self(event);
+    }
+}
+
+impl<E, A: Listener<E>, B: Listener<E>> Listener<E> for (A, B) {
+    const SILENT: bool = A::SILENT && B::SILENT;
+
+    fn on_event(&mut self, event: &Event<'_, E>) {
+        self.0.on_event(event);
+        self.1.on_event(event);
+    }
+}

@@ -1,0 +1,127 @@
+//! What can be attempted, and how its answers are read.
+
+use crate::{
+    error::GaveUp,
+    policy::attempts::{Attempt, Decision},
+};
+
+/// Something that can be attempted more than once: every `FnMut(Attempt) -> impl Future`.
+///
+/// The future is made when its attempt starts, never before the wait, so nothing in it grows stale.
+pub trait Operation {
+    /// What an attempt answers.
+    type Output;
+    /// One attempt.
+    type Future: Future<Output = Self::Output>;
+
+    /// Begins an attempt.
+    fn call(&mut self, attempt: Attempt) -> Self::Future;
+}
+
+impl<F, Fut> Operation for F
+where
+    F: FnMut(Attempt) -> Fut,
+    Fut: Future,
+{
+    type Output = Fut::Output;
+    type Future = Fut;
+
+    #[inline]
+    fn call(&mut self, attempt: Attempt) -> Fut {
+        self(attempt)
+    }
+}
+
+/// What follows an error: every `FnMut(&E) -> impl Into<Decision>`, and [`RetryAll`].
+pub trait Classify<E: ?Sized> {
+    /// Looks at an error of an attempt.
+    fn classify(&mut self, error: &E) -> Decision;
+}
+
+/// Every error is worth another attempt: what holds unless `.when(..)` says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryAll;
+
+impl<E: ?Sized> Classify<E> for RetryAll {
+    #[inline]
+    fn classify(&mut self, _error: &E) -> Decision {
+        Decision::Retry
+    }
+}
+
+impl<E: ?Sized, F, D> Classify<E> for F
+where
+    F: FnMut(&E) -> D,
+    D: Into<Decision>,
+{
+    #[inline]
+    fn classify(&mut self, error: &E) -> Decision {
+        self(error).into()
+    }
+}
+
+/// How a verb reads an answer.
+pub(crate) trait Verb<Output> {
+    /// What the verb gives in the end.
+    type Value;
+    /// What its attempts fail with.
+    type Error;
+    /// The name of its future.
+    const NAME: &'static str;
+
+    /// Reads one answer.
+    fn judge(&mut self, output: Output) -> Judged<Self::Value, Self::Error>;
+
+    /// Adds what the verb knows to the error.
+    #[inline]
+    fn explain(&mut self, gave_up: GaveUp<Self::Error>) -> GaveUp<Self::Error> {
+        gave_up
+    }
+}
+
+/// One answer, as a run sees it.
+#[doc(hidden)]
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Judged<T, E> {
+    /// The value.
+    Value(T),
+    /// Not yet.
+    NotYet,
+    /// Not yet, and this is why.
+    NotYetBecause(E),
+    /// An error, to be classified.
+    Failed(E),
+    /// An error that ends the run.
+    Fatal(E),
+}
+
+/// The answers that `retry` takes: every `Result`. Not to be implemented elsewhere.
+pub trait Outcome {
+    /// The value of a success.
+    type Value;
+    /// The error of a failure.
+    type Error;
+
+    #[doc(hidden)]
+    fn judge(self) -> Judged<Self::Value, Self::Error>;
+}
+
+impl<T, E> Outcome for Result<T, E> {
+    type Value = T;
+    type Error = E;
+
+    #[inline]
+    fn judge(self) -> Judged<T, E> {
+        match self {
+            Ok(value) => Judged::Value(value),
+            Err(error) => Judged::Failed(error),
+        }
+    }
+}
+
+/// The error that an operation fails with.
+pub(crate) type ErrorOf<O> = <<O as Operation>::Output as Outcome>::Error;
+/// The value that an operation gives.
+pub(crate) type ValueOf<O> = <<O as Operation>::Output as Outcome>::Value;

@@ -1,0 +1,240 @@
+//! One run as data: what may start when, what is cut when, and why it ends.
+
+use std::time::Duration;
+
+use super::{
+    DELAY_FIRST, FINAL_TRY, Policy,
+    backoff::Progress,
+    bounds::CutBy,
+    nanos::{FOREVER, nanos},
+};
+
+/// What follows an error.
+///
+/// `bool` converts: `true` is [`Retry`](Self::Retry), `false` is [`Fatal`](Self::Fatal).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Try again when the cadence says so.
+    #[default]
+    Retry,
+    /// Try again when the cadence says so, but not before this pause: what a server asked for. At most `max_retry_after`.
+    RetryAfter(Duration),
+    /// Repeating cannot mend it.
+    Fatal,
+}
+
+impl From<bool> for Decision {
+    fn from(retry: bool) -> Self {
+        if retry { Self::Retry } else { Self::Fatal }
+    }
+}
+
+/// Why a run ended, as far as its own policy decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The error cannot be mended.
+    Fatal,
+    /// All attempts were made.
+    Attempts,
+    /// The backoff has no further delay.
+    BackoffEnded,
+    /// The next start would lie beyond the start window.
+    StartWindow,
+    /// The next start would lie at the hard bound or beyond.
+    Deadline,
+}
+
+/// What a run does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// Start an attempt at this instant.
+    Start(u64),
+    /// It is over.
+    Stop(Ended),
+}
+
+/// One attempt, as the operation sees it. All times are of the attempt's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    number: u32,
+    elapsed: u64,
+    timeout: u64,
+    finish_within: u64,
+}
+
+impl Attempt {
+    /// Which attempt of the run this is, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// From the start of the run to the start of this attempt. Zero in the first attempt of a run without bounds, which
+    /// reads no clock.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        super::nanos::duration(self.elapsed)
+    }
+
+    /// What was left of `finish_within` when this attempt started; `None` without that bound.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = self.finish_within.saturating_sub(self.elapsed);
+        (self.finish_within != FOREVER).then_some(Duration::from_nanos(left))
+    }
+
+    /// How long this attempt may run: `attempt_timeout` or what is left of `finish_within`, whichever is less; `None`
+    /// if neither bounds it.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        let own = (self.timeout != FOREVER).then_some(Duration::from_nanos(self.timeout));
+        match (own, self.remaining()) {
+            (Some(own), Some(left)) => Some(own.min(left)),
+            (own, left) => own.or(left),
+        }
+    }
+}
+
+/// The progress of one run. Every instant is in nanoseconds since the run began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// How far the backoff has come, as [`Progress`] has it; here it leaves no gap.
+    current: u64,
+    step: u32,
+    /// Attempts started, and [`FINAL`] once the final try is planned.
+    number: u32,
+    /// When the first attempt started: the grid of `every` is laid there.
+    grid: u64,
+    /// When the last attempt started.
+    started: u64,
+}
+
+/// Marks a count of attempts beyond which nothing is planned.
+const FINAL: u32 = 1 << 31;
+
+impl Attempts {
+    /// Attempts started so far.
+    #[inline]
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number & !FINAL
+    }
+
+    #[inline]
+    fn is_final(&self) -> bool {
+        self.number & FINAL != 0
+    }
+
+    /// When the last attempt started.
+    #[inline]
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Where the first attempt starts. One that is not delayed always does.
+    #[inline]
+    pub fn first(&mut self, policy: &Policy, random: impl FnOnce() -> u64) -> Next {
+        if policy.max_attempts == 0 {
+            return Next::Stop(Ended::Attempts);
+        }
+        if policy.has(DELAY_FIRST) { self.plan(policy, 0, 0, random) } else { Next::Start(0) }
+    }
+
+    /// An attempt starts at `now`.
+    #[inline]
+    pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
+        if self.number() == 0 {
+            self.grid = now;
+        }
+        // Two thousand million attempts are counted, further ones are not.
+        if self.number() < FINAL.saturating_sub(1) {
+            self.number = self.number.saturating_add(1);
+        }
+        self.started = now;
+        Attempt {
+            number: self.number(),
+            elapsed: now,
+            timeout: policy.bounds.attempt_timeout,
+            finish_within: policy.bounds.finish_within,
+        }
+    }
+
+    /// When the attempt that runs is cut, and by what.
+    #[inline]
+    #[must_use]
+    pub fn cut(&self, policy: &Policy) -> (u64, CutBy) {
+        policy.bounds.cut(self.started)
+    }
+
+    /// The attempt that ran has ended at `now` and this is what to do about it.
+    #[inline]
+    pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
+        let pause = match decision {
+            Decision::Fatal => return Next::Stop(Ended::Fatal),
+            Decision::RetryAfter(pause) => nanos(pause).min(policy.max_retry_after),
+            Decision::Retry => 0,
+        };
+        if self.number() >= policy.max_attempts {
+            return Next::Stop(Ended::Attempts);
+        }
+        if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
+            (self.current, self.step) = (0, 0);
+        }
+        // What `plan` would say, sooner.
+        if pause == 0 && policy.is_immediate() && !policy.is_timed() {
+            return Next::Start(now);
+        }
+        self.plan(policy, now, now.saturating_add(pause), random)
+    }
+
+    /// Plans the next start: on the cadence, and not before `earliest`.
+    #[inline]
+    fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
+        let mut planned = earliest;
+        if policy.uses_backoff() {
+            let mut progress = Progress { current: self.current, step: self.step };
+            let Some(delay) = policy.backoff.next(&mut progress, random) else {
+                return Next::Stop(Ended::BackoffEnded);
+            };
+            (self.current, self.step) = (progress.current, progress.step);
+            planned = planned.max(now.saturating_add(delay));
+        }
+        if let Some(every) = policy.period() {
+            planned = planned.max(self.tick(every, now));
+        }
+        let refused = match policy.bounds.admit(planned) {
+            Ok(()) if !self.is_final() => return Next::Start(planned),
+            Ok(()) => policy.bounds.nearer(),
+            Err(refused) => refused,
+        };
+        let last_chance = policy.bounds.last_chance().filter(|&at| {
+            let comes_yet = at >= earliest && (at > self.started || self.number() == 0);
+            policy.has(FINAL_TRY) && !self.is_final() && comes_yet
+        });
+        match last_chance {
+            Some(at) => {
+                self.number |= FINAL;
+                Next::Start(at)
+            }
+            None => Next::Stop(refused),
+        }
+    }
+
+    /// The first tick of the grid that is neither past nor the one of the last attempt.
+    #[inline]
+    fn tick(&self, every: u64, now: u64) -> u64 {
+        if every == 0 {
+            return now;
+        }
+        let after = |instant: u64| {
+            let ticks = instant.saturating_sub(self.grid).checked_div(every).unwrap_or(0).saturating_add(1);
+            self.grid.saturating_add(ticks.saturating_mul(every))
+        };
+        // At or after `now` is: after the nanosecond before.
+        after(self.started.max(now.saturating_sub(1)))
+    }
+}

@@ -1,0 +1,334 @@
+//! Delays between attempts.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    jitter::{Jitter, Kind, pick, series},
+    nanos::{FOREVER, duration, nanos},
+};
+use crate::Ratio;
+
+/// A schedule of pauses: plain data, integers only, cheap to clone.
+///
+/// No delay exceeds the cap, neither the first nor a jittered one; reaching the cap never ends the schedule. Schedules
+/// that grow are spread with [`Jitter::Full`] unless told otherwise; [`fixed`](Self::fixed) and
+/// [`steps`](Self::steps) are exact unless told otherwise.
+///
+/// Every run draws random numbers of its own: two runs of one cloned backoff never share a series, unless a
+/// [`seed`](Self::seed) asks for it.
+///
+/// Delays of 584 years and more are forever.
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::{Backoff, Jitter};
+///
+/// let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(3)).jitter(Jitter::None).take(4);
+/// let seconds: Vec<u64> = backoff.into_iter().map(|delay| delay.as_secs()).collect();
+/// assert_eq!(seconds, [1, 2, 3, 3]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Backoff {
+    pub(super) base: u64,
+    pub(super) cap: u64,
+    pub(super) factor: Ratio,
+    /// What few schedules have.
+    pub(super) more: Option<Arc<More>>,
+    pub(super) jitter: Kind,
+    pub(super) shape: Shape,
+}
+
+// As wide as its neighbours: without gaps the whole is moved in fewer steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub(super) enum Shape {
+    Fixed,
+    Exponential,
+    Linear,
+    Fibonacci,
+    Decorrelated,
+    Steps,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct More {
+    pub(super) steps: Vec<u64>,
+    pub(super) take: Option<u32>,
+    pub(super) then: Option<Backoff>,
+    pub(super) reset_after: Option<u64>,
+    pub(super) seed: Option<u64>,
+    /// The ratio of the jitter, if it has one.
+    pub(super) jitter: Option<Ratio>,
+    /// The policy's: the pause after a cut.
+    pub(super) after_cut: u64,
+}
+
+/// How far a run has come in its backoff.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last nominal delay (exponential) or the last delay (decorrelated).
+    pub(super) current: u64,
+    /// Delays given so far.
+    pub(super) step: u32,
+}
+
+impl Backoff {
+    /// The same pause every time.
+    #[must_use]
+    pub const fn fixed(delay: Duration) -> Self {
+        Self::new(Shape::Fixed, nanos(delay), FOREVER, Kind::None)
+    }
+
+    /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most `cap`.
+    #[must_use]
+    pub const fn exponential(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Exponential, nanos(base), nanos(cap), Kind::Full)
+    }
+
+    /// `base`, 2 `base`, 3 `base`, .., at most `cap`.
+    #[must_use]
+    pub const fn linear(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Linear, nanos(base), nanos(cap), Kind::Full)
+    }
+
+    /// `base` times 1, 1, 2, 3, 5, 8, .., at most `cap`.
+    #[must_use]
+    pub const fn fibonacci(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Fibonacci, nanos(base), nanos(cap), Kind::Full)
+    }
+
+    /// Each delay a random one between `base` and three times the delay before, at most `cap` ("decorrelated jitter",
+    /// M. Brooker, "Exponential Backoff And Jitter", 2015). It is random as it is: [`jitter`](Self::jitter) does not
+    /// apply. At the cap it goes on between `base` and `cap`.
+    #[must_use]
+    pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Decorrelated, nanos(base), nanos(cap), Kind::None)
+    }
+
+    /// These delays, and then no more. An empty list allows no retry.
+    #[must_use]
+    pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
+        let mut this = Self::new(Shape::Steps, 0, FOREVER, Kind::None);
+        this.more_mut().steps = delays.into_iter().map(nanos).collect();
+        this
+    }
+
+    const fn new(shape: Shape, base: u64, cap: u64, jitter: Kind) -> Self {
+        Self { base, cap, factor: Ratio::whole(2), more: None, jitter, shape }
+    }
+
+    /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.
+    #[must_use]
+    pub fn factor(mut self, factor: impl Into<Ratio>) -> Self {
+        self.factor = factor.into();
+        self
+    }
+
+    /// How delays are spread.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        let (kind, ratio) = match jitter {
+            Jitter::None => (Kind::None, None),
+            Jitter::Full => (Kind::Full, None),
+            Jitter::Equal => (Kind::Equal, None),
+            Jitter::Plus(ratio) => (Kind::Plus, Some(ratio)),
+            Jitter::PlusMinus(ratio) => (Kind::PlusMinus, Some(ratio)),
+        };
+        self.jitter = kind;
+        if ratio.is_some() || self.more.is_some() {
+            self.more_mut().jitter = ratio;
+        }
+        self
+    }
+
+    /// How delays are spread.
+    #[inline]
+    pub(super) fn spread(&self) -> Jitter {
+        let ratio = || self.more.as_ref().and_then(|more| more.jitter).unwrap_or(Ratio::ZERO);
+        match self.jitter {
+            Kind::None => Jitter::None,
+            Kind::Full => Jitter::Full,
+            Kind::Equal => Jitter::Equal,
+            Kind::Plus => Jitter::Plus(ratio()),
+            Kind::PlusMinus => Jitter::PlusMinus(ratio()),
+        }
+    }
+
+    /// At most `n` delays of this schedule; then it ends, or goes on with [`then`](Self::then).
+    #[must_use]
+    pub fn take(mut self, n: u32) -> Self {
+        let more = self.more_mut();
+        more.take = Some(more.take.map_or(n, |before| before.min(n)));
+        self
+    }
+
+    /// What follows when this schedule has ended. It has an end if it is [`steps`](Self::steps) or
+    /// [`take`](Self::take) limits it. Called twice, the second goes behind the first.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        let more = self.more_mut();
+        more.then = Some(match more.then.take() {
+            Some(first) => first.then(next),
+            None => next,
+        });
+        self
+    }
+
+    /// Starts over from the first delay when an attempt has run for at least `healthy`: for loops that live long, such
+    /// as one that keeps a connection open.
+    #[must_use]
+    pub fn reset_after(mut self, healthy: Duration) -> Self {
+        self.more_mut().reset_after = Some(nanos(healthy));
+        self
+    }
+
+    /// Makes every run draw this one series of random numbers: for tests, and to replay a run.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.more_mut().seed = Some(seed);
+        self
+    }
+
+    pub(super) fn more_mut(&mut self) -> &mut More {
+        Arc::make_mut(self.more.get_or_insert_default())
+    }
+
+    /// The delays of one run, with a random series of their own.
+    pub fn iter(&self) -> Delays {
+        self.clone().into_iter()
+    }
+
+    /// The seed, if one was set.
+    #[must_use]
+    pub(crate) fn seeded(&self) -> Option<u64> {
+        self.more.as_ref().and_then(|more| more.seed)
+    }
+
+    /// How long an attempt runs to be healthy.
+    #[inline]
+    pub(super) fn healthy(&self) -> Option<u64> {
+        self.more.as_ref().and_then(|more| more.reset_after)
+    }
+
+    /// Whether every delay is zero.
+    #[inline]
+    pub(crate) fn is_zero(&self) -> bool {
+        self.shape == Shape::Fixed && self.base == 0 && self.more.is_none()
+    }
+
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
+    #[inline]
+    pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
+        if self.more.is_some() { self.next_of_chain(progress, random) } else { Some(self.next_of(0, progress, random)) }
+    }
+
+    /// Finds the schedule of the chain that is in turn.
+    fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
+        let (mut schedule, mut begins) = (self, 0_u64);
+        while let Some(length) = schedule.length() {
+            let ends = begins.saturating_add(length);
+            if u64::from(progress.step) < ends {
+                break;
+            }
+            begins = ends;
+            schedule = schedule.more.as_ref()?.then.as_ref()?;
+        }
+        Some(schedule.next_of(begins, progress, random))
+    }
+
+    /// How many delays the schedule has, its followers apart; `None` is no end.
+    fn length(&self) -> Option<u64> {
+        let more = self.more.as_ref()?;
+        let steps = (self.shape == Shape::Steps).then(|| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
+        match (steps, more.take) {
+            (Some(steps), Some(take)) => Some(steps.min(take.into())),
+            (steps, take) => steps.or(take.map(u64::from)),
+        }
+    }
+
+    /// The next delay of this schedule, which began at step `begins`.
+    #[inline]
+    fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
+        let index = u64::from(progress.step).saturating_sub(begins);
+        progress.step = progress.step.saturating_add(1);
+        let nominal = match self.shape {
+            Shape::Fixed => self.base,
+            Shape::Exponential => {
+                let grown = if index == 0 { self.base } else { self.factor.of(progress.current) };
+                progress.current = grown.min(self.cap);
+                progress.current
+            }
+            Shape::Linear => self.base.saturating_mul(index.saturating_add(1)),
+            Shape::Fibonacci => self.base.saturating_mul(fibonacci(index)),
+            Shape::Decorrelated => {
+                let before = if index == 0 { self.base } else { progress.current };
+                let high = before.saturating_mul(3).max(self.base).min(self.cap);
+                progress.current = pick(self.base.min(self.cap), high, random());
+                return progress.current;
+            }
+            Shape::Steps => self
+                .more
+                .as_ref()
+                .and_then(|more| more.steps.get(usize::try_from(index).unwrap_or(usize::MAX)))
+                .map_or(FOREVER, |&step| step),
+        };
+        self.spread().spread(nominal, self.cap, random)
+    }
+}
+
+/// 1, 1, 2, 3, 5, ..
+fn fibonacci(index: u64) -> u64 {
+    let (mut now, mut next) = (1_u64, 1_u64);
+    // The 94th no longer fits.
+    for _ in 0..index.min(94) {
+        (now, next) = (next, now.saturating_add(next));
+    }
+    now
+}
+
+/// Exponential from 100 ms to 10 s, with full jitter.
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::exponential(Duration::from_millis(100), Duration::from_secs(10))
+    }
+}
+
+impl IntoIterator for Backoff {
+    type Item = Duration;
+    type IntoIter = Delays;
+
+    fn into_iter(self) -> Delays {
+        Delays {
+            seed: self.seeded().unwrap_or_else(|| fastrand::u64(..)),
+            backoff: self,
+            progress: Progress::default(),
+        }
+    }
+}
+
+impl IntoIterator for &Backoff {
+    type Item = Duration;
+    type IntoIter = Delays;
+
+    fn into_iter(self) -> Delays {
+        self.iter()
+    }
+}
+
+/// The delays of one run, as an iterator. Each iterator draws its own random series.
+#[derive(Clone, Debug)]
+#[must_use = "iterators do nothing unless asked"]
+pub struct Delays {
+    backoff: Backoff,
+    progress: Progress,
+    seed: u64,
+}
+
+impl Iterator for Delays {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let (seed, n) = (self.seed, self.progress.step);
+        self.backoff.next(&mut self.progress, || series(seed, n.into())).map(duration)
+    }
+}

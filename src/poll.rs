@@ -1,0 +1,210 @@
+//! `poll`: look until it is so.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project::pin_project;
+
+use crate::{
+    error::GaveUp,
+    events::Listener,
+    operation::{Classify, Judged, Operation, RetryAll, Verb},
+    policy::{Policy, attempts::Attempt},
+    run::Run,
+    settings::settings,
+    shared::Ties,
+    time::Timer,
+};
+
+/// Calls `check` until it answers that the condition is met, and otherwise says why it gave up.
+///
+/// A check answers [`Check`], `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`, so that `?` works. An
+/// `Err` goes through [`when`](Polling::when); a [`Check`] has decided for itself.
+///
+/// With no cadence set it looks every second, on a grid. With no bound set it goes on for ever.
+///
+/// # Errors
+/// [`GaveUp`]: why the run stopped, and what the last check answered.
+///
+/// # Cancel safety, panics
+/// As [`retry`](crate::retry()).
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::{Check, poll};
+///
+/// # async fn phase(n: u32) -> Result<&'static str, std::io::Error> { Ok(if n < 3 { "Pending" } else { "Running" }) }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let running = poll(|attempt| async move {
+///     let phase = phase(attempt.number()).await?;
+///     Ok::<_, std::io::Error>((phase == "Running").then_some(phase))
+/// })
+/// .every(Duration::from_millis(200))
+/// .finish_within(Duration::from_secs(30))
+/// .await;
+/// assert_eq!(running.unwrap(), "Running");
+/// # }
+/// ```
+#[inline]
+pub fn poll<F, Fut>(check: F) -> Polling<F>
+where
+    F: FnMut(Attempt) -> Fut,
+    Fut: Future<Output: Answer>,
+{
+    Polling { operation: check, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+}
+
+/// What a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these four are what a check can say")]
+pub enum Check<T, E> {
+    /// The condition is met.
+    Ready(T),
+    /// Not yet.
+    NotYet,
+    /// Not yet, and this is why: it is remembered for the error. It does not go through `.when(..)`.
+    NotYetBecause(E),
+    /// It never will be.
+    Fatal(E),
+}
+
+/// What a check may answer. Not to be implemented elsewhere.
+pub trait Answer {
+    /// The value of a met condition.
+    type Value;
+    /// The error of a failed check.
+    type Error;
+
+    #[doc(hidden)]
+    fn judge(self) -> Judged<Self::Value, Self::Error>;
+}
+
+impl<T, E> Answer for Check<T, E> {
+    type Value = T;
+    type Error = E;
+
+    fn judge(self) -> Judged<T, E> {
+        match self {
+            Self::Ready(value) => Judged::Value(value),
+            Self::NotYet => Judged::NotYet,
+            Self::NotYetBecause(error) => Judged::NotYetBecause(error),
+            Self::Fatal(error) => Judged::Fatal(error),
+        }
+    }
+}
+
+impl<T> Answer for Option<T> {
+    type Value = T;
+    type Error = std::convert::Infallible;
+
+    fn judge(self) -> Judged<T, Self::Error> {
+        self.map_or(Judged::NotYet, Judged::Value)
+    }
+}
+
+impl<T, E> Answer for Result<Option<T>, E> {
+    type Value = T;
+    type Error = E;
+
+    fn judge(self) -> Judged<T, E> {
+        match self {
+            Ok(Some(value)) => Judged::Value(value),
+            Ok(None) => Judged::NotYet,
+            Err(error) => Judged::Failed(error),
+        }
+    }
+}
+
+impl<T, E> Answer for Result<Check<T, E>, E> {
+    type Value = T;
+    type Error = E;
+
+    fn judge(self) -> Judged<T, E> {
+        match self {
+            Ok(check) => Answer::judge(check),
+            Err(error) => Judged::Failed(error),
+        }
+    }
+}
+
+/// The error that a check fails with.
+pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as Answer>::Error;
+/// The value that a check gives.
+pub(crate) type CheckedOf<O> = <<O as Operation>::Output as Answer>::Value;
+
+/// A poll to be: made by [`poll`], run by `.await`.
+#[derive(Clone, Debug)]
+#[must_use = "a poll does nothing unless you `.await` it"]
+pub struct Polling<O, W = RetryAll, L = (), G = ()> {
+    operation: O,
+    when: W,
+    listener: L,
+    policy: Policy,
+    shared: G,
+}
+
+settings!(Polling, Operation<Output: Answer>, CheckErrorOf<O>);
+
+impl<O, W, L, G> IntoFuture for Polling<O, W, L, G>
+where
+    O: Operation<Output: Answer>,
+    W: Classify<CheckErrorOf<O>>,
+    L: Listener<CheckErrorOf<O>>,
+    G: Ties,
+{
+    type Output = Result<CheckedOf<O>, GaveUp<CheckErrorOf<O>>>;
+    type IntoFuture = PollingFuture<O, W, L, G>;
+
+    #[inline]
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { operation, when, listener, policy, shared } = self;
+        let policy = policy.or_every(Duration::from_secs(1));
+        PollingFuture { run: Run::new(Looking, operation, when, listener, policy, shared) }
+    }
+}
+
+/// The future of [`poll`].
+#[derive(Debug)]
+#[pin_project]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct PollingFuture<O, W = RetryAll, L = (), G = ()>
+where
+    O: Operation<Output: Answer>,
+    G: Ties,
+{
+    #[pin]
+    run: Run<Looking, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Future for PollingFuture<O, W, L, G>
+where
+    O: Operation<Output: Answer>,
+    W: Classify<CheckErrorOf<O>>,
+    L: Listener<CheckErrorOf<O>>,
+    G: Ties,
+{
+    type Output = Result<CheckedOf<O>, GaveUp<CheckErrorOf<O>>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().run.poll(cx)
+    }
+}
+
+/// How `poll` reads an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looking;
+
+impl<A: Answer> Verb<A> for Looking {
+    type Value = A::Value;
+    type Error = A::Error;
+    const NAME: &'static str = "PollingFuture";
+
+    #[inline]
+    fn judge(&mut self, output: A) -> Judged<A::Value, A::Error> {
+        output.judge()
+    }
+}

@@ -1,0 +1,457 @@
+//! The one attempt loop that every verb drives.
+//!
+//! [`Core`] is a run without its operation: it asks `policy/` and waits. [`Run`] adds an operation and is the future
+//! behind `retry` and `poll`, asynchronous and blocking; the cursor drives a [`Core`] by hand. So no verb can differ from
+//! another in what it decides.
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project::pin_project;
+
+use crate::{
+    error::{End, Ending, GaveUp, Stop},
+    events::{Event, Listener, Wait},
+    operation::{Classify, Judged, Operation, Verb},
+    policy::{
+        Policy,
+        attempts::{Attempt, Attempts, Decision, Next},
+        bounds::CutBy,
+        jitter::series,
+        nanos::{FOREVER, duration, nanos},
+    },
+    shared::{Asked, Shared, Ties},
+    time::{self, Alarm, Instant},
+};
+
+/// A run without its operation.
+#[derive(Debug)]
+pub(crate) struct Core<G: Ties> {
+    pub(crate) policy: Policy,
+    attempts: Attempts,
+    /// When the run began; `None` as long as nobody needed to know.
+    start: Option<Instant>,
+    /// When the next attempt is due.
+    planned: u64,
+    phase: Phase<G::Ticket>,
+    ending: Ending,
+    /// Whether the attempt has returned `Pending`, that is: may have taken time.
+    waited: bool,
+    ties: G,
+}
+
+#[derive(Debug)]
+enum Phase<K> {
+    Begin,
+    /// The next attempt is due without a pause.
+    Breathing,
+    Pausing,
+    Due,
+    Queueing(K),
+    Attempting,
+}
+
+impl<G: Ties> Core<G> {
+    pub(crate) fn new(policy: Policy, ties: G) -> Self {
+        Self {
+            policy,
+            attempts: Attempts::default(),
+            start: None,
+            planned: 0,
+            phase: Phase::Begin,
+            ending: Ending::NotStarted,
+            waited: false,
+            ties,
+        }
+    }
+
+    /// Waits until the next attempt may start. Dropped, it can be called again.
+    #[inline]
+    pub(crate) fn poll_start<T: Alarm>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut T>,
+        mut on_wait: impl FnMut(Wait),
+    ) -> Poll<Result<Attempt, Stop>> {
+        if matches!(self.phase, Phase::Begin) {
+            if self.ties.is_cancelled() {
+                return Poll::Ready(Err(Stop::Cancelled));
+            }
+            if T::EAGER || self.policy.is_timed() {
+                self.start = Some(T::now());
+            }
+            match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
+                Next::Start(0) => {
+                    self.phase = Phase::Due;
+                    if let Asked::Granted = self.ties.ask(duration(self.policy.bounds().room(0))) {
+                        return Poll::Ready(Ok(self.begin_attempt::<T>()));
+                    }
+                }
+                Next::Start(at) => self.pause_until(at, 0, &mut on_wait),
+                Next::Stop(ended) => return Poll::Ready(Err(ended.into())),
+            }
+        }
+        loop {
+            match &mut self.phase {
+                Phase::Begin => self.phase = Phase::Due,
+                Phase::Breathing => {
+                    ready!(T::poll_breathe(cx));
+                    self.phase = Phase::Due;
+                }
+                Phase::Pausing => {
+                    if self.ties.poll_cancelled(cx).is_ready() {
+                        return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+                    }
+                    let at = self.start.and_then(|start| time::after(start, self.planned));
+                    ready!(alarm.as_mut().poll_at(cx, at));
+                    self.waited = true;
+                    self.phase = Phase::Due;
+                }
+                Phase::Due => {
+                    if self.ties.is_cancelled() {
+                        return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+                    }
+                    match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
+                        Asked::Granted => return Poll::Ready(Ok(self.begin_attempt::<T>())),
+                        Asked::Queued(ticket, wait) => {
+                            on_wait(Wait::Limiter(wait));
+                            self.phase = Phase::Queueing(ticket);
+                        }
+                        Asked::Refused(stop) => return Poll::Ready(Err(self.refused(stop))),
+                    }
+                }
+                Phase::Queueing(_) => {
+                    ready!(self.poll_queue(cx, alarm.as_mut()))?;
+                    return Poll::Ready(Ok(self.begin_attempt::<T>()));
+                }
+                // The attempt was dropped by its owner: nobody knows what it did.
+                Phase::Attempting => {
+                    if let Err(stop) = self.end::<T>(Ending::Cut(CutBy::Cancelled), Decision::Retry, &mut on_wait) {
+                        return Poll::Ready(Err(stop));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits in the limiter's queue: until the permit is there, the run is cancelled or a bound is over.
+    fn poll_queue<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
+        if self.ties.poll_cancelled(cx).is_ready() {
+            return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+        }
+        self.waited = true;
+        let start = *self.start.get_or_insert_with(T::now);
+        let bounds = *self.policy.bounds();
+        loop {
+            let Phase::Queueing(ticket) = &mut self.phase else { return Poll::Ready(Ok(())) };
+            let Some(turn) = self.ties.poll_turn(ticket, cx) else { return Poll::Ready(Ok(())) };
+            // A limiter whose rate was lowered may have put the turn off beyond the bounds.
+            let turn_at = turn.map_or(FOREVER, |turn| time::between(start, turn));
+            if bounds.admit(turn_at.max(self.planned)).is_err() {
+                let now = time::between(start, T::now());
+                let ready_in = if turn.is_some() { turn_at.saturating_sub(now) } else { FOREVER };
+                let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(bounds.room(now)) };
+                return Poll::Ready(Err(self.refused(stop)));
+            }
+            ready!(alarm.as_mut().poll_at(cx, turn));
+        }
+    }
+
+    /// While the operation waits: whether it is cut, and by what.
+    #[inline]
+    pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+        let start = *self.start.get_or_insert_with(T::now);
+        self.waited = true;
+        if self.ties.poll_cancelled(cx).is_ready() {
+            return Poll::Ready(CutBy::Cancelled);
+        }
+        let (at, by) = self.attempts.cut(&self.policy);
+        alarm.poll_at(cx, time::after(start, at)).map(|()| by)
+    }
+
+    /// The attempt has ended without a value: plans the next one, or says why there is none.
+    #[inline]
+    pub(crate) fn end<T: Alarm>(
+        &mut self,
+        ending: Ending,
+        decision: Decision,
+        on_wait: &mut impl FnMut(Wait),
+    ) -> Result<(), Stop> {
+        self.ending = ending;
+        self.ties.end_attempt();
+        match ending {
+            Ending::Cut(CutBy::Deadline) => return Err(Stop::Deadline),
+            Ending::Cut(CutBy::Cancelled) if self.ties.is_cancelled() => return Err(Stop::Cancelled),
+            _ => {}
+        }
+        let now = self.now_after_attempt::<T>(decision);
+        let number = self.attempts.number();
+        match self.attempts.end(&self.policy, now, decision, || random(&self.policy, number)) {
+            Next::Stop(ended) => Err(ended.into()),
+            Next::Start(_) if !self.ties.withdraw() => Err(Stop::Budget),
+            Next::Start(at) => {
+                self.pause_until(at, now, on_wait);
+                Ok(())
+            }
+        }
+    }
+
+    /// The error of a run that stopped.
+    #[cold]
+    pub(crate) fn give_up<T: Alarm, E>(&self, stop: Stop, error: Option<E>) -> GaveUp<E> {
+        let bounds = self.policy.bounds();
+        let elapsed = self.start.map_or(0, |start| time::between(start, T::now()));
+        let cut_after = nanos(self.cut_after(self.ending, duration(elapsed)));
+        let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
+        let end = End { stop, attempts: self.attempts.number(), elapsed, bound, cut_after, ending: self.ending };
+        GaveUp::new(end, error)
+    }
+
+    /// How long an attempt that is cut now has run: what was set, rather than how late the timer was.
+    pub(crate) fn cut_after(&self, ending: Ending, elapsed: Duration) -> Duration {
+        let bounds = self.policy.bounds();
+        duration(match ending {
+            Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
+            Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(self.attempts.started()),
+            _ => nanos(elapsed).saturating_sub(self.attempts.started()),
+        })
+    }
+
+    /// The attempt has given the value.
+    #[inline]
+    pub(crate) fn succeed(&mut self) {
+        self.ties.end_attempt();
+    }
+
+    /// The same run with something more shared. For runs that have not begun.
+    pub(crate) fn share(self, set: impl FnOnce(Shared) -> Shared) -> Core<Shared>
+    where
+        G: Into<Shared>,
+    {
+        Core::new(self.policy, set(self.ties.into()))
+    }
+
+    /// Time since the run began.
+    pub(crate) fn elapsed<T: Alarm>(&self) -> u64 {
+        self.start.map_or(0, |start| time::between(start, T::now()))
+    }
+
+    /// Attempts started.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.number()
+    }
+
+    #[inline]
+    fn begin_attempt<T: Alarm>(&mut self) -> Attempt {
+        let now = match self.start {
+            Some(start) if self.waited || T::EAGER || self.policy.is_timed() => time::between(start, T::now()),
+            // No time has passed that anybody could have seen.
+            _ => self.attempts.started(),
+        };
+        if self.attempts.number() == 0 {
+            self.ties.deposit();
+        }
+        self.ties.begin_attempt();
+        // A ticket in the queue is spent by this.
+        if let Phase::Queueing(ticket) = mem::replace(&mut self.phase, Phase::Attempting) {
+            self.ties.spend(ticket);
+        }
+        self.waited = false;
+        self.attempts.start(&self.policy, now)
+    }
+
+    #[inline]
+    fn pause_until(&mut self, at: u64, now: u64, on_wait: &mut impl FnMut(Wait)) {
+        self.planned = at;
+        if at > now {
+            on_wait(Wait::Pause(duration(at.saturating_sub(now))));
+            self.phase = Phase::Pausing;
+        } else {
+            self.phase = Phase::Breathing;
+        }
+    }
+
+    #[inline]
+    fn now_after_attempt<T: Alarm>(&mut self, decision: Decision) -> u64 {
+        match self.start {
+            // An attempt that never waited took no time that a timer could tell.
+            Some(_)
+                if !self.waited
+                    && !T::EAGER
+                    && decision == Decision::Retry
+                    && self.policy.is_immediate()
+                    && !self.policy.is_timed() =>
+            {
+                self.attempts.started()
+            }
+            Some(start) => time::between(start, T::now()),
+            None => {
+                self.start = Some(T::now());
+                0
+            }
+        }
+    }
+
+    /// A planned retry will not be made after all.
+    fn refused(&mut self, stop: Stop) -> Stop {
+        if self.attempts.number() > 0 {
+            self.ties.give_back();
+        }
+        stop
+    }
+}
+
+/// A number of the run's own series.
+fn random(policy: &Policy, number: u32) -> u64 {
+    match policy.seed() {
+        Some(seed) => series(seed, number.into()),
+        None => fastrand::u64(..),
+    }
+}
+
+/// A run with its operation: the future behind the verbs.
+#[pin_project]
+pub(crate) struct Run<V, O, W, L, G, T>
+where
+    O: Operation,
+    V: Verb<O::Output>,
+    G: Ties,
+{
+    verb: V,
+    operation: O,
+    when: W,
+    listener: L,
+    core: Core<G>,
+    error: Option<V::Error>,
+    #[pin]
+    alarm: T,
+    #[pin]
+    slot: Slot<O::Future>,
+}
+
+#[pin_project(project = SlotProj)]
+enum Slot<F> {
+    Idle,
+    Running(#[pin] F),
+    Done,
+}
+
+impl<V, O, W, L, G, T> Run<V, O, W, L, G, T>
+where
+    O: Operation,
+    V: Verb<O::Output>,
+    G: Ties,
+    T: Alarm,
+{
+    #[inline]
+    pub(crate) fn new(verb: V, operation: O, when: W, listener: L, policy: Policy, ties: G) -> Self {
+        let core = Core::new(policy, ties);
+        Self { verb, operation, when, listener, core, error: None, alarm: T::default(), slot: Slot::Idle }
+    }
+}
+
+impl<V, O, W, L, G, T> Future for Run<V, O, W, L, G, T>
+where
+    O: Operation,
+    V: Verb<O::Output>,
+    W: Classify<V::Error>,
+    L: Listener<V::Error>,
+    G: Ties,
+    T: Alarm,
+{
+    type Output = Result<V::Value, GaveUp<V::Error>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let listener = this.listener;
+        let mut stop = None;
+        loop {
+            if let Some(stop) = stop {
+                this.slot.set(Slot::Done);
+                let gave_up = this.core.give_up::<T, _>(stop, this.error.take());
+                let gave_up = this.verb.explain(gave_up);
+                listener.on_event(&Event::GaveUp(&gave_up));
+                return Poll::Ready(Err(gave_up));
+            }
+            let (ending, decision) = match this.slot.as_mut().project() {
+                SlotProj::Idle => {
+                    let on_wait = |wait| listener.on_event(&Event::Waiting(wait));
+                    match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
+                        Ok(attempt) => {
+                            listener.on_event(&Event::Started(attempt));
+                            this.slot.set(Slot::Running(this.operation.call(attempt)));
+                        }
+                        Err(why) => stop = Some(why),
+                    }
+                    continue;
+                }
+                SlotProj::Running(operation) => match operation.poll(cx) {
+                    Poll::Ready(output) => match this.verb.judge(output) {
+                        Judged::Value(value) => {
+                            this.slot.set(Slot::Done);
+                            this.core.succeed();
+                            if !L::SILENT {
+                                let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
+                                listener.on_event(&Event::Succeeded { attempts, elapsed });
+                            }
+                            return Poll::Ready(Ok(value));
+                        }
+                        Judged::NotYet => (Ending::NotReady, Decision::Retry),
+                        Judged::NotYetBecause(error) => {
+                            *this.error = Some(error);
+                            (Ending::NotReadyBecause, Decision::Retry)
+                        }
+                        Judged::Failed(error) => {
+                            let decision = this.when.classify(&error);
+                            *this.error = Some(error);
+                            (Ending::Failed, decision)
+                        }
+                        Judged::Fatal(error) => {
+                            *this.error = Some(error);
+                            (Ending::Failed, Decision::Fatal)
+                        }
+                    },
+                    Poll::Pending => {
+                        let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
+                        (Ending::Cut(by), this.core.policy.after_cut())
+                    }
+                },
+                SlotProj::Done => panic!("`{}` polled after completion", V::NAME),
+            };
+            // Whatever the operation holds is let go before anything else happens.
+            this.slot.set(Slot::Idle);
+            if !L::SILENT {
+                let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
+                let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
+                listener.on_event(&Event::Ended { attempt, elapsed, last });
+            }
+            let mut on_wait = |wait| listener.on_event(&Event::Waiting(wait));
+            stop = this.core.end::<T>(ending, decision, &mut on_wait).err();
+        }
+    }
+}
+
+impl<V, O, W, L, G, T> fmt::Debug for Run<V, O, W, L, G, T>
+where
+    O: Operation,
+    V: Verb<O::Output>,
+    G: Ties,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.slot {
+            Slot::Idle => "between attempts",
+            Slot::Running(_) => "in an attempt",
+            Slot::Done => "done",
+        };
+        f.debug_struct(V::NAME)
+            .field("state", &state)
+            .field("attempts", &self.core.attempts.number())
+            .field("policy", &self.core.policy)
+            .finish_non_exhaustive()
+    }
+}
