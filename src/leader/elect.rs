@@ -41,6 +41,7 @@ pub fn elect<L: Lock>(lock: L, identity: impl Into<String>) -> Elect<L> {
         release_on_end: true,
         lead_on_create: false,
         cancel: None,
+        cancel_grace: None,
         on_change: None,
         pulse: Arc::default(),
     };
@@ -61,6 +62,8 @@ pub(super) struct Settings {
     pub(super) release_on_end: bool,
     pub(super) lead_on_create: bool,
     pub(super) cancel: Option<CancellationToken>,
+    /// How long work may take to end after a cancellation, if it is not the stop grace: the term is renewed meanwhile.
+    pub(super) cancel_grace: Option<u64>,
     pub(super) on_change: Option<OnChange>,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -103,6 +106,11 @@ impl<L: Lock> Elect<L> {
     /// after its work has ended or the [`stop_grace`](Timing::stop_grace) has passed, and the lock was given back.
     pub fn cancel_on(mut self, token: CancellationToken) -> Self {
         self.settings.cancel = Some(token);
+        self
+    }
+
+    pub(super) fn cancel_grace(mut self, grace: u64) -> Self {
+        self.settings.cancel_grace = Some(grace);
         self
     }
 

@@ -315,7 +315,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
     /// The run is cancelled: ends a campaign, or tells the work.
     fn cancel(mut self: Pin<&mut Self>, now: u64) -> Option<Ended<Value<W>>> {
         let first = self.stop_at.is_none();
-        let grace = self.settings.timing.grace_nanos();
+        let grace = self.settings.cancel_grace.unwrap_or_else(|| self.settings.timing.grace_nanos());
         let stop_at = *self.as_mut().project().stop_at.get_or_insert(now.saturating_add(grace));
         if self.end.is_some() {
             return None;

@@ -28,6 +28,7 @@ mod error;
 mod health;
 mod leading;
 mod lock;
+mod manager;
 mod memory;
 mod term;
 mod watch;
@@ -39,6 +40,7 @@ pub use self::{
     health::{Health, Unhealthy},
     leading::{Change, Leading},
     lock::{Lock, LockError, Put, Seen},
+    manager::{Failure, Manager, ManagerError},
     memory::MemoryLock,
     term::{Guarded, Term},
     watch::{Leader, Watch, watch},

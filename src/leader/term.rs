@@ -32,13 +32,13 @@ struct Shared {
     told: CancellationToken,
     /// In nanoseconds since `begun`: nobody else can lead before.
     valid_until: AtomicU64,
-    /// The work is dropped then, at the latest.
+    /// The work that was told is dropped then, at the latest.
     drop_at: AtomicU64,
 }
 
 impl Term {
     pub(super) fn new(fence: u128, identity: Arc<str>, begun: Instant, valid_until: u64) -> Self {
-        let (valid_until, drop_at) = (AtomicU64::new(valid_until), AtomicU64::new(valid_until));
+        let (valid_until, drop_at) = (AtomicU64::new(valid_until), AtomicU64::new(nanos::FOREVER));
         Self { shared: Arc::new(Shared { fence, identity, begun, told: CancellationToken::new(), valid_until, drop_at }) }
     }
 
@@ -94,15 +94,10 @@ impl Term {
     }
 
     pub(super) fn extend(&self, valid_until: u64) {
-        // A term that was told keeps its end.
-        if !self.is_lost() {
-            self.shared.drop_at.store(valid_until, Ordering::Release);
-        }
         self.shared.valid_until.store(valid_until, Ordering::Release);
     }
 
     pub(super) fn over(&self) {
-        self.shared.drop_at.store(0, Ordering::Release);
         self.shared.valid_until.store(0, Ordering::Release);
         self.shared.told.cancel();
     }

@@ -3,3 +3,4 @@
 
 mod sim;
 mod elect;
+mod manager;

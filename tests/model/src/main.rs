@@ -107,12 +107,13 @@ enum Action {
 
 /// One step of the clock, in nanoseconds; every time is a multiple of it.
 const TICK: u64 = 10;
-const LEASE: u64 = 5 * TICK;
-const CALL: u64 = 2 * TICK;
+const LEASE: u64 = 4 * TICK;
+/// An answer is taken for as long as one step.
+const CALL: u64 = 15;
 
 fn timing() -> Timing {
     let ns = Duration::from_nanos;
-    let timing = Timing::new(ns(LEASE), ns(4 * TICK), ns(TICK)).and_then(|timing| timing.clock_drift(Ratio::ZERO));
+    let timing = Timing::new(ns(LEASE), ns(3 * TICK), ns(TICK)).and_then(|timing| timing.clock_drift(Ratio::ZERO));
     timing.and_then(|timing| timing.call_timeout(ns(CALL))).expect("a valid timing")
 }
 
