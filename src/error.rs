@@ -478,7 +478,11 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(setting: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Self {
-        Self { setting, value: value.to_string(), rule: rule.into() }
+        let value = match value.to_string() {
+            nothing if nothing.is_empty() => "``".to_owned(),
+            value => value,
+        };
+        Self { setting, value, rule: rule.into() }
     }
 
     /// The name of the setting.

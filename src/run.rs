@@ -39,8 +39,12 @@ pub(crate) struct Core<G: Ties> {
     planned: u64,
     phase: Phase<G::Ticket>,
     ending: Ending,
-    /// Whether the attempt has returned `Pending`, that is: may have taken time.
-    waited: bool,
+    /// Whether time may have passed since the run last looked at the clock.
+    stale: bool,
+    /// Whether every start needs to know the time.
+    timed: bool,
+    /// Whether retries follow without a pause and without regard to time.
+    hasty: bool,
     ties: G,
 }
 
@@ -56,15 +60,20 @@ enum Phase<K> {
 }
 
 impl<G: Ties> Core<G> {
+    #[inline]
     pub(crate) fn new(policy: Policy, ties: G) -> Self {
+        let timed = policy.is_timed();
         Self {
-            policy,
             attempts: Attempts::default(),
             start: None,
             planned: 0,
-            phase: Phase::Begin,
+            // Decided here, where the settings are mostly known to the compiler.
+            phase: if policy.starts_at_once() { Phase::Due } else { Phase::Begin },
             ending: Ending::NotStarted,
-            waited: false,
+            stale: false,
+            timed,
+            hasty: !timed && policy.is_immediate(),
+            policy,
             ties,
         }
     }
@@ -77,27 +86,44 @@ impl<G: Ties> Core<G> {
         mut alarm: Pin<&mut T>,
         mut on_wait: impl FnMut(Wait),
     ) -> Poll<Result<Attempt, Stop>> {
-        if matches!(self.phase, Phase::Begin) {
-            if self.ties.is_cancelled() {
-                return Poll::Ready(Err(Stop::Cancelled));
-            }
-            if T::EAGER || self.policy.is_timed() {
-                self.start = Some(T::now());
-            }
-            match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
-                Next::Start(0) => {
-                    self.phase = Phase::Due;
-                    if let Asked::Granted = self.ties.ask(duration(self.policy.bounds().room(0))) {
-                        return Poll::Ready(Ok(self.begin_attempt::<T>()));
-                    }
-                }
-                Next::Start(at) => self.pause_until(at, 0, &mut on_wait),
-                Next::Stop(ended) => return Poll::Ready(Err(ended.into())),
-            }
+        // What goes on without a pause does so here, in line.
+        if matches!(self.phase, Phase::Breathing) {
+            ready!(T::poll_breathe(cx));
+            self.phase = Phase::Due;
         }
         loop {
-            match &mut self.phase {
-                Phase::Begin => self.phase = Phase::Due,
+            if !matches!(self.phase, Phase::Due) {
+                ready!(self.poll_wait(cx, alarm.as_mut(), &mut on_wait))?;
+            }
+            if matches!(self.phase, Phase::Due) {
+                if self.ties.is_cancelled() {
+                    return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+                }
+                match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
+                    Asked::Granted => {}
+                    Asked::Queued(ticket, wait) => {
+                        on_wait(Wait::Limiter(wait));
+                        self.phase = Phase::Queueing(ticket);
+                        continue;
+                    }
+                    Asked::Refused(stop) => return Poll::Ready(Err(self.refused(stop))),
+                }
+            }
+            return Poll::Ready(Ok(self.begin_attempt::<T>()));
+        }
+    }
+
+    /// Waits until the next attempt is due, or has the permit that it queues for.
+    #[inline(never)]
+    fn poll_wait<T: Alarm>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut T>,
+        on_wait: &mut impl FnMut(Wait),
+    ) -> Poll<Result<(), Stop>> {
+        loop {
+            match self.phase {
+                Phase::Begin => self.begin::<T>(on_wait)?,
                 Phase::Breathing => {
                     ready!(T::poll_breathe(cx));
                     self.phase = Phase::Due;
@@ -108,34 +134,30 @@ impl<G: Ties> Core<G> {
                     }
                     let at = self.start.and_then(|start| time::after(start, self.planned));
                     ready!(alarm.as_mut().poll_at(cx, at));
-                    self.waited = true;
+                    self.stale = true;
                     self.phase = Phase::Due;
                 }
-                Phase::Due => {
-                    if self.ties.is_cancelled() {
-                        return Poll::Ready(Err(self.refused(Stop::Cancelled)));
-                    }
-                    match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
-                        Asked::Granted => return Poll::Ready(Ok(self.begin_attempt::<T>())),
-                        Asked::Queued(ticket, wait) => {
-                            on_wait(Wait::Limiter(wait));
-                            self.phase = Phase::Queueing(ticket);
-                        }
-                        Asked::Refused(stop) => return Poll::Ready(Err(self.refused(stop))),
-                    }
-                }
-                Phase::Queueing(_) => {
-                    ready!(self.poll_queue(cx, alarm.as_mut()))?;
-                    return Poll::Ready(Ok(self.begin_attempt::<T>()));
-                }
+                Phase::Due => return Poll::Ready(Ok(())),
+                Phase::Queueing(_) => return self.poll_queue(cx, alarm),
                 // The attempt was dropped by its owner: nobody knows what it did.
-                Phase::Attempting => {
-                    if let Err(stop) = self.end::<T>(Ending::Cut(CutBy::Cancelled), Decision::Retry, &mut on_wait) {
-                        return Poll::Ready(Err(stop));
-                    }
-                }
+                Phase::Attempting => self.end::<T>(Ending::Cut(CutBy::Cancelled), Decision::Retry, on_wait)?,
             }
         }
+    }
+
+    /// A run that does not begin with an attempt: it waits first, or ends.
+    fn begin<T: Alarm>(&mut self, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
+        if self.ties.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        if self.timed {
+            self.start = Some(T::now());
+        }
+        match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
+            Next::Start(at) => self.pause_until(at, 0, on_wait),
+            Next::Stop(ended) => return Err(ended.into()),
+        }
+        Ok(())
     }
 
     /// Waits in the limiter's queue: until the permit is there, the run is cancelled or a bound is over.
@@ -143,7 +165,7 @@ impl<G: Ties> Core<G> {
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(Err(self.refused(Stop::Cancelled)));
         }
-        self.waited = true;
+        self.stale = true;
         let start = *self.start.get_or_insert_with(T::now);
         let bounds = *self.policy.bounds();
         loop {
@@ -162,10 +184,10 @@ impl<G: Ties> Core<G> {
     }
 
     /// While the operation waits: whether it is cut, and by what.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
         let start = *self.start.get_or_insert_with(T::now);
-        self.waited = true;
+        self.stale = true;
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(CutBy::Cancelled);
         }
@@ -183,12 +205,28 @@ impl<G: Ties> Core<G> {
     ) -> Result<(), Stop> {
         self.ending = ending;
         self.ties.end_attempt();
-        match ending {
+        let failed = ending == Ending::Failed && decision == Decision::Retry;
+        // What `plan_next` would do, sooner: an attempt that never waited took no time that a timer could tell.
+        if failed && self.hasty && !self.stale && self.attempts.may_repeat(&self.policy) {
+            if self.start.is_none() {
+                self.start = Some(T::now());
+            }
+            self.phase = Phase::Breathing;
+            return if self.ties.withdraw() { Ok(()) } else { Err(Stop::Budget) };
+        }
+        self.plan_next::<T>(decision, on_wait)
+    }
+
+    /// Plans the next attempt by the settings.
+    #[inline(never)]
+    fn plan_next<T: Alarm>(&mut self, decision: Decision, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
+        match self.ending {
             Ending::Cut(CutBy::Deadline) => return Err(Stop::Deadline),
             Ending::Cut(CutBy::Cancelled) if self.ties.is_cancelled() => return Err(Stop::Cancelled),
             _ => {}
         }
-        let now = self.now_after_attempt::<T>(decision);
+        let now = self.elapsed::<T>();
+        self.start.get_or_insert_with(T::now);
         let number = self.attempts.number();
         match self.attempts.end(&self.policy, now, decision, || random(&self.policy, number)) {
             Next::Stop(ended) => Err(ended.into()),
@@ -248,9 +286,14 @@ impl<G: Ties> Core<G> {
     #[inline]
     fn begin_attempt<T: Alarm>(&mut self) -> Attempt {
         let now = match self.start {
-            Some(start) if self.waited || T::EAGER || self.policy.is_timed() => time::between(start, T::now()),
+            Some(start) if self.stale => time::between(start, T::now()),
             // No time has passed that anybody could have seen.
-            _ => self.attempts.started(),
+            Some(_) => self.attempts.started(),
+            None if self.timed || T::EAGER => {
+                self.start = Some(T::now());
+                0
+            }
+            None => 0,
         };
         if self.attempts.number() == 0 {
             self.ties.deposit();
@@ -260,11 +303,10 @@ impl<G: Ties> Core<G> {
         if let Phase::Queueing(ticket) = mem::replace(&mut self.phase, Phase::Attempting) {
             self.ties.spend(ticket);
         }
-        self.waited = false;
+        self.stale = self.timed || T::EAGER;
         self.attempts.start(&self.policy, now)
     }
 
-    #[inline]
     fn pause_until(&mut self, at: u64, now: u64, on_wait: &mut impl FnMut(Wait)) {
         self.planned = at;
         if at > now {
@@ -272,27 +314,6 @@ impl<G: Ties> Core<G> {
             self.phase = Phase::Pausing;
         } else {
             self.phase = Phase::Breathing;
-        }
-    }
-
-    #[inline]
-    fn now_after_attempt<T: Alarm>(&mut self, decision: Decision) -> u64 {
-        match self.start {
-            // An attempt that never waited took no time that a timer could tell.
-            Some(_)
-                if !self.waited
-                    && !T::EAGER
-                    && decision == Decision::Retry
-                    && self.policy.is_immediate()
-                    && !self.policy.is_timed() =>
-            {
-                self.attempts.started()
-            }
-            Some(start) => time::between(start, T::now()),
-            None => {
-                self.start = Some(T::now());
-                0
-            }
         }
     }
 
@@ -314,23 +335,25 @@ fn random(policy: &Policy, number: u32) -> u64 {
 }
 
 /// A run with its operation: the future behind the verbs.
+// In this order: with the error beside the counters, both are built elsewhere and copied here.
 #[pin_project]
+#[repr(C)]
 pub(crate) struct Run<V, O, W, L, G, T>
 where
     O: Operation,
     V: Verb<O::Output>,
     G: Ties,
 {
+    core: Core<G>,
+    #[pin]
+    alarm: T,
+    error: Option<V::Error>,
+    #[pin]
+    slot: Slot<O::Future>,
     verb: V,
     operation: O,
     when: W,
     listener: L,
-    core: Core<G>,
-    error: Option<V::Error>,
-    #[pin]
-    alarm: T,
-    #[pin]
-    slot: Slot<O::Future>,
 }
 
 #[pin_project(project = SlotProj)]
@@ -366,73 +389,86 @@ where
     type Output = Result<V::Value, GaveUp<V::Error>>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let listener = this.listener;
-        let mut stop = None;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
         loop {
-            if let Some(stop) = stop {
-                this.slot.set(Slot::Done);
-                let gave_up = this.core.give_up::<T, _>(stop, this.error.take());
-                let gave_up = this.verb.explain(gave_up);
-                listener.on_event(&Event::GaveUp(&gave_up));
-                return Poll::Ready(Err(gave_up));
-            }
-            let (ending, decision) = match this.slot.as_mut().project() {
-                SlotProj::Idle => {
-                    let on_wait = |wait| listener.on_event(&Event::Waiting(wait));
-                    match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
-                        Ok(attempt) => {
-                            listener.on_event(&Event::Started(attempt));
-                            this.slot.set(Slot::Running(this.operation.call(attempt)));
-                        }
-                        Err(why) => stop = Some(why),
+            if let SlotProj::Idle = this.slot.as_mut().project() {
+                let on_wait = |wait| this.listener.on_event(&Event::Waiting(wait));
+                match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
+                    Ok(attempt) => {
+                        this.listener.on_event(&Event::Started(attempt));
+                        this.slot.set(Slot::Running(this.operation.call(attempt)));
                     }
-                    continue;
+                    Err(stop) => return self.give_up(stop),
                 }
-                SlotProj::Running(operation) => match operation.poll(cx) {
-                    Poll::Ready(output) => match this.verb.judge(output) {
-                        Judged::Value(value) => {
-                            this.slot.set(Slot::Done);
-                            this.core.succeed();
-                            if !L::SILENT {
-                                let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
-                                listener.on_event(&Event::Succeeded { attempts, elapsed });
-                            }
-                            return Poll::Ready(Ok(value));
+            }
+            let SlotProj::Running(operation) = this.slot.as_mut().project() else {
+                panic!("`{}` polled after completion", V::NAME)
+            };
+            let (ending, decision) = match operation.poll(cx) {
+                Poll::Ready(output) => match this.verb.judge(output) {
+                    Judged::Value(value) => {
+                        this.slot.set(Slot::Done);
+                        this.core.succeed();
+                        if !L::SILENT {
+                            let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
+                            this.listener.on_event(&Event::Succeeded { attempts, elapsed });
                         }
-                        Judged::NotYet => (Ending::NotReady, Decision::Retry),
-                        Judged::NotYetBecause(error) => {
-                            *this.error = Some(error);
-                            (Ending::NotReadyBecause, Decision::Retry)
-                        }
-                        Judged::Failed(error) => {
-                            let decision = this.when.classify(&error);
-                            *this.error = Some(error);
-                            (Ending::Failed, decision)
-                        }
-                        Judged::Fatal(error) => {
-                            *this.error = Some(error);
-                            (Ending::Failed, Decision::Fatal)
-                        }
-                    },
-                    Poll::Pending => {
-                        let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
-                        (Ending::Cut(by), this.core.policy.after_cut())
+                        return Poll::Ready(Ok(value));
+                    }
+                    Judged::NotYet => (Ending::NotReady, Decision::Retry),
+                    Judged::NotYetBecause(error) => {
+                        *this.error = Some(error);
+                        (Ending::NotReadyBecause, Decision::Retry)
+                    }
+                    Judged::Failed(error) => {
+                        let decision = this.when.classify(&error);
+                        *this.error = Some(error);
+                        (Ending::Failed, decision)
+                    }
+                    Judged::Fatal(error) => {
+                        *this.error = Some(error);
+                        (Ending::Failed, Decision::Fatal)
                     }
                 },
-                SlotProj::Done => panic!("`{}` polled after completion", V::NAME),
+                Poll::Pending => {
+                    let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
+                    (Ending::Cut(by), this.core.policy.after_cut())
+                }
             };
             // Whatever the operation holds is let go before anything else happens.
             this.slot.set(Slot::Idle);
             if !L::SILENT {
                 let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
                 let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
-                listener.on_event(&Event::Ended { attempt, elapsed, last });
+                this.listener.on_event(&Event::Ended { attempt, elapsed, last });
             }
-            let mut on_wait = |wait| listener.on_event(&Event::Waiting(wait));
-            stop = this.core.end::<T>(ending, decision, &mut on_wait).err();
+            let mut on_wait = |wait| this.listener.on_event(&Event::Waiting(wait));
+            if let Err(stop) = this.core.end::<T>(ending, decision, &mut on_wait) {
+                return self.give_up(stop);
+            }
         }
+    }
+}
+
+impl<V, O, W, L, G, T> Run<V, O, W, L, G, T>
+where
+    O: Operation,
+    V: Verb<O::Output>,
+    L: Listener<V::Error>,
+    G: Ties,
+    T: Alarm,
+{
+    /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
+    #[cold]
+    #[inline(never)]
+    fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        let mut this = self.project();
+        this.slot.set(Slot::Done);
+        let gave_up = this.core.give_up::<T, _>(stop, this.error.take());
+        let gave_up = this.verb.explain(gave_up);
+        this.listener.on_event(&Event::GaveUp(&gave_up));
+        Poll::Ready(Err(gave_up))
     }
 }
 

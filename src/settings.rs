@@ -7,12 +7,14 @@ macro_rules! settings {
     ($builder:ident, $operation:path, $error:ty) => {
         impl<O, W, L, G> $builder<O, W, L, G> {
             /// Takes all settings that are data from `policy`, in place of what was set before.
+            #[inline]
             pub fn policy(mut self, policy: &crate::Policy) -> Self {
                 self.policy = policy.clone();
                 self
             }
 
             /// The pause from the *end* of one attempt to the start of the next.
+            #[inline]
             pub fn backoff(mut self, backoff: crate::Backoff) -> Self {
                 self.policy = self.policy.backoff(backoff);
                 self
@@ -20,6 +22,7 @@ macro_rules! settings {
 
             /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt
             /// runs is skipped, never made up for. With a backoff as well, the later of the two counts.
+            #[inline]
             pub fn every(mut self, period: std::time::Duration) -> Self {
                 self.policy = self.policy.every(period);
                 self
@@ -27,24 +30,28 @@ macro_rules! settings {
 
             /// The per-call deadline. A call that still runs after it is cut, that is dropped: a failed attempt whose
             /// outcome is unknown.
+            #[inline]
             pub fn attempt_timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.policy = self.policy.attempt_timeout(timeout);
                 self
             }
 
             /// Attempts may *start* up to and including this long after the run began. One in flight is left to finish.
+            #[inline]
             pub fn start_within(mut self, window: std::time::Duration) -> Self {
                 self.policy = self.policy.start_within(window);
                 self
             }
 
             /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there.
+            #[inline]
             pub fn finish_within(mut self, bound: std::time::Duration) -> Self {
                 self.policy = self.policy.finish_within(bound);
                 self
             }
 
             /// At most so many attempts. 0 is none: the run ends at once and says so.
+            #[inline]
             pub fn max_attempts(mut self, attempts: u32) -> Self {
                 self.policy = self.policy.max_attempts(attempts);
                 self
@@ -53,12 +60,14 @@ macro_rules! settings {
             /// One last attempt at exactly the end of the start window; without a window, at
             /// `finish_within - attempt_timeout`. Otherwise no effect. Unless set, a run stops at once rather than
             /// sleep to no purpose.
+            #[inline]
             pub fn final_try(mut self) -> Self {
                 self.policy = self.policy.final_try();
                 self
             }
 
             /// Waits one step of the cadence before the first attempt, which otherwise starts at once.
+            #[inline]
             pub fn delay_first(mut self) -> Self {
                 self.policy = self.policy.delay_first();
                 self
@@ -66,12 +75,14 @@ macro_rules! settings {
 
             /// What follows an attempt that its own deadline cut. `Fatal` is for calls that must not run twice.
             /// Default: retry.
+            #[inline]
             pub fn on_cut(mut self, decision: impl Into<crate::Decision>) -> Self {
                 self.policy = self.policy.on_cut(decision);
                 self
             }
 
             /// At most this much of what a server asks for with [`RetryAfter`](crate::Decision::RetryAfter) is waited.
+            #[inline]
             pub fn max_retry_after(mut self, most: std::time::Duration) -> Self {
                 self.policy = self.policy.max_retry_after(most);
                 self
@@ -80,6 +91,7 @@ macro_rules! settings {
 
         impl<O: $operation, W, L, G> $builder<O, W, L, G> {
             /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all.
+            #[inline]
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
             where
                 F: FnMut(&$error) -> D,
@@ -90,6 +102,7 @@ macro_rules! settings {
             }
 
             /// Hears of attempts, waits and the end. A second listener hears after the first.
+            #[inline]
             pub fn notify<N>(self, listener: N) -> $builder<O, W, (L, N), G>
             where
                 N: crate::Listener<$error>,
@@ -102,6 +115,7 @@ macro_rules! settings {
         impl<O, W, L, G: Into<crate::Shared>> $builder<O, W, L, G> {
             /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt. Nothing starts once it
             /// is; an attempt that is ready with its answer at that moment still counts.
+            #[inline]
             pub fn cancel_on(self, token: tokio_util::sync::CancellationToken) -> $builder<O, W, L, crate::Shared> {
                 self.share(|shared| shared.cancel_on(token))
             }

@@ -23,6 +23,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock: for stamps that people read. No decision hangs on it.
+#[cfg(all(feature = "k8s", feature = "test-util"))]
+pub(crate) fn wall() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// Nanoseconds from `start` to `now`; 0 when `now` is earlier.
 #[inline]
 pub(crate) fn between(start: Instant, now: Instant) -> u64 {

@@ -101,11 +101,11 @@ impl Attempt {
 /// The progress of one run. Every instant is in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// How far the backoff has come, as [`Progress`] has it; here it leaves no gap.
-    current: u64,
-    step: u32,
     /// Attempts started, and [`FINAL`] once the final try is planned.
     number: u32,
+    /// How far the backoff has come: [`Progress`], without its gap.
+    step: u32,
+    current: u64,
     /// When the first attempt started: the grid of `every` is laid there.
     grid: u64,
     /// When the last attempt started.
@@ -147,9 +147,6 @@ impl Attempts {
     /// An attempt starts at `now`.
     #[inline]
     pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
-        if self.number() == 0 {
-            self.grid = now;
-        }
         // Two thousand million attempts are counted, further ones are not.
         if self.number() < FINAL.saturating_sub(1) {
             self.number = self.number.saturating_add(1);
@@ -170,6 +167,13 @@ impl Attempts {
         policy.bounds.cut(self.started)
     }
 
+    /// Whether the number of attempts allows another one.
+    #[inline]
+    #[must_use]
+    pub fn may_repeat(&self, policy: &Policy) -> bool {
+        self.number() < policy.max_attempts
+    }
+
     /// The attempt that ran has ended at `now` and this is what to do about it.
     #[inline]
     pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
@@ -178,15 +182,14 @@ impl Attempts {
             Decision::RetryAfter(pause) => nanos(pause).min(policy.max_retry_after),
             Decision::Retry => 0,
         };
-        if self.number() >= policy.max_attempts {
+        if !self.may_repeat(policy) {
             return Next::Stop(Ended::Attempts);
+        }
+        if self.number() == 1 {
+            self.grid = self.started;
         }
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
             (self.current, self.step) = (0, 0);
-        }
-        // What `plan` would say, sooner.
-        if pause == 0 && policy.is_immediate() && !policy.is_timed() {
-            return Next::Start(now);
         }
         self.plan(policy, now, now.saturating_add(pause), random)
     }

@@ -50,6 +50,16 @@ pub(super) enum Shape {
     Steps,
 }
 
+impl Shape {
+    /// How its delays are spread unless told otherwise.
+    pub(super) const fn usual_jitter(self) -> Kind {
+        match self {
+            Self::Exponential | Self::Linear | Self::Fibonacci => Kind::Full,
+            Self::Fixed | Self::Decorrelated | Self::Steps => Kind::None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct More {
     pub(super) steps: Vec<u64>,
@@ -74,27 +84,28 @@ pub struct Progress {
 
 impl Backoff {
     /// The same pause every time.
+    #[inline]
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
-        Self::new(Shape::Fixed, nanos(delay), FOREVER, Kind::None)
+        Self::new(Shape::Fixed, nanos(delay), FOREVER)
     }
 
     /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most `cap`.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Exponential, nanos(base), nanos(cap), Kind::Full)
+        Self::new(Shape::Exponential, nanos(base), nanos(cap))
     }
 
     /// `base`, 2 `base`, 3 `base`, .., at most `cap`.
     #[must_use]
     pub const fn linear(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Linear, nanos(base), nanos(cap), Kind::Full)
+        Self::new(Shape::Linear, nanos(base), nanos(cap))
     }
 
     /// `base` times 1, 1, 2, 3, 5, 8, .., at most `cap`.
     #[must_use]
     pub const fn fibonacci(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Fibonacci, nanos(base), nanos(cap), Kind::Full)
+        Self::new(Shape::Fibonacci, nanos(base), nanos(cap))
     }
 
     /// Each delay a random one between `base` and three times the delay before, at most `cap` ("decorrelated jitter",
@@ -102,19 +113,19 @@ impl Backoff {
     /// apply. At the cap it goes on between `base` and `cap`.
     #[must_use]
     pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Decorrelated, nanos(base), nanos(cap), Kind::None)
+        Self::new(Shape::Decorrelated, nanos(base), nanos(cap))
     }
 
     /// These delays, and then no more. An empty list allows no retry.
     #[must_use]
     pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
-        let mut this = Self::new(Shape::Steps, 0, FOREVER, Kind::None);
-        this.more_mut().steps = delays.into_iter().map(nanos).collect();
+        let mut this = Self::new(Shape::Steps, 0, FOREVER);
+        this.change(|more| more.steps = delays.into_iter().map(nanos).collect());
         this
     }
 
-    const fn new(shape: Shape, base: u64, cap: u64, jitter: Kind) -> Self {
-        Self { base, cap, factor: Ratio::whole(2), more: None, jitter, shape }
+    const fn new(shape: Shape, base: u64, cap: u64) -> Self {
+        Self { base, cap, factor: Ratio::whole(2), more: None, jitter: shape.usual_jitter(), shape }
     }
 
     /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.
@@ -135,9 +146,7 @@ impl Backoff {
             Jitter::PlusMinus(ratio) => (Kind::PlusMinus, Some(ratio)),
         };
         self.jitter = kind;
-        if ratio.is_some() || self.more.is_some() {
-            self.more_mut().jitter = ratio;
-        }
+        self.change(|more| more.jitter = ratio);
         self
     }
 
@@ -157,8 +166,7 @@ impl Backoff {
     /// At most `n` delays of this schedule; then it ends, or goes on with [`then`](Self::then).
     #[must_use]
     pub fn take(mut self, n: u32) -> Self {
-        let more = self.more_mut();
-        more.take = Some(more.take.map_or(n, |before| before.min(n)));
+        self.change(|more| more.take = Some(more.take.map_or(n, |before| before.min(n))));
         self
     }
 
@@ -166,10 +174,11 @@ impl Backoff {
     /// [`take`](Self::take) limits it. Called twice, the second goes behind the first.
     #[must_use]
     pub fn then(mut self, next: Self) -> Self {
-        let more = self.more_mut();
-        more.then = Some(match more.then.take() {
-            Some(first) => first.then(next),
-            None => next,
+        self.change(|more| {
+            more.then = Some(match more.then.take() {
+                Some(first) => first.then(next),
+                None => next,
+            });
         });
         self
     }
@@ -178,19 +187,22 @@ impl Backoff {
     /// as one that keeps a connection open.
     #[must_use]
     pub fn reset_after(mut self, healthy: Duration) -> Self {
-        self.more_mut().reset_after = Some(nanos(healthy));
+        self.change(|more| more.reset_after = Some(nanos(healthy)));
         self
     }
 
     /// Makes every run draw this one series of random numbers: for tests, and to replay a run.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.more_mut().seed = Some(seed);
+        self.change(|more| more.seed = Some(seed));
         self
     }
 
-    pub(super) fn more_mut(&mut self) -> &mut More {
-        Arc::make_mut(self.more.get_or_insert_default())
+    /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut More)) {
+        let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
+        change(&mut more);
+        self.more = (more != More::default()).then(|| Arc::new(more));
     }
 
     /// The delays of one run, with a random series of their own.
@@ -219,7 +231,11 @@ impl Backoff {
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
     pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
-        if self.more.is_some() { self.next_of_chain(progress, random) } else { Some(self.next_of(0, progress, random)) }
+        if self.more.is_some() || self.shape == Shape::Steps {
+            self.next_of_chain(progress, random)
+        } else {
+            Some(self.next_of(0, progress, random))
+        }
     }
 
     /// Finds the schedule of the chain that is in turn.
@@ -238,12 +254,11 @@ impl Backoff {
 
     /// How many delays the schedule has, its followers apart; `None` is no end.
     fn length(&self) -> Option<u64> {
-        let more = self.more.as_ref()?;
-        let steps = (self.shape == Shape::Steps).then(|| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
-        match (steps, more.take) {
-            (Some(steps), Some(take)) => Some(steps.min(take.into())),
-            (steps, take) => steps.or(take.map(u64::from)),
-        }
+        let more = self.more.as_ref();
+        let steps = || more.map_or(0, |more| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
+        let steps = (self.shape == Shape::Steps).then(steps);
+        let take = more.and_then(|more| more.take).map(u64::from);
+        steps.into_iter().chain(take).min()
     }
 
     /// The next delay of this schedule, which began at step `begins`.

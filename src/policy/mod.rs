@@ -11,6 +11,9 @@ pub mod jitter;
 pub mod lease;
 pub(crate) mod nanos;
 pub mod ratio;
+#[cfg(feature = "serde")]
+mod serde;
+mod text;
 
 use std::time::Duration;
 
@@ -40,7 +43,8 @@ use self::{
 ///     .every(Duration::from_millis(50))
 ///     .start_within(Duration::from_millis(350))
 ///     .attempt_timeout(Duration::from_secs(10));
-/// assert_eq!(policy.clone(), policy);
+/// assert_eq!(policy, "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?);
+/// # Ok::<(), relent::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
@@ -63,6 +67,7 @@ const CUT_IS_FATAL: u32 = 16;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
+    #[inline]
     pub const fn new() -> Self {
         Self {
             bounds: Bounds::NONE,
@@ -75,6 +80,7 @@ impl Policy {
     }
 
     /// The pause from the end of one attempt to the start of the next.
+    #[inline]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         let after_cut = self.cut_pause();
         self.backoff = backoff;
@@ -85,6 +91,7 @@ impl Policy {
 
     /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is
     /// skipped, never made up for. With a backoff as well, the later of the two counts.
+    #[inline]
     pub fn every(mut self, period: Duration) -> Self {
         self.every = nanos(period);
         self.flags |= SET_EVERY;
@@ -93,24 +100,28 @@ impl Policy {
 
     /// The deadline of each call. One that still runs after it is cut, that is dropped: a failed attempt whose outcome
     /// is unknown.
+    #[inline]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.bounds.attempt_timeout = nanos(timeout);
         self
     }
 
     /// Attempts may start up to and including this long after the run began. One in flight is left to finish.
+    #[inline]
     pub fn start_within(mut self, window: Duration) -> Self {
         self.bounds.start_within = nanos(window);
         self
     }
 
     /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there.
+    #[inline]
     pub fn finish_within(mut self, bound: Duration) -> Self {
         self.bounds.finish_within = nanos(bound);
         self
     }
 
     /// At most so many attempts. 0 is none: the run ends at once and says so.
+    #[inline]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
@@ -118,12 +129,14 @@ impl Policy {
 
     /// One last attempt at exactly the end of the start window; without a window, at `finish_within - attempt_timeout`.
     /// Has no effect otherwise. Unless set, a run whose next start is not admitted ends at once.
+    #[inline]
     pub fn final_try(mut self) -> Self {
         self.flags |= FINAL_TRY;
         self
     }
 
     /// Waits one step of the cadence before the first attempt, which otherwise starts at once.
+    #[inline]
     pub fn delay_first(mut self) -> Self {
         self.flags |= DELAY_FIRST;
         self
@@ -142,19 +155,22 @@ impl Policy {
     }
 
     /// At most this much of what a server asks for with `RetryAfter` is waited. Default: all of it, within the bounds.
+    #[inline]
     pub fn max_retry_after(mut self, most: Duration) -> Self {
         self.max_retry_after = nanos(most);
         self
     }
 
     /// The pause after a cut; where the rare settings live, so that a run is no larger for it.
+    #[inline]
     fn cut_pause(&self) -> u64 {
         self.backoff.more.as_ref().map_or(0, |more| more.after_cut)
     }
 
+    #[inline]
     fn set_cut_pause(&mut self, pause: u64) {
         if pause != self.cut_pause() {
-            self.backoff.more_mut().after_cut = pause;
+            self.backoff.change(|more| more.after_cut = pause);
         }
     }
 
@@ -195,6 +211,12 @@ impl Policy {
         attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
     }
 
+    /// Whether the first thing to happen is an attempt.
+    #[inline]
+    pub(crate) fn starts_at_once(&self) -> bool {
+        self.max_attempts > 0 && !self.has(DELAY_FIRST)
+    }
+
     /// Whether retries come without any pause, so that an attempt that did not wait took no time.
     #[inline]
     pub(crate) fn is_immediate(&self) -> bool {
@@ -220,5 +242,17 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_that_reach_584_years_are_one_and_the_same_forever() {
+        let forever = |pause| Policy::new().on_cut(Decision::RetryAfter(pause));
+        assert_eq!(forever(Duration::from_nanos(u64::MAX)), forever(Duration::MAX));
+        assert_eq!(forever(Duration::from_secs(1 << 60)), forever(Duration::MAX));
     }
 }

@@ -92,7 +92,8 @@ pub(crate) fn parse(setting: &'static str, text: &str) -> Result<Duration, Confi
         total = total.saturating_add(scaled(number, unit).ok_or_else(wrong)?);
         rest = tail.trim_start();
     }
-    u64::try_from(total).map(duration).map_err(|_| wrong())
+    let too_long = |_| ConfigError::new(setting, text, "at most 584 years, or write `forever`");
+    u64::try_from(total).map(duration).map_err(too_long)
 }
 
 /// A decimal number times a unit, if that is a whole number.

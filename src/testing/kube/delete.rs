@@ -1,0 +1,200 @@
+//! Deletion: preconditions, finalizers, the grace of pods, whole collections, namespaces.
+
+use serde_json::{Value, json};
+
+use super::{failure::Failure, object, request::Call, resource::Builtin, selector::Selector, state::State, store::Key};
+
+/// How something is to be deleted: the body of the request, or its query.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    uid: Option<String>,
+    revision: Option<String>,
+    grace: Option<i64>,
+    propagation: String,
+}
+
+impl Options {
+    pub(super) fn parse(call: &Call, body: &[u8]) -> Result<Self, Failure> {
+        let body: Value = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(body).map_err(|error| {
+                Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+            })?
+        };
+        let mut options = Self::read(&body);
+        if options.grace.is_none() && !call.query.get("gracePeriodSeconds").is_empty() {
+            options.grace = Some(
+                call.query
+                    .get("gracePeriodSeconds")
+                    .parse()
+                    .map_err(|_| Failure::bad_request("gracePeriodSeconds is not a number"))?,
+            );
+        }
+        if options.propagation.is_empty() {
+            options.propagation = call.query.get("propagationPolicy").to_owned();
+        }
+        if !matches!(options.propagation.as_str(), "" | "Background" | "Foreground" | "Orphan") {
+            let message = format!(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{}\": supported values: \"Background\", \"Foreground\", \"Orphan\"",
+                options.propagation
+            );
+            return Err(Failure::new(422, "Invalid", message));
+        }
+        Ok(options)
+    }
+
+    /// From the JSON of `DeleteOptions`.
+    pub(super) fn read(body: &Value) -> Self {
+        Self {
+            uid: object::text(body, "/preconditions/uid").map(str::to_owned),
+            revision: object::text(body, "/preconditions/resourceVersion").map(str::to_owned),
+            grace: object::number(body, "/gracePeriodSeconds"),
+            propagation: object::text(body, "/propagationPolicy").unwrap_or("").to_owned(),
+        }
+    }
+}
+
+/// DELETE of one object: the object while it is still there, or a `Status`.
+pub(super) fn one(state: &mut State, call: &Call, options: &Options) -> Result<Value, Failure> {
+    let resource = &call.resource;
+    let key = call.key(&call.name);
+    let Some(old) = state.store.get(&key).cloned() else {
+        return Err(Failure::not_found(resource, &call.name));
+    };
+    let uid = object::meta(&old, "uid");
+    if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
+        let why = format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+        );
+        return Err(Failure::precondition(resource, &call.name, &why));
+    }
+    let revision = object::meta(&old, "resourceVersion");
+    if let Some(wanted) = options.revision.as_deref().filter(|wanted| *wanted != revision) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({revision}). The object might have been modified"
+        );
+        return Err(Failure::precondition(resource, &call.name, &why));
+    }
+    if resource.is(Builtin::Namespace) {
+        return Ok(namespace(state, &key, &old));
+    }
+    let mut new = (*old).clone();
+    let grace = if resource.is(Builtin::Pod) { grace_of_pod(&old, options) } else { Some(0) };
+    let Some(grace) = grace else {
+        return Ok(new);
+    };
+    finalize(&mut new, &options.propagation);
+    if grace == 0 && object::finalizers(&new).is_empty() {
+        let gone = erase(state, &key).unwrap_or(Value::Null);
+        return Ok(if resource.is(Builtin::Pod) { gone } else { deleted(call, uid) });
+    }
+    if object::is_terminating(&old) {
+        if object::number(&old, "/metadata/deletionGracePeriodSeconds") == Some(grace) {
+            return Ok(new);
+        }
+    } else if let Some(generation) = object::number(&new, "/metadata/generation") {
+        object::set_meta(&mut new, "generation", (generation + 1).into());
+    }
+    object::set_meta(&mut new, "deletionTimestamp", state.stamp(grace).into());
+    object::set_meta(&mut new, "deletionGracePeriodSeconds", grace.into());
+    Ok((*state.store.put(key, &new)).clone())
+}
+
+/// The grace that a pod gets; `None` when its deletion is under way and this changes nothing about it.
+fn grace_of_pod(pod: &Value, options: &Options) -> Option<i64> {
+    if object::is_terminating(pod) {
+        let left = object::number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+        return options.grace.filter(|grace| *grace < left).or((left == 0).then_some(0));
+    }
+    let over = matches!(object::text(pod, "/status/phase"), Some("Failed" | "Succeeded"));
+    let scheduled = object::text(pod, "/spec/nodeName").is_some_and(|node| !node.is_empty());
+    if over || !scheduled {
+        return Some(0);
+    }
+    let wished = options.grace.or_else(|| object::number(pod, "/spec/terminationGracePeriodSeconds"));
+    Some(wished.map_or(0, |grace| if grace < 0 { 1 } else { grace }))
+}
+
+/// The finalizers that a propagation policy stands for.
+fn finalize(object: &mut Value, propagation: &str) {
+    let added = match propagation {
+        "Foreground" => "foregroundDeletion",
+        "Orphan" => "orphan",
+        _ => return,
+    };
+    let mut all: Vec<String> = object::finalizers(object).into_iter().map(str::to_owned).collect();
+    if !all.iter().any(|name| name == added) {
+        all.push(added.to_owned());
+    }
+    object::set_meta(object, "finalizers", all.into());
+}
+
+fn deleted(call: &Call, uid: &str) -> Value {
+    let mut details = json!({ "name": call.name, "kind": call.resource.plural(), "uid": uid });
+    if !call.resource.group().is_empty() {
+        details["group"] = call.resource.group().into();
+    }
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
+}
+
+/// Takes an object out of the store; the namespace that waited for it goes too. What is returned bears the revision of its end.
+pub(super) fn erase(state: &mut State, key: &Key) -> Option<Value> {
+    let gone = state.store.remove(key)?;
+    let gone = object::at_revision(&gone, state.store.revision());
+    if !key.namespace.is_empty() {
+        let home = Key { resource: "namespaces".into(), namespace: String::new(), name: key.namespace.clone() };
+        let waits = state.store.get(&home).is_some_and(|home| object::is_terminating(home));
+        if waits && !state.store.occupied(&key.namespace) {
+            state.store.remove(&home);
+        }
+    }
+    Some(gone)
+}
+
+/// A namespace goes with all that is in it, and stays while something in it has a finalizer.
+fn namespace(state: &mut State, key: &Key, old: &Value) -> Value {
+    let mut new = old.clone();
+    if !object::is_terminating(old) {
+        object::set_meta(&mut new, "deletionTimestamp", state.stamp(0).into());
+        object::set(&mut new, &["status", "phase"], "Terminating".into());
+        new = (*state.store.put(key.clone(), &new)).clone();
+    }
+    for inside in state.store.inside(&key.name) {
+        let Some(object) = state.store.get(&inside).cloned() else { continue };
+        if object::finalizers(&object).is_empty() {
+            erase(state, &inside);
+        } else if !object::is_terminating(&object) {
+            let mut ending = (*object).clone();
+            object::set_meta(&mut ending, "deletionTimestamp", state.stamp(0).into());
+            object::set_meta(&mut ending, "deletionGracePeriodSeconds", 0.into());
+            state.store.put(inside, &ending);
+        }
+    }
+    if !state.store.occupied(&key.name) {
+        state.store.remove(key);
+    }
+    new
+}
+
+/// DELETE of a collection: what was chosen, as a list.
+pub(super) fn many(state: &mut State, call: &Call, options: &Options) -> Result<Value, Failure> {
+    let query = &call.query;
+    let selector = Selector::parse(&call.resource, query.get("labelSelector"), query.get("fieldSelector"))?;
+    let resource = call.qualified();
+    let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    let chosen: Vec<String> = state
+        .store
+        .list(&resource, namespace)
+        .filter(|(_, object)| selector.matches(object))
+        .map(|(key, _)| key.name.clone())
+        .collect();
+    let mut items = Vec::new();
+    for name in chosen {
+        let call = Call { name, ..call.clone() };
+        let Some(object) = state.store.get(&call.key(&call.name)).cloned() else { continue };
+        one(state, &call, options)?;
+        items.push(call.listed(&object));
+    }
+    Ok(call.list(items, json!({ "resourceVersion": state.store.revision().to_string() })))
+}

@@ -1,0 +1,282 @@
+//! What a request asks for: its path and query, read as the API reads them.
+
+use std::{fmt, sync::Arc};
+
+use http::{Method, request::Parts};
+
+use super::{
+    failure::Failure,
+    resource::{Resource, Resources},
+};
+
+/// What a request wants to do, in the words of access rules and audit logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Read one object, or a document such as `/version`.
+    Get,
+    /// Read many.
+    List,
+    /// Follow changes.
+    Watch,
+    /// Make an object, or post to a subresource such as `pods/eviction`.
+    Create,
+    /// Replace an object.
+    Update,
+    /// Change a part of an object.
+    Patch,
+    /// Delete one object.
+    Delete,
+    /// Delete many.
+    DeleteCollection,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// The query of a request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")))
+        });
+        Self(pairs.collect())
+    }
+
+    /// The value of a parameter; empty when absent.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        let value = self.get(name);
+        value == "true" || value == "1"
+    }
+
+    pub(super) fn integer(&self, name: &str) -> Result<Option<u64>, Failure> {
+        match self.get(name) {
+            "" => Ok(None),
+            text => text
+                .parse()
+                .map(Some)
+                .map_err(|_| Failure::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))),
+        }
+    }
+
+    /// A revision: "0" and absence are told apart.
+    pub(super) fn revision(&self) -> Result<Option<u64>, Failure> {
+        match self.get("resourceVersion") {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                let message = format!(
+                    "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+                );
+                Failure::new(500, "", message)
+            }),
+        }
+    }
+}
+
+/// A request that concerns a resource.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) verb: Verb,
+    pub(super) resource: Arc<Resource>,
+    pub(super) version: String,
+    /// Empty: all of them, or none.
+    pub(super) namespace: String,
+    /// Empty in collections.
+    pub(super) name: String,
+    /// Empty: the object itself.
+    pub(super) subresource: String,
+    pub(super) query: Query,
+    pub(super) content_type: String,
+}
+
+/// Everything a request can be.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A document about the server: discovery, version, health.
+    Document(String),
+    Resource(Box<Call>),
+}
+
+/// The verb of a request, read without knowing any resource, so that a fault plan sees every request.
+pub(super) fn verb(parts: &Parts) -> Verb {
+    let query = Query::parse(parts.uri.query().unwrap_or(""));
+    let place = place(parts.uri.path());
+    let named = place.as_ref().is_some_and(|place| !place.name.is_empty());
+    match parts.method {
+        Method::POST => Verb::Create,
+        Method::PUT => Verb::Update,
+        Method::PATCH => Verb::Patch,
+        Method::DELETE if named => Verb::Delete,
+        Method::DELETE => Verb::DeleteCollection,
+        _ if place.is_none() => Verb::Get,
+        _ if query.flag("watch") => Verb::Watch,
+        _ if named => Verb::Get,
+        _ => Verb::List,
+    }
+}
+
+impl Request {
+    pub(super) fn parse(parts: &Parts, resources: &Resources) -> Result<Self, Failure> {
+        let path = parts.uri.path();
+        let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let Some(place) = place(path) else {
+            return match parts.method {
+                Method::GET => Ok(Self::Document(path.trim_end_matches('/').to_owned())),
+                _ => Err(Failure::method_not_allowed()),
+            };
+        };
+        if place.plural == "watch" {
+            return Err(Failure::not_implemented("paths with /watch/; use ?watch=true"));
+        }
+        let resource = resources.find(&place.group, &place.version, &place.plural).ok_or_else(Failure::no_such_path)?;
+        if resource.is_namespaced() == place.namespace.is_empty()
+            && !(place.namespace.is_empty() && place.name.is_empty())
+        {
+            return Err(Failure::no_such_path());
+        }
+        let allowed = match (&parts.method, place.name.is_empty(), place.subresource.as_str()) {
+            (&Method::GET | &Method::PUT | &Method::PATCH | &Method::DELETE, false, "") => true,
+            (&Method::GET | &Method::POST | &Method::DELETE, true, _) => {
+                // Making and sweeping is done in one namespace.
+                parts.method == Method::GET || !resource.is_namespaced() || !place.namespace.is_empty()
+            }
+            (&Method::GET | &Method::PUT | &Method::PATCH, false, "status") if resource.has_status() => true,
+            (&Method::POST, false, "eviction") if resource.qualified() == "pods" => true,
+            (_, false, "status" | "") => false,
+            (_, false, other) => {
+                return Err(Failure::not_implemented(&format!("the subresource {}/{other}", resource.qualified())));
+            }
+            _ => false,
+        };
+        if place.subresource == "status" && !resource.has_status() {
+            return Err(Failure::no_such_path());
+        }
+        if !allowed {
+            return Err(Failure::method_not_allowed());
+        }
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+        if !header("impersonate-user").is_empty() {
+            return Err(Failure::not_implemented("impersonation"));
+        }
+        if !accepts_json(header("accept")) {
+            return Err(Failure::not_acceptable());
+        }
+        let content_type = header("content-type").split(';').next().unwrap_or("").trim().to_owned();
+        Ok(Self::Resource(Box::new(Call {
+            verb: verb(parts),
+            resource: resource.clone(),
+            version: place.version,
+            namespace: place.namespace,
+            name: place.name,
+            subresource: place.subresource,
+            query,
+            content_type,
+        })))
+    }
+}
+
+/// Whether JSON will do. Tables are JSON with another shape; those who ask for one take a plain list too.
+fn accepts_json(accept: &str) -> bool {
+    accept.is_empty()
+        || accept.split(',').any(|range| {
+            let kind = range.split(';').next().unwrap_or("").trim();
+            matches!(kind, "*/*" | "application/*" | "application/json")
+        })
+}
+
+/// Where a path points.
+#[derive(Debug, Default)]
+struct Place {
+    group: String,
+    version: String,
+    namespace: String,
+    plural: String,
+    name: String,
+    subresource: String,
+}
+
+fn place(path: &str) -> Option<Place> {
+    let parts: Vec<String> = path.trim_matches('/').split('/').map(decoded).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let (group, version, rest) = match parts.as_slice() {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return None,
+    };
+    let (namespace, rest) = match rest {
+        [] => return None,
+        // A namespace is itself an object: /namespaces/x, /namespaces/x/status.
+        ["namespaces", name, "status" | "finalize"] => {
+            let subresource = rest[2].to_owned();
+            let plural = "namespaces".to_owned();
+            return Some(Place {
+                group: group.to_owned(),
+                version: version.to_owned(),
+                plural,
+                name: (*name).to_owned(),
+                subresource,
+                ..Place::default()
+            });
+        }
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
+        rest => ("", rest),
+    };
+    let at = |index: usize| rest.get(index).map_or(String::new(), |part| (*part).to_owned());
+    Some(Place {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        namespace: namespace.to_owned(),
+        plural: at(0),
+        name: at(1),
+        subresource: rest.get(2..).unwrap_or(&[]).join("/"),
+    })
+}
+
+/// Undoes percent-encoding.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match first {
+            b'%' => {
+                let code = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+                match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                    Some(byte) => {
+                        bytes.push(byte);
+                        rest = &tail[2..];
+                    }
+                    None => bytes.push(b'%'),
+                }
+            }
+            byte => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

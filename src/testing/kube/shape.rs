@@ -1,0 +1,385 @@
+//! What the server knows of the built-in kinds: how they are read, what they are given when they are made, and what they
+//! may not be. Custom kinds are kept as they come.
+
+use k8s_openapi::{
+    api::{coordination::v1 as coordination, core::v1 as core, policy::v1 as policy},
+    jiff::Timestamp,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    failure::Failure,
+    object,
+    resource::{Builtin, Resource},
+};
+
+/// The most that a ConfigMap or a Secret may hold.
+const DATA_LIMIT: usize = 1 << 20;
+/// The most that all annotations of an object may hold.
+const ANNOTATION_LIMIT: usize = 256 << 10;
+
+/// Reads an object as its kind: fields that the kind does not have are dropped, values of the wrong type are refused.
+pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Result<Value, Failure> {
+    let cannot = |why: String| {
+        let kind = resource.kind();
+        Failure::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+    };
+    if !value.is_object() {
+        return Err(cannot("json: an object is wanted".to_owned()));
+    }
+    let expected = resource.api_version(version);
+    for (field, wanted) in [("kind", resource.kind()), ("apiVersion", expected.as_str())] {
+        match value.get(field).map(|is| is.as_str().unwrap_or("")) {
+            None | Some("") if resource.rules.builtin.is_some() => value[field] = wanted.into(),
+            None | Some("") => {
+                return Err(Failure::bad_request(format!("Object '{field}' is missing in the body of the request")));
+            }
+            Some(is) if is == wanted => {}
+            Some(is) => {
+                return Err(Failure::bad_request(format!(
+                    "the {field} in the data ({is}) does not match the expected {field} ({wanted})"
+                )));
+            }
+        }
+    }
+    if !value.get("metadata").is_none_or(Value::is_object) {
+        return Err(cannot("metadata is not an object".to_owned()));
+    }
+    if resource.is(Builtin::Lease) {
+        for field in ["acquireTime", "renewTime"] {
+            if let Some(text) = object::text(&value, &format!("/spec/{field}")) {
+                micro_time(text).map_err(&cannot)?;
+            }
+        }
+    }
+    if resource.is(Builtin::Secret) {
+        plain_secrets(&mut value);
+    }
+    let read = match resource.rules.builtin {
+        None => Ok(value),
+        Some(Builtin::ConfigMap) => through::<core::ConfigMap>(value),
+        Some(Builtin::Endpoints) => Ok(value),
+        Some(Builtin::Event) => through::<core::Event>(value),
+        Some(Builtin::Lease) => through::<coordination::Lease>(value),
+        Some(Builtin::Namespace) => through::<core::Namespace>(value),
+        Some(Builtin::Node) => through::<core::Node>(value),
+        Some(Builtin::Pod) => through::<core::Pod>(value),
+        // Both versions have the same fields; the type only knows one of them.
+        Some(Builtin::PodDisruptionBudget) => {
+            value["apiVersion"] = "policy/v1".into();
+            through::<policy::PodDisruptionBudget>(value)
+        }
+        Some(Builtin::Secret) => through::<core::Secret>(value),
+        Some(Builtin::Service) => through::<core::Service>(value),
+        Some(Builtin::ServiceAccount) => through::<core::ServiceAccount>(value),
+    };
+    let mut read = read.map_err(cannot)?;
+    if !read.get("metadata").is_some_and(Value::is_object) {
+        read["metadata"] = json!({});
+    }
+    object::tidy(&mut read);
+    for data in ["data", "binaryData"] {
+        let empty = read.get(data).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
+        if empty && matches!(resource.rules.builtin, Some(Builtin::ConfigMap | Builtin::Secret)) {
+            object::set(&mut read, &[data], Value::Null);
+        }
+    }
+    Ok(read)
+}
+
+fn through<K: DeserializeOwned + Serialize>(value: Value) -> Result<Value, String> {
+    let typed: K = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    serde_json::to_value(typed).map_err(|error| error.to_string())
+}
+
+/// Go reads these strictly: six digits after the point, and a zone.
+fn micro_time(text: &str) -> Result<(), String> {
+    let wrong = || format!("parsing time {text:?} as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse");
+    let (_, fraction) = text.split_once('.').ok_or_else(wrong)?;
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits != 6 || text.as_bytes().get(10) != Some(&b'T') {
+        return Err(wrong());
+    }
+    text.parse::<Timestamp>().map(drop).map_err(|_| wrong())
+}
+
+/// `stringData` goes into `data`, encoded.
+fn plain_secrets(value: &mut Value) {
+    let Some(Value::Object(plain)) = value.as_object_mut().and_then(|secret| secret.remove("stringData")) else {
+        return;
+    };
+    for (name, text) in plain {
+        let bytes = k8s_openapi::ByteString(text.as_str().unwrap_or("").as_bytes().to_vec());
+        if let Ok(encoded) = serde_json::to_value(bytes) {
+            object::set(value, &["data", &name], encoded);
+        }
+    }
+}
+
+/// What the server adds to a new object of this kind.
+pub(super) fn complete(resource: &Resource, new: &mut Value) {
+    let default = |new: &mut Value, path: &[&str], value: Value| {
+        let pointer = format!("/{}", path.join("/"));
+        if new.pointer(&pointer).is_none() {
+            object::set(new, path, value);
+        }
+    };
+    match resource.rules.builtin {
+        Some(Builtin::Namespace) => {
+            new["spec"] = json!({ "finalizers": ["kubernetes"] });
+            new["status"] = json!({ "phase": "Active" });
+        }
+        Some(Builtin::Pod) => {
+            default(new, &["spec", "restartPolicy"], "Always".into());
+            default(new, &["spec", "terminationGracePeriodSeconds"], 30.into());
+            default(new, &["spec", "dnsPolicy"], "ClusterFirst".into());
+            default(new, &["spec", "schedulerName"], "default-scheduler".into());
+            default(new, &["spec", "securityContext"], json!({}));
+            new["status"] = json!({ "phase": "Pending" });
+        }
+        Some(Builtin::Secret) => default(new, &["type"], "Opaque".into()),
+        Some(Builtin::Service) => {
+            default(new, &["spec", "type"], "ClusterIP".into());
+            default(new, &["spec", "sessionAffinity"], "None".into());
+            new["status"] = json!({ "loadBalancer": {} });
+        }
+        Some(Builtin::PodDisruptionBudget) => {
+            new["status"] =
+                json!({ "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
+        }
+        _ if resource.has_status() && !resource.is(Builtin::Node) => object::set(new, &["status"], Value::Null),
+        _ => {}
+    }
+}
+
+/// The rules for any object of this kind, new or changed.
+pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
+    let name = object::meta(new, "name");
+    let invalid =
+        |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
+    check_metadata(resource, new)?;
+    match resource.rules.builtin {
+        Some(Builtin::ConfigMap | Builtin::Secret) => {
+            let size: usize = ["data", "binaryData"].iter().map(|field| held(resource, new, field)).sum();
+            if size > DATA_LIMIT {
+                let field = if resource.is(Builtin::Secret) { "data" } else { "[]" };
+                return Err(invalid(
+                    field,
+                    "FieldValueTooLong",
+                    format!("Too long: must have at most {DATA_LIMIT} bytes"),
+                ));
+            }
+            for field in ["data", "binaryData"] {
+                for key in new.get(field).and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys) {
+                    let fits = !key.is_empty()
+                        && key.len() <= 253
+                        && key != "."
+                        && key != ".."
+                        && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+                    if !fits {
+                        let message = format!(
+                            "Invalid value: \"{key}\": a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+                        );
+                        return Err(invalid(&format!("{field}[{key}]"), "FieldValueInvalid", message));
+                    }
+                }
+            }
+        }
+        Some(Builtin::Lease) => {
+            if let Some(seconds) = object::number(new, "/spec/leaseDurationSeconds").filter(|seconds| *seconds <= 0) {
+                let message = format!("Invalid value: {seconds}: must be greater than 0");
+                return Err(invalid("spec.leaseDurationSeconds", "FieldValueInvalid", message));
+            }
+            if let Some(times) = object::number(new, "/spec/leaseTransitions").filter(|times| *times < 0) {
+                let message = format!("Invalid value: {times}: must be greater than or equal to 0");
+                return Err(invalid("spec.leaseTransitions", "FieldValueInvalid", message));
+            }
+        }
+        Some(Builtin::Pod) => {
+            if new.pointer("/spec/containers").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+                return Err(invalid("spec.containers", "FieldValueRequired", "Required value".to_owned()));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The bytes that a map of data holds: the keys are not counted.
+fn held(resource: &Resource, object: &Value, field: &str) -> usize {
+    let encoded = resource.is(Builtin::Secret) || field == "binaryData";
+    let values = object.get(field).and_then(Value::as_object).into_iter().flat_map(|map| map.values());
+    let sizes = values
+        .filter_map(Value::as_str)
+        .map(|text| if encoded { text.trim_end_matches('=').len() * 3 / 4 } else { text.len() });
+    sizes.sum()
+}
+
+fn check_metadata(resource: &Resource, new: &Value) -> Result<(), Failure> {
+    let name = object::meta(new, "name");
+    let invalid =
+        |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
+    let strict = resource.is(Builtin::Namespace) || resource.is(Builtin::Service);
+    if let Err(why) = if strict { label_name(name) } else { subdomain(name) } {
+        return Err(invalid("metadata.name", "FieldValueInvalid", format!("Invalid value: \"{name}\": {why}")));
+    }
+    let map = |field: &str| {
+        let map = new.pointer(&format!("/metadata/{field}")).and_then(Value::as_object);
+        map.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
+    };
+    for (key, value) in map("labels") {
+        let Some(value) = value else {
+            return Err(Failure::bad_request("metadata.labels: the values of labels are strings"));
+        };
+        if !qualified_name(key) {
+            return Err(invalid(
+                "metadata.labels",
+                "FieldValueInvalid",
+                format!(
+                    "Invalid value: \"{key}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+                ),
+            ));
+        }
+        if !value.is_empty() && !short_name(value) {
+            return Err(invalid(
+                "metadata.labels",
+                "FieldValueInvalid",
+                format!(
+                    "Invalid value: \"{value}\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+                ),
+            ));
+        }
+    }
+    let mut size = 0;
+    for (key, value) in map("annotations") {
+        let Some(value) = value else {
+            return Err(Failure::bad_request("metadata.annotations: the values of annotations are strings"));
+        };
+        if !qualified_name(&key.to_ascii_lowercase()) {
+            return Err(invalid(
+                "metadata.annotations",
+                "FieldValueInvalid",
+                format!(
+                    "Invalid value: \"{key}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+                ),
+            ));
+        }
+        size += key.len() + value.len();
+    }
+    if size > ANNOTATION_LIMIT {
+        let message = format!("Too long: must have at most {ANNOTATION_LIMIT} bytes");
+        return Err(invalid("metadata.annotations", "FieldValueTooLong", message));
+    }
+    for finalizer in object::finalizers(new) {
+        if !qualified_name(finalizer) {
+            let message = format!(
+                "Invalid value: \"{finalizer}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+            );
+            return Err(invalid("metadata.finalizers", "FieldValueInvalid", message));
+        }
+    }
+    Ok(())
+}
+
+/// The rules that tie a change to what was there before.
+pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
+    let name = object::meta(new, "name");
+    let invalid =
+        |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
+    if object::is_terminating(old) {
+        let had = object::finalizers(old);
+        let added: Vec<_> = object::finalizers(new).into_iter().filter(|name| !had.contains(name)).collect();
+        if !added.is_empty() {
+            let message = format!(
+                "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+            );
+            return Err(invalid("metadata.finalizers", "FieldValueForbidden", message));
+        }
+    }
+    match resource.rules.builtin {
+        Some(Builtin::ConfigMap | Builtin::Secret) if old.get("immutable") == Some(&Value::Bool(true)) => {
+            for field in ["immutable", "data", "binaryData"] {
+                if old.get(field) != new.get(field) {
+                    let message = "Forbidden: field is immutable when `immutable` is set".to_owned();
+                    return Err(invalid(field, "FieldValueForbidden", message));
+                }
+            }
+        }
+        Some(Builtin::Secret) if old.get("type") != new.get("type") => {
+            let is = new.get("type").unwrap_or(&Value::Null);
+            return Err(invalid("type", "FieldValueInvalid", format!("Invalid value: {is}: field is immutable")));
+        }
+        Some(Builtin::Pod) => {
+            if fixed_of_pod(old) != fixed_of_pod(new) {
+                let message = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)";
+                return Err(invalid("spec", "FieldValueForbidden", message.to_owned()));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The spec of a pod without what may be changed in it.
+fn fixed_of_pod(pod: &Value) -> Value {
+    let mut spec = pod.get("spec").cloned().unwrap_or(Value::Null);
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            object::set(container, &["image"], Value::Null);
+        }
+    }
+    for free in ["activeDeadlineSeconds", "tolerations"] {
+        object::set(&mut spec, &[free], Value::Null);
+    }
+    spec
+}
+
+/// RFC 1123, as object names are.
+pub(super) fn subdomain(name: &str) -> Result<(), &'static str> {
+    if name.len() > 253 {
+        return Err("must be no more than 253 characters");
+    }
+    if name.split('.').all(|part| !part.is_empty() && dns(part)) {
+        return Ok(());
+    }
+    Err(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
+    )
+}
+
+/// RFC 1123, as namespaces are named.
+fn label_name(name: &str) -> Result<(), &'static str> {
+    if name.len() > 63 {
+        return Err("must be no more than 63 characters");
+    }
+    if !name.is_empty() && dns(name) {
+        return Ok(());
+    }
+    Err(
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
+    )
+}
+
+fn dns(part: &str) -> bool {
+    part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !part.starts_with('-')
+        && !part.ends_with('-')
+}
+
+/// The name part of labels and annotations, and their values.
+fn short_name(name: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    name.len() <= 63
+        && edge(name.chars().next())
+        && edge(name.chars().last())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn qualified_name(name: &str) -> bool {
+    match name.split_once('/') {
+        Some((prefix, name)) => subdomain(prefix).is_ok() && short_name(name),
+        None => short_name(name),
+    }
+}

@@ -1,0 +1,149 @@
+//! The objects, and every change to them under one revision that is never used twice.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde_json::Value;
+
+use super::object;
+
+/// Where an object lies. They are listed in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// The qualified name of the resource.
+    pub(super) resource: Arc<str>,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// One write: what was there before, and after it.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) revision: u64,
+    pub(super) key: Key,
+    pub(super) before: Option<Arc<Value>>,
+    pub(super) after: Option<Arc<Value>>,
+}
+
+/// How far an open watch has read.
+pub(super) type Cursor = Arc<AtomicU64>;
+
+/// Everything that is stored. A clone is a snapshot: the objects are shared.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Store {
+    objects: BTreeMap<Key, Arc<Value>>,
+    log: VecDeque<Change>,
+    revision: u64,
+    /// What happened up to this revision is forgotten.
+    floor: u64,
+    cursors: Vec<Weak<AtomicU64>>,
+}
+
+impl Store {
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<Value>> {
+        self.objects.get(key)
+    }
+
+    /// Stores an object under the next revision.
+    pub(super) fn put(&mut self, key: Key, object: &Value) -> Arc<Value> {
+        self.revision += 1;
+        let stored = Arc::new(object::at_revision(object, self.revision));
+        let before = self.objects.insert(key.clone(), stored.clone());
+        self.log.push_back(Change { revision: self.revision, key, before, after: Some(stored.clone()) });
+        stored
+    }
+
+    /// Takes an object away; that, too, is a revision.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
+        let before = self.objects.remove(key)?;
+        self.revision += 1;
+        self.log.push_back(Change {
+            revision: self.revision,
+            key: key.clone(),
+            before: Some(before.clone()),
+            after: None,
+        });
+        Some(before)
+    }
+
+    /// The objects of a resource, of one namespace or of all, in order.
+    pub(super) fn list<'a>(
+        &'a self,
+        resource: &'a Arc<str>,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + 'a {
+        within(&self.objects, resource, namespace)
+    }
+
+    /// What was stored when `revision` was the latest; `None` once that is forgotten.
+    pub(super) fn at(&self, revision: u64) -> Option<Self> {
+        if revision < self.floor {
+            return None;
+        }
+        let mut then = Self { objects: self.objects.clone(), revision, floor: self.floor, ..Self::default() };
+        for change in self.log.iter().rev().take_while(|change| change.revision > revision) {
+            match &change.before {
+                Some(before) => then.objects.insert(change.key.clone(), before.clone()),
+                None => then.objects.remove(&change.key),
+            };
+        }
+        Some(then)
+    }
+
+    /// What has happened since `revision`, oldest first.
+    pub(super) fn since(&self, revision: u64) -> impl Iterator<Item = &Change> {
+        let first = self.log.partition_point(|change| change.revision <= revision);
+        self.log.range(first..)
+    }
+
+    /// Remembers how far a watch has read, so that compaction takes nothing from it.
+    pub(super) fn follow(&mut self, from: u64) -> Cursor {
+        let cursor = Arc::new(AtomicU64::new(from));
+        self.cursors.retain(|cursor| cursor.strong_count() > 0);
+        self.cursors.push(Arc::downgrade(&cursor));
+        cursor
+    }
+
+    /// Forgets what happened up to now. A watch that is open has what it was going to be told all the same.
+    pub(super) fn compact(&mut self) {
+        self.floor = self.revision;
+        let read = self.cursors.iter().filter_map(Weak::upgrade).map(|cursor| cursor.load(Ordering::SeqCst)).min();
+        let keep = read.unwrap_or(self.floor).min(self.floor);
+        self.log.drain(..self.log.partition_point(|change| change.revision <= keep));
+    }
+
+    /// Whether a namespace holds anything.
+    pub(super) fn occupied(&self, namespace: &str) -> bool {
+        self.objects.keys().any(|key| key.namespace == namespace)
+    }
+
+    /// The keys of everything in a namespace.
+    pub(super) fn inside(&self, namespace: &str) -> Vec<Key> {
+        self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect()
+    }
+}
+
+fn within<'a>(
+    objects: &'a BTreeMap<Key, Arc<Value>>,
+    resource: &'a Arc<str>,
+    namespace: Option<&'a str>,
+) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + 'a {
+    let first = Key { resource: resource.clone(), namespace: namespace.unwrap_or("").to_owned(), name: String::new() };
+    objects
+        .range((Bound::Included(first), Bound::Unbounded))
+        .take_while(move |(key, _)| key.resource == *resource && namespace.is_none_or(|wanted| key.namespace == wanted))
+}

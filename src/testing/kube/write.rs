@@ -1,0 +1,239 @@
+//! Create, update, patch.
+
+use serde_json::Value;
+
+use super::{
+    delete, failure::Failure, object, patch, request::Call, resource::Builtin, shape, state::State, store::Key,
+    strategic,
+};
+
+/// What no update changes, whatever it says.
+const KEPT: [&str; 7] = [
+    "uid",
+    "namespace",
+    "generation",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+];
+
+/// POST to a collection.
+pub(super) fn create(state: &mut State, call: &Call, body: Value) -> Result<Value, Failure> {
+    let new = shape::read(&call.resource, &call.version, body)?;
+    make(state, call, new)
+}
+
+/// Checks and stores what does not exist yet.
+fn make(state: &mut State, call: &Call, mut new: Value) -> Result<Value, Failure> {
+    let resource = &call.resource;
+    let namespace = object::meta(&new, "namespace");
+    if !namespace.is_empty() && namespace != call.namespace {
+        return Err(Failure::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    object::set_meta(&mut new, "namespace", named(&call.namespace));
+    if object::meta(&new, "name").is_empty() {
+        let prefix = object::meta(&new, "generateName").to_owned();
+        if !prefix.is_empty() {
+            object::set_meta(&mut new, "name", state.generated(&prefix).into());
+        }
+    }
+    let name = object::meta(&new, "name").to_owned();
+    if resource.is_namespaced() {
+        let home = Key { resource: "namespaces".into(), namespace: String::new(), name: call.namespace.clone() };
+        match state.store.get(&home) {
+            None => return Err(Failure::not_found(&*state.namespaces(), &call.namespace)),
+            Some(home) if object::is_terminating(home) => {
+                return Err(Failure::terminating(resource, &name, &call.namespace));
+            }
+            Some(_) => {}
+        }
+    }
+    if name.is_empty() {
+        let message = "Required value: name or generateName is required";
+        return Err(Failure::invalid(resource, "", "metadata.name", "FieldValueRequired", message));
+    }
+    let stamp = state.stamp(0);
+    object::set_meta(&mut new, "uid", state.uid().into());
+    object::set_meta(&mut new, "creationTimestamp", stamp.into());
+    for nobodys in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        object::set_meta(&mut new, nobodys, Value::Null);
+    }
+    if resource.rules.generation {
+        object::set_meta(&mut new, "generation", 1.into());
+    }
+    shape::complete(resource, &mut new);
+    if resource.is(Builtin::Service)
+        && new.pointer("/spec/clusterIP").is_none()
+        && object::text(&new, "/spec/type") != Some("ExternalName")
+    {
+        object::set(&mut new, &["spec", "clusterIP"], state.address().into());
+    }
+    shape::check(resource, &new)?;
+    let key = call.key(&name);
+    if state.store.get(&key).is_some() {
+        return Err(Failure::already_exists(resource, &name));
+    }
+    if !object::meta(&new, "resourceVersion").is_empty() {
+        return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
+    Ok((*state.store.put(key, &new)).clone())
+}
+
+fn named(namespace: &str) -> Value {
+    if namespace.is_empty() { Value::Null } else { namespace.into() }
+}
+
+/// PUT. The code tells whether it was made (201) or changed (200).
+pub(super) fn update(state: &mut State, call: &Call, body: Value) -> Result<(u16, Value), Failure> {
+    let mut new = shape::read(&call.resource, &call.version, body)?;
+    same_place(call, &new)?;
+    let Some(old) = state.store.get(&call.key(&call.name)).cloned() else {
+        if !call.resource.rules.creates_on_update || !call.subresource.is_empty() {
+            return Err(Failure::not_found(&call.resource, &call.name));
+        }
+        let uid = object::meta(&new, "uid");
+        if !uid.is_empty() {
+            return Err(Failure::other_uid(&call.resource, &call.namespace, &call.name, uid, ""));
+        }
+        object::set_meta(&mut new, "resourceVersion", Value::Null);
+        return make(state, call, new).map(|made| (201, made));
+    };
+    replace(state, call, &old, new).map(|changed| (200, changed))
+}
+
+/// PATCH.
+pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<Value, Failure> {
+    let resource = &call.resource;
+    let apply = "application/apply-patch+yaml";
+    if call.content_type == apply {
+        return Err(Failure::not_implemented("server-side apply; send a merge patch"));
+    }
+    let mut accepted = vec!["application/json-patch+json", "application/merge-patch+json"];
+    if resource.rules.builtin.is_some() {
+        accepted.push("application/strategic-merge-patch+json");
+    }
+    if !accepted.contains(&call.content_type.as_str()) {
+        accepted.push(apply);
+        return Err(Failure::unsupported_media(&accepted.join(", ")));
+    }
+    let patch: Value =
+        serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+    let Some(old) = state.store.get(&call.key(&call.name)).cloned() else {
+        return Err(Failure::not_found(resource, &call.name));
+    };
+    let mut new = call.present(&old);
+    match call.content_type.as_str() {
+        "application/json-patch+json" => patch::json(&mut new, &patch)?,
+        "application/merge-patch+json" if patch.is_object() => patch::merge(&mut new, &patch),
+        "application/merge-patch+json" => return Err(Failure::bad_request("a merge patch is an object")),
+        _ => strategic::merge(resource, &mut new, &patch)?,
+    }
+    let new = shape::read(resource, &call.version, new)?;
+    same_place(call, &new)?;
+    replace(state, call, &old, new)
+}
+
+fn same_place(call: &Call, new: &Value) -> Result<(), Failure> {
+    let (name, namespace) = (object::meta(new, "name"), object::meta(new, "namespace"));
+    if name.is_empty() {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name
+        )));
+    }
+    if name != call.name {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    if !namespace.is_empty() && namespace != call.namespace {
+        return Err(Failure::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            call.namespace
+        )));
+    }
+    Ok(())
+}
+
+/// Puts a new state of an object in the place of the old one, if the caller knew the old one or does not care.
+fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Result<Value, Failure> {
+    let resource = &call.resource;
+    let (uid, is) = (object::meta(&new, "uid"), object::meta(old, "uid"));
+    if !uid.is_empty() && uid != is {
+        return Err(Failure::other_uid(resource, &call.namespace, &call.name, uid, is));
+    }
+    match object::meta(&new, "resourceVersion") {
+        "" | "0" if resource.rules.unconditional_update => {}
+        "" | "0" => {
+            let message = "Invalid value: 0x0: must be specified for an update";
+            return Err(Failure::invalid_update(resource, &call.name, "metadata.resourceVersion", message));
+        }
+        known if known == object::meta(old, "resourceVersion") => {}
+        known if known.parse::<u64>().is_err() => return Err(Failure::unparsed(known)),
+        _ => return Err(Failure::modified(resource, &call.name)),
+    }
+    for kept in KEPT {
+        object::copy(old, &mut new, &["metadata", kept]);
+    }
+    if call.subresource == "status" {
+        new = only_status(call, old, new);
+    } else if resource.has_status() && !resource.is(Builtin::Node) {
+        object::copy(old, &mut new, &["status"]);
+    }
+    if resource.is(Builtin::Namespace) {
+        object::copy(old, &mut new, &["spec"]);
+    }
+    // What is stored is written in one version only.
+    object::copy(old, &mut new, &["apiVersion"]);
+    if let Some(generation) = object::number(old, "/metadata/generation").filter(|_| is_new_generation(call, old, &new))
+    {
+        object::set_meta(&mut new, "generation", (generation + 1).into());
+    }
+    shape::check(resource, &new)?;
+    shape::check_change(resource, old, &new)?;
+    if new == *old {
+        return Ok(new);
+    }
+    let key = call.key(&call.name);
+    if object::is_terminating(&new)
+        && object::finalizers(&new).is_empty()
+        && object::number(&new, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
+        && !resource.is(Builtin::Namespace)
+    {
+        delete::erase(state, &key);
+        return Ok(new);
+    }
+    Ok((*state.store.put(key, &new)).clone())
+}
+
+/// A write to the status subresource: custom kinds take the status alone, built-in ones some metadata too.
+fn only_status(call: &Call, old: &Value, mut new: Value) -> Value {
+    if call.resource.rules.builtin.is_none() {
+        let mut kept = old.clone();
+        object::copy(&new, &mut kept, &["status"]);
+        return kept;
+    }
+    object::copy(old, &mut new, &["spec"]);
+    object::copy(old, &mut new, &["metadata", "ownerReferences"]);
+    new
+}
+
+/// Whether a change is one of the wish (`spec`), and not only of metadata or status.
+fn is_new_generation(call: &Call, old: &Value, new: &Value) -> bool {
+    if call.resource.rules.builtin.is_some() {
+        return old.get("spec") != new.get("spec");
+    }
+    let wish = |object: &Value| {
+        let mut wish = object.clone();
+        object::set(&mut wish, &["metadata"], Value::Null);
+        if call.resource.has_status() {
+            object::set(&mut wish, &["status"], Value::Null);
+        }
+        wish
+    };
+    wish(old) != wish(new)
+}

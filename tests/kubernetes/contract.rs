@@ -1,0 +1,107 @@
+//! What an API server does, each fact once, asked of ours always and of a real one where there is one.
+
+use std::{future::Future, io::Write, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
+
+use futures_util::{FutureExt, StreamExt};
+use kube::Config;
+
+use super::world::{World, real};
+
+mod custom;
+mod deletion;
+mod eviction;
+mod lease;
+mod listing;
+mod load;
+mod objects;
+mod refusals;
+mod watching;
+
+/// How asking went.
+pub enum Ran {
+    Yes,
+    /// It cannot be asked there.
+    No(&'static str),
+}
+
+type Asking = Pin<Box<dyn Future<Output = Ran> + Send>>;
+type Fact = (&'static str, fn(Arc<World>) -> Asking);
+
+/// Lists facts: `async fn name(world: Arc<World>) -> Ran`.
+macro_rules! facts {
+    ($($name:ident),* $(,)?) => {
+        pub const FACTS: &[super::Fact] = &[$((concat!(module_path!(), "::", stringify!($name)), |world| Box::pin($name(world)))),*];
+    };
+}
+use facts;
+
+fn all() -> Vec<Fact> {
+    [
+        objects::FACTS,
+        refusals::FACTS,
+        lease::FACTS,
+        deletion::FACTS,
+        listing::FACTS,
+        watching::FACTS,
+        custom::FACTS,
+        eviction::FACTS,
+        load::FACTS,
+    ]
+    .concat()
+}
+
+/// Asks everything of one server and says how it went; fails if any fact does not hold.
+async fn ask(server: &str, config: Option<&Config>) {
+    let only = std::env::var("RELENT_FACT").unwrap_or_default();
+    let (mut passed, mut failed, mut left_out) = (0, Vec::new(), Vec::new());
+    let asked = all().into_iter().filter(|(name, _)| name.contains(&only)).map(|(name, fact)| async move {
+        let name = name.split("contract::").last().unwrap_or(name).to_owned();
+        let world = match config {
+            None => World::ours().await,
+            Some(config) => World::on(config).await,
+        };
+        let world = Arc::new(world);
+        let ran = AssertUnwindSafe(fact(world.clone())).catch_unwind().await;
+        if config.is_some() {
+            world.clean_up().await;
+        }
+        (name, ran)
+    });
+    // Several at a time where some have to wait; each has its own namespace.
+    let mut asked = futures_util::stream::iter(asked).buffer_unordered(if config.is_some() { 6 } else { 1 });
+    while let Some((name, ran)) = asked.next().await {
+        match ran {
+            Ok(Ran::Yes) => passed += 1,
+            Ok(Ran::No(why)) => left_out.push(format!("{name}: {why}")),
+            Err(_) => failed.push(name),
+        }
+    }
+    // Not println!: the test harness would swallow it.
+    let mut out = std::io::stderr();
+    let _ = writeln!(
+        out,
+        "contract: {passed} passed, {} failed, {} not applicable on {server}",
+        failed.len(),
+        left_out.len()
+    );
+    for line in &left_out {
+        let _ = writeln!(out, "contract:   not applicable there: {line}");
+    }
+    assert!(failed.is_empty(), "on {server}: {failed:#?}");
+    assert!(passed > 0, "nothing was asked of {server}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn contract_in_process() {
+    ask("the in-process server", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_real() {
+    match real().await {
+        Some(config) => ask(&config.cluster_url.to_string(), Some(&config)).await,
+        None => {
+            let _ = writeln!(std::io::stderr(), "contract: NOT ASKED of a real server: RELENT_KUBECONFIG is not set");
+        }
+    }
+}

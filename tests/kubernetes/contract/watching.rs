@@ -1,0 +1,192 @@
+//! Watches.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    super::world::{World, revision},
+    Ran, facts,
+};
+
+facts![
+    changes_come_once_and_in_order,
+    without_a_revision_what_is_there_comes_first,
+    a_stale_start_is_told_what_it_missed,
+    labels_move_objects_in_and_out,
+    one_object_can_be_watched,
+    a_future_revision_is_silent,
+    bookmarks_come_every_minute,
+    an_ancient_revision_has_expired,
+    a_compacted_revision_has_expired,
+    a_finalized_object_ends_once,
+];
+
+async fn changes_come_once_and_in_order(world: Arc<World>) -> Ran {
+    let from = world.map("before").await.revision();
+    let mut watch =
+        world.watch(&world.core(&format!("configmaps?watch=true&resourceVersion={from}&timeoutSeconds=60"))).await;
+    let made = world.map("a").await;
+    let changed = world.patch("merge", &world.core("configmaps/a"), json!({ "data": { "a": "2" } })).await;
+    world.delete(&world.core("configmaps/a")).await.is(200);
+    let (kind, object) = watch.change().await;
+    assert_eq!((kind.as_str(), &object), ("ADDED", &made.body));
+    let (kind, object) = watch.change().await;
+    assert_eq!((kind.as_str(), &object), ("MODIFIED", &changed.body));
+    let (kind, object) = watch.change().await;
+    assert_eq!(kind, "DELETED");
+    assert_eq!(object["data"]["a"], "2");
+    assert!(revision(&object) > changed.revision(), "a deletion bears its own revision");
+    Ran::Yes
+}
+
+async fn without_a_revision_what_is_there_comes_first(world: Arc<World>) -> Ran {
+    world.post(&world.leases(""), json!({ "metadata": { "name": "a" } })).await.is(201);
+    for revision in ["", "&resourceVersion=0"] {
+        let mut watch = world.watch(&world.leases(&format!("?watch=true&timeoutSeconds=60{revision}"))).await;
+        let (kind, object) = watch.change().await;
+        assert_eq!((kind.as_str(), object["metadata"]["name"].as_str()), ("ADDED", Some("a")));
+    }
+    Ran::Yes
+}
+
+async fn a_stale_start_is_told_what_it_missed(world: Arc<World>) -> Ran {
+    let from = world.map("a").await.revision();
+    for value in ["2", "3"] {
+        world.patch("merge", &world.core("configmaps/a"), json!({ "data": { "a": value } })).await.is(200);
+    }
+    let mut watch =
+        world.watch(&world.core(&format!("configmaps?watch=1&resourceVersion={from}&timeoutSeconds=60"))).await;
+    assert_eq!(watch.change().await.1["data"]["a"], "2");
+    assert_eq!(watch.change().await.1["data"]["a"], "3");
+    Ran::Yes
+}
+
+async fn labels_move_objects_in_and_out(world: Arc<World>) -> Ran {
+    let from = world.map("a").await.revision();
+    let path =
+        world.core(&format!("configmaps?watch=true&resourceVersion={from}&labelSelector=l%3Dx&timeoutSeconds=60"));
+    let mut watch = world.watch(&path).await;
+    let label = |value: Value| json!({ "metadata": { "labels": { "l": value } } });
+    let path = world.core("configmaps/a");
+    for value in [json!("y"), json!("x"), json!("y")] {
+        world.patch("merge", &path, label(value)).await.is(200);
+    }
+    let (kind, object) = watch.change().await;
+    assert_eq!((kind.as_str(), &object["metadata"]["labels"]["l"]), ("ADDED", &json!("x")));
+    let (kind, object) = watch.change().await;
+    assert_eq!(
+        (kind.as_str(), &object["metadata"]["labels"]["l"]),
+        ("DELETED", &json!("x")),
+        "as it was when it was chosen"
+    );
+    assert_eq!(revision(&object), world.get(&path).await.revision());
+    Ran::Yes
+}
+
+async fn one_object_can_be_watched(world: Arc<World>) -> Ran {
+    let from = world.map("a").await.revision();
+    let path = world.core(&format!(
+        "configmaps?watch=true&resourceVersion={from}&fieldSelector=metadata.name%3Db&timeoutSeconds=60"
+    ));
+    let mut watch = world.watch(&path).await;
+    world.delete(&world.core("configmaps/a")).await.is(200);
+    world.map("b").await;
+    assert_eq!(watch.change().await.1["metadata"]["name"], "b");
+    Ran::Yes
+}
+
+async fn a_future_revision_is_silent(world: Arc<World>) -> Ran {
+    let now = world.map("a").await.revision();
+    let path = world.core(&format!("configmaps?watch=true&resourceVersion={}&timeoutSeconds=2", now + 1_000_000));
+    let mut watch = world.watch(&path).await;
+    world.map("b").await;
+    assert!(watch.next().await.is_none());
+    Ran::Yes
+}
+
+async fn bookmarks_come_every_minute(world: Arc<World>) -> Ran {
+    let from = world.map("a").await.revision();
+    let path = |seconds: u32, marks: &str| {
+        world.core(&format!("configmaps?watch=true&resourceVersion={from}&timeoutSeconds={seconds}{marks}"))
+    };
+    let mut watch = world.watch(&path(66, "&allowWatchBookmarks=true")).await;
+    let mut marks = Vec::new();
+    while let Some(event) = watch.next().await {
+        assert_eq!(event["type"], "BOOKMARK", "{event}");
+        assert_eq!(event["object"]["kind"], "ConfigMap");
+        marks.push(revision(&event["object"]));
+    }
+    assert!(marks.last().is_some_and(|mark| *mark >= from), "{marks:?} from {from}");
+    let mut watch = world.watch(&path(3, "")).await;
+    assert!(watch.next().await.is_none(), "only for those who want them");
+    Ran::Yes
+}
+
+async fn an_ancient_revision_has_expired(world: Arc<World>) -> Ran {
+    if let Some(server) = &world.ours {
+        server.compact();
+    }
+    let path = world.core("configmaps?watch=true&resourceVersion=1&timeoutSeconds=60");
+    // A real server sometimes closes the stream before it has said why.
+    let (mut watch, event) = loop {
+        let mut watch = world.watch(&path).await;
+        if let Some(event) = watch.next().await {
+            break (watch, event);
+        }
+        assert!(world.ours.is_none(), "no event");
+    };
+    if event["type"] != "ERROR" {
+        return Ran::No("it still has its whole history");
+    }
+    expired(&event);
+    assert!(watch.next().await.is_none());
+    Ran::Yes
+}
+
+fn expired(event: &Value) {
+    assert_eq!(event["type"], "ERROR", "{event}");
+    let status = &event["object"];
+    assert_eq!(
+        (&status["kind"], &status["code"], &status["reason"]),
+        (&"Status".into(), &410.into(), &"Expired".into())
+    );
+    assert!(status["message"].as_str().is_some_and(|text| text.contains("too old resource version")), "{status}");
+}
+
+async fn a_compacted_revision_has_expired(world: Arc<World>) -> Ran {
+    let Some(server) = &world.ours else {
+        return Ran::No("nobody but its administrator compacts its history");
+    };
+    let from = world.map("a").await.revision();
+    let mut open = world.watch(&world.core(&format!("configmaps?watch=true&resourceVersion={from}"))).await;
+    let last = world.map("b").await.revision();
+    server.compact();
+    // Who watches already misses nothing.
+    assert_eq!(open.change().await.1["metadata"]["name"], "b");
+    let mut late = world.watch(&world.core(&format!("configmaps?watch=true&resourceVersion={from}"))).await;
+    expired(&late.next().await.expect("an event"));
+    assert!(late.next().await.is_none());
+    let mut fresh = world.watch(&world.core(&format!("configmaps?watch=true&resourceVersion={last}"))).await;
+    world.map("c").await;
+    assert_eq!(fresh.change().await.1["metadata"]["name"], "c");
+    Ran::Yes
+}
+
+async fn a_finalized_object_ends_once(world: Arc<World>) -> Ran {
+    let map = json!({ "metadata": { "name": "a", "finalizers": ["example.com/a"] } });
+    let from = world.post(&world.core("configmaps"), map).await.is(201).revision();
+    let path = world.core(&format!(
+        "configmaps?watch=true&resourceVersion={from}&fieldSelector=metadata.name%3Da&timeoutSeconds=60"
+    ));
+    let mut watch = world.watch(&path).await;
+    world.delete(&world.core("configmaps/a")).await.is(200);
+    world.patch("merge", &world.core("configmaps/a"), json!({ "metadata": { "finalizers": null } })).await.is(200);
+    world.map("a").await;
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        kinds.push(watch.change().await.0);
+    }
+    assert_eq!(kinds, ["MODIFIED", "DELETED", "ADDED"]);
+    Ran::Yes
+}
