@@ -6,6 +6,8 @@ mod cursor;
 mod error;
 pub mod events;
 mod operation;
+#[cfg(feature = "k8s")]
+pub mod k8s;
 pub mod leader;
 #[doc(hidden)]
 pub mod policy;

@@ -29,6 +29,12 @@ pub(crate) fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
+/// The wall clock: only ever written for others to read.
+#[cfg(feature = "k8s")]
+pub(crate) fn wall() -> k8s_openapi::jiff::Timestamp {
+    k8s_openapi::jiff::Timestamp::now()
+}
+
 /// Nanoseconds from `start` to `now`; 0 when `now` is earlier.
 #[inline]
 pub(crate) fn between(start: Instant, now: Instant) -> u64 {

@@ -81,6 +81,8 @@ pub struct Leading<L: Lock, W: Work> {
     call: Option<Call<L>>,
     changes: Option<Changes<L>>,
     reopen_at: u64,
+    /// Whether the reports that are open have brought anything.
+    heard: bool,
     term: Option<Term>,
     /// When a cancelled run drops its work.
     stop_at: Option<u64>,
@@ -116,6 +118,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
             call: None,
             changes: None,
             reopen_at: 0,
+            heard: false,
             term: None,
             stop_at: None,
             loss: None,
@@ -415,10 +418,14 @@ impl<L: Lock, W: Work> Leading<L, W> {
             Poll::Pending => false,
             Poll::Ready(None) => {
                 *this.changes = None;
-                *this.reopen_at = now.saturating_add(this.settings.timing.retry_nanos());
+                // Where there are none (no right to watch, say), asking for them is not worth much.
+                let timing = &this.settings.timing;
+                let pause = if std::mem::take(this.heard) { timing.retry_nanos() } else { timing.lease_nanos() };
+                *this.reopen_at = now.saturating_add(pause);
                 false
             }
             Poll::Ready(Some(seen)) => {
+                *this.heard = true;
                 let record = seen.as_ref().map(|seen| record(seen, &this.settings.identity));
                 this.lease.seen(now, record);
                 let latest = this.seen.as_ref().map_or(0, |seen| seen.version);

@@ -26,6 +26,7 @@
 mod elect;
 mod error;
 mod health;
+mod identity;
 mod leading;
 mod lock;
 mod manager;
@@ -38,6 +39,7 @@ pub use self::{
     elect::{Campaigns, Elect, elect},
     error::{ElectError, Ended, Loss},
     health::{Health, Unhealthy},
+    identity::identity,
     leading::{Change, Leading},
     lock::{Lock, LockError, Put, Seen},
     manager::{Failure, Manager, ManagerError},

@@ -294,16 +294,16 @@ async fn the_lock_is_given_back_after_the_leader_tasks_and_renewed_meanwhile() {
         })
         .unwrap();
     manager.elect(elect(lock.clone(), "a")).unwrap();
-    let rival = tokio::spawn(elect(lock.clone(), "b").run(|term| async move { (Instant::now(), term.fence()) }));
+    let rival = elect(lock.clone(), "b").run(|term| async move { (Instant::now(), term.fence()) });
     let began = Instant::now();
-    let (run, ()) = tokio::join!(manager.run(token.clone()), async {
+    let (run, rival, ()) = tokio::join!(manager.run(token.clone()), rival, async {
         sleep(S(10)).await;
         token.cancel();
     });
     run.unwrap();
     let (holder, fence) = seen.lock().unwrap().clone().unwrap();
     assert_eq!(holder.as_deref(), Some("a"));
-    let (at, rival_fence) = rival.await.unwrap().unwrap().into_finished().unwrap();
+    let (at, rival_fence) = rival.unwrap().into_finished().unwrap();
     assert_eq!(at - began, S(35));
     assert!(rival_fence > fence);
 }

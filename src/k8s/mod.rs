@@ -1,0 +1,5 @@
+//! Callers for Kubernetes.
+
+mod lease;
+
+pub use self::lease::LeaseLock;
