@@ -9,8 +9,10 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::Budget,
     error::{Ending, GaveUp, Stop},
     events::{Event, Listener},
+    limiter::Limiter,
     operation::{Classify, RetryAll},
     policy::{
         Policy,
@@ -86,6 +88,16 @@ impl<E, W, L, G: Ties + Into<Shared>> Run<E, W, L, G> {
         self.share(|shared| shared.cancel_on(token))
     }
 
+    /// Takes a permit before each attempt.
+    pub fn throttle(self, limiter: &Limiter) -> Run<E, W, L, Shared> {
+        self.share(|shared| shared.throttle(limiter.clone()))
+    }
+
+    /// Asks this budget, shared with other runs, before each retry.
+    pub fn budget(self, budget: &Budget) -> Run<E, W, L, Shared> {
+        self.share(|shared| shared.budget(budget.clone()))
+    }
+
     fn share(self, set: impl FnOnce(Shared) -> Shared) -> Run<E, W, L, Shared> {
         let Self { core, when, listener, error, stop } = self;
         Run { core: core.share(set), when, listener, error, stop }
@@ -120,7 +132,7 @@ where
                 Ok(Turn { run: self, attempt })
             }
             Err(why) => {
-                let gave_up = core.give_up::<Timer, _>(why.clone(), error.take());
+                let gave_up = core.give_up(why.clone(), error.take());
                 *stop = Some(why);
                 listener.on_event(&Event::GaveUp(&gave_up));
                 Err(gave_up)
@@ -132,7 +144,7 @@ where
     fn end(&mut self, ending: Ending, decision: Decision) {
         let Self { core, listener, error, stop, .. } = self;
         if !L::SILENT {
-            let (attempt, elapsed) = (core.attempts(), duration(core.elapsed::<Timer>()));
+            let (attempt, elapsed) = (core.attempts(), duration(core.elapsed()));
             let last = ending.last(error.as_ref(), core.cut_after(ending, elapsed));
             listener.on_event(&Event::Ended { attempt, elapsed, last });
         }
@@ -177,9 +189,9 @@ where
         };
         match answer {
             Ok(Ok(value)) => {
-                run.core.succeed();
+                run.core.over();
                 if !L::SILENT {
-                    let (attempts, elapsed) = (run.core.attempts(), duration(run.core.elapsed::<Timer>()));
+                    let (attempts, elapsed) = (run.core.attempts(), duration(run.core.elapsed()));
                     run.listener.on_event(&Event::Succeeded { attempts, elapsed });
                 }
                 Some(value)

@@ -203,7 +203,6 @@ impl<E> GaveUp<E> {
         Self { stop, elapsed, bound, cut_after, detail: None, kept }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "settle and ensure use it"))]
     pub(crate) fn with_detail(mut self, detail: Detail) -> Self {
         self.detail = Some(Box::new(detail));
         self
@@ -374,7 +373,11 @@ impl<E> GaveUp<E> {
                     1 => write!(f, " (acted {times}")?,
                     many => write!(f, " (acted {many} {times}")?,
                 }
-                f.write_str(if *outcome_unknown { ", and whether it was applied is unknown)" } else { ")" })
+                f.write_str(match (acts, outcome_unknown) {
+                    (0, _) => ")",
+                    (_, true) => ", and whether it was applied is unknown)",
+                    (_, false) => ", and it was not seen to be applied)",
+                })
             }
             None => Ok(()),
         }?;

@@ -1,7 +1,7 @@
 //! What can be attempted, and how its answers are read.
 
 use crate::{
-    error::GaveUp,
+    error::{GaveUp, Stop},
     policy::attempts::{Attempt, Decision},
 };
 
@@ -70,8 +70,18 @@ pub(crate) trait Verb<Output> {
     /// The name of its future.
     const NAME: &'static str;
 
+    /// An attempt begins.
+    #[inline]
+    fn begin(&mut self) {}
+
     /// Reads one answer.
     fn judge(&mut self, output: Output) -> Judged<Self::Value, Self::Error>;
+
+    /// An attempt was cut by its own deadline: whether that ends the run.
+    #[inline]
+    fn cut(&mut self) -> Option<Stop> {
+        None
+    }
 
     /// Adds what the verb knows to the error.
     #[inline]
@@ -95,6 +105,8 @@ pub enum Judged<T, E> {
     Failed(E),
     /// An error that ends the run.
     Fatal(E),
+    /// The verb's own rule ends the run; with what the attempt failed with, if it failed.
+    Stopped(Stop, Option<E>),
 }
 
 /// The answers that `retry` takes: every `Result`. Not to be implemented elsewhere.

@@ -97,7 +97,7 @@ impl<G: Ties> Core<G> {
             }
             if matches!(self.phase, Phase::Due) {
                 if self.ties.is_cancelled() {
-                    return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+                    return Poll::Ready(Err(Stop::Cancelled));
                 }
                 match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
                     Asked::Granted => {}
@@ -106,7 +106,7 @@ impl<G: Ties> Core<G> {
                         self.phase = Phase::Queueing(ticket);
                         continue;
                     }
-                    Asked::Refused(stop) => return Poll::Ready(Err(self.refused(stop))),
+                    Asked::Refused(stop) => return Poll::Ready(Err(stop)),
                 }
             }
             return Poll::Ready(Ok(self.begin_attempt::<T>()));
@@ -130,7 +130,7 @@ impl<G: Ties> Core<G> {
                 }
                 Phase::Pausing => {
                     if self.ties.poll_cancelled(cx).is_ready() {
-                        return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+                        return Poll::Ready(Err(Stop::Cancelled));
                     }
                     let at = self.start.and_then(|start| time::after(start, self.planned));
                     ready!(alarm.as_mut().poll_at(cx, at));
@@ -151,7 +151,7 @@ impl<G: Ties> Core<G> {
             return Err(Stop::Cancelled);
         }
         if self.timed {
-            self.start = Some(T::now());
+            self.start = Some(time::now());
         }
         match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
             Next::Start(at) => self.pause_until(at, 0, on_wait),
@@ -163,10 +163,10 @@ impl<G: Ties> Core<G> {
     /// Waits in the limiter's queue: until the permit is there, the run is cancelled or a bound is over.
     fn poll_queue<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
         if self.ties.poll_cancelled(cx).is_ready() {
-            return Poll::Ready(Err(self.refused(Stop::Cancelled)));
+            return Poll::Ready(Err(Stop::Cancelled));
         }
         self.stale = true;
-        let start = *self.start.get_or_insert_with(T::now);
+        let start = *self.start.get_or_insert_with(time::now);
         let bounds = *self.policy.bounds();
         loop {
             let Phase::Queueing(ticket) = &mut self.phase else { return Poll::Ready(Ok(())) };
@@ -174,10 +174,10 @@ impl<G: Ties> Core<G> {
             // A limiter whose rate was lowered may have put the turn off beyond the bounds.
             let turn_at = turn.map_or(FOREVER, |turn| time::between(start, turn));
             if bounds.admit(turn_at.max(self.planned)).is_err() {
-                let now = time::between(start, T::now());
+                let now = time::between(start, time::now());
                 let ready_in = if turn.is_some() { turn_at.saturating_sub(now) } else { FOREVER };
                 let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(bounds.room(now)) };
-                return Poll::Ready(Err(self.refused(stop)));
+                return Poll::Ready(Err(stop));
             }
             ready!(alarm.as_mut().poll_at(cx, turn));
         }
@@ -186,12 +186,23 @@ impl<G: Ties> Core<G> {
     /// While the operation waits: whether it is cut, and by what.
     #[inline(never)]
     pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
-        let start = *self.start.get_or_insert_with(T::now);
+        let (at, by) = self.attempts.cut(&self.policy);
+        self.poll_cut_at(cx, alarm, at, by)
+    }
+
+    /// The same for one call of several in an attempt: it is cut at `at`, by `by`.
+    pub(crate) fn poll_cut_at<T: Alarm>(
+        &mut self,
+        cx: &mut Context<'_>,
+        alarm: Pin<&mut T>,
+        at: u64,
+        by: CutBy,
+    ) -> Poll<CutBy> {
+        let start = *self.start.get_or_insert_with(time::now);
         self.stale = true;
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(CutBy::Cancelled);
         }
-        let (at, by) = self.attempts.cut(&self.policy);
         alarm.poll_at(cx, time::after(start, at)).map(|()| by)
     }
 
@@ -204,12 +215,11 @@ impl<G: Ties> Core<G> {
         on_wait: &mut impl FnMut(Wait),
     ) -> Result<(), Stop> {
         self.ending = ending;
-        self.ties.end_attempt();
         let failed = ending == Ending::Failed && decision == Decision::Retry;
         // What `plan_next` would do, sooner: an attempt that never waited took no time that a timer could tell.
         if failed && self.hasty && !self.stale && self.attempts.may_repeat(&self.policy) {
             if self.start.is_none() {
-                self.start = Some(T::now());
+                self.start = Some(time::now());
             }
             self.phase = Phase::Breathing;
             return if self.ties.withdraw() { Ok(()) } else { Err(Stop::Budget) };
@@ -225,8 +235,8 @@ impl<G: Ties> Core<G> {
             Ending::Cut(CutBy::Cancelled) if self.ties.is_cancelled() => return Err(Stop::Cancelled),
             _ => {}
         }
-        let now = self.elapsed::<T>();
-        self.start.get_or_insert_with(T::now);
+        let now = self.elapsed();
+        self.start.get_or_insert_with(time::now);
         let number = self.attempts.number();
         match self.attempts.end(&self.policy, now, decision, || random(&self.policy, number)) {
             Next::Stop(ended) => Err(ended.into()),
@@ -240,9 +250,10 @@ impl<G: Ties> Core<G> {
 
     /// The error of a run that stopped.
     #[cold]
-    pub(crate) fn give_up<T: Alarm, E>(&self, stop: Stop, error: Option<E>) -> GaveUp<E> {
+    pub(crate) fn give_up<E>(&mut self, stop: Stop, error: Option<E>) -> GaveUp<E> {
+        self.ties.end_run();
+        let elapsed = self.elapsed();
         let bounds = self.policy.bounds();
-        let elapsed = self.start.map_or(0, |start| time::between(start, T::now()));
         let cut_after = nanos(self.cut_after(self.ending, duration(elapsed)));
         let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
         let end = End { stop, attempts: self.attempts.number(), elapsed, bound, cut_after, ending: self.ending };
@@ -259,10 +270,10 @@ impl<G: Ties> Core<G> {
         })
     }
 
-    /// The attempt has given the value.
+    /// The run is over.
     #[inline]
-    pub(crate) fn succeed(&mut self) {
-        self.ties.end_attempt();
+    pub(crate) fn over(&mut self) {
+        self.ties.end_run();
     }
 
     /// The same run with something more shared. For runs that have not begun.
@@ -274,8 +285,8 @@ impl<G: Ties> Core<G> {
     }
 
     /// Time since the run began.
-    pub(crate) fn elapsed<T: Alarm>(&self) -> u64 {
-        self.start.map_or(0, |start| time::between(start, T::now()))
+    pub(crate) fn elapsed(&self) -> u64 {
+        self.start.map_or(0, |start| time::between(start, time::now()))
     }
 
     /// Attempts started.
@@ -286,18 +297,15 @@ impl<G: Ties> Core<G> {
     #[inline]
     fn begin_attempt<T: Alarm>(&mut self) -> Attempt {
         let now = match self.start {
-            Some(start) if self.stale => time::between(start, T::now()),
+            Some(start) if self.stale => time::between(start, time::now()),
             // No time has passed that anybody could have seen.
             Some(_) => self.attempts.started(),
             None if self.timed || T::EAGER => {
-                self.start = Some(T::now());
+                self.start = Some(time::now());
                 0
             }
             None => 0,
         };
-        if self.attempts.number() == 0 {
-            self.ties.deposit();
-        }
         self.ties.begin_attempt();
         // A ticket in the queue is spent by this.
         if let Phase::Queueing(ticket) = mem::replace(&mut self.phase, Phase::Attempting) {
@@ -315,14 +323,6 @@ impl<G: Ties> Core<G> {
         } else {
             self.phase = Phase::Breathing;
         }
-    }
-
-    /// A planned retry will not be made after all.
-    fn refused(&mut self, stop: Stop) -> Stop {
-        if self.attempts.number() > 0 {
-            self.ties.give_back();
-        }
-        stop
     }
 }
 
@@ -397,6 +397,7 @@ where
                 match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
                     Ok(attempt) => {
                         this.listener.on_event(&Event::Started(attempt));
+                        this.verb.begin();
                         this.slot.set(Slot::Running(this.operation.call(attempt)));
                     }
                     Err(stop) => return self.give_up(stop),
@@ -409,9 +410,9 @@ where
                 Poll::Ready(output) => match this.verb.judge(output) {
                     Judged::Value(value) => {
                         this.slot.set(Slot::Done);
-                        this.core.succeed();
+                        this.core.over();
                         if !L::SILENT {
-                            let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
+                            let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
                             this.listener.on_event(&Event::Succeeded { attempts, elapsed });
                         }
                         return Poll::Ready(Ok(value));
@@ -430,16 +431,26 @@ where
                         *this.error = Some(error);
                         (Ending::Failed, Decision::Fatal)
                     }
+                    Judged::Stopped(stop, error) => {
+                        let ending = if error.is_some() { Ending::Failed } else { Ending::NotReady };
+                        *this.error = error.or(this.error.take());
+                        return self.ruled(ending, stop);
+                    }
                 },
                 Poll::Pending => {
                     let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
+                    if by == CutBy::AttemptTimeout
+                        && let Some(stop) = this.verb.cut()
+                    {
+                        return self.ruled(Ending::Cut(by), stop);
+                    }
                     (Ending::Cut(by), this.core.policy.after_cut())
                 }
             };
             // Whatever the operation holds is let go before anything else happens.
             this.slot.set(Slot::Idle);
             if !L::SILENT {
-                let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed::<T>()));
+                let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
                 let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
                 this.listener.on_event(&Event::Ended { attempt, elapsed, last });
             }
@@ -459,13 +470,28 @@ where
     G: Ties,
     T: Alarm,
 {
+    /// The verb's own rule ends the run, right after an attempt.
+    #[cold]
+    fn ruled(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        let mut this = self.as_mut().project();
+        this.slot.set(Slot::Idle);
+        this.core.ending = ending;
+        this.core.over();
+        if !L::SILENT {
+            let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
+            let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
+            this.listener.on_event(&Event::Ended { attempt, elapsed, last });
+        }
+        self.give_up(stop)
+    }
+
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
     #[cold]
     #[inline(never)]
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let mut this = self.project();
         this.slot.set(Slot::Done);
-        let gave_up = this.core.give_up::<T, _>(stop, this.error.take());
+        let gave_up = this.core.give_up(stop, this.error.take());
         let gave_up = this.verb.explain(gave_up);
         this.listener.on_event(&Event::GaveUp(&gave_up));
         Poll::Ready(Err(gave_up))

@@ -120,6 +120,21 @@ macro_rules! settings {
                 self.share(|shared| shared.cancel_on(token))
             }
 
+            /// Takes a permit of this limiter before each attempt. The wait for it counts towards `start_within` and
+            /// `finish_within`, never towards `attempt_timeout`; one that cannot fit ends the run at once with
+            /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched.
+            pub fn throttle(self, limiter: &crate::Limiter) -> $builder<O, W, L, crate::Shared> {
+                let limiter = limiter.clone();
+                self.share(|shared| shared.throttle(limiter))
+            }
+
+            /// Asks this budget, shared with other runs, before each retry; refused, the run ends with
+            /// [`Stop::Budget`](crate::Stop::Budget).
+            pub fn budget(self, budget: &crate::Budget) -> $builder<O, W, L, crate::Shared> {
+                let budget = budget.clone();
+                self.share(|shared| shared.budget(budget))
+            }
+
             fn share(self, set: impl FnOnce(crate::Shared) -> crate::Shared) -> $builder<O, W, L, crate::Shared> {
                 let Self { operation, when, listener, policy, shared } = self;
                 $builder { operation, when, listener, policy, shared: set(shared.into()) }

@@ -9,7 +9,13 @@ use std::{
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::{error::Stop, time::Instant};
+use crate::{
+    budget::{Budget, InFlight},
+    error::Stop,
+    limiter::{Limiter, Refused, Ticket, Turn},
+    policy::nanos::{duration, nanos},
+    time::Instant,
+};
 
 /// What a run asks of the things that it shares with others. `()` shares nothing and costs nothing.
 #[doc(hidden)]
@@ -27,16 +33,14 @@ pub trait Ties {
     fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
     fn spend(&self, ticket: Self::Ticket);
-    /// The run makes its first attempt.
-    fn deposit(&self);
-    /// Whether the budget allows a retry.
-    fn withdraw(&self) -> bool;
-    /// An allowed retry is not made after all.
-    fn give_back(&self);
-    /// An attempt begins.
+    /// An attempt begins; if it is the first, the run counts for its budget.
     fn begin_attempt(&mut self);
-    /// The attempt that began has ended.
-    fn end_attempt(&mut self);
+    /// Whether the budget allows a retry.
+    fn withdraw(&mut self) -> bool;
+    /// An allowed retry is not made after all.
+    fn give_back(&mut self);
+    /// The run is over.
+    fn end_run(&mut self);
 }
 
 /// The limiter's answer.
@@ -76,23 +80,23 @@ impl Ties for () {
         match ticket {}
     }
     #[inline]
-    fn deposit(&self) {}
+    fn begin_attempt(&mut self) {}
     #[inline]
-    fn withdraw(&self) -> bool {
+    fn withdraw(&mut self) -> bool {
         true
     }
     #[inline]
-    fn give_back(&self) {}
+    fn give_back(&mut self) {}
     #[inline]
-    fn begin_attempt(&mut self) {}
-    #[inline]
-    fn end_attempt(&mut self) {}
+    fn end_run(&mut self) {}
 }
 
 /// A limiter, a budget, a cancellation: what `.throttle(..)`, `.budget(..)` and `.cancel_on(..)` put into a builder.
 #[derive(Default)]
 pub struct Shared {
     cancel: Option<Cancel>,
+    limiter: Option<Limiter>,
+    budget: Retries,
 }
 
 struct Cancel {
@@ -101,9 +105,33 @@ struct Cancel {
     wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
+/// What the run has to do with its budget.
+#[derive(Default)]
+enum Retries {
+    #[default]
+    Unlimited,
+    /// The run has not begun.
+    Of(Budget),
+    Running {
+        run: InFlight,
+        /// A retry is allowed that has not begun. Dropped now, it goes back.
+        allowed: bool,
+    },
+}
+
 impl Shared {
     pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
         self.cancel = Some(Cancel { token, wait: None });
+        self
+    }
+
+    pub(crate) fn throttle(mut self, limiter: Limiter) -> Self {
+        self.limiter = Some(limiter);
+        self
+    }
+
+    pub(crate) fn budget(mut self, budget: Budget) -> Self {
+        self.budget = Retries::Of(budget);
         self
     }
 }
@@ -116,18 +144,41 @@ impl From<()> for Shared {
 
 impl Clone for Shared {
     fn clone(&self) -> Self {
-        Self { cancel: self.cancel.as_ref().map(|cancel| Cancel { token: cancel.token.clone(), wait: None }) }
+        let budget = match &self.budget {
+            Retries::Unlimited => Retries::Unlimited,
+            Retries::Of(budget) => Retries::Of(budget.clone()),
+            Retries::Running { run, .. } => Retries::Of(run.budget().clone()),
+        };
+        Self {
+            cancel: self.cancel.as_ref().map(|cancel| Cancel { token: cancel.token.clone(), wait: None }),
+            limiter: self.limiter.clone(),
+            budget,
+        }
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("cancel", &self.cancel.as_ref().map(|cancel| &cancel.token)).finish()
+        let budget = match &self.budget {
+            Retries::Unlimited => None,
+            Retries::Of(budget) => Some(budget),
+            Retries::Running { run, .. } => Some(run.budget()),
+        };
+        f.debug_struct("Shared")
+            .field("cancel", &self.cancel.as_ref().map(|cancel| &cancel.token))
+            .field("limiter", &self.limiter)
+            .field("budget", &budget)
+            .finish()
     }
 }
 
+/// A place in the line before a limiter.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Place(Ticket);
+
 impl Ties for Shared {
-    type Ticket = std::convert::Infallible;
+    type Ticket = Place;
 
     #[inline]
     fn is_cancelled(&self) -> bool {
@@ -140,20 +191,68 @@ impl Ties for Shared {
         wait.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned())).as_mut().poll(cx)
     }
 
-    fn ask(&self, _: Duration) -> Asked<Self::Ticket> {
-        Asked::Granted
+    fn ask(&self, allowed: Duration) -> Asked<Place> {
+        let Some(limiter) = &self.limiter else { return Asked::Granted };
+        if limiter.permit_now() {
+            return Asked::Granted;
+        }
+        match limiter.ticket(1, nanos(allowed)) {
+            Ok(ticket) => {
+                let wait = duration(ticket.ready_in());
+                Asked::Queued(Place(ticket), wait)
+            }
+            Err(Refused::TooFar { ready_in, .. }) => Asked::Refused(Stop::Limiter { ready_in, allowed }),
+            Err(_) => Asked::Refused(Stop::Limiter { ready_in: Duration::MAX, allowed }),
+        }
     }
-    fn poll_turn(&self, ticket: &mut Self::Ticket, _: &mut Context<'_>) -> Option<Option<Instant>> {
-        match *ticket {}
+
+    fn poll_turn(&self, Place(ticket): &mut Place, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+        match ticket.poll_turn(cx) {
+            Turn::Granted => None,
+            Turn::At(turn) => Some(Some(turn)),
+            Turn::Never => Some(None),
+        }
     }
-    fn spend(&self, ticket: Self::Ticket) {
-        match ticket {}
+
+    fn spend(&self, Place(mut ticket): Place) {
+        ticket.spend();
     }
-    fn deposit(&self) {}
-    fn withdraw(&self) -> bool {
-        true
+
+    #[inline]
+    fn begin_attempt(&mut self) {
+        match &mut self.budget {
+            Retries::Unlimited => {}
+            Retries::Of(budget) => self.budget = Retries::Running { run: budget.begin(), allowed: false },
+            Retries::Running { allowed, .. } => *allowed = false,
+        }
     }
-    fn give_back(&self) {}
-    fn begin_attempt(&mut self) {}
-    fn end_attempt(&mut self) {}
+
+    #[inline]
+    fn withdraw(&mut self) -> bool {
+        let Retries::Running { run, allowed } = &mut self.budget else { return true };
+        *allowed = run.may_retry();
+        *allowed
+    }
+
+    fn give_back(&mut self) {
+        if let Retries::Running { run, allowed } = &mut self.budget
+            && std::mem::take(allowed)
+        {
+            run.give_back();
+        }
+    }
+
+    #[inline]
+    fn end_run(&mut self) {
+        self.give_back();
+        if let Retries::Running { run, .. } = &self.budget {
+            self.budget = Retries::Of(run.budget().clone());
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }

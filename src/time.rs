@@ -20,19 +20,17 @@ use crate::policy::nanos;
 /// What time it is.
 #[inline]
 pub(crate) fn now() -> Instant {
+    #[cfg(feature = "test-util")]
+    if let Some(now) = VIRTUAL.get() {
+        return now;
+    }
     Instant::now()
 }
 
 /// The wall clock: for stamps that people read. No decision hangs on it.
-#[cfg(all(feature = "k8s", feature = "test-util"))]
+#[cfg(feature = "k8s")]
 pub(crate) fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
-}
-
-/// The wall clock: only ever written for others to read.
-#[cfg(feature = "k8s")]
-pub(crate) fn wall() -> k8s_openapi::jiff::Timestamp {
-    k8s_openapi::jiff::Timestamp::now()
 }
 
 /// Nanoseconds from `start` to `now`; 0 when `now` is earlier.
@@ -52,8 +50,6 @@ pub(crate) trait Alarm: Default {
     /// Whether time passes inside a poll, so that the clock must be read around every attempt.
     const EAGER: bool;
 
-    /// What time it is.
-    fn now() -> Instant;
     /// Ready at `at`, or later; `None` is never. Asking for another instant than before re-arms it.
     fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()>;
     /// Lets others run where no pause does.
@@ -70,11 +66,6 @@ pub(crate) struct Timer {
 
 impl Alarm for Timer {
     const EAGER: bool = false;
-
-    #[inline]
-    fn now() -> Instant {
-        now()
-    }
 
     #[inline]
     fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
@@ -114,16 +105,8 @@ pub(crate) struct ThreadAlarm;
 impl Alarm for ThreadAlarm {
     const EAGER: bool = true;
 
-    fn now() -> Instant {
-        #[cfg(feature = "test-util")]
-        if let Some(now) = VIRTUAL.get() {
-            return now;
-        }
-        now()
-    }
-
     fn poll_at(self: Pin<&mut Self>, _: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
-        if at.is_some_and(|at| at <= Self::now()) {
+        if at.is_some_and(|at| at <= now()) {
             return Poll::Ready(());
         }
         WAKE_AT.set(at);

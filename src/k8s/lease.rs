@@ -5,7 +5,7 @@ use std::{
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
     pin::Pin,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_core::Stream;
@@ -188,7 +188,8 @@ fn fill(lease: &mut Lease, put: Put<'_>) {
 /// The wall time in microseconds, but never that of the last renewal: a write that changes nothing is none to the server,
 /// and nobody would see it.
 fn later_than(spec: &LeaseSpec) -> MicroTime {
-    let now = time::wall().as_microsecond();
+    let since_1970 = time::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
     let before = spec.renew_time.as_ref().map(|time| time.0.as_microsecond());
     let now = if before == Some(now) { now.saturating_add(1) } else { now };
     MicroTime(Timestamp::from_microsecond(now).unwrap_or(Timestamp::MIN))

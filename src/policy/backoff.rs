@@ -1,6 +1,6 @@
 //! Delays between attempts.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter::successors, sync::Arc, time::Duration};
 
 use super::{
     jitter::{Jitter, Kind, pick, series},
@@ -236,6 +236,40 @@ impl Backoff {
         } else {
             Some(self.next_of(0, progress, random))
         }
+    }
+
+    /// The schedules of the chain.
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        successors(Some(self), |schedule| schedule.more.as_ref()?.then.as_ref())
+    }
+
+    /// No delay of the chain is longer.
+    pub(super) fn highest(&self) -> u64 {
+        let highest = self.chain().map(|schedule| match schedule.shape {
+            Shape::Fixed => schedule.spread().range(schedule.base, schedule.cap).1,
+            Shape::Steps => {
+                let steps = schedule.more.iter().flat_map(|more| &more.steps);
+                steps.map(|&step| schedule.spread().range(step, schedule.cap).1).max().unwrap_or(0)
+            }
+            _ => schedule.cap,
+        });
+        highest.max().unwrap_or(0)
+    }
+
+    /// How many delays the chain has; `None` is no end.
+    pub(super) fn count(&self) -> Option<u64> {
+        self.chain().try_fold(0_u64, |count, schedule| Some(count.saturating_add(schedule.length()?)))
+    }
+
+    /// Whether a schedule without an end is followed by another.
+    pub(super) fn has_unreachable(&self) -> bool {
+        let has_follower = |schedule: &Self| schedule.more.as_ref().is_some_and(|more| more.then.is_some());
+        self.chain().any(|schedule| schedule.length().is_none() && has_follower(schedule))
+    }
+
+    /// The first delay and the cap of a schedule whose cap is below it.
+    pub(super) fn capped_below_base(&self) -> Option<(u64, u64)> {
+        self.chain().find(|schedule| schedule.cap < schedule.base).map(|schedule| (schedule.base, schedule.cap))
     }
 
     /// Finds the schedule of the chain that is in turn.

@@ -2,18 +2,29 @@
 //!
 //! Nothing in here reads a clock, sleeps, spawns or waits. Time is a number of nanoseconds since the run (the limiter,
 //! the queue) began, so that a history can be written down, replayed, simulated and fuzzed. The verbs ask, and wait.
-#![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
+pub mod bucket;
+pub mod budget;
+pub mod ensure;
 pub mod jitter;
 pub mod lease;
+pub mod line;
 pub(crate) mod nanos;
+pub mod parked;
+pub mod plan;
+pub mod quorum;
+pub mod rate;
 pub mod ratio;
 #[cfg(feature = "serde")]
 mod serde;
+pub mod stall;
 mod text;
+mod timeline;
+pub mod warning;
 
 use std::time::Duration;
 

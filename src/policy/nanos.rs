@@ -63,6 +63,19 @@ impl fmt::Display for Measured {
     }
 }
 
+/// Writes a time exactly if that is short, and else to three digits or so, rounded down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short(pub(crate) Duration);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Written(self.0).to_string() {
+            exact if exact.chars().count() <= 8 => f.write_str(&exact),
+            _ => Measured(self.0).fmt(f),
+        }
+    }
+}
+
 /// Reads `350ms`, `1.5s`, `1h30m`, `forever`. Units: ns, us (µs), ms, s, m, h, d.
 pub(crate) fn parse(setting: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let wrong = || ConfigError::new(setting, text, "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`");

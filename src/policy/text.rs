@@ -312,10 +312,10 @@ impl<'a> Words<'a> {
     fn schedule(&mut self) -> Result<Backoff, ConfigError> {
         let mut backoff = match self.next() {
             "fixed" => Backoff::fixed(parse("fixed", self.next())?),
-            "exponential" => self.from_to("exponential", Backoff::exponential)?,
-            "linear" => self.from_to("linear", Backoff::linear)?,
-            "fibonacci" => self.from_to("fibonacci", Backoff::fibonacci)?,
-            "decorrelated" => self.from_to("decorrelated", Backoff::decorrelated)?,
+            "exponential" => self.span("exponential", Backoff::exponential)?,
+            "linear" => self.span("linear", Backoff::linear)?,
+            "fibonacci" => self.span("fibonacci", Backoff::fibonacci)?,
+            "decorrelated" => self.span("decorrelated", Backoff::decorrelated)?,
             "steps" => {
                 let mut steps = Vec::new();
                 while self.0.starts_with(|first: char| first.is_ascii_digit()) || self.at("forever") {
@@ -351,7 +351,7 @@ impl<'a> Words<'a> {
         self.0.split_whitespace().next() == Some(word)
     }
 
-    fn from_to(
+    fn span(
         &mut self,
         shape: &'static str,
         make: fn(std::time::Duration, std::time::Duration) -> Backoff,

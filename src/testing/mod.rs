@@ -1,8 +1,11 @@
 //! For tests of your own code: feature `test-util`.
 
 mod clock;
+pub mod etcd;
 /// A Kubernetes API server inside this process.
 #[cfg(feature = "k8s")]
 pub mod kube;
+mod membership;
+pub mod proxy;
 
 pub use clock::VirtualClock;

@@ -446,7 +446,7 @@ async fn three_candidates_never_overlap_on_a_troubled_lock() {
     }
 }
 
-fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
+pub(crate) fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state ^= state << 13;

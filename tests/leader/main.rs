@@ -3,4 +3,6 @@
 
 mod sim;
 mod elect;
+#[cfg(all(feature = "k8s", feature = "test-util"))]
+mod lease;
 mod manager;

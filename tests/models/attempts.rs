@@ -224,8 +224,8 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
     let mut ended = None;
     for call in calls {
         let next = match ended.take() {
-            None => run.first(&policy, call.random),
-            Some((now, says)) => run.end(&policy, now, says, call.random),
+            None => run.first(&policy, || call.random),
+            Some((now, says)) => run.end(&policy, now, says, || call.random),
         };
         let start = match next {
             Next::Start(u64::MAX) => return History { attempts, end: End::Never },
@@ -251,7 +251,7 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
             Some(_) => return History { attempts, end: End::Stopped(Ended::Deadline) },
         };
         // What cannot be mended ends at once: it needs no further call.
-        match run.clone().end(&policy, end, says, 0) {
+        match run.clone().end(&policy, end, says, || 0) {
             Next::Stop(Ended::Fatal) => return History { attempts, end: End::Stopped(Ended::Fatal) },
             _ => ended = Some((end, says)),
         }

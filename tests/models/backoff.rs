@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use relent::{Backoff, Jitter, Ratio};
+use relent::{
+    Backoff, Jitter, Ratio,
+    policy::{backoff::Progress, jitter::series},
+};
 
 use super::{FOREVER, source::Source};
 
@@ -139,17 +142,17 @@ impl Schedule {
 }
 
 fn picked(low: u128, high: u128, random: u64) -> u128 {
-    low + ((high - low + 1) * u128::from(random) >> 64)
+    low + (((high - low + 1) * u128::from(random)) >> 64)
 }
 
 /// The delays of the real thing are those of the model, bit for bit, and none exceeds the cap.
 pub fn check(source: &mut Source<'_>) {
     let schedule = source.schedule();
     let backoff = schedule.build();
-    let (mut progress, mut randoms) = (Default::default(), Vec::new());
+    let (mut progress, mut randoms) = (Progress::default(), Vec::new());
     for _ in 0..32 {
         randoms.push(source.random());
-        let delay = backoff.next(&mut progress, randoms[randoms.len() - 1]);
+        let delay = backoff.next(&mut progress, || randoms[randoms.len() - 1]);
         let expected = schedule.last_of(&randoms);
         assert_eq!(delay.map(u128::from), expected, "delay {} of {backoff}", randoms.len());
         let Some(delay) = delay else { break };
@@ -160,7 +163,7 @@ pub fn check(source: &mut Source<'_>) {
     // The iterator gives the same for the series that it draws.
     let seed = source.word();
     let delays: Vec<Duration> = backoff.clone().seed(seed).iter().take(8).collect();
-    let series: Vec<u64> = (0..8).map(|n| relent::policy::jitter::series(seed, n)).collect();
+    let series: Vec<u64> = (0..8).map(|n| series(seed, n)).collect();
     for (index, delay) in delays.iter().enumerate() {
         assert_eq!(Some(nanos(*delay)), schedule.last_of(&series[..=index]), "delay {index} of {backoff}");
     }

@@ -1,10 +1,13 @@
 //! The policy: its text, its delays, its decisions, its plan.
+#![allow(clippy::too_many_lines)]
 
 #[path = "../models/mod.rs"]
 mod models;
 
 mod attempts;
 mod backoff;
+mod example;
+mod plan;
 #[cfg(feature = "serde")]
 mod serde;
 mod text;

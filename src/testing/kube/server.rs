@@ -32,7 +32,7 @@ use super::{
     watch::Watching,
     write,
 };
-use crate::time;
+use crate::time::{self, Alarm};
 
 /// The most that a request may carry.
 const BODY_LIMIT: usize = 3 << 20;

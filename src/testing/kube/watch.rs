@@ -17,7 +17,7 @@ use super::{
     failure::Failure, fault::Ending, object, request::Call, selector::Selector, server::Shared, state::State,
     store::Cursor,
 };
-use crate::time::{self, Instant};
+use crate::time::{self, Alarm, Instant};
 
 /// How often a watch that takes bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);

@@ -1,0 +1,562 @@
+//! `ensure`: look, act, and look again.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project::pin_project;
+
+use crate::{
+    error::{Detail, End, Ending, GaveUp, Stop},
+    events::{Event, Listener},
+    operation::{Classify, Operation, RetryAll},
+    policy::{
+        Policy,
+        attempts::{Attempt, Decision, Ended},
+        bounds::CutBy,
+        ensure::{Acts, Change, Found, Move},
+        nanos::duration,
+    },
+    run::Core,
+    settings::settings,
+    shared::Ties,
+    time::Timer,
+};
+
+/// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
+/// whatever the act answered.
+///
+/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Seen`], which can say more. `act` is
+/// given what the observation says is to be done. Success comes only from an observation. An act that failed, or was cut,
+/// is looked at before it is repeated: it may have been applied all the same.
+///
+/// **Repeating is safe only for acts that are conditional or uniquely keyed**: create with a name, write with the version that
+/// was read, add what may exist only once. A request that was lost on its way may still arrive after it was looked for.
+///
+/// A round is: look, act, look. The words of the builder hold for rounds, with these differences:
+/// - `max_attempts` counts acts. With 0 it looks once and never acts.
+/// - `attempt_timeout` is the deadline of each call, look or act.
+/// - With `attempt_timeout(a)` and `finish_within(d)` an act is cut at `d - a`, and none starts later, so that the look
+///   that closes the run has its time. Where `a` is more than half of `d`, half of `d` is kept.
+/// - `on_cut` is about acts. A look that was cut is always repeated.
+///
+/// With nothing set it goes on for ever, as `retry` does.
+///
+/// # Errors
+/// [`GaveUp`], with a [`Detail::Ensure`](crate::Detail): how often it acted, and whether an act may have been applied without an
+/// observation to tell. Its `attempts` are rounds, except where `max_attempts` ended the run.
+///
+/// # Cancel safety
+/// Dropping the future leaves no timer, permit or task behind. An act in flight may be applied or not, as always.
+///
+/// # Panics
+/// As [`retry`](crate::retry()).
+///
+/// ```
+/// use std::{cell::Cell, time::Duration};
+/// use relent::{Change, ensure};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let exists = Cell::new(false);
+/// let ensured = ensure(
+///     |_| async { Ok::<_, std::io::Error>(exists.get().then_some("it")) },
+///     |()| async {
+///         exists.set(true); // applied, but nobody hears of it
+///         Err::<(), _>(std::io::Error::other("connection reset"))
+///     },
+/// )
+/// .attempt_timeout(Duration::from_secs(1))
+/// .finish_within(Duration::from_secs(10))
+/// .await
+/// .unwrap();
+/// assert_eq!(ensured.value, "it");
+/// assert_eq!(ensured.change, Change::AppliedDespiteError);
+/// # }
+/// ```
+pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Both<V, A>>
+where
+    V: FnMut(Attempt) -> Looked,
+    Looked: Future<Output: Look<State = S, Error = E>>,
+    A: FnMut(S) -> Acted,
+    Acted: Future<Output = Result<D, E>>,
+{
+    Ensure { operation: Both { observe, act }, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+}
+
+/// It is as it was wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Ensured<T> {
+    /// What was last observed.
+    pub value: T,
+    /// How it came to be so.
+    pub change: Change,
+}
+
+/// What an observation sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these five are what an observation can say")]
+pub enum Seen<T, S, E> {
+    /// It is as wanted.
+    AsWanted(T),
+    /// It is not: this is to be done.
+    Differs(S),
+    /// It is not, and there is nothing to do but wait.
+    NotYet,
+    /// It is not, there is nothing to do but wait, and this is why: it is remembered for the error.
+    NotYetBecause(E),
+    /// It never will be.
+    Fatal(E),
+}
+
+/// What an observation may answer: [`Seen`], `Result<Seen, E>`, `Result<Option<T>, E>`.
+pub trait Look {
+    /// What is wanted.
+    type Value;
+    /// What the act is given.
+    type State;
+    /// The error of observations and acts.
+    type Error;
+
+    #[doc(hidden)]
+    fn read(self) -> Result<Seen<Self::Value, Self::State, Self::Error>, Self::Error>;
+}
+
+impl<T, S, E> Look for Seen<T, S, E> {
+    type Value = T;
+    type State = S;
+    type Error = E;
+
+    fn read(self) -> Result<Self, E> {
+        Ok(self)
+    }
+}
+
+impl<T, S, E> Look for Result<Seen<T, S, E>, E> {
+    type Value = T;
+    type State = S;
+    type Error = E;
+
+    fn read(self) -> Self {
+        self
+    }
+}
+
+impl<T, E> Look for Result<Option<T>, E> {
+    type Value = T;
+    type State = ();
+    type Error = E;
+
+    fn read(self) -> Result<Seen<T, (), E>, E> {
+        self.map(|found| found.map_or(Seen::Differs(()), Seen::AsWanted))
+    }
+}
+
+/// An act: every `FnMut(S) -> impl Future<Output = Result<_, E>>`.
+pub trait Act<S> {
+    /// What it fails with.
+    type Error;
+    /// What it answers; not looked at.
+    type Done;
+    /// One act.
+    type Future: Future<Output = Result<Self::Done, Self::Error>>;
+
+    /// Begins an act.
+    fn begin(&mut self, state: S) -> Self::Future;
+}
+
+impl<S, F, Fut, D, E> Act<S> for F
+where
+    F: FnMut(S) -> Fut,
+    Fut: Future<Output = Result<D, E>>,
+{
+    type Error = E;
+    type Done = D;
+    type Future = Fut;
+
+    fn begin(&mut self, state: S) -> Fut {
+        self(state)
+    }
+}
+
+/// An observation and the act that goes with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Both<V, A> {
+    observe: V,
+    act: A,
+}
+
+/// What [`Ensure`] drives: [`Both`].
+pub trait Endeavour {
+    /// What is wanted.
+    type Value;
+    /// What the act is given.
+    type State;
+    /// The error of observations and acts.
+    type Error;
+    /// What an act answers.
+    type Done;
+    /// What an observation answers.
+    type Looked: Look<Value = Self::Value, State = Self::State, Error = Self::Error>;
+    /// One observation.
+    type Look: Future<Output = Self::Looked>;
+    /// One act.
+    type Act: Future<Output = Result<Self::Done, Self::Error>>;
+
+    /// Begins an observation.
+    fn look(&mut self, attempt: Attempt) -> Self::Look;
+    /// Begins an act.
+    fn act(&mut self, state: Self::State) -> Self::Act;
+}
+
+impl<V, A, L> Endeavour for Both<V, A>
+where
+    V: Operation<Output = L>,
+    L: Look,
+    A: Act<L::State, Error = L::Error>,
+{
+    type Value = L::Value;
+    type State = L::State;
+    type Error = L::Error;
+    type Done = A::Done;
+    type Looked = L;
+    type Look = V::Future;
+    type Act = A::Future;
+
+    fn look(&mut self, attempt: Attempt) -> V::Future {
+        self.observe.call(attempt)
+    }
+
+    fn act(&mut self, state: L::State) -> A::Future {
+        self.act.begin(state)
+    }
+}
+
+/// An ensure to be: made by [`ensure`], run by `.await`.
+#[derive(Clone, Debug)]
+#[must_use = "an ensure does nothing unless you `.await` it"]
+pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
+    operation: O,
+    when: W,
+    listener: L,
+    policy: Policy,
+    shared: G,
+}
+
+settings!(Ensure, Endeavour, O::Error);
+
+impl<O, W> Ensure<O, W> {
+    /// For callers whose looks and acts are no closures.
+    #[cfg(any(feature = "etcd", feature = "test-util"))]
+    pub(crate) fn of(operation: O, when: W) -> Self {
+        Self { operation, when, listener: (), policy: Policy::new(), shared: () }
+    }
+}
+
+impl<O, W, L, G> IntoFuture for Ensure<O, W, L, G>
+where
+    O: Endeavour,
+    W: Classify<O::Error>,
+    L: Listener<O::Error>,
+    G: Ties,
+{
+    type Output = Result<Ensured<O::Value>, GaveUp<O::Error>>;
+    type IntoFuture = EnsureFuture<O, W, L, G>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { operation, when, listener, policy, shared } = self;
+        // The cadence counts rounds; how many acts there may be is not its business.
+        let core = Core::new(policy.clone().max_attempts(u32::MAX), shared);
+        EnsureFuture {
+            both: operation,
+            when,
+            listener,
+            policy,
+            core,
+            acts: Acts::default(),
+            attempt: None,
+            error: None,
+            ending: Ending::NotStarted,
+            called: 0,
+            cut_after: 0,
+            alarm: Timer::default(),
+            state: State::Idle,
+        }
+    }
+}
+
+/// The future of [`ensure`].
+#[pin_project]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct EnsureFuture<O, W = RetryAll, L = (), G = ()>
+where
+    O: Endeavour,
+    G: Ties,
+{
+    both: O,
+    when: W,
+    listener: L,
+    policy: Policy,
+    core: Core<G>,
+    acts: Acts,
+    /// The round that runs.
+    attempt: Option<Attempt>,
+    error: Option<O::Error>,
+    ending: Ending,
+    /// When the call in flight began, and how long it ran if it was cut.
+    called: u64,
+    cut_after: u64,
+    #[pin]
+    alarm: Timer,
+    #[pin]
+    state: State<O::Look, O::Act>,
+}
+
+#[pin_project(project = StateProj)]
+enum State<V, A> {
+    Idle,
+    Looking(#[pin] V),
+    Acting(#[pin] A, u64, CutBy),
+    Done,
+}
+
+/// What follows a call, as the loop sees it.
+enum Then<S> {
+    Act(S, u64, CutBy),
+    Next(Decision),
+    Stop(Stop),
+}
+
+impl<O, W, L, G> Future for EnsureFuture<O, W, L, G>
+where
+    O: Endeavour,
+    W: Classify<O::Error>,
+    L: Listener<O::Error>,
+    G: Ties,
+{
+    type Output = Result<Ensured<O::Value>, GaveUp<O::Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let mut this = self.as_mut().project();
+            let then = match this.state.as_mut().project() {
+                StateProj::Idle => {
+                    let listener = this.listener;
+                    let on_wait = |wait| listener.on_event(&Event::Waiting(wait));
+                    match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
+                        Ok(attempt) => {
+                            listener.on_event(&Event::Started(attempt));
+                            *this.attempt = Some(attempt);
+                            this.acts.begin_round();
+                            *this.called = this.core.elapsed();
+                            this.state.set(State::Looking(this.both.look(attempt)));
+                            continue;
+                        }
+                        Err(stop) => Then::Stop(stop),
+                    }
+                }
+                StateProj::Looking(look) => match look.poll(cx) {
+                    Poll::Ready(looked) => match self.as_mut().looked(looked.read()) {
+                        Ok(ensured) => return Poll::Ready(Ok(ensured)),
+                        Err(then) => then,
+                    },
+                    Poll::Pending => {
+                        let (at, by) = this.policy.bounds().cut(*this.called);
+                        let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), at, by));
+                        *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
+                        *this.ending = Ending::Cut(by);
+                        let now = this.core.elapsed();
+                        let step = this.acts.looked(this.policy, now, Found::Failed(Decision::Retry));
+                        match by {
+                            CutBy::AttemptTimeout => then_of(step),
+                            CutBy::Deadline => Then::Stop(Stop::Deadline),
+                            CutBy::Cancelled => Then::Stop(Stop::Cancelled),
+                        }
+                    }
+                },
+                StateProj::Acting(act, at, by) => {
+                    let failed = match act.poll(cx) {
+                        Poll::Ready(Ok(_)) => {
+                            *this.ending = Ending::NotReady;
+                            None
+                        }
+                        Poll::Ready(Err(error)) => {
+                            let decision = this.when.classify(&error);
+                            *this.error = Some(error);
+                            *this.ending = Ending::Failed;
+                            Some(decision)
+                        }
+                        Poll::Pending => {
+                            let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by));
+                            *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
+                            *this.ending = Ending::Cut(by);
+                            if by == CutBy::Cancelled {
+                                return Poll::Ready(Err(self.give_up(Stop::Cancelled)));
+                            }
+                            Some(this.core.policy.after_cut())
+                        }
+                    };
+                    this.acts.acted(failed);
+                    // What the act holds is let go before the look that follows.
+                    this.state.set(State::Idle);
+                    *this.called = this.core.elapsed();
+                    if let Some(attempt) = *this.attempt {
+                        this.state.set(State::Looking(this.both.look(attempt)));
+                    }
+                    continue;
+                }
+                StateProj::Done => panic!("`EnsureFuture` polled after completion"),
+            };
+            match then {
+                Then::Act(state, until, by) => {
+                    let mut this = self.as_mut().project();
+                    this.state.set(State::Idle);
+                    *this.called = this.core.elapsed();
+                    this.state.set(State::Acting(this.both.act(state), until, by));
+                }
+                Then::Next(decision) => {
+                    if let Err(stop) = self.as_mut().end_round(decision) {
+                        return Poll::Ready(Err(self.give_up(stop)));
+                    }
+                }
+                Then::Stop(stop) => return Poll::Ready(Err(self.give_up(stop))),
+            }
+        }
+    }
+}
+
+fn then_of<S>(step: Move) -> Then<S> {
+    match step {
+        Move::NextRound(decision) => Then::Next(decision),
+        Move::Stop(ended) => Then::Stop(ended.into()),
+        // A look that saw nothing can lead to neither.
+        Move::Done(_) | Move::Act(..) => Then::Next(Decision::Retry),
+    }
+}
+
+impl<O, W, L, G> EnsureFuture<O, W, L, G>
+where
+    O: Endeavour,
+    W: Classify<O::Error>,
+    L: Listener<O::Error>,
+    G: Ties,
+{
+    /// Reads what a look has seen.
+    #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
+    fn looked(
+        self: Pin<&mut Self>,
+        seen: Result<Seen<O::Value, O::State, O::Error>, O::Error>,
+    ) -> Result<Ensured<O::Value>, Then<O::State>> {
+        let mut this = self.project();
+        let now = this.core.elapsed();
+        let looked = |acts: &mut Acts, found| acts.looked(this.policy, now, found);
+        let then = match seen {
+            Ok(Seen::AsWanted(value)) => {
+                let Move::Done(change) = looked(this.acts, Found::AsWanted) else {
+                    return Err(Then::Next(Decision::Retry));
+                };
+                this.state.set(State::Done);
+                this.core.over();
+                if !L::SILENT {
+                    let (attempts, elapsed) = (this.core.attempts(), duration(now));
+                    this.listener.on_event(&Event::Succeeded { attempts, elapsed });
+                }
+                return Ok(Ensured { value, change });
+            }
+            Ok(Seen::Differs(state)) => match looked(this.acts, Found::Differs) {
+                Move::Act(until, by) => Then::Act(state, until, by),
+                other => {
+                    // Without an act before it, the last thing known is that it is not so.
+                    if this.acts.acts() == 0 {
+                        *this.ending = Ending::NotReady;
+                    }
+                    then_of(other)
+                }
+            },
+            Ok(Seen::NotYet) => {
+                *this.ending = Ending::NotReady;
+                then_of(looked(this.acts, Found::NotYet))
+            }
+            Ok(Seen::NotYetBecause(error)) => {
+                let step = looked(this.acts, Found::NotYet);
+                if step != Move::Stop(Ended::Fatal) {
+                    (*this.ending, *this.error) = (Ending::NotReadyBecause, Some(error));
+                }
+                then_of(step)
+            }
+            Ok(Seen::Fatal(error)) => {
+                (*this.ending, *this.error) = (Ending::Failed, Some(error));
+                then_of(looked(this.acts, Found::Failed(Decision::Fatal)))
+            }
+            Err(error) => {
+                let decision = this.when.classify(&error);
+                let step = looked(this.acts, Found::Failed(decision));
+                // Where an act was refused for good, that is what the run ends with.
+                if step != Move::Stop(Ended::Fatal) || decision == Decision::Fatal {
+                    (*this.ending, *this.error) = (Ending::Failed, Some(error));
+                }
+                then_of(step)
+            }
+        };
+        Err(then)
+    }
+
+    /// The round has ended without a value: plans the next one, or says why there is none.
+    fn end_round(self: Pin<&mut Self>, decision: Decision) -> Result<(), Stop> {
+        let mut this = self.project();
+        this.state.set(State::Idle);
+        let ending = *this.ending;
+        let listener = this.listener;
+        if !L::SILENT {
+            let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
+            let last = ending.last(this.error.as_ref(), duration(*this.cut_after));
+            listener.on_event(&Event::Ended { attempt, elapsed, last });
+        }
+        this.core.end::<Timer>(ending, decision, &mut |wait| listener.on_event(&Event::Waiting(wait)))
+    }
+
+    #[cold]
+    fn give_up(self: Pin<&mut Self>, stop: Stop) -> GaveUp<O::Error> {
+        let mut this = self.project();
+        let in_round = !matches!(*this.state, State::Idle);
+        this.state.set(State::Done);
+        if in_round {
+            this.core.over();
+        }
+        let bounds = this.policy.bounds();
+        let end = End {
+            attempts: if stop == Stop::Attempts { this.acts.acts() } else { this.core.attempts() },
+            elapsed: this.core.elapsed(),
+            bound: if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within },
+            cut_after: *this.cut_after,
+            ending: *this.ending,
+            stop,
+        };
+        let (acts, outcome_unknown) = (this.acts.acts(), this.acts.outcome_unknown());
+        let gave_up = GaveUp::new(end, this.error.take()).with_detail(Detail::Ensure { acts, outcome_unknown });
+        this.listener.on_event(&Event::GaveUp(&gave_up));
+        gave_up
+    }
+}
+
+impl<O, W, L, G> fmt::Debug for EnsureFuture<O, W, L, G>
+where
+    O: Endeavour,
+    G: Ties,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Idle => "between rounds",
+            State::Looking(_) => "looking",
+            State::Acting(..) => "acting",
+            State::Done => "done",
+        };
+        f.debug_struct("EnsureFuture")
+            .field("state", &state)
+            .field("acts", &self.acts.acts())
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,262 @@
+//! What a policy would do, without doing it.
+
+use std::time::Duration;
+
+use super::{
+    Policy,
+    attempts::{Attempts, Decision, Ended, Next},
+    backoff::Backoff,
+    bounds::CutBy,
+    nanos::{FOREVER, duration},
+    warning::{self, Warning},
+};
+
+/// No plan looks at more attempts than this.
+const SIMULATED: usize = 1000;
+
+/// What runs with a policy would do: when their attempts would start, why they would stop, how long they may take, and
+/// which settings defeat each other.
+///
+/// The courses are made by the very decisions that runs are made by. As text it is a small timeline for a terminal:
+///
+/// ```
+/// use relent::Policy;
+///
+/// let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?;
+/// let plan = policy.plan();
+/// assert_eq!(plan.best().attempts(), 8);
+/// assert_eq!(plan.worst().attempts(), 1);
+/// assert_eq!(plan.worst_total(), Some(std::time::Duration::from_millis(10_350)));
+/// assert_eq!(plan.to_string(), "\
+/// every 50ms, attempt_timeout 10s, start_within 350ms
+///
+///   calls fail at once: 8 attempts, ended at 350ms by start_within
+///   |.........|.........|.........|........|.........|.........|.........|
+///   0         50ms      100ms     150ms    200ms     250ms     300ms 350ms
+///
+///   calls hang until they are cut: 1 attempt, ended at 10s by start_within
+///   |====================================================================x
+///   0                                                                  10s
+///
+///   at worst it takes 10.35s: a call may start at 350ms and run for 10s
+///
+///   warning: a call that hangs gets no second try: attempt_timeout 10s outlasts
+///   start_within 350ms; an attempt_timeout of at most 350ms would give it one
+/// ");
+/// # Ok::<(), relent::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Plan {
+    policy: Policy,
+    best: Course,
+    longest_pauses: Course,
+    worst: Course,
+    worst_total: u64,
+    warnings: Vec<Warning>,
+}
+
+impl Policy {
+    /// What a run would do. Without a cadence of its own the policy is planned with that of `retry`.
+    pub fn plan(&self) -> Plan {
+        let best = Course::of(self, Calls::FailAtOnce, 0);
+        let longest_pauses = Course::of(self, Calls::FailAtOnce, u64::MAX);
+        let worst = Course::of(self, Calls::Hang, u64::MAX);
+        let worst_total = self.worst_total(&best);
+        let mut plan = Plan { policy: self.clone(), best, longest_pauses, worst, worst_total, warnings: Vec::new() };
+        plan.warnings = warning::all(&plan);
+        plan
+    }
+
+    /// The latest end of any run; [`FOREVER`] if there is none.
+    fn worst_total(&self, best: &Course) -> u64 {
+        match best.finish {
+            Finish::Stops(_) if best.spans.is_empty() => 0,
+            _ => self.bounds.latest_end().min(self.worst_total_by_count(best)),
+        }
+    }
+
+    /// The latest end of a run that no window ends: every start of a run comes the later the longer its calls and
+    /// pauses take, so that calls that take all their time and the longest pauses make the last one latest.
+    fn worst_total_by_count(&self, best: &Course) -> u64 {
+        let can_start_over = self.can_start_over();
+        let count = match best.finish {
+            // Nothing makes more attempts than calls that take no time with the shortest pauses in between.
+            Finish::Stops(_) if !can_start_over => u32::try_from(best.attempts()).unwrap_or(u32::MAX),
+            _ => self.max_attempts,
+        };
+        let timeout = self.bounds.attempt_timeout;
+        if count == u32::MAX || timeout == FOREVER {
+            return FOREVER;
+        }
+        let cut_pause = match self.after_cut() {
+            Decision::RetryAfter(pause) => super::nanos::nanos(pause).min(self.max_retry_after),
+            _ => 0,
+        };
+        let asked = if self.max_retry_after == FOREVER { cut_pause } else { self.max_retry_after };
+        let highest = if self.uses_backoff() { self.backoff.highest() } else { 0 };
+        let mut slowest = self.clone();
+        slowest.bounds.start_within = FOREVER;
+        slowest.bounds.finish_within = FOREVER;
+        slowest.flags &= !super::FINAL_TRY;
+        slowest.max_attempts = count;
+        slowest = slowest.on_cut(Decision::RetryAfter(duration(asked)));
+        if can_start_over {
+            slowest = slowest.backoff(Backoff::fixed(duration(highest)));
+        }
+        let slowest = Course::of(&slowest, Calls::Hang, u64::MAX);
+        let more = u64::from(count).saturating_sub(u64::try_from(slowest.attempts()).unwrap_or(u64::MAX));
+        match slowest.finish {
+            Finish::Stops(_) => slowest.over(),
+            Finish::GoesOn => {
+                let each = timeout.saturating_add(highest.max(self.period().unwrap_or(0)).max(asked));
+                slowest.over().saturating_add(more.saturating_mul(each))
+            }
+            Finish::Hangs | Finish::Waits => FOREVER,
+        }
+    }
+
+    /// Whether attempts may run long enough for the backoff to begin anew.
+    pub(super) fn can_start_over(&self) -> bool {
+        let longest = self.bounds.attempt_timeout.min(self.bounds.finish_within);
+        self.uses_backoff() && self.backoff.healthy().is_some_and(|healthy| 0 < healthy && healthy <= longest)
+    }
+}
+
+impl Plan {
+    /// The policy of the plan.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Every call fails at once, and every pause is as short as jitter can make it. No run makes more attempts, unless
+    /// its backoff starts over (`reset_after`).
+    #[must_use]
+    pub fn best(&self) -> &Course {
+        &self.best
+    }
+
+    /// Every call fails at once, and every pause is as long as jitter can make it.
+    #[must_use]
+    pub fn longest_pauses(&self) -> &Course {
+        &self.longest_pauses
+    }
+
+    /// Every call hangs until it is cut, and every pause is as long as jitter can make it.
+    #[must_use]
+    pub fn worst(&self) -> &Course {
+        &self.worst
+    }
+
+    /// No run takes longer than this; `None` if nothing bounds it. With `start_within` and `attempt_timeout` it is at
+    /// most their sum: a call may start at the end of the window and take all its time. Pauses that errors ask for
+    /// (`RetryAfter`) are counted as `max_retry_after`; without one they are not foreseen, and can prolong a run up to
+    /// what its windows allow.
+    #[must_use]
+    pub fn worst_total(&self) -> Option<Duration> {
+        (self.worst_total != FOREVER).then_some(duration(self.worst_total))
+    }
+
+    /// Settings that defeat each other, and what is likely not meant. Most policies have none.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+/// One course that a run may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// Start and end of each attempt.
+    pub(super) spans: Vec<(u64, u64)>,
+    pub(super) finish: Finish,
+}
+
+/// How a [`Course`] goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finish {
+    /// The run stops, for this reason.
+    Stops(Ended),
+    /// The last attempt hangs, and nothing cuts it.
+    Hangs,
+    /// The pause after the last attempt has no end.
+    Waits,
+    /// It goes on: a plan looks at the first 1000 attempts and no further.
+    GoesOn,
+}
+
+/// What the calls of a course do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    FailAtOnce,
+    Hang,
+}
+
+impl Course {
+    /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest.
+    pub(super) fn of(policy: &Policy, calls: Calls, random: u64) -> Self {
+        let mut spans = Vec::new();
+        let mut run = Attempts::default();
+        let mut next = run.first(policy, || random);
+        let finish = loop {
+            let start = match next {
+                Next::Stop(why) => break Finish::Stops(why),
+                Next::Start(FOREVER) => break Finish::Waits,
+                Next::Start(_) if spans.len() >= SIMULATED => break Finish::GoesOn,
+                Next::Start(start) => start,
+            };
+            run.start(policy, start);
+            let (end, by) = match calls {
+                Calls::FailAtOnce => (start, None),
+                Calls::Hang => {
+                    let (at, by) = run.cut(policy);
+                    (at, Some(by))
+                }
+            };
+            spans.push((start, end));
+            next = match by {
+                _ if end == FOREVER => break Finish::Hangs,
+                None => run.end(policy, end, Decision::Retry, || random),
+                Some(CutBy::AttemptTimeout) => run.end(policy, end, policy.after_cut(), || random),
+                Some(_) => break Finish::Stops(Ended::Deadline),
+            };
+        };
+        Self { spans, finish }
+    }
+
+    /// How many attempts it has, 1000 at most.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// When the attempts start, from the start of the run.
+    #[must_use]
+    pub fn starts(&self) -> impl ExactSizeIterator<Item = Duration> + '_ {
+        self.spans.iter().map(|&(start, _)| duration(start))
+    }
+
+    /// When the attempts end: at once, or when they are cut; `Duration::MAX` is never.
+    #[must_use]
+    pub fn ends(&self) -> impl ExactSizeIterator<Item = Duration> + '_ {
+        self.spans.iter().map(|&(_, end)| duration(end))
+    }
+
+    /// How it goes out.
+    #[must_use]
+    pub fn finish(&self) -> Finish {
+        self.finish
+    }
+
+    /// How long it takes; `None` if it does not stop, or not within the attempts that a plan looks at.
+    #[must_use]
+    pub fn total(&self) -> Option<Duration> {
+        matches!(self.finish, Finish::Stops(_)).then(|| duration(self.over()))
+    }
+
+    /// The end of its last attempt.
+    pub(super) fn over(&self) -> u64 {
+        self.spans.last().map_or(0, |&(_, end)| end)
+    }
+}

@@ -1,0 +1,104 @@
+//! Whether a change of membership leaves a quorum of those who can vote.
+
+/// The voters of a cluster, counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Voters {
+    /// All of them: more than half must agree on everything.
+    pub all: u32,
+    /// Those that can: they have started, and as far as is known they run.
+    pub able: u32,
+}
+
+/// A change of one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Change {
+    /// A new voter, which has not started yet.
+    AddVoter,
+    /// A learner becomes a voter; whether it is able.
+    Promote {
+        /// It has started, and as far as is known it runs.
+        able: bool,
+    },
+    /// A voter goes; whether it was able.
+    RemoveVoter {
+        /// It has started, and as far as is known it runs.
+        able: bool,
+    },
+}
+
+impl Voters {
+    /// So many voters, of whom so many are able.
+    #[must_use]
+    pub const fn new(all: u32, able: u32) -> Self {
+        Self { all, able: if able < all { able } else { all } }
+    }
+
+    /// How many must agree: more than half of all.
+    #[must_use]
+    pub const fn quorum(self) -> u32 {
+        match self.all.checked_div(2) {
+            Some(half) => half.saturating_add(1),
+            None => 1,
+        }
+    }
+
+    /// Whether enough are able.
+    #[must_use]
+    pub const fn have_quorum(self) -> bool {
+        self.able >= self.quorum()
+    }
+
+    /// The voters after a change.
+    #[must_use]
+    pub const fn after(self, change: Change) -> Self {
+        let (all, able) = match change {
+            Change::AddVoter => (self.all.saturating_add(1), self.able),
+            Change::Promote { able: true } => (self.all.saturating_add(1), self.able.saturating_add(1)),
+            Change::Promote { able: false } => (self.all.saturating_add(1), self.able),
+            Change::RemoveVoter { able: true } => (self.all.saturating_sub(1), self.able.saturating_sub(1)),
+            Change::RemoveVoter { able: false } => (self.all.saturating_sub(1), self.able),
+        };
+        Self::new(all, able)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_loses_quorum() {
+        let lost = |all, able, change| !Voters::new(all, able).after(change).have_quorum();
+        assert!(lost(1, 1, Change::AddVoter), "two voters, one of them not started");
+        assert!(!lost(2, 2, Change::AddVoter));
+        assert!(!lost(3, 3, Change::AddVoter));
+        assert!(lost(3, 2, Change::AddVoter), "four voters, two able");
+        assert!(lost(1, 1, Change::RemoveVoter { able: true }), "nobody left");
+        assert!(!lost(2, 2, Change::RemoveVoter { able: true }));
+        assert!(lost(3, 2, Change::RemoveVoter { able: true }));
+        assert!(!lost(3, 2, Change::RemoveVoter { able: false }));
+        assert!(lost(1, 1, Change::Promote { able: false }));
+        assert!(!lost(1, 1, Change::Promote { able: true }));
+    }
+
+    proptest! {
+        #[test]
+        fn an_able_learner_never_costs_a_quorum(all in 1_u32..100, able in 0_u32..100) {
+            let voters = Voters::new(all, able);
+            prop_assume!(voters.have_quorum());
+            let bigger = voters.after(Change::Promote { able: true });
+            prop_assert!(bigger.have_quorum());
+            let smaller = voters.after(Change::RemoveVoter { able: false });
+            prop_assert!(voters.able == voters.all || smaller.have_quorum());
+        }
+
+        #[test]
+        fn two_quorums_always_share_a_member(all in 1_u32..1000) {
+            prop_assert!(Voters::new(all, 0).quorum() * 2 > all);
+        }
+    }
+}

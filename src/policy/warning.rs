@@ -1,0 +1,382 @@
+//! Settings that defeat each other.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    DELAY_FIRST, FINAL_TRY, Policy,
+    attempts::{Decision, Ended},
+    nanos::{FOREVER, Short, duration},
+    plan::{Calls, Course, Finish, Plan},
+};
+
+/// Something about a policy that is likely not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// Not even the first attempt starts.
+    #[non_exhaustive]
+    NothingAttempted {
+        /// What prevents it.
+        why: Ended,
+    },
+    /// There is never a retry, although more than one attempt is allowed.
+    #[non_exhaustive]
+    NoRetry {
+        /// What prevents it.
+        why: Ended,
+    },
+    /// Even the shortest pause before this attempt has no end.
+    #[non_exhaustive]
+    PauseWithoutEnd {
+        /// The attempt that never comes.
+        before: usize,
+    },
+    /// Jitter decides whether there is any retry: a long first pause goes beyond the window.
+    #[non_exhaustive]
+    RetryByChance {
+        /// The window.
+        bound: Duration,
+    },
+    /// A call that hangs uses up the window, so that there is no second try.
+    #[non_exhaustive]
+    HungCallGetsNoRetry {
+        /// The deadline of each call, if it has one.
+        attempt_timeout: Option<Duration>,
+        /// The setting that leaves no room for a second try.
+        window: &'static str,
+        /// Its value.
+        bound: Duration,
+        /// The longest `attempt_timeout` with which there would be a second try, if there is one.
+        at_most: Option<Duration>,
+    },
+    /// The deadline of each call is never reached: the bound on everything is.
+    #[non_exhaustive]
+    AttemptTimeoutUnused {
+        /// The deadline of each call.
+        attempt_timeout: Duration,
+        /// The bound on everything.
+        finish_within: Duration,
+    },
+    /// The start window closes no sooner than the bound on everything.
+    #[non_exhaustive]
+    StartWindowUnused {
+        /// The start window.
+        start_within: Duration,
+        /// The bound on everything.
+        finish_within: Duration,
+    },
+    /// Calls are cut before they can wait for anything.
+    NoTimeToAnswer,
+    /// A call that hangs is never cut.
+    CallNeverCut,
+    /// Nothing ends the retries.
+    Endless,
+    /// Retries follow each other without a pause, and time alone ends them, if anything does.
+    Spins,
+    /// `final_try` adds no attempt.
+    FinalTryUnused,
+    /// Fewer attempts fit than are allowed.
+    #[non_exhaustive]
+    AttemptsUnreachable {
+        /// What is allowed.
+        max_attempts: u32,
+        /// What fits.
+        reachable: usize,
+        /// What ends the run before.
+        why: Ended,
+    },
+    /// The backoff has more delays than the attempts allow pauses.
+    #[non_exhaustive]
+    DelaysUnused {
+        /// How many it has.
+        delays: u64,
+        /// How many are used at most.
+        used: u64,
+    },
+    /// `on_cut` decides what follows a call cut by its own deadline, and none is.
+    OnCutUnused,
+    /// A pause longer than the window ends the run, whatever `max_retry_after` says.
+    #[non_exhaustive]
+    MaxRetryAfterUnused {
+        /// The cap on what a server may ask for.
+        max_retry_after: Duration,
+        /// The window.
+        bound: Duration,
+    },
+    /// No attempt runs as long as `reset_after` asks.
+    #[non_exhaustive]
+    ResetUnreachable {
+        /// How long an attempt would have to run.
+        reset_after: Duration,
+        /// How long it may run.
+        longest: Duration,
+    },
+    /// A schedule without an end is followed by another.
+    FollowerUnreachable,
+    /// The cap is below the first delay, so that every delay is at most the cap.
+    #[non_exhaustive]
+    CapBelowBase {
+        /// The first delay.
+        base: Duration,
+        /// The cap.
+        cap: Duration,
+    },
+}
+
+/// Everything there is to warn of, the gravest first.
+pub(super) fn all(plan: &Plan) -> Vec<Warning> {
+    let policy = plan.policy();
+    if let Finish::Stops(why) = plan.best().finish
+        && plan.best().spans.is_empty()
+    {
+        return vec![Warning::NothingAttempted { why }];
+    }
+    let mut found = Vec::new();
+    of_time(plan, &mut found);
+    of_retries(plan, &mut found);
+    of_switches(policy, &mut found);
+    if policy.uses_backoff() {
+        of_backoff(policy, &mut found);
+    }
+    found
+}
+
+/// The bounds, one against the other.
+fn of_time(plan: &Plan, found: &mut Vec<Warning>) {
+    let policy = plan.policy();
+    let bounds = policy.bounds();
+    let (own, window, hard) = (bounds.attempt_timeout, bounds.start_within, bounds.finish_within);
+    if own == 0 || hard == 0 {
+        found.push(Warning::NoTimeToAnswer);
+    } else if let Some(warning) = hung_call(plan) {
+        found.push(warning);
+    }
+    if own != FOREVER && own >= hard && hard != 0 {
+        found.push(Warning::AttemptTimeoutUnused { attempt_timeout: duration(own), finish_within: duration(hard) });
+    }
+    if window != FOREVER && window >= hard {
+        found.push(Warning::StartWindowUnused { start_within: duration(window), finish_within: duration(hard) });
+    }
+    // What lives long, such as a connection, is neither cut nor ended: `reset_after` says that it is meant.
+    if plan.worst().finish == Finish::Hangs && !is_long_lived(policy) {
+        found.push(Warning::CallNeverCut);
+    }
+}
+
+/// A call that hangs and gets no second try, where one that fails does.
+fn hung_call(plan: &Plan) -> Option<Warning> {
+    let policy = plan.policy();
+    // One that is not to be repeated needs no second try.
+    let may_repeat = policy.after_cut() != Decision::Fatal;
+    let hangs = may_repeat && plan.worst().spans.len() == 1 && plan.longest_pauses().spans.len() > 1;
+    let why = match plan.worst().finish {
+        Finish::Stops(why @ (Ended::StartWindow | Ended::Deadline)) if hangs => why,
+        _ => return None,
+    };
+    let gets_another = |timeout: u64| {
+        let mut shorter = policy.clone().max_attempts(2);
+        shorter.bounds.attempt_timeout = timeout;
+        Course::of(&shorter, Calls::Hang, u64::MAX).spans.len() > 1
+    };
+    let (mut good, mut bad) = (0_u64, policy.bounds().attempt_timeout.min(policy.bounds().finish_within));
+    while good.saturating_add(1) < bad {
+        let middle = good.midpoint(bad);
+        if gets_another(middle) { good = middle } else { bad = middle }
+    }
+    let own = policy.bounds().attempt_timeout;
+    Some(Warning::HungCallGetsNoRetry {
+        attempt_timeout: (own != FOREVER).then_some(duration(own)),
+        window: setting_of(why),
+        bound: duration(bound_of(policy, why)),
+        at_most: (good > 0).then_some(duration(good)),
+    })
+}
+
+/// How many attempts there are.
+fn of_retries(plan: &Plan, found: &mut Vec<Warning>) {
+    let policy = plan.policy();
+    let (best, reachable) = (plan.best(), plan.best().spans.len());
+    match best.finish {
+        Finish::Stops(Ended::BackoffEnded) if policy.can_start_over() => {}
+        Finish::Stops(why) if why != Ended::Attempts && reachable == 1 => found.push(Warning::NoRetry { why }),
+        Finish::Stops(why) if why != Ended::Attempts && policy.max_attempts != u32::MAX => {
+            found.push(Warning::AttemptsUnreachable { max_attempts: policy.max_attempts, reachable, why });
+        }
+        Finish::Waits => found.push(Warning::PauseWithoutEnd { before: reachable.saturating_add(1) }),
+        _ => {}
+    }
+    if let Finish::Stops(why @ (Ended::StartWindow | Ended::Deadline)) = plan.longest_pauses().finish
+        && plan.longest_pauses().spans.len() <= 1
+        && reachable > 1
+    {
+        found.push(Warning::RetryByChance { bound: duration(bound_of(policy, why)) });
+    }
+    let late = &plan.longest_pauses();
+    let stands_still = late.spans.get(99).is_some_and(|&(start, _)| start == late.over());
+    if stands_still && late.finish == Finish::GoesOn {
+        found.push(Warning::Spins);
+    } else if late.finish == Finish::GoesOn && is_endless(policy) && !is_long_lived(policy) {
+        found.push(Warning::Endless);
+    }
+}
+
+/// Settings that have no effect.
+fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
+    let bounds = policy.bounds();
+    let (own, hard) = (bounds.attempt_timeout, bounds.finish_within);
+    // A grid that ends with the window has an attempt there of its own.
+    let on_grid = |every: u64| !policy.has(DELAY_FIRST) && bounds.start_within.checked_rem(every) == Some(0);
+    let has_tick = bounds.start_within != FOREVER && !policy.uses_backoff() && policy.period().is_some_and(on_grid);
+    if policy.has(FINAL_TRY) && (bounds.last_chance().is_none() || has_tick) {
+        found.push(Warning::FinalTryUnused);
+    }
+    if policy.after_cut() != Decision::Retry && (own == FOREVER || own >= hard) {
+        found.push(Warning::OnCutUnused);
+    }
+    let window = bounds.start_within.min(hard);
+    if policy.max_retry_after != FOREVER && policy.max_retry_after > window {
+        found.push(Warning::MaxRetryAfterUnused {
+            max_retry_after: duration(policy.max_retry_after),
+            bound: duration(window),
+        });
+    }
+}
+
+/// The backoff by itself, and against the bounds.
+fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
+    let backoff = &policy.backoff;
+    let longest = policy.bounds().attempt_timeout.min(policy.bounds().finish_within);
+    if let Some(healthy) = backoff.healthy().filter(|&healthy| healthy > longest) {
+        found.push(Warning::ResetUnreachable { reset_after: duration(healthy), longest: duration(longest) });
+    }
+    // The first attempt needs no pause, unless it is delayed.
+    let used = u64::from(policy.max_attempts).saturating_sub(u64::from(!policy.has(DELAY_FIRST)));
+    if let Some(delays) = backoff.count().filter(|&delays| policy.max_attempts > 1 && delays > used) {
+        found.push(Warning::DelaysUnused { delays, used });
+    }
+    if backoff.has_unreachable() {
+        found.push(Warning::FollowerUnreachable);
+    }
+    if let Some((base, cap)) = backoff.capped_below_base() {
+        found.push(Warning::CapBelowBase { base: duration(base), cap: duration(cap) });
+    }
+}
+
+fn is_long_lived(policy: &Policy) -> bool {
+    policy.uses_backoff() && policy.backoff.healthy().is_some()
+}
+
+fn is_endless(policy: &Policy) -> bool {
+    let bounds = policy.bounds();
+    policy.max_attempts == u32::MAX && bounds.start_within.min(bounds.finish_within) == FOREVER
+}
+
+/// The name of the setting that ends a run so.
+pub(super) fn setting_of(why: Ended) -> &'static str {
+    match why {
+        Ended::Fatal => "on_cut",
+        Ended::Attempts => "max_attempts",
+        Ended::BackoffEnded => "the backoff",
+        Ended::StartWindow => "start_within",
+        Ended::Deadline => "finish_within",
+    }
+}
+
+fn bound_of(policy: &Policy, why: Ended) -> u64 {
+    if why == Ended::StartWindow { policy.bounds().start_within } else { policy.bounds().finish_within }
+}
+
+/// One sentence.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NothingAttempted { why } => match why {
+                Ended::Attempts => f.write_str("nothing is ever attempted: max_attempts is 0"),
+                Ended::BackoffEnded => {
+                    f.write_str("nothing is ever attempted: delay_first waits for a delay, and the backoff has none")
+                }
+                why => write!(f, "nothing is ever attempted: delay_first waits beyond {}", setting_of(why)),
+            },
+            Self::NoRetry { why } => match why {
+                Ended::BackoffEnded => f.write_str("there is never a retry: the backoff has no delay for it"),
+                why => write!(f, "there is never a retry: the first pause goes beyond {}", setting_of(why)),
+            },
+            Self::PauseWithoutEnd { before } => write!(f, "the pause before attempt {before} has no end"),
+            Self::RetryByChance { bound } => write!(
+                f,
+                "jitter decides whether there is any retry: the longest first pause goes beyond {}",
+                Short(bound)
+            ),
+            Self::HungCallGetsNoRetry { attempt_timeout, window, bound, at_most } => {
+                f.write_str("a call that hangs gets no second try: ")?;
+                let bound = Short(bound);
+                match attempt_timeout {
+                    Some(own) if own > bound.0 => write!(f, "attempt_timeout {} outlasts {window} {bound}", Short(own)),
+                    Some(own) => write!(f, "attempt_timeout {} leaves no time for one in {window} {bound}", Short(own)),
+                    None => write!(f, "only {window} {bound} cuts it"),
+                }?;
+                match at_most {
+                    Some(most) => {
+                        write!(f, "; an attempt_timeout of at most {} would give it one", Short(most))
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::AttemptTimeoutUnused { attempt_timeout, finish_within } => write!(
+                f,
+                "attempt_timeout {} is never reached: finish_within {} cuts first",
+                Short(attempt_timeout),
+                Short(finish_within)
+            ),
+            Self::StartWindowUnused { start_within, finish_within } => write!(
+                f,
+                "start_within {} has no effect: nothing starts after finish_within {}",
+                Short(start_within),
+                Short(finish_within)
+            ),
+            Self::NoTimeToAnswer => f.write_str("only a call that is ready at once can succeed: it is cut after 0ns"),
+            Self::CallNeverCut => {
+                f.write_str("a call that hangs is never cut: there is neither attempt_timeout nor finish_within")
+            }
+            Self::Endless => {
+                f.write_str("the retries never end: there is no start_within, finish_within or max_attempts")
+            }
+            Self::Spins => {
+                f.write_str("calls that fail at once are repeated without any pause, and no max_attempts ends it soon")
+            }
+            Self::FinalTryUnused => f.write_str(
+                "final_try adds no attempt: it needs a start_within that the cadence does not meet anyway, \
+                 or both attempt_timeout and a longer finish_within",
+            ),
+            Self::AttemptsUnreachable { max_attempts, reachable, why } => write!(
+                f,
+                "max_attempts {max_attempts} is never reached: at most {reachable} fit before {} ends the run",
+                setting_of(why)
+            ),
+            Self::DelaysUnused { delays, used } => {
+                write!(f, "max_attempts leaves room for {used} of the {delays} delays of the backoff")
+            }
+            Self::OnCutUnused => {
+                f.write_str("on_cut has no effect: it is about calls cut by attempt_timeout, and none ever is")
+            }
+            Self::MaxRetryAfterUnused { max_retry_after, bound } => write!(
+                f,
+                "max_retry_after {} has no effect: a pause beyond {} ends the run",
+                Short(max_retry_after),
+                Short(bound)
+            ),
+            Self::ResetUnreachable { reset_after, longest } => {
+                write!(f, "reset_after {} is never reached: calls are cut after {}", Short(reset_after), Short(longest))
+            }
+            Self::FollowerUnreachable => {
+                f.write_str("the backoff never comes to what is behind `then`: the schedule before it has no end")
+            }
+            Self::CapBelowBase { base, cap } => write!(
+                f,
+                "the cap {} of the backoff is below its first delay {}: no delay exceeds the cap",
+                Short(cap),
+                Short(base)
+            ),
+        }
+    }
+}

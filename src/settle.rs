@@ -1,0 +1,277 @@
+//! `settle`: wait until an operation has really finished.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project::pin_project;
+
+use crate::{
+    error::{Detail, GaveUp, Stop},
+    events::Listener,
+    operation::{Classify, Judged, Operation, RetryAll, Verb},
+    policy::{
+        Policy,
+        attempts::Attempt,
+        nanos::{duration, nanos},
+        stall::{Movement, Observed, Rules, Settling},
+    },
+    run::Run,
+    settings::settings,
+    shared::Ties,
+    time::{self, Instant, Timer},
+};
+
+/// Watches something that others do until it has really finished, and notices when it does not move.
+///
+/// Each observation answers [`Progress`], or `Result<Progress<T, E>, E>` so that `?` works. An error of the observation is not
+/// one of the operation: it is tolerated, for [`tolerate_errors_for`](Settle::tolerate_errors_for) if that is set, unless
+/// [`when`](Settle::when) says that it is fatal.
+///
+/// Observed every second, if nothing is set. [`stall_after`](Settle::stall_after) is judged when an observation has ended.
+///
+/// # Errors
+/// [`GaveUp`], with a [`Detail::Settle`]: what was last seen and for how long it had not changed.
+///
+/// # Cancel safety
+/// Dropping the future leaves no timer, permit or task behind.
+///
+/// # Panics
+/// As [`retry`](crate::retry()).
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::{Progress, settle};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let gave_up = settle(|_| async { Progress::<(), std::io::Error>::Waiting("annotation still set".into()) })
+///     .every(Duration::from_secs(5))
+///     .stall_after(Duration::from_secs(60))
+///     .finish_within(Duration::from_secs(600))
+///     .await
+///     .unwrap_err();
+/// assert!(gave_up.is_stalled());
+/// assert_eq!(
+///     gave_up.to_string(),
+///     "gave up after 13 attempts in 1m: nothing has moved (last seen: annotation still set, unchanged for 1m); \
+///      last attempt: not ready",
+/// );
+/// # }
+/// ```
+pub fn settle<F, Fut>(observe: F) -> Settle<F>
+where
+    F: FnMut(Attempt) -> Fut,
+    Fut: Future<Output: Observation>,
+{
+    let rules = Rules { stable_for: 1, ..Rules::default() };
+    let operation = Watched { observe, rules };
+    Settle { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+}
+
+/// What an observation found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these four are what an observation can say")]
+pub enum Progress<T, E> {
+    /// It has finished.
+    Done(T),
+    /// It moves. The same text as before is no movement.
+    Moving(String),
+    /// It waits for something: no movement, whatever the text.
+    Waiting(String),
+    /// It has failed, and will not recover.
+    Failed(E),
+}
+
+/// What an observation may answer: [`Progress`] or `Result<Progress, E>`.
+pub trait Observation {
+    /// The value of what has finished.
+    type Value;
+    /// The error of operation and observation.
+    type Error;
+
+    #[doc(hidden)]
+    fn progress(self) -> Result<Progress<Self::Value, Self::Error>, Self::Error>;
+}
+
+impl<T, E> Observation for Progress<T, E> {
+    type Value = T;
+    type Error = E;
+
+    fn progress(self) -> Result<Self, E> {
+        Ok(self)
+    }
+}
+
+impl<T, E> Observation for Result<Progress<T, E>, E> {
+    type Value = T;
+    type Error = E;
+
+    fn progress(self) -> Self {
+        self
+    }
+}
+
+/// The error of what is watched.
+pub(crate) type WatchErrorOf<O> = <<O as Operation>::Output as Observation>::Error;
+/// The value of what is watched.
+pub(crate) type WatchedOf<O> = <<O as Operation>::Output as Observation>::Value;
+
+#[derive(Clone, Copy, Debug)]
+struct Watched<O> {
+    observe: O,
+    rules: Rules,
+}
+
+/// A settle to be: made by [`settle`], run by `.await`.
+#[derive(Clone, Debug)]
+#[must_use = "a settle does nothing unless you `.await` it"]
+pub struct Settle<O, W = RetryAll, L = (), G = ()> {
+    operation: Watched<O>,
+    when: W,
+    listener: L,
+    policy: Policy,
+    shared: G,
+}
+
+settings!(Settle, Operation<Output: Observation>, WatchErrorOf<O>);
+
+impl<O, W, L, G> Settle<O, W, L, G> {
+    /// Ends the run when nothing has moved for so long: since it began, since the text last changed, since it was first seen
+    /// done and then no longer.
+    pub fn stall_after(mut self, limit: Duration) -> Self {
+        self.operation.rules.stall_after = nanos(limit);
+        self
+    }
+
+    /// It has finished when so many observations in a row say so. 0 is 1, the default.
+    pub fn stable_for(mut self, observations: u32) -> Self {
+        self.operation.rules.stable_for = observations;
+        self
+    }
+
+    /// Ends the run when observations have failed for so long without one between that did not. Default: only the bounds do.
+    pub fn tolerate_errors_for(mut self, span: Duration) -> Self {
+        self.operation.rules.tolerate = nanos(span);
+        self
+    }
+}
+
+impl<O, W, L, G> IntoFuture for Settle<O, W, L, G>
+where
+    O: Operation<Output: Observation>,
+    W: Classify<WatchErrorOf<O>>,
+    L: Listener<WatchErrorOf<O>>,
+    G: Ties,
+{
+    type Output = Result<WatchedOf<O>, GaveUp<WatchErrorOf<O>>>;
+    type IntoFuture = SettleFuture<O, W, L, G>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { operation: Watched { observe, rules }, when, listener, policy, shared } = self;
+        let policy = policy.or_every(Duration::from_secs(1));
+        let settling = Watching { rules, began: None, movement: Movement::default(), text: String::new() };
+        SettleFuture { run: Run::new(settling, observe, when, listener, policy, shared) }
+    }
+}
+
+/// The future of [`settle`].
+#[derive(Debug)]
+#[pin_project]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct SettleFuture<O, W = RetryAll, L = (), G = ()>
+where
+    O: Operation<Output: Observation>,
+    G: Ties,
+{
+    #[pin]
+    run: Run<Watching, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Future for SettleFuture<O, W, L, G>
+where
+    O: Operation<Output: Observation>,
+    W: Classify<WatchErrorOf<O>>,
+    L: Listener<WatchErrorOf<O>>,
+    G: Ties,
+{
+    type Output = Result<WatchedOf<O>, GaveUp<WatchErrorOf<O>>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.run.poll(cx)
+    }
+}
+
+/// How `settle` reads an observation.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    rules: Rules,
+    /// When watching began.
+    began: Option<Instant>,
+    movement: Movement,
+    /// What was last seen.
+    text: String,
+}
+
+impl Watching {
+    fn now(&mut self) -> u64 {
+        let now = time::now();
+        time::between(*self.began.get_or_insert(now), now)
+    }
+
+    fn observe(&mut self, observed: Observed) -> Settling {
+        let now = self.now();
+        self.movement.observe(&self.rules, now, observed)
+    }
+
+    fn see(&mut self, text: String, observed: Observed) -> Settling {
+        let settling = self.observe(observed);
+        self.text = text;
+        settling
+    }
+}
+
+impl<A: Observation> Verb<A> for Watching {
+    type Value = A::Value;
+    type Error = A::Error;
+    const NAME: &'static str = "SettleFuture";
+
+    fn begin(&mut self) {
+        self.now();
+    }
+
+    fn judge(&mut self, answer: A) -> Judged<A::Value, A::Error> {
+        let settling = match answer.progress() {
+            Ok(Progress::Done(value)) => match self.see("done".to_owned(), Observed::Done) {
+                Settling::Settled => return Judged::Value(value),
+                other => other,
+            },
+            Ok(Progress::Moving(text)) => {
+                let observed = if text == self.text { Observed::Same } else { Observed::Moved };
+                self.see(text, observed)
+            }
+            Ok(Progress::Waiting(text)) => self.see(text, Observed::Waiting),
+            Ok(Progress::Failed(error)) => return Judged::Fatal(error),
+            Err(error) => {
+                return match self.observe(Observed::Failed) {
+                    Settling::Unobservable => Judged::Fatal(error),
+                    Settling::Stalled => Judged::Stopped(Stop::Stalled, Some(error)),
+                    _ => Judged::Failed(error),
+                };
+            }
+        };
+        if settling == Settling::Stalled { Judged::Stopped(Stop::Stalled, None) } else { Judged::NotYet }
+    }
+
+    fn cut(&mut self) -> Option<Stop> {
+        (self.observe(Observed::Failed) != Settling::GoOn).then_some(Stop::Stalled)
+    }
+
+    fn explain(&mut self, gave_up: GaveUp<A::Error>) -> GaveUp<A::Error> {
+        let now = self.now();
+        let on = if self.text.is_empty() { "nothing yet".to_owned() } else { self.text.clone() };
+        gave_up.with_detail(Detail::Settle { on, unchanged_for: duration(self.movement.unchanged_for(now)) })
+    }
+}

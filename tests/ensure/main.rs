@@ -1,0 +1,6 @@
+//! `ensure` and `settle`, in virtual time.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod placements;
+mod settling;
+mod words;

@@ -1,0 +1,173 @@
+//! The words of the builder, on `ensure`.
+
+use std::{cell::Cell, future::pending, time::Duration};
+
+use relent::{Backoff, Change, Decision, Detail, Event, Last, Seen, Stop, ensure};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+const MS: Duration = Duration::from_millis(1);
+
+type Answer = Result<Seen<(), (), &'static str>, &'static str>;
+
+#[tokio::test(start_paused = true)]
+async fn already_so_is_not_touched() {
+    let ensured = ensure(|_| async { Ok::<_, ()>(Some(7)) }, |()| async { Err::<(), _>(()) }).max_attempts(0).await;
+    let ensured = ensured.unwrap();
+    assert_eq!((ensured.value, ensured.change), (7, Change::AlreadySo));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_act_allowed() {
+    let gave_up =
+        ensure(|_| async { Ok::<Option<()>, &str>(None) }, |()| async { Ok::<(), &str>(()) }).max_attempts(0).await;
+    let gave_up = gave_up.unwrap_err();
+    assert_eq!(*gave_up.stop(), Stop::Attempts);
+    assert!(gave_up.to_string().contains("(never acted)"), "{gave_up}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_for_good_is_still_looked_at() {
+    for (so_after_all, look_fails) in [(true, false), (false, false), (false, true)] {
+        let acted = Cell::new(false);
+        let look = |_| async {
+            match (acted.get(), so_after_all, look_fails) {
+                (true, true, _) => Ok(Some(())),
+                (true, false, true) => Err("look failed"),
+                _ => Ok(None),
+            }
+        };
+        let act = |()| async {
+            acted.set(true);
+            Err::<(), _>("permission denied")
+        };
+        let ended = ensure(look, act).when(|error: &&str| !error.contains("denied")).await;
+        match ended {
+            Ok(ensured) => assert!(so_after_all && ensured.change == Change::AppliedDespiteError),
+            Err(gave_up) => {
+                assert!(!so_after_all && gave_up.is_fatal());
+                assert_eq!(gave_up.last(), Last::Failed(&"permission denied"));
+                let unknown = matches!(gave_up.detail(), Some(Detail::Ensure { outcome_unknown: true, .. }));
+                assert_eq!(unknown, look_fails);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rounds_go_by_the_cadence() {
+    let start = Instant::now();
+    let times = std::cell::RefCell::new(Vec::new());
+    let look = |_| async {
+        times.borrow_mut().push(("look", start.elapsed().as_millis()));
+        Ok::<Option<()>, ()>(None)
+    };
+    let act = |()| async {
+        sleep(3 * MS).await;
+        times.borrow_mut().push(("act", start.elapsed().as_millis()));
+        Ok::<(), ()>(())
+    };
+    let gave_up = ensure(look, act).backoff(Backoff::fixed(10 * MS)).max_attempts(2).await.unwrap_err();
+    let expected = [("look", 0), ("act", 3), ("look", 3), ("look", 13), ("act", 16), ("look", 16)];
+    assert_eq!(times.take(), expected);
+    assert_eq!(gave_up.attempts(), 2);
+    assert_eq!(gave_up.last(), Last::NotReady);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_does_not_count_as_an_act() {
+    let looks = Cell::new(0);
+    let look = |_| async {
+        looks.set(looks.get() + 1);
+        let answer: Answer = match looks.get() {
+            1..=5 => Ok(Seen::NotYetBecause("not started")),
+            6 => Ok(Seen::Differs(())),
+            _ => Ok(Seen::AsWanted(())),
+        };
+        answer
+    };
+    let ensured = ensure(look, |()| async { Ok(()) }).every(MS).max_attempts(1).await.unwrap();
+    assert_eq!((ensured.change, looks.get()), (Change::Applied, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_will_be() {
+    let gave_up =
+        ensure(|_| async { Seen::<(), (), _>::Fatal("a voter") }, |()| async { Ok::<(), &str>(()) }).await.unwrap_err();
+    assert!(gave_up.is_fatal());
+    assert!(gave_up.to_string().ends_with("(never acted); last attempt: a voter"), "{gave_up}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_in_the_act() {
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        sleep(20 * MS).await;
+        cancel.cancel();
+    });
+    let look = |_| async { Ok::<Option<()>, &str>(None) };
+    let start = Instant::now();
+    let gave_up = ensure(look, |()| pending::<Result<(), &str>>()).cancel_on(token.clone()).await.unwrap_err();
+    assert!(gave_up.is_cancelled());
+    assert_eq!(start.elapsed(), 20 * MS);
+    assert!(matches!(gave_up.detail(), Some(Detail::Ensure { acts: 1, outcome_unknown: true, .. })));
+
+    let gave_up = ensure(look, |()| pending::<Result<(), &str>>()).cancel_on(token).await.unwrap_err();
+    assert!(gave_up.is_cancelled() && gave_up.attempts() == 0, "nothing starts once it is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_cut_is_about_acts() {
+    let looks = Cell::new(0);
+    let look = |_| async {
+        looks.set(looks.get() + 1);
+        if looks.get() == 1 { pending().await } else { Ok::<Option<()>, &str>(None) }
+    };
+    let gave_up = ensure(look, |()| pending::<Result<(), &str>>())
+        .every(10 * MS)
+        .attempt_timeout(10 * MS)
+        .on_cut(Decision::Fatal)
+        .await
+        .unwrap_err();
+    assert!(gave_up.is_fatal());
+    assert_eq!(looks.get(), 3, "cut, seen, and seen after the act that was cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_hears_of_rounds() {
+    let mut heard = Vec::new();
+    let acts = Cell::new(0);
+    let look = |_| async { Ok::<_, &str>((acts.get() == 2).then_some(())) };
+    let act = |()| async {
+        acts.set(acts.get() + 1);
+        if acts.get() == 1 { Err("busy") } else { Ok(()) }
+    };
+    let listener = |event: &Event<'_, &'static str>| {
+        heard.push(match event {
+            Event::Started(attempt) => format!("round {}", attempt.number()),
+            Event::Ended { last, .. } => format!("ended {last:?}"),
+            Event::Waiting(wait) => format!("{wait:?}"),
+            Event::Succeeded { attempts, .. } => format!("succeeded in {attempts}"),
+            other => format!("{other:?}"),
+        });
+    };
+    ensure(look, act).every(5 * MS).notify(listener).await.unwrap();
+    assert_eq!(heard, ["round 1", "ended Failed(\"busy\")", "Pause(5ms)", "round 2", "succeeded in 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "`EnsureFuture` polled after completion")]
+async fn polled_after_completion() {
+    let look = |_| async { Ok::<_, ()>(Some(())) };
+    let mut future = std::pin::pin!(ensure(look, |()| async { Ok::<(), ()>(()) }).into_future());
+    future.as_mut().await.unwrap();
+    let _ = future.await;
+}
+
+#[tokio::test]
+async fn it_can_be_spawned() {
+    let look = |_| async { Ok::<_, std::io::Error>(Some(())) };
+    let run = ensure(look, |()| async { Ok::<(), std::io::Error>(()) }).finish_within(Duration::from_secs(1));
+    tokio::spawn(run.into_future()).await.unwrap().unwrap();
+}

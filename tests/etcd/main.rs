@@ -1,0 +1,7 @@
+//! `etcd::Members`: on the model in virtual time, and on real etcd.
+#![cfg(feature = "test-util")]
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+mod model;
+#[cfg(feature = "etcd")]
+mod real;

@@ -1,0 +1,7 @@
+//! On real etcd, 3.4 and 3.5.
+
+mod bad_input;
+mod faults;
+mod server;
+mod trouble;
+mod words;

@@ -1,0 +1,125 @@
+//! What holds for every history, against the naive model.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use proptest::{collection::vec, prelude::*};
+use relent::{
+    Rate,
+    policy::line::{Joined, Line, Told},
+};
+
+use crate::model::{Case, FOREVER, check};
+
+fn spans() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(1),
+        Just(1_000_000_000),
+        Just(60_000_000_000),
+        1_u64..50,
+        1_u64..10_000_000_000,
+        Just(0),
+        Just(FOREVER - 1),
+        any::<u64>(),
+    ]
+}
+
+fn permits() -> impl Strategy<Value = u32> {
+    prop_oneof![24 => 0_u32..6, 2 => 0_u32..1000, 1 => Just(1_000_000_007), 1 => any::<u32>()]
+}
+
+fn rates() -> impl Strategy<Value = (u32, u64)> {
+    prop_oneof![4 => (permits(), spans()), 4 => (1_u32..10, Just(1_000_000_000)), 8 => (1_u32..4, 1_u64..20)]
+}
+
+fn steps() -> impl Strategy<Value = (u8, u32, u64)> {
+    let long = prop_oneof![9 => 0_u64..30, 4 => 0_u64..3_000_000_000, 1 => spans()];
+    prop_oneof![
+        8 => (0_u8..3, permits(), Just(0)),
+        2 => (8_u8..11, permits(), long.clone()),
+        3 => (prop_oneof![Just(3_u8), Just(11)], 0_u32..100, Just(0)),
+        1 => rates().prop_map(|(permits, per)| (4, permits, per)),
+        1 => (Just(5_u8), permits(), Just(0)),
+        6 => (Just(6_u8), Just(0), long),
+    ]
+}
+
+static SEEN: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
+
+#[test]
+fn same_grants_at_the_same_instants_as_the_model() {
+    let bursts = prop_oneof![4 => 3_u32..10, 1 => permits()];
+    let cases = (rates(), bursts, vec(steps(), 0..60));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 10_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let outcome = runner.run(&cases, |(rate, burst, steps)| {
+        let seen = check(&Case { rate, burst, steps });
+        for (sum, more) in SEEN.iter().zip([seen.grants, seen.waited, seen.refused, seen.left, seen.polls]) {
+            sum.fetch_add(more, Relaxed);
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+    let [grants, waited, refused, left, polls] = [0, 1, 2, 3, 4].map(|index| SEEN[index].load(Relaxed));
+    println!(
+        "10000 histories: {waited} waited, {grants} of them granted in turn, {left} left, {refused} refused, {polls} polls"
+    );
+    assert!(grants > 10_000 && left > 10_000 && refused > 10_000, "the histories are too dull");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// Under steady demand the k-th permit comes at exactly the instant at which it is there, whenever anybody looks.
+    #[test]
+    fn a_saturated_line_grants_the_ideal_count(
+        permits in 1_u32.., per in 1_u64..u64::MAX, burst in 1_u32..1000, looks in vec(any::<u64>(), 1..20),
+    ) {
+        let rate = Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap();
+        let mut line: Line<()> = Line::new(rate, burst);
+        let mut taken = 0_u128;
+        let mut looks = looks;
+        looks.sort_unstable();
+        for _ in 0..burst {
+            prop_assert_eq!(line.join(0, 1, 0), Joined::Granted);
+        }
+        for at in looks {
+            let ideal = u128::from(at) * u128::from(permits) / u128::from(per);
+            // As many as are due, at most 50, are in line already.
+            let due = (ideal - taken).min(50);
+            for _ in 0..due {
+                prop_assert!(matches!(line.join(0, 1, FOREVER), Joined::Waiting(_) | Joined::Granted));
+            }
+            while line.flow(at, &mut Told::new()) {}
+            prop_assert_eq!(line.waiting(), 0);
+            taken += due;
+            if due < ideal - taken + due {
+                break;
+            }
+            prop_assert!(matches!(line.join(at, 1, 0), Joined::TooFar(_)));
+        }
+    }
+}
+
+#[test]
+fn three_per_second_is_exactly_that_over_thirty_years() {
+    let mut line: Line<()> = Line::new(Rate::per_second(3), 1);
+    assert_eq!(line.join(0, 1, 0), Joined::Granted);
+    let (mut asked, mut last) = (0_u64, 0);
+    // A billion seconds ahead, in bites as large as the burst allows.
+    line.set_burst(1_000_000_000, &mut Vec::new());
+    for _ in 0..3 {
+        let Joined::Waiting(number) = line.join(0, 1_000_000_000, FOREVER) else { panic!() };
+        (asked, last) = (asked + 1_000_000_000, number);
+    }
+    assert_eq!(line.turn(last), asked / 3 * 1_000_000_000);
+    while line.flow(line.turn(last) - 1, &mut Told::new()) {}
+    assert!(!line.has_gone(last));
+    while line.flow(line.turn(last), &mut Told::new()) {}
+    assert!(line.has_gone(last));
+    assert_eq!(line.bucket().available(), 0);
+}

@@ -1,0 +1,410 @@
+//! The line in front of a bucket, and a naive one that goes from grant to grant in exact fractions: what one does the other must.
+
+use std::collections::VecDeque;
+
+use relent::{
+    Rate,
+    policy::{
+        line::{Joined, Line, Told},
+        parked::{Measure, Taken},
+    },
+};
+
+pub(crate) const FOREVER: u64 = u64::MAX;
+
+/// A history, in numbers that a generator or a fuzzer can make: what, how many, how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) rate: (u32, u64),
+    pub(crate) burst: u32,
+    pub(crate) steps: Vec<(u8, u32, u64)>,
+}
+
+/// What came to pass, so that a test can show that it saw something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) grants: usize,
+    pub(crate) waited: usize,
+    pub(crate) refused: usize,
+    pub(crate) left: usize,
+    pub(crate) polls: usize,
+}
+
+fn rate((permits, per): (u32, u64)) -> Rate {
+    match (permits, per) {
+        (_, 0) => Rate::UNLIMITED,
+        (permits, per) => Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap(),
+    }
+}
+
+/// The naive one. A level is a number of `1/unit` permits.
+#[derive(Clone, Debug)]
+struct Model {
+    yields: u128,
+    unit: u128,
+    unlimited: bool,
+    burst: u32,
+    level: u128,
+    at: u64,
+    waiting: VecDeque<(usize, u32)>,
+    grants: Vec<(u64, usize)>,
+}
+
+fn lowest(permits: u32, per: u64) -> (u128, u128) {
+    let (mut a, mut b) = (u128::from(permits), u128::from(per));
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    (u128::from(permits) / a, u128::from(per) / a)
+}
+
+impl Model {
+    fn new(rate: Rate, burst: u32) -> Self {
+        let mut model = Self {
+            yields: 0,
+            unit: 1,
+            unlimited: true,
+            burst,
+            level: 0,
+            at: 0,
+            waiting: VecDeque::new(),
+            grants: Vec::new(),
+        };
+        model.set_rate(rate);
+        model.level = model.full();
+        model
+    }
+
+    fn full(&self) -> u128 {
+        u128::from(self.burst) * self.unit
+    }
+
+    fn set_rate(&mut self, rate: Rate) {
+        if rate.is_unlimited() {
+            self.unlimited = true;
+            return;
+        }
+        let (yields, unit) = match rate.permits() {
+            0 => (0, self.unit),
+            permits => lowest(permits, rate.per().as_nanos() as u64),
+        };
+        if self.unlimited {
+            let unit = if rate.permits() == 0 { 1 } else { unit };
+            (self.yields, self.unit, self.unlimited) = (yields, unit, false);
+            self.level = self.full();
+        } else {
+            self.level = self.level / self.unit * unit + self.level % self.unit * unit / self.unit;
+            (self.yields, self.unit) = (yields, unit);
+        }
+        self.settle();
+    }
+
+    fn set_burst(&mut self, burst: u32) {
+        self.burst = burst;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if self.waiting.is_empty() {
+            self.level = self.level.min(self.full());
+        }
+    }
+
+    /// When the first in line would go.
+    fn first(&self) -> Option<u64> {
+        let (_, permits) = self.waiting.front()?;
+        let price = u128::from(*permits) * self.unit;
+        if self.unlimited || self.level >= price {
+            return Some(self.at);
+        }
+        if self.yields == 0 {
+            return None;
+        }
+        let wait = (price - self.level).div_ceil(self.yields);
+        u64::try_from(wait).ok().and_then(|wait| self.at.checked_add(wait)).filter(|at| *at < FOREVER)
+    }
+
+    fn pass(&mut self, to: u64) {
+        if !self.unlimited {
+            self.level += u128::from(to - self.at) * self.yields;
+        }
+        self.at = to;
+        self.settle();
+    }
+
+    fn advance(&mut self, to: u64) {
+        while let Some(at) = self.first().filter(|at| *at <= to) {
+            self.pass(at);
+            let (who, permits) = self.waiting.pop_front().unwrap();
+            if !self.unlimited {
+                self.level -= u128::from(permits) * self.unit;
+            }
+            self.grants.push((at, who));
+            self.settle();
+        }
+        self.pass(to);
+    }
+
+    fn turn(&self, who: usize) -> u64 {
+        let mut future = self.clone();
+        while let Some(at) = future.first() {
+            future.advance(at);
+            if let Some((at, _)) = future.grants.iter().find(|(_, granted)| *granted == who) {
+                return *at;
+            }
+        }
+        FOREVER
+    }
+
+    fn join(&mut self, who: usize, permits: u32, allowed: u64) -> Joined {
+        let enough = self.unlimited || self.level >= u128::from(permits) * self.unit;
+        if permits == 0 || (self.waiting.is_empty() && enough) {
+            if !self.unlimited {
+                self.level -= u128::from(permits) * self.unit;
+            }
+            return Joined::Granted;
+        }
+        if permits > self.burst.max(1) && !self.unlimited {
+            return Joined::OverBurst;
+        }
+        let mut future = self.clone();
+        future.waiting.push_back((who, permits));
+        let turn = future.turn(who);
+        if turn.saturating_sub(self.at) > allowed || (turn == FOREVER && allowed != FOREVER) {
+            return Joined::TooFar(turn);
+        }
+        *self = future;
+        Joined::Waiting(who as u64)
+    }
+
+    fn leave(&mut self, who: usize, permits: u32) {
+        if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
+            self.waiting.remove(index);
+        } else if !self.unlimited {
+            self.level += u128::from(permits) * self.unit;
+        }
+        self.settle();
+        self.advance(self.at);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Waiting(u64),
+    Granted,
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiter {
+    permits: u32,
+    state: State,
+    timer: u64,
+}
+
+/// The real one, with people who do what they are told when they are told.
+struct Real {
+    line: Line<usize>,
+    measure: Measure,
+    now: u64,
+    waiters: Vec<Waiter>,
+    woken: VecDeque<usize>,
+    grants: Vec<(u64, usize)>,
+    polls: usize,
+}
+
+impl Real {
+    fn look(&mut self) {
+        loop {
+            let mut told = Told::new();
+            let more = self.line.flow(self.now, &mut told);
+            while let Some(who) = told.pop() {
+                self.woken.push_back(who);
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn poll(&mut self, who: usize) {
+        self.polls += 1;
+        let State::Waiting(number) = self.waiters[who].state else { return };
+        self.look();
+        if self.line.has_gone(number) {
+            self.waiters[who].state = State::Granted;
+            self.grants.push((self.now, who));
+        } else {
+            self.waiters[who].timer = self.line.watch(number, who).0;
+        }
+    }
+
+    fn run_woken(&mut self) {
+        while let Some(who) = self.woken.pop_front() {
+            self.poll(who);
+        }
+        // In one word and back again: nothing may come of it.
+        if let Some((measure, spent)) = self.line.park(self.measure) {
+            self.line.unpark(measure, spent);
+            self.measure = measure;
+        }
+    }
+
+    fn advance(&mut self, to: u64) {
+        loop {
+            self.run_woken();
+            let waiting =
+                self.waiters.iter().enumerate().filter(|(_, waiter)| matches!(waiter.state, State::Waiting(_)));
+            let next = waiting.map(|(who, waiter)| (waiter.timer, who)).min();
+            match next.filter(|(timer, _)| *timer <= to && *timer != FOREVER) {
+                Some((timer, who)) => {
+                    // A timer that was set before the rate went down fires early.
+                    self.now = self.now.max(timer);
+                    self.poll(who);
+                    let after = self.waiters[who];
+                    assert!(after.state == State::Granted || after.timer > self.now, "{who} would spin: {after:?}");
+                }
+                None => break,
+            }
+        }
+        self.now = to;
+        self.look();
+        self.run_woken();
+    }
+}
+
+/// Runs both and compares after each step. Panics where they differ.
+pub(crate) fn check(case: &Case) -> Seen {
+    let mut real = Real {
+        line: Line::new(rate(case.rate), case.burst),
+        measure: Measure::default(),
+        now: 0,
+        waiters: Vec::new(),
+        woken: VecDeque::new(),
+        grants: Vec::new(),
+        polls: 0,
+    };
+    let mut model = Model::new(rate(case.rate), case.burst);
+    let (mut seen, mut steady) = (Seen::default(), true);
+    let mut direct: Vec<(u64, u32)> = Vec::new();
+    for (index, &(what, many, long)) in case.steps.iter().enumerate() {
+        match what % 8 {
+            0..=2 => {
+                let allowed = if what % 16 < 8 { FOREVER } else { long };
+                let who = real.waiters.len();
+                if let (0, Some((measure, spent))) = (real.line.waiting(), real.line.park(real.measure)) {
+                    match measure.take(real.now, spent, many) {
+                        Taken::Now(_) => assert!(matches!(model.clone().join(who, many, 0), Joined::Granted)),
+                        Taken::At(at) => assert_eq!(model.clone().join(who, many, 0), Joined::TooFar(at)),
+                        _ => {}
+                    }
+                }
+                real.look();
+                let answer = real.line.join(real.now, many, allowed);
+                let expected = model.join(who, many, allowed);
+                let state = match (answer, expected) {
+                    (Joined::Waiting(number), Joined::Waiting(_)) => State::Waiting(number),
+                    (Joined::Granted, Joined::Granted) => {
+                        direct.push((real.now, many));
+                        State::Granted
+                    }
+                    _ => {
+                        assert_eq!(answer, expected);
+                        seen.refused += 1;
+                        State::Gone
+                    }
+                };
+                real.waiters.push(Waiter { permits: many, state, timer: FOREVER });
+                seen.waited += usize::from(matches!(state, State::Waiting(_)));
+                real.woken.push_back(who);
+            }
+            3 if !real.waiters.is_empty() => {
+                let who = many as usize % real.waiters.len();
+                let waiter = real.waiters[who];
+                let number = match waiter.state {
+                    State::Waiting(number) => number,
+                    State::Granted if waiter.permits > 0 && what % 16 < 8 => FOREVER,
+                    _ => continue,
+                };
+                steady &= number != FOREVER;
+                real.waiters[who].state = State::Gone;
+                let mut told = Told::new();
+                let more = if number == FOREVER {
+                    real.line.give_back(waiter.permits, &mut told)
+                } else {
+                    real.line.leave(number, waiter.permits, &mut told).0
+                };
+                while let Some(who) = told.pop() {
+                    real.woken.push_back(who);
+                }
+                if more {
+                    real.look();
+                }
+                model.leave(who, waiter.permits);
+                seen.left += 1;
+            }
+            4 => {
+                steady = false;
+                real.look();
+                let mut told = Vec::new();
+                real.line.set_rate(rate((many, long)), &mut told);
+                real.woken.extend(told);
+                real.look();
+                model.set_rate(rate((many, long)));
+            }
+            5 => {
+                steady = false;
+                real.look();
+                let mut told = Vec::new();
+                real.line.set_burst(many, &mut told);
+                real.woken.extend(told);
+                real.look();
+                model.set_burst(many);
+            }
+            _ => {
+                let to = real.now.saturating_add(long).min(FOREVER - 1);
+                real.advance(to);
+                model.advance(to);
+            }
+        }
+        real.run_woken();
+        real.look();
+        model.advance(real.now);
+        let mut grants = real.grants.clone();
+        grants.sort_unstable();
+        let mut expected = model.grants.clone();
+        expected.sort_unstable();
+        assert_eq!(grants, expected, "after {what}, {many}, {long}");
+        assert_eq!(real.line.waiting(), model.waiting.len());
+        if model.waiting.is_empty() && !model.unlimited {
+            let available = u32::try_from(model.level / model.unit).unwrap_or(u32::MAX);
+            assert_eq!(real.line.bucket().available(), available);
+        }
+        // The naive way to a turn is long: only now and then.
+        for (who, waiter) in real.waiters.iter().enumerate().filter(|(who, _)| (who + index) % 8 == 0) {
+            if let State::Waiting(number) = waiter.state {
+                assert_eq!(real.line.turn(number), model.turn(who));
+                assert!(real.line.due(number).0 >= model.turn(who));
+            }
+        }
+    }
+    // In every window at most the burst and what flows in meanwhile. Instants are whole nanoseconds, turns are not: one
+    // that came within a nanosecond shows at its end.
+    if steady && !model.unlimited {
+        let waited = real.grants.iter().map(|(at, who)| (*at, real.waiters[*who].permits));
+        let mut grants: Vec<_> = waited.chain(direct).collect();
+        grants.sort_unstable();
+        for (index, (from, _)) in grants.iter().enumerate() {
+            let mut sum = 0_u128;
+            for (to, permits) in &grants[index..] {
+                sum += u128::from(*permits) * model.unit;
+                let least = u128::from(case.burst.max(1)) * model.unit;
+                let flow = (u128::from(to - from) + 1) * model.yields;
+                assert!(sum < least + flow.max(1), "window from {from} to {to}");
+            }
+        }
+    }
+    seen.grants = real.grants.len();
+    seen.polls = real.polls;
+    seen
+}
