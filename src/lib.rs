@@ -14,6 +14,7 @@ pub mod events;
 #[cfg(feature = "k8s")]
 pub mod k8s;
 mod keyed;
+pub mod leader;
 mod limiter;
 mod operation;
 #[doc(hidden)]

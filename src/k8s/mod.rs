@@ -6,6 +6,7 @@
 //! | wait until an object is created | [`get`]`(..)`[`.wait_for_creation()`](Get::wait_for_creation) |
 //! | wait until an object is as it should be | [`wait`] |
 //! | start a long operation and see it really finished | [`Operation`] |
+//! | hold leadership by a Lease | [`LeaseLock`] |
 //! | evict pods at their time | [`eviction`] |
 //! | retry calls of my own with a `kube::Api` | [`retry`](crate::retry())`(..).when(`[`classify`]`)`, [`Class`] |
 //! | a client whose calls end when I say so | [`client`], [`inferred_client`], [`client_from`] |
@@ -22,6 +23,7 @@ mod client;
 mod error;
 pub mod eviction;
 mod get;
+mod lease;
 mod operation;
 mod retry_after;
 mod wait;
@@ -33,6 +35,7 @@ pub use self::{
     client::{client, client_from, inferred_client},
     error::Error,
     get::{ByClass, Get, GetFuture, get, get_config_map},
+    lease::LeaseLock,
     operation::{Contract, Operation, OperationError, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},
     wait::{WaitError, wait},

@@ -11,6 +11,7 @@ pub mod bucket;
 pub mod budget;
 pub mod ensure;
 pub mod jitter;
+pub mod lease;
 pub mod line;
 pub(crate) mod nanos;
 pub mod parked;
