@@ -23,7 +23,7 @@ use super::{
     state::State,
     store::Cursor,
 };
-use crate::time::{self, Alarm, Instant};
+use crate::time::{self, Instant};
 
 /// How often a watch that takes bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
