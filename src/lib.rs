@@ -1,4 +1,5 @@
 //! Retry, poll, back off, wait your turn. And never give up without saying why.
+#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod blocking;
@@ -13,6 +14,7 @@ pub mod events;
 #[cfg(feature = "k8s")]
 pub mod k8s;
 mod keyed;
+pub mod leader;
 mod limiter;
 mod operation;
 #[doc(hidden)]

@@ -11,6 +11,7 @@ use super::world::{World, configuration, real};
 mod custom;
 mod deletion;
 mod eviction;
+mod kinds;
 mod lease;
 mod listing;
 mod load;
@@ -46,6 +47,7 @@ fn all() -> Vec<Fact> {
         watching::FACTS,
         custom::FACTS,
         eviction::FACTS,
+        kinds::FACTS,
         load::FACTS,
     ]
     .concat()

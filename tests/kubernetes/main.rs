@@ -3,5 +3,7 @@
 
 mod contract;
 mod faults;
+mod get;
 mod kubectl;
+mod eviction;
 mod world;

@@ -50,7 +50,7 @@
 //! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, sizes, immutable maps, times and
 //!   numbers of leases, the fixed fields of pods. Custom kinds keep every field, and their versions are not converted.
 //! - No `managedFields`, no tables, no OpenAPI: `kubectl create -f` and `kubectl apply` need `--validate=false`, and
-//!   `kubectl create configmap` of newer versions, which speaks protobuf, is answered with 415.
+//!   `kubectl create namespace` (configmap, ..) of newer versions, which speaks protobuf, is answered with 415.
 //! - History is kept until [`compact`](ApiServer::compact). A watch without `timeoutSeconds` has no end.
 //! - Times that the server writes follow tokio's clock from the wall clock at its start.
 

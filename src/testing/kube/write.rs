@@ -181,7 +181,7 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Resul
     }
     if call.subresource == "status" {
         new = only_status(call, old, new);
-    } else if resource.has_status() && !resource.is(Builtin::Node) {
+    } else if resource.has_status() {
         object::copy(old, &mut new, &["status"]);
     }
     if resource.is(Builtin::Namespace) {
