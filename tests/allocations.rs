@@ -1,4 +1,5 @@
 //! Runs allocate nothing, counted by the allocator itself.
+#![allow(clippy::disallowed_methods)]
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::{

@@ -2,8 +2,8 @@
 #![allow(clippy::disallowed_methods, clippy::similar_names, unreachable_pub)]
 
 mod contract;
+mod eviction;
 mod faults;
 mod get;
 mod kubectl;
-mod eviction;
 mod world;

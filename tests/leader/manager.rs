@@ -334,7 +334,10 @@ async fn a_lock_that_cannot_be_given_back_is_said() {
         })
         .unwrap();
     manager.elect(elect(lock, "a")).unwrap();
-    assert_eq!(ended(&manager).await.unwrap_err().to_string(), "election failed: the lock is down".replace("election failed", "the lock was not given back"));
+    assert_eq!(
+        ended(&manager).await.unwrap_err().to_string(),
+        "election failed: the lock is down".replace("election failed", "the lock was not given back")
+    );
 }
 
 #[tokio::test(start_paused = true)]
