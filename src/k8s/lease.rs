@@ -57,11 +57,7 @@ impl LeaseLock {
     ///
     /// # Errors
     /// An empty namespace or name.
-    pub fn new(
-        client: Client,
-        namespace: impl Into<String>,
-        name: impl Into<String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(client: Client, namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, ConfigError> {
         let (namespace, name) = (namespace.into(), name.into());
         for (setting, value) in [("namespace", &namespace), ("name", &name)] {
             if value.is_empty() {
@@ -99,7 +95,10 @@ impl LeaseLock {
 
 impl fmt::Debug for LeaseLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseLock").field("namespace", &self.namespace).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("LeaseLock")
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -140,7 +139,8 @@ impl Lock for LeaseLock {
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
         let events = async move { api.watch(&params, "0").await }.try_flatten_stream();
         // Any error ends the stream: it is opened again.
-        let events = events.take_while(|event| future::ready(matches!(event, Ok(event) if !matches!(event, WatchEvent::Error(_)))));
+        let events = events
+            .take_while(|event| future::ready(matches!(event, Ok(event) if !matches!(event, WatchEvent::Error(_)))));
         Box::pin(events.filter_map(|event| {
             future::ready(match event {
                 Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease)) => seen(lease).ok().map(Some),
@@ -220,7 +220,9 @@ fn beat(spec: &LeaseSpec) -> u128 {
         spec.holder_identity.hash(&mut hasher);
         spec.lease_duration_seconds.hash(&mut hasher);
         spec.lease_transitions.hash(&mut hasher);
-        [&spec.acquire_time, &spec.renew_time].map(|time| time.as_ref().map(|time| time.0.as_nanosecond())).hash(&mut hasher);
+        [&spec.acquire_time, &spec.renew_time]
+            .map(|time| time.as_ref().map(|time| time.0.as_nanosecond()))
+            .hash(&mut hasher);
         u128::from(hasher.finish())
     };
     half(0) << 64 | half(1)

@@ -95,7 +95,10 @@ pub struct Leading<L: Lock, W: Work> {
 
 impl<L: Lock, W: Work> fmt::Debug for Leading<L, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leading").field("lock", &self.lock.name()).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Leading")
+            .field("lock", &self.lock.name())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -386,7 +389,8 @@ impl<L: Lock, W: Work> Leading<L, W> {
     /// Begins a term, or makes it longer.
     fn follow_term(mut self: Pin<&mut Self>, now: u64) {
         let mut this = self.as_mut().project();
-        let (Some(tenure), Some(valid_until), Some(begun)) = (this.lease.tenure(), this.lease.valid_until(), *this.begun)
+        let (Some(tenure), Some(valid_until), Some(begun)) =
+            (this.lease.tenure(), this.lease.valid_until(), *this.begun)
         else {
             return;
         };

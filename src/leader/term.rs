@@ -39,7 +39,9 @@ struct Shared {
 impl Term {
     pub(super) fn new(fence: u128, identity: Arc<str>, begun: Instant, valid_until: u64) -> Self {
         let (valid_until, drop_at) = (AtomicU64::new(valid_until), AtomicU64::new(nanos::FOREVER));
-        Self { shared: Arc::new(Shared { fence, identity, begun, told: CancellationToken::new(), valid_until, drop_at }) }
+        Self {
+            shared: Arc::new(Shared { fence, identity, begun, told: CancellationToken::new(), valid_until, drop_at }),
+        }
     }
 
     /// Grows from term to term of the same lock, whoever holds them, and over deletion of the lock: let what the work
@@ -85,7 +87,12 @@ impl Term {
     /// Runs a future only as long as the term is valid: for tasks that the work spawns. The clock is read before every
     /// poll; once the term is over the future is dropped and the answer is `None`.
     pub fn guard<F: Future>(&self, future: F) -> Guarded<F> {
-        Guarded { term: self.clone(), told: self.shared.told.clone().cancelled_owned(), future: Some(future), timer: Timer::default() }
+        Guarded {
+            term: self.clone(),
+            told: self.shared.told.clone().cancelled_owned(),
+            future: Some(future),
+            timer: Timer::default(),
+        }
     }
 
     pub(super) fn tell(&self, drop_at: u64) {

@@ -17,7 +17,15 @@ use crate::time::{self, Alarm, Instant, Timer};
 ///
 /// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
 pub fn watch<L: Lock>(lock: L) -> Watch<L> {
-    Watch { lock: Arc::new(lock), every: Duration::from_secs(2), last: None, reading: None, changes: None, look_at: None, timer: Box::pin(Timer::default()) }
+    Watch {
+        lock: Arc::new(lock),
+        every: Duration::from_secs(2),
+        last: None,
+        reading: None,
+        changes: None,
+        look_at: None,
+        timer: Box::pin(Timer::default()),
+    }
 }
 
 /// Who holds a lock.

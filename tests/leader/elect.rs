@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use relent::leader::{Change, ElectError, Elect, Ended, Loss, MemoryLock, Timing, elect};
+use relent::leader::{Change, Elect, ElectError, Ended, Loss, MemoryLock, Timing, elect};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -158,8 +158,11 @@ async fn work_that_does_not_heed_is_dropped_before_another_may_begin() {
             })
             .await
             .unwrap();
-        assert!(matches!(&ended, Ended::Lost { why: Loss::Deadline { last: Some(last), .. }, finished: None }
-            if last.to_string() == "no answer within 4s"), "{ended:?}");
+        assert!(
+            matches!(&ended, Ended::Lost { why: Loss::Deadline { last: Some(last), .. }, finished: None }
+            if last.to_string() == "no answer within 4s"),
+            "{ended:?}"
+        );
         assert_eq!(at.lock().unwrap().unwrap() - began, dropped_at);
     }
 }
@@ -258,7 +261,11 @@ async fn a_takeover_and_a_clearing_are_noticed() {
             .run(|term| async move {
                 sleep(S(3)).await;
                 let began = Instant::now();
-                if clear { acting.clear() } else { acting.give("thief", S(15)) }
+                if clear {
+                    acting.clear()
+                } else {
+                    acting.give("thief", S(15))
+                }
                 term.lost().await;
                 began.elapsed()
             })

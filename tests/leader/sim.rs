@@ -144,18 +144,55 @@ enum Answer {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A process wakes up by its timer.
-    Wake { node: usize, life: u64, token: u64 },
-    Arrives { node: usize, life: u64, call: u64, what: Call },
-    Answers { node: usize, life: u64, call: u64, answer: Answer },
-    Reported { node: usize, life: u64, stored: Option<Stored> },
-    WorkEnds { node: usize, life: u64, term: u64 },
-    Pause { node: usize },
-    Resume { node: usize },
-    Part { node: usize, until: u64 },
-    Crash { node: usize },
-    Restart { node: usize },
-    Jump { node: usize },
-    Outage { until: u64 },
+    Wake {
+        node: usize,
+        life: u64,
+        token: u64,
+    },
+    Arrives {
+        node: usize,
+        life: u64,
+        call: u64,
+        what: Call,
+    },
+    Answers {
+        node: usize,
+        life: u64,
+        call: u64,
+        answer: Answer,
+    },
+    Reported {
+        node: usize,
+        life: u64,
+        stored: Option<Stored>,
+    },
+    WorkEnds {
+        node: usize,
+        life: u64,
+        term: u64,
+    },
+    Pause {
+        node: usize,
+    },
+    Resume {
+        node: usize,
+    },
+    Part {
+        node: usize,
+        until: u64,
+    },
+    Crash {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Jump {
+        node: usize,
+    },
+    Outage {
+        until: u64,
+    },
     Delete,
     Touch,
     Quiet,
@@ -401,7 +438,10 @@ impl Sim {
             | Event::WorkEnds { node, life, .. } => {
                 if self.nodes[node].frozen {
                     self.nodes[node].frozen_events.push_back(event);
-                } else if self.nodes[node].life == life && self.nodes[node].alive && self.now >= self.nodes[node].clock.start {
+                } else if self.nodes[node].life == life
+                    && self.nodes[node].alive
+                    && self.now >= self.nodes[node].clock.start
+                {
                     self.inside(node, event);
                 }
             }
@@ -795,7 +835,11 @@ fn finds(fault: Fault) {
     let caught: Vec<_> = (1..5_000_u64).filter(|&seed| schedule(seed, fault, false).violation.is_some()).collect();
     let first = *caught.first().unwrap_or_else(|| panic!("{fault:?} was not found in 5000 schedules"));
     let report = schedule(first, fault, false);
-    println!("{fault:?}: caught in {} of 5000 schedules; seed {first}: {}", caught.len(), report.violation.as_deref().unwrap_or(""));
+    println!(
+        "{fault:?}: caught in {} of 5000 schedules; seed {first}: {}",
+        caught.len(),
+        report.violation.as_deref().unwrap_or("")
+    );
     assert_eq!(report, schedule(first, fault, false), "a seed replays");
     assert_eq!(schedule(first, Fault::None, false).violation, None);
 }

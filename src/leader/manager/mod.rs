@@ -163,7 +163,9 @@ impl Manager {
         let mut state = self.state();
         match (state.phase, &state.late) {
             (Phase::New, _) => state.tasks.push(task),
-            (Phase::Running, Some(late)) => late.send(task).map_err(|task| ManagerError::Stopped { task: task.0.name })?,
+            (Phase::Running, Some(late)) => {
+                late.send(task).map_err(|task| ManagerError::Stopped { task: task.0.name })?
+            }
             _ => return Err(ManagerError::Stopped { task: task.name }),
         }
         Ok(())
@@ -185,7 +187,9 @@ impl Manager {
         let mut state = self.state();
         match (state.phase, &state.late_leader) {
             (Phase::New, _) => state.leader_tasks.push(task),
-            (Phase::Running, Some(late)) => late.send(task).map_err(|task| ManagerError::Stopped { task: task.0.name })?,
+            (Phase::Running, Some(late)) => {
+                late.send(task).map_err(|task| ManagerError::Stopped { task: task.0.name })?
+            }
             _ => return Err(ManagerError::Stopped { task: task.name }),
         }
         Ok(())
@@ -302,7 +306,9 @@ impl Manager {
         }
         match (found.is_empty(), not_stopped.is_empty()) {
             (true, true) => Ok(()),
-            (true, false) => Err(ManagerError::NotStopped { tasks: not_stopped, grace: crate::policy::nanos::duration(self.grace) }),
+            (true, false) => {
+                Err(ManagerError::NotStopped { tasks: not_stopped, grace: crate::policy::nanos::duration(self.grace) })
+            }
             (false, _) => {
                 let first = found.remove(0);
                 Err(ManagerError::Failed { first, others: found, not_stopped })

@@ -129,8 +129,16 @@ enum Phase {
     Follow,
     Lead(Tenure),
     /// The work was told; it is dropped at `drop_at`.
-    Lost { tenure: Tenure, why: Loss, drop_at: u64 },
-    Release { tenure: Tenure, until: u64, tries: u32 },
+    Lost {
+        tenure: Tenure,
+        why: Loss,
+        drop_at: u64,
+    },
+    Release {
+        tenure: Tenure,
+        until: u64,
+        tries: u32,
+    },
     Over(Exit),
 }
 
@@ -467,9 +475,8 @@ impl Lease {
 
     fn saw_following(&mut self, record: Option<Record>, now: u64) {
         let before = self.known;
-        let same_version = |record: Record| {
-            before.and_then(|known| known.record).is_some_and(|known| known.version == record.version)
-        };
+        let same_version =
+            |record: Record| before.and_then(|known| known.record).is_some_and(|known| known.version == record.version);
         let ours = record.filter(|record| record.holder == Holder::Me).is_some_and(|record| {
             let untouched = before.is_some_and(|known| known.ours) && same_version(record);
             let landed = self.claim.is_some_and(|over| over != record.version) && !self.created;

@@ -99,8 +99,7 @@ impl Timing {
         let (valid, deadline) = (self.valid_nanos(), self.renew_deadline);
         if deadline >= valid {
             let (valid, lease) = (written(valid), written(self.lease));
-            let rule =
-                format!("must be less than lease * (1 - 2 * clock_drift), here {valid} of a lease of {lease}");
+            let rule = format!("must be less than lease * (1 - 2 * clock_drift), here {valid} of a lease of {lease}");
             return Err(wrong("renew_deadline", deadline, rule));
         }
         if deadline < self.longest_pause() {
@@ -272,9 +271,17 @@ impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Timing { renew_deadline, clock_drift, .. } = self.timing;
         let (told, dropped) = (written(renew_deadline), renew_deadline.saturating_add(self.timing.grace_nanos()));
-        writeln!(f, "work is told to stop {told} after the last confirmed renewal was sent, dropped after {}", written(dropped))?;
+        writeln!(
+            f,
+            "work is told to stop {told} after the last confirmed renewal was sent, dropped after {}",
+            written(dropped)
+        )?;
         writeln!(f, "takeover after a crash: within {}", Written(self.after_crash()))?;
-        writeln!(f, "takeover after a release: within {}, at once where changes are announced", Written(self.after_release()))?;
+        writeln!(
+            f,
+            "takeover after a release: within {}, at once where changes are announced",
+            Written(self.after_release())
+        )?;
         write!(f, "safety margin: {} with clocks off by {clock_drift} each", Written(self.safety_margin()))
     }
 }
@@ -306,7 +313,10 @@ mod tests {
         assert_eq!(said(15, 15, 2), format!("renew_deadline 15s: {room} 13.5s of a lease of 15s"));
         // The Go rule set lets this one pass; it overlaps by a second.
         assert_eq!(said(11, 10, 2), format!("renew_deadline 10s: {room} 9.9s of a lease of 11s"));
-        assert_eq!(said(15, 10, 5), "renew_deadline 10s: must be at least 2.2 * retry_period, here 11s for a period of 5s");
+        assert_eq!(
+            said(15, 10, 5),
+            "renew_deadline 10s: must be at least 2.2 * retry_period, here 11s for a period of 5s"
+        );
 
         let good = Timing::new(S(15), S(10), S(2)).unwrap();
         let grace = good.stop_grace(S(4)).unwrap_err();
