@@ -133,13 +133,12 @@ fn governor(rate: u32, burst: u32) -> Governor {
     RateLimiter::direct_with_clock(quota, MonotonicClock)
 }
 
+/// It refills once a millisecond, and must be able to hold that much.
 fn leaky(rate: u32, burst: u32) -> leaky_bucket::RateLimiter {
-    leaky_bucket::RateLimiter::builder()
-        .interval(Duration::from_millis(1))
-        .refill(rate as usize / 1000)
-        .max(burst as usize)
-        .initial(burst as usize)
-        .build()
+    let refill = rate as usize / 1000;
+    let interval = Duration::from_millis(1);
+    let (burst, most) = (burst as usize, refill.max(burst as usize));
+    leaky_bucket::RateLimiter::builder().interval(interval).refill(refill).max(most).initial(burst).build()
 }
 
 fn on_two_threads(n: u64, take: impl Fn() + Sync) {
