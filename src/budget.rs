@@ -26,15 +26,12 @@ use crate::{
 /// ```
 /// use relent::{Budget, Ratio};
 ///
-/// let budget = Budget::ratio(Ratio::percent(50)).reserve(1);
+/// let budget = Budget::ratio(Ratio::percent(50)).reserve(0);
 /// let mut first = budget.begin();
+/// assert!(!first.may_retry());
 /// let mut second = budget.begin();
-/// assert!(first.may_retry()); // the reserve
-/// assert!(!second.may_retry()); // it was full when they began; what they yielded ran over
-/// let mut third = budget.begin();
-/// let mut fourth = budget.begin();
-/// assert!(third.may_retry()); // two first attempts yield one retry
-/// assert!(!fourth.may_retry());
+/// assert!(second.may_retry()); // two first attempts yield one retry
+/// assert!(!second.may_retry());
 /// ```
 #[derive(Clone)]
 pub struct Budget {
@@ -79,8 +76,8 @@ impl Budget {
 
     /// A new budget of the same kind with another reserve.
     ///
-    /// For a ratio: so many retries are there at first, and so many at most are saved up (one, if it is 0). For a share in
-    /// flight: so many may always retry at a time.
+    /// For a ratio: so many retries are there at first, and so many at most are saved up (one and the ratio, if that is
+    /// more). For a share in flight: so many may always retry at a time.
     #[must_use]
     pub fn reserve(self, retries: u32) -> Self {
         Self::new(match self.inner.rule {

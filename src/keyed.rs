@@ -91,7 +91,7 @@ impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
         f.debug_struct("KeyedLimiter")
             .field("rate", &format_args!("{rate}"))
             .field("burst", &burst)
-            .field("keys", &self.len())
+            .field("keys", &self.limiters.len())
             .finish()
     }
 }

@@ -227,20 +227,14 @@ impl Limiter {
         line.waiting() == 0 && line.bucket().is_full()
     }
 
-    /// One permit, if it is there at once; for those who need no place in line. [`give_back`](Self::give_back) if it
-    /// is not used after all.
-    #[inline]
-    pub(crate) fn permit_now(&self) -> bool {
-        self.take(1)
-    }
-
-    /// Permits, if they are there at once. Not inlined: it is what it costs, and its callers stay small.
+    /// Takes permits, if they are there at once and nobody waits: for those who need no place in line.
+    /// [`give_back`](Self::give_back) what is not used after all. Not inlined: it is what it costs, and its callers stay small.
     #[inline(never)]
-    fn take(&self, permits: u32) -> bool {
+    pub(crate) fn take(&self, permits: u32) -> bool {
         self.inner.shared.take(self.now(), permits)
     }
 
-    /// Permits of [`permit_now`](Self::permit_now) or [`try_acquire`](Self::try_acquire) that were not used.
+    /// Permits that were taken and not used.
     pub(crate) fn give_back(&self, permits: u32) {
         self.inner.shared.give_back(permits);
     }

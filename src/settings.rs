@@ -101,6 +101,15 @@ macro_rules! settings {
                 $builder { operation, when, listener, policy, shared }
             }
 
+            /// `when`, with a function that has a name and therefore a type.
+            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
+            pub(crate) fn classified(
+                self,
+                when: fn(&$error) -> crate::Decision,
+            ) -> $builder<O, fn(&$error) -> crate::Decision, L, G> {
+                self.when(when)
+            }
+
             /// Hears of attempts, waits and the end. A second listener hears after the first.
             #[inline]
             pub fn notify<N>(self, listener: N) -> $builder<O, W, (L, N), G>

@@ -70,6 +70,13 @@ where
     Settle { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
 }
 
+/// For callers whose observations are no closures.
+#[cfg(any(feature = "etcd", feature = "test-util"))]
+pub(crate) fn of<O, W>(observe: O, when: W) -> Settle<O, W> {
+    let operation = Watched { observe, rules: Rules::default() };
+    Settle { operation, when, listener: (), policy: Policy::new(), shared: () }
+}
+
 /// What an observation found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "these four are what an observation can say")]

@@ -193,7 +193,7 @@ impl Ties for Shared {
 
     fn ask(&self, allowed: Duration) -> Asked<Place> {
         let Some(limiter) = &self.limiter else { return Asked::Granted };
-        if limiter.permit_now() {
+        if limiter.take(1) {
             return Asked::Granted;
         }
         match limiter.ticket(1, nanos(allowed)) {

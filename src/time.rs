@@ -28,7 +28,7 @@ pub(crate) fn now() -> Instant {
 }
 
 /// The wall clock: for stamps that people read. No decision hangs on it.
-#[cfg(all(feature = "k8s", feature = "test-util"))]
+#[cfg(feature = "k8s")]
 pub(crate) fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }

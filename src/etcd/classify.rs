@@ -32,27 +32,26 @@ pub enum Code {
 impl From<i32> for Code {
     /// A number that is no code is `Unknown`.
     fn from(number: i32) -> Self {
-        use Code::*;
         let codes = [
-            Ok,
-            Cancelled,
-            Unknown,
-            InvalidArgument,
-            DeadlineExceeded,
-            NotFound,
-            AlreadyExists,
-            PermissionDenied,
-            ResourceExhausted,
-            FailedPrecondition,
-            Aborted,
-            OutOfRange,
-            Unimplemented,
-            Internal,
-            Unavailable,
-            DataLoss,
-            Unauthenticated,
+            Self::Ok,
+            Self::Cancelled,
+            Self::Unknown,
+            Self::InvalidArgument,
+            Self::DeadlineExceeded,
+            Self::NotFound,
+            Self::AlreadyExists,
+            Self::PermissionDenied,
+            Self::ResourceExhausted,
+            Self::FailedPrecondition,
+            Self::Aborted,
+            Self::OutOfRange,
+            Self::Unimplemented,
+            Self::Internal,
+            Self::Unavailable,
+            Self::DataLoss,
+            Self::Unauthenticated,
         ];
-        usize::try_from(number).ok().and_then(|at| codes.get(at).copied()).unwrap_or(Unknown)
+        usize::try_from(number).ok().and_then(|at| codes.get(at).copied()).unwrap_or(Self::Unknown)
     }
 }
 

@@ -38,7 +38,7 @@ pub enum MemberError {
     },
     /// A learner was asked for; this is a voter, and no voter becomes a learner.
     #[error("{0} is no learner, and cannot become one: remove it first")]
-    IsVoter(Member),
+    IsVoter(Box<Member>),
     /// No such member.
     #[error("no member {0} in the cluster")]
     NotFound(String),
@@ -48,13 +48,13 @@ pub enum MemberError {
         /// The id of the one that was meant.
         was: u64,
         /// The one that has its URL now.
-        now: Member,
+        now: Box<Member>,
     },
     /// There is a member with some of the URLs that were asked for, and not with these.
     #[error("{member} has not the peer url {}", missing.join(","))]
     UrlsDiffer {
         /// The one that there is.
-        member: Member,
+        member: Box<Member>,
         /// The URLs it does not have.
         missing: Vec<String>,
     },
@@ -62,18 +62,18 @@ pub enum MemberError {
     #[error("the peer urls belong to two members: {one} and {other}")]
     TwoMembers {
         /// One of them.
-        one: Member,
+        one: Box<Member>,
         /// Another.
-        other: Member,
+        other: Box<Member>,
     },
     /// It was added, and has never started. It must, before it can be promoted.
     #[error("{0} has not started yet")]
-    NotStarted(Member),
+    NotStarted(Box<Member>),
     /// It is not promoted while it does not answer: a voter that does not run may cost the quorum.
     #[error("{member} is not promoted while it does not answer: {error}")]
     NotAnswering {
         /// The learner.
-        member: Member,
+        member: Box<Member>,
         /// What came of asking it.
         #[source]
         error: CallError,

@@ -125,7 +125,7 @@ impl Goal {
                 Err(error) => View::Not(error),
                 Ok(None) => View::Needs(Step::Add { peer_urls: urls.clone(), learner: true }),
                 Ok(Some(member)) if member.learner => View::There(member.clone()),
-                Ok(Some(member)) => View::Not(MemberError::IsVoter(member.clone())),
+                Ok(Some(member)) => View::Not(MemberError::IsVoter(Box::new(member.clone()))),
             },
             Intent::Voter(urls) => match one_with(urls, members) {
                 Err(error) => View::Not(error),
@@ -142,7 +142,9 @@ impl Goal {
                     view
                 }
                 Ok(None) => match (&self.seen, self.replacement(members)) {
-                    (Some(was), Some(now)) => View::Not(MemberError::Replaced { was: was.id, now: now.clone() }),
+                    (Some(was), Some(now)) => {
+                        View::Not(MemberError::Replaced { was: was.id, now: Box::new(now.clone()) })
+                    }
                     _ => View::Not(MemberError::NotFound(which.to_string())),
                 },
                 Err(error) => View::Not(error),
@@ -225,7 +227,7 @@ impl fmt::Display for Step {
 fn promoted(member: &Member) -> View {
     match (member.learner, member.started()) {
         (false, _) => View::There(member.clone()),
-        (true, false) => View::Not(MemberError::NotStarted(member.clone())),
+        (true, false) => View::Not(MemberError::NotStarted(Box::new(member.clone()))),
         (true, true) => View::Needs(Step::Promote(member.clone())),
     }
 }
@@ -234,10 +236,12 @@ fn promoted(member: &Member) -> View {
 fn one_with<'m>(urls: &PeerUrls, members: &'m [Member]) -> Result<Option<&'m Member>, MemberError> {
     let mut found = members.iter().filter(|member| urls.identify(&member.peer_urls));
     match (found.next(), found.next()) {
-        (Some(one), Some(other)) => Err(MemberError::TwoMembers { one: one.clone(), other: other.clone() }),
+        (Some(one), Some(other)) => {
+            Err(MemberError::TwoMembers { one: Box::new(one.clone()), other: Box::new(other.clone()) })
+        }
         (Some(member), None) => match urls.missing_from(&member.peer_urls) {
             missing if missing.is_empty() => Ok(Some(member)),
-            missing => Err(MemberError::UrlsDiffer { member: member.clone(), missing }),
+            missing => Err(MemberError::UrlsDiffer { member: Box::new(member.clone()), missing }),
         },
         (None, _) => Ok(None),
     }
@@ -273,10 +277,16 @@ mod tests {
         assert_eq!(view(Intent::Learner(four.clone()), &members), View::There(members[3].clone()));
         assert_eq!(view(Intent::Voter(four.clone()), &members), View::Needs(Step::Promote(members[3].clone())));
         let one = urls(&["http://m1:2380"]);
-        assert_eq!(view(Intent::Learner(one.clone()), &members), View::Not(MemberError::IsVoter(members[0].clone())));
+        assert_eq!(
+            view(Intent::Learner(one.clone()), &members),
+            View::Not(MemberError::IsVoter(Box::new(members[0].clone())))
+        );
         assert_eq!(view(Intent::Voter(one), &members), View::There(members[0].clone()));
         members[3].name.clear();
-        assert_eq!(view(Intent::Voter(four), &members), View::Not(MemberError::NotStarted(members[3].clone())));
+        assert_eq!(
+            view(Intent::Voter(four), &members),
+            View::Not(MemberError::NotStarted(Box::new(members[3].clone())))
+        );
     }
 
     #[test]
@@ -286,7 +296,7 @@ mod tests {
         assert_eq!(view(Intent::Voter(urls(&["http://old:2380"])), &members), View::There(members[2].clone()));
         let more = view(Intent::Voter(urls(&["http://old:2380", "http://new:2380"])), &members);
         let missing = vec!["http://new:2380".to_owned()];
-        assert_eq!(more, View::Not(MemberError::UrlsDiffer { member: members[2].clone(), missing }));
+        assert_eq!(more, View::Not(MemberError::UrlsDiffer { member: Box::new(members[2].clone()), missing }));
         let both = view(Intent::Voter(urls(&["http://m1:2380", "http://m2:2380"])), &members);
         assert!(matches!(both, View::Not(MemberError::TwoMembers { .. })), "{both:?}");
     }
@@ -303,7 +313,7 @@ mod tests {
         assert_eq!(goal.view(&members), View::Gone(Some(was), Some(again.clone())));
 
         let mut goal = Goal::new(Intent::Promoted("http://m3:2380".try_into().unwrap()), false);
-        assert_eq!(goal.view(&members), View::Not(MemberError::NotStarted(again)));
+        assert_eq!(goal.view(&members), View::Not(MemberError::NotStarted(Box::new(again))));
         members[2].id = 10;
         assert!(matches!(goal.view(&members), View::Not(MemberError::Replaced { was: 9, .. })));
     }

@@ -14,7 +14,7 @@ use crate::{
         intent::{Goal, Intent, View},
         rotation::Rotation,
     },
-    operation::{Classify, Operation},
+    operation::Operation,
 };
 
 /// The members of an etcd cluster: each operation says how it should be, looks, changes what is not so, and looks again.
@@ -165,7 +165,7 @@ impl<C: Cluster> Members<C> {
     ) -> Result<EnsureMember<C, Gone>, ConfigError> {
         Ok(self.ensure(Intent::Removed(which.try_into()?), |view| match view {
             View::Gone(removed, again) => Ok(Gone { removed, again }),
-            other => Err(other),
+            other => Err(Box::new(other)),
         }))
     }
 
@@ -173,23 +173,12 @@ impl<C: Cluster> Members<C> {
     ///
     /// # Errors
     /// [`GaveUp`](crate::GaveUp), whose detail says who is not well.
-    pub fn wait_healthy(
-        &self,
-    ) -> Settle<
-        impl Operation<Output = Result<Progress<Health, MemberError>, MemberError>> + use<C>,
-        impl Classify<MemberError> + use<C>,
-    > {
-        let shared = Arc::clone(&self.shared);
-        let check = move |attempt: Attempt| {
-            let shared = Arc::clone(&shared);
-            // So that one that hangs is named, and does not cost the whole look.
-            let each = attempt.timeout().map_or(Duration::from_secs(2), |timeout| timeout / 2);
-            async move { shared.health(each).await }
-        };
-        crate::settle(check).policy(&self.policy).when(MemberError::decision)
+    pub fn wait_healthy(&self) -> WaitHealthy<C> {
+        let check = HealthCheck { shared: Arc::clone(&self.shared) };
+        crate::settle::of(check, MemberError::decision as fn(&MemberError) -> Decision).policy(&self.policy)
     }
 
-    fn ensure<T>(&self, intent: Intent, read: fn(View) -> Result<T, View>) -> EnsureMember<C, T> {
+    fn ensure<T>(&self, intent: Intent, read: fn(View) -> Result<T, Box<View>>) -> EnsureMember<C, T> {
         let goal = Arc::new(Mutex::new(Goal::new(intent, self.may_lose_quorum)));
         let shared = Arc::clone(&self.shared);
         let work = MemberWork { shared, goal, may_lose_quorum: self.may_lose_quorum, read };
@@ -206,7 +195,33 @@ pub struct MemberWork<C, T> {
     /// It remembers which member was meant, from one look to the next.
     goal: Arc<Mutex<Goal>>,
     may_lose_quorum: bool,
-    read: fn(View) -> Result<T, View>,
+    read: fn(View) -> Result<T, Box<View>>,
+}
+
+/// The wait of [`Members::wait_healthy`]: a [`Settle`] with all its words.
+pub type WaitHealthy<C> = Settle<HealthCheck<C>, fn(&MemberError) -> Decision>;
+
+/// The observations of [`Members::wait_healthy`].
+pub struct HealthCheck<C> {
+    shared: Arc<Rotation<C>>,
+}
+
+impl<C: Cluster> Operation for HealthCheck<C> {
+    type Output = Result<Progress<Health, MemberError>, MemberError>;
+    type Future = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn call(&mut self, attempt: Attempt) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        // So that one that hangs is named, and does not cost the whole look.
+        let each = attempt.timeout().map_or(Duration::from_secs(2), |timeout| timeout / 2);
+        Box::pin(async move { shared.health(each).await })
+    }
+}
+
+impl<C> fmt::Debug for HealthCheck<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthCheck").finish_non_exhaustive()
+    }
 }
 
 /// What a look answers.
@@ -229,17 +244,20 @@ impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
         Box::pin(async move {
             let members = shared.list().await?;
             let view = goal.lock().unwrap_or_else(PoisonError::into_inner).view(&members);
-            Ok(match read(view) {
-                Ok(value) => Seen::AsWanted(value),
-                Err(View::Needs(step)) if may_lose_quorum => Seen::Differs(step),
-                Err(View::Needs(step)) => match shared.guard(&step, &members, each).await {
+            let view = match read(view) {
+                Ok(value) => return Ok(Seen::AsWanted(value)),
+                Err(view) => *view,
+            };
+            Ok(match view {
+                View::Needs(step) if may_lose_quorum => Seen::Differs(step),
+                View::Needs(step) => match shared.guard(&step, &members, each).await {
                     Ok(()) => Seen::Differs(step),
                     Err(error) => Seen::NotYetBecause(error),
                 },
-                Err(View::Not(error)) if error.decision() == Decision::Fatal => Seen::Fatal(error),
-                Err(View::Not(error)) => Seen::NotYetBecause(error),
+                View::Not(error) if error.decision() == Decision::Fatal => Seen::Fatal(error),
+                View::Not(error) => Seen::NotYetBecause(error),
                 // Neither of these is what any other operation asks for.
-                Err(View::There(_) | View::Gone(..)) => Seen::NotYet,
+                View::There(_) | View::Gone(..) => Seen::NotYet,
             })
         })
     }
@@ -256,10 +274,10 @@ impl<C, T> fmt::Debug for MemberWork<C, T> {
     }
 }
 
-fn there(view: View) -> Result<Member, View> {
+fn there(view: View) -> Result<Member, Box<View>> {
     match view {
         View::There(member) => Ok(member),
-        other => Err(other),
+        other => Err(Box::new(other)),
     }
 }
 

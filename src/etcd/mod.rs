@@ -22,7 +22,7 @@ pub use self::{
     cluster::{CallError, Cluster, Member, Status},
     error::MemberError,
     intent::{Step, Which},
-    members::{EnsureMember, Gone, MemberWork, Members},
+    members::{EnsureMember, Gone, HealthCheck, MemberWork, Members, WaitHealthy},
     peer_url::PeerUrls,
     rotation::Health,
 };

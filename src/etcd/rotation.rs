@@ -105,7 +105,7 @@ impl<C: Cluster> Rotation<C> {
             Step::Promote(member) => {
                 return match self.ask(member, each).await {
                     Err(error) if error.means_down() => {
-                        Err(MemberError::NotAnswering { member: member.clone(), error: error.0 })
+                        Err(MemberError::NotAnswering { member: Box::new(member.clone()), error: error.0 })
                     }
                     _ => Ok(()),
                 };

@@ -83,7 +83,10 @@ impl Acquire {
         }
         let answer = loop {
             let turn = match this.ticket.poll_turn(cx) {
-                Turn::Granted => break Ok(this.ticket.spend()),
+                Turn::Granted => {
+                    this.ticket.spend();
+                    break Ok(());
+                }
                 Turn::At(turn) => Some(turn),
                 Turn::Never => None,
             };

@@ -103,12 +103,9 @@ impl Shared {
 
     #[inline]
     fn measure(&self) -> Measure {
-        let mut measure = Measure::default();
-        measure.base = self.base.load(Acquire);
-        measure.yields = self.yields.load(Acquire);
-        measure.span = self.span.load(Acquire);
-        measure.full = self.full.load(Acquire);
-        measure
+        let [base, yields, span, full] =
+            [&self.base, &self.yields, &self.span, &self.full].map(|part| part.load(Acquire));
+        Measure::new(base, yields, span, full)
     }
 
     fn hold(&self) -> Held<'_> {

@@ -179,7 +179,7 @@ impl Attempts {
     pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
         let pause = match decision {
             Decision::Fatal => return Next::Stop(Ended::Fatal),
-            Decision::RetryAfter(pause) => nanos(pause).min(policy.max_retry_after),
+            Decision::RetryAfter(pause) => nanos(pause).min(policy.most_asked()),
             Decision::Retry => 0,
         };
         if !self.may_repeat(policy) {

@@ -31,7 +31,6 @@ use crate::Ratio;
 pub struct Backoff {
     pub(super) base: u64,
     pub(super) cap: u64,
-    pub(super) factor: Ratio,
     /// What few schedules have.
     pub(super) more: Option<Arc<More>>,
     pub(super) jitter: Kind,
@@ -69,8 +68,12 @@ pub(super) struct More {
     pub(super) seed: Option<u64>,
     /// The ratio of the jitter, if it has one.
     pub(super) jitter: Option<Ratio>,
+    /// What an exponential delay grows by, if not by 2.
+    pub(super) factor: Option<Ratio>,
     /// The policy's: the pause after a cut.
     pub(super) after_cut: u64,
+    /// The policy's: the most that is waited of what a server asks for.
+    pub(super) max_retry_after: Option<u64>,
 }
 
 /// How far a run has come in its backoff.
@@ -125,13 +128,14 @@ impl Backoff {
     }
 
     const fn new(shape: Shape, base: u64, cap: u64) -> Self {
-        Self { base, cap, factor: Ratio::whole(2), more: None, jitter: shape.usual_jitter(), shape }
+        Self { base, cap, more: None, jitter: shape.usual_jitter(), shape }
     }
 
     /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.
     #[must_use]
     pub fn factor(mut self, factor: impl Into<Ratio>) -> Self {
-        self.factor = factor.into();
+        let factor = Some(factor.into()).filter(|&factor| factor != Ratio::whole(2));
+        self.change(|more| more.factor = factor);
         self
     }
 
@@ -148,6 +152,12 @@ impl Backoff {
         self.jitter = kind;
         self.change(|more| more.jitter = ratio);
         self
+    }
+
+    /// What an exponential delay grows by.
+    #[inline]
+    pub(super) fn grows_by(&self) -> Ratio {
+        self.more.as_ref().and_then(|more| more.factor).unwrap_or(Ratio::whole(2))
     }
 
     /// How delays are spread.
@@ -305,7 +315,7 @@ impl Backoff {
         let nominal = match self.shape {
             Shape::Fixed => self.base,
             Shape::Exponential => {
-                let grown = if index == 0 { self.base } else { self.factor.of(progress.current) };
+                let grown = if index == 0 { self.base } else { self.grows_by().of(progress.current) };
                 progress.current = grown.min(self.cap);
                 progress.current
             }

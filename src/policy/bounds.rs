@@ -2,7 +2,7 @@
 
 use super::{attempts::Ended, nanos::FOREVER};
 
-/// How long a call, the window for starts, and the whole may take, in nanoseconds; [`FOREVER`] is no bound.
+/// How long a call, the window for starts, and the whole may take, in nanoseconds; `u64::MAX` is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Bounds {

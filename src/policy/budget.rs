@@ -7,8 +7,9 @@ use crate::policy::ratio::Ratio;
 /// So many retries per first attempt, and a reserve.
 ///
 /// A retry is worth as many drops as the ratio has below the line, a first attempt yields as many as it has above. What
-/// is saved up never exceeds the reserve (or one retry, where there is none), so that in any stretch with `f` first
-/// attempts at most `reserve + ratio * f` retries are allowed: after a long good time as well.
+/// is saved up never exceeds the reserve, so that in any stretch with `f` first attempts at most `reserve + ratio * f`
+/// retries are allowed: after a long good time as well. (A reserve of less than a retry and what one first attempt yields
+/// could not hold the fractions, and the ratio would not be exact: so much may be saved up always.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Yielded by each first attempt.
@@ -26,7 +27,8 @@ impl Account {
         let price = u64::from(ratio.denominator().get());
         // 32 and 32 bits fit into 64.
         let start = price.saturating_mul(reserve.into());
-        Self { gain: ratio.numerator().into(), price, start, most: start.max(price) }
+        let gain = u64::from(ratio.numerator());
+        Self { gain, price, start, most: start.max(price.saturating_add(gain)) }
     }
 
     /// The balance at first.
@@ -122,14 +124,13 @@ impl Crowd {
 
 #[inline]
 fn parts(word: u64) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = word.to_be_bytes();
-    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+    let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    (half(word.wrapping_shr(32)), half(word))
 }
 
 #[inline]
 fn word_of(runs: u32, retrying: u32) -> u64 {
-    let ([a, b, c, d], [e, f, g, h]) = (runs.to_be_bytes(), retrying.to_be_bytes());
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    u64::from(runs).wrapping_shl(32) | u64::from(retrying)
 }
 
 #[cfg(test)]
@@ -140,11 +141,11 @@ mod tests {
 
     fn allowed(account: Account, firsts: u32) -> u64 {
         let (mut balance, mut retries) = (account.start(), 0);
-        for _ in 0..firsts {
-            balance = account.deposit(balance);
+        for first in 0..=firsts {
             while let Some(rest) = account.withdraw(balance) {
                 (balance, retries) = (rest, retries + 1);
             }
+            balance = if first < firsts { account.deposit(balance) } else { balance };
         }
         retries
     }
@@ -185,7 +186,7 @@ mod tests {
             let account = Account::new(Ratio::new(above, below).unwrap(), reserve);
             let mut balance = account.start();
             // In units of 1/below of a retry, not reduced.
-            let most = u128::from(reserve.max(1)) * u128::from(below);
+            let most = (u128::from(reserve) * u128::from(below)).max(u128::from(above) + u128::from(below));
             let mut exact = u128::from(reserve) * u128::from(below);
             let mut held = 0;
             for step in steps {
@@ -245,7 +246,8 @@ mod tests {
                     }
                 }
                 let retrying = runs.iter().filter(|retrying| **retrying).count();
-                prop_assert_eq!(crowd.counts(word), (runs.len() as u32, retrying as u32));
+                let (counted, counted_retrying) = crowd.counts(word);
+                prop_assert_eq!((counted as usize, counted_retrying as usize), (runs.len(), retrying));
             }
         }
     }

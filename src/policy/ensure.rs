@@ -52,7 +52,7 @@ pub enum Move {
 /// The progress of one `ensure`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Acts {
-    acts: u32,
+    count: u32,
     /// Whether it has acted, and no look that saw anything has come after the act and all other looks.
     unseen: bool,
     /// Whether this round has acted.
@@ -67,7 +67,7 @@ impl Acts {
     /// How often it has acted.
     #[must_use]
     pub fn acts(&self) -> u32 {
-        self.acts
+        self.count
     }
 
     /// Whether an act may have been applied without a look to tell: the last call was an act, or a look that failed. (An act
@@ -86,9 +86,9 @@ impl Acts {
     /// A look has ended at `now`, nanoseconds since the run began.
     #[must_use]
     pub fn looked(&mut self, policy: &Policy, now: u64, found: Found) -> Move {
-        self.unseen = self.acts > 0 && matches!(found, Found::Failed(_));
+        self.unseen = self.count > 0 && matches!(found, Found::Failed(_));
         match found {
-            Found::AsWanted => Move::Done(match (self.acts, self.fine) {
+            Found::AsWanted => Move::Done(match (self.count, self.fine) {
                 (0, _) => Change::AlreadySo,
                 (_, true) => Change::Applied,
                 (_, false) => Change::AppliedDespiteError,
@@ -104,7 +104,7 @@ impl Acts {
                 if found == Found::NotYet {
                     return Move::NextRound(Decision::Retry);
                 }
-                if self.acts >= policy.max_attempts {
+                if self.count >= policy.max_attempts {
                     return Move::Stop(Ended::Attempts);
                 }
                 if self.acted {
@@ -114,7 +114,7 @@ impl Acts {
                 if now >= until {
                     return Move::Stop(Ended::Deadline);
                 }
-                self.acts = self.acts.saturating_add(1);
+                self.count = self.count.saturating_add(1);
                 (self.acted, self.unseen, self.fine) = (true, true, false);
                 Move::Act(until, by)
             }

@@ -11,6 +11,7 @@ pub mod bucket;
 pub mod budget;
 pub mod ensure;
 pub mod jitter;
+pub mod lease;
 pub mod line;
 pub(crate) mod nanos;
 pub mod parked;
@@ -64,7 +65,6 @@ pub struct Policy {
     backoff: Backoff,
     /// Counts if `SET_EVERY` is set.
     every: u64,
-    max_retry_after: u64,
     max_attempts: u32,
     /// The settings that are on or off.
     flags: u32,
@@ -84,7 +84,6 @@ impl Policy {
             bounds: Bounds::NONE,
             backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)),
             every: FOREVER,
-            max_retry_after: FOREVER,
             max_attempts: u32::MAX,
             flags: 0,
         }
@@ -93,9 +92,10 @@ impl Policy {
     /// The pause from the end of one attempt to the start of the next.
     #[inline]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        let after_cut = self.cut_pause();
+        let (after_cut, most_asked) = (self.cut_pause(), self.most_asked());
         self.backoff = backoff;
         self.set_cut_pause(after_cut);
+        self.set_most_asked(most_asked);
         self.flags |= SET_BACKOFF;
         self
     }
@@ -168,7 +168,7 @@ impl Policy {
     /// At most this much of what a server asks for with `RetryAfter` is waited. Default: all of it, within the bounds.
     #[inline]
     pub fn max_retry_after(mut self, most: Duration) -> Self {
-        self.max_retry_after = nanos(most);
+        self.set_most_asked(nanos(most));
         self
     }
 
@@ -185,9 +185,27 @@ impl Policy {
         }
     }
 
+    /// The most that is waited of what a server asks for.
+    #[inline]
+    fn most_asked(&self) -> u64 {
+        self.backoff.more.as_ref().and_then(|more| more.max_retry_after).unwrap_or(FOREVER)
+    }
+
+    fn set_most_asked(&mut self, most: u64) {
+        if most != self.most_asked() {
+            self.backoff.change(|more| more.max_retry_after = (most != FOREVER).then_some(most));
+        }
+    }
+
     /// The same with `every` as its cadence, unless it has one.
     pub(crate) fn or_every(self, period: Duration) -> Self {
         if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
+    }
+
+    /// The same with a deadline for each call, where none is set.
+    #[cfg(feature = "k8s")]
+    pub(crate) fn or_attempt_timeout(self, timeout: Duration) -> Self {
+        if self.bounds.attempt_timeout == FOREVER { self.attempt_timeout(timeout) } else { self }
     }
 
     #[inline]

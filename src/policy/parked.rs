@@ -33,6 +33,13 @@ pub enum Taken {
 }
 
 impl Measure {
+    /// Put together.
+    #[inline]
+    #[must_use]
+    pub fn new(base: u64, yields: u64, span: u64, full: u64) -> Self {
+        Self { base, yields, span, full }
+    }
+
     /// The drops yielded until then, unless they are too many for a word.
     #[inline]
     #[must_use]

@@ -90,10 +90,10 @@ impl Policy {
             return FOREVER;
         }
         let cut_pause = match self.after_cut() {
-            Decision::RetryAfter(pause) => super::nanos::nanos(pause).min(self.max_retry_after),
+            Decision::RetryAfter(pause) => super::nanos::nanos(pause).min(self.most_asked()),
             _ => 0,
         };
-        let asked = if self.max_retry_after == FOREVER { cut_pause } else { self.max_retry_after };
+        let asked = if self.most_asked() == FOREVER { cut_pause } else { self.most_asked() };
         let highest = if self.uses_backoff() { self.backoff.highest() } else { 0 };
         let mut slowest = self.clone();
         slowest.bounds.start_within = FOREVER;

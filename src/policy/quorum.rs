@@ -54,9 +54,8 @@ impl Voters {
     #[must_use]
     pub const fn after(self, change: Change) -> Self {
         let (all, able) = match change {
-            Change::AddVoter => (self.all.saturating_add(1), self.able),
             Change::Promote { able: true } => (self.all.saturating_add(1), self.able.saturating_add(1)),
-            Change::Promote { able: false } => (self.all.saturating_add(1), self.able),
+            Change::AddVoter | Change::Promote { able: false } => (self.all.saturating_add(1), self.able),
             Change::RemoveVoter { able: true } => (self.all.saturating_sub(1), self.able.saturating_sub(1)),
             Change::RemoveVoter { able: false } => (self.all.saturating_sub(1), self.able),
         };

@@ -71,9 +71,8 @@ impl Movement {
     pub fn observe(&mut self, rules: &Rules, now: u64, observed: Observed) -> Settling {
         match observed {
             Observed::Done => self.done = self.done.saturating_add(1),
-            Observed::Moved | Observed::Same | Observed::Waiting => self.done = 0,
-            // What was not seen may have been done or not: what was seen before proves nothing any more.
-            Observed::Failed => self.done = 0,
+            // Also where nothing was seen: what was seen before proves nothing any more.
+            Observed::Moved | Observed::Same | Observed::Waiting | Observed::Failed => self.done = 0,
         }
         if observed == Observed::Failed {
             let since = *self.failing.get_or_insert(now);

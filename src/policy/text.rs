@@ -81,7 +81,7 @@ impl Setting {
             Self::FinalTry => switch(policy.has(FINAL_TRY)),
             Self::DelayFirst => switch(policy.has(DELAY_FIRST)),
             Self::OnCut => (policy.after_cut() != Decision::Retry).then(|| policy.after_cut().to_string()),
-            Self::MaxRetryAfter => time(policy.max_retry_after),
+            Self::MaxRetryAfter => time(policy.most_asked()),
         }
     }
 
@@ -257,8 +257,8 @@ impl Backoff {
                 }
             }
         }
-        if self.factor != Ratio::whole(2) {
-            write!(f, " factor {}", self.factor)?;
+        if self.grows_by() != Ratio::whole(2) {
+            write!(f, " factor {}", self.grows_by())?;
         }
         if self.jitter != self.shape.usual_jitter() {
             write!(f, " jitter {}", self.spread())?;

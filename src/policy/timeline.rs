@@ -112,7 +112,7 @@ impl Plan {
             }
             () if own == 0 || own == FOREVER => format!("at worst it takes {total}"),
             () => {
-                let asked = match self.policy().max_retry_after {
+                let asked = match self.policy().most_asked() {
                     FOREVER => String::new(),
                     asked => format!(" and every pause be {}", Short(duration(asked))),
                 };

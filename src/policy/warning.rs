@@ -234,9 +234,9 @@ fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
         found.push(Warning::OnCutUnused);
     }
     let window = bounds.start_within.min(hard);
-    if policy.max_retry_after != FOREVER && policy.max_retry_after > window {
+    if policy.most_asked() != FOREVER && policy.most_asked() > window {
         found.push(Warning::MaxRetryAfterUnused {
-            max_retry_after: duration(policy.max_retry_after),
+            max_retry_after: duration(policy.most_asked()),
             bound: duration(window),
         });
     }

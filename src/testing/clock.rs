@@ -9,9 +9,6 @@ use crate::time::{self, Instant};
 /// While it lives, [`blocking::retry`](crate::blocking::retry()) on this thread sleeps by jumping to the instant it waits
 /// for. The operation passes time with [`advance`](Self::advance).
 ///
-/// # Panics
-/// [`new`](Self::new) panics if the thread already has one.
-///
 /// ```
 /// use std::time::Duration;
 /// use relent::{Backoff, blocking, testing::VirtualClock};
@@ -34,6 +31,9 @@ pub struct VirtualClock {
 
 impl VirtualClock {
     /// Stops this thread's time.
+    ///
+    /// # Panics
+    /// If the thread already has a virtual clock.
     #[expect(clippy::new_without_default, reason = "making one has an effect")]
     #[must_use]
     pub fn new() -> Self {

@@ -228,8 +228,8 @@ impl Membership {
         let leader = self.leader() == id;
         let sees = |at: u64| leader || at.saturating_add(LAG) <= self.now || at == 0;
         let upto = if node.able() { usize::MAX } else { node.knows };
-        let seen = self.log.iter().enumerate().take_while(|(at, (agreed, _))| *at <= upto && sees(*agreed)).last();
-        seen.map(|(_, (_, members))| members.clone()).unwrap_or_default()
+        let known = self.log.iter().enumerate().take_while(|(at, (agreed, _))| *at <= upto && sees(*agreed)).last();
+        known.map(|(_, (_, members))| members.clone()).unwrap_or_default()
     }
 
     /// When a node that is connected has applied all there is.
@@ -368,7 +368,7 @@ fn running(mut member: Member) -> Member {
     let url = member.peer_urls.first().cloned().unwrap_or_default();
     let (scheme_and_host, port) = url.rsplit_once(':').unwrap_or((&url, "2380"));
     let client_port = port.parse::<u16>().map_or(2379, |port| port.saturating_sub(1));
-    member.name = scheme_and_host.rsplit('/').next().unwrap_or_default().to_owned();
+    scheme_and_host.rsplit('/').next().unwrap_or_default().clone_into(&mut member.name);
     member.client_urls = vec![format!("{scheme_and_host}:{client_port}")];
     member
 }

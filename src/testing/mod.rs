@@ -2,7 +2,6 @@
 
 mod clock;
 pub mod etcd;
-/// A Kubernetes API server inside this process.
 #[cfg(feature = "k8s")]
 pub mod kube;
 mod membership;

@@ -84,13 +84,13 @@ proptest! {
     #[test]
     fn as_the_rules_say(
         history in prop::collection::vec(shown(), 0..30),
-        stall in prop::option::of(1_u64..8),
+        stall in prop::option::of(1_u32..8),
         stable in 1_u32..4,
-        tolerate in prop::option::of(1_u64..6),
+        tolerate in prop::option::of(1_u32..6),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let padded: Vec<_> = history.iter().copied().chain([Shown::Done; 4]).collect();
-        let (ends, how) = reference(&padded, stall, stable, tolerate);
+        let (ends, how) = reference(&padded, stall.map(u64::from), stable, tolerate.map(u64::from));
         let (half_seconds, ended) = runtime.block_on(async {
             let next = Cell::new(0);
             let start = Instant::now();
@@ -109,10 +109,10 @@ proptest! {
             };
             let mut run = settle(observe).every(S).attempt_timeout(S / 2).stable_for(stable);
             if let Some(stall) = stall {
-                run = run.stall_after(stall as u32 * S);
+                run = run.stall_after(stall * S);
             }
             if let Some(tolerate) = tolerate {
-                run = run.tolerate_errors_for(tolerate as u32 * S);
+                run = run.tolerate_errors_for(tolerate * S);
             }
             let ended = run.await;
             (start.elapsed().as_millis() / 500, ended)

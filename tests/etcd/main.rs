@@ -1,5 +1,4 @@
 //! `etcd::Members`: on the model in virtual time, and on real etcd.
-#![cfg(feature = "test-util")]
 #![allow(clippy::disallowed_methods, missing_docs)]
 
 mod model;

@@ -4,12 +4,14 @@ use std::{future::Future, io::Write, panic::AssertUnwindSafe, pin::Pin, sync::Ar
 
 use futures_util::{FutureExt, StreamExt};
 use kube::Config;
+use relent::testing::kube::ApiServer;
 
-use super::world::{World, real};
+use super::world::{World, configuration, real};
 
 mod custom;
 mod deletion;
 mod eviction;
+mod kinds;
 mod lease;
 mod listing;
 mod load;
@@ -45,30 +47,47 @@ fn all() -> Vec<Fact> {
         watching::FACTS,
         custom::FACTS,
         eviction::FACTS,
+        kinds::FACTS,
         load::FACTS,
     ]
     .concat()
 }
 
+/// Whom to ask.
+enum Server {
+    /// In process: no socket, the paused clock.
+    Ours,
+    /// In process, through its port: real time.
+    Port,
+    Real(Box<Config>),
+}
+
 /// Asks everything of one server and says how it went; fails if any fact does not hold.
-async fn ask(server: &str, config: Option<&Config>) {
+async fn ask(name: &str, server: &Server) {
     let only = std::env::var("RELENT_FACT").unwrap_or_default();
-    let (mut passed, mut failed, mut left_out) = (0, Vec::new(), Vec::new());
     let asked = all().into_iter().filter(|(name, _)| name.contains(&only)).map(|(name, fact)| async move {
         let name = name.split("contract::").last().unwrap_or(name).to_owned();
-        let world = match config {
-            None => World::ours().await,
-            Some(config) => World::on(config).await,
+        let (world, _port) = match server {
+            Server::Ours => (World::ours().await, None),
+            Server::Port => {
+                let server = ApiServer::new();
+                let port = server.listen().await.expect("a port");
+                let config = configuration(&port.kubeconfig()).await.expect("a kubeconfig that can be used");
+                (World::through(&server, &config).await, Some(port))
+            }
+            Server::Real(config) => (World::on(config).await, None),
         };
         let world = Arc::new(world);
         let ran = AssertUnwindSafe(fact(world.clone())).catch_unwind().await;
-        if config.is_some() {
+        if world.ours.is_none() {
             world.clean_up().await;
         }
         (name, ran)
     });
+    let (mut passed, mut failed, mut left_out) = (0, Vec::new(), Vec::new());
     // Several at a time where some have to wait; each has its own namespace.
-    let mut asked = futures_util::stream::iter(asked).buffer_unordered(if config.is_some() { 6 } else { 1 });
+    let together = if matches!(server, Server::Ours) { 1 } else { 6 };
+    let mut asked = futures_util::stream::iter(asked).buffer_unordered(together);
     while let Some((name, ran)) = asked.next().await {
         match ran {
             Ok(Ran::Yes) => passed += 1,
@@ -80,26 +99,31 @@ async fn ask(server: &str, config: Option<&Config>) {
     let mut out = std::io::stderr();
     let _ = writeln!(
         out,
-        "contract: {passed} passed, {} failed, {} not applicable on {server}",
+        "contract: {passed} passed, {} failed, {} not applicable on {name}",
         failed.len(),
         left_out.len()
     );
     for line in &left_out {
         let _ = writeln!(out, "contract:   not applicable there: {line}");
     }
-    assert!(failed.is_empty(), "on {server}: {failed:#?}");
-    assert!(passed > 0, "nothing was asked of {server}");
+    assert!(failed.is_empty(), "on {name}: {failed:#?}");
+    assert!(passed > 0, "nothing was asked of {name}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn contract_in_process() {
-    ask("the in-process server", None).await;
+    ask("the in-process server", &Server::Ours).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_through_a_port() {
+    ask("the in-process server through its port", &Server::Port).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contract_real() {
     match real().await {
-        Some(config) => ask(&config.cluster_url.to_string(), Some(&config)).await,
+        Some(config) => ask(&config.cluster_url.to_string(), &Server::Real(Box::new(config.clone()))).await,
         None => {
             let _ = writeln!(std::io::stderr(), "contract: NOT ASKED of a real server: RELENT_KUBECONFIG is not set");
         }

@@ -78,6 +78,14 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{:x}-{:x}-{count}", std::process::id(), now.subsec_nanos())
 }
 
+/// A configuration from the text of a kubeconfig.
+pub async fn configuration(text: &str) -> Result<Config, Box<dyn std::error::Error>> {
+    let mut config =
+        Config::from_custom_kubeconfig(Kubeconfig::from_yaml(text)?, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
+    Ok(config)
+}
+
 /// The real server's configuration, if there is to be one. A file that is named and cannot be used is an error.
 pub async fn real() -> Option<Config> {
     let path = std::env::var_os("RELENT_KUBECONFIG").filter(|path| !path.is_empty())?;
@@ -94,6 +102,12 @@ impl World {
     pub async fn ours() -> Self {
         let server = ApiServer::new();
         Self::new(server.client(), Some(server), None).await
+    }
+
+    /// The in-process server, reached through its port.
+    pub async fn through(server: &ApiServer, config: &Config) -> Self {
+        let client = Client::try_from(config.clone()).expect("a client for the port");
+        Self::new(client, Some(server.clone()), Some(config.clone())).await
     }
 
     pub async fn on(config: &Config) -> Self {
@@ -114,10 +128,15 @@ impl World {
         };
         if !offered("v1") {
             assert!(offered("v1beta1"), "neither policy/v1 nor policy/v1beta1: {}", groups.text);
-            world.policy = "policy/v1beta1".to_owned();
+            "policy/v1beta1".clone_into(&mut world.policy);
         }
         world.post("/api/v1/namespaces", json!({ "metadata": { "name": namespace } })).await.is(201);
         world
+    }
+
+    /// The in-process server, but in real time.
+    pub fn is_port(&self) -> bool {
+        self.ours.is_some() && self.config.is_some()
     }
 
     pub async fn clean_up(&self) {
@@ -190,15 +209,11 @@ impl World {
     }
 
     /// A client with a token that nobody has given out.
-    pub async fn client_of_nobody(&self) -> Client {
-        match (&self.ours, &self.config) {
-            (Some(server), _) => {
-                server.user("known", "somebody");
-                server.client_with_token("unknown")
-            }
-            (None, Some(config)) => with_token(config, "unknown"),
-            (None, None) => unreachable!(),
+    pub fn client_of_nobody(&self) -> Client {
+        if let Some(server) = &self.ours {
+            server.user("known", "somebody");
         }
+        self.client_with("unknown")
     }
 
     /// A client of a user who may do nothing here, and the user's name.
@@ -206,19 +221,23 @@ impl World {
         let account = self.post(&self.core("serviceaccounts"), json!({ "metadata": { "name": "powerless" } })).await;
         account.is(201);
         let user = format!("system:serviceaccount:{}:powerless", self.namespace);
-        match (&self.ours, &self.config) {
-            (Some(server), _) => {
-                server.user("powerless", &user);
-                server.rule(Rule::deny().user(&user));
-                (server.client_with_token("powerless"), user)
-            }
-            (None, Some(config)) => {
-                let asked = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} });
-                let token = self.post(&self.core("serviceaccounts/powerless/token"), asked).await;
-                token.is(201);
-                (with_token(config, token.body["status"]["token"].as_str().unwrap()), user)
-            }
-            (None, None) => unreachable!(),
+        if let Some(server) = &self.ours {
+            server.user("powerless", &user);
+            server.rule(Rule::deny().user(&user));
+            return (self.client_with("powerless"), user);
+        }
+        let asked = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} });
+        let token = self.post(&self.core("serviceaccounts/powerless/token"), asked).await;
+        token.is(201);
+        (self.client_with(token.body["status"]["token"].as_str().unwrap()), user)
+    }
+
+    /// A client with this token and nothing else.
+    fn client_with(&self, token: &str) -> Client {
+        match (&self.config, &self.ours) {
+            (Some(config), _) => with_token(config, token),
+            (None, Some(server)) => server.client_with_token(token),
+            (None, None) => unreachable!("a world is one of both"),
         }
     }
 

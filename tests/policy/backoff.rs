@@ -49,7 +49,7 @@ fn no_two_runs_share_a_series() {
 
 /// How many values are drawn for one test of uniformity.
 const DRAWS: u32 = 1_000_000;
-const BINS: usize = 101;
+const BINS: u32 = 101;
 /// With 100 degrees of freedom, a uniform source exceeds this in one test of a thousand: NIST/SEMATECH e-Handbook of
 /// Statistical Methods, section 1.3.6.7.4, upper-tail critical values of the chi-square distribution. The seeds are fixed.
 const CRITICAL: f64 = 149.449;
@@ -58,15 +58,15 @@ const CRITICAL: f64 = 149.449;
 fn chi_square(values: impl Iterator<Item = Duration>, low: Duration, high: Duration) -> f64 {
     let (low, high) = (low.as_nanos(), high.as_nanos());
     let width = high - low + 1;
-    let mut counts = [0_u32; BINS];
+    let mut counts = [0_u32; BINS as usize];
     let mut drawn = 0_u32;
     for value in values.map(|value| value.as_nanos()) {
         assert!((low..=high).contains(&value), "{value} is not in {low}..={high}");
-        counts[usize::try_from((value - low) * BINS as u128 / width).unwrap()] += 1;
+        counts[usize::try_from((value - low) * u128::from(BINS) / width).unwrap()] += 1;
         drawn += 1;
     }
     assert_eq!(drawn, DRAWS);
-    let expected = f64::from(DRAWS) / BINS as f64;
+    let expected = f64::from(DRAWS) / f64::from(BINS);
     counts.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum()
 }
 
@@ -229,6 +229,9 @@ fn retries_and_what_servers_ask_for() {
         });
         assert_eq!(ended.last(), Some(Next::Stop(Ended::BackoffEnded)));
     }
+    // An empty list allows no retry, rather than one that never comes.
+    assert!(pauses(&Policy::new().backoff(Backoff::steps([])), &[0; 3]).is_empty());
+    assert_eq!(listed(Backoff::steps([]).then(Backoff::fixed(SECOND)), 2), [SECOND; 2]);
     let (policy, mut run) = (take(9), Attempts::default());
     let second = 1_000_000_000;
     run.start(&policy, 0);

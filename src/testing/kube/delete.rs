@@ -32,7 +32,7 @@ impl Options {
             );
         }
         if options.propagation.is_empty() {
-            options.propagation = call.query.get("propagationPolicy").to_owned();
+            call.query.get("propagationPolicy").clone_into(&mut options.propagation);
         }
         if !matches!(options.propagation.as_str(), "" | "Background" | "Foreground" | "Orphan") {
             let message = format!(

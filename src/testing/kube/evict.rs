@@ -37,10 +37,9 @@ pub(super) fn evict(state: &mut State, call: &Call, body: &[u8]) -> Result<Value
     let options = Options::read(body.get("deleteOptions").unwrap_or(&Value::Null));
     // A pod that does not run, or is already going, is nobody's loss.
     let phase = object::text(&pod, "/status/phase").unwrap_or("");
-    if !matches!(phase, "Pending" | "Succeeded" | "Failed") && !object::is_terminating(&pod) {
-        if let Some(key) = budget_of(state, call, &pod)? {
-            spend(state, &key, call)?;
-        }
+    let runs = !matches!(phase, "Pending" | "Succeeded" | "Failed") && !object::is_terminating(&pod);
+    if runs && let Some(key) = budget_of(state, call, &pod)? {
+        spend(state, &key, call)?;
     }
     let delete = Call { verb: super::Verb::Delete, subresource: String::new(), ..call.clone() };
     delete::one(state, &delete, &options)?;

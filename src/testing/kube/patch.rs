@@ -30,12 +30,12 @@ pub(super) fn json(target: &mut Value, patch: &Value) -> Result<(), Failure> {
         return Err(Failure::bad_request("a JSON patch is a list of operations"));
     };
     for operation in operations {
-        step(target, operation)?;
+        perform(target, operation)?;
     }
     Ok(())
 }
 
-fn step(target: &mut Value, operation: &Value) -> Result<(), Failure> {
+fn perform(target: &mut Value, operation: &Value) -> Result<(), Failure> {
     let text = |field: &str| {
         operation
             .get(field)
@@ -68,10 +68,10 @@ fn step(target: &mut Value, operation: &Value) -> Result<(), Failure> {
     }
 }
 
-/// The parent of a path, and the last step of it.
+/// The parent of a path, and its last step.
 fn parent<'a>(target: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
-    let (parent, last) = path.rsplit_once('/')?;
-    Some((target.pointer_mut(parent)?, last.replace("~1", "/").replace("~0", "~")))
+    let (parent, step) = path.rsplit_once('/')?;
+    Some((target.pointer_mut(parent)?, step.replace("~1", "/").replace("~0", "~")))
 }
 
 fn add(target: &mut Value, path: &str, value: Value) -> Result<(), Failure> {
@@ -80,12 +80,12 @@ fn add(target: &mut Value, path: &str, value: Value) -> Result<(), Failure> {
         return Ok(());
     }
     match parent(target, path).ok_or_else(Failure::patch_refused)? {
-        (Value::Object(map), last) => {
-            map.insert(last, value);
+        (Value::Object(map), step) => {
+            map.insert(step, value);
             Ok(())
         }
-        (Value::Array(list), last) => {
-            let at = if last == "-" { Some(list.len()) } else { index(&last) };
+        (Value::Array(list), step) => {
+            let at = if step == "-" { Some(list.len()) } else { index(&step) };
             let at = at.filter(|at| *at <= list.len()).ok_or_else(Failure::patch_refused)?;
             list.insert(at, value);
             Ok(())
@@ -96,9 +96,9 @@ fn add(target: &mut Value, path: &str, value: Value) -> Result<(), Failure> {
 
 fn remove(target: &mut Value, path: &str) -> Result<Value, Failure> {
     match parent(target, path).ok_or_else(Failure::patch_refused)? {
-        (Value::Object(map), last) => map.remove(&last).ok_or_else(Failure::patch_refused),
-        (Value::Array(list), last) => {
-            let at = index(&last).filter(|at| *at < list.len()).ok_or_else(Failure::patch_refused)?;
+        (Value::Object(map), step) => map.remove(&step).ok_or_else(Failure::patch_refused),
+        (Value::Array(list), step) => {
+            let at = index(&step).filter(|at| *at < list.len()).ok_or_else(Failure::patch_refused)?;
             Ok(list.remove(at))
         }
         _ => Err(Failure::patch_refused()),

@@ -104,16 +104,10 @@ pub(super) fn list(state: &State, call: &Call) -> Result<Value, Failure> {
         }
         _ => None,
     };
-    page(call, then.as_ref().unwrap_or(&state.store), &selector, limit, from.as_ref())
+    Ok(page(call, then.as_ref().unwrap_or(&state.store), &selector, limit, from.as_ref()))
 }
 
-fn page(
-    call: &Call,
-    store: &Store,
-    selector: &Selector,
-    limit: Option<u64>,
-    from: Option<&Continue>,
-) -> Result<Value, Failure> {
+fn page(call: &Call, store: &Store, selector: &Selector, limit: Option<u64>, from: Option<&Continue>) -> Value {
     let resource = call.qualified();
     let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
     let mut matching = store
@@ -135,7 +129,7 @@ fn page(
             meta["remainingItemCount"] = left.into();
         }
     }
-    Ok(call.list(items, meta))
+    call.list(items, meta)
 }
 
 fn invalid_options(field: &str, message: &str) -> Failure {
@@ -163,12 +157,11 @@ impl Call {
     }
 
     pub(super) fn list(&self, items: Vec<Value>, meta: Value) -> Value {
-        json!({
-            "kind": format!("{}List", self.resource.kind()),
-            "apiVersion": self.resource.api_version(&self.version),
-            "metadata": meta,
-            "items": items,
-        })
+        let kind = format!("{}List", self.resource.kind());
+        let mut list = json!({ "kind": kind, "apiVersion": self.resource.api_version(&self.version) });
+        list["metadata"] = meta;
+        list["items"] = Value::Array(items);
+        list
     }
 
     /// The key of an object of this resource in this namespace.

@@ -150,10 +150,7 @@ impl Resource {
                 builtin,
                 Builtin::Lease | Builtin::Event | Builtin::Endpoints | Builtin::Service
             ),
-            unconditional_update: !matches!(
-                builtin,
-                Builtin::Lease | Builtin::PodDisruptionBudget | Builtin::ServiceAccount
-            ),
+            unconditional_update: !matches!(builtin, Builtin::Lease | Builtin::PodDisruptionBudget),
             generation: matches!(builtin, Builtin::PodDisruptionBudget),
         };
         self.short = short.to_vec();

@@ -2,7 +2,6 @@
 
 use std::{
     future::{pending, poll_fn},
-    io,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -19,7 +18,7 @@ use tower::{BoxError, Service};
 use super::{
     access::Rule,
     body::Body,
-    delete,
+    broken, delete,
     discovery::{self, Document},
     evict,
     failure::{self, Failure},
@@ -32,7 +31,7 @@ use super::{
     watch::Watching,
     write,
 };
-use crate::time::{self, Alarm};
+use crate::time::{self, Alarm, Instant};
 
 /// The most that a request may carry.
 const BODY_LIMIT: usize = 3 << 20;
@@ -255,35 +254,27 @@ where
     pause(fault.delay).await;
     match &fault.action {
         Action::Hang => return pending().await,
-        Action::Break if fault.applied => return Err(reset()),
-        Action::Break => {
-            let refused = io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                "tcp connect error: Connection refused (os error 111)",
-            );
-            return Err(refused.into());
-        }
+        Action::Break => return Err(if fault.applied { broken::lost() } else { broken::refused() }),
         Action::Answer(failure) => return Ok(refusal(failure)),
         Action::Nothing | Action::Stream(..) => {}
     }
     match (well, body) {
         (Some(response), _) => Ok(response),
         (None, Some(body)) => handle(shared, parts, body, stream).await,
-        (None, None) => Err(reset()),
+        (None, None) => Err(broken::lost()),
     }
-}
-
-/// What a caller sees when the connection breaks.
-pub(super) fn reset() -> BoxError {
-    io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer").into()
 }
 
 async fn pause(delay: Duration) {
     if !delay.is_zero() {
-        let until = time::now().checked_add(delay);
-        let mut timer = pin!(time::Timer::default());
-        poll_fn(|cx| timer.as_mut().poll_at(cx, until)).await;
+        wait_until(time::now().checked_add(delay)).await;
     }
+}
+
+/// Waits for an instant; `None` never comes.
+pub(super) async fn wait_until(at: Option<Instant>) {
+    let mut timer = pin!(time::Timer::default());
+    poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
 }
 
 async fn handle<B>(
@@ -316,10 +307,9 @@ where
                 if !failure.ahead || until <= now {
                     return Ok(refusal(&failure));
                 }
-                let mut timer = pin!(time::Timer::default());
                 tokio::select! {
                     _ = changes.changed() => {}
-                    () = poll_fn(|cx| timer.as_mut().poll_at(cx, Some(until))) => {}
+                    () = wait_until(Some(until)) => {}
                 }
             }
         }

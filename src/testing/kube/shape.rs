@@ -57,9 +57,8 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
         plain_secrets(&mut value);
     }
     let read = match resource.rules.builtin {
-        None => Ok(value),
+        None | Some(Builtin::Endpoints) => Ok(value),
         Some(Builtin::ConfigMap) => through::<core::ConfigMap>(value),
-        Some(Builtin::Endpoints) => Ok(value),
         Some(Builtin::Event) => through::<core::Event>(value),
         Some(Builtin::Lease) => through::<coordination::Lease>(value),
         Some(Builtin::Namespace) => through::<core::Namespace>(value),
@@ -79,6 +78,7 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
         read["metadata"] = json!({});
     }
     object::tidy(&mut read);
+    fill(resource, &mut read);
     for data in ["data", "binaryData"] {
         let empty = read.get(data).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
         if empty && matches!(resource.rules.builtin, Some(Builtin::ConfigMap | Builtin::Secret)) {
@@ -117,33 +117,38 @@ fn plain_secrets(value: &mut Value) {
     }
 }
 
+/// What a kind has when nobody says otherwise.
+fn fill(resource: &Resource, object: &mut Value) {
+    let defaults: &[(&[&str], Value)] = match resource.rules.builtin {
+        Some(Builtin::Pod) => &[
+            (&["spec", "restartPolicy"], json!("Always")),
+            (&["spec", "terminationGracePeriodSeconds"], json!(30)),
+            (&["spec", "dnsPolicy"], json!("ClusterFirst")),
+            (&["spec", "schedulerName"], json!("default-scheduler")),
+            (&["spec", "securityContext"], json!({})),
+        ],
+        Some(Builtin::Secret) => &[(&["type"], json!("Opaque"))],
+        Some(Builtin::Service) => {
+            &[(&["spec", "type"], json!("ClusterIP")), (&["spec", "sessionAffinity"], json!("None"))]
+        }
+        _ => &[],
+    };
+    for (path, value) in defaults {
+        if object.pointer(&format!("/{}", path.join("/"))).is_none() {
+            object::set(object, path, value.clone());
+        }
+    }
+}
+
 /// What the server adds to a new object of this kind.
 pub(super) fn complete(resource: &Resource, new: &mut Value) {
-    let default = |new: &mut Value, path: &[&str], value: Value| {
-        let pointer = format!("/{}", path.join("/"));
-        if new.pointer(&pointer).is_none() {
-            object::set(new, path, value);
-        }
-    };
     match resource.rules.builtin {
         Some(Builtin::Namespace) => {
             new["spec"] = json!({ "finalizers": ["kubernetes"] });
             new["status"] = json!({ "phase": "Active" });
         }
-        Some(Builtin::Pod) => {
-            default(new, &["spec", "restartPolicy"], "Always".into());
-            default(new, &["spec", "terminationGracePeriodSeconds"], 30.into());
-            default(new, &["spec", "dnsPolicy"], "ClusterFirst".into());
-            default(new, &["spec", "schedulerName"], "default-scheduler".into());
-            default(new, &["spec", "securityContext"], json!({}));
-            new["status"] = json!({ "phase": "Pending" });
-        }
-        Some(Builtin::Secret) => default(new, &["type"], "Opaque".into()),
-        Some(Builtin::Service) => {
-            default(new, &["spec", "type"], "ClusterIP".into());
-            default(new, &["spec", "sessionAffinity"], "None".into());
-            new["status"] = json!({ "loadBalancer": {} });
-        }
+        Some(Builtin::Pod) => new["status"] = json!({ "phase": "Pending" }),
+        Some(Builtin::Service) => new["status"] = json!({ "loadBalancer": {} }),
         Some(Builtin::PodDisruptionBudget) => {
             new["status"] =
                 json!({ "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
@@ -196,10 +201,16 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
                 return Err(invalid("spec.leaseTransitions", "FieldValueInvalid", message));
             }
         }
-        Some(Builtin::Pod) => {
-            if new.pointer("/spec/containers").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-                return Err(invalid("spec.containers", "FieldValueRequired", "Required value".to_owned()));
+        Some(Builtin::Event) => {
+            let is = object::text(new, "/involvedObject/namespace").unwrap_or("");
+            let home = object::meta(new, "namespace");
+            if is != home && !(is.is_empty() && home == "default") {
+                let message = format!("Invalid value: \"{is}\": does not match event.namespace");
+                return Err(invalid("involvedObject.namespace", "FieldValueInvalid", message));
             }
+        }
+        Some(Builtin::Pod) if new.pointer("/spec/containers").and_then(Value::as_array).is_none_or(Vec::is_empty) => {
+            return Err(invalid("spec.containers", "FieldValueRequired", "Required value".to_owned()));
         }
         _ => {}
     }
@@ -311,11 +322,9 @@ pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Res
             let is = new.get("type").unwrap_or(&Value::Null);
             return Err(invalid("type", "FieldValueInvalid", format!("Invalid value: {is}: field is immutable")));
         }
-        Some(Builtin::Pod) => {
-            if fixed_of_pod(old) != fixed_of_pod(new) {
-                let message = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)";
-                return Err(invalid("spec", "FieldValueForbidden", message.to_owned()));
-            }
+        Some(Builtin::Pod) if fixed_of_pod(old) != fixed_of_pod(new) => {
+            let message = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)";
+            return Err(invalid("spec", "FieldValueForbidden", message.to_owned()));
         }
         _ => {}
     }

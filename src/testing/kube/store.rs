@@ -147,3 +147,88 @@ fn within<'a>(
         .range((Bound::Included(first), Bound::Unbounded))
         .take_while(move |(key, _)| key.resource == *resource && namespace.is_none_or(|wanted| key.namespace == wanted))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(resource: u8, name: u8) -> Key {
+        Key { resource: format!("r{resource}").into(), namespace: format!("n{}", name % 2), name: format!("o{name}") }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u8, u8, u32),
+        Remove(u8, u8),
+        Compact,
+        Follow,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0..2_u8, 0..6_u8, any::<u32>()).prop_map(|(resource, name, value)| Step::Put(resource, name, value)),
+            3 => (0..2_u8, 0..6_u8).prop_map(|(resource, name)| Step::Remove(resource, name)),
+            1 => Just(Step::Compact),
+            1 => Just(Step::Follow),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        /// Against copies of everything, one for each revision.
+        #[test]
+        fn every_revision_can_be_seen_until_it_is_forgotten(steps in steps()) {
+            let mut store = Store::default();
+            let mut copies = vec![BTreeMap::new()];
+            let mut followed = None;
+            for step in steps {
+                let before = store.revision();
+                match step {
+                    Step::Put(resource, name, value) => {
+                        let stored = store.put(key(resource, name), &json!({ "value": value }));
+                        prop_assert_eq!(object::meta(&stored, "resourceVersion"), store.revision().to_string());
+                    }
+                    Step::Remove(resource, name) => {
+                        let there = store.get(&key(resource, name)).cloned();
+                        prop_assert_eq!(store.remove(&key(resource, name)), there);
+                    }
+                    Step::Compact => store.compact(),
+                    Step::Follow if followed.is_none() => followed = Some((store.revision(), store.follow(store.revision()))),
+                    Step::Follow => {}
+                }
+                prop_assert!(store.revision() <= before + 1);
+                if store.revision() > before {
+                    copies.push(store.objects.clone());
+                }
+                for (revision, copy) in (0_u64..).zip(&copies) {
+                    match store.at(revision) {
+                        Some(then) => prop_assert_eq!(&then.objects, copy),
+                        None => prop_assert!(revision < store.floor()),
+                    }
+                }
+            }
+            // Who follows is told every revision since, compacted or not.
+            if let Some((from, _cursor)) = &followed {
+                let told: Vec<u64> = store.since(*from).map(|change| change.revision).collect();
+                prop_assert_eq!(told, (from + 1..=store.revision()).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_in_order_and_of_their_resource() {
+        let mut store = Store::default();
+        for (resource, name) in [(1, 3), (0, 4), (0, 1), (0, 2)] {
+            store.put(key(resource, name), &json!({}));
+        }
+        let names = |resource: &str, namespace: Option<&str>| {
+            store.list(&resource.into(), namespace).map(|(key, _)| key.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("r0", None), ["o2", "o4", "o1"]);
+        assert_eq!(names("r0", Some("n0")), ["o2", "o4"]);
+        assert_eq!(names("r1", None), ["o3"]);
+    }
+}

@@ -54,19 +54,19 @@ const OTHERS: &[(Builtin, &str, Merge)] = &[
     (Builtin::PodDisruptionBudget, "status.conditions", Merge::By("type")),
 ];
 
-fn merging(resource: &Resource, path: &str) -> Option<Merge> {
-    if let Some((_, merge)) = METADATA.iter().find(|(known, _)| *known == path) {
+fn merging(resource: &Resource, within: &str) -> Option<Merge> {
+    if let Some((_, merge)) = METADATA.iter().find(|(known, _)| *known == within) {
         return Some(*merge);
     }
     if resource.is(Builtin::Pod) {
         for list in ["spec.containers", "spec.initContainers", "spec.ephemeralContainers"] {
-            if let Some(rest) = path.strip_prefix(list) {
+            if let Some(rest) = within.strip_prefix(list) {
                 return CONTAINER.iter().find(|(known, _)| *known == rest).map(|(_, merge)| *merge);
             }
         }
-        return POD.iter().find(|(known, _)| *known == path).map(|(_, merge)| *merge);
+        return POD.iter().find(|(known, _)| *known == within).map(|(_, merge)| *merge);
     }
-    let known = OTHERS.iter().find(|(kind, known, _)| resource.is(*kind) && *known == path);
+    let known = OTHERS.iter().find(|(kind, known, _)| resource.is(*kind) && *known == within);
     known.map(|(.., merge)| *merge)
 }
 
@@ -78,7 +78,7 @@ pub(super) fn merge(resource: &Resource, object: &mut Value, patch: &Value) -> R
     lay(resource, "", object, patch)
 }
 
-fn lay(resource: &Resource, path: &str, target: &mut Value, patch: &Value) -> Result<(), Failure> {
+fn lay(resource: &Resource, within: &str, target: &mut Value, patch: &Value) -> Result<(), Failure> {
     let Value::Object(fields) = patch else {
         *target = patch.clone();
         return Ok(());
@@ -116,10 +116,10 @@ fn lay(resource: &Resource, path: &str, target: &mut Value, patch: &Value) -> Re
         } else if let Some(list) = field.strip_prefix("$setElementOrder/") {
             // An order without a patch of its list still puts what is there in order.
             if !fields.contains_key(list) {
-                let at = below(path, list);
-                let merge = merging(resource, &at).ok_or_else(|| unknown(field))?;
+                let inner = below(within, list);
+                let merge = merging(resource, &inner).ok_or_else(|| unknown(field))?;
                 if let Some(Value::Array(items)) = map.get_mut(list) {
-                    *items = in_order(merge, Vec::new(), std::mem::take(items), value)?;
+                    *items = in_order(merge, Vec::new(), &std::mem::take(items), value)?;
                 }
             }
         } else if field == "$patch" || field == "$retainKeys" {
@@ -128,28 +128,28 @@ fn lay(resource: &Resource, path: &str, target: &mut Value, patch: &Value) -> Re
         } else if value.is_null() {
             map.remove(field);
         } else {
-            let at = below(path, field);
+            let inner = below(within, field);
             let place = map.entry(field).or_insert(Value::Null);
-            match (value, merging(resource, &at)) {
+            match (value, merging(resource, &inner)) {
                 (Value::Array(items), Some(merge)) => {
                     let order = fields.get(&format!("$setElementOrder/{field}"));
-                    list(resource, &at, merge, place, items, order)?;
+                    list(resource, &inner, merge, place, items, order)?;
                 }
-                _ => lay(resource, &at, place, value)?,
+                _ => lay(resource, &inner, place, value)?,
             }
         }
     }
     Ok(())
 }
 
-fn below(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+fn below(within: &str, field: &str) -> String {
+    if within.is_empty() { field.to_owned() } else { format!("{within}.{field}") }
 }
 
 /// Merges the items of a patch into a list.
 fn list(
     resource: &Resource,
-    path: &str,
+    within: &str,
     merge: Merge,
     target: &mut Value,
     patch: &[Value],
@@ -165,15 +165,15 @@ fn list(
             Some("replace") if key(merge, item).is_none() => {}
             Some("delete") => {
                 let wanted = key(merge, item)
-                    .ok_or_else(|| Failure::bad_request(format!("an item to delete from {path} has no key")))?;
+                    .ok_or_else(|| Failure::bad_request(format!("an item to delete from {within} has no key")))?;
                 live.retain(|known| key(merge, known) != Some(wanted));
             }
             None | Some("replace") => {
                 let wanted = key(merge, item)
-                    .ok_or_else(|| Failure::bad_request(format!("an item of {path} has no key: {item}")))?;
+                    .ok_or_else(|| Failure::bad_request(format!("an item of {within} has no key: {item}")))?;
                 let mut merged =
                     live.iter().find(|known| key(merge, known) == Some(wanted)).cloned().unwrap_or(Value::Null);
-                lay(resource, path, &mut merged, item)?;
+                lay(resource, within, &mut merged, item)?;
                 patched.push(merged);
             }
             Some(other) => return Err(unknown(other)),
@@ -185,7 +185,7 @@ fn list(
         Value::Array(keys.collect())
     };
     let order = order.map_or(own_order, keys);
-    *target = Value::Array(in_order(merge, patched, live, &order)?);
+    *target = Value::Array(in_order(merge, patched, &live, &order)?);
     Ok(())
 }
 
@@ -199,7 +199,7 @@ fn key(merge: Merge, item: &Value) -> Option<&Value> {
 
 /// Puts patched and other live items together. `order` (keys, or items with keys) is that of the patched ones; the others keep
 /// theirs and come before the first patched one that they were before.
-fn in_order(merge: Merge, patched: Vec<Value>, live: Vec<Value>, order: &Value) -> Result<Vec<Value>, Failure> {
+fn in_order(merge: Merge, patched: Vec<Value>, live: &[Value], order: &Value) -> Result<Vec<Value>, Failure> {
     let order = order.as_array().ok_or_else(|| unknown("$setElementOrder"))?;
     let place = |item: &Value| {
         let wanted = key(merge, item);
@@ -208,7 +208,7 @@ fn in_order(merge: Merge, patched: Vec<Value>, live: Vec<Value>, order: &Value) 
     let was = |item: &Value| live.iter().position(|known| key(merge, known) == key(merge, item));
     // Those in the order are its own, patched or not.
     let mut first: Vec<Value> = patched;
-    for item in &live {
+    for item in live {
         if place(item).is_some() && !first.iter().any(|known| key(merge, known) == key(merge, item)) {
             first.push(item.clone());
         }

@@ -2,8 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    future::{pending, poll_fn},
-    pin::pin,
+    future::pending,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,10 +13,17 @@ use tokio::sync::watch::Receiver;
 use tower::BoxError;
 
 use super::{
-    failure::Failure, fault::Ending, object, request::Call, selector::Selector, server::Shared, state::State,
+    broken,
+    failure::Failure,
+    fault::Ending,
+    object,
+    request::Call,
+    selector::Selector,
+    server::{Shared, wait_until},
+    state::State,
     store::Cursor,
 };
-use crate::time::{self, Alarm, Instant};
+use crate::time::{self, Instant};
 
 /// How often a watch that takes bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -118,8 +124,8 @@ impl Watching {
             }
             let now = time::now();
             let ends = self.ends.is_some_and(|at| at <= now);
-            if let Some(due) = self.bookmark.filter(|due| ends || *due <= now) {
-                self.bookmark = if ends { None } else { due.checked_add(BOOKMARK_EVERY) };
+            if let Some(due) = self.bookmark.filter(|due| !ends && *due <= now) {
+                self.bookmark = due.checked_add(BOOKMARK_EVERY);
                 let reached = self.cursor.load(Ordering::SeqCst);
                 if reached <= self.shared.lock().store.revision() {
                     let event = self.bookmark_at(reached);
@@ -132,10 +138,9 @@ impl Watching {
                 return None;
             }
             let wake = [self.ends, self.bookmark].into_iter().flatten().min();
-            let mut timer = pin!(time::Timer::default());
             tokio::select! {
                 changed = self.changed.changed() => self.over = changed.is_err(),
-                () = poll_fn(|cx| timer.as_mut().poll_at(cx, wake)) => {}
+                () = wait_until(wake) => {}
             }
         }
     }
@@ -162,7 +167,7 @@ impl Watching {
         self.over = true;
         match ending {
             Ending::Closed => None,
-            Ending::Reset => Some(Err(super::server::reset())),
+            Ending::Reset => Some(Err(broken::reset().into())),
             Ending::Expired => {
                 let failure = Failure::expired("The resourceVersion for the provided watch is too old.");
                 Some(Ok(self.line(&event("ERROR", failure.status()))))
@@ -184,5 +189,7 @@ impl Watching {
 }
 
 fn event(kind: &str, object: Value) -> Value {
-    json!({ "type": kind, "object": object })
+    let mut event = json!({ "type": kind });
+    event["object"] = object;
+    event
 }

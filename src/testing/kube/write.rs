@@ -44,7 +44,7 @@ fn make(state: &mut State, call: &Call, mut new: Value) -> Result<Value, Failure
     if resource.is_namespaced() {
         let home = Key { resource: "namespaces".into(), namespace: String::new(), name: call.namespace.clone() };
         match state.store.get(&home) {
-            None => return Err(Failure::not_found(&*state.namespaces(), &call.namespace)),
+            None => return Err(Failure::not_found(&state.namespaces(), &call.namespace)),
             Some(home) if object::is_terminating(home) => {
                 return Err(Failure::terminating(resource, &name, &call.namespace));
             }
@@ -181,7 +181,7 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Resul
     }
     if call.subresource == "status" {
         new = only_status(call, old, new);
-    } else if resource.has_status() && !resource.is(Builtin::Node) {
+    } else if resource.has_status() {
         object::copy(old, &mut new, &["status"]);
     }
     if resource.is(Builtin::Namespace) {

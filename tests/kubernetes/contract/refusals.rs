@@ -197,7 +197,7 @@ async fn a_future_revision_times_out(world: Arc<World>) -> Ran {
 }
 
 async fn an_unknown_token_is_unauthorized(world: Arc<World>) -> Ran {
-    let client = world.client_of_nobody().await;
+    let client = world.client_of_nobody();
     let asked = world.raw(&client, Method::GET, &world.core("configmaps/a"), "application/json", Vec::new()).await;
     asked.fails(401, "Unauthorized", "Unauthorized");
     Ran::Yes

@@ -1,0 +1,240 @@
+//! `LeaseLock`: an election through a Lease, in the format of client-go.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+
+use futures_core::Stream;
+use futures_util::{StreamExt, TryFutureExt, future};
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Error,
+    api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
+};
+
+use crate::{
+    ConfigError,
+    leader::{Lock, LockError, Put, Seen},
+    policy::nanos::Written,
+    time,
+};
+
+/// A Lease as a lock. Candidates in Go (client-go, controller-runtime) and in Rust contend for the same one.
+///
+/// One write renews it. Every write carries `uid` and `resourceVersion` of the Lease that was read; the fence of a term is
+/// the `resourceVersion` of the write that began it (integers that grow over all Leases of a cluster, KEP-5504; a restore of
+/// the cluster from a backup breaks that). Durations are whole seconds in a Lease: a fraction is rounded up. `renewTime` and
+/// `acquireTime` are written for others to read; no decision of this crate looks at them, except whether they changed.
+///
+/// The verbs it needs on `leases`: `get`, `create`, `update`, and `watch` to notice a release at once.
+///
+/// ```no_run
+/// use relent::{k8s::LeaseLock, leader};
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let lock = LeaseLock::new(kube::Client::try_default().await?, "my-system", "my-controller")?;
+/// let ended = leader::elect(lock, leader::identity()).run(|term| async move { term.lost().await }).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct LeaseLock {
+    api: Api<Lease>,
+    namespace: String,
+    name: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl LeaseLock {
+    /// The Lease `name` in `namespace`. It is created when it is missing; the namespace is not.
+    ///
+    /// # Errors
+    /// An empty namespace or name.
+    pub fn new(client: Client, namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, ConfigError> {
+        let (namespace, name) = (namespace.into(), name.into());
+        for (setting, value) in [("namespace", &namespace), ("name", &name)] {
+            if value.is_empty() {
+                return Err(ConfigError::new(setting, "\"\"", "must not be empty: it says which Lease is the lock"));
+            }
+        }
+        let api = Api::namespaced(client, &namespace);
+        Ok(Self { api, namespace, name, labels: BTreeMap::new() })
+    }
+
+    /// A label that every write of this candidate puts on the Lease.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    async fn create(&self, put: Put<'_>) -> Result<Seen<Lease>, LockError> {
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(self.labels.clone()).filter(|labels| !labels.is_empty()),
+            ..ObjectMeta::default()
+        };
+        let mut lease = Lease { metadata, spec: None };
+        fill(&mut lease, put);
+        match self.api.create(&PostParams::default(), &lease).await {
+            Ok(lease) => seen(lease),
+            // Here it is the namespace that is missing.
+            Err(Error::Api(status)) if status.code == 404 => Err(LockError::fatal(Error::Api(status))),
+            Err(error) => Err(classed(error)),
+        }
+    }
+}
+
+impl fmt::Debug for LeaseLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseLock")
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lock for LeaseLock {
+    type Object = Lease;
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    fn admits(&self, lease: Duration) -> Result<(), ConfigError> {
+        match seconds(lease) {
+            Some(_) => Ok(()),
+            None => Err(ConfigError::new("lease", Written(lease), "a Lease holds at most 2147483647 seconds")),
+        }
+    }
+
+    async fn read(&self) -> Result<Option<Seen<Lease>>, LockError> {
+        match self.api.get_opt(&self.name).await {
+            Ok(lease) => lease.map(seen).transpose(),
+            Err(error) => Err(classed(error)),
+        }
+    }
+
+    async fn write(&self, over: Option<&Seen<Lease>>, put: Put<'_>) -> Result<Seen<Lease>, LockError> {
+        let Some(over) = over else { return self.create(put).await };
+        let mut lease = over.object.clone();
+        lease.metadata.managed_fields = None;
+        if !self.labels.is_empty() {
+            lease.metadata.labels.get_or_insert_default().extend(self.labels.clone());
+        }
+        fill(&mut lease, put);
+        seen(self.api.replace(&self.name, &PostParams::default(), &lease).await.map_err(classed)?)
+    }
+
+    fn changes(&self) -> Pin<Box<dyn Stream<Item = Option<Seen<Lease>>> + Send>> {
+        let api = self.api.clone();
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
+        let events = async move { api.watch(&params, "0").await }.try_flatten_stream();
+        // Any error ends the stream: it is opened again.
+        let events = events
+            .take_while(|event| future::ready(matches!(event, Ok(event) if !matches!(event, WatchEvent::Error(_)))));
+        Box::pin(events.filter_map(|event| {
+            future::ready(match event {
+                Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease)) => seen(lease).ok().map(Some),
+                Ok(WatchEvent::Deleted(_)) => Some(None),
+                _ => None,
+            })
+        }))
+    }
+}
+
+/// Whole seconds, rounded up: never less than asked for.
+fn seconds(lease: Duration) -> Option<i32> {
+    let part = u64::from(lease.subsec_nanos() > 0);
+    lease.as_secs().checked_add(part).and_then(|seconds| i32::try_from(seconds).ok())
+}
+
+/// Writes the record, as client-go does: a new holder counts as a transition, a release keeps the count and lasts 1 s.
+fn fill(lease: &mut Lease, put: Put<'_>) {
+    let first = lease.spec.is_none();
+    let spec = lease.spec.get_or_insert_default();
+    let now = later_than(spec);
+    let (holder, length) = match put {
+        Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
+        Put::Release => ("", Duration::from_secs(1)),
+    };
+    let same = spec.holder_identity.as_deref() == Some(holder);
+    let transitions = spec.lease_transitions.unwrap_or(0);
+    match put {
+        Put::Take { .. } if !same => {
+            spec.lease_transitions = Some(if first { 0 } else { transitions.saturating_add(1) });
+            spec.acquire_time = Some(now.clone());
+        }
+        Put::Release => spec.acquire_time = Some(now.clone()),
+        Put::Take { .. } | Put::Renew { .. } => {
+            spec.acquire_time.get_or_insert_with(|| now.clone());
+        }
+    }
+    spec.lease_transitions.get_or_insert(transitions);
+    spec.holder_identity = Some(holder.to_owned());
+    // Too long a lease was refused before the campaign.
+    spec.lease_duration_seconds = Some(seconds(length).unwrap_or(i32::MAX));
+    spec.renew_time = Some(now);
+}
+
+/// The wall time in microseconds, but never that of the last renewal: a write that changes nothing is none to the server,
+/// and nobody would see it.
+fn later_than(spec: &LeaseSpec) -> MicroTime {
+    let since_1970 = time::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
+    let before = spec.renew_time.as_ref().map(|time| time.0.as_microsecond());
+    let now = if before == Some(now) { now.saturating_add(1) } else { now };
+    MicroTime(Timestamp::from_microsecond(now).unwrap_or(Timestamp::MIN))
+}
+
+fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
+    let version = lease.metadata.resource_version.as_deref().unwrap_or_default();
+    let Ok(version) = version.parse() else {
+        let text = format!("resourceVersion {version:?} is not a whole number: there can be no fence");
+        return Err(LockError::fatal(text));
+    };
+    let spec = lease.spec.clone().unwrap_or_default();
+    let length = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+    Ok(Seen {
+        version,
+        beat: beat(&spec),
+        holder: spec.holder_identity.unwrap_or_default(),
+        lease: Duration::from_secs(length),
+        object: lease,
+    })
+}
+
+/// The record as a number: labels and annotations may change without being a renewal.
+fn beat(spec: &LeaseSpec) -> u128 {
+    let half = |salt: u64| {
+        let mut hasher = DefaultHasher::new();
+        salt.hash(&mut hasher);
+        spec.holder_identity.hash(&mut hasher);
+        spec.lease_duration_seconds.hash(&mut hasher);
+        spec.lease_transitions.hash(&mut hasher);
+        [&spec.acquire_time, &spec.renew_time]
+            .map(|time| time.as_ref().map(|time| time.0.as_nanosecond()))
+            .hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
+}
+
+fn classed(error: Error) -> LockError {
+    match &error {
+        Error::Api(status) => match status.code {
+            409 => LockError::conflict(error),
+            400 | 401 | 403 | 404 | 405 | 415 | 422 => LockError::fatal(error),
+            _ => LockError::unavailable(error),
+        },
+        _ => LockError::unavailable(error),
+    }
+}

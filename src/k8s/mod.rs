@@ -1,0 +1,45 @@
+//! Callers for Kubernetes.
+//!
+//! | I want to | |
+//! |---|---|
+//! | fetch an object that is probably there | [`get`], [`get_config_map`] |
+//! | wait until an object is created | [`get`]`(..)`[`.wait_for_creation()`](Get::wait_for_creation) |
+//! | wait until an object is as it should be | [`wait`] |
+//! | start a long operation and see it really finished | [`Operation`] |
+//! | hold leadership by a Lease | [`LeaseLock`] |
+//! | evict pods at their time | [`eviction`] |
+//! | retry calls of my own with a `kube::Api` | [`retry`](crate::retry())`(..).when(`[`classify`]`)`, [`Class`] |
+//! | a client whose calls end when I say so | [`client`], [`inferred_client`], [`client_from`] |
+//! | an error that tells the operator what to do | [`Error`] |
+//!
+//! A `kube::Client` made in the usual way retries *inside* each call (429, 503 and 504, 15 times, for minutes) and waits for
+//! a silent server for ever. Retries around such a client are nested retries. The clients made here do neither; whatever
+//! client there is, [`get`] gives each call a deadline.
+
+mod advice;
+mod chain;
+mod class;
+mod client;
+mod error;
+pub mod eviction;
+mod get;
+mod lease;
+mod operation;
+mod retry_after;
+mod wait;
+
+use std::pin::Pin;
+
+pub use self::{
+    class::{Class, classify},
+    client::{client, client_from, inferred_client},
+    error::Error,
+    get::{ByClass, Get, GetFuture, get, get_config_map},
+    lease::LeaseLock,
+    operation::{Contract, Operation, OperationError, Triggered},
+    retry_after::{RetryAfterLayer, RetryAfterService},
+    wait::{WaitError, wait},
+};
+
+/// A future that can be sent; named, so that what holds it can be sent too.
+type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;

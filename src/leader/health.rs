@@ -1,0 +1,76 @@
+//! Whether a leader still renews: for a liveness probe.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    policy::nanos::{self, Measured, Written},
+    time::{self, Instant},
+};
+
+/// Tells a liveness probe whether this process claims leadership without renewing it: its run is stuck, starved or
+/// blocked, and restarting the process is the cure.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) lease: u64,
+    pub(super) tolerance: u64,
+}
+
+/// A leader that has not renewed for too long.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the last renewal was {} ago, the lease is {} and the tolerance {}", Measured(*since), Written(*lease), Written(*tolerance))]
+pub struct Unhealthy {
+    since: Duration,
+    lease: Duration,
+    tolerance: Duration,
+}
+
+impl Unhealthy {
+    /// How long ago the last confirmed renewal was sent.
+    #[must_use]
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+}
+
+/// When the last confirmed renewal of the term that runs was sent; 0 is: no term runs.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    begun: OnceLock<Instant>,
+    sent: AtomicU64,
+}
+
+impl Pulse {
+    pub(super) fn beat(&self, begun: Instant, sent: u64) {
+        let begun = *self.begun.get_or_init(|| begun);
+        let _ = begun;
+        self.sent.store(sent.saturating_add(1), Ordering::Release);
+    }
+
+    pub(super) fn rest(&self) {
+        self.sent.store(0, Ordering::Release);
+    }
+}
+
+impl Health {
+    /// Fine while no term runs, and as long as the last confirmed renewal is not older than lease and tolerance together.
+    ///
+    /// # Errors
+    /// [`Unhealthy`], with the times.
+    pub fn check(&self) -> Result<(), Unhealthy> {
+        let sent = self.pulse.sent.load(Ordering::Acquire);
+        let (Some(begun), Some(sent)) = (self.pulse.begun.get(), sent.checked_sub(1)) else { return Ok(()) };
+        let since = time::between(*begun, time::now()).saturating_sub(sent);
+        if since <= self.lease.saturating_add(self.tolerance) {
+            return Ok(());
+        }
+        let [since, lease, tolerance] = [since, self.lease, self.tolerance].map(nanos::duration);
+        Err(Unhealthy { since, lease, tolerance })
+    }
+}

@@ -1,0 +1,169 @@
+//! How a manager fails.
+
+use std::{error::Error, fmt, time::Duration};
+
+use crate::{
+    ConfigError,
+    leader::{ElectError, LockError, Loss},
+    policy::nanos::Written,
+};
+
+/// Why a [`Manager`](super::Manager) did not run, or did not run to a good end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// A task failed, or the election; everything else was stopped.
+    Failed {
+        /// What failed first.
+        first: Failure,
+        /// What failed after it, in order.
+        others: Vec<Failure>,
+        /// The tasks that did not end within the grace.
+        not_stopped: Vec<String>,
+    },
+    /// It was told to stop, and some tasks did not end within the grace.
+    NotStopped {
+        /// Their names.
+        tasks: Vec<String>,
+        /// The grace.
+        grace: Duration,
+    },
+    /// It was started before.
+    AlreadyStarted,
+    /// A task was added after the stop.
+    Stopped {
+        /// The task.
+        task: String,
+    },
+    /// It has an election already.
+    TwoElections,
+    /// A setting that cannot be.
+    Config(ConfigError),
+}
+
+impl From<ConfigError> for ManagerError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl ManagerError {
+    /// Everything that failed, the first one first.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        let (first, others) = match self {
+            Self::Failed { first, others, .. } => (Some(first), others.as_slice()),
+            _ => (None, [].as_slice()),
+        };
+        first.into_iter().chain(others)
+    }
+
+    /// The tasks that did not end within the grace.
+    #[must_use]
+    pub fn not_stopped(&self) -> &[String] {
+        match self {
+            Self::Failed { not_stopped, .. } => not_stopped,
+            Self::NotStopped { tasks, .. } => tasks,
+            _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for ManagerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { first, others, not_stopped } => {
+                write!(f, "{first}")?;
+                for other in others {
+                    write!(f, "; then {other}")?;
+                }
+                if not_stopped.is_empty() { Ok(()) } else { write!(f, "; did not stop: {}", not_stopped.join(", ")) }
+            }
+            Self::NotStopped { tasks, grace } => {
+                write!(f, "did not stop within {}: {}", Written(*grace), tasks.join(", "))
+            }
+            Self::AlreadyStarted => f.write_str("the manager was started already"),
+            Self::Stopped { task } => write!(f, "cannot add {task}: the manager has been stopped"),
+            Self::TwoElections => f.write_str("the manager has an election already"),
+            Self::Config(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ManagerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed { first, .. } => Some(first),
+            Self::Config(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The failure of one task.
+#[derive(Debug)]
+pub struct Failure {
+    task: String,
+    cause: Cause,
+}
+
+pub(super) type AnyError = Box<dyn Error + Send + Sync>;
+
+#[derive(Debug)]
+pub(super) enum Cause {
+    Error(AnyError),
+    Panic(String),
+    Elect(ElectError),
+    Lost(Loss),
+    Unreleased(LockError),
+}
+
+impl Failure {
+    pub(super) fn new(task: impl Into<String>, cause: Cause) -> Self {
+        Self { task: task.into(), cause }
+    }
+
+    /// The name of the task; `election` for the election.
+    #[must_use]
+    pub fn task(&self) -> &str {
+        &self.task
+    }
+
+    /// The task panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.cause, Cause::Panic(_))
+    }
+
+    /// Why the leadership was lost, if it was.
+    #[must_use]
+    pub fn loss(&self) -> Option<&Loss> {
+        match &self.cause {
+            Cause::Lost(loss) => Some(loss),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let task = &self.task;
+        match &self.cause {
+            Cause::Error(error) => write!(f, "{task} failed: {error}"),
+            Cause::Panic(text) => write!(f, "{task} panicked: {text}"),
+            Cause::Elect(error) => write!(f, "{task} failed: {error}"),
+            Cause::Lost(loss) => write!(f, "leadership lost: {loss}"),
+            Cause::Unreleased(error) => write!(f, "the lock was not given back: {error}"),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Error(error) => Some(&**error),
+            Cause::Elect(error) => Some(error),
+            Cause::Lost(Loss::Deadline { last: Some(error), .. }) | Cause::Unreleased(error) => Some(error),
+            Cause::Panic(_) | Cause::Lost(_) => None,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A lock in memory: for tests, and for workers of one process.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::sync::watch;
+
+use super::lock::{Lock, LockError, Put, Seen};
+
+/// A lock in memory. Clones share it; a new one is free.
+///
+/// Tests can make its calls fail, hang, and succeed without saying so.
+#[derive(Clone)]
+pub struct MemoryLock {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    record: Option<Record>,
+    version: u128,
+    faults: VecDeque<Fault>,
+    reads: u64,
+    writes: u64,
+    silent: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    version: u128,
+    beat: u128,
+    holder: String,
+    lease: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Fail,
+    Hang,
+    AppliedButLost,
+    Forbid,
+}
+
+impl MemoryLock {
+    /// A lock that nobody holds.
+    #[must_use]
+    pub fn new() -> Self {
+        let record = Record { version: 1, beat: 0, holder: String::new(), lease: Duration::from_secs(1) };
+        let state = State { record: Some(record), version: 1, ..State::default() };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) }) }
+    }
+
+    /// Removes the record, as somebody might who cleans up.
+    pub fn delete(&self) {
+        self.change(|state| {
+            state.version += 1;
+            state.record = None;
+        });
+    }
+
+    /// Makes it nobody's, whoever holds it.
+    pub fn clear(&self) {
+        self.change(|state| {
+            state.version += 1;
+            let version = state.version;
+            if let Some(record) = &mut state.record {
+                record.version = version;
+                record.holder.clear();
+            }
+        });
+    }
+
+    /// Gives it to `holder`, whoever holds it.
+    pub fn give(&self, holder: &str, lease: Duration) {
+        self.change(|state| {
+            state.version += 1;
+            let version = state.version;
+            state.record = Some(Record { version, beat: version, holder: holder.to_owned(), lease });
+        });
+    }
+
+    /// The next `calls` calls fail, and do nothing.
+    pub fn fail(&self, calls: usize) {
+        self.plan(Fault::Fail, calls);
+    }
+
+    /// The next `calls` calls never answer, and do nothing.
+    pub fn hang(&self, calls: usize) {
+        self.plan(Fault::Hang, calls);
+    }
+
+    /// The next `calls` calls are done, and fail all the same.
+    pub fn lose_answers(&self, calls: usize) {
+        self.plan(Fault::AppliedButLost, calls);
+    }
+
+    /// The next `calls` calls are refused for good.
+    pub fn forbid(&self, calls: usize) {
+        self.plan(Fault::Forbid, calls);
+    }
+
+    /// From now on all calls answer as they should.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Whether changes are reported to those who wait for them. They are, by default.
+    pub fn announce(&self, announce: bool) {
+        self.lock().silent = !announce;
+    }
+
+    /// Who holds it; empty when nobody does, `None` when it was deleted.
+    #[must_use]
+    pub fn holder(&self) -> Option<String> {
+        self.lock().record.as_ref().map(|record| record.holder.clone())
+    }
+
+    /// How many reads and writes there were.
+    #[must_use]
+    pub fn calls(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.reads, state.writes)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plan(&self, fault: Fault, calls: usize) {
+        self.lock().faults.extend(std::iter::repeat_n(fault, calls));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        if !state.silent {
+            drop(state);
+            self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    async fn fault(fault: Option<Fault>) -> Result<(), LockError> {
+        match fault {
+            None | Some(Fault::AppliedButLost) => Ok(()),
+            Some(Fault::Fail) => Err(LockError::unavailable("the lock is down")),
+            Some(Fault::Forbid) => Err(LockError::fatal("no right to use the lock")),
+            Some(Fault::Hang) => std::future::pending().await,
+        }
+    }
+}
+
+impl Default for MemoryLock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryLock").field(&*self.lock()).finish()
+    }
+}
+
+fn seen(record: &Record) -> Seen<()> {
+    let Record { version, beat, lease, .. } = *record;
+    Seen { version, beat, holder: record.holder.clone(), lease, object: () }
+}
+
+fn lost(fault: Option<Fault>) -> Result<(), LockError> {
+    match fault {
+        Some(Fault::AppliedButLost) => Err(LockError::unavailable("the answer was lost")),
+        _ => Ok(()),
+    }
+}
+
+impl Lock for MemoryLock {
+    type Object = ();
+
+    fn name(&self) -> String {
+        "in memory".to_owned()
+    }
+
+    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+        let fault = {
+            let mut state = self.lock();
+            state.reads += 1;
+            state.faults.pop_front()
+        };
+        Self::fault(fault).await?;
+        lost(fault)?;
+        Ok(self.lock().record.as_ref().map(seen))
+    }
+
+    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+        let fault = {
+            let mut state = self.lock();
+            state.writes += 1;
+            state.faults.pop_front()
+        };
+        Self::fault(fault).await?;
+        let mut answer = Err(LockError::conflict("the lock has changed"));
+        self.change(|state| {
+            if state.record.as_ref().map(|record| record.version) != over.map(|over| over.version) {
+                return;
+            }
+            state.version += 1;
+            let (holder, lease) = match put {
+                Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
+                Put::Release => ("", Duration::from_secs(1)),
+            };
+            let version = state.version;
+            let record = state.record.insert(Record { version, beat: version, holder: holder.to_owned(), lease });
+            answer = Ok(seen(record));
+        });
+        lost(fault)?;
+        answer
+    }
+
+    fn changes(&self) -> Pin<Box<dyn Stream<Item = Option<Seen<()>>> + Send>> {
+        Box::pin(Changes { lock: self.clone(), next: next_change(self.shared.changed.subscribe()) })
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = Option<watch::Receiver<u64>>> + Send>>;
+
+struct Changes {
+    lock: MemoryLock,
+    next: Next,
+}
+
+fn next_change(mut changed: watch::Receiver<u64>) -> Next {
+    Box::pin(async move { changed.changed().await.ok().map(|()| changed) })
+}
+
+impl Stream for Changes {
+    type Item = Option<Seen<()>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(changed) = std::task::ready!(self.next.as_mut().poll(cx)) else { return Poll::Ready(None) };
+        self.next = next_change(changed);
+        Poll::Ready(Some(self.lock.lock().record.as_ref().map(seen)))
+    }
+}

@@ -1,0 +1,139 @@
+//! Following an election without taking part.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+
+use super::lock::{Lock, LockError, Seen};
+use crate::time::{self, Alarm, Instant, Timer};
+
+/// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
+/// order. It hears of changes where the lock reports them, and looks every 2 s besides.
+///
+/// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
+pub fn watch<L: Lock>(lock: L) -> Watch<L> {
+    Watch {
+        lock: Arc::new(lock),
+        every: Duration::from_secs(2),
+        last: None,
+        reading: None,
+        changes: None,
+        look_at: None,
+        timer: Box::pin(Timer::default()),
+    }
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leader {
+    /// The holder; `None` when nobody does.
+    pub holder: Option<String>,
+    /// The version of the record by which this was seen.
+    pub version: u128,
+}
+
+/// Follows an election: made by [`watch`].
+#[must_use = "streams do nothing unless polled"]
+pub struct Watch<L: Lock> {
+    lock: Arc<L>,
+    every: Duration,
+    last: Option<Leader>,
+    reading: Option<Reading<L>>,
+    changes: Option<Changes<L>>,
+    look_at: Option<Instant>,
+    timer: Pin<Box<Timer>>,
+}
+
+type Reading<L> = Pin<Box<dyn Future<Output = Result<Option<Seen<<L as Lock>::Object>>, LockError>> + Send>>;
+pub(super) type Changes<L> = Pin<Box<dyn Stream<Item = Option<Seen<<L as Lock>::Object>>> + Send>>;
+
+impl<L: Lock> Watch<L> {
+    /// How often to look when nothing is heard. Default: every 2 s.
+    pub fn every(mut self, period: Duration) -> Self {
+        self.every = period;
+        self
+    }
+
+    /// The next change of holder.
+    ///
+    /// # Errors
+    /// The lock could not be read; asking again goes on.
+    ///
+    /// # Cancel safety
+    /// Safe: no change is lost.
+    pub async fn next(&mut self) -> Result<Leader, LockError> {
+        let next = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await;
+        next.unwrap_or_else(|| Err(LockError::unavailable("the lock is no longer reported")))
+    }
+}
+
+impl<L: Lock> std::fmt::Debug for Watch<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("lock", &self.lock.name()).field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+// ===== impl Watch =====
+
+impl<L: Lock> Stream for Watch<L> {
+    type Item = Result<Leader, LockError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            let report = this.changes.as_mut().map_or(Poll::Pending, |changes| changes.as_mut().poll_next(cx));
+            let seen = match report {
+                Poll::Ready(Some(seen)) => Some(seen),
+                // It is opened again with the next look.
+                Poll::Ready(None) => {
+                    this.changes = None;
+                    None
+                }
+                Poll::Pending => None,
+            };
+            let seen = match (seen, this.reading.as_mut()) {
+                (Some(seen), _) => seen,
+                (None, Some(reading)) => match reading.as_mut().poll(cx) {
+                    Poll::Ready(answer) => {
+                        this.reading = None;
+                        this.look_at = time::now().checked_add(this.every);
+                        match answer {
+                            Ok(seen) => seen,
+                            Err(error) => return Poll::Ready(Some(Err(error))),
+                        }
+                    }
+                    Poll::Pending => return Poll::Pending,
+                },
+                (None, None) => {
+                    let due = match this.look_at {
+                        None => this.last.is_none(),
+                        at => this.timer.as_mut().poll_at(cx, at).is_ready(),
+                    };
+                    if !due {
+                        return Poll::Pending;
+                    }
+                    let lock = Arc::clone(&this.lock);
+                    this.changes.get_or_insert_with(|| this.lock.changes());
+                    this.reading = Some(Box::pin(async move { lock.read().await }));
+                    continue;
+                }
+            };
+            let version = seen.as_ref().map_or(0, |seen| seen.version);
+            let holder = seen.map(|seen| seen.holder).filter(|holder| !holder.is_empty());
+            let leader = Leader { holder, version };
+            // A report may be older than what was read.
+            let newer = this.last.as_ref().is_none_or(|last| version == 0 || version > last.version);
+            let other = this.last.as_ref().is_none_or(|last| last.holder != leader.holder);
+            if newer && other {
+                this.last = Some(leader.clone());
+                return Poll::Ready(Some(Ok(leader)));
+            }
+        }
+    }
+}

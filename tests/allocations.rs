@@ -1,0 +1,81 @@
+//! Runs allocate nothing, counted by the allocator itself.
+#![allow(clippy::disallowed_methods)]
+#![allow(unsafe_code, reason = "an allocator cannot be written without")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    time::Duration,
+};
+
+use relent::{Backoff, Decision, Limiter, Policy, poll, retry};
+use tokio_util::sync::CancellationToken;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system allocator's doing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations of a future's run, from its first poll to its end.
+async fn allocations<F: Future>(future: F) -> usize {
+    let before = ALLOCATIONS.get();
+    let _ = future.await;
+    ALLOCATIONS.get() - before
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+async fn fails() -> Result<(), Duration> {
+    tokio::time::sleep(2 * MS).await;
+    Err(MS)
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_allocate_nothing() {
+    // The runtime's own first sleeps may.
+    tokio::time::sleep(MS).await;
+    let policy = Policy::new()
+        .backoff(Backoff::exponential(MS, 8 * MS))
+        .attempt_timeout(MS)
+        .start_within(500 * MS)
+        .finish_within(1000 * MS);
+    assert_eq!(allocations(async { retry(|_| async { Ok::<_, ()>(()) }).await.unwrap() }).await, 0);
+    assert_eq!(allocations(async { retry(|_| fails()).policy(&policy).await.unwrap_err().attempts() }).await, 0);
+    let whole = async {
+        retry(|_| fails())
+            .backoff(Backoff::exponential(MS, 8 * MS))
+            .every(3 * MS)
+            .max_attempts(20)
+            .when(|pause| Decision::RetryAfter(*pause))
+            .on_cut(Decision::Retry)
+            .await
+            .unwrap_err()
+            .attempts()
+    };
+    assert_eq!(allocations(whole).await, 0, "the builder included");
+    assert_eq!(allocations(async { poll(|_| async { None::<()> }).max_attempts(9).await.unwrap_err() }).await, 0);
+    let limiter = Limiter::unlimited();
+    assert_eq!(
+        allocations(async { retry(|_| fails()).throttle(&limiter).max_attempts(3).await.unwrap_err() }).await,
+        0
+    );
+    let token = CancellationToken::new();
+    let cancellable = async { retry(|_| fails()).cancel_on(token).max_attempts(3).await.unwrap_err() };
+    assert_eq!(allocations(cancellable).await, 1, "the wait for the cancellation");
+}

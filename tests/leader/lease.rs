@@ -1,0 +1,348 @@
+//! The Lease as a lock, on the API server inside this process, and on a real one when `RELENT_KUBECONFIG` names it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api, Client, Config,
+    api::{Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use relent::{
+    k8s::LeaseLock,
+    leader::{ElectError, Ended, Lock, Put, Timing, elect},
+    testing::kube::{ApiServer, Fault, Rule, Verb},
+};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+fn lock(server: &ApiServer) -> LeaseLock {
+    LeaseLock::new(server.client(), "default", "demo").unwrap()
+}
+
+fn leases(server: &ApiServer) -> Api<Lease> {
+    Api::namespaced(server.client(), "default")
+}
+
+/// A Lease as a candidate in Go leaves it behind.
+fn of_go(holder: &str, seconds: i32, renewed: &str) -> Lease {
+    serde_json::from_value(json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "demo", "namespace": "default"},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": seconds, "leaseTransitions": 3,
+            "acquireTime": "2020-01-01T00:00:00.000000Z", "renewTime": renewed},
+    }))
+    .unwrap()
+}
+
+/// Writes as client-go's elector does: the whole object, with the resourceVersion it has read.
+async fn renew_as_go(api: &Api<Lease>, holder: &str, number: u32) -> kube::Result<Lease> {
+    let mut lease = api.get("demo").await?;
+    let spec = lease.spec.as_mut().unwrap();
+    spec.holder_identity = Some(holder.to_owned());
+    spec.renew_time = of_go("", 1, &format!("2020-01-01T00:00:{number:02}.000000Z")).spec.unwrap().renew_time;
+    api.replace("demo", &PostParams::default(), &lease).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_written_as_client_go_writes_it() {
+    let server = ApiServer::new();
+    let api = leases(&server);
+    api.create(&PostParams::default(), &of_go("", 1, "2020-01-01T00:00:00.000000Z")).await.unwrap();
+    let timing = Timing::new(MS(14_001), S(10), S(2)).unwrap();
+    let inside = api.clone();
+    server.clear_journal();
+    let ended = elect(lock(&server).label("app", "demo"), "rust")
+        .timing(timing)
+        .run(|term| async move {
+            let taken = inside.get("demo").await.unwrap();
+            sleep(S(5)).await;
+            (term.fence(), taken, inside.get("demo").await.unwrap())
+        })
+        .await
+        .unwrap();
+    let (fence, taken, renewed) = ended.into_finished().unwrap();
+    assert_eq!(taken.metadata.resource_version.as_deref(), Some(fence.to_string().as_str()));
+    let (taken_spec, renewed_spec) = (taken.spec.unwrap(), renewed.spec.unwrap());
+    assert_eq!(taken_spec.holder_identity.as_deref(), Some("rust"));
+    assert_eq!(taken_spec.lease_duration_seconds, Some(15), "a fraction is rounded up");
+    assert_eq!(taken_spec.lease_transitions, Some(4));
+    assert_eq!(taken_spec.acquire_time, taken_spec.renew_time);
+    assert_eq!(renewed_spec.acquire_time, taken_spec.acquire_time);
+    assert!(renewed_spec.renew_time > taken_spec.renew_time);
+    assert_eq!(renewed.metadata.labels, Some(BTreeMap::from([("app".to_owned(), "demo".to_owned())])));
+    let released = api.get("demo").await.unwrap().spec.unwrap();
+    assert_eq!(released.holder_identity.as_deref(), Some(""));
+    assert_eq!((released.lease_duration_seconds, released.lease_transitions), (Some(1), Some(4)));
+    assert_eq!(released.acquire_time, released.renew_time);
+    // GET PUT to acquire, a PUT for each renewal, GET PUT to release; the rest are the questions of this test.
+    let verbs: Vec<_> = server.journal().iter().map(|entry| entry.verb).collect();
+    assert_eq!(verbs.iter().filter(|verb| **verb == Verb::Update).count(), 1 + 2 + 1, "{verbs:?}");
+    assert_eq!(verbs.iter().filter(|verb| **verb == Verb::Get).count(), 1 + 2 + 1 + 1, "{verbs:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_lease_is_created() {
+    let server = ApiServer::new();
+    let inside = leases(&server);
+    let began = Instant::now();
+    let run = elect(lock(&server), "a").run(|_| async move { inside.get("demo").await.unwrap() });
+    let lease = run.await.unwrap().into_finished().unwrap();
+    assert_eq!(began.elapsed(), S(15), "another may have led by a Lease that was deleted");
+    assert_eq!(lease.spec.unwrap().lease_transitions, Some(0));
+    leases(&server).delete("demo", &Default::default()).await.unwrap();
+    let began = Instant::now();
+    elect(lock(&server), "a").lead_on_create().run(|_| async {}).await.unwrap();
+    assert_eq!(began.elapsed(), S(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_is_noticed_by_the_watch() {
+    let server = ApiServer::new();
+    let first = elect(lock(&server), "a").lead_on_create().run(|_| sleep(S(31)));
+    let second = async {
+        sleep(MS(10)).await;
+        elect(lock(&server), "b").run(|_| async { Instant::now() }).await
+    };
+    let began = Instant::now();
+    let (first, second) = tokio::join!(first, second);
+    assert!(matches!(first.unwrap(), Ended::Finished(())));
+    let waited = second.unwrap().into_finished().unwrap() - began - S(31);
+    assert!(waited <= MS(20), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn go_and_rust_contend_for_one_lease() {
+    let server = ApiServer::new();
+    let api = leases(&server);
+    api.create(&PostParams::default(), &of_go("go", 15, "2020-01-01T00:00:00.000000Z")).await.unwrap();
+    // The renewTime is ancient: all the same the Lease is left alone for 15 s after it was last seen to change.
+    let (began, token) = (Instant::now(), CancellationToken::new());
+    let rust = elect(lock(&server), "rust").cancel_on(token.clone()).run(|term| async move {
+        let at = Instant::now();
+        term.lost().await;
+        at
+    });
+    let go = async {
+        for number in 1..=5 {
+            sleep(S(2)).await;
+            renew_as_go(&api, "go", number).await.unwrap();
+        }
+        sleep(S(30)).await;
+        // Go loses against the holder; then it takes over by force, as one whose clock runs wild would.
+        assert_eq!(api.get("demo").await.unwrap().spec.unwrap().holder_identity.as_deref(), Some("rust"));
+        while renew_as_go(&api, "go", 59).await.is_err() {}
+    };
+    let (ended, ()) = tokio::join!(rust, go);
+    let Ended::Lost { why, finished: Some(at) } = ended.unwrap() else { panic!() };
+    assert_eq!(why.to_string(), "go has taken over");
+    let waited = at - began;
+    assert!(waited >= S(25) && waited <= S(25) + MS(50), "{waited:?}");
+    // Go releases, and Rust takes over at once.
+    let began = Instant::now();
+    let rust = elect(lock(&server), "rust").run(|_| async {});
+    let release = async {
+        sleep(S(3)).await;
+        let mut lease = api.get("demo").await.unwrap();
+        lease.spec.as_mut().unwrap().holder_identity = Some(String::new());
+        lease.spec.as_mut().unwrap().lease_duration_seconds = Some(1);
+        api.replace("demo", &PostParams::default(), &lease).await.unwrap();
+    };
+    tokio::join!(async { rust.await.unwrap() }, release);
+    assert!(began.elapsed() <= S(3) + MS(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_that_others_write_neither_renew_nor_disturb() {
+    let server = ApiServer::new();
+    let api = leases(&server);
+    api.create(&PostParams::default(), &of_go("dead", 15, "2020-01-01T00:00:00.000000Z")).await.unwrap();
+    let annotate = async {
+        for number in 0..60 {
+            sleep(S(1)).await;
+            let patch = json!({"metadata": {"annotations": {"seen": number.to_string()}}});
+            api.patch("demo", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        }
+    };
+    let began = Instant::now();
+    let run = elect(lock(&server), "a").run(|term| async move {
+        let at = Instant::now();
+        sleep(S(40)).await;
+        assert!(!term.is_lost());
+        at
+    });
+    let (ended, ()) = tokio::join!(run, annotate);
+    let Ended::Finished(at) = ended.unwrap() else { panic!() };
+    assert!(at - began <= S(17), "{:?}", at - began);
+    let annotations = api.get("demo").await.unwrap().metadata.annotations.unwrap();
+    assert_eq!(annotations["seen"], "59", "what others wrote is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_the_server_do_not_end_a_term_early_nor_let_it_go_on_too_long() {
+    let server = ApiServer::new();
+    let faults = server.clone();
+    let began = Instant::now();
+    let ended = elect(lock(&server), "a")
+        .lead_on_create()
+        .run(|term| async move {
+            // Lost answers, overload, refusals: one at a time, each is borne.
+            let plan = [
+                Fault::lose_answer().verb(Verb::Update).times(1),
+                Fault::overloaded(1).verb(Verb::Update).times(1),
+                Fault::status(500).verb(Verb::Update).times(1),
+                Fault::refuse().verb(Verb::Update).times(2),
+                Fault::hang().verb(Verb::Update).times(1),
+                Fault::status(504).verb(Verb::Update).after_applying().times(1),
+            ];
+            for fault in plan {
+                faults.inject(fault);
+                sleep(S(10)).await;
+                assert!(!term.is_lost());
+            }
+            // And then nothing works any more.
+            faults.inject(Fault::hang());
+            let stuck = began.elapsed();
+            term.lost().await;
+            began.elapsed() - stuck
+        })
+        .await
+        .unwrap();
+    let Ended::Lost { why, finished: Some(after) } = ended else { panic!() };
+    assert!(after > S(7) && after <= S(10), "{after:?}");
+    assert_eq!(why.to_string(), "no renewal was confirmed within 10s: no answer within 4s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_refuses_for_good_comes_out() {
+    let server = ApiServer::new();
+    server.user("t", "eve");
+    server.rule(Rule::deny().user("eve").verb(Verb::Create));
+    let eve = LeaseLock::new(server.client_with_token("t"), "default", "demo").unwrap();
+    let error = elect(eve, "a").run(|_| async {}).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot write lock default/demo: "), "{error}");
+    assert!(error.to_string().contains("forbidden"), "{error}");
+    let server = ApiServer::new();
+    let nowhere = LeaseLock::new(server.client(), "nowhere", "demo").unwrap();
+    let error = elect(nowhere, "a").run(|_| async {}).await.unwrap_err();
+    assert!(error.to_string().contains("namespaces \"nowhere\" not found"), "{error}");
+    assert!(matches!(error, ElectError::Lock { .. }));
+    for (namespace, name) in [("", "demo"), ("default", "")] {
+        assert!(LeaseLock::new(server.client(), namespace, name).is_err());
+    }
+    let timing = Timing::new(S(1 << 40), S(10), S(2)).unwrap();
+    let error = elect(lock(&server), "a").timing(timing).run(|_| async {}).await.unwrap_err();
+    assert!(error.to_string().ends_with("a Lease holds at most 2147483647 seconds"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_write_is_refused_also_after_a_deletion() {
+    let server = ApiServer::new();
+    let lock = lock(&server);
+    let take = Put::Take { holder: "a", lease: S(15) };
+    let first = lock.write(None, take).await.unwrap();
+    assert!(lock.write(None, take).await.unwrap_err().is_conflict());
+    let renew = Put::Renew { holder: "a", lease: S(15) };
+    let second = lock.write(Some(&first), renew).await.unwrap();
+    assert!(second.version > first.version && second.beat != first.beat);
+    assert!(lock.write(Some(&first), renew).await.unwrap_err().is_conflict());
+    leases(&server).delete("demo", &Default::default()).await.unwrap();
+    // A PUT to a missing Lease would create it; the uid keeps that from happening.
+    assert!(lock.write(Some(&second), renew).await.unwrap_err().is_conflict());
+    assert_eq!(lock.read().await.unwrap().map(|seen| seen.holder), None);
+    let third = lock.write(None, take).await.unwrap();
+    assert!(third.version > second.version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn candidates_on_a_troubled_server_never_overlap() {
+    for seed in 0..25_u64 {
+        let server = ApiServer::new();
+        let (active, fence, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(0)), CancellationToken::new());
+        let mut runs = tokio::task::JoinSet::new();
+        for name in ["a", "b", "c"] {
+            let (active, fence) = (Arc::clone(&active), Arc::clone(&fence));
+            runs.spawn(elect(lock(&server), name).cancel_on(stop.clone()).again().run(move |term| {
+                let (active, fence) = (Arc::clone(&active), Arc::clone(&fence));
+                async move {
+                    struct Leaves(Arc<AtomicUsize>);
+                    impl Drop for Leaves {
+                        fn drop(&mut self) {
+                            self.0.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    }
+                    assert_eq!(active.fetch_add(1, Ordering::SeqCst), 0, "two lead");
+                    let _leaves = Leaves(active);
+                    let before = std::mem::replace(&mut *fence.lock().unwrap(), term.fence());
+                    assert!(term.fence() > before);
+                    std::future::pending::<()>().await;
+                }
+            }));
+        }
+        let mut random = super::elect::fastrand_like(seed);
+        for _ in 0..15 {
+            sleep(MS(random() % 20_000)).await;
+            let calls = random() % 8;
+            match random() % 6 {
+                0 => drop(server.inject(Fault::hang().times(calls))),
+                1 => drop(server.inject(Fault::lose_answer().times(calls))),
+                2 => drop(server.inject(Fault::status(503).times(calls))),
+                3 => drop(server.inject(Fault::delay(MS(random() % 8000)).detached().times(calls))),
+                // A planned fault may hit this one.
+                4 => drop(tokio::time::timeout(S(1), leases(&server).delete("demo", &Default::default())).await),
+                _ => server.lift_faults(),
+            }
+        }
+        server.lift_faults();
+        stop.cancel();
+        while let Some(run) = runs.join_next().await {
+            run.unwrap().unwrap();
+        }
+        assert!(*fence.lock().unwrap() > 0);
+    }
+}
+
+/// A real API server: three candidates, real time, clean handovers and a frozen one.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_real_server() {
+    let Ok(path) = std::env::var("RELENT_KUBECONFIG") else { return real_time(ApiServer::new().client()).await };
+    let config = Kubeconfig::read_from(path).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.expect("a cluster");
+    real_time(Client::try_from(config).expect("a client")).await;
+}
+
+async fn real_time(client: Client) {
+    let name = format!("relent-{:x}", fastrand_name());
+    let timing = Timing::new(S(2), MS(1_200), MS(300)).unwrap();
+    let lock = || LeaseLock::new(client.clone(), "default", &name).unwrap();
+    let elect = |who: &str| elect(lock(), format!("{who}-{name}")).timing(timing);
+    let fence = |ended: Result<Ended<u128>, ElectError>| ended.unwrap().into_finished().unwrap();
+    let first = fence(elect("a").lead_on_create().run(|term| async move { term.fence() }).await);
+    let second = fence(elect("b").run(|term| async move { term.fence() }).await);
+    assert!(second > first);
+    // One is dropped in its term, as if it had crashed: the next waits for a lease, not longer than explained.
+    let crashed = elect("c").run(|_| std::future::pending::<()>());
+    assert!(tokio::time::timeout(S(1), crashed).await.is_err());
+    let began = Instant::now();
+    let third = fence(elect("d").run(|term| async move { term.fence() }).await);
+    assert!(third > second);
+    let bound = timing.explain().after_crash() + S(2);
+    assert!(began.elapsed() >= S(2) && began.elapsed() <= bound, "{:?} of {bound:?}", began.elapsed());
+    Api::<Lease>::namespaced(client, "default").delete(&name, &Default::default()).await.unwrap();
+}
+
+fn fastrand_name() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
