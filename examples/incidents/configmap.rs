@@ -211,7 +211,7 @@ async fn burst(stage: &mut Stage) -> Result<(), Failed> {
 async fn retry_after(stage: &mut Stage) -> Result<(), Failed> {
     stage.part(
         "a Retry-After that cannot fit: an overloaded server, in plain text, asks for one second",
-        "left that to its client, which waited and tried again inside the call, whatever the 350 ms said",
+        "left that to its client, which waits and tries again inside the call, whatever the 350 ms say",
     );
     let (server, client) = cluster().await?;
     server.inject(on_get(Fault::overloaded(1)));
