@@ -8,6 +8,8 @@
 )]
 
 mod elect;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(all(feature = "k8s", feature = "test-util"))]
 mod lease;
 mod manager;
