@@ -234,12 +234,6 @@ impl Limiter {
         self.inner.shared.take(self.now(), permits)
     }
 
-    /// One permit, if it is there at once and nobody waits.
-    #[inline]
-    pub(crate) fn permit_now(&self) -> bool {
-        self.take(1)
-    }
-
     /// Permits that were taken and not used.
     pub(crate) fn give_back(&self, permits: u32) {
         self.inner.shared.give_back(permits);

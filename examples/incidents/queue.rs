@@ -217,7 +217,7 @@ async fn evictions(stage: &mut Stage) -> Result<(), Failed> {
                     diary.note(format!("{}: evicted, event written, attempt {}", key.name(), attempt.number()));
                 }
                 Outcome::Failed { key, last: Last::Failed(error), .. } => {
-                    diary.note(format!("{}: {error}", key.name()))
+                    diary.note(format!("{}: {error}", key.name()));
                 }
                 other => diary.note(format!("{other:?}")),
             };
