@@ -1,7 +1,21 @@
 //! Watching a run: attempts started and ended, waits, the end.
+//!
+//! Every verb takes a [`Listener`] with `.notify(..)`: a closure, `Tracing` (feature `tracing`), which writes spans and
+//! events, or `Metrics` (feature `metrics`), which counts. Several `.notify` add up.
+
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(feature = "tracing")]
+mod tracing;
 
 use std::time::Duration;
 
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use self::metrics::Metrics;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use self::tracing::Tracing;
 use crate::{
     error::{GaveUp, Last},
     policy::attempts::Attempt,

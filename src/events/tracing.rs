@@ -1,0 +1,145 @@
+//! Runs as spans and events of `tracing`.
+
+use std::fmt;
+
+use ::tracing::{Level, Span, event, field};
+
+use super::{Event, Listener, Wait};
+use crate::{
+    error::Last,
+    policy::nanos::{Measured, Short},
+};
+
+/// A span for each run, and an event for each attempt, each wait and the end. Target `relent`.
+///
+/// The span is `run`, at `INFO`, a child of the span that is current when the run is first polled. Its fields:
+///
+/// | field | value |
+/// |---|---|
+/// | `what` | the name given to [`Tracing::new`] |
+/// | `attempts` | how many were made; recorded at the end |
+/// | `elapsed` | how long the run took, as text (`352ms`); recorded at the end |
+/// | `stop` | why it gave up: [`Stop::as_str`](crate::Stop::as_str), or `succeeded`; recorded at the end |
+///
+/// The events in it:
+///
+/// | message | level | fields |
+/// |---|---|---|
+/// | `attempt started` | `TRACE` | `attempt` |
+/// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error` |
+/// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after` |
+/// | `not ready` | `DEBUG` | `attempt`, `elapsed` |
+/// | `waiting` | `DEBUG` | `delay`, `reason`: `pause` or `limiter` |
+/// | `succeeded` | `DEBUG` | `attempts`, `elapsed` |
+/// | the sentence of [`GaveUp`](crate::GaveUp) | `WARN` | `stop`, `attempts`, `elapsed`, `error`, if there was one |
+/// | `dropped before its end` | `DEBUG` | none: a run that was dropped closes its span all the same |
+///
+/// The span is never entered: what the operation itself writes is not inside it. Where it should be, `.instrument(..)`
+/// the whole run with a span of your own; this one is then a child of it too.
+///
+/// A clone starts without a span, so that every run of a cloned builder has its own.
+///
+/// ```
+/// use relent::{Backoff, events::Tracing, retry};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let gave_up = retry(|_| async { Err::<(), _>("no route") })
+///     .backoff(Backoff::fixed(std::time::Duration::ZERO))
+///     .max_attempts(3)
+///     .notify(Tracing::new("fetch config map"))
+///     .await
+///     .unwrap_err();
+/// assert_eq!(gave_up.stop().as_str(), "attempts");
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Tracing {
+    what: &'static str,
+    /// Of the run that goes on.
+    span: Option<Span>,
+}
+
+impl Tracing {
+    /// A listener for runs of this name. What differs from run to run belongs into a span around it.
+    pub fn new(what: &'static str) -> Self {
+        Self { what, span: None }
+    }
+
+    fn end(&mut self, stop: &str, attempts: u32, elapsed: std::time::Duration) {
+        if let Some(span) = self.span.take() {
+            span.record("stop", stop).record("attempts", attempts).record("elapsed", field::display(Measured(elapsed)));
+        }
+    }
+}
+
+impl Clone for Tracing {
+    fn clone(&self) -> Self {
+        Self::new(self.what)
+    }
+}
+
+impl<E: fmt::Display> Listener<E> for Tracing {
+    fn on_event(&mut self, told: &Event<'_, E>) {
+        let what = self.what;
+        let span = self.span.get_or_insert_with(|| {
+            let nothing = field::Empty;
+            ::tracing::info_span!(target: "relent", "run", what, attempts = nothing, elapsed = nothing, stop = nothing)
+        });
+        match told {
+            Event::Started(attempt) => {
+                event!(target: "relent", parent: &*span, Level::TRACE, attempt = attempt.number(), "attempt started");
+            }
+            Event::Ended { attempt, elapsed, last } => {
+                let elapsed = field::display(Measured(*elapsed));
+                match last {
+                    Last::Failed(error) => {
+                        event!(
+                            target: "relent", parent: &*span, Level::INFO,
+                            attempt, elapsed, error = %error, "attempt failed"
+                        );
+                    }
+                    Last::Cut { after, .. } => {
+                        let after = field::display(Measured(*after));
+                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "attempt cut");
+                    }
+                    _ => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "not ready"),
+                }
+            }
+            Event::Waiting(wait) => {
+                let (delay, reason) = match *wait {
+                    Wait::Pause(delay) => (delay, "pause"),
+                    Wait::Limiter(delay) => (delay, "limiter"),
+                };
+                event!(
+                    target: "relent", parent: &*span, Level::DEBUG,
+                    delay = %Short(delay), reason, "waiting"
+                );
+            }
+            Event::Succeeded { attempts, elapsed } => {
+                let shown = field::display(Measured(*elapsed));
+                event!(target: "relent", parent: &*span, Level::DEBUG, attempts, elapsed = shown, "succeeded");
+                self.end("succeeded", *attempts, *elapsed);
+            }
+            Event::GaveUp(gave_up) => {
+                event!(
+                    target: "relent", parent: &*span, Level::WARN,
+                    stop = gave_up.stop().as_str(),
+                    attempts = gave_up.attempts(),
+                    elapsed = %Measured(gave_up.elapsed()),
+                    error = gave_up.last_error().map(field::display),
+                    "{gave_up}"
+                );
+                self.end(gave_up.stop().as_str(), gave_up.attempts(), gave_up.elapsed());
+            }
+        }
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        if let Some(span) = &self.span {
+            event!(target: "relent", parent: span, Level::DEBUG, "dropped before its end");
+        }
+    }
+}

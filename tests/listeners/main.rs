@@ -1,0 +1,5 @@
+//! The listeners for `tracing` and `metrics`: exact names, levels, fields and labels.
+#![allow(clippy::disallowed_methods, missing_docs)]
+
+mod metrics;
+mod tracing;

@@ -1,0 +1,157 @@
+//! A recorder that keeps everything in one map.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ::metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    set_default_local_recorder,
+};
+use relent::{Backoff, Check, events::Metrics, poll, retry};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// `name{label=value,..}` and what was counted or recorded there.
+#[derive(Clone, Default)]
+struct Ledger {
+    entries: Arc<Mutex<BTreeMap<String, Vec<f64>>>>,
+    described: Arc<Mutex<Vec<String>>>,
+}
+
+struct Entry {
+    ledger: Ledger,
+    name: String,
+}
+
+impl Ledger {
+    fn entry(&self, key: &Key) -> Arc<Entry> {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        Arc::new(Entry { ledger: self.clone(), name: format!("{}{{{}}}", key.name(), labels.join(",")) })
+    }
+
+    fn take(&self) -> Vec<String> {
+        let entries = std::mem::take(&mut *self.entries.lock().unwrap());
+        entries.into_iter().map(|(name, values)| format!("{name} {values:?}")).collect()
+    }
+}
+
+impl Entry {
+    fn add(&self, value: f64) {
+        self.ledger.entries.lock().unwrap().entry(self.name.clone()).or_default().push(value);
+    }
+}
+
+impl CounterFn for Entry {
+    fn increment(&self, value: u64) {
+        assert_eq!(value, 1);
+        self.add(1.0);
+    }
+
+    fn absolute(&self, _: u64) {
+        panic!("never set");
+    }
+}
+
+impl HistogramFn for Entry {
+    fn record(&self, value: f64) {
+        self.add(value);
+    }
+}
+
+impl Recorder for Ledger {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.described.lock().unwrap().push(format!("counter {} {unit:?}", key.as_str()));
+    }
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        panic!("there is none");
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, _: SharedString) {
+        self.described.lock().unwrap().push(format!("histogram {} {unit:?}", key.as_str()));
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.entry(key))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("there is none");
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.entry(key))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_run_and_attempt_is_counted_once() {
+    let ledger = Ledger::default();
+    let _guard = set_default_local_recorder(&ledger);
+
+    retry(|attempt| async move {
+        match attempt.number() {
+            1 => Err("no"),
+            2 => std::future::pending().await,
+            _ => Ok(()),
+        }
+    })
+    .backoff(Backoff::fixed(40 * MS))
+    .attempt_timeout(20 * MS)
+    .notify(Metrics::new("fetch"))
+    .await
+    .unwrap();
+    assert_eq!(
+        ledger.take(),
+        [
+            "relent_attempts_total{run=fetch,outcome=cut} [1.0]",
+            "relent_attempts_total{run=fetch,outcome=failed} [1.0]",
+            "relent_attempts_total{run=fetch,outcome=succeeded} [1.0]",
+            "relent_run_seconds{run=fetch,stop=succeeded} [0.1]",
+            "relent_runs_total{run=fetch,stop=succeeded} [1.0]",
+        ]
+    );
+
+    let never = poll(|_| async { Check::<(), String>::NotYet }).every(250 * MS).max_attempts(3);
+    never.notify(Metrics::new("wait")).await.unwrap_err();
+    assert_eq!(
+        ledger.take(),
+        [
+            "relent_attempts_total{run=wait,outcome=not_ready} [1.0, 1.0, 1.0]",
+            "relent_run_seconds{run=wait,stop=attempts} [0.5]",
+            "relent_runs_total{run=wait,stop=attempts} [1.0]",
+        ]
+    );
+
+    let dropped = retry(|_| std::future::pending::<Result<(), String>>()).notify(Metrics::new("hang"));
+    tokio::time::timeout(5 * MS, dropped.into_future()).await.unwrap_err();
+    assert_eq!(
+        ledger.take(),
+        ["relent_attempts_total{run=hang,outcome=dropped} [1.0]", "relent_runs_total{run=hang,stop=dropped} [1.0]"]
+    );
+    let waiting =
+        retry(|_| async { Err::<(), _>("no") }).backoff(Backoff::fixed(40 * MS)).notify(Metrics::new("pause"));
+    tokio::time::timeout(5 * MS, waiting.into_future()).await.unwrap_err();
+    assert_eq!(
+        ledger.take(),
+        ["relent_attempts_total{run=pause,outcome=failed} [1.0]", "relent_runs_total{run=pause,stop=dropped} [1.0]"]
+    );
+}
+
+#[test]
+fn what_is_described_is_what_is_written() {
+    let ledger = Ledger::default();
+    let _guard = set_default_local_recorder(&ledger);
+    Metrics::describe();
+    assert_eq!(
+        *ledger.described.lock().unwrap(),
+        [
+            "counter relent_attempts_total Some(Count)",
+            "counter relent_runs_total Some(Count)",
+            "histogram relent_run_seconds Some(Seconds)",
+        ]
+    );
+}
