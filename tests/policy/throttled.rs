@@ -1,4 +1,5 @@
 //! A plan with a limiter is what real runs with that limiter do, under the paused clock.
+#![allow(clippy::disallowed_methods)]
 
 use std::{cell::RefCell, time::Duration};
 
