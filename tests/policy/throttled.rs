@@ -187,6 +187,13 @@ limiter: 5/s, burst 2, for this run alone
 #[test]
 fn a_budget_is_put_into_numbers() {
     let last = |plan: Plan| plan.to_string().lines().last().unwrap().to_owned();
+    let text = kubeadm().budgeted(relent::Ratio::percent(10), 20).to_string();
+    assert!(
+        text.ends_with(
+            "\n  when all fail, 100 runs make at most 30 retries instead of 700: 10 by the\n  budget, 20 from its reserve\n"
+        ),
+        "{text}"
+    );
     assert_eq!(
         last(kubeadm().budgeted(relent::Ratio::percent(1000), 0)),
         "  the budget refuses none of the 700 retries of 100 runs that all fail"
