@@ -96,7 +96,7 @@ pub struct Both<V, A> {
     pub(crate) act: A,
 }
 
-/// What [`Ensure`] drives: [`Both`].
+/// What [`Ensure`](crate::Ensure) drives: [`Both`].
 pub trait Endeavour {
     /// What is wanted.
     type Value;
