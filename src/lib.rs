@@ -72,6 +72,8 @@ mod error;
 #[cfg(any(feature = "etcd", feature = "test-util"))]
 pub mod etcd;
 pub mod events;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 #[cfg(feature = "k8s")]
 pub mod k8s;
 mod keyed;

@@ -10,6 +10,7 @@ pub mod bounds;
 pub mod bucket;
 pub mod budget;
 pub mod ensure;
+mod gate;
 pub mod jitter;
 pub mod lease;
 pub mod line;

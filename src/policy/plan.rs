@@ -7,7 +7,10 @@ use super::{
     attempts::{Attempts, Decision, Ended, Next},
     backoff::Backoff,
     bounds::CutBy,
+    gate::{Gate, TooFar},
     nanos::{FOREVER, duration},
+    rate::Rate,
+    ratio::Ratio,
     warning::{self, Warning},
 };
 
@@ -49,6 +52,10 @@ const SIMULATED: usize = 1000;
 #[must_use]
 pub struct Plan {
     policy: Policy,
+    /// Rate and burst.
+    limiter: Option<(Rate, u32)>,
+    /// Ratio and reserve.
+    budget: Option<(Ratio, u32)>,
     best: Course,
     longest_pauses: Course,
     worst: Course,
@@ -59,30 +66,40 @@ pub struct Plan {
 impl Policy {
     /// What a run would do. Without a cadence of its own the policy is planned with that of `retry`.
     pub fn plan(&self) -> Plan {
-        let best = Course::of(self, Calls::FailAtOnce, 0);
-        let longest_pauses = Course::of(self, Calls::FailAtOnce, u64::MAX);
-        let worst = Course::of(self, Calls::Hang, u64::MAX);
-        let worst_total = self.worst_total(&best);
-        let mut plan = Plan { policy: self.clone(), best, longest_pauses, worst, worst_total, warnings: Vec::new() };
+        self.plan_with(None, None)
+    }
+
+    fn plan_with(&self, limiter: Option<(Rate, u32)>, budget: Option<(Ratio, u32)>) -> Plan {
+        let course = |calls, random| Course::of(self, limiter, calls, random);
+        let best = course(Calls::FailAtOnce, 0);
+        let longest_pauses = course(Calls::FailAtOnce, u64::MAX);
+        let worst = course(Calls::Hang, u64::MAX);
+        let worst_total = self.worst_total(limiter, &best);
+        let policy = self.clone();
+        let mut plan = Plan { policy, limiter, budget, best, longest_pauses, worst, worst_total, warnings: Vec::new() };
         plan.warnings = warning::all(&plan);
         plan
     }
 
     /// The latest end of any run; [`FOREVER`] if there is none.
-    fn worst_total(&self, best: &Course) -> u64 {
+    fn worst_total(&self, limiter: Option<(Rate, u32)>, best: &Course) -> u64 {
         match best.finish {
             Finish::Stops(_) if best.spans.is_empty() => 0,
-            _ => self.bounds.latest_end().min(self.worst_total_by_count(best)),
+            _ => self.bounds.latest_end().min(self.worst_total_by_count(limiter, best)),
         }
     }
 
     /// The latest end of a run that no window ends: every start of a run comes the later the longer its calls and
     /// pauses take, so that calls that take all their time and the longest pauses make the last one latest.
-    fn worst_total_by_count(&self, best: &Course) -> u64 {
+    fn worst_total_by_count(&self, limiter: Option<(Rate, u32)>, best: &Course) -> u64 {
         let can_start_over = self.can_start_over();
         let count = match best.finish {
             // Nothing makes more attempts than calls that take no time with the shortest pauses in between.
             Finish::Stops(_) if !can_start_over => u32::try_from(best.attempts()).unwrap_or(u32::MAX),
+            // It ends where the next one would have asked, which is no later than where that would have started.
+            Finish::Limiter { .. } if !can_start_over => {
+                u32::try_from(best.attempts()).unwrap_or(u32::MAX).saturating_add(1).min(self.max_attempts)
+            }
             _ => self.max_attempts,
         };
         let timeout = self.bounds.attempt_timeout;
@@ -104,15 +121,16 @@ impl Policy {
         if can_start_over {
             slowest = slowest.backoff(Backoff::fixed(duration(highest)));
         }
-        let slowest = Course::of(&slowest, Calls::Hang, u64::MAX);
+        let slowest = Course::of(&slowest, limiter, Calls::Hang, u64::MAX);
         let more = u64::from(count).saturating_sub(u64::try_from(slowest.attempts()).unwrap_or(u64::MAX));
         match slowest.finish {
             Finish::Stops(_) => slowest.over(),
             Finish::GoesOn => {
                 let each = timeout.saturating_add(highest.max(self.period().unwrap_or(0)).max(asked));
+                let each = each.max(Gate::interval(limiter));
                 slowest.over().saturating_add(more.saturating_mul(each))
             }
-            Finish::Hangs | Finish::Waits => FOREVER,
+            Finish::Hangs | Finish::Waits | Finish::Starves | Finish::Limiter { .. } => FOREVER,
         }
     }
 
@@ -124,6 +142,65 @@ impl Policy {
 }
 
 impl Plan {
+    /// The same with a limiter ([`throttle`](crate::Retry::throttle)) that is full and that nobody else asks: permits may
+    /// come later than planned, or too late, which ends the run. A burst of 0 is a limiter that saves nothing up, much
+    /// like one that others keep drained.
+    ///
+    /// ```
+    /// use relent::{Policy, Rate};
+    ///
+    /// let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 100ms".parse()?;
+    /// let plan = policy.plan().throttled(Rate::per_second(5), 0);
+    /// assert_eq!(plan.best().attempts(), 1);
+    /// assert_eq!(plan.to_string(), "\
+    /// every 50ms, attempt_timeout 100ms, start_within 350ms
+    /// limiter: 5/s, burst 0, for this run alone
+    ///
+    ///   calls fail at once: 1 attempt, ended at 250ms by the limiter: the next permit
+    ///   takes 200ms, and 100ms is left
+    ///   ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|.............!
+    ///   0                                                      200ms     250ms
+    ///
+    ///   calls hang until they are cut: 1 attempt, ended at 300ms by the limiter: the
+    ///   next permit takes 200ms, and 50ms is left
+    ///   ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|======================!
+    ///   0                                             200ms              300ms
+    ///
+    ///   at worst it takes 450ms: a call may start at 350ms and run for 100ms
+    ///
+    ///   warning: there is never a retry: the next permit of the limiter takes 200ms,
+    ///   and 100ms is left
+    /// ");
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    pub fn throttled(self, rate: Rate, burst: u32) -> Self {
+        self.policy.plan_with(Some((rate, burst)), self.budget)
+    }
+
+    /// The same with a retry budget ([`Budget::ratio`](crate::Budget::ratio)). The courses of one run stay as they are,
+    /// for what a budget allows depends on all runs that share it; the text says how many calls it keeps off a server
+    /// on which all of them fail.
+    ///
+    /// ```
+    /// use relent::{Policy, Ratio};
+    ///
+    /// let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 100ms".parse()?;
+    /// let text = policy.plan().budgeted(Ratio::percent(10), 20).to_string();
+    /// assert!(text.contains("when all fail, 100 runs make at most 30 retries instead of 700"));
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    pub fn budgeted(self, ratio: impl Into<Ratio>, reserve: u32) -> Self {
+        Self { budget: Some((ratio.into(), reserve)), ..self }
+    }
+
+    pub(super) fn limiter(&self) -> Option<(Rate, u32)> {
+        self.limiter
+    }
+
+    pub(super) fn budget(&self) -> Option<(Ratio, u32)> {
+        self.budget
+    }
+
     /// The policy of the plan.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -169,7 +246,10 @@ impl Plan {
 pub struct Course {
     /// Start and end of each attempt.
     pub(super) spans: Vec<(u64, u64)>,
+    /// How long each waited for the limiter before.
+    pub(super) waits: Vec<u64>,
     pub(super) finish: Finish,
+    over: u64,
 }
 
 /// How a [`Course`] goes out.
@@ -182,6 +262,16 @@ pub enum Finish {
     Hangs,
     /// The pause after the last attempt has no end.
     Waits,
+    /// The limiter refuses the next permit: it would come too late.
+    #[non_exhaustive]
+    Limiter {
+        /// How long it would take; `Duration::MAX` is never.
+        ready_in: Duration,
+        /// How long the bounds allow.
+        allowed: Duration,
+    },
+    /// The limiter has no further permit, ever, and nothing bounds the wait for it.
+    Starves,
     /// It goes on: a plan looks at the first 1000 attempts and no further.
     GoesOn,
 }
@@ -195,16 +285,27 @@ pub(super) enum Calls {
 
 impl Course {
     /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest.
-    pub(super) fn of(policy: &Policy, calls: Calls, random: u64) -> Self {
-        let mut spans = Vec::new();
+    pub(super) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
+        let (mut spans, mut waits) = (Vec::new(), Vec::new());
+        let mut over = 0;
+        let mut gate = Gate::new(limiter);
         let mut run = Attempts::default();
         let mut next = run.first(policy, || random);
         let finish = loop {
-            let start = match next {
+            let planned = match next {
                 Next::Stop(why) => break Finish::Stops(why),
                 Next::Start(FOREVER) => break Finish::Waits,
                 Next::Start(_) if spans.len() >= SIMULATED => break Finish::GoesOn,
-                Next::Start(start) => start,
+                Next::Start(planned) => planned,
+            };
+            let allowed = policy.bounds.room(planned);
+            let start = match gate.pass(planned, allowed) {
+                Ok(FOREVER) => break Finish::Starves,
+                Ok(start) => start,
+                Err(TooFar { ready_in }) => {
+                    over = planned;
+                    break Finish::Limiter { ready_in: duration(ready_in), allowed: duration(allowed) };
+                }
             };
             run.start(policy, start);
             let (end, by) = match calls {
@@ -215,6 +316,8 @@ impl Course {
                 }
             };
             spans.push((start, end));
+            waits.push(start.saturating_sub(planned));
+            over = end;
             next = match by {
                 _ if end == FOREVER => break Finish::Hangs,
                 None => run.end(policy, end, Decision::Retry, || random),
@@ -222,7 +325,7 @@ impl Course {
                 Some(_) => break Finish::Stops(Ended::Deadline),
             };
         };
-        Self { spans, finish }
+        Self { spans, waits, finish, over }
     }
 
     /// How many attempts it has, 1000 at most.
@@ -243,6 +346,12 @@ impl Course {
         self.spans.iter().map(|&(_, end)| duration(end))
     }
 
+    /// How long each attempt waits for its permit before it starts; zero without a limiter.
+    #[must_use]
+    pub fn waits(&self) -> impl ExactSizeIterator<Item = Duration> + '_ {
+        self.waits.iter().map(|&wait| duration(wait))
+    }
+
     /// How it goes out.
     #[must_use]
     pub fn finish(&self) -> Finish {
@@ -252,11 +361,15 @@ impl Course {
     /// How long it takes; `None` if it does not stop, or not within the attempts that a plan looks at.
     #[must_use]
     pub fn total(&self) -> Option<Duration> {
-        matches!(self.finish, Finish::Stops(_)).then(|| duration(self.over()))
+        self.stops().then(|| duration(self.over()))
     }
 
-    /// The end of its last attempt.
+    pub(super) fn stops(&self) -> bool {
+        matches!(self.finish, Finish::Stops(_) | Finish::Limiter { .. })
+    }
+
+    /// When it is over: at the end of its last attempt, or when the limiter refuses.
     pub(super) fn over(&self) -> u64 {
-        self.spans.last().map_or(0, |&(_, end)| end)
+        self.over
     }
 }

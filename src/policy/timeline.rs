@@ -1,6 +1,9 @@
 //! A plan as a picture for a terminal of 80 columns.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use super::{
     nanos::{FOREVER, Short, duration},
@@ -18,7 +21,7 @@ const TAIL: usize = 4;
 const SHOWN: usize = 12;
 
 /// The policy, a timeline for each case, the longest that it may take, and warnings. `|` is a start (`#`: several), `=` a
-/// call that runs, `x` where it is cut, `.` a pause, `>` that it goes on.
+/// call that runs, `x` where it is cut, `.` a pause, `~` a wait for the limiter, `!` its refusal, `>` that it goes on.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = self.policy().to_string();
@@ -31,6 +34,9 @@ impl fmt::Display for Plan {
                 words.into_iter().map(str::trim_end).filter(|word| !word.is_empty())
             }),
         )?;
+        if let Some((rate, burst)) = self.limiter() {
+            writeln!(f, "limiter: {rate}, burst {burst}, for this run alone")?;
+        }
         let is_spread = self.best() != self.longest_pauses();
         let pauses = if is_spread { ", longest pauses" } else { "" };
         self.write_course(f, &format!("calls fail at once{pauses}"), self.longest_pauses())?;
@@ -46,6 +52,10 @@ impl fmt::Display for Plan {
         }
         f.write_char('\n')?;
         sentence(f, &self.at_worst())?;
+        if let Some(saved) = self.saved_by_budget() {
+            f.write_char('\n')?;
+            sentence(f, &saved)?;
+        }
         for warning in self.warnings() {
             f.write_char('\n')?;
             sentence(f, &format!("warning: {warning}"))?;
@@ -58,6 +68,17 @@ impl Plan {
     fn write_course(&self, f: &mut fmt::Formatter<'_>, case: &str, course: &Course) -> fmt::Result {
         f.write_char('\n')?;
         sentence(f, &format!("{case}: {}", self.summary(course)))?;
+        match course.waits.iter().filter(|&&wait| wait > 0).count() {
+            0 => {}
+            some => {
+                let longest = course.waits.iter().max().copied().unwrap_or(0);
+                let which = if some == course.attempts() { "each".to_owned() } else { format!("{some} of them") };
+                if course.attempts() > 1 {
+                    let longest = Short(duration(longest));
+                    sentence(f, &format!("{which} waits for the limiter, up to {longest}"))?;
+                }
+            }
+        }
         if course.spans.is_empty() {
             return Ok(());
         }
@@ -79,11 +100,38 @@ impl Plan {
         match course.finish {
             Finish::Stops(why) if course.spans.is_empty() => format!("no attempt, by {}", setting_of(why)),
             Finish::Stops(why) => format!("{attempts}, ended {over} by {}", setting_of(why)),
+            Finish::Limiter { ready_in, allowed } => {
+                let left = Short(allowed);
+                let permit = match ready_in {
+                    Duration::MAX => "there is no further permit".to_owned(),
+                    takes => format!("the next permit takes {}, and {left} is left", Short(takes)),
+                };
+                let attempts = if course.spans.is_empty() { "no attempt".to_owned() } else { attempts };
+                format!("{attempts}, ended {over} by the limiter: {permit}")
+            }
+            Finish::Starves => format!("{attempts}, then no permit ever again"),
             Finish::Hangs => "the first attempt never ends".to_owned(),
             Finish::Waits => format!("{attempts}, then a pause without end"),
             Finish::GoesOn if self.worst_total().is_none() && self.is_endless() => "attempts without end".to_owned(),
             Finish::GoesOn => format!("more than {attempts}"),
         }
+    }
+
+    /// What a budget keeps off a server on which all runs fail.
+    fn saved_by_budget(&self) -> Option<String> {
+        const RUNS: u64 = 100;
+        let (ratio, reserve) = self.budget()?;
+        let each = u64::try_from(self.best().attempts()).unwrap_or(u64::MAX).saturating_sub(1);
+        let (gained, wanted) = (ratio.of(RUNS), RUNS.saturating_mul(each));
+        let allowed = gained.saturating_add(reserve.into());
+        if allowed >= wanted && self.best().finish != Finish::GoesOn {
+            return Some(format!("the budget refuses none of the {wanted} retries of {RUNS} runs that all fail"));
+        }
+        let more = if self.best().finish == Finish::GoesOn { "more than " } else { "" };
+        Some(format!(
+            "when all fail, {RUNS} runs make at most {allowed} retries instead of {more}{wanted}: \
+             {gained} by the budget, {reserve} from its reserve"
+        ))
     }
 
     fn is_endless(&self) -> bool {
@@ -124,12 +172,14 @@ impl Plan {
 
 /// The line of a course, and the times below it.
 fn picture(course: &Course) -> (String, String) {
-    let stops = matches!(course.finish, Finish::Stops(_));
+    let stops = course.stops();
+    let refused = matches!(course.finish, Finish::Limiter { .. });
     let shown = if stops { course.attempts() } else { course.attempts().min(SHOWN) };
     let spans = course.spans.get(..shown).unwrap_or_default();
     let width = if stops { WIDTH } else { WIDTH.saturating_sub(TAIL) };
     // The last instant that is known.
-    let last = spans.iter().flat_map(|&(start, end)| [start, end]).filter(|&at| at != FOREVER).max().unwrap_or(0);
+    let known = spans.iter().flat_map(|&(start, end)| [start, end]).filter(|&at| at != FOREVER);
+    let last = known.chain(refused.then(|| course.over())).max().unwrap_or(0);
     let column = |at: u64| {
         let most = u128::try_from(width.saturating_sub(1)).unwrap_or(0);
         let half = u128::from(last).checked_div(2).unwrap_or(0);
@@ -138,6 +188,9 @@ fn picture(course: &Course) -> (String, String) {
     };
     let mut bar = vec![' '; WIDTH];
     fill(&mut bar, 0, column(last), '.');
+    for (&(start, _), &wait) in spans.iter().zip(&course.waits) {
+        fill(&mut bar, column(start.saturating_sub(wait)), column(start), '~');
+    }
     for &(start, end) in spans {
         let to = if end == FOREVER { WIDTH } else { column(end) };
         fill(&mut bar, column(start), to, '=');
@@ -163,10 +216,20 @@ fn picture(course: &Course) -> (String, String) {
         put(&mut bar, WIDTH.saturating_sub(1), '>');
     }
     let mut times: Vec<(usize, u64)> = starts.into_iter().zip(spans.iter().map(|&(start, _)| start)).collect();
-    if spans.iter().any(|&(_, end)| end == last) {
+    if refused && !starts_at(spans, last) {
+        put(&mut bar, column(last), '!');
+    }
+    if refused || spans.iter().any(|&(_, end)| end == last) {
         times.push((column(last), last));
     }
+    if times.first().is_some_and(|&(column, _)| column > 0) && bar.first() == Some(&'~') {
+        times.insert(0, (0, 0));
+    }
     (bar.into_iter().collect::<String>().trim_end().to_owned(), labels(&times))
+}
+
+fn starts_at(spans: &[(u64, u64)], at: u64) -> bool {
+    spans.iter().any(|&(start, _)| start == at)
 }
 
 fn put(bar: &mut [char], at: usize, mark: char) {

@@ -25,6 +25,22 @@ pub enum Warning {
         /// What prevents it.
         why: Ended,
     },
+    /// The limiter lets in no attempt, or only the first, although the settings allow more.
+    #[non_exhaustive]
+    LimiterRefuses {
+        /// How many it lets in.
+        attempts: usize,
+        /// How long the next permit takes; `Duration::MAX` is never.
+        ready_in: Duration,
+        /// How long the bounds allow.
+        allowed: Duration,
+    },
+    /// The limiter has no permit for this attempt, ever, and nothing bounds the wait for it.
+    #[non_exhaustive]
+    PermitNeverComes {
+        /// The attempt that never comes.
+        before: usize,
+    },
     /// Even the shortest pause before this attempt has no end.
     #[non_exhaustive]
     PauseWithoutEnd {
@@ -176,7 +192,7 @@ fn hung_call(plan: &Plan) -> Option<Warning> {
     let gets_another = |timeout: u64| {
         let mut shorter = policy.clone().max_attempts(2);
         shorter.bounds.attempt_timeout = timeout;
-        Course::of(&shorter, Calls::Hang, u64::MAX).spans.len() > 1
+        Course::of(&shorter, plan.limiter(), Calls::Hang, u64::MAX).spans.len() > 1
     };
     let (mut good, mut bad) = (0_u64, policy.bounds().attempt_timeout.min(policy.bounds().finish_within));
     while good.saturating_add(1) < bad {
@@ -202,6 +218,10 @@ fn of_retries(plan: &Plan, found: &mut Vec<Warning>) {
         Finish::Stops(why) if why != Ended::Attempts && policy.max_attempts != u32::MAX => {
             found.push(Warning::AttemptsUnreachable { max_attempts: policy.max_attempts, reachable, why });
         }
+        Finish::Limiter { ready_in, allowed } if reachable <= 1 => {
+            found.push(Warning::LimiterRefuses { attempts: reachable, ready_in, allowed });
+        }
+        Finish::Starves => found.push(Warning::PermitNeverComes { before: reachable.saturating_add(1) }),
         Finish::Waits => found.push(Warning::PauseWithoutEnd { before: reachable.saturating_add(1) }),
         _ => {}
     }
@@ -301,6 +321,17 @@ impl fmt::Display for Warning {
                 Ended::BackoffEnded => f.write_str("there is never a retry: the backoff has no delay for it"),
                 why => write!(f, "there is never a retry: the first pause goes beyond {}", setting_of(why)),
             },
+            Self::LimiterRefuses { attempts, ready_in, allowed } => {
+                let never = if attempts == 0 { "nothing is ever attempted" } else { "there is never a retry" };
+                match ready_in {
+                    Duration::MAX => write!(f, "{never}: the limiter has no further permit"),
+                    takes => {
+                        let (takes, left) = (Short(takes), Short(allowed));
+                        write!(f, "{never}: the next permit of the limiter takes {takes}, and {left} is left")
+                    }
+                }
+            }
+            Self::PermitNeverComes { before } => write!(f, "the limiter never has a permit for attempt {before}"),
             Self::PauseWithoutEnd { before } => write!(f, "the pause before attempt {before} has no end"),
             Self::RetryByChance { bound } => write!(
                 f,

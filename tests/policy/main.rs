@@ -11,6 +11,7 @@ mod plan;
 #[cfg(feature = "serde")]
 mod serde;
 mod text;
+mod throttled;
 
 use models::source::Source;
 use proptest::{prelude::*, test_runner::Config};

@@ -1,0 +1,252 @@
+//! How to choose, combine, test and migrate: every example here is compiled and run.
+//!
+//! # Choosing the settings
+//!
+//! Four times, and none stands in for another:
+//!
+//! | setting | it answers | unless set |
+//! |---|---|---|
+//! | `every` or `backoff` | how long between attempts? | 100 ms to 10 s with full jitter; `poll`: every 1 s |
+//! | `attempt_timeout` | how long may one call take? | as long as it likes: one hung call hangs the run |
+//! | `start_within` | until when may an attempt start? | without end |
+//! | `finish_within` | when must all be over, whatever runs? | without end |
+//!
+//! - Set `attempt_timeout` always, well below the other two, so that a call that hangs gets a second try.
+//! - `start_within` lets the last call finish: the run may take as long as the window and one `attempt_timeout` together.
+//!   `finish_within` cuts it: use it where somebody waits for you with a deadline of his own.
+//! - `max_attempts` is for what costs something each time, not for what takes long.
+//! - `every` is for asking about a state at a steady pace. `backoff` is for a server that may be overloaded; keep its jitter
+//!   on where many do the same at the same time.
+//! - `when` says which errors repeating cannot mend. Without it a wrong password is tried until the end.
+//!
+//! Ask the plan before you ship the numbers. It says when attempts start, what they may take at worst, and which settings
+//! defeat each other:
+//!
+//! ```
+//! use relent::Policy;
+//!
+//! let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?;
+//! let plan = policy.plan();
+//! assert_eq!(
+//!     plan.warnings()[0].to_string(),
+//!     "a call that hangs gets no second try: attempt_timeout 10s outlasts start_within 350ms; \
+//!      an attempt_timeout of at most 350ms would give it one"
+//! );
+//!
+//! let better: Policy = "every 50ms, start_within 350ms, attempt_timeout 100ms".parse()?;
+//! assert_eq!(better.plan().warnings(), []);
+//! assert_eq!(better.plan().worst_total(), Some(std::time::Duration::from_millis(450)));
+//! # Ok::<(), relent::ConfigError>(())
+//! ```
+//!
+//! # Retry in one place
+//!
+//! Retries multiply: three layers of four attempts are 64 calls to a server that is in trouble. Let the layer retry that
+//! knows what the caller can still wait for, and turn the others off. Many clients retry inside a call: a `kube::Client`
+//! does by default, for minutes, and no window of yours sees it. `relent::k8s::client` makes one that does not.
+//!
+//! A layer below that must retry should do so within what is left to the attempt above:
+//!
+//! ```
+//! use std::time::Duration;
+//! use relent::{Stop, retry};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let gave_up = retry(|attempt| async move {
+//!     let left = attempt.timeout().unwrap_or(Duration::MAX);
+//!     // A little less than is left, so that the inner reason is heard before the outer cut.
+//!     let inner = left.saturating_sub(Duration::from_millis(10));
+//!     retry(|_| async { Err::<(), _>(std::io::Error::other("no route")) }).finish_within(inner).await
+//! })
+//! .attempt_timeout(Duration::from_secs(1))
+//! .max_attempts(2)
+//! .await
+//! .unwrap_err();
+//! assert_eq!(*gave_up.stop(), Stop::Attempts);
+//! assert_eq!(*gave_up.last_error().unwrap().stop(), Stop::Deadline);
+//! assert!(gave_up.to_string().ends_with("no route"));
+//! # }
+//! ```
+//!
+//! # Limiter and budget together
+//!
+//! A [`Limiter`](crate::Limiter) spaces out the calls of this process: it protects the server from its speed. A
+//! [`Budget`](crate::Budget) bounds how many of the calls are retries: it protects a server that is failing from being asked
+//! several times as often as when it is well. Make one of each for a server, and give both to every run:
+//!
+//! ```
+//! use std::time::Duration;
+//! use relent::{Budget, Limiter, Ratio, Stop, retry};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let limiter = Limiter::per_second(100).burst(20);
+//! let budget = Budget::ratio(Ratio::percent(10)).reserve(2);
+//! let mut calls = 0;
+//! for _ in 0..50 {
+//!     let gave_up = retry(|_| {
+//!         calls += 1;
+//!         async { Err::<(), _>("unavailable") }
+//!     })
+//!     .throttle(&limiter)
+//!     .budget(&budget)
+//!     .start_within(Duration::from_secs(30))
+//!     .max_attempts(5)
+//!     .await
+//!     .unwrap_err();
+//!     assert_ne!(*gave_up.stop(), Stop::Attempts);
+//! }
+//! assert!(calls <= 50 + 5 + 2, "not 250");
+//! # }
+//! ```
+//!
+//! The run ends with [`Stop::Budget`](crate::Stop::Budget) or [`Stop::Limiter`](crate::Stop::Limiter) and still holds the real
+//! error. [`Plan::throttled`](crate::Plan::throttled) and [`Plan::budgeted`](crate::Plan::budgeted) say beforehand what both do
+//! to a policy.
+//!
+//! # Calls that may have worked
+//!
+//! A call that was cut, or whose connection broke, has an unknown outcome. Where the call may be repeated safely, retry it.
+//! Where it must not run twice, say `.on_cut(Decision::Fatal)`. Where the state can be looked at, use
+//! [`ensure`](crate::ensure()): it looks, acts, and looks again, and only a look counts as success.
+//!
+//! ```
+//! use std::{cell::Cell, time::Duration};
+//! use relent::{Change, ensure};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let members = Cell::new(2);
+//! let ensured = ensure(
+//!     |_| async { Ok::<_, std::io::Error>((members.get() == 3).then_some(())) },
+//!     |()| async {
+//!         members.set(3);
+//!         std::future::pending::<Result<(), std::io::Error>>().await // applied, and never answered
+//!     },
+//! )
+//! .attempt_timeout(Duration::from_secs(2))
+//! .finish_within(Duration::from_secs(10))
+//! .await
+//! .unwrap();
+//! assert_eq!((ensured.change, members.get()), (Change::AppliedDespiteError, 3));
+//! # }
+//! ```
+//!
+//! # Testing your code
+//!
+//! All waiting goes through tokio's clock. Under a paused clock hours pass at once, and instants are exact:
+//!
+//! ```
+//! use std::time::Duration;
+//! use relent::{Check, poll};
+//!
+//! #[tokio::main(flavor = "current_thread", start_paused = true)] // in tests: #[tokio::test(start_paused = true)]
+//! async fn main() {
+//!     let began = tokio::time::Instant::now();
+//!     let check = |attempt: relent::Attempt| async move {
+//!         if attempt.number() < 100 { Check::<_, std::io::Error>::NotYet } else { Check::Ready("up") }
+//!     };
+//!     assert_eq!(poll(check).every(Duration::from_secs(60)).await.unwrap(), "up");
+//!     assert_eq!(began.elapsed(), Duration::from_secs(99 * 60));
+//! }
+//! ```
+//!
+//! - A paused clock stands still while something is ready to run: a run without pauses is ended there by `max_attempts`, or
+//!   by an operation that waits, and not by a window.
+//! - Jitter is random. In a test say `.seed(1)` on the backoff, or assert bounds.
+//! - For [`blocking::retry`](crate::blocking::retry()) there is `testing::VirtualClock` (feature `test-util`).
+//! - Against servers: `testing::kube` is a Kubernetes API in this process, `testing::etcd` a model of etcd's membership,
+//!   `testing::proxy` a proxy that delays, cuts and loses.
+//! - To see what a run did, give it a listener: a closure, or [`events`](crate::events) for `tracing` and `metrics`.
+//!
+//! ```
+//! # #[cfg(feature = "test-util")] {
+//! use std::time::Duration;
+//! use relent::{Backoff, blocking, testing::VirtualClock};
+//!
+//! let clock = VirtualClock::new();
+//! let answer = blocking::retry(|attempt| {
+//!     clock.advance(Duration::from_secs(5)); // the call takes five seconds
+//!     if attempt.number() < 3 { Err("busy") } else { Ok(()) }
+//! })
+//! .backoff(Backoff::fixed(Duration::from_secs(60)))
+//! .call();
+//! assert!(answer.is_ok());
+//! assert_eq!(clock.elapsed(), Duration::from_secs(3 * 5 + 2 * 60));
+//! # }
+//! ```
+//!
+//! # Migration
+//!
+//! ## From a loop of your own
+//!
+//! ```
+//! use std::time::Duration;
+//! use relent::{Backoff, retry};
+//!
+//! # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
+//! // let mut tries = 0;
+//! // loop {
+//! //     match timeout(Duration::from_secs(2), fetch()).await {
+//! //         Ok(Ok(value)) => return Ok(value),
+//! //         _ if tries == 4 => return Err("failed after 5 tries"), // of what?
+//! //         _ => sleep(Duration::from_millis(500)).await,
+//! //     }
+//! //     tries += 1;
+//! // }
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let value = retry(|_| fetch())
+//!     .attempt_timeout(Duration::from_secs(2))
+//!     .backoff(Backoff::fixed(Duration::from_millis(500)))
+//!     .max_attempts(5)
+//!     .await?; // the error has the last cause, and why it stopped
+//! # assert_eq!(value, 7); Ok(()) }
+//! ```
+//!
+//! A loop that needs `&mut` of a local stays a loop: [`Policy::begin`](crate::Policy::begin).
+//!
+//! ## From Go's `wait` and `retry` packages
+//!
+//! | Go | here |
+//! |---|---|
+//! | `PollUntilContextTimeout(ctx, i, t, true, f)` | `poll(f).every(i).finish_within(t).cancel_on(token)` |
+//! | the same with `immediate` false | and `.delay_first()` |
+//! | `return false, nil` / `true, nil` / `false, err` | `Check::NotYet` / `Check::Ready(..)` / `Check::Fatal(err)` |
+//! | `lastErr = err; return false, nil` | `Check::NotYetBecause(err)`, and it is in the error |
+//! | `Backoff{Duration: d, Factor: 2, Jitter: 0.1, Steps: n, Cap: c}` | `Backoff::exponential(d, c).jitter(Jitter::Plus(Ratio::percent(10)))` and `max_attempts(n)` |
+//! | `RetryOnConflict(DefaultRetry, f)` | `retry(f).when(is_conflict).max_attempts(5)` |
+//!
+//! Three things differ. A call in flight is cut at the bound, whether or not it looks at a context. Reaching the cap never
+//! ends a run. And no delay exceeds the cap, jitter included.
+//!
+//! kubeadm fetches its ConfigMaps every 50 ms for 350 ms with one deadline of 10 s for everything, behind a shared limiter of
+//! 5 per second. What a drained limiter or the deadline says then hides what the server said. Here the three are three
+//! settings (`relent::k8s::get_config_map` has them), and a refusal stands beside the real error:
+//!
+//! ```
+//! use relent::{Limiter, Policy, Stop, retry};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let limiter = Limiter::per_second(5).burst(10);
+//! limiter.try_acquire(9).unwrap(); // others were here before
+//! let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse().unwrap();
+//! let gave_up = retry(|_| async { Err::<(), _>("configmaps \"kubeadm-config\" not found") })
+//!     .policy(&policy)
+//!     .throttle(&limiter)
+//!     .await
+//!     .unwrap_err();
+//! assert!(matches!(gave_up.stop(), Stop::Limiter { .. }));
+//! assert_eq!(*gave_up.last_error().unwrap(), "configmaps \"kubeadm-config\" not found");
+//! # }
+//! ```
+//!
+//! ## From backon and tokio-retry
+//!
+//! | there | here |
+//! |---|---|
+//! | backon: `f.retry(ExponentialBuilder::default()).await` | `retry(\|_\| f()).backoff(Backoff::exponential(1s, 60s).jitter(Jitter::None)).max_attempts(4).await` |
+//! | `.with_max_times(n)`, tokio-retry's `.take(n)`: so many retries | `.max_attempts(n + 1)`: so many attempts |
+//! | `.when(\|e\| ..)`, `.notify(\|e, d\| ..)` | the same words; a listener hears [`Event`](crate::Event)s |
+//! | tokio-retry: `ExponentialBackoff::from_millis(10)`: 10 ms, 100 ms, 1 s, .. | `Backoff::exponential(10ms, cap).factor(10)` |
+//! | `.map(jitter)` | `Jitter::Full`, the default |
+//!
+//! Both give back the last error alone. To get there step by step, [`GaveUp::into_error`](crate::GaveUp::into_error) gives
+//! the error without its reason.

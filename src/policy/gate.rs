@@ -1,0 +1,46 @@
+//! A limiter that one run has to itself, as data.
+
+use super::{bucket::Bucket, nanos::FOREVER, rate::Rate};
+
+/// A bucket that nobody else asks.
+#[derive(Debug)]
+pub(super) struct Gate {
+    bucket: Option<Bucket>,
+}
+
+/// The permit would take too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooFar {
+    pub(super) ready_in: u64,
+}
+
+impl Gate {
+    /// Full, or without a limiter.
+    pub(super) fn new(limiter: Option<(Rate, u32)>) -> Self {
+        Self { bucket: limiter.map(|(rate, burst)| Bucket::new(rate, burst)) }
+    }
+
+    /// When a permit is there that is asked for at `now` and may take `allowed`; [`FOREVER`] is never.
+    pub(super) fn pass(&mut self, now: u64, allowed: u64) -> Result<u64, TooFar> {
+        let Some(bucket) = &mut self.bucket else { return Ok(now) };
+        bucket.flow(now);
+        bucket.spill();
+        if bucket.pay(1) {
+            return Ok(now);
+        }
+        let due = bucket.ready_at(1);
+        let ready_in = if due == FOREVER { FOREVER } else { due.saturating_sub(now) };
+        if ready_in > allowed {
+            return Err(TooFar { ready_in });
+        }
+        bucket.flow(due);
+        // It is there: that is what `due` says.
+        bucket.pay(1);
+        Ok(due)
+    }
+
+    /// After one permit the next never takes longer.
+    pub(super) fn interval(limiter: Option<(Rate, u32)>) -> u64 {
+        limiter.map_or(0, |(rate, _)| Bucket::new(rate, 0).ready_at(1))
+    }
+}
