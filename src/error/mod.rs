@@ -1,9 +1,16 @@
 //! How runs end without a value, and settings that cannot be.
 
+mod config;
+mod stop;
+
 use std::{error::Error, fmt, time::Duration};
 
+pub(crate) use self::stop::{End, Ending};
+pub use self::{
+    config::ConfigError,
+    stop::{Detail, Last, Stop},
+};
 use crate::policy::{
-    attempts::Ended,
     bounds::CutBy,
     nanos::{Measured, Written, duration},
 };
@@ -50,144 +57,6 @@ pub struct GaveUp<E> {
 enum Kept<E> {
     Error { error: E, attempts: u32, ending: Ending },
     Nothing { attempts: u32, ending: Ending },
-}
-
-/// Why a run stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stop {
-    /// The error is one that repeating cannot mend.
-    Fatal,
-    /// `max_attempts` were made.
-    Attempts,
-    /// The backoff has no further delay.
-    BackoffEnded,
-    /// The next attempt could not have started within `start_within`.
-    StartWindow,
-    /// `finish_within` is over, or the next attempt could not have started before its end.
-    Deadline,
-    /// The token given to `cancel_on` was cancelled.
-    Cancelled,
-    /// The shared retry budget refused the retry.
-    Budget,
-    /// The limiter could not have let the attempt start in time.
-    #[non_exhaustive]
-    Limiter {
-        /// How long the permit would have taken; `Duration::MAX` is never.
-        ready_in: Duration,
-        /// How long the bounds allowed to wait for it.
-        allowed: Duration,
-    },
-    /// Nothing moved for as long as `stall_after` allows.
-    Stalled,
-}
-
-impl Stop {
-    /// A stable name for logs and metrics: `fatal`, `attempts`, `backoff_ended`, `start_window`, `deadline`,
-    /// `cancelled`, `budget`, `limiter`, `stalled`.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Fatal => "fatal",
-            Self::Attempts => "attempts",
-            Self::BackoffEnded => "backoff_ended",
-            Self::StartWindow => "start_window",
-            Self::Deadline => "deadline",
-            Self::Cancelled => "cancelled",
-            Self::Budget => "budget",
-            Self::Limiter { .. } => "limiter",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
-impl From<Ended> for Stop {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Fatal => Self::Fatal,
-            Ended::Attempts => Self::Attempts,
-            Ended::BackoffEnded => Self::BackoffEnded,
-            Ended::StartWindow => Self::StartWindow,
-            Ended::Deadline => Self::Deadline,
-        }
-    }
-}
-
-/// What the last attempt did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Last<E> {
-    /// It failed with this error.
-    Failed(E),
-    /// It answered that the condition is not met yet.
-    NotReady,
-    /// It was dropped before it answered; what it achieved is unknown.
-    #[non_exhaustive]
-    Cut {
-        /// How long it had run.
-        after: Duration,
-        /// What cut it.
-        by: CutBy,
-    },
-    /// There was none.
-    NotStarted,
-}
-
-/// What a verb with more to say than `retry` and `poll` adds to its error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Detail {
-    /// From `settle`: the last progress seen.
-    #[non_exhaustive]
-    Settle {
-        /// The text of the last observation.
-        on: String,
-        /// For how long it had not changed.
-        unchanged_for: Duration,
-    },
-    /// From `ensure`.
-    #[non_exhaustive]
-    Ensure {
-        /// How often it acted.
-        acts: u32,
-        /// Whether an act may have been applied without an observation to tell.
-        outcome_unknown: bool,
-    },
-}
-
-/// How the last attempt ended, in one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) enum Ending {
-    #[default]
-    NotStarted,
-    Failed,
-    NotReady,
-    /// Not ready, and the kept error says why.
-    NotReadyBecause,
-    Cut(CutBy),
-}
-
-impl Ending {
-    /// The same for those who ask, with the error that is kept.
-    pub(crate) fn last<E>(self, error: Option<&E>, cut_after: Duration) -> Last<&E> {
-        match (self, error) {
-            (Self::Failed, Some(error)) => Last::Failed(error),
-            (Self::Cut(by), _) => Last::Cut { after: cut_after, by },
-            (Self::NotStarted, _) => Last::NotStarted,
-            _ => Last::NotReady,
-        }
-    }
-}
-
-/// Everything about the end of a run but its error.
-#[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) stop: Stop,
-    pub(crate) attempts: u32,
-    pub(crate) elapsed: u64,
-    pub(crate) bound: u64,
-    pub(crate) cut_after: u64,
-    pub(crate) ending: Ending,
 }
 
 // ===== impl GaveUp =====
@@ -459,46 +328,5 @@ impl BoxedError {
     #[must_use]
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0
-    }
-}
-
-// ===== impl ConfigError =====
-
-/// A setting that cannot be: which one, what it was, and the rule that it breaks.
-///
-/// ```
-/// let error = relent::Ratio::new(1, 0).unwrap_err();
-/// assert_eq!(error.to_string(), "ratio 1/0: the denominator must not be zero");
-/// assert_eq!(error.setting(), "ratio");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} {}: {rule}", if .value.is_empty() { "``" } else { .value })]
-pub struct ConfigError {
-    setting: &'static str,
-    value: String,
-    rule: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(setting: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Self {
-        Self { setting, value: value.to_string(), rule: rule.into() }
-    }
-
-    /// The name of the setting.
-    #[must_use]
-    pub fn setting(&self) -> &'static str {
-        self.setting
-    }
-
-    /// The value that was given.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-
-    /// What a valid value looks like.
-    #[must_use]
-    pub fn rule(&self) -> &str {
-        &self.rule
     }
 }

@@ -1,0 +1,42 @@
+//! Settings that cannot be.
+
+use std::fmt;
+
+/// A setting that cannot be: which one, what it was, and the rule that it breaks.
+///
+/// ```
+/// let error = relent::Ratio::new(1, 0).unwrap_err();
+/// assert_eq!(error.to_string(), "ratio 1/0: the denominator must not be zero");
+/// assert_eq!(error.setting(), "ratio");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} {}: {rule}", if .value.is_empty() { "``" } else { .value })]
+pub struct ConfigError {
+    setting: &'static str,
+    value: String,
+    rule: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(setting: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Self {
+        Self { setting, value: value.to_string(), rule: rule.into() }
+    }
+
+    /// The name of the setting.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// The value that was given.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What a valid value looks like.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+}
