@@ -472,7 +472,7 @@ impl BoxedError {
 /// assert_eq!(error.setting(), "ratio");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} {value}: {rule}")]
+#[error("{setting} {}: {rule}", if .value.is_empty() { "``" } else { .value })]
 pub struct ConfigError {
     setting: &'static str,
     value: String,
@@ -481,11 +481,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(setting: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Self {
-        let value = match value.to_string() {
-            nothing if nothing.is_empty() => "``".to_owned(),
-            value => value,
-        };
-        Self { setting, value, rule: rule.into() }
+        Self { setting, value: value.to_string(), rule: rule.into() }
     }
 
     /// The name of the setting.

@@ -1,4 +1,65 @@
-//! Retry, poll, back off, wait your turn. And never give up without saying why.
+//! *Retry, poll, back off, wait your turn. And never give up without saying why.*
+//!
+//! | I want to | use |
+//! |---|---|
+//! | call until it works | [`retry`]; [`blocking::retry`] on a thread; [`Policy::begin`] where the call needs `&mut` |
+//! | look until it is so | [`poll`] |
+//! | wait until something has really finished, and notice when it is stuck | [`settle`] |
+//! | repeat an act whose answer may have been lost | [`ensure`] |
+//! | see what a policy would do before it runs | [`Policy::plan`] |
+//! | limit how often something happens, in order and within a deadline | [`Limiter`], [`KeyedLimiter`] |
+//! | keep retries from burying a server in trouble | [`Budget`] |
+//! | count failures per item, as work queues do | [`KeyedBackoff`] |
+//! | do work at its time, one run per key, with retries | [`TimedQueue`] |
+//! | lead, and know until when | [`leader`] |
+//! | talk to Kubernetes, to etcd | `k8s`, `etcd` (features of the same name) |
+//! | test all of this | `testing` (feature `test-util`) |
+//!
+//! # Call until it works
+//!
+//! ```
+//! use std::time::Duration;
+//! use relent::{Backoff, retry};
+//!
+//! # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let answer = retry(|_| fetch())
+//!     .backoff(Backoff::exponential(Duration::from_millis(50), Duration::from_secs(2)))
+//!     .attempt_timeout(Duration::from_secs(1)) // each call
+//!     .finish_within(Duration::from_secs(10)) // everything
+//!     .await?;
+//! assert_eq!(answer, 7);
+//! # Ok(()) }
+//! ```
+//!
+//! # Know why it gave up
+//!
+//! The error of every verb is [`GaveUp`]: it names why the run stopped ([`Stop`]) and what the last attempt did ([`Last`]),
+//! and keeps the latest error that the operation itself gave, whatever came after it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use relent::{Stop, retry};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let gave_up = retry(|_| async { Err::<(), _>(std::io::Error::other("no route to host")) })
+//!     .every(Duration::from_millis(50))
+//!     .start_within(Duration::from_millis(350))
+//!     .await
+//!     .unwrap_err();
+//! assert_eq!(*gave_up.stop(), Stop::StartWindow);
+//! assert_eq!(
+//!     gave_up.to_string(),
+//!     "gave up after 8 attempts in 350ms: no attempt may start after 350ms; last attempt: no route to host"
+//! );
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! None is on by default. `k8s`: callers for Kubernetes; your crate chooses the version of `k8s-openapi`. `etcd`: callers for
+//! etcd; needs protoc when it is built. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`:
+//! listeners. `signal`: the manager stops on ctrl-c and SIGTERM. `test-util`: `testing`. `demo`: what the examples need.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

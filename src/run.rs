@@ -101,8 +101,11 @@ impl<G: Ties> Core<G> {
                 }
                 match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
                     Asked::Granted => {}
-                    Asked::Queued(ticket, wait) => {
-                        on_wait(Wait::Limiter(wait));
+                    Asked::Queued(mut ticket) => {
+                        if let Some(turn) = self.ties.poll_turn(&mut ticket, cx) {
+                            let wait = turn.map_or(Duration::MAX, |turn| turn.saturating_duration_since(time::now()));
+                            on_wait(Wait::Limiter(wait));
+                        }
                         self.phase = Phase::Queueing(ticket);
                         continue;
                     }

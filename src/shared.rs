@@ -13,7 +13,7 @@ use crate::{
     budget::{Budget, InFlight},
     error::Stop,
     limiter::{Limiter, Refused, Ticket, Turn},
-    policy::nanos::{duration, nanos},
+    policy::nanos::nanos,
     time::Instant,
 };
 
@@ -50,8 +50,8 @@ pub trait Ties {
 pub enum Asked<K> {
     /// Go ahead.
     Granted,
-    /// Wait, for about so long.
-    Queued(K, Duration),
+    /// Wait for the turn.
+    Queued(K),
     /// It cannot be in time.
     Refused(Stop),
 }
@@ -197,10 +197,7 @@ impl Ties for Shared {
             return Asked::Granted;
         }
         match limiter.ticket(1, nanos(allowed)) {
-            Ok(ticket) => {
-                let wait = duration(ticket.ready_in());
-                Asked::Queued(Place(ticket), wait)
-            }
+            Ok(ticket) => Asked::Queued(Place(ticket)),
             Err(Refused::TooFar { ready_in, .. }) => Asked::Refused(Stop::Limiter { ready_in, allowed }),
             Err(_) => Asked::Refused(Stop::Limiter { ready_in: Duration::MAX, allowed }),
         }

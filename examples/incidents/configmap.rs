@@ -1,17 +1,20 @@
 //! Incident 1: kubeadm reads a ConfigMap with a short retry, every 50 ms for 350 ms.
 
-use std::{error, fmt, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, Client, Config, Error,
+    Api, Client, Config,
     api::PostParams,
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use relent::{
-    Decision, GaveUp, Last, Stop, retry,
+    GaveUp, Last, Limiter, Rate, Stop,
+    k8s::{self, Error, RetryAfterLayer},
     testing::kube::{ApiServer, Fault, Verb},
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,7 +22,10 @@ use crate::{
     stage::{Failed, Stage, Timeline, real_time, virtual_time},
 };
 
+const SPACE: &str = "kube-system";
 const NAME: &str = "kube-proxy";
+
+type Got = Result<ConfigMap, GaveUp<Error>>;
 
 pub(crate) fn play(options: &Options, stage: &mut Stage) -> Result<(), Failed> {
     match &options.kubeconfig {
@@ -28,205 +34,284 @@ pub(crate) fn play(options: &Options, stage: &mut Stage) -> Result<(), Failed> {
     }
 }
 
-/// An error of the client in the words of the server alone.
-#[derive(Debug)]
-struct Refused(Error);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Error::Api(status) => write!(f, "{} ({})", status.message, status.code),
-            error => write!(f, "{error}"),
-        }
-    }
-}
-
-impl error::Error for Refused {}
-
-/// Reads the map: a final answer ends the run at once, anything else is tried again.
-async fn fetch(
-    maps: &Api<ConfigMap>,
-    name: &str,
-    attempt_timeout: Duration,
-    cancel: CancellationToken,
-    timeline: &Timeline,
-) -> Result<ConfigMap, GaveUp<Refused>> {
-    retry(async |_| maps.get(name).await.map_err(Refused))
-        .every(Duration::from_millis(50))
-        .start_within(Duration::from_millis(350))
-        .attempt_timeout(attempt_timeout)
-        .when(judge)
-        .cancel_on(cancel)
-        .notify(timeline.listener())
-        .await
-}
-
-fn judge(refused: &Refused) -> Decision {
-    match &refused.0 {
-        Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 422) => Decision::Fatal,
-        Error::Api(status) => {
-            let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-            if seconds > 0 { Decision::RetryAfter(Duration::from_secs(seconds.into())) } else { Decision::Retry }
-        }
-        _ => Decision::Retry,
-    }
-}
-
-const LONG: Duration = Duration::from_secs(10);
-
-/// A server with the map, and its maps.
-async fn cluster() -> Result<(ApiServer, Api<ConfigMap>), Error> {
+/// A server with the map, and a client as `k8s::client` makes one.
+async fn cluster() -> Result<(ApiServer, Client), kube::Error> {
     let server = ApiServer::new();
-    let maps = Api::namespaced(server.client(), "kube-system");
+    let client = ClientBuilder::new(server.clone(), "default").with_layer(&RetryAfterLayer::default()).build();
+    let maps = Api::namespaced(client.clone(), SPACE);
     let mut map = ConfigMap::default();
     map.metadata.name = Some(NAME.to_owned());
     map.data = Some([("config.conf".to_owned(), "mode: iptables".to_owned())].into());
     maps.create(&PostParams::default(), &map).await?;
-    Ok((server, maps))
+    server.clear_journal();
+    Ok((server, client))
 }
 
-/// What is checked of a run: how many attempts, how long, why it stopped.
-fn check<T>(stage: &mut Stage, result: &Result<T, GaveUp<Refused>>, attempts: u32, millis: u64, stop: &Stop) {
-    match result {
+fn on_get(fault: Fault) -> Fault {
+    fault.verb(Verb::Get).path("**/configmaps/*")
+}
+
+/// What every part shows of a run.
+fn show(stage: &Stage, timeline: &Timeline, got: &Got) {
+    stage.timeline(timeline);
+    stage.ended(&got.as_ref().map(|map| map.data.clone().unwrap_or_default()));
+}
+
+/// What is checked of a run without a value.
+fn gave_up(stage: &mut Stage, got: &Got, attempts: u32, millis: u64, stop: &Stop, cause: &str) {
+    match got {
         Ok(_) => stage.check("it gives up", false, true),
         Err(gave_up) => {
             stage.check("attempts", gave_up.attempts(), attempts);
-            stage.check("milliseconds", gave_up.elapsed(), Duration::from_millis(millis));
+            stage.check("it ended after", gave_up.elapsed(), Duration::from_millis(millis));
             stage.check("why it stopped", gave_up.stop().as_str(), stop.as_str());
+            let named = gave_up.to_string().contains(cause);
+            stage.check(&format!("the error says `{cause}`"), named, true);
         }
     }
 }
 
+/// What is checked of a run with a value.
+fn has_it(stage: &mut Stage, got: &Got, server: &ApiServer, calls: usize, start: Instant, millis: u64) {
+    stage.check("it has the map", got.is_ok(), true);
+    stage.check("calls that the server saw", server.journal().len(), calls);
+    stage.check("it took", start.elapsed(), Duration::from_millis(millis));
+}
+
 async fn in_process(stage: &mut Stage) -> Result<(), Failed> {
-    let fault = |fault: Fault| fault.verb(Verb::Get).path("**/configmaps/*");
+    slow_answer(stage).await?;
+    hanging_call(stage).await?;
+    absent_map(stage).await?;
+    drained_limiter(stage).await?;
+    burst(stage).await?;
+    retry_after(stage).await?;
+    cancel(stage).await
+}
 
+async fn slow_answer(stage: &mut Stage) -> Result<(), Failed> {
     stage.part(
-        "a slow answer on the boundary: the first call takes 340 ms and fails, the next tick is at 350 ms",
-        "at 350 ms its timer and its deadline came due together; whether it tried again was chance",
+        "a slow answer on the boundary: the first call fails after 340 ms, and the next tick is at 350 ms",
+        "its last tick and its deadline came due together at 350 ms; whether there was another try was a matter of luck",
     );
-    let (server, maps) = cluster().await?;
-    server.inject(fault(Fault::status(503).after(Duration::from_millis(340)).times(1)));
-    let timeline = Timeline::default();
-    let start = tokio::time::Instant::now();
-    let got = fetch(&maps, NAME, LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.ended(&got.as_ref().map(|map| map.data.clone()));
-    stage.check("it has the map", got.is_ok(), true);
-    stage.check("it took", start.elapsed(), Duration::from_millis(350));
-    stage.check("calls that the server saw", server.journal().len() - 1, 2);
+    let (server, client) = cluster().await?;
+    server.inject(on_get(Fault::status(503).after(Duration::from_millis(340)).times(1)));
+    let (timeline, start) = (Timeline::default(), Instant::now());
+    let got = k8s::get_config_map(&client, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    has_it(stage, &got, &server, 2, start, 350);
 
-    stage.part(
-        "a hanging call",
-        "the client's 10 s ended the only attempt: the 350 ms were long over, and nothing was tried again",
-    );
-    let (server, maps) = cluster().await?;
-    server.inject(fault(Fault::hang().times(1)));
+    stage.say("one millisecond more, and there is no tick left; it says so at once, and what the server said:");
+    let (server, client) = cluster().await?;
+    server.inject(on_get(Fault::status(503).after(Duration::from_millis(351)).times(1)));
     let timeline = Timeline::default();
-    let got = fetch(&maps, NAME, LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.ended(&got);
-    check(stage, &got, 1, 10_000, &Stop::StartWindow);
-    let cut = got.err().is_some_and(|gave_up| matches!(gave_up.last(), Last::Cut { .. }));
-    stage.check("it says that the attempt was cut", cut, true);
-    stage.say("with a deadline per call that is shorter than the window, a hanging call gets its second try:");
-    server.inject(fault(Fault::hang().times(1)));
-    let timeline = Timeline::default();
-    let got = fetch(&maps, NAME, Duration::from_millis(100), CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.check("it has the map", got.is_ok(), true);
-
-    stage.part(
-        "an absent map",
-        "asked 8 times in 350 ms, and drained the client's limiter; once, the limiter's refusal overwrote `not found`, the caller \
-         did not see that it could do without the map, and the join failed",
-    );
-    let (server, maps) = cluster().await?;
-    let timeline = Timeline::default();
-    let got = fetch(&maps, "kubelet-config", LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.ended(&got);
-    check(stage, &got, 1, 0, &Stop::Fatal);
-    stage.check(
-        "it names the map",
-        got.is_err_and(|error| error.to_string().contains("\"kubelet-config\" not found")),
-        true,
-    );
-    drop(server);
-
-    stage.part("a burst of 503", "was ridden out, if it was shorter than 350 ms");
-    let (server, maps) = cluster().await?;
-    server.inject(fault(Fault::status(503).times(3)));
-    let timeline = Timeline::default();
-    let start = tokio::time::Instant::now();
-    let got = fetch(&maps, NAME, LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.check("it has the map", got.is_ok(), true);
-    stage.check("it took", start.elapsed(), Duration::from_millis(150));
-    server.inject(fault(Fault::status(503)));
-    let timeline = Timeline::default();
-    let got = fetch(&maps, NAME, LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.ended(&got);
-    check(stage, &got, 8, 350, &Stop::StartWindow);
-
-    stage.part(
-        "a Retry-After that cannot fit",
-        "its client waits inside the call for as long as the server asks; the 350 ms do not bound that",
-    );
-    let (server, maps) = cluster().await?;
-    server.inject(fault(Fault::status(429).retry_after(1)));
-    let timeline = Timeline::default();
-    let got = fetch(&maps, NAME, LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.ended(&got);
-    check(stage, &got, 1, 0, &Stop::StartWindow);
-
-    stage.part("a cancel after 120 ms", "could not be cancelled: the calls ran on a background context");
-    let (server, maps) = cluster().await?;
-    server.inject(fault(Fault::status(503)));
-    let timeline = Timeline::default();
-    let cancel = CancellationToken::new();
-    let trigger = cancel.clone();
-    let fetched = fetch(&maps, NAME, LONG, cancel, &timeline);
-    let cancelled = async move {
-        tokio::time::sleep(Duration::from_millis(120)).await;
-        trigger.cancel();
-    };
-    let (got, ()) = tokio::join!(fetched, cancelled);
-    stage.timeline(&timeline);
-    stage.ended(&got);
-    check(stage, &got, 3, 120, &Stop::Cancelled);
-    let known = got.is_err_and(|gave_up| gave_up.last_error().is_some());
-    stage.check("the last real error is not lost", known, true);
+    let got = k8s::get_config_map(&client, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    gave_up(stage, &got, 1, 351, &Stop::StartWindow, "the server is currently unable to handle the request");
     Ok(())
 }
 
+async fn hanging_call(stage: &mut Stage) -> Result<(), Failed> {
+    stage.part(
+        "a hanging call",
+        "only the client's own 10 s ended the call; the 350 ms were long over by then, there was no second try, and the join failed",
+    );
+    let (server, client) = cluster().await?;
+    server.inject(on_get(Fault::hang().times(1)));
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&client, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    gave_up(stage, &got, 1, 10_000, &Stop::StartWindow, "cut after 10s by its own deadline, outcome unknown");
+
+    stage.say("with a deadline per call that is shorter than the window, it gets its second try:");
+    let (server, client) = cluster().await?;
+    server.inject(on_get(Fault::hang().times(1)));
+    let (timeline, start) = (Timeline::default(), Instant::now());
+    let got = k8s::get_config_map(&client, SPACE, NAME)
+        .attempt_timeout(Duration::from_millis(100))
+        .notify(timeline.listener())
+        .await;
+    show(stage, &timeline, &got);
+    has_it(stage, &got, &server, 2, start, 100);
+    Ok(())
+}
+
+async fn absent_map(stage: &mut Stage) -> Result<(), Failed> {
+    stage.part(
+        "an absent map, which the caller can do without",
+        "asked for it for the whole 350 ms, although `not found` is an answer, and drained the client's limiter with it",
+    );
+    let (server, client) = cluster().await?;
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&client, SPACE, "kubelet-config").notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    gave_up(stage, &got, 1, 0, &Stop::Fatal, "configmaps \"kubelet-config\" not found");
+    let absent = got.as_ref().err().and_then(GaveUp::last_error).is_some_and(Error::is_not_found);
+    stage.check("the caller can tell, and fall back", absent, true);
+    stage.check("calls that the server saw", server.journal().len(), 1);
+    Ok(())
+}
+
+async fn drained_limiter(stage: &mut Stage) -> Result<(), Failed> {
+    stage.part(
+        "an absent map that is waited for, with a drained limiter: 5 per second, burst 10, nothing left",
+        "the limiter saw that a permit would come too late, and its complaint about a deadline took the place of `not found`: the \
+         caller could not fall back, and kubeadm failed. The first fix dropped such errors, and where there was no other, it \
+         returned neither a map nor an error: a crash",
+    );
+    let (server, client) = cluster().await?;
+    let limiter = Limiter::per_second(5).burst(10);
+    limiter.try_acquire(10)?;
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&client, SPACE, "kubelet-config")
+        .wait_for_creation()
+        .throttle(&limiter)
+        .notify(timeline.listener())
+        .await;
+    show(stage, &timeline, &got);
+    let refused = got.as_ref().err().map(|gave_up| gave_up.stop().clone());
+    stage.check("the limiter ended it", matches!(refused, Some(Stop::Limiter { .. })), true);
+    let absent = got.as_ref().err().and_then(GaveUp::last_error).is_some_and(Error::is_not_found);
+    stage.check("`not found` is beside the refusal", absent, true);
+    stage.check("it ended after", got.as_ref().err().map(GaveUp::elapsed), Some(Duration::from_millis(250)));
+    stage.check("calls that the server saw", server.journal().len(), 1);
+
+    stage.say("with the limiter's rate at one in ten seconds and nothing left, no call is made; it says so rather than nothing:");
+    server.clear_journal();
+    limiter.set_rate(Rate::new(1, Duration::from_secs(10))?);
+    stage.check("a permit is there", limiter.try_acquire(1).is_ok(), false);
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&client, SPACE, NAME).throttle(&limiter).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    let refused = got.as_ref().err().is_some_and(|gave_up| matches!(gave_up.stop(), Stop::Limiter { .. }));
+    stage.check("the limiter ended it", refused, true);
+    let never = got.as_ref().err().is_some_and(|gave_up| matches!(gave_up.last(), Last::NotStarted));
+    stage.check("it says that nothing was attempted", never, true);
+    stage.check("calls that the server saw", server.journal().len(), 0);
+    Ok(())
+}
+
+async fn burst(stage: &mut Stage) -> Result<(), Failed> {
+    stage.part("a burst of 503", "got over it, if it was shorter than the 350 ms; otherwise it told the last error");
+    let (server, client) = cluster().await?;
+    server.inject(on_get(Fault::status(503).times(3)));
+    let (timeline, start) = (Timeline::default(), Instant::now());
+    let got = k8s::get_config_map(&client, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    has_it(stage, &got, &server, 4, start, 150);
+
+    stage.say("and one that does not end:");
+    server.inject(on_get(Fault::status(503)));
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&client, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    gave_up(stage, &got, 8, 350, &Stop::StartWindow, "the server is currently unable to handle the request");
+    Ok(())
+}
+
+async fn retry_after(stage: &mut Stage) -> Result<(), Failed> {
+    stage.part(
+        "a Retry-After that cannot fit: an overloaded server, in plain text, asks for one second",
+        "left that to its client, which waits and tries again inside the call, whatever the 350 ms say",
+    );
+    let (server, client) = cluster().await?;
+    server.inject(on_get(Fault::overloaded(1)));
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&client, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    gave_up(stage, &got, 1, 0, &Stop::StartWindow, "Too many requests, please try again later (come back in 1 s)");
+    stage.check("calls that the server saw", server.journal().len(), 1);
+
+    stage.say("where it fits, it is waited for:");
+    let (server, client) = cluster().await?;
+    server.inject(on_get(Fault::overloaded(1).times(1)));
+    let (timeline, start) = (Timeline::default(), Instant::now());
+    let got = k8s::get_config_map(&client, SPACE, NAME)
+        .start_within(Duration::from_secs(2))
+        .notify(timeline.listener())
+        .await;
+    show(stage, &timeline, &got);
+    has_it(stage, &got, &server, 2, start, 1_000);
+    Ok(())
+}
+
+async fn cancel(stage: &mut Stage) -> Result<(), Failed> {
+    stage.part(
+        "a cancel after 120 ms",
+        "could not be cancelled: since the last fix its calls ran on a background context, and Ctrl-C did not reach them",
+    );
+    for (fault, attempts, what) in [(Fault::status(503), 3, "in a pause"), (Fault::hang(), 1, "in a call")] {
+        stage.say(format!("{what}:"));
+        let (server, client) = cluster().await?;
+        server.inject(on_get(fault));
+        let (timeline, token) = (Timeline::default(), CancellationToken::new());
+        let get = k8s::get_config_map(&client, SPACE, NAME).cancel_on(token.clone()).notify(timeline.listener());
+        let cancel = async {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            token.cancel();
+        };
+        let (got, ()) = tokio::join!(get.into_future(), cancel);
+        show(stage, &timeline, &got);
+        let cause =
+            if attempts == 1 { "cancelled after 120ms, outcome unknown" } else { "unable to handle the request" };
+        gave_up(stage, &got, attempts, 120, &Stop::Cancelled, cause);
+    }
+    Ok(())
+}
+
+/// Reads only: nothing in the cluster is changed.
 async fn on_a_cluster(stage: &mut Stage, file: &Path) -> Result<(), Failed> {
+    let client = k8s::client_from(file).await?;
     let mut config =
         Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default()).await?;
-    config.default_retry = false;
     stage.say(format!("on {}", config.cluster_url));
-    let client = Client::try_from(config.clone())?;
-
-    stage.part("an absent map", "asked 8 times in 350 ms");
     let absent = format!("relent-absent-{}", std::process::id());
-    let maps: Api<ConfigMap> = Api::namespaced(client, "kube-system");
-    let timeline = Timeline::default();
-    let got = fetch(&maps, &absent, LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.ended(&got);
-    stage.check("attempts", got.as_ref().err().map(GaveUp::attempts), Some(1));
-    stage.check("it is final", got.as_ref().is_err_and(GaveUp::is_fatal), true);
+    let final_answer = |stage: &mut Stage, got: &Got, cause: &str| {
+        stage.check("attempts", got.as_ref().err().map(GaveUp::attempts), Some(1));
+        stage.check("it is an answer", got.as_ref().is_err_and(GaveUp::is_fatal), true);
+        let named = got.as_ref().is_err_and(|gave_up| gave_up.to_string().contains(cause));
+        stage.check(&format!("the error says `{cause}`"), named, true);
+    };
 
-    stage.part("a server that is down", "repeated the refusal for 350 ms, and said so");
-    config.cluster_url = http::Uri::from_static("http://127.0.0.1:1/");
-    let maps: Api<ConfigMap> = Api::namespaced(Client::try_from(config)?, "kube-system");
+    stage.part("an absent map", "asked for it for the whole 350 ms, although `not found` is an answer");
     let timeline = Timeline::default();
-    let got = fetch(&maps, &absent, LONG, CancellationToken::new(), &timeline).await;
-    stage.timeline(&timeline);
-    stage.ended(&got);
+    let got = k8s::get_config_map(&client, SPACE, &absent).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    final_answer(stage, &got, &absent);
+
+    stage.part(
+        "an absent map that is waited for, with a drained limiter",
+        "lost `not found` to the limiter's complaint",
+    );
+    let limiter = Limiter::per_second(5).burst(10);
+    limiter.try_acquire(10)?;
+    let timeline = Timeline::default();
+    let get = k8s::get_config_map(&client, SPACE, &absent).wait_for_creation().throttle(&limiter);
+    let got = get.notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    let told = got
+        .as_ref()
+        .err()
+        .and_then(GaveUp::last_error)
+        .is_some_and(|error| error.is_not_found() || error.is_forbidden());
+    stage.check("the server's answer is in the error", told, true);
+
+    stage.part("a token that the server does not know", "repeated it for 350 ms");
+    let mut unknown = config.clone();
+    unknown.auth_info = kube::config::AuthInfo { token: Some("unknown".to_owned().into()), ..Default::default() };
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&k8s::client(unknown)?, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
+    final_answer(stage, &got, "renew the token or the client certificate");
+
+    stage.part("a server that is down", "repeated the call for 350 ms, and told the last error");
+    config.cluster_url = http::Uri::from_static("https://127.0.0.1:1/");
+    let timeline = Timeline::default();
+    let got = k8s::get_config_map(&k8s::client(config)?, SPACE, NAME).notify(timeline.listener()).await;
+    show(stage, &timeline, &got);
     let stop = got.as_ref().err().map(|gave_up| gave_up.stop().as_str());
     stage.check("why it stopped", stop, Some(Stop::StartWindow.as_str()));
-    stage.check("it was tried more than once", got.is_err_and(|gave_up| gave_up.attempts() > 1), true);
+    stage.check("it was tried more than once", got.as_ref().is_err_and(|gave_up| gave_up.attempts() > 1), true);
+    let told = got.is_err_and(|gave_up| gave_up.to_string().contains("check that the API server runs"));
+    stage.check("the error says what to do", told, true);
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod configmap;
 mod etcd;
 mod operation;
+mod queue;
 #[cfg(feature = "etcd")]
 #[path = "../../tests/etcd/real/server.rs"]
 #[allow(dead_code, clippy::pedantic)]
@@ -19,7 +20,7 @@ use stage::{Failed, Stage};
 const USAGE: &str = "\
 cargo run --example incidents --features demo -- [SCENE..] [--kubeconfig FILE] [--real]
 
-  SCENE              configmap, etcd, operation, or all (default: all)
+  SCENE              configmap, etcd, operation, queue, or all (default: all)
   --kubeconfig FILE  play what can be played on that cluster; nothing in it is changed but what the scene made
   --real             play what can be played in real time, on servers that are started for it
 ";
@@ -41,6 +42,7 @@ const SCENES: &[Scene] = &[
     Scene { name: "configmap", title: "a ConfigMap with a short retry", play: configmap::play },
     Scene { name: "etcd", title: "a member is added, and nobody hears of it", play: etcd::play },
     Scene { name: "operation", title: "an annotation that nobody takes away", play: operation::play },
+    Scene { name: "queue", title: "timed work that is changed while it runs", play: queue::play },
 ];
 
 fn main() -> ExitCode {

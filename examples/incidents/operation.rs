@@ -122,7 +122,7 @@ async fn in_process(stage: &mut Stage) -> Result<(), Failed> {
     let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let report = std::sync::Arc::clone(&heard);
     let settling = operation.settled_with(move |text| {
-        report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(text.to_owned())
+        report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(text.to_owned());
     });
     let (settled, controller) = tokio::join!(settling.stall_after(60 * SECOND), druid(&api));
     controller?;

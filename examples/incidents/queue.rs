@@ -34,7 +34,7 @@ pub(crate) fn play(_: &Options, stage: &mut Stage) -> Result<(), Failed> {
     virtual_time(async {
         one_key(stage).await?;
         under_load(stage).await?;
-        evictions(stage).await
+        Box::pin(evictions(stage)).await
     })?
 }
 
@@ -73,7 +73,7 @@ async fn one_key(stage: &mut Stage) -> Result<(), Failed> {
     let working = tokio::spawn({
         let (diary, runs) = (diary.clone(), runs.clone());
         async move {
-            let worker = |job: Job<&'static str, u32>| {
+            let worker = |job: Job<String, u32>| {
                 let (diary, runs) = (diary.clone(), runs.clone());
                 async move {
                     diary.note(format!("run of value {} starts", job.value));
@@ -83,21 +83,21 @@ async fn one_key(stage: &mut Stage) -> Result<(), Failed> {
                     Ok::<_, String>(())
                 }
             };
-            queue.run(worker).concurrency(8).map(IntoFuture::into_future)?.await;
+            drop(queue.run(worker).concurrency(8)?.await);
             Ok::<_, relent::ConfigError>(())
         }
     });
-    let _ = handle.schedule("pod", 1, SECOND);
+    let _ = handle.schedule("pod".to_owned(), 1, SECOND);
     sleep(2 * SECOND).await;
-    let updated = handle.reschedule("pod", 2, 5 * SECOND);
+    let updated = handle.reschedule("pod".to_owned(), 2, 5 * SECOND);
     diary.note("update to value 2, due in 5 s: kept, applied after the run");
     stage.check("the update says so", updated, Scheduled::AfterCurrentRun { replaced: None });
     sleep(SECOND).await;
-    let cancelled = handle.cancel(&"pod");
+    let cancelled = handle.cancel(&"pod".to_owned());
     diary.note("cancel: the run goes on, value 2 comes back");
     let next = matches!(cancelled, Cancelled::Running { next: Some((_, 2)) });
     stage.check("the cancel gives value 2 back", next, true);
-    let _ = handle.schedule("pod", 3, SECOND / 2);
+    let _ = handle.schedule("pod".to_owned(), 3, SECOND / 2);
     diary.note("added again with value 3, due in 500 ms: waits for the run to end");
     handle.drain().await;
     working.await??;
@@ -132,9 +132,10 @@ async fn under_load(stage: &mut Stage) -> Result<(), Failed> {
                 *running
             };
             let now = count(|running| running + 1);
-            let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
-            *most = now.max(*most);
-            drop(most);
+            {
+                let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
+                *most = now.max(*most);
+            }
             sleep(Duration::from_millis(10)).await;
             count(|running| running - 1);
             match job.key {
@@ -216,7 +217,7 @@ async fn evictions(stage: &mut Stage) -> Result<(), Failed> {
                     diary.note(format!("{}: evicted, event written, attempt {}", key.name(), attempt.number()));
                 }
                 Outcome::Failed { key, last: Last::Failed(error), .. } => {
-                    diary.note(format!("{}: {error}", key.name()))
+                    diary.note(format!("{}: {error}", key.name()));
                 }
                 other => diary.note(format!("{other:?}")),
             };

@@ -11,12 +11,12 @@ mod client;
 mod cluster;
 mod error;
 mod intent;
+#[cfg(feature = "etcd")]
+mod lock;
 mod members;
 mod peer_url;
 mod rotation;
 
-#[cfg(feature = "etcd")]
-pub use self::client::EtcdCluster;
 pub use self::{
     classify::{Class, Code},
     cluster::{CallError, Cluster, Member, Status},
@@ -26,3 +26,5 @@ pub use self::{
     peer_url::PeerUrls,
     rotation::Health,
 };
+#[cfg(feature = "etcd")]
+pub use self::{client::EtcdCluster, lock::EtcdLock};

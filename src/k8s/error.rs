@@ -156,6 +156,8 @@ fn write_cause(f: &mut fmt::Formatter<'_>, cause: &kube::Error) -> fmt::Result {
         }
         kube::Error::Service(error) => write_connection(f, &**error),
         kube::Error::HyperError(error) => write_connection(f, error),
+        // Of a file that cannot be parsed it would show a whole piece.
+        kube::Error::InferKubeconfig(error) => f.write_str(error.to_string().lines().next().unwrap_or_default()),
         other => write!(f, "{other}"),
     }
 }

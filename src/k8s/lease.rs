@@ -4,11 +4,9 @@ use std::{
     collections::BTreeMap,
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    pin::Pin,
     time::{Duration, SystemTime},
 };
 
-use futures_core::Stream;
 use futures_util::{StreamExt, TryFutureExt, future};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -22,7 +20,7 @@ use kube::{
 
 use crate::{
     ConfigError,
-    leader::{Lock, LockError, Put, Seen},
+    leader::{Lock, LockError, Put, Reports, Seen},
     policy::nanos::Written,
     time,
 };
@@ -134,7 +132,7 @@ impl Lock for LeaseLock {
         seen(self.api.replace(&self.name, &PostParams::default(), &lease).await.map_err(classed)?)
     }
 
-    fn changes(&self) -> Pin<Box<dyn Stream<Item = Option<Seen<Lease>>> + Send>> {
+    fn changes(&self) -> Reports<Lease> {
         let api = self.api.clone();
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
         let events = async move { api.watch(&params, "0").await }.try_flatten_stream();

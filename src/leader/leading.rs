@@ -45,7 +45,8 @@ pub enum Change {
 }
 
 type Value<W> = <<W as Work>::Future as Future>::Output;
-type Answer<L> = Pin<Box<dyn Future<Output = Result<Option<Seen<<L as Lock>::Object>>, LockError>> + Send>>;
+type Known<L> = Option<Seen<<L as Lock>::Object>>;
+type Answer<L> = Pin<Box<dyn Future<Output = Result<Known<L>, LockError>> + Send>>;
 
 /// A call of the lock that is under way.
 struct Call<L: Lock> {
@@ -89,7 +90,8 @@ pub struct Leading<L: Lock, W: Work> {
     loss: Option<Loss>,
     end: Option<(End, Option<Value<W>>)>,
     last_error: Option<LockError>,
-    last_holder: Option<Option<String>>,
+    /// Empty: nobody's. `None`: not yet heard.
+    last_holder: Option<String>,
     done: bool,
 }
 
@@ -444,10 +446,10 @@ impl<L: Lock, W: Work> Leading<L, W> {
     }
 
     fn note_holder(mut self: Pin<&mut Self>) {
-        let holder = self.seen.as_ref().map(|seen| seen.holder.clone()).filter(|holder| !holder.is_empty());
+        let holder = self.seen.as_ref().map_or_else(String::new, |seen| seen.holder.clone());
         if self.last_holder.as_ref() != Some(&holder) {
             *self.as_mut().project().last_holder = Some(holder.clone());
-            self.hear(&Change::Holder(holder));
+            self.hear(&Change::Holder(Some(holder).filter(|holder| !holder.is_empty())));
         }
     }
 

@@ -49,10 +49,13 @@ pub trait Lock: Send + Sync + 'static {
 
     /// Reports changes of the record, so that a release is noticed at once. Late, repeated and lost reports are
     /// harmless. When the stream ends it is opened again, a retry period later. Default: no reports.
-    fn changes(&self) -> Pin<Box<dyn Stream<Item = Option<Seen<Self::Object>>> + Send>> {
+    fn changes(&self) -> Reports<Self::Object> {
         Box::pin(Never(std::marker::PhantomData))
     }
 }
+
+/// What is reported of a record: its states, `None` where it was deleted.
+pub type Reports<O> = Pin<Box<dyn Stream<Item = Option<Seen<O>>> + Send>>;
 
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +200,7 @@ impl<L: Lock> Lock for Arc<L> {
         (**self).write(over, put)
     }
 
-    fn changes(&self) -> Pin<Box<dyn Stream<Item = Option<Seen<Self::Object>>> + Send>> {
+    fn changes(&self) -> Reports<Self::Object> {
         (**self).changes()
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use futures_core::Stream;
 use tokio::sync::watch;
 
-use super::lock::{Lock, LockError, Put, Seen};
+use super::lock::{Lock, LockError, Put, Reports, Seen};
 
 /// A lock in memory. Clones share it; a new one is free.
 ///
@@ -228,7 +228,7 @@ impl Lock for MemoryLock {
         answer
     }
 
-    fn changes(&self) -> Pin<Box<dyn Stream<Item = Option<Seen<()>>> + Send>> {
+    fn changes(&self) -> Reports<()> {
         Box::pin(Changes { lock: self.clone(), next: next_change(self.shared.changed.subscribe()) })
     }
 }

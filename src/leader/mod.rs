@@ -41,7 +41,7 @@ pub use self::{
     health::{Health, Unhealthy},
     identity::identity,
     leading::{Change, Leading},
-    lock::{Lock, LockError, Put, Seen},
+    lock::{Lock, LockError, Put, Reports, Seen},
     manager::{Failure, Manager, ManagerError},
     memory::MemoryLock,
     term::{Guarded, Term},

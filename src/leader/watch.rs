@@ -9,7 +9,7 @@ use std::{
 
 use futures_core::Stream;
 
-use super::lock::{Lock, LockError, Seen};
+use super::lock::{Lock, LockError, Reports, Seen};
 use crate::time::{self, Alarm, Instant, Timer};
 
 /// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
@@ -51,7 +51,7 @@ pub struct Watch<L: Lock> {
 }
 
 type Reading<L> = Pin<Box<dyn Future<Output = Result<Option<Seen<<L as Lock>::Object>>, LockError>> + Send>>;
-pub(super) type Changes<L> = Pin<Box<dyn Stream<Item = Option<Seen<<L as Lock>::Object>>> + Send>>;
+pub(super) type Changes<L> = Reports<<L as Lock>::Object>;
 
 impl<L: Lock> Watch<L> {
     /// How often to look when nothing is heard. Default: every 2 s.

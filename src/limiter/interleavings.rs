@@ -42,7 +42,7 @@ fn explore(name: &str, preemptions: Option<usize>, check: impl Fn() + Send + Syn
 fn explore(name: &str, _: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
     let runs = std::sync::Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
-    let schedules = std::env::var("RELENT_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let schedules = std::env::var("RELENT_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(15_000);
     shuttle::check_random(
         move || {
             count.fetch_add(1, Relaxed);

@@ -208,9 +208,7 @@ impl Backoff {
         self
     }
 
-    /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal. Out of
-    /// line, so that the setters that need it only now and then fit in line.
-    #[inline(never)]
+    /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut More)) {
         let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
         change(&mut more);

@@ -205,7 +205,7 @@ mod tests {
                         let bounds = *policy.bounds();
                         prop_assert!(until > now && until <= bounds.finish_within);
                         prop_assert!(until - now <= bounds.attempt_timeout);
-                        prop_assert!(by == CutBy::Deadline || until - now == bounds.attempt_timeout);
+                        prop_assert!(by == CutBy::Deadline || until == now.saturating_add(bounds.attempt_timeout));
                         prop_assert!(by == CutBy::AttemptTimeout || until == act_until(&policy, u64::MAX).0);
                         if bounds.finish_within != FOREVER && bounds.attempt_timeout != FOREVER {
                             prop_assert!(bounds.finish_within - until >= bounds.attempt_timeout.min(bounds.finish_within / 2));

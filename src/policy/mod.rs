@@ -93,12 +93,22 @@ impl Policy {
     /// The pause from the end of one attempt to the start of the next.
     #[inline]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
+        if self.backoff.more.is_none() && backoff.more.is_none() {
+            self.backoff = backoff;
+        } else {
+            self.replace_backoff(backoff);
+        }
+        self.flags |= SET_BACKOFF;
+        self
+    }
+
+    /// Puts in another backoff and keeps the settings that are the policy's own.
+    #[inline(never)]
+    fn replace_backoff(&mut self, backoff: Backoff) {
         let (after_cut, most_asked) = (self.cut_pause(), self.most_asked());
         self.backoff = backoff;
         self.set_cut_pause(after_cut);
         self.set_most_asked(most_asked);
-        self.flags |= SET_BACKOFF;
-        self
     }
 
     /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is

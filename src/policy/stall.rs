@@ -32,7 +32,7 @@ pub enum Settling {
     Unobservable,
 }
 
-/// The rules: nanoseconds, `u64::MAX` is never.
+/// The rules: nanoseconds, `FOREVER` is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Rules {

@@ -28,7 +28,7 @@ pub struct QueueHandle<K, V> {
 }
 
 /// What giving work for a key did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a value that was not taken or was replaced comes back in here"]
 #[non_exhaustive]
 pub enum Scheduled<V> {
@@ -61,7 +61,7 @@ pub enum Scheduled<V> {
 }
 
 /// What cancelling a key did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the value that was cancelled comes back in here"]
 #[non_exhaustive]
 pub enum Cancelled<V> {

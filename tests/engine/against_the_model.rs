@@ -14,7 +14,8 @@ use super::{
 };
 
 /// tokio's timers ring on whole milliseconds, also when its clock is paused.
-const TOKIO: World = World { wakes: |at| at.div_ceil(MS as u128) * MS as u128, cuts: true };
+const TOKIO: World = World { wakes: |at| at.div_ceil(MS.into()) * u128::from(MS), cuts: true };
+#[cfg(feature = "test-util")]
 /// A thread's virtual clock is exact, and a call on a thread cannot be cut.
 const THREAD: World = World { wakes: |at| at, cuts: false };
 

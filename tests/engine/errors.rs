@@ -25,16 +25,13 @@ async fn fails_then_hangs(number: u32) -> Result<(), io::Error> {
 fn says(gave_up: &GaveUp<io::Error>, sentence: &str) {
     assert_eq!(gave_up.to_string(), sentence);
     let source = gave_up.source().expect("there is always a source");
-    match gave_up.last_error() {
-        Some(error) => {
-            assert_eq!(source.to_string(), error.to_string());
-            assert!(sentence.ends_with(&error.to_string()));
-            assert!(!gave_up.summary().to_string().contains(&error.to_string()), "the summary leaves the cause out");
-        }
-        None => {
-            assert!(source.is::<NoAnswer>());
-            assert_eq!(gave_up.summary().to_string(), sentence);
-        }
+    if let Some(error) = gave_up.last_error() {
+        assert_eq!(source.to_string(), error.to_string());
+        assert!(sentence.ends_with(&error.to_string()));
+        assert!(!gave_up.summary().to_string().contains(&error.to_string()), "the summary leaves the cause out");
+    } else {
+        assert!(source.is::<NoAnswer>());
+        assert_eq!(gave_up.summary().to_string(), sentence);
     }
 }
 

@@ -294,7 +294,10 @@ async fn the_lock_is_given_back_after_the_leader_tasks_and_renewed_meanwhile() {
         })
         .unwrap();
     manager.elect(elect(lock.clone(), "a")).unwrap();
-    let rival = elect(lock.clone(), "b").run(|term| async move { (Instant::now(), term.fence()) });
+    let rival = async {
+        sleep(S(1)).await;
+        elect(lock.clone(), "b").run(|term| async move { (Instant::now(), term.fence()) }).await
+    };
     let began = Instant::now();
     let (run, rival, ()) = tokio::join!(manager.run(token.clone()), rival, async {
         sleep(S(10)).await;

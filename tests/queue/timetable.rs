@@ -90,7 +90,9 @@ const MINUTE: u64 = 60_000 * MS;
 
 fn filled(entries: u64, rng: &mut Rng) -> Timetable<u64, u64> {
     let mut table = Timetable::new(0);
-    (0..entries).for_each(|key| drop(table.give(Rule::Keep, key, key, rng.u64(..MINUTE))));
+    (0..entries).for_each(|key| {
+        let _ = table.give(Rule::Keep, key, key, rng.u64(..MINUTE));
+    });
     table
 }
 
@@ -138,8 +140,8 @@ fn what_is_gone_takes_no_room() {
     #[cfg(target_os = "linux")]
     let before = resident();
     for turn in 0..1_000_000 {
-        drop(table.give(Rule::Move, 0, turn, rng.u64(..2 * MINUTE)));
-        drop(table.give(Rule::Keep, turn, turn, 0));
+        let _ = table.give(Rule::Move, 0, turn, rng.u64(..2 * MINUTE));
+        let _ = table.give(Rule::Keep, turn, turn, 0);
         assert!(matches!(table.cancel(&turn), Cancelled::Removed { .. }));
     }
     #[cfg(target_os = "linux")]
@@ -157,9 +159,9 @@ fn time_does_not_grow_with_the_number_of_entries() {
             let start = std::time::Instant::now();
             for _ in 0..10_000 {
                 let key = rng.u64(..entries);
-                drop(table.give(Rule::Move, key, key, rng.u64(..MINUTE)));
-                drop(table.give(Rule::Keep, entries + key, key, rng.u64(..MINUTE)));
-                drop(table.cancel(&(entries + key)));
+                let _ = table.give(Rule::Move, key, key, rng.u64(..MINUTE));
+                let _ = table.give(Rule::Keep, entries + key, key, rng.u64(..MINUTE));
+                let _ = table.cancel(&(entries + key));
             }
             start.elapsed() / 10_000
         });

@@ -18,7 +18,7 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 use relent::{Limiter, Rate};
-use tokio::{runtime::Runtime, task::LocalSet};
+use tokio::task::LocalSet;
 
 use crate::measure::{Figure, Row, Unit, Work, runtime};
 
@@ -80,6 +80,26 @@ pub fn works() -> Vec<Work> {
             rows(),
         ),
         work(
+            "limiter, ready() that is",
+            |rt, n| {
+                let limiter = relent(PLENTY, PLENTY);
+                rt.block_on(async {
+                    for _ in 0..n {
+                        black_box(&limiter).ready().await;
+                    }
+                });
+            },
+            vec![("governor", |rt, n| {
+                let limiter = governor(PLENTY, PLENTY);
+                rt.block_on(async {
+                    for _ in 0..n {
+                        black_box(&limiter).until_ready().await;
+                    }
+                });
+            })],
+            rows(),
+        ),
+        work(
             "limiter, try_acquire on two threads",
             |_, n| {
                 let limiter = relent(PLENTY, PLENTY);
@@ -101,25 +121,24 @@ pub fn works() -> Vec<Work> {
 }
 
 pub fn figures() -> Vec<Figure> {
-    let figure = |name, unit, relent, peers| Figure { name, unit, relent, hand: None, peers, target: None };
-    use Unit::{Count, Nanoseconds};
+    // A little different on every run: no targets.
+    let polls = |name, relent, peers| Figure { name, unit: Unit::Count, relent, hand: None, peers, target: None };
     vec![
-        // Polls differ a little from run to run: no target, no gate.
-        figure("limiter, polls a waiter, of 100", Count, || relent_line(100).polls, {
-            vec![("governor", || governor_line(100).polls), ("leaky-bucket", || leaky_line(100).polls)]
-        }),
-        figure("limiter, polls a waiter, of 1,000", Count, || relent_line(1000).polls, {
-            vec![("governor", || governor_line(1000).polls), ("leaky-bucket", || leaky_line(1000).polls)]
-        }),
-        figure("limiter, polls a waiter, of 100,000", Count, || relent_line(100_000).polls, {
-            vec![("leaky-bucket", || leaky_line(100_000).polls)]
-        }),
-        figure("limiter, time a waiter, of 1,000", Nanoseconds, || relent_line(1000).nanos, {
-            vec![("governor", || governor_line(1000).nanos), ("leaky-bucket", || leaky_line(1000).nanos)]
-        }),
-        figure("limiter, time a waiter, of 100,000", Nanoseconds, || relent_line(100_000).nanos, {
-            vec![("leaky-bucket", || leaky_line(100_000).nanos)]
-        }),
+        polls(
+            "limiter, polls a waiter in a line of 100",
+            || relent_line(100),
+            vec![("governor", || governor_line(100)), ("leaky-bucket", || leaky_line(100))],
+        ),
+        polls(
+            "limiter, polls a waiter in a line of 1,000",
+            || relent_line(1000),
+            vec![("governor", || governor_line(1000)), ("leaky-bucket", || leaky_line(1000))],
+        ),
+        polls(
+            "limiter, polls a waiter in a line of 100,000",
+            || relent_line(100_000),
+            vec![("leaky-bucket", || leaky_line(100_000))],
+        ),
     ]
 }
 
@@ -133,13 +152,13 @@ fn governor(rate: u32, burst: u32) -> Governor {
     RateLimiter::direct_with_clock(quota, MonotonicClock)
 }
 
+/// It refills at most once a millisecond, and must be able to hold that much.
 fn leaky(rate: u32, burst: u32) -> leaky_bucket::RateLimiter {
-    leaky_bucket::RateLimiter::builder()
-        .interval(Duration::from_millis(1))
-        .refill(rate as usize / 1000)
-        .max(burst as usize)
-        .initial(burst as usize)
-        .build()
+    let refill = rate.div_ceil(1000);
+    let interval = Duration::from_secs(1) * refill / rate;
+    let (refill, burst) = (refill as usize, burst as usize);
+    let builder = &mut leaky_bucket::RateLimiter::builder();
+    builder.interval(interval).refill(refill).max(refill.max(burst)).initial(burst).build()
 }
 
 fn on_two_threads(n: u64, take: impl Fn() + Sync) {
@@ -150,45 +169,39 @@ fn on_two_threads(n: u64, take: impl Fn() + Sync) {
     });
 }
 
-/// What a line of waiters took, each.
-struct Line {
-    polls: f64,
-    nanos: f64,
+/// Permits a second, so that a line takes a tenth of one.
+fn rate(waiters: u32) -> u32 {
+    waiters * 10
 }
 
-/// A million permits a second, one at a time: faster than a timer can tell, so that what counts is the work.
-const FAST: u32 = 1_000_000;
-
-fn relent_line(waiters: u32) -> Line {
-    let limiter = relent(FAST, 1);
+fn relent_line(waiters: u32) -> f64 {
+    let limiter = relent(rate(waiters), 1);
     line(waiters, move || {
         let limiter = limiter.clone();
         async move { _ = limiter.acquire(1).await }
     })
 }
 
-fn governor_line(waiters: u32) -> Line {
-    let limiter = Rc::new(governor(FAST, 1));
+fn governor_line(waiters: u32) -> f64 {
+    let limiter = Rc::new(governor(rate(waiters), 1));
     line(waiters, move || {
         let limiter = limiter.clone();
         async move { limiter.until_ready().await }
     })
 }
 
-fn leaky_line(waiters: u32) -> Line {
-    let limiter = Rc::new(leaky(FAST, 1));
+fn leaky_line(waiters: u32) -> f64 {
+    let limiter = Rc::new(leaky(rate(waiters), 1));
     line(waiters, move || {
         let limiter = limiter.clone();
         async move { limiter.acquire(1).await }
     })
 }
 
-/// From the first that waits to the last that is let through.
-fn line<F: Future<Output = ()> + 'static>(waiters: u32, wait: impl Fn() -> F) -> Line {
-    let runtime: Runtime = runtime();
+/// How often each of so many that wait at once is polled until all are through.
+fn line<F: Future<Output = ()> + 'static>(waiters: u32, wait: impl Fn() -> F) -> f64 {
     let polls = Rc::new(Cell::new(0_u64));
-    let start = Instant::now();
-    LocalSet::new().block_on(&runtime, async {
+    LocalSet::new().block_on(&runtime(), async {
         let tasks: Vec<_> = (0..waiters)
             .map(|_| {
                 let (polls, waiting) = (polls.clone(), wait());
@@ -206,6 +219,5 @@ fn line<F: Future<Output = ()> + 'static>(waiters: u32, wait: impl Fn() -> F) ->
             task.await.expect("a permit");
         }
     });
-    let each = |all: f64| all / f64::from(waiters);
-    Line { polls: each(polls.get() as f64), nanos: each(start.elapsed().as_nanos() as f64) }
+    polls.get() as f64 / f64::from(waiters)
 }

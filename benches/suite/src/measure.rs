@@ -7,6 +7,9 @@ use tokio::runtime::{Builder, Runtime};
 /// Does the thing so many times.
 pub type Run = fn(&Runtime, u64);
 
+/// Finds out one number.
+pub type Value = fn() -> f64;
+
 /// One thing that several can do.
 pub struct Work {
     pub name: &'static str,
@@ -32,9 +35,9 @@ pub enum Row {
 pub struct Figure {
     pub name: &'static str,
     pub unit: Unit,
-    pub relent: fn() -> f64,
-    pub hand: Option<fn() -> f64>,
-    pub peers: Vec<(&'static str, fn() -> f64)>,
+    pub relent: Value,
+    pub hand: Option<Value>,
+    pub peers: Vec<(&'static str, Value)>,
     pub target: Option<f64>,
 }
 

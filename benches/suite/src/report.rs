@@ -65,6 +65,9 @@ pub fn print(works: &[Work], figures: &[Figure], quick: bool) -> bool {
         }
     }
     for figure in figures.iter().filter(|figure| !quick || figure.unit != Unit::Nanoseconds) {
+        if env::var_os("VERBOSE").is_some() {
+            eprintln!("{}", figure.name);
+        }
         let peers = figure.peers.iter().map(|(who, value)| (*who, value()));
         lines.push(Line {
             measure: figure.name.to_owned(),

@@ -1,6 +1,6 @@
 //! The calls of one eviction.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference, Pod},
@@ -37,7 +37,7 @@ pub enum Evicted {
 #[non_exhaustive]
 pub enum EvictError {
     /// A disruption budget, or a server that is too busy, says wait.
-    #[error("told to wait: {source}")]
+    #[error("told to wait: {}", Words(source))]
     #[non_exhaustive]
     Wait {
         /// How long at least; `None` if it does not say.
@@ -46,11 +46,25 @@ pub enum EvictError {
         source: kube::Error,
     },
     /// The call failed.
-    #[error("could not evict: {0}")]
+    #[error("could not evict: {}", Words(.0))]
     Evict(#[source] kube::Error),
     /// The pod is evicted, but its event could not be written.
-    #[error("evicted, but could not write the event: {0}")]
+    #[error("evicted, but could not write the event: {}", Words(.0))]
     Event(#[source] kube::Error),
+}
+
+/// What a server said, in its words: `Cannot evict pod ..: The disruption budget .. (429)`.
+struct Words<'a>(&'a kube::Error);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kube::Error::Api(status) = self.0 else { return self.0.fmt(f) };
+        f.write_str(status.message.trim_end_matches('.'))?;
+        for cause in status.details.iter().flat_map(|details| &details.causes) {
+            write!(f, ": {}", cause.message)?;
+        }
+        write!(f, " ({})", status.code)
+    }
 }
 
 impl EvictError {

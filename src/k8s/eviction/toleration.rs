@@ -69,6 +69,8 @@ fn fits(toleration: &Toleration, taint: &Taint) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref as one;
+
     use super::*;
 
     fn taint(key: &str, value: &str) -> Taint {
@@ -92,14 +94,14 @@ mod tests {
         let a30 = toleration("a", "Equal", "1", Some(30));
         let b20 = toleration("b", "Exists", "", Some(20));
         let all = toleration("", "Exists", "", None);
-        assert_eq!(tolerated(&[a.clone()], &[a30.clone()]), seconds(30));
-        assert_eq!(tolerated(&[a.clone(), b.clone()], &[a30.clone()]), seconds(0));
+        assert_eq!(tolerated(one(&a), one(&a30)), seconds(30));
+        assert_eq!(tolerated(&[a.clone(), b.clone()], one(&a30)), seconds(0));
         assert_eq!(tolerated(&[a.clone(), b.clone()], &[a30.clone(), b20.clone()]), seconds(20));
         assert_eq!(tolerated(&[a.clone(), b.clone()], &[a30.clone(), all.clone()]), seconds(30));
         assert_eq!(tolerated(&[a.clone(), b.clone()], &[all.clone(), a30.clone()]), Tolerated::Forever);
         assert_eq!(tolerated(&[taint("a", "2")], &[a30]), seconds(0));
-        assert_eq!(tolerated(&[b.clone()], &[toleration("b", "", "", Some(-5))]), seconds(0));
-        assert_eq!(tolerated(&[b.clone()], &[toleration("b", "Lt", "7", None)]), seconds(0));
+        assert_eq!(tolerated(one(&b), &[toleration("b", "", "", Some(-5))]), seconds(0));
+        assert_eq!(tolerated(one(&b), &[toleration("b", "Lt", "7", None)]), seconds(0));
         let no_schedule = Taint { effect: "NoSchedule".into(), ..b };
         assert_eq!(tolerated(&[no_schedule], &[]), Tolerated::Forever);
     }

@@ -103,7 +103,7 @@ impl Error for ManagerError {
 #[derive(Debug)]
 pub struct Failure {
     task: String,
-    cause: Cause,
+    cause: Box<Cause>,
 }
 
 pub(super) type AnyError = Box<dyn Error + Send + Sync>;
@@ -119,7 +119,7 @@ pub(super) enum Cause {
 
 impl Failure {
     pub(super) fn new(task: impl Into<String>, cause: Cause) -> Self {
-        Self { task: task.into(), cause }
+        Self { task: task.into(), cause: Box::new(cause) }
     }
 
     /// The name of the task; `election` for the election.
@@ -131,13 +131,13 @@ impl Failure {
     /// The task panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.cause, Cause::Panic(_))
+        matches!(*self.cause, Cause::Panic(_))
     }
 
     /// Why the leadership was lost, if it was.
     #[must_use]
     pub fn loss(&self) -> Option<&Loss> {
-        match &self.cause {
+        match &*self.cause {
             Cause::Lost(loss) => Some(loss),
             _ => None,
         }
@@ -147,7 +147,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let task = &self.task;
-        match &self.cause {
+        match &*self.cause {
             Cause::Error(error) => write!(f, "{task} failed: {error}"),
             Cause::Panic(text) => write!(f, "{task} panicked: {text}"),
             Cause::Elect(error) => write!(f, "{task} failed: {error}"),
@@ -159,7 +159,7 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.cause {
+        match &*self.cause {
             Cause::Error(error) => Some(&**error),
             Cause::Elect(error) => Some(error),
             Cause::Lost(Loss::Deadline { last: Some(error), .. }) | Cause::Unreleased(error) => Some(error),

@@ -100,6 +100,9 @@ pub(super) struct LeaderTask {
 /// Builds the election and runs it: its leader tasks, and where their failures go.
 type Election = Box<dyn FnOnce(Leadership) -> Work + Send>;
 
+/// What a run begins with.
+type Taken = (Vec<Task>, Vec<LeaderTask>, Option<Election>);
+
 struct Leadership {
     stop: CancellationToken,
     grace: u64,
@@ -161,14 +164,15 @@ impl Manager {
         let start = Box::new(move |stop| boxed(task, stop));
         let task = Task { name: name.into(), start };
         let mut state = self.state();
-        match (state.phase, &state.late) {
-            (Phase::New, _) => state.tasks.push(task),
-            (Phase::Running, Some(late)) => {
-                late.send(task).map_err(|task| ManagerError::Stopped { task: task.0.name })?
+        let task = match (state.phase, &state.late) {
+            (Phase::New, _) => {
+                state.tasks.push(task);
+                return Ok(());
             }
-            _ => return Err(ManagerError::Stopped { task: task.name }),
-        }
-        Ok(())
+            (Phase::Running, Some(late)) => late.send(task).err().map(|unsent| unsent.0),
+            _ => Some(task),
+        };
+        task.map_or(Ok(()), |task| Err(ManagerError::Stopped { task: task.name }))
     }
 
     /// Adds a task that runs only while this process leads: from the beginning of the term, or from now on if it has
@@ -185,14 +189,15 @@ impl Manager {
         let start = Box::new(move |term| boxed(task, term));
         let task = LeaderTask { name: name.into(), start };
         let mut state = self.state();
-        match (state.phase, &state.late_leader) {
-            (Phase::New, _) => state.leader_tasks.push(task),
-            (Phase::Running, Some(late)) => {
-                late.send(task).map_err(|task| ManagerError::Stopped { task: task.0.name })?
+        let task = match (state.phase, &state.late_leader) {
+            (Phase::New, _) => {
+                state.leader_tasks.push(task);
+                return Ok(());
             }
-            _ => return Err(ManagerError::Stopped { task: task.name }),
-        }
-        Ok(())
+            (Phase::Running, Some(late)) => late.send(task).err().map(|unsent| unsent.0),
+            _ => Some(task),
+        };
+        task.map_or(Ok(()), |task| Err(ManagerError::Stopped { task: task.name }))
     }
 
     /// The election that decides when the leader tasks run. Its lock is given back after they have ended.
@@ -244,18 +249,7 @@ impl Manager {
         let (late_leader, leader_newcomers) = mpsc::unbounded_channel();
         let (failures, mut failed) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let (tasks, leader_tasks, election) = {
-            let mut state = self.state();
-            if state.phase != Phase::New {
-                return Err(ManagerError::AlreadyStarted);
-            }
-            state.phase = Phase::Running;
-            state.late = Some(late);
-            let taken =
-                (std::mem::take(&mut state.tasks), std::mem::take(&mut state.leader_tasks), state.election.take());
-            state.late_leader = taken.2.is_some().then_some(late_leader);
-            taken
-        };
+        let (tasks, leader_tasks, election) = self.take_over(late, late_leader)?;
         // However the run ends, also when it is dropped: nothing can be added any more, everyone is told.
         let _closing = Closing { manager: self, stop: stop.clone() };
         if let (Some(task), None) = (leader_tasks.first(), &election) {
@@ -314,6 +308,23 @@ impl Manager {
                 Err(ManagerError::Failed { first, others: found, not_stopped })
             }
         }
+    }
+
+    /// Begins the run: everything that was added, once.
+    fn take_over(
+        &self,
+        late: mpsc::UnboundedSender<Task>,
+        late_leader: mpsc::UnboundedSender<LeaderTask>,
+    ) -> Result<Taken, ManagerError> {
+        let mut guard = self.state();
+        if guard.phase != Phase::New {
+            return Err(ManagerError::AlreadyStarted);
+        }
+        guard.phase = Phase::Running;
+        guard.late = Some(late);
+        let election = guard.election.take();
+        guard.late_leader = election.is_some().then_some(late_leader);
+        Ok((std::mem::take(&mut guard.tasks), std::mem::take(&mut guard.leader_tasks), election))
     }
 
     fn close(&self, stop: &CancellationToken) {
@@ -435,10 +446,9 @@ async fn lead<L: Lock>(elect: Elect<L>, leadership: Leadership) -> Result<(), Ca
         .await;
     });
     match leading.await.map_err(Cause::Elect)? {
-        Ended::Finished(()) | Ended::Cancelled { finished: Some(()) } => Ok(()),
+        // The names of tasks that had to be dropped are said by the manager.
+        Ended::Finished(()) | Ended::Cancelled { .. } => Ok(()),
         Ended::Lost { why, .. } => Err(Cause::Lost(why)),
         Ended::Unreleased { error, .. } => Err(Cause::Unreleased(error)),
-        // The names of the tasks that had to be dropped are said by the manager.
-        Ended::Cancelled { finished: None } => Ok(()),
     }
 }

@@ -263,14 +263,10 @@ impl Lease {
                 self.failed(began, now);
             }
         }
-        if let Phase::Release { tenure, until, tries } = self.phase {
+        if let (Phase::Release { tenure, until, tries }, Write::Release { .. }) = (self.phase, write) {
             let tries = tries.saturating_sub(1);
-            let spent = tries == 0 && matches!(write, Write::Release { .. });
-            self.phase = match write {
-                _ if spent => Phase::Over(Exit::Unreleased),
-                Write::Release { .. } => Phase::Release { tenure, until, tries },
-                _ => self.phase,
-            };
+            self.phase =
+                if tries == 0 { Phase::Over(Exit::Unreleased) } else { Phase::Release { tenure, until, tries } };
         }
     }
 
@@ -285,11 +281,10 @@ impl Lease {
                     self.saw(Some(record), now);
                 }
             }
-            (Phase::Follow, None) => self.stale = true,
             (Phase::Lead(tenure), Some(record)) => {
                 self.stale |= record.version > tenure.version && record.holder != Holder::Me;
             }
-            (Phase::Lead(_), None) => self.stale = true,
+            (Phase::Follow | Phase::Lead(_), None) => self.stale = true,
             _ => {}
         }
     }

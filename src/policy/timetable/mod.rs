@@ -27,7 +27,7 @@ pub enum Rule {
 }
 
 /// What giving work for a key did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Given<V> {
     /// Nothing waited for this key and it did not run: it waits now.
@@ -54,7 +54,7 @@ pub enum Given<V> {
 }
 
 /// What cancelling a key did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancelled<V> {
     /// There was nothing to cancel.
@@ -92,7 +92,7 @@ pub enum State {
 }
 
 /// What the end of a run led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended<V> {
     /// The key is gone.

@@ -133,7 +133,7 @@ struct Rounds {
     faulty: Members<Faulty>,
     plan: Arc<Mutex<Plan>>,
     direct: Members<EtcdCluster>,
-    rounds: u32,
+    made: u32,
     despite: u32,
 }
 
@@ -142,12 +142,12 @@ impl Rounds {
         let (faulty, plan) = Faulty::before(server).await;
         let policy = relent::Policy::new().every(ms(20)).attempt_timeout(ms(400)).finish_within(ms(40_000));
         let faulty = Members::new(faulty).unwrap().policy(&policy);
-        Self { faulty, plan, direct: server.members().policy(&policy), rounds: 0, despite: 0 }
+        Self { faulty, plan, direct: server.members().policy(&policy), made: 0, despite: 0 }
     }
 
     fn arm(&mut self, wire: Wire, changes: u32, looks: u32) {
         *self.plan.lock().unwrap() = Plan { wire, changes, looks, hit: 0 };
-        self.rounds += 1;
+        self.made += 1;
     }
 
     fn hit(&mut self, change: relent::Change, told: &str) {
@@ -202,9 +202,9 @@ async fn adds_and_removes(version: Version) {
     }
     println!(
         "{version:?}: {} fault rounds of add and remove, {} applied despite an error",
-        rounds.rounds, rounds.despite
+        rounds.made, rounds.despite
     );
-    assert!(rounds.rounds == 96 && rounds.despite > 20);
+    assert!(rounds.made == 96 && rounds.despite > 20);
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn promotions(version: Version) {
         rounds.direct.ensure_removed(learner.value.id).unwrap().await.unwrap();
         server.wipe(at);
     }
-    println!("{version:?}: {} fault rounds of promotion, {} applied despite an error", rounds.rounds, rounds.despite);
+    println!("{version:?}: {} fault rounds of promotion, {} applied despite an error", rounds.made, rounds.despite);
 }
 
 #[tokio::test]

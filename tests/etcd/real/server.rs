@@ -209,7 +209,14 @@ impl Server {
             let lines: Vec<_> = text.lines().collect();
             lines[lines.len().saturating_sub(5)..].join("\n")
         };
-        self.nodes.iter().map(|node| format!("{}:\n{}\n", node.name, tail(&node.data.with_extension("log")))).collect()
+        let mut text = String::new();
+        for node in &self.nodes {
+            text += &node.name;
+            text += ":\n";
+            text += &tail(&node.data.with_extension("log"));
+            text += "\n";
+        }
+        text
     }
 }
 

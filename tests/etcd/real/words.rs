@@ -7,8 +7,9 @@ use relent::{
 
 use super::server::{Server, Version, eventually, ms, with_url};
 
-fn text(error: CallError) -> (Class, String) {
-    let CallError::Answered { code, message } = &error else { panic!("{error}") };
+fn text(error: impl std::borrow::Borrow<CallError>) -> (Class, String) {
+    let error = error.borrow();
+    let CallError::Answered { code, message } = error else { panic!("{error}") };
     assert!(classify::find(message).is_some(), "{message} ({code}) is not in the table");
     let known = classify::find(message).unwrap();
     let (class, known_text) = (error.class(), known.text.to_owned());

@@ -99,10 +99,10 @@ impl Case {
     fn end(&self) -> End {
         let finish = self.finish_within.unwrap_or(u64::MAX);
         let cancel = self.cancel.unwrap_or(u64::MAX);
-        let (mut start, mut attempts, mut says) = (0, 0, None);
+        let (mut start, mut attempts, mut says, mut last_cut) = (0, 0, None, None);
         loop {
             if cancel <= start {
-                return End { at: cancel, attempts, stop: Some("cancelled"), cut: None, says };
+                return End { at: cancel, attempts, stop: Some("cancelled"), cut: last_cut, says };
             }
             let (answer, latency) = self.answers.get(attempts as usize).copied().unwrap_or((Answer::Value, 0));
             attempts += 1;
@@ -111,7 +111,7 @@ impl Case {
             let cut = own.min(finish);
             let ended = answered.min(cut).min(cancel);
             let mut pause = 0;
-            let mut last_cut = None;
+            last_cut = None;
             if ended == answered {
                 if answer == Answer::Value {
                     return End { at: ended, attempts, stop: None, cut: None, says: None };
@@ -148,7 +148,7 @@ fn answers() -> impl Strategy<Value = (Answer, u64)> {
         2 => Just(Answer::Hang),
         2 => Just(Answer::Refuse),
         2 => Just(Answer::Lose),
-        2 => (0..4u64).prop_filter("a wish", |seconds| *seconds > 0).prop_map(Answer::Overloaded),
+        2 => (1..4u64).prop_map(Answer::Overloaded),
         2 => (prop_oneof![Just(429), Just(503)], 1..4u64).prop_map(|(code, seconds)| Answer::Asked(code, seconds)),
         6 => prop_oneof![Just(500), Just(503), Just(504)].prop_map(Answer::Status),
         1 => prop_oneof![Just(401), Just(403), Just(422)].prop_map(Answer::Status),

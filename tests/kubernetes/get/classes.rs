@@ -144,5 +144,5 @@ async fn the_layer_leaves_everything_else_alone() {
     let version = client(&server).apiserver_version().await.unwrap();
     assert!(!version.minor.is_empty());
     assert!(maps(&server).get(NAME).await.is_ok());
-    assert_eq!(maps(&server).list(&Default::default()).await.unwrap().items.len(), 1);
+    assert_eq!(maps(&server).list(&kube::api::ListParams::default()).await.unwrap().items.len(), 1);
 }

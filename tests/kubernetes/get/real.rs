@@ -76,8 +76,11 @@ async fn get_real() {
     let immutable = maps.patch("fixed", &PatchParams::default(), &patch).await.unwrap_err();
     says(&Error::from(immutable), "ConfigMap \"fixed\" is invalid", IMMUTABLE);
     for bytes in [(1 << 20) + 1, 4 << 20] {
-        let huge =
-            maps.create(&PostParams::default(), &map("huge", &"x".repeat(bytes))).await.err().expect("too large");
+        let huge = maps
+            .create(&PostParams::default(), &map("huge", &"x".repeat(bytes)))
+            .await
+            .map(drop)
+            .expect_err("too large");
         says(&Error::from(huge), "oo l", HUGE);
     }
     let nowhere: Api<ConfigMap> = Api::namespaced(client.clone(), "relent-nowhere");
