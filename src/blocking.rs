@@ -21,6 +21,12 @@ use crate::{
 ///
 /// Do not call it on a thread of an async runtime: it blocks.
 ///
+/// # Errors
+/// [`GaveUp`]: why the run stopped and what its last attempt did.
+///
+/// # Panics
+/// A panic of the operation goes through. No runtime is needed.
+///
 /// ```
 /// use std::time::Duration;
 /// use relent::{Backoff, blocking};

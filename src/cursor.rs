@@ -17,6 +17,7 @@ use crate::{
     policy::{
         Policy,
         attempts::{Attempt, Decision},
+        bounds::CutBy,
         nanos::duration,
     },
     run::Core,
@@ -48,7 +49,14 @@ impl Policy {
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() { assert_eq!(example(Connection).await.unwrap(), 3); }
     /// ```
     pub fn begin<E>(&self) -> Run<E> {
-        Run { core: Core::new(self.clone(), ()), when: RetryAll, listener: (), error: None, stop: None }
+        Run {
+            core: Core::new(self.clone(), ()),
+            when: RetryAll,
+            listener: (),
+            error: None,
+            stop: None,
+            heard: Heard::Begun,
+        }
     }
 }
 
@@ -62,6 +70,18 @@ pub struct Run<E, W = RetryAll, L = (), G: Ties = ()> {
     error: Option<E>,
     /// Why the run is over, until `next` says so.
     stop: Option<Stop>,
+    heard: Heard,
+}
+
+/// What the listener heard last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// Nothing, or the end of an attempt.
+    Begun,
+    /// The start of an attempt.
+    Started,
+    /// The end of the run.
+    Over,
 }
 
 impl<E, W, L, G: Ties> Run<E, W, L, G> {
@@ -71,14 +91,14 @@ impl<E, W, L, G: Ties> Run<E, W, L, G> {
         F: FnMut(&E) -> D,
         D: Into<Decision>,
     {
-        let Self { core, listener, error, stop, .. } = self;
-        Run { core, when, listener, error, stop }
+        let Self { core, listener, error, stop, heard, .. } = self;
+        Run { core, when, listener, error, stop, heard }
     }
 
     /// Hears of attempts, waits and the end.
     pub fn notify<N: Listener<E>>(self, listener: N) -> Run<E, W, (L, N), G> {
-        let Self { core, when, listener: before, error, stop } = self;
-        Run { core, when, listener: (before, listener), error, stop }
+        let Self { core, when, listener: before, error, stop, heard } = self;
+        Run { core, when, listener: (before, listener), error, stop, heard }
     }
 }
 
@@ -99,8 +119,8 @@ impl<E, W, L, G: Ties + Into<Shared>> Run<E, W, L, G> {
     }
 
     fn share(self, set: impl FnOnce(Shared) -> Shared) -> Run<E, W, L, Shared> {
-        let Self { core, when, listener, error, stop } = self;
-        Run { core: core.share(set), when, listener, error, stop }
+        let Self { core, when, listener, error, stop, heard } = self;
+        Run { core: core.share(set), when, listener, error, stop, heard }
     }
 }
 
@@ -119,8 +139,16 @@ where
     ///
     /// # Cancel safety
     /// Dropped while it waits, it can be called again and waits for the same instant.
+    ///
+    /// # Panics
+    /// If it has to wait outside a tokio runtime with time enabled.
     pub async fn next(&mut self) -> Result<Turn<'_, E, W, L, G>, GaveUp<E>> {
-        let Self { core, listener, error, stop, .. } = self;
+        let Self { core, listener, error, stop, heard, .. } = self;
+        if *heard == Heard::Started {
+            *heard = Heard::Begun;
+            // The attempt was dropped by its owner.
+            tell_end(core, listener, Ending::Cut(CutBy::Cancelled), error.as_ref());
+        }
         let mut alarm = pin!(Timer::default());
         let start = poll_fn(|cx| match stop.take() {
             Some(stop) => Poll::Ready(Err(stop)),
@@ -129,12 +157,16 @@ where
         match start.await {
             Ok(attempt) => {
                 listener.on_event(&Event::Started(attempt));
+                *heard = Heard::Started;
                 Ok(Turn { run: self, attempt })
             }
             Err(why) => {
                 let gave_up = core.give_up(why.clone(), error.take());
                 *stop = Some(why);
-                listener.on_event(&Event::GaveUp(&gave_up));
+                if *heard != Heard::Over {
+                    *heard = Heard::Over;
+                    listener.on_event(&Event::GaveUp(&gave_up));
+                }
                 Err(gave_up)
             }
         }
@@ -142,13 +174,18 @@ where
 
     /// Notes how an attempt ended.
     fn end(&mut self, ending: Ending, decision: Decision) {
-        let Self { core, listener, error, stop, .. } = self;
-        if !L::SILENT {
-            let (attempt, elapsed) = (core.attempts(), duration(core.elapsed()));
-            let last = ending.last(error.as_ref(), core.cut_after(ending, elapsed));
-            listener.on_event(&Event::Ended { attempt, elapsed, last });
-        }
+        let Self { core, listener, error, stop, heard, .. } = self;
+        *heard = Heard::Begun;
+        tell_end(core, listener, ending, error.as_ref());
         *stop = core.end::<Timer>(ending, decision, &mut |wait| listener.on_event(&Event::Waiting(wait))).err();
+    }
+}
+
+fn tell_end<E, L: Listener<E>, G: Ties>(core: &Core<G>, listener: &mut L, ending: Ending, error: Option<&E>) {
+    if !L::SILENT {
+        let (attempt, elapsed) = (core.attempts(), duration(core.elapsed()));
+        let last = ending.last(error, core.cut_after(ending, elapsed));
+        listener.on_event(&Event::Ended { attempt, elapsed, last });
     }
 }
 
@@ -176,6 +213,10 @@ where
     ///
     /// # Cancel safety
     /// Dropped before it ends, the attempt counts as one that was cut.
+    ///
+    /// # Panics
+    /// If the operation has to wait and is bounded, outside a tokio runtime with time enabled. A panic of the operation
+    /// goes through.
     pub async fn attempt<T>(self, operation: impl Future<Output = Result<T, E>>) -> Option<T> {
         let Self { run, .. } = self;
         let answer = {
@@ -190,6 +231,7 @@ where
         match answer {
             Ok(Ok(value)) => {
                 run.core.over();
+                run.heard = Heard::Over;
                 if !L::SILENT {
                     let (attempts, elapsed) = (run.core.attempts(), duration(run.core.elapsed()));
                     run.listener.on_event(&Event::Succeeded { attempts, elapsed });

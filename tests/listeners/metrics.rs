@@ -10,7 +10,7 @@ use ::metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     set_default_local_recorder,
 };
-use relent::{Backoff, Check, events::Metrics, poll, retry};
+use relent::{Backoff, Check, Policy, events::Metrics, poll, retry};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -138,6 +138,29 @@ async fn every_run_and_attempt_is_counted_once() {
     assert_eq!(
         ledger.take(),
         ["relent_attempts_total{run=pause,outcome=failed} [1.0]", "relent_runs_total{run=pause,stop=dropped} [1.0]"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_of_ones_own_is_counted_once() {
+    let ledger = Ledger::default();
+    let _guard = set_default_local_recorder(&ledger);
+    let policy = Policy::new().every(100 * MS).max_attempts(2);
+    let mut run = policy.begin::<String>().notify(Metrics::new("loop"));
+    // Dropped without being used, and asked twice for what is not there.
+    drop(run.next().await.unwrap());
+    assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("no".to_owned()) }).await.is_none());
+    run.next().await.unwrap_err();
+    run.next().await.unwrap_err();
+    drop(run);
+    assert_eq!(
+        ledger.take(),
+        [
+            "relent_attempts_total{run=loop,outcome=cut} [1.0]",
+            "relent_attempts_total{run=loop,outcome=failed} [1.0]",
+            "relent_run_seconds{run=loop,stop=attempts} [0.1]",
+            "relent_runs_total{run=loop,stop=attempts} [1.0]",
+        ]
     );
 }
 
