@@ -353,10 +353,11 @@ impl<L: Lock + Clone> Place<'_, L> {
         self.handover(stage, &world, &mut candidates).await?;
 
         stage.say("the end: the other two stop");
-        for candidate in &candidates {
+        let mut left: Vec<_> = candidates.iter_mut().filter(|candidate| !candidate.stop.is_cancelled()).collect();
+        for candidate in &left {
             candidate.stop.cancel();
         }
-        for candidate in candidates.iter_mut().filter(|candidate| !candidate.task.is_finished()) {
+        for candidate in &mut left {
             let ended = timeout(self.longest(), &mut candidate.task).await???;
             stage.check("a run ended as cancelled", matches!(ended, Ended::Cancelled { .. }), true);
         }
