@@ -5,6 +5,7 @@
 
 mod configmap;
 mod etcd;
+mod leader;
 mod operation;
 mod queue;
 #[cfg(feature = "etcd")]
@@ -20,7 +21,7 @@ use stage::{Failed, Stage};
 const USAGE: &str = "\
 cargo run --example incidents --features demo -- [SCENE..] [--kubeconfig FILE] [--real]
 
-  SCENE              configmap, etcd, operation, queue, or all (default: all)
+  SCENE              configmap, etcd, leader, operation, queue, or all (default: all)
   --kubeconfig FILE  play what can be played on that cluster; nothing in it is changed but what the scene made
   --real             play what can be played in real time, on servers that are started for it
 ";
@@ -41,6 +42,7 @@ struct Scene {
 const SCENES: &[Scene] = &[
     Scene { name: "configmap", title: "a ConfigMap with a short retry", play: configmap::play },
     Scene { name: "etcd", title: "a member is added, and nobody hears of it", play: etcd::play },
+    Scene { name: "leader", title: "a timing that cannot be, and who leads", play: leader::play },
     Scene { name: "operation", title: "an annotation that nobody takes away", play: operation::play },
     Scene { name: "queue", title: "timed work that is changed while it runs", play: queue::play },
 ];
