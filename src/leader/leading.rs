@@ -398,8 +398,11 @@ impl<L: Lock, W: Work> Leading<L, W> {
         };
         this.settings.pulse.beat(begun, tenure.sent);
         if let Some(term) = this.term {
-            *this.last_error = None;
-            return term.extend(valid_until);
+            // A look that succeeds between writes that fail renews nothing: what they failed with is still the reason.
+            if term.extend(valid_until) {
+                *this.last_error = None;
+            }
+            return;
         }
         let cancelled = this.settings.cancel.as_ref().is_some_and(tokio_util::sync::CancellationToken::is_cancelled);
         if cancelled {

@@ -100,8 +100,9 @@ impl Term {
         self.shared.told.cancel();
     }
 
-    pub(super) fn extend(&self, valid_until: u64) {
-        self.shared.valid_until.store(valid_until, Ordering::Release);
+    /// Says whether that is longer than before.
+    pub(super) fn extend(&self, valid_until: u64) -> bool {
+        self.shared.valid_until.swap(valid_until, Ordering::AcqRel) < valid_until
     }
 
     pub(super) fn over(&self) {

@@ -17,7 +17,7 @@ use kube::{
 };
 use relent::{
     k8s::LeaseLock,
-    leader::{ElectError, Ended, Lock, Put, Timing, elect},
+    leader::{ElectError, Ended, Lock, Loss, Put, Timing, elect},
     testing::kube::{ApiServer, Fault, Rule, Verb},
 };
 use serde_json::json;
@@ -187,6 +187,22 @@ async fn labels_that_others_write_neither_renew_nor_disturb() {
     assert!(at - began <= S(17), "{:?}", at - began);
     let annotations = api.get("demo").await.unwrap().metadata.annotations.unwrap();
     assert_eq!(annotations["seen"], "59", "what others wrote is kept");
+}
+
+/// Writes that hang while reads go well: the look in between renews nothing, and the loss names what the writes failed with.
+#[tokio::test(start_paused = true)]
+async fn a_look_between_failing_writes_does_not_hide_their_error() {
+    let server = ApiServer::new();
+    let faults = server.clone();
+    let ended = elect(lock(&server), "a").lead_on_create().run(|term| async move {
+        faults.inject(Fault::hang().verb(Verb::Update));
+        term.lost().await;
+    });
+    let Ended::Lost { why: Loss::Deadline { last, .. }, .. } = ended.await.unwrap() else {
+        panic!("the deadline ends it")
+    };
+    let last = last.expect("the real error is kept");
+    assert!(last.to_string().contains("no answer within"), "{last}");
 }
 
 #[tokio::test(start_paused = true)]
