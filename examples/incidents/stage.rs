@@ -5,6 +5,7 @@
 use std::{
     error::Error,
     fmt,
+    io::Write as _,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,6 +15,13 @@ use relent::{Event, Last, Wait};
 
 /// A scene that could not be played to its end.
 pub(crate) type Failed = Box<dyn Error + Send + Sync>;
+
+/// Prints a line. Who reads only the first ones (`| head`) is no reason to break off.
+macro_rules! line {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 /// Where scenes are played: prints them and counts what was checked.
 #[derive(Debug, Default)]
@@ -25,33 +33,33 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn scene(&mut self, name: &str, title: &str) {
-        println!("=== {name}: {title}");
+        line!("=== {name}: {title}");
         name.clone_into(&mut self.part);
     }
 
     /// A part of a scene: its title, and what the original did there.
     pub(crate) fn part(&mut self, title: &str, original: &str) {
-        println!("\n--- {title}\n  the original: {original}");
+        line!("\n--- {title}\n  the original: {original}");
         title.clone_into(&mut self.part);
     }
 
     /// What is worth a line.
     pub(crate) fn say(&self, text: impl fmt::Display) {
-        println!("  {text}");
+        line!("  {text}");
     }
 
     /// The attempts of a run, each at its time.
     pub(crate) fn timeline(&self, timeline: &Timeline) {
         for (at, text) in timeline.lines() {
-            println!("  {:>9} | {text}", written(at));
+            line!("  {:>9} | {text}", written(at));
         }
     }
 
     /// How it ended, as an operator sees it.
     pub(crate) fn ended<T: fmt::Debug, E: fmt::Display>(&self, result: &Result<T, E>) {
         match result {
-            Ok(value) => println!("  value: {value:?}"),
-            Err(error) => println!("  error: {error}"),
+            Ok(value) => line!("  value: {value:?}"),
+            Err(error) => line!("  error: {error}"),
         }
     }
 
@@ -59,26 +67,26 @@ impl Stage {
     pub(crate) fn check<T: PartialEq + fmt::Debug>(&mut self, what: &str, is: T, wanted: T) {
         self.checked += 1;
         if is == wanted {
-            println!("  ok: {what}: {is:?}");
+            line!("  ok: {what}: {is:?}");
         } else {
-            println!("  OFF: {what}: {is:?}, not {wanted:?}");
+            line!("  OFF: {what}: {is:?}, not {wanted:?}");
             self.off.push(format!("{}: {what}", self.part));
         }
     }
 
     pub(crate) fn failed(&mut self, scene: &str, failed: &Failed) {
-        println!("  OFF: the scene broke off: {failed}");
+        line!("  OFF: the scene broke off: {failed}");
         self.off.push(format!("{scene}: {failed}"));
     }
 
     pub(crate) fn close(&self) -> ExitCode {
         if self.off.is_empty() && self.checked > 0 {
-            println!("\nall {} checks hold", self.checked);
+            line!("\nall {} checks hold", self.checked);
             return ExitCode::SUCCESS;
         }
-        println!("\n{} of {} checks are off", self.off.len(), self.checked);
+        line!("\n{} of {} checks are off", self.off.len(), self.checked);
         for off in &self.off {
-            println!("  {off}");
+            line!("  {off}");
         }
         ExitCode::FAILURE
     }

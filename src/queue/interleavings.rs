@@ -1,7 +1,7 @@
 //! The shared part under every order of events: loom tries all of them up to a bound, shuttle many at random.
 //!
-//! `RUSTFLAGS="--cfg relent_loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release --lib interleavings`, and the same with
-//! `relent_shuttle`. Time stands still: everything is due at once or never.
+//! `RUSTFLAGS="--cfg relent_loom" cargo test --release --lib interleavings`, and the same with `relent_shuttle`. Time stands
+//! still: everything is due at once or never.
 
 use std::{
     future::poll_fn,
@@ -30,7 +30,15 @@ use shuttle::{future::block_on, thread};
 
 #[cfg(relent_loom)]
 fn every_order(test: fn()) {
-    loom::model(test);
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = runs.clone();
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        test();
+    });
+    println!("{} interleavings, preemption bound 3", runs.load(std::sync::atomic::Ordering::Relaxed));
 }
 
 #[cfg(relent_shuttle)]
