@@ -95,14 +95,21 @@ pub async fn evict(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<
     if let Some(grace) = grace {
         options["gracePeriodSeconds"] = grace.into();
     }
-    let body = json!({
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": { "name": pod.name(), "namespace": pod.namespace() },
-        "deleteOptions": options,
-    });
+    let body = |version: &str| {
+        json!({
+            "apiVersion": version,
+            "kind": "Eviction",
+            "metadata": { "name": pod.name(), "namespace": pod.namespace() },
+            "deleteOptions": options,
+        })
+    };
     let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", pod.namespace(), pod.name());
-    match post(client, &path, &body).await {
+    let answer = match post(client, &path, &body("policy/v1")).await {
+        // Servers before 1.22 know only the version before.
+        Err(error) if is_unknown_kind(&error) => post(client, &path, &body("policy/v1beta1")).await,
+        answer => answer,
+    };
+    match answer {
         Ok(()) => Ok(Evicted::Accepted),
         Err(error) => match code(&error) {
             404 | 405 if !is_about(&error, pod) => delete(client, pod, grace).await,
@@ -111,6 +118,11 @@ pub async fn evict(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<
             _ => Err(failed(error)),
         },
     }
+}
+
+/// Whether the server has never heard of this version of what was sent.
+fn is_unknown_kind(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 400 && status.message.contains("no kind \"Eviction\" is registered"))
 }
 
 /// Posts, and keeps what `Client::request` loses of a refusal: a `Retry-After` that comes without a `Status`, as from a
