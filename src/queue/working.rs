@@ -284,6 +284,9 @@ impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'_, K, V, W> {
 
     fn finish(&mut self, cancelled: bool) -> Finished<K, V, W::Error> {
         self.over = true;
+        if let Some(gate) = &mut self.gate {
+            gate.leave();
+        }
         let waiting = if cancelled {
             let clock = self.queue.shared.clock;
             let all = self.queue.shared.cancel_all().into_iter();
