@@ -25,6 +25,7 @@ use super::{
 use crate::{
     budget::Budget,
     error::Ending,
+    limiter::Turn,
     policy::{attempts::Decision, bounds::CutBy, nanos::FOREVER, timetable::Started},
     time::Alarm,
 };
@@ -154,7 +155,12 @@ impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'_, K, V, W> {
         // Only who has something to start stands in line.
         let mut found = shared.poll_due_if(cx, now, |_| false);
         if found.is_none() {
-            found = match gate.poll_turn(cx).map(|turn| turn.map_or(FOREVER, |turn| shared.clock.read(turn))) {
+            let turn = match gate.poll_turn(cx) {
+                Turn::Granted => None,
+                Turn::At(turn) => Some(shared.clock.read(turn)),
+                Turn::Never => Some(FOREVER),
+            };
+            found = match turn {
                 None => Some(shared.poll_due(cx, now)),
                 Some(turn) => match shared.poll_due_if(cx, now, |item| item.latest_start(policy) < turn) {
                     None => return Start::Later(turn),
