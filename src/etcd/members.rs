@@ -212,8 +212,9 @@ impl<C: Cluster> Operation for HealthCheck<C> {
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        // So that one that hangs is named, and does not cost the whole look.
-        let each = attempt.timeout().map_or(Duration::from_secs(2), |timeout| timeout / 2);
+        // So that one that hangs is named, and does not cost the whole look; not by what is left, or at the end of the run all
+        // of them would seem to hang.
+        let each = attempt.limit().map_or(Duration::from_secs(2), |limit| limit / 2);
         Box::pin(async move { shared.health(each).await })
     }
 }
@@ -237,8 +238,9 @@ impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
     type Act = Pin<Box<dyn Future<Output = Result<(), MemberError>> + Send>>;
 
     fn look(&mut self, attempt: Attempt) -> Self::Look {
-        // So that one that hangs is named, and does not cost the whole call.
-        let each = attempt.timeout().map_or(Duration::from_secs(1), |timeout| timeout / 3);
+        // So that one that hangs is named, and does not cost the whole call; not by what is left, or at the end of the run all
+        // of them would seem to hang.
+        let each = attempt.limit().map_or(Duration::from_secs(1), |limit| limit / 3);
         let (shared, goal) = (Arc::clone(&self.shared), Arc::clone(&self.goal));
         let (read, may_lose_quorum) = (self.read, self.may_lose_quorum);
         Box::pin(async move {

@@ -1,5 +1,6 @@
 //! On real etcd, 3.4 and 3.5.
 
+mod around;
 mod bad_input;
 mod faults;
 mod server;

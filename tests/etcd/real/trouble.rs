@@ -2,57 +2,28 @@
 
 use relent::{
     Change,
-    etcd::{CallError, Cluster, EtcdCluster, Member, MemberError, Members, Status},
+    etcd::{Member, MemberError},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::server::{Server, Version, eventually, ms, with_url};
+use super::{
+    around::{Between, Call},
+    server::{Server, Version, eventually, ms, with_url},
+};
 
 /// Says when a change is about to be sent, and waits for the word to send it.
-struct Paused {
-    inner: EtcdCluster,
-    about_to: mpsc::Sender<tokio::sync::oneshot::Sender<()>>,
-}
+struct Paused(mpsc::Sender<oneshot::Sender<()>>);
 
-impl Paused {
-    async fn pause(&self) {
-        let (go, gone) = tokio::sync::oneshot::channel();
-        if self.about_to.send(go).await.is_ok() {
-            let _ = gone.await;
+impl Between for Paused {
+    type Held = ();
+
+    async fn before(&self, call: Call, _: &str) {
+        if call == Call::Change {
+            let (go, gone) = oneshot::channel();
+            if self.0.send(go).await.is_ok() {
+                let _ = gone.await;
+            }
         }
-    }
-}
-
-impl Cluster for Paused {
-    fn endpoints(&self) -> &[String] {
-        self.inner.endpoints()
-    }
-
-    async fn barrier(&self, endpoint: &str) -> Result<(), CallError> {
-        self.inner.barrier(endpoint).await
-    }
-
-    async fn local_members(&self, endpoint: &str) -> Result<Vec<Member>, CallError> {
-        self.inner.local_members(endpoint).await
-    }
-
-    async fn add(&self, endpoint: &str, peer_urls: &[String], learner: bool) -> Result<u64, CallError> {
-        self.pause().await;
-        self.inner.add(endpoint, peer_urls, learner).await
-    }
-
-    async fn promote(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-        self.pause().await;
-        self.inner.promote(endpoint, id).await
-    }
-
-    async fn remove(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-        self.pause().await;
-        self.inner.remove(endpoint, id).await
-    }
-
-    async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
-        self.inner.status(endpoint).await
     }
 }
 
@@ -87,8 +58,7 @@ async fn trouble_in_each_operation(version: Version, trouble: Trouble) {
             let leader = server.leader().await;
             let victim = if of_leader { leader } else { (leader + 1) % 5 };
             let (about_to, mut asked) = mpsc::channel(1);
-            let cluster = EtcdCluster::new(urls.clone(), etcd_client::ConnectOptions::new()).unwrap();
-            let members = Members::new(Paused { inner: cluster, about_to }).unwrap().policy(&policy);
+            let members = server.members_of(urls.clone(), Paused(about_to)).policy(&policy);
             let wanted = url.clone();
             let run = tokio::spawn(async move {
                 let result = match operation {
