@@ -117,56 +117,40 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
 
 #[cfg(feature = "etcd")]
 mod real {
+    use std::sync::Arc;
+
     use relent::{
         Change, Policy,
-        etcd::{CallError, Cluster, EtcdCluster, Member, Members, Status},
         testing::proxy::{Proxy, Wire},
     };
 
     use crate::{
+        around::{Between, Call},
         server::{Server, Version, ms, with_url},
         stage::{Failed, Stage, Timeline, real_time},
     };
 
-    /// Etcd behind a proxy that keeps the answer of the first add to itself.
-    struct Behind {
-        inner: EtcdCluster,
-        proxy: Proxy,
+    /// Keeps the answer of the first add that is carried out to itself.
+    struct Kept(Arc<Proxy>);
+
+    /// A refusal is short enough to pass: the cut is for the answer that says that it was done.
+    struct Until(Arc<Proxy>);
+
+    impl Drop for Until {
+        fn drop(&mut self) {
+            self.0.set(Wire::Pass);
+        }
     }
 
-    impl Cluster for Behind {
-        fn endpoints(&self) -> &[String] {
-            self.inner.endpoints()
-        }
+    impl Between for Kept {
+        type Held = Option<Until>;
 
-        async fn barrier(&self, endpoint: &str) -> Result<(), CallError> {
-            self.inner.barrier(endpoint).await
-        }
-
-        async fn local_members(&self, endpoint: &str) -> Result<Vec<Member>, CallError> {
-            self.inner.local_members(endpoint).await
-        }
-
-        async fn add(&self, endpoint: &str, peer_urls: &[String], learner: bool) -> Result<u64, CallError> {
-            if self.proxy.cuts() == 0 {
-                self.proxy.set(Wire::CutAnswer { after: 120 });
-            }
-            let added = self.inner.add(endpoint, peer_urls, learner).await;
-            // A refusal is short enough to pass: the cut is for the answer that says that it was done.
-            self.proxy.set(Wire::Pass);
-            added
-        }
-
-        async fn promote(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-            self.inner.promote(endpoint, id).await
-        }
-
-        async fn remove(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-            self.inner.remove(endpoint, id).await
-        }
-
-        async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
-            self.inner.status(endpoint).await
+        async fn before(&self, call: Call, _: &str) -> Option<Until> {
+            let first = call == Call::Change && self.0.cuts() == 0;
+            first.then(|| {
+                self.0.set(Wire::CutAnswer { after: 120 });
+                Until(Arc::clone(&self.0))
+            })
         }
     }
 
@@ -182,10 +166,10 @@ mod real {
             // Etcd adds nobody in its first five seconds: this one waits for that.
             let first = direct.ensure_learner(["http://127.0.0.1:9"])?.await?;
             direct.ensure_removed(&first.value)?.await?;
-            let proxy = Proxy::start(server.nodes[0].client).await?;
-            let inner = EtcdCluster::new([format!("http://{}", proxy.address())], etcd_client::ConnectOptions::new())?;
+            let proxy = Arc::new(Proxy::start(server.nodes[0].client).await?);
             let policy = Policy::new().every(ms(200)).attempt_timeout(ms(1000)).finish_within(ms(60_000));
-            let members = Members::new(Behind { inner, proxy })?.policy(&policy);
+            let behind = [format!("http://{}", proxy.address())];
+            let members = server.members_of(behind, Kept(proxy)).policy(&policy);
             let timeline = Timeline::default();
             let url = "http://127.0.0.1:10";
             let added = members.ensure_learner([url])?.notify(timeline.listener()).await;

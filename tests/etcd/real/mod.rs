@@ -3,6 +3,7 @@
 mod around;
 mod bad_input;
 mod faults;
+mod processes;
 mod server;
 mod trouble;
 mod words;

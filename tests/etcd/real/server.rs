@@ -132,17 +132,27 @@ impl Server {
         self.run(at);
     }
 
-    /// Waits until a node that was started has all that the leader has.
-    pub(crate) async fn caught_up(&self, at: usize) {
+    /// Waits until a node that has joined has all that the leader has. Etcd ends where a member it asks has not heard of it yet:
+    /// it is started again then, as whoever runs it would.
+    pub(crate) async fn caught_up(&mut self, at: usize) {
         let index = async |node: &Node| {
             let mut client = etcd_client::Client::connect([node.client_url()], None).await.ok()?;
             Some(client.status().await.ok()?.raft_applied_index())
         };
-        eventually("it has caught up", async || {
-            let (here, there) = (index(&self.nodes[0]).await?, index(&self.nodes[at]).await?);
+        let caught_up = async |nodes: &[Node]| {
+            let (here, there) = (index(&nodes[0]).await?, index(&nodes[at]).await?);
             (there >= here).then_some(())
-        })
-        .await;
+        };
+        let start = Instant::now();
+        while caught_up(&self.nodes).await.is_none() {
+            if self.nodes[at].child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))
+            {
+                self.wipe(at);
+                self.run(at);
+            }
+            assert!(start.elapsed() < ms(30_000), "{} never caught up\n{}", self.nodes[at].name, self.logs());
+            tokio::time::sleep(ms(20)).await;
+        }
         // The leader hears of it with the next heartbeat.
         tokio::time::sleep(ms(100)).await;
     }
@@ -231,6 +241,10 @@ impl Server {
     ) -> Members<Around<B>> {
         let cluster = EtcdCluster::new(endpoints, etcd_client::ConnectOptions::new()).unwrap();
         Members::new(Around::new(cluster, between, self.judge.clone())).unwrap()
+    }
+
+    pub(crate) fn is_running(&self, peer_url: &str) -> bool {
+        self.running.lock().unwrap().contains_key(peer_url)
     }
 
     /// So many changes were sent by the clients of this cluster, every one in a state in which it leaves a quorum.
