@@ -109,6 +109,10 @@ impl<C: Cluster> Members<C> {
 
     /// The members, as of a moment after this was called: a single try at each endpoint, until one answers.
     ///
+    /// That it is current also holds where the process behind an endpoint was started anew between the read and the list: one that
+    /// was serves nobody before it has caught up, as long as the cluster's `wait-cluster-ready-timeout` (etcd 3.6) is not set below
+    /// 4 s. A list that comes later than that after its read is not believed.
+    ///
     /// # Errors
     /// What the last endpoint answered; at once, if it is an error that no endpoint can mend.
     ///

@@ -231,6 +231,64 @@ async fn quorum_lost_and_found() {
     }
 }
 
+/// Says when a list is about to be asked for, after the read that goes before it.
+struct BetweenReadAndList(mpsc::Sender<oneshot::Sender<()>>);
+
+impl Between for BetweenReadAndList {
+    type Held = ();
+
+    async fn before(&self, call: Call, _: &str) {
+        if call == Call::List {
+            let (go, gone) = oneshot::channel();
+            if self.0.send(go).await.is_ok() {
+                let _ = gone.await;
+            }
+        }
+    }
+}
+
+/// The process is killed between the read and the list, and another one started in its place. What it lists as soon as it serves
+/// is what there was: a change just before the read is in it, and had to be replayed from its log.
+#[test]
+fn a_member_that_is_started_anew_lists_nothing_old() {
+    let rounds = async |version: Version| {
+        let flags = vec!["--strict-reconfig-check=false".to_owned()];
+        let mut server = Server::start_with(version, 3, Settings { flags, tls: None }).await;
+        let mut listed = 0;
+        for port in 1..=12_usize {
+            let at = port % 3;
+            let url = format!("http://127.0.0.1:{port}");
+            let (about_to, mut asked) = mpsc::channel(1);
+            let members = server.members_of([server.nodes[at].client_url()], BetweenReadAndList(about_to));
+            server.members().ensure_learner([&url]).unwrap().every(ms(20)).await.unwrap();
+            let list = tokio::spawn(async move { members.list().await });
+            let go = asked.recv().await.unwrap();
+            server.kill(at);
+            server.run(at);
+            // As soon as it serves.
+            let address = server.nodes[at].client;
+            eventually("it listens", async || tokio::net::TcpStream::connect(address).await.ok()).await;
+            let _ = go.send(());
+            match list.await.unwrap() {
+                Ok(members) => {
+                    assert_eq!(with_url(&members, &url).0, 1, "{version:?}: {members:?}");
+                    listed += 1;
+                }
+                Err(error) => assert_eq!(error.decision(), relent::Decision::Retry, "{error}"),
+            }
+            eventually("it is back", async || {
+                let direct = server.members_of([server.nodes[at].client_url()], ());
+                direct.list().await.ok()
+            })
+            .await;
+            server.members().ensure_removed(url.as_str()).unwrap().every(ms(20)).await.unwrap();
+        }
+        println!("{version:?}: {listed} of 12 lists came from a process that was started anew");
+        assert!(listed > 0);
+    };
+    abreast(Version::BOTH.map(|version| lane(move || rounds(version))).into());
+}
+
 #[tokio::test]
 async fn a_dead_learner_is_not_promoted() {
     let mut server = Server::start(Version::V35, 1).await;
