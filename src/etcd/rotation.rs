@@ -88,7 +88,8 @@ impl<C: Cluster> Rotation<C> {
         if apart < APART {
             return Ok(members);
         }
-        let late = CallError::NoAnswer(format!("the list came {apart:?} after the read that it belongs to, and may be old"));
+        let late =
+            CallError::NoAnswer(format!("the list came {apart:?} after the read that it belongs to, and may be old"));
         Err(failed("member list", endpoint)(late))
     }
 
