@@ -254,12 +254,17 @@ where
                             let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by));
                             *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
                             *this.ending = Ending::Cut(by);
-                            if by == CutBy::Cancelled {
-                                return Poll::Ready(Err(self.give_up(Stop::Cancelled)));
-                            }
                             Some(this.core.policy.after_cut())
                         }
                     };
+                    if !L::SILENT {
+                        let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
+                        let failed = failed.map(|_| this.ending.last(this.error.as_ref(), duration(*this.cut_after)));
+                        this.listener.on_event(&Event::Acted { attempt, elapsed, failed });
+                    }
+                    if *this.ending == Ending::Cut(CutBy::Cancelled) {
+                        return Poll::Ready(Err(self.give_up(Stop::Cancelled)));
+                    }
                     this.acts.acted(failed);
                     // What the act holds is let go before the look that follows.
                     this.state.set(State::Idle);
@@ -276,6 +281,10 @@ where
                     let mut this = self.as_mut().project();
                     this.state.set(State::Idle);
                     *this.called = this.core.elapsed();
+                    if !L::SILENT {
+                        let (attempt, elapsed) = (this.core.attempts(), duration(*this.called));
+                        this.listener.on_event(&Event::Acting { attempt, elapsed });
+                    }
                     this.state.set(State::Acting(this.both.act(state), until, by));
                 }
                 Then::Next(decision) => {
