@@ -30,7 +30,8 @@ use crate::{
 ///   "unhealthy", "not in sync" and the like are worth another try; permissions, wrong URLs and wrong certificates are not
 ///   ([`classify`](crate::etcd::classify)).
 /// - A change that would leave too few voters that can vote is not sent, unless [`may_lose_quorum`](Self::may_lose_quorum);
-///   and no learner is promoted that does not answer.
+///   and no learner is promoted that does not answer. Who can vote is asked of the members themselves, at the client URLs they
+///   advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`.
 ///
 /// Each operation is an [`Ensure`]: it tries every 500 ms, every call has 5 s, all of it 2 minutes, and every word of
 /// `ensure` changes that. Operations of several processes at once do no harm to each other: etcd agrees upon one
