@@ -16,7 +16,7 @@ use crate::{
 /// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
 /// whatever the act answered.
 ///
-/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Seen`], which can say more. `act` is
+/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Seen`](crate::Seen), which can say more. `act` is
 /// given what the observation says is to be done. Success comes only from an observation. An act that failed, or was cut,
 /// is looked at before it is repeated: it may have been applied all the same.
 ///

@@ -180,8 +180,8 @@ impl Operation {
     }
 
     async fn run<B: Between>(&self, members: &Members<Around<B>>) -> Result<Change, GaveUp<MemberError>> {
-        fn change<T>(ensured: Ensured<T>) -> Change {
-            ensured.change
+        fn change<T>(Ensured { change, .. }: Ensured<T>) -> Change {
+            change
         }
         match self {
             Self::Add { url, learner: true } => members.ensure_learner([url]).unwrap().await.map(change),
