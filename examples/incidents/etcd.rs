@@ -121,6 +121,7 @@ mod real {
 
     use relent::{
         Change, Policy,
+        etcd::MemberError,
         testing::proxy::{Proxy, Wire},
     };
 
@@ -155,8 +156,11 @@ mod real {
     }
 
     pub(super) fn play(stage: &mut Stage) -> Result<(), Failed> {
+        if std::env::var_os("RELENT_ETCD_35").is_none() {
+            return Err("--real starts etcd 3.5, and RELENT_ETCD_35 does not say where it is: eval \"$(tests/get-servers etcd-3.5)\"".into());
+        }
         real_time(async {
-            let server = Server::start(Version::V35, 3).await;
+            let mut server = Server::start(Version::V35, 3).await;
             stage.say("on three processes of real etcd 3.5, behind a proxy, in real time");
             stage.part(
                 "the answer of the add is lost",
@@ -177,6 +181,29 @@ mod real {
             stage.ended(&added.as_ref().map(|added| added.value.to_string()));
             stage.check("how it came to be", added.ok().map(|added| added.change), Some(Change::AppliedDespiteError));
             stage.check("members with its url", with_url(&direct.list().await?, url).0, 1);
+
+            stage.part(
+                "what cannot be done is said at once, or with its reason",
+                "all of it was repeated for two minutes",
+            );
+            let voter = direct.ensure_learner([server.nodes[1].peer_url()])?.await;
+            stage.ended(&voter);
+            stage.check(
+                "a voter is not taken for a learner",
+                voter.is_err_and(|gave_up| gave_up.attempts() == 1),
+                true,
+            );
+            let quick = policy.attempt_timeout(ms(500)).finish_within(ms(2500));
+            server.kill(1);
+            let third = direct.clone().policy(&quick).ensure_removed(server.nodes[2].peer_url().as_str())?.await;
+            stage.ended(&third);
+            let refused =
+                third.is_err_and(|gave_up| matches!(gave_up.last_error(), Some(MemberError::WouldLoseQuorum { .. })));
+            stage.check("with one of three down no other is removed", refused, true);
+            server.kill(2);
+            let lost = direct.clone().policy(&quick).ensure_removed(url)?.await;
+            stage.ended(&lost);
+            stage.check("without a quorum nothing is done, and nothing claimed", lost.is_err(), true);
             Ok(())
         })?
     }
