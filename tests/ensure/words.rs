@@ -117,6 +117,38 @@ async fn cancelled_in_the_act() {
     assert!(gave_up.is_cancelled() && gave_up.attempts() == 0, "nothing starts once it is");
 }
 
+/// What is known of an act is said once, and never twice with two meanings.
+#[tokio::test(start_paused = true)]
+async fn what_a_cut_leaves_known_is_said_once() {
+    let (acts, looks) = (Cell::new(0), Cell::new(0));
+    // Looks hang from this one on.
+    let run = async |hang_from: u32| {
+        (acts.set(0), looks.set(0));
+        let look = |_| async {
+            looks.set(looks.get() + 1);
+            if looks.get() >= hang_from { pending().await } else { Ok::<Option<()>, &str>(None) }
+        };
+        let act = |()| {
+            acts.set(acts.get() + 1);
+            pending::<Result<(), &str>>()
+        };
+        let run = ensure(look, act).every(30 * MS).attempt_timeout(20 * MS).finish_within(100 * MS).max_attempts(1);
+        run.await.unwrap_err().to_string()
+    };
+    assert_eq!(
+        run(u32::MAX).await,
+        "gave up after 1 attempt in 20ms: at most 1 attempt was allowed (acted once, and it was not seen to be applied); last \
+         attempt: cut after 20ms by its own deadline"
+    );
+    let unknown = run(2).await;
+    assert!(unknown.contains("(acted once, and whether it was applied is unknown)"), "{unknown}");
+    let never = run(1).await;
+    assert!(never.contains("(never acted)"), "{never}");
+    for text in [unknown, never] {
+        assert!(text.contains("; last attempt: cut after ") && !text.contains("outcome unknown"), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn on_cut_is_about_acts() {
     let looks = Cell::new(0);
