@@ -199,6 +199,8 @@ struct Tally {
     despite: u32,
     errors: u32,
     unknown: u32,
+    /// Rounds that were repeated, as calls that nobody troubled were too slow.
+    slow: u32,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -207,15 +209,17 @@ impl std::ops::AddAssign for Tally {
         self.despite += other.despite;
         self.errors += other.errors;
         self.unknown += other.unknown;
+        self.slow += other.slow;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, despite, errors, unknown } = self;
+        let Self { rounds, despite, errors, unknown, slow } = self;
         write!(
             f,
-            "{rounds} fault rounds: {despite} applied despite an error, {errors} errors, {unknown} of them with an unknown outcome"
+            "{rounds} fault rounds: {despite} applied despite an error, {errors} errors, {unknown} of them with an unknown outcome; \
+             {slow} repeated"
         )
     }
 }
@@ -246,25 +250,45 @@ impl Rounds {
 
     /// One operation under one fault; afterwards it is as wanted. Who has the URL then.
     async fn round(&mut self, operation: &Operation, point: Point, cut: Cut) -> Option<Member> {
+        self.tally.rounds += 1;
+        let mut patience = 1;
+        while !self.run(operation, point, cut, patience).await {
+            // A call that nobody troubled was too slow: the machine has other things to do.
+            self.tally.slow += 1;
+            assert!(patience < 8, "{operation:?}, cut {}, {cut:?}: too slow", point.name);
+            patience *= 2;
+        }
         let told = format!("{operation:?}, cut {}, {cut:?}", point.name);
-        let within = ms(if cut == Cut::All { 900 } else { 40_000 });
-        let policy =
-            relent::Policy::new().every(ms(20)).attempt_timeout(ms(300)).finish_within(within).max_attempts(TRIES);
+        // Whoever comes next, and has a connection, ends as wanted, or finds it so.
+        operation.run(&self.direct).await.unwrap_or_else(|gave_up| panic!("{told}, again: {gave_up}"));
+        let there = self.kind(operation.url(), &told).await;
+        assert_eq!(there.as_ref().map(|member| member.learner), operation.wanted(), "{told}, again");
+        there
+    }
+
+    /// Whether it went as the fault wanted it. What it tells is true in any case.
+    async fn run(&mut self, operation: &Operation, point: Point, cut: Cut, patience: u64) -> bool {
+        let told = format!("{operation:?}, cut {}, {cut:?}", point.name);
+        let (every, each, within) = match (cut, point.hangs) {
+            (Cut::All, _) => (100, 250, 750),
+            (_, true) => (20, 300, 40_000),
+            (_, false) => (20, 1000, 40_000),
+        };
+        let policy = relent::Policy::new().every(ms(every)).max_attempts(TRIES);
+        let policy = policy.attempt_timeout(ms(each * patience)).finish_within(ms(within * patience));
         // New connections in each round: what a request weighs hangs on what went before it.
         let members = self.server.members_of(self.urls.clone(), self.faulty.clone()).policy(&policy);
         *self.faulty.plan.lock().unwrap() = Some(Plan { point, cut, acts: 0, looks: 0 });
         let ended = operation.run(&members).await;
         let troubled = self.faulty.plan.lock().unwrap().take().unwrap().acts;
-        let all_tries = matches!(cut, Cut::Acts(TRIES) | Cut::ActsAndLooks(TRIES) | Cut::All);
-        assert!(troubled > 0, "{told}: it never acted: {ended:?}");
-        self.tally.rounds += 1;
 
-        let mut there = self.kind(operation.url(), &told).await;
+        let there = self.kind(operation.url(), &told).await;
         let as_wanted = there.as_ref().map(|member| member.learner) == operation.wanted();
+        let told = format!("{told}: {ended:?}, {there:?}");
         match &ended {
             Ok(change) => {
-                assert!(as_wanted, "{told}: {there:?}");
-                assert_ne!(*change, Change::AlreadySo, "{told}");
+                assert!(as_wanted, "{told}");
+                assert!(*change != Change::AlreadySo && troubled > 0, "{told}");
                 assert!(cut != Cut::All, "{told}: nobody could look");
                 if point.applied == Some(false) {
                     let (Cut::Acts(times) | Cut::ActsAndLooks(times)) = cut else { panic!("{told}") };
@@ -276,33 +300,30 @@ impl Rounds {
             Err(gave_up) => {
                 let told = format!("{told}: {gave_up}");
                 let Some(&Detail::Ensure { acts, outcome_unknown, .. }) = gave_up.detail() else { panic!("{told}") };
-                assert!(all_tries, "{told}: a try was left");
+                let says_so = gave_up.to_string().contains("whether it was applied is unknown");
+                assert_eq!(says_so, outcome_unknown, "{told}");
+                // It was looked at after the last act: only what was still on its way then can have come since.
+                assert!(outcome_unknown || !as_wanted || point.applied.is_none(), "{told}");
+                let all_tries = matches!(cut, Cut::Acts(TRIES) | Cut::ActsAndLooks(TRIES) | Cut::All);
+                if troubled == 0 || !all_tries || (cut != Cut::All && acts > troubled) {
+                    return as_wanted;
+                }
                 assert_eq!(outcome_unknown, cut == Cut::All, "{told}");
-                assert_eq!(
-                    gave_up.to_string().contains("whether it was applied is unknown"),
-                    outcome_unknown,
-                    "{told}"
-                );
                 if cut == Cut::All {
                     assert!(gave_up.is_deadline() && acts == troubled, "{told}");
-                    assert!(point.applied.is_none_or(|applied| applied == as_wanted), "{told}: {there:?}");
                 } else {
                     assert_eq!((gave_up.stop(), acts), (&Stop::Attempts, TRIES), "{told}");
-                    // It was looked at after the last act. Only what was still on its way then can have come since.
-                    assert_ne!(point.applied, Some(true), "{told}");
-                    assert!(!as_wanted || point.applied.is_none(), "{told}: {there:?}");
+                }
+                assert!(point.applied != Some(false) || !as_wanted, "{told}");
+                if point.applied == Some(true) && !as_wanted {
+                    // Etcd was too slow to answer before the call was cut by its own deadline.
+                    return false;
                 }
                 self.tally.errors += 1;
                 self.tally.unknown += u32::from(outcome_unknown);
             }
         }
-        if ended.is_err() {
-            // Whoever comes next, and has a connection, ends as wanted.
-            operation.run(&self.direct).await.unwrap_or_else(|gave_up| panic!("{told}, again: {gave_up}"));
-            there = self.kind(operation.url(), &told).await;
-            assert_eq!(there.as_ref().map(|member| member.learner), operation.wanted(), "{told}, again");
-        }
-        there
+        true
     }
 }
 
@@ -354,7 +375,7 @@ fn product(what: &str, lanes: Vec<Lane<Tally>>, expected: usize) {
     }
     println!("{what}: {all}, {} s", start.elapsed().as_secs());
     assert_eq!(all.rounds as usize, expected);
-    assert!(all.despite > 0 && all.unknown > 0 && all.errors > all.unknown);
+    assert!(all.despite > 0 && all.unknown > 0 && all.errors > all.unknown && all.slow * 10 < all.rounds);
 }
 
 #[test]
