@@ -253,17 +253,19 @@ impl<E> GaveUp<E> {
             None => Ok(()),
         }?;
         let cut = Measured(duration(self.cut_after));
+        // Observations have no outcome, and of acts it has been said.
+        let outcome = if self.detail().is_none() { ", outcome unknown" } else { "" };
         match self.ending() {
             Ending::NotStarted if self.attempts() == 0 => f.write_str("; nothing was attempted"),
             Ending::NotStarted | Ending::Failed => f.write_str("; last attempt"),
             Ending::NotReady | Ending::NotReadyBecause => f.write_str("; last attempt: not ready"),
             Ending::Cut(CutBy::AttemptTimeout) => {
-                write!(f, "; last attempt: cut after {cut} by its own deadline, outcome unknown")
+                write!(f, "; last attempt: cut after {cut} by its own deadline{outcome}")
             }
             Ending::Cut(CutBy::Deadline) => {
-                write!(f, "; last attempt: cut after {cut} by the overall deadline, outcome unknown")
+                write!(f, "; last attempt: cut after {cut} by the overall deadline{outcome}")
             }
-            Ending::Cut(CutBy::Cancelled) => write!(f, "; last attempt: cancelled after {cut}, outcome unknown"),
+            Ending::Cut(CutBy::Cancelled) => write!(f, "; last attempt: cancelled after {cut}{outcome}"),
         }
     }
 }
