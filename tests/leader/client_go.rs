@@ -197,10 +197,14 @@ impl Go {
                 other => panic!(
                     "{}: {other:?} instead of {wanted:?} after {said:?}; its log:\n{}",
                     self.identity,
-                    std::fs::read_to_string(&self.log).unwrap_or_default()
+                    self.log()
                 ),
             }
         }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Whether it goes on for so long without leading.
@@ -210,10 +214,11 @@ impl Go {
         }
     }
 
-    /// It leads on: no line, and the Lease stays its own.
+    /// It leads on: the Lease stays its own, and it does not say that it lost it.
     async fn leads_on_for(&mut self, world: &World, time: Duration) {
-        let line = timeout(time, self.lines.next_line()).await;
-        assert!(line.is_err(), "{line:?}");
+        if let Ok(line) = timeout(time, self.says("lost")).await {
+            panic!("{} has lost: {line:?}", self.identity);
+        }
         let (holder, transitions, _, _) = world.record().await;
         assert_eq!((holder.as_str(), transitions), (self.identity.as_str(), 1));
     }
@@ -221,6 +226,19 @@ impl Go {
     async fn signal(&self, signal: &str) {
         let id = self.process.id().expect("it runs").to_string();
         assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+    }
+
+    /// Tells it to end, between two renewals: one that is cut off by the end keeps client-go from releasing.
+    async fn is_told_to_end(&self, world: &World) {
+        let before = world.record().await.3;
+        let renewed = async {
+            while world.record().await.3 == before {
+                sleep(RETRY / 20).await;
+            }
+        };
+        timeout(PATIENCE, renewed).await.expect("a renewal");
+        sleep(RETRY / 5).await;
+        self.signal("-TERM").await;
     }
 
     async fn exits(mut self) {
@@ -321,17 +339,17 @@ async fn a_crash_and_two_releases(world: World) {
     let slow = Timing::new(S(30), S(20), S(8)).unwrap();
     let mut ours = Ours::start(elect("rust-2").timing(slow), world.chair());
     ours.sees("go-2").await;
-    second.signal("-TERM").await;
+    second.is_told_to_end(&world).await;
     let lost = second.says("lost").await;
     let (later, led) = ours.leads().await;
     let waited = led.saturating_duration_since(lost);
-    assert!(waited < LEASE / 2, "{waited:?}");
+    assert!(waited < LEASE / 2, "{waited:?}; its log:\n{}", second.log());
     assert!(later > fence);
     let (holder, transitions, _, _) = world.record().await;
     assert_eq!((holder.as_str(), transitions), ("rust-2", 3));
     second.exits().await;
     ours.stop().await;
-    let _ = writeln!(std::io::stderr(), "client-go: after its release ours leads within {waited:?}");
+    let _ = writeln!(std::io::stderr(), "client-go: ours led {waited:?} after Go's last word");
     world.clean_up().await;
 }
 
@@ -351,6 +369,8 @@ async fn ours_is_cut_off(world: World) {
     let ended = timeout(PATIENCE, ours.task).await.expect("it ends").unwrap().unwrap();
     let Ended::Lost { why: Loss::Deadline { .. }, finished: Some(lost) } = ended else { panic!("{ended:?}") };
     assert!(lost < leads, "{:?} before the end", lost - leads);
+    let taken = File::open(world.chair()).unwrap().try_lock();
+    assert!(matches!(taken, Err(std::fs::TryLockError::WouldBlock)), "the chair tells nothing: {taken:?}");
     assert!(leads - cut >= LEASE - RENEW, "{:?}", leads - cut);
     let (holder, transitions, _, _) = world.record().await;
     assert_eq!((holder.as_str(), transitions), ("go-1", 1));
@@ -368,11 +388,13 @@ async fn ours_is_cut_off(world: World) {
     world.clean_up().await;
 }
 
-/// The process of our leader stands still: Go leads after a lease. Once it goes on, the first look says that the term is over.
+/// The process of our leader stands still: Go leads after a lease. Once it goes on, the first look says
+/// that the term is over, and the work is dropped.
 async fn ours_is_frozen(world: World) {
     let (lead, led) = oneshot::channel();
     let (freeze, frozen) = std::sync::mpsc::channel::<()>();
     let (thaw, thawed) = std::sync::mpsc::channel::<()>();
+    let (say, said) = oneshot::channel();
     let (config, name) = (world.config.clone(), world.name.clone());
     let ours = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -386,10 +408,8 @@ async fn ours_is_frozen(world: World) {
                 }
                 // Nothing else on this thread runs either.
                 thawed.recv().unwrap();
-                let valid_for = term.valid_for();
-                let guarded = term.guard(async {}).await;
-                term.lost().await;
-                (valid_for, guarded)
+                say.send((term.valid_for(), term.guard(async {}).await)).unwrap();
+                std::future::pending::<()>().await;
             });
             timeout(PATIENCE * 3, run).await.expect("it ends").unwrap()
         })
@@ -406,8 +426,8 @@ async fn ours_is_frozen(world: World) {
     assert!(taken.2 > fence);
     thaw.send(()).unwrap();
     let ended = tokio::task::spawn_blocking(|| ours.join().unwrap()).await.unwrap();
-    let Ended::Lost { finished: Some((valid_for, guarded)), .. } = ended else { panic!("{ended:?}") };
-    assert_eq!((valid_for, guarded), (Duration::ZERO, None));
+    assert!(matches!(ended, Ended::Lost { finished: None, .. }), "the work is dropped: {ended:?}");
+    assert_eq!(said.await.unwrap(), (Duration::ZERO, None));
     // It neither renewed nor released what is Go's.
     go.leads_on_for(&world, RETRY * 3).await;
     go.signal("-TERM").await;
@@ -429,7 +449,6 @@ async fn go_is_frozen(world: World) {
     assert!(fence > version);
 
     go.signal("-CONT").await;
-    go.says("leader rust-1").await;
     go.says("lost").await;
     go.exits().await;
     let (holder, transitions, _, _) = world.record().await;
