@@ -358,7 +358,7 @@ async fn real_time(client: Client) {
     Api::<Lease>::namespaced(client, "default").delete(&name, &Default::default()).await.unwrap();
 }
 
-fn fastrand_name() -> u64 {
+pub(crate) fn fastrand_name() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

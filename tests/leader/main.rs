@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[cfg(all(feature = "k8s", feature = "test-util"))]
+mod client_go;
 mod elect;
 #[cfg(feature = "etcd")]
 mod etcd;
