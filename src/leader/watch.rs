@@ -13,7 +13,8 @@ use super::lock::{Lock, LockError, Reports, Seen};
 use crate::time::{self, Alarm, Instant, Timer};
 
 /// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
-/// order. It hears of changes where the lock reports them, and looks every 2 s besides.
+/// order. It hears of changes where the lock reports them, and looks every 2 s besides; a look that has no answer within 5 s
+/// is given up, and reported as an error.
 ///
 /// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
 pub fn watch<L: Lock>(lock: L) -> Watch<L> {
@@ -44,11 +45,14 @@ pub struct Watch<L: Lock> {
     lock: Arc<L>,
     every: Duration,
     last: Option<Leader>,
-    reading: Option<Reading<L>>,
+    /// A look that is under way, and when it is given up.
+    reading: Option<(Reading<L>, Option<Instant>)>,
     changes: Option<Changes<L>>,
     look_at: Option<Instant>,
     timer: Pin<Box<Timer>>,
 }
+
+const PATIENCE: Duration = Duration::from_secs(5);
 
 type Reading<L> = Pin<Box<dyn Future<Output = Result<Option<Seen<<L as Lock>::Object>>, LockError>> + Send>>;
 pub(super) type Changes<L> = Reports<<L as Lock>::Object>;
@@ -99,17 +103,19 @@ impl<L: Lock> Stream for Watch<L> {
             };
             let seen = match (seen, this.reading.as_mut()) {
                 (Some(seen), _) => seen,
-                (None, Some(reading)) => match reading.as_mut().poll(cx) {
-                    Poll::Ready(answer) => {
-                        this.reading = None;
-                        this.look_at = time::now().checked_add(this.every);
-                        match answer {
-                            Ok(seen) => seen,
-                            Err(error) => return Poll::Ready(Some(Err(error))),
-                        }
+                (None, Some((reading, until))) => {
+                    let answer = match reading.as_mut().poll(cx) {
+                        Poll::Ready(answer) => answer,
+                        Poll::Pending if this.timer.as_mut().poll_at(cx, *until).is_pending() => return Poll::Pending,
+                        Poll::Pending => Err(LockError::timeout(PATIENCE)),
+                    };
+                    this.reading = None;
+                    this.look_at = time::now().checked_add(this.every);
+                    match answer {
+                        Ok(seen) => seen,
+                        Err(error) => return Poll::Ready(Some(Err(error))),
                     }
-                    Poll::Pending => return Poll::Pending,
-                },
+                }
                 (None, None) => {
                     let due = match this.look_at {
                         None => this.last.is_none(),
@@ -120,7 +126,8 @@ impl<L: Lock> Stream for Watch<L> {
                     }
                     let lock = Arc::clone(&this.lock);
                     this.changes.get_or_insert_with(|| this.lock.changes());
-                    this.reading = Some(Box::pin(async move { lock.read().await }));
+                    this.reading =
+                        Some((Box::pin(async move { lock.read().await }), time::now().checked_add(PATIENCE)));
                     continue;
                 }
             };
