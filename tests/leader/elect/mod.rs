@@ -32,7 +32,8 @@ fn hear(elect: Elect<MemoryLock>) -> (Elect<MemoryLock>, Arc<Mutex<Vec<String>>>
     (elect, heard)
 }
 
-pub(crate) fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
+/// Xorshift: the same numbers for the same seed.
+pub(crate) fn random_numbers(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state ^= state << 13;
@@ -41,3 +42,5 @@ pub(crate) fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
         state
     }
 }
+
+pub(crate) use random_numbers as fastrand_like;

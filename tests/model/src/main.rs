@@ -3,6 +3,13 @@
 //! Time is discrete. Any candidate may act late or never again (a pause, a crash), any message may arrive at any later
 //! time, in any order, twice, or not at all (a loss is a message that stays on its way); work may end at any time; the
 //! lock may be deleted. In no state may two terms be valid, and fences only grow.
+//!
+//! ```sh
+//! cargo run --release --manifest-path tests/model/Cargo.toml            # the bounds of the checks
+//! cargo run --release --manifest-path tests/model/Cargo.toml -- --long  # greater ones: some minutes, some GB
+//! cargo run --release --manifest-path tests/model/Cargo.toml -- --faults
+//! ```
+//! The last one only shows that known faults of other elections are found.
 
 mod election;
 mod model;
@@ -64,13 +71,13 @@ fn main() {
         Election { name: "three candidates", candidates: 3, horizon: 3, messages: 3, ..base },
     ];
     if std::env::args().any(|argument| argument == "--long") {
-        models.extend([
+        models = vec![
             Election { name: "two, longer", horizon: 8, ..base },
             Election { name: "two, one freezes, longer", horizon: 6, pauses: 1, ..base },
             Election { name: "two, work ends, longer", horizon: 5, ends: 1, ..base },
             Election { name: "two, the lock is deleted, longer", horizon: 6, deletions: 1, ..base },
             Election { name: "three candidates, longer", candidates: 3, horizon: 4, messages: 3, ..base },
-        ]);
+        ];
     }
     // The known faults must be found, or the search has no teeth.
     let faulty = [
