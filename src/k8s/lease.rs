@@ -219,13 +219,8 @@ fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
     };
     let spec = lease.spec.clone().unwrap_or_default();
     let length = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-    Ok(Seen {
-        version,
-        beat: beat(&spec),
-        holder: spec.holder_identity.unwrap_or_default(),
-        lease: Duration::from_secs(length),
-        object: lease,
-    })
+    let beat = beat(&spec);
+    Ok(Seen::new(version, lease).held(spec.holder_identity.unwrap_or_default(), Duration::from_secs(length), beat))
 }
 
 /// The record as a number: labels and annotations may change without being a renewal.

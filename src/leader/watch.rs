@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,8 +13,7 @@ use super::lock::{Lock, LockError, Reports, Seen};
 use crate::time::{self, Alarm, Instant, Timer};
 
 /// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
-/// order. It hears of changes where the lock reports them, and looks every 2 s besides; a look that has no answer within 5 s
-/// is given up, and reported as an error.
+/// order. It hears of changes where the lock reports them, and looks every 2 s besides.
 ///
 /// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
 pub fn watch<L: Lock>(lock: L) -> Watch<L> {
@@ -22,12 +21,17 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
         lock: Arc::new(lock),
         every: Duration::from_secs(2),
         last: None,
+        newest: None,
+        looked: false,
         reading: None,
-        changes: None,
-        look_at: None,
+        reports: None,
+        alarm: None,
         timer: Box::pin(Timer::default()),
     }
 }
+
+/// How long one look may take, unless a report comes in meanwhile.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
 pub struct Leader {
     /// The holder; `None` when nobody does.
     pub holder: Option<String>,
-    /// The version of the record by which this was seen.
+    /// The version of the record by which this was seen; 0 where there is no record.
     pub version: u128,
 }
 
@@ -45,17 +49,19 @@ pub struct Watch<L: Lock> {
     lock: Arc<L>,
     every: Duration,
     last: Option<Leader>,
-    /// A look that is under way, and when it is given up.
-    reading: Option<(Reading<L>, Option<Instant>)>,
-    changes: Option<Changes<L>>,
-    look_at: Option<Instant>,
+    /// The newest version seen: a report may be older.
+    newest: Option<u128>,
+    /// Whether there was a first look.
+    looked: bool,
+    reading: Option<Reading<L>>,
+    reports: Option<Reports<L::Object>>,
+    /// When to give up the look, or to look again; `None`: never.
+    alarm: Option<Instant>,
     timer: Pin<Box<Timer>>,
 }
 
-const PATIENCE: Duration = Duration::from_secs(5);
-
-type Reading<L> = Pin<Box<dyn Future<Output = Result<Option<Seen<<L as Lock>::Object>>, LockError>> + Send>>;
-pub(super) type Changes<L> = Reports<<L as Lock>::Object>;
+type Known<L> = Option<Seen<<L as Lock>::Object>>;
+type Reading<L> = Pin<Box<dyn Future<Output = Result<Known<L>, LockError>> + Send>>;
 
 impl<L: Lock> Watch<L> {
     /// How often to look when nothing is heard. Default: every 2 s.
@@ -67,7 +73,7 @@ impl<L: Lock> Watch<L> {
     /// The next change of holder.
     ///
     /// # Errors
-    /// The lock could not be read; asking again goes on.
+    /// The lock could not be read, or has not answered within 10 s; asking again goes on.
     ///
     /// # Cancel safety
     /// Safe: no change is lost.
@@ -91,56 +97,73 @@ impl<L: Lock> Stream for Watch<L> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let report = this.changes.as_mut().map_or(Poll::Pending, |changes| changes.as_mut().poll_next(cx));
-            let seen = match report {
-                Poll::Ready(Some(seen)) => Some(seen),
-                // It is opened again with the next look.
-                Poll::Ready(None) => {
-                    this.changes = None;
-                    None
+            ready!(Timer::poll_breathe(cx));
+            if let Poll::Ready(seen) = this.poll_reports(cx) {
+                if let Some(leader) = this.changed(seen) {
+                    return Poll::Ready(Some(Ok(leader)));
                 }
-                Poll::Pending => None,
-            };
-            let seen = match (seen, this.reading.as_mut()) {
-                (Some(seen), _) => seen,
-                (None, Some((reading, until))) => {
-                    let answer = match reading.as_mut().poll(cx) {
-                        Poll::Ready(answer) => answer,
-                        Poll::Pending if this.timer.as_mut().poll_at(cx, *until).is_pending() => return Poll::Pending,
-                        Poll::Pending => Err(LockError::timeout(PATIENCE)),
-                    };
-                    this.reading = None;
-                    this.look_at = time::now().checked_add(this.every);
-                    match answer {
-                        Ok(seen) => seen,
-                        Err(error) => return Poll::Ready(Some(Err(error))),
+                continue;
+            }
+            match ready!(this.poll_look(cx)) {
+                Ok(seen) => {
+                    if let Some(leader) = this.changed(seen) {
+                        return Poll::Ready(Some(Ok(leader)));
                     }
                 }
-                (None, None) => {
-                    let due = match this.look_at {
-                        None => this.last.is_none(),
-                        at => this.timer.as_mut().poll_at(cx, at).is_ready(),
-                    };
-                    if !due {
-                        return Poll::Pending;
-                    }
-                    let lock = Arc::clone(&this.lock);
-                    this.changes.get_or_insert_with(|| this.lock.changes());
-                    this.reading =
-                        Some((Box::pin(async move { lock.read().await }), time::now().checked_add(PATIENCE)));
-                    continue;
-                }
-            };
-            let version = seen.as_ref().map_or(0, |seen| seen.version);
-            let holder = seen.map(|seen| seen.holder).filter(|holder| !holder.is_empty());
-            let leader = Leader { holder, version };
-            // A report may be older than what was read.
-            let newer = this.last.as_ref().is_none_or(|last| version == 0 || version > last.version);
-            let other = this.last.as_ref().is_none_or(|last| last.holder != leader.holder);
-            if newer && other {
-                this.last = Some(leader.clone());
-                return Poll::Ready(Some(Ok(leader)));
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
+    }
+}
+
+impl<L: Lock> Watch<L> {
+    fn poll_reports(&mut self, cx: &mut Context<'_>) -> Poll<Known<L>> {
+        let Some(reports) = &mut self.reports else { return Poll::Pending };
+        if let Some(seen) = ready!(reports.as_mut().poll_next(cx)) {
+            return Poll::Ready(seen);
+        }
+        // They are opened again with the next look.
+        self.reports = None;
+        Poll::Pending
+    }
+
+    /// Looks when it is time.
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Result<Known<L>, LockError>> {
+        if self.reading.is_none() {
+            if std::mem::replace(&mut self.looked, true) {
+                ready!(self.timer.as_mut().poll_at(cx, self.alarm));
+            }
+            let lock = Arc::clone(&self.lock);
+            self.reports.get_or_insert_with(|| self.lock.changes());
+            self.reading = Some(Box::pin(async move { lock.read().await }));
+            self.alarm = time::now().checked_add(ANSWERS_WITHIN);
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Pending };
+        let answer = match reading.as_mut().poll(cx) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => {
+                ready!(self.timer.as_mut().poll_at(cx, self.alarm));
+                Err(LockError::timeout(ANSWERS_WITHIN))
+            }
+        };
+        self.reading = None;
+        self.alarm = time::now().checked_add(self.every);
+        Poll::Ready(answer)
+    }
+
+    /// The holder that was seen, if it is another one, and what was seen is not older than what was seen before.
+    fn changed(&mut self, seen: Known<L>) -> Option<Leader> {
+        let version = seen.as_ref().map(|seen| seen.version);
+        if version.is_some() && version <= self.newest {
+            return None;
+        }
+        self.newest = self.newest.max(version);
+        let holder = seen.map(|seen| seen.holder).filter(|holder| !holder.is_empty());
+        if self.last.as_ref().is_some_and(|last| last.holder == holder) {
+            return None;
+        }
+        let leader = Leader { holder, version: version.unwrap_or(0) };
+        self.last = Some(leader.clone());
+        Some(leader)
     }
 }
