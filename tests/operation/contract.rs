@@ -243,7 +243,8 @@ async fn on_whatever_server_there_is() {
     };
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
     let api: Api<DynamicObject> = Api::namespaced_with(client, "default", &kind);
-    let name = format!("relent-operation-{}", std::process::id());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let name = format!("relent-operation-{:x}", now.as_nanos());
     let object =
         serde_json::from_value(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})).unwrap();
     api.create(&PostParams::default(), &object).await.unwrap();
