@@ -1,4 +1,4 @@
-//! Elections on locks in memory. On Leases, beside their peers: benches/elections.
+//! Elections on locks in memory, which no peer has.
 
 use std::{
     future::pending,
