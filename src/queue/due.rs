@@ -39,7 +39,8 @@ pub struct Due<K: Hash + Eq + Clone, V> {
 struct Running<V> {
     run: Run,
     value: V,
-    history: Box<History>,
+    /// `None`: the first attempt. It needs no memory of its own unless it fails.
+    history: Option<Box<History>>,
 }
 
 /// An item of the queue for which no further attempt will be made, and why.
@@ -81,13 +82,19 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         now: u64,
     ) -> Result<Self, GivenUp<K, V, NoAnswer>> {
         let Started { run, key, value: Item { value, history }, due, .. } = started;
-        let first = history.is_none();
-        let mut history = history.unwrap_or_else(|| Box::new(History::new(now)));
-        if first && let Err(stop) = History::may_begin(policy) {
-            shared.end(run, None);
-            return Err(GivenUp { key, value, error: history.give_up(policy, stop) });
-        }
-        let attempt = history.start(policy, now);
+        let (history, attempt) = match history {
+            Some(mut history) => {
+                let attempt = history.start(policy, now);
+                (Some(history), attempt)
+            }
+            None => match History::may_begin(policy) {
+                Ok(()) => (None, History::first(policy, now).1),
+                Err(stop) => {
+                    shared.end(run, None);
+                    return Err(GivenUp { key, value, error: History::new(now).give_up(policy, stop) });
+                }
+            },
+        };
         let (shared, policy) = (shared.clone(), policy.clone());
         let running = Some(Running { run, value, history });
         Ok(Self { shared, policy, key, running, promised: due, attempt, started: now })
@@ -170,7 +177,10 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
 
     /// When the attempt is cut, in queue time.
     pub(super) fn cut_at(&self) -> (u64, CutBy) {
-        self.running().history.cut_at(&self.policy)
+        match &self.running().history {
+            Some(history) => history.cut_at(&self.policy),
+            None => History::first(&self.policy, self.started).0.cut_at(&self.policy),
+        }
     }
 
     fn running(&self) -> &Running<V> {
@@ -185,7 +195,8 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
             let ran = self.shared.clock.now().saturating_sub(self.started);
             duration(ran)
         };
-        match (ending, self.running().history.last_error()) {
+        let history = self.running().history.as_ref();
+        match (ending, history.and_then(|history| history.last_error())) {
             (Ending::Failed, Some(error)) => Last::Failed(error),
             (Ending::Cut(by), _) => Last::Cut { after: after(), by },
             _ => Last::NotReady,
@@ -195,14 +206,16 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     fn plan(&mut self, ending: Ending, decision: Decision, error: Option<Box<dyn Any + Send>>) -> Result<u64, Stop> {
         let now = self.shared.clock.now();
         match &mut self.running {
-            Some(running) => running.history.end(&self.policy, now, ending, decision, error),
+            Some(Running { history, .. }) => history
+                .get_or_insert_with(|| Box::new(History::first(&self.policy, self.started).0))
+                .end(&self.policy, now, ending, decision, error),
             None => unreachable!("answered guards are gone"),
         }
     }
 
     fn end<E: 'static>(&mut self, planned: Result<u64, Stop>) -> Failure<K, V, E> {
-        let Some(Running { run, value, history }) = self.running.take() else {
-            unreachable!("answered guards are gone")
+        let Some(Running { run, value, history: Some(history) }) = self.running.take() else {
+            unreachable!("answered guards are gone, and planning made a history")
         };
         let given_up = |value, history: Box<History>, stop| GivenUp {
             key: self.key.clone(),

@@ -43,8 +43,16 @@ impl<V> Item<V> {
 }
 
 impl History {
+    /// No attempt yet.
     pub(super) fn new(now: u64) -> Self {
         Self { attempts: Attempts::default(), began: now, ended: now, ending: Ending::NotStarted, error: None }
+    }
+
+    /// The first attempt, which started then and still runs.
+    pub(super) fn first(policy: &Policy, started: u64) -> (Self, Attempt) {
+        let mut history = Self::new(started);
+        let attempt = history.start(policy, started);
+        (history, attempt)
     }
 
     /// Whether the policy allows any attempt at all.

@@ -38,13 +38,18 @@ fn main() -> ExitCode {
             stopwatch::time(&works(), directory.as_ref());
             ExitCode::SUCCESS
         }
+        ["figures", name] => {
+            let named = |figure: &Figure| figure.name.contains(name);
+            report::print(&[], &figures().into_iter().filter(named).collect::<Vec<_>>(), false);
+            ExitCode::SUCCESS
+        }
         ["report", flags @ ..] => {
             let (quick, gate) = (flags.contains(&"--quick"), flags.contains(&"--gate"));
             let missed = report::print(&works(), &figures(), quick);
             if gate && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         _ => {
-            eprintln!("usage: relent-suite report [--quick] [--gate]");
+            eprintln!("usage: relent-suite report [--quick] [--gate] | figures NAME");
             ExitCode::FAILURE
         }
     }

@@ -5,9 +5,10 @@ use std::{
     future::poll_fn,
     hint::black_box,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use cpu_time::ThreadTime;
 use relent::{TimedQueue, queue::QueueHandle};
 use tokio::{task::JoinHandle, time::sleep_until};
 use tokio_util::time::{DelayQueue, delay_queue};
@@ -21,7 +22,7 @@ pub fn works() -> Vec<Work> {
         relent,
         hand: None,
         peers: vec![("DelayQueue and map", peer)],
-        rows: vec![Row::Instructions(None), Row::Nanoseconds(None)],
+        rows: vec![Row::Instructions(None)],
         times: 200,
     };
     vec![
@@ -32,53 +33,76 @@ pub fn works() -> Vec<Work> {
         ),
         work(
             "queue of 1,000, reschedule",
-            |rt, n| rt.block_on(async { move_about(&mut Relent::of(1000), n) }),
-            |rt, n| rt.block_on(async { move_about(&mut Mapped::of(1000), n) }),
+            |rt, n| rt.block_on(async { move_about(&mut Relent::of(1000), 1000, n) }),
+            |rt, n| rt.block_on(async { move_about(&mut Mapped::of(1000), 1000, n) }),
         ),
     ]
 }
 
-pub fn figures() -> Vec<Figure> {
-    let figure = |name, unit, relent, peers, target| Figure { name, unit, relent, hand: None, peers, target };
-    let timed = |name, relent, peer: fn() -> f64| {
-        figure(name, Unit::Nanoseconds, relent, vec![("DelayQueue and map", peer)], None)
+/// Everyone who does the same with so many entries.
+macro_rules! timed {
+    ($name:literal, $does:ident($entries:literal)) => {
+        Figure {
+            name: $name,
+            unit: Unit::Nanoseconds,
+            relent: || $does::<Relent>($entries),
+            hand: None,
+            peers: vec![("DelayQueue and map", || $does::<Mapped>($entries)), ("a task each", || $does::<Tasks>($entries))],
+            target: None,
+        }
     };
+}
+
+pub fn figures() -> Vec<Figure> {
+    let bytes = |name, relent, peers| Figure { name, unit: Unit::Bytes, relent, hand: None, peers, target: None };
+    let mut go = timed!("queue, 10,000 in and out", fires(10_000));
+    go.peers.push(("client-go, as told", || 1300.0));
     vec![
-        timed("queue of 100,000, schedule and cancel", || cancels::<Relent>(100_000), || cancels::<Mapped>(100_000)),
-        timed(
-            "queue of 1,000,000, schedule and cancel",
-            || cancels::<Relent>(1_000_000),
-            || cancels::<Mapped>(1_000_000),
+        timed!("queue of 1,000, schedule and cancel", cancels(1000)),
+        timed!("queue of 100,000, schedule and cancel", cancels(100_000)),
+        timed!("queue of 1,000,000, schedule and cancel", cancels(1_000_000)),
+        timed!("queue of 1,000, reschedule", moves(1000)),
+        timed!("queue of 100,000, reschedule", moves(100_000)),
+        timed!("queue of 1,000,000, reschedule", moves(1_000_000)),
+        timed!("queue of 1,000, schedule and fire", fires(1000)),
+        timed!("queue of 100,000, schedule and fire", fires(100_000)),
+        timed!("queue of 1,000,000, schedule and fire", fires(1_000_000)),
+        timed!("queue of 1,000,000, fill", fills(1_000_000)),
+        go,
+        bytes(
+            "queue, 10,000 in and out, allocated an item",
+            || turnover::<Relent>(10_000),
+            vec![
+                ("DelayQueue and map", || turnover::<Mapped>(10_000)),
+                ("a task each", || turnover::<Tasks>(10_000)),
+                ("client-go, as told", || 246.0),
+            ],
         ),
-        timed("queue of 100,000, reschedule", || moves::<Relent>(100_000), || moves::<Mapped>(100_000)),
-        timed("queue of 1,000,000, reschedule", || moves::<Relent>(1_000_000), || moves::<Mapped>(1_000_000)),
-        figure(
-            "queue of 1,000, schedule and fire",
-            Unit::Nanoseconds,
-            || fires::<Relent>(1000),
-            vec![("DelayQueue and map", || fires::<Mapped>(1000)), ("a task each", || fires::<Tasks>(1000))],
-            None,
-        ),
-        figure(
-            "queue of 100,000, schedule and fire",
-            Unit::Nanoseconds,
-            || fires::<Relent>(100_000),
-            vec![("DelayQueue and map", || fires::<Mapped>(100_000)), ("a task each", || fires::<Tasks>(100_000))],
-            None,
-        ),
-        timed("queue of 1,000,000, schedule and fire", || fires::<Relent>(1_000_000), || fires::<Mapped>(1_000_000)),
-        figure(
+        bytes(
             "queue of 100,000, heap an entry",
-            Unit::Bytes,
             || heap::<Relent>(100_000),
             vec![("DelayQueue and map", || heap::<Mapped>(100_000)), ("a task each", || heap::<Tasks>(100_000))],
-            None,
+        ),
+        bytes(
+            "queue of 1,000,000, heap an entry",
+            || heap::<Relent>(1_000_000),
+            vec![("DelayQueue and map", || heap::<Mapped>(1_000_000)), ("a task each", || heap::<Tasks>(1_000_000))],
         ),
     ]
 }
 
 /// Far enough away to stay.
 const FAR: Duration = Duration::from_secs(3600);
+
+/// So much is timed.
+const TURNS: u64 = 20_000;
+/// So much at a time, between which a runtime may tidy up.
+const BATCH: u64 = 1000;
+
+/// Far away, somewhere.
+fn far(n: u64) -> Duration {
+    FAR + Duration::from_millis(scatter(n) % 1_000_000)
+}
 
 /// Something that keeps items until they are due.
 trait Queue {
@@ -97,7 +121,7 @@ trait Queue {
         Self: Sized,
     {
         let mut queue = Self::new();
-        (0..entries).for_each(|key| queue.schedule(key, FAR + Duration::from_millis(scatter(key) % 1_000_000)));
+        (0..entries).for_each(|key| queue.schedule(key, far(key)));
         queue
     }
 }
@@ -199,73 +223,97 @@ fn scatter(n: u64) -> u64 {
 fn in_and_out(queue: &mut impl Queue, times: u64) {
     for n in 0..times {
         let key = (1 << 40) + n;
-        queue.schedule(key, FAR + Duration::from_millis(scatter(n) % 1_000_000));
+        queue.schedule(key, far(n));
         queue.cancel(key);
     }
 }
 
-fn move_about(queue: &mut impl Queue, times: u64) {
+fn move_about(queue: &mut impl Queue, entries: u64, times: u64) {
     for n in 0..times {
-        queue.reschedule(n % 1000, FAR + Duration::from_millis(scatter(n) % 1_000_000));
+        queue.reschedule(scatter(n) % entries, far(n));
     }
 }
 
-/// The best of five rounds of `times`, each.
-fn best(times: u64, mut round: impl FnMut()) -> f64 {
-    let rounds = (0..5).map(|_| {
-        let start = Instant::now();
-        round();
-        start.elapsed().as_nanos() as f64 / times as f64
-    });
-    rounds.fold(f64::INFINITY, f64::min)
+/// Time of this thread alone, a turn: what else the machine does costs it caches, but no time.
+fn each(turns: u64, work: impl FnOnce()) -> f64 {
+    let start = ThreadTime::now();
+    work();
+    start.elapsed().as_nanos() as f64 / turns as f64
 }
 
 fn cancels<Q: Queue>(entries: u64) -> f64 {
     runtime().block_on(async {
         let mut queue = Q::of(entries);
-        best(20_000, || in_and_out(&mut queue, 20_000))
+        queue.settle().await;
+        let mut total = 0.0;
+        for _ in 0..TURNS / BATCH {
+            total += each(TURNS, || in_and_out(&mut queue, BATCH));
+            // What was aborted goes.
+            let start = ThreadTime::now();
+            queue.settle().await;
+            total += start.elapsed().as_nanos() as f64 / TURNS as f64;
+        }
+        total
     })
 }
 
 fn moves<Q: Queue>(entries: u64) -> f64 {
     runtime().block_on(async {
         let mut queue = Q::of(entries);
-        let mut n = 0;
-        best(20_000, || {
-            for _ in 0..20_000 {
-                n += 1;
-                queue.reschedule(scatter(n) % entries, FAR + Duration::from_millis(scatter(n) % 1_000_000));
-            }
-        })
+        queue.settle().await;
+        let mut total = 0.0;
+        for _ in 0..TURNS / BATCH {
+            total += each(TURNS, || move_about(&mut queue, entries, BATCH));
+            let start = ThreadTime::now();
+            queue.settle().await;
+            total += start.elapsed().as_nanos() as f64 / TURNS as f64;
+        }
+        total
+    })
+}
+
+fn fills<Q: Queue>(entries: u64) -> f64 {
+    runtime().block_on(async {
+        let mut queue = Q::new();
+        each(entries, || (0..entries).for_each(|key| queue.schedule(key, far(key))))
     })
 }
 
 /// Schedules within 50 ms, lets that time pass, takes all out. The wait does not count.
 fn fires<Q: Queue>(entries: u64) -> f64 {
-    let round = || {
-        runtime().block_on(async {
-            let mut queue = Q::new();
-            let start = Instant::now();
-            (0..entries).for_each(|key| queue.schedule(key, Duration::from_micros(scatter(key) % 50_000)));
-            queue.settle().await;
-            let scheduled = start.elapsed();
-            thread::sleep(Duration::from_millis(60));
-            let start = Instant::now();
-            queue.take(entries).await;
-            (scheduled + start.elapsed()).as_nanos() as f64 / entries as f64
-        })
-    };
-    let rounds = if entries > 100_000 { 1 } else { 5 };
-    (0..rounds).map(|_| round()).fold(f64::INFINITY, f64::min)
+    runtime().block_on(async {
+        let mut queue = Q::new();
+        let start = ThreadTime::now();
+        (0..entries).for_each(|key| queue.schedule(key, Duration::from_micros(scatter(key) % 50_000)));
+        queue.settle().await;
+        let scheduled = start.elapsed();
+        thread::sleep(Duration::from_millis(60));
+        let start = ThreadTime::now();
+        queue.take(entries).await;
+        (scheduled + start.elapsed()).as_nanos() as f64 / entries as f64
+    })
 }
 
 /// Heap in use once all is scheduled, an entry.
 fn heap<Q: Queue>(entries: u64) -> f64 {
     runtime().block_on(async {
         let mut queue = Q::new();
-        let used = allocation_counter::measure(|| {
-            (0..entries).for_each(|key| queue.schedule(key, FAR + Duration::from_millis(scatter(key) % 1_000_000)));
-        });
+        let used = allocation_counter::measure(|| (0..entries).for_each(|key| queue.schedule(key, far(key))));
         used.bytes_current as f64 / entries as f64
     })
+}
+
+/// All heap that was asked for while items went in and came out, an item.
+fn turnover<Q: Queue>(entries: u64) -> f64 {
+    let runtime = runtime();
+    let used = allocation_counter::measure(|| {
+        runtime.block_on(async {
+            let mut queue = Q::new();
+            (0..entries).for_each(|key| queue.schedule(key, Duration::from_micros(scatter(key) % 50_000)));
+            queue.settle().await;
+            thread::sleep(Duration::from_millis(60));
+            queue.take(entries).await;
+        });
+    });
+    used.bytes_total as f64 / entries as f64
 }

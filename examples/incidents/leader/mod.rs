@@ -93,7 +93,7 @@ async fn in_process(stage: &mut Stage) -> Result<(), Failed> {
     let server = ApiServer::new();
     let timing = Timing::default();
     let lock = LeaseLock::new(server.client(), SPACE, "incidents")?;
-    let place = Place { lock, timing, server: Some(&server), announced: true };
+    let place = Place { lock, timing, server: Some(&server) };
     place.play(stage, "on the Lease of an API server in this process, in virtual time").await
 }
 
@@ -102,7 +102,7 @@ async fn on_a_cluster(stage: &mut Stage, file: &Path) -> Result<(), Failed> {
     let client: Client = k8s::client_from(file).await?;
     let name = format!("relent-incidents-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let lock = LeaseLock::new(client.clone(), SPACE, &name)?;
-    let place = Place { lock, timing: short()?, server: None, announced: true };
+    let place = Place { lock, timing: short()?, server: None };
     let played = place.play(stage, &format!("on the Lease {SPACE}/{name} of a cluster, in real time")).await;
     let leases: Api<Lease> = Api::namespaced(client, SPACE);
     let deleted = leases.delete(&name, &DeleteParams::default()).await;
@@ -115,9 +115,9 @@ async fn on_a_cluster(stage: &mut Stage, file: &Path) -> Result<(), Failed> {
 #[cfg(feature = "etcd")]
 async fn on_etcd(stage: &mut Stage) -> Result<(), Failed> {
     let server = crate::server::Server::start(crate::server::Version::V35, 1).await;
-    let client = etcd_client::Client::connect([server.nodes[0].client_url()], None).await?;
-    let lock = relent::etcd::EtcdLock::new(client, "incidents")?;
-    let place = Place { lock, timing: short()?, server: None, announced: false };
+    let options = etcd_client::ConnectOptions::new();
+    let lock = relent::etcd::EtcdLock::new([server.nodes[0].client_url()], options, "incidents")?;
+    let place = Place { lock, timing: short()?, server: None };
     place.play(stage, "on a key of real etcd 3.5, started for this, in real time").await
 }
 

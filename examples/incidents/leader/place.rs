@@ -24,8 +24,6 @@ pub(super) struct Place<'s, L> {
     pub(super) timing: Timing,
     /// Whose plan of faults can let calls hang.
     pub(super) server: Option<&'s ApiServer>,
-    /// Whether candidates hear of a release at once.
-    pub(super) announced: bool,
 }
 
 impl<L: Lock + Clone> Place<'_, L> {
@@ -158,8 +156,7 @@ impl<L: Lock + Clone> Place<'_, L> {
         let finished = matches!(ended, Ended::Cancelled { finished: Some(()) });
         stage.check("the work ended by itself, and then the run", finished, true);
         stage.check("another leads", new.who != old.who, true);
-        let explained = self.timing.explain().after_release();
-        let bound = if self.announced { self.timing.retry_period() } else { explained };
+        let bound = self.timing.retry_period();
         stage.check(&format!("within {} ms", bound.as_millis()), took <= bound, true);
         Ok(())
     }

@@ -164,13 +164,16 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
             }
             Entered::Known(seat, value) => (seat, value),
         };
-        let phase = self.seats.phase(seat);
-        if let Phase::Running { .. } = phase {
-            *phase = Phase::Next(value);
-            let at = self.turn(due);
-            self.wheel.hold(seat, at);
-            return Given::AfterRun { replaced: None };
-        }
+        let follows = match self.seats.look(seat) {
+            Some(Phase::Waiting(_)) => false,
+            Some(Phase::Next(_)) => true,
+            Some(Phase::Running { .. }) | None => {
+                self.seats.turn_to(seat, Phase::Next(value));
+                let at = self.turn(due);
+                self.wheel.hold(seat, at);
+                return Given::AfterRun { replaced: None };
+            }
+        };
         let at = self.wheel.at(seat);
         let kept = match rule {
             Rule::Keep => true,
@@ -180,11 +183,7 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
         if kept {
             return Given::Kept { due: at.due, value };
         }
-        let follows = matches!(phase, Phase::Next(_));
-        let (Phase::Waiting(place) | Phase::Next(place)) = phase else {
-            return Given::New; // running, answered above
-        };
-        let old = std::mem::replace(place, value);
+        let Some(old) = self.seats.exchange(seat, value) else { return Given::New }; // there is one, seen above
         if at.due != due {
             let to = self.turn(due);
             if follows {
@@ -205,16 +204,13 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
     pub fn cancel(&mut self, key: &K) -> Cancelled<V> {
         let Some(seat) = self.seats.find(key) else { return Cancelled::Absent };
         let Turn { due, .. } = self.wheel.at(seat);
-        let phase = self.seats.phase(seat);
-        if let Phase::Waiting(_) = phase {
+        if let Some(Phase::Waiting(_)) = self.seats.look(seat) {
             self.wheel.remove(seat);
             let value = self.remove(seat);
             return value.map_or(Cancelled::Absent, |value| Cancelled::Removed { due, value });
         }
-        match std::mem::replace(phase, Phase::Running { cancelled: true }) {
-            Phase::Next(value) => Cancelled::Running { next: Some((due, value)) },
-            _ => Cancelled::Running { next: None },
-        }
+        let next = self.seats.turn_to(seat, Phase::Running { cancelled: true });
+        Cancelled::Running { next: next.map(|value| (due, value)) }
     }
 
     /// Takes out all that waits, in the order in which it would have run, as if each key had been cancelled.
@@ -250,34 +246,29 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
     pub fn start(&mut self, now: u64) -> Option<Started<K, V>> {
         let (seat, Turn { due, .. }) = self.wheel.due(now)?;
         let key = self.seats.key(seat)?.clone();
-        self.wheel.pop(now);
-        match std::mem::replace(self.seats.phase(seat), Phase::Running { cancelled: false }) {
-            Phase::Waiting(value) => {
-                self.running = self.running.saturating_add(1);
-                Some(Started { run: Run { seat }, key, value, due })
-            }
-            _ => None, // only what waits is in the wheel
-        }
+        self.wheel.pop();
+        let value = self.seats.turn_to(seat, Phase::Running { cancelled: false })?;
+        self.running = self.running.saturating_add(1);
+        Some(Started { run: Run { seat }, key, value, due })
     }
 
     /// Ends a run: for good, or to be tried `again` at that time with that value unless something newer was given.
     pub fn end(&mut self, run: Run, again: Option<(u64, V)>) -> Ended<V> {
         let seat = run.over();
         self.running = self.running.saturating_sub(1);
-        let phase = self.seats.phase(seat);
-        match (std::mem::replace(phase, Phase::Running { cancelled: false }), again) {
-            (Phase::Next(value) | Phase::Waiting(value), again) => {
-                *phase = Phase::Waiting(value);
+        match (self.seats.look(seat), again) {
+            (Some(Phase::Next(_)), again) => {
+                self.seats.follow(seat);
                 self.wheel.put(seat, self.wheel.at(seat));
                 Ended::Next { superseded: again.map(|(_, value)| value) }
             }
-            (Phase::Running { cancelled: false }, Some((due, value))) => {
-                *phase = Phase::Waiting(value);
+            (Some(Phase::Running { cancelled: false }), Some((due, value))) => {
+                self.seats.turn_to(seat, Phase::Waiting(value));
                 let at = self.turn(due);
                 self.wheel.put(seat, at);
                 Ended::Again
             }
-            (Phase::Running { .. }, again) => {
+            (_, again) => {
                 self.remove(seat);
                 again.map_or(Ended::Gone, |(_, value)| Ended::Cancelled(value))
             }

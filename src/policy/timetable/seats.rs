@@ -1,12 +1,19 @@
-//! Who is there: numbered seats for keys, and the table that finds a key's seat. Each key is held once.
+//! Who is there: numbered seats for keys, and the table that finds a key's seat.
+//!
+//! Each key is held once. The table keeps half of each hash, so that it grows, and finds whom it looks for, without a look
+//! at keys that lie all over the memory.
 
-use std::hash::{BuildHasher, Hash};
+use std::{
+    hash::{BuildHasher, Hash},
+    mem::replace,
+};
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 /// Empty seats above this number are given back.
 const KEPT: usize = 1024;
 
+/// What is to be done for the key of a seat.
 #[derive(Debug)]
 pub(super) enum Phase<V> {
     Waiting(V),
@@ -18,11 +25,14 @@ pub(super) enum Phase<V> {
     Next(V),
 }
 
+/// A seat with its key and phase. One enum and not a phase beside a key: the print of the key shares a word with its tag.
 #[derive(Debug)]
 enum Seat<K, V> {
     /// Free; the number of another free seat.
     Free(Option<u32>),
-    Taken(K, Phase<V>),
+    Waiting(Print, K, V),
+    Running(Print, K, bool),
+    Next(Print, K, V),
 }
 
 pub(super) enum Entered<V> {
@@ -32,7 +42,7 @@ pub(super) enum Entered<V> {
 
 #[derive(Debug)]
 pub(super) struct Seats<K, V> {
-    table: HashTable<u32>,
+    table: HashTable<(Print, u32)>,
     rows: Vec<Seat<K, V>>,
     free: Option<u32>,
     hasher: DefaultHashBuilder,
@@ -44,24 +54,21 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     }
 
     /// The key's seat: the one it has, or a new one with the value waiting in it.
+    ///
+    /// # Panics
+    /// When there is no further seat.
     #[inline]
     pub(super) fn enter(&mut self, key: K, value: V) -> Entered<V> {
         let Self { table, rows, free, hasher } = self;
-        let entry = table.entry(
-            hasher.hash_one(&key),
-            |&seat| holds(rows, seat, &key),
-            |&seat| match &rows[seat as usize] {
-                Seat::Taken(key, _) => hasher.hash_one(key),
-                Seat::Free(_) => 0,
-            },
-        );
-        let entry = match entry {
-            Entry::Occupied(entry) => return Entered::Known(*entry.get(), value),
+        let print = Print::of(hasher.hash_one(&key));
+        let same = |&(other, seat): &_| other == print && rows[seat as usize].holds(&key);
+        let entry = match table.entry(print.hash(), same, |(print, _)| print.hash()) {
+            Entry::Occupied(entry) => return Entered::Known(entry.get().1, value),
             Entry::Vacant(entry) => entry,
         };
-        let taken = Seat::Taken(key, Phase::Waiting(value));
+        let taken = Seat::Waiting(print, key, value);
         let seat = if let Some(seat) = *free {
-            if let Seat::Free(next) = std::mem::replace(&mut rows[seat as usize], taken) {
+            if let Seat::Free(next) = replace(&mut rows[seat as usize], taken) {
                 *free = next;
             }
             seat
@@ -71,54 +78,90 @@ impl<K: Hash + Eq, V> Seats<K, V> {
             rows.push(taken);
             seat
         };
-        entry.insert(seat);
+        entry.insert((print, seat));
         Entered::New(seat)
     }
 
     #[inline]
     pub(super) fn find(&self, key: &K) -> Option<u32> {
-        self.table.find(self.hasher.hash_one(key), |&seat| holds(&self.rows, seat, key)).copied()
+        let print = Print::of(self.hasher.hash_one(key));
+        let same = |&(other, seat): &_| other == print && self.rows[seat as usize].holds(key);
+        self.table.find(print.hash(), same).map(|(_, seat)| *seat)
     }
 
     pub(super) fn key(&self, seat: u32) -> Option<&K> {
         match &self.rows[seat as usize] {
-            Seat::Taken(key, _) => Some(key),
+            Seat::Waiting(_, key, _) | Seat::Running(_, key, _) | Seat::Next(_, key, _) => Some(key),
             Seat::Free(_) => None,
         }
     }
 
-    pub(super) fn look(&self, seat: u32) -> Option<&Phase<V>> {
-        match &self.rows[seat as usize] {
-            Seat::Taken(_, phase) => Some(phase),
-            Seat::Free(_) => None,
-        }
+    pub(super) fn look(&self, seat: u32) -> Option<Phase<&V>> {
+        Some(match &self.rows[seat as usize] {
+            Seat::Waiting(_, _, value) => Phase::Waiting(value),
+            Seat::Running(_, _, cancelled) => Phase::Running { cancelled: *cancelled },
+            Seat::Next(_, _, value) => Phase::Next(value),
+            Seat::Free(_) => return None,
+        })
     }
 
-    /// # Panics
-    /// When the seat is free.
-    pub(super) fn phase(&mut self, seat: u32) -> &mut Phase<V> {
+    /// Another value in the place of the one that waits or follows.
+    pub(super) fn exchange(&mut self, seat: u32, value: V) -> Option<V> {
         match &mut self.rows[seat as usize] {
-            Seat::Taken(_, phase) => phase,
-            Seat::Free(_) => unreachable!("seat {seat} is free"),
+            Seat::Waiting(_, _, place) | Seat::Next(_, _, place) => Some(replace(place, value)),
+            Seat::Running(..) | Seat::Free(_) => None,
         }
+    }
+
+    /// Puts a seat that is taken into another phase; the value that waited or followed comes back.
+    #[inline]
+    pub(super) fn turn_to(&mut self, seat: u32, phase: Phase<V>) -> Option<V> {
+        let row = &mut self.rows[seat as usize];
+        let (print, key, value) = match replace(row, Seat::Free(None)) {
+            Seat::Waiting(print, key, value) | Seat::Next(print, key, value) => (print, key, Some(value)),
+            Seat::Running(print, key, _) => (print, key, None),
+            Seat::Free(next) => {
+                *row = Seat::Free(next);
+                return None;
+            }
+        };
+        *row = match phase {
+            Phase::Waiting(value) => Seat::Waiting(print, key, value),
+            Phase::Running { cancelled } => Seat::Running(print, key, cancelled),
+            Phase::Next(value) => Seat::Next(print, key, value),
+        };
+        value
+    }
+
+    /// What follows the run waits now.
+    pub(super) fn follow(&mut self, seat: u32) {
+        let row = &mut self.rows[seat as usize];
+        *row = match replace(row, Seat::Free(None)) {
+            Seat::Next(print, key, value) => Seat::Waiting(print, key, value),
+            other => other,
+        };
     }
 
     /// Frees a seat; what waited in it comes back.
+    #[inline]
     pub(super) fn leave(&mut self, seat: u32) -> Option<V> {
-        let left = std::mem::replace(&mut self.rows[seat as usize], Seat::Free(self.free));
-        let Seat::Taken(key, phase) = left else { return None };
+        let (print, value) = match replace(&mut self.rows[seat as usize], Seat::Free(self.free)) {
+            Seat::Waiting(print, _, value) | Seat::Next(print, _, value) => (print, Some(value)),
+            Seat::Running(print, ..) => (print, None),
+            Seat::Free(next) => {
+                self.rows[seat as usize] = Seat::Free(next);
+                return None;
+            }
+        };
         self.free = Some(seat);
-        if let Ok(entry) = self.table.find_entry(self.hasher.hash_one(&key), |other| *other == seat) {
+        if let Ok(entry) = self.table.find_entry(print.hash(), |(_, other)| *other == seat) {
             entry.remove();
         }
-        match phase {
-            Phase::Waiting(value) | Phase::Next(value) => Some(value),
-            Phase::Running { .. } => None,
-        }
+        value
     }
 
     pub(super) fn taken(&self) -> impl Iterator<Item = u32> + '_ {
-        self.table.iter().copied()
+        self.table.iter().map(|(_, seat)| *seat)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,11 +176,31 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     pub(super) fn shrink(&mut self) {
         if self.is_empty() && self.rows.len() > KEPT {
             (self.rows, self.free) = (Vec::new(), None);
-            self.table.shrink_to_fit(|_| 0);
+            self.table.shrink_to_fit(|(print, _)| print.hash());
         }
     }
 }
 
-fn holds<K: Eq, V>(rows: &[Seat<K, V>], seat: u32, key: &K) -> bool {
-    matches!(&rows[seat as usize], Seat::Taken(other, _) if other == key)
+impl<K: Eq, V> Seat<K, V> {
+    fn holds(&self, key: &K) -> bool {
+        match self {
+            Self::Waiting(_, other, _) | Self::Running(_, other, _) | Self::Next(_, other, _) => other == key,
+            Self::Free(_) => false,
+        }
+    }
+}
+
+/// Half of a key's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Print(u32);
+
+impl Print {
+    fn of(hash: u64) -> Self {
+        Self((hash & 0xFFFF_FFFF) as u32)
+    }
+
+    /// A whole hash again: the table looks at the lowest bits and the highest.
+    fn hash(self) -> u64 {
+        u64::from(self.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
 }

@@ -125,15 +125,12 @@ impl Wheel {
         self.head(now).filter(|head| head.at.due <= now).map(|head| (head.node, head.at))
     }
 
-    /// Takes the node whose turn is next, if it is due by `now`.
-    pub(super) fn pop(&mut self, now: u64) {
-        let Some((node, at)) = self.due(now) else { return };
-        if self.line.front().is_some_and(|first| first.at == at) {
-            self.line.pop_front();
-        } else {
-            self.late.pop();
+    /// Takes the node that [`due`](Self::due) has just shown.
+    pub(super) fn pop(&mut self) {
+        let ticket = if self.line_is_first() { self.line.pop_front() } else { self.late.pop().map(|late| late.0) };
+        if let Some(Ticket { node, .. }) = ticket {
+            self.nodes[node as usize].at = NOBODY;
         }
-        self.nodes[node as usize].at = NOBODY;
     }
 
     /// When to ask again: never after the next due time, and at most a few times before it.
@@ -169,12 +166,9 @@ impl Wheel {
     /// Whoever is next, once time has moved on to `now` as far as it takes to know. It may be due later than `now`.
     fn head(&mut self, now: u64) -> Option<Ticket> {
         loop {
-            let (line, late) = (self.line.front(), self.late.peek().map(|late| &late.0));
-            let from_line = match (line, late) {
-                (Some(line), Some(late)) => line < late,
-                (line, _) => line.is_some(),
-            };
-            let Some(&head) = (if from_line { line } else { late }) else {
+            let from_line = self.line_is_first();
+            let head = if from_line { self.line.front() } else { self.late.peek().map(|late| &late.0) };
+            let Some(&head) = head else {
                 if self.advance(now) {
                     continue;
                 }
@@ -189,6 +183,13 @@ impl Wheel {
             } else {
                 self.late.pop();
             }
+        }
+    }
+
+    fn line_is_first(&self) -> bool {
+        match (self.line.front(), self.late.peek()) {
+            (Some(line), Some(late)) => *line < late.0,
+            (line, _) => line.is_some(),
         }
     }
 
