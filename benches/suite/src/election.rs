@@ -1,4 +1,4 @@
-//! Elections on locks in memory. On Leases, beside their peers: benches/elections.
+//! Elections on locks in memory, which no peer has.
 
 use std::{
     future::pending,
@@ -78,7 +78,7 @@ fn hold() -> Held {
     let (reads, writes) = calls();
     let (start, before) = (Instant::now(), cpu());
     // It begins and ends half a period after a renewal.
-    runtime.block_on(sleep(PERIOD * 5));
+    runtime.block_on(async { sleep(PERIOD * 5).await });
     let (cpu, periods) = (cpu() - before, (start.elapsed().as_secs_f64() / PERIOD.as_secs_f64() + 0.1).round());
     let renewals = f64::from(ELECTIONS) * periods;
     let (reads_after, writes_after) = calls();
