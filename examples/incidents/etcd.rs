@@ -117,62 +117,50 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
 
 #[cfg(feature = "etcd")]
 mod real {
+    use std::sync::Arc;
+
     use relent::{
         Change, Policy,
-        etcd::{CallError, Cluster, EtcdCluster, Member, Members, Status},
+        etcd::MemberError,
         testing::proxy::{Proxy, Wire},
     };
 
     use crate::{
+        around::{Between, Call},
         server::{Server, Version, ms, with_url},
         stage::{Failed, Stage, Timeline, real_time},
     };
 
-    /// Etcd behind a proxy that keeps the answer of the first add to itself.
-    struct Behind {
-        inner: EtcdCluster,
-        proxy: Proxy,
+    /// Keeps the answer of the first add that is carried out to itself.
+    struct Kept(Arc<Proxy>);
+
+    /// A refusal is short enough to pass: the cut is for the answer that says that it was done.
+    struct Until(Arc<Proxy>);
+
+    impl Drop for Until {
+        fn drop(&mut self) {
+            self.0.set(Wire::Pass);
+        }
     }
 
-    impl Cluster for Behind {
-        fn endpoints(&self) -> &[String] {
-            self.inner.endpoints()
-        }
+    impl Between for Kept {
+        type Held = Option<Until>;
 
-        async fn barrier(&self, endpoint: &str) -> Result<(), CallError> {
-            self.inner.barrier(endpoint).await
-        }
-
-        async fn local_members(&self, endpoint: &str) -> Result<Vec<Member>, CallError> {
-            self.inner.local_members(endpoint).await
-        }
-
-        async fn add(&self, endpoint: &str, peer_urls: &[String], learner: bool) -> Result<u64, CallError> {
-            if self.proxy.cuts() == 0 {
-                self.proxy.set(Wire::CutAnswer { after: 120 });
-            }
-            let added = self.inner.add(endpoint, peer_urls, learner).await;
-            // A refusal is short enough to pass: the cut is for the answer that says that it was done.
-            self.proxy.set(Wire::Pass);
-            added
-        }
-
-        async fn promote(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-            self.inner.promote(endpoint, id).await
-        }
-
-        async fn remove(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-            self.inner.remove(endpoint, id).await
-        }
-
-        async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
-            self.inner.status(endpoint).await
+        async fn before(&self, call: Call, _: &str) -> Option<Until> {
+            let first = call == Call::Change && self.0.cuts() == 0;
+            first.then(|| {
+                self.0.set(Wire::CutAnswer { after: 120 });
+                Until(Arc::clone(&self.0))
+            })
         }
     }
 
     pub(super) fn play(stage: &mut Stage) -> Result<(), Failed> {
+        if std::env::var_os("RELENT_ETCD_35").is_none() {
+            return Err("--real starts etcd 3.5, and RELENT_ETCD_35 does not say where it is: eval \"$(tests/get-servers etcd-3.5)\"".into());
+        }
         real_time(async {
-            let server = Server::start(Version::V35, 3).await;
+            let mut server = Server::start(Version::V35, 3).await;
             stage.say("on three processes of real etcd 3.5, behind a proxy, in real time");
             stage.part(
                 "the answer of the add is lost",
@@ -182,10 +170,10 @@ mod real {
             // Etcd adds nobody in its first five seconds: this one waits for that.
             let first = direct.ensure_learner(["http://127.0.0.1:9"])?.await?;
             direct.ensure_removed(&first.value)?.await?;
-            let proxy = Proxy::start(server.nodes[0].client).await?;
-            let inner = EtcdCluster::new([format!("http://{}", proxy.address())], etcd_client::ConnectOptions::new())?;
+            let proxy = Arc::new(Proxy::start(server.nodes[0].client).await?);
             let policy = Policy::new().every(ms(200)).attempt_timeout(ms(1000)).finish_within(ms(60_000));
-            let members = Members::new(Behind { inner, proxy })?.policy(&policy);
+            let behind = [format!("http://{}", proxy.address())];
+            let members = server.members_of(behind, Kept(proxy)).policy(&policy);
             let timeline = Timeline::default();
             let url = "http://127.0.0.1:10";
             let added = members.ensure_learner([url])?.notify(timeline.listener()).await;
@@ -193,6 +181,29 @@ mod real {
             stage.ended(&added.as_ref().map(|added| added.value.to_string()));
             stage.check("how it came to be", added.ok().map(|added| added.change), Some(Change::AppliedDespiteError));
             stage.check("members with its url", with_url(&direct.list().await?, url).0, 1);
+
+            stage.part(
+                "what cannot be done is said at once, or with its reason",
+                "all of it was repeated for two minutes",
+            );
+            let voter = direct.ensure_learner([server.nodes[1].peer_url()])?.await;
+            stage.ended(&voter);
+            stage.check(
+                "a voter is not taken for a learner",
+                voter.is_err_and(|gave_up| gave_up.attempts() == 1),
+                true,
+            );
+            let quick = policy.attempt_timeout(ms(500)).finish_within(ms(2500));
+            server.kill(1);
+            let third = direct.clone().policy(&quick).ensure_removed(server.nodes[2].peer_url().as_str())?.await;
+            stage.ended(&third);
+            let refused =
+                third.is_err_and(|gave_up| matches!(gave_up.last_error(), Some(MemberError::WouldLoseQuorum { .. })));
+            stage.check("with one of three down no other is removed", refused, true);
+            server.kill(2);
+            let lost = direct.clone().policy(&quick).ensure_removed(url)?.await;
+            stage.ended(&lost);
+            stage.check("without a quorum nothing is done, and nothing claimed", lost.is_err(), true);
             Ok(())
         })?
     }

@@ -3,6 +3,10 @@
 //! Each scene says what the original did, shows what we do, and checks it: the exit code is 1 if anything is off.
 #![allow(clippy::disallowed_methods)]
 
+#[cfg(feature = "etcd")]
+#[path = "../../tests/etcd/real/around.rs"]
+#[allow(dead_code, clippy::pedantic)]
+mod around;
 mod configmap;
 mod etcd;
 mod leader;

@@ -116,6 +116,18 @@ impl Timeline {
                         _ => format!("attempt {attempt} ends"),
                     }
                 }
+                Event::Acting { attempt, elapsed, .. } => {
+                    now = *elapsed;
+                    format!("attempt {attempt} has looked, and acts")
+                }
+                Event::Acted { attempt, elapsed, failed, .. } => {
+                    now = *elapsed;
+                    match failed {
+                        None => format!("attempt {attempt} has acted, and looks again"),
+                        Some(Last::Failed(error)) => format!("attempt {attempt} looks again, the act failed: {error}"),
+                        Some(_) => format!("attempt {attempt} looks again, nothing was heard of the act"),
+                    }
+                }
                 Event::Waiting(Wait::Pause(pause)) => format!("waits {}", written(*pause)),
                 Event::Waiting(Wait::Limiter(about)) => format!("waits about {} for the limiter", written(*about)),
                 Event::Succeeded { attempts, elapsed, .. } => {

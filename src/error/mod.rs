@@ -207,8 +207,11 @@ impl<E> GaveUp<E> {
     fn write_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.attempts() {
             0 => f.write_str("gave up before the first attempt")?,
-            1 => write!(f, "gave up after 1 attempt in {}", Measured(self.elapsed()))?,
-            many => write!(f, "gave up after {many} attempts in {}", Measured(self.elapsed()))?,
+            1 => f.write_str("gave up after 1 attempt")?,
+            many => write!(f, "gave up after {many} attempts")?,
+        }
+        if self.attempts() > 0 && !self.elapsed().is_zero() {
+            write!(f, " in {}", Measured(self.elapsed()))?;
         }
         let bound = Written(duration(self.bound));
         match &self.stop {
@@ -236,11 +239,10 @@ impl<E> GaveUp<E> {
                 write!(f, " (last seen: {on}, unchanged for {})", Measured(*unchanged_for))
             }
             Some(Detail::Ensure { acts, outcome_unknown }) => {
-                let times = if *acts == 1 { "once" } else { "times" };
                 match acts {
                     0 => f.write_str(" (never acted")?,
-                    1 => write!(f, " (acted {times}")?,
-                    many => write!(f, " (acted {many} {times}")?,
+                    1 => f.write_str(" (acted once")?,
+                    many => write!(f, " (acted {many} times")?,
                 }
                 f.write_str(match (acts, outcome_unknown) {
                     (0, _) => ")",
@@ -251,17 +253,19 @@ impl<E> GaveUp<E> {
             None => Ok(()),
         }?;
         let cut = Measured(duration(self.cut_after));
+        // Observations have no outcome, and of acts it has been said.
+        let outcome = if self.detail().is_none() { ", outcome unknown" } else { "" };
         match self.ending() {
             Ending::NotStarted if self.attempts() == 0 => f.write_str("; nothing was attempted"),
             Ending::NotStarted | Ending::Failed => f.write_str("; last attempt"),
             Ending::NotReady | Ending::NotReadyBecause => f.write_str("; last attempt: not ready"),
             Ending::Cut(CutBy::AttemptTimeout) => {
-                write!(f, "; last attempt: cut after {cut} by its own deadline, outcome unknown")
+                write!(f, "; last attempt: cut after {cut} by its own deadline{outcome}")
             }
             Ending::Cut(CutBy::Deadline) => {
-                write!(f, "; last attempt: cut after {cut} by the overall deadline, outcome unknown")
+                write!(f, "; last attempt: cut after {cut} by the overall deadline{outcome}")
             }
-            Ending::Cut(CutBy::Cancelled) => write!(f, "; last attempt: cancelled after {cut}, outcome unknown"),
+            Ending::Cut(CutBy::Cancelled) => write!(f, "; last attempt: cancelled after {cut}{outcome}"),
         }
     }
 }

@@ -50,17 +50,7 @@ impl EtcdCluster {
         endpoints: impl IntoIterator<Item = U>,
         options: ConnectOptions,
     ) -> Result<Self, ConfigError> {
-        let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
-        if endpoints.is_empty() {
-            return Err(ConfigError::new("endpoints", "[]", "there must be at least one"));
-        }
-        for endpoint in &endpoints {
-            let url = endpoint.parse::<tonic::transport::Uri>();
-            let scheme = url.as_ref().ok().and_then(|url| url.scheme_str());
-            if !matches!(scheme, Some("http" | "https")) {
-                return Err(ConfigError::new("endpoint", endpoint, "it must be an http:// or https:// URL"));
-            }
-        }
+        let endpoints = checked(endpoints)?;
         Ok(Self { endpoints, options, idle: Mutex::default() })
     }
 
@@ -142,8 +132,24 @@ fn member(listed: &etcd_client::Member) -> Member {
     }
 }
 
+/// At least one, and each a URL.
+pub(super) fn checked<U: Into<String>>(endpoints: impl IntoIterator<Item = U>) -> Result<Vec<String>, ConfigError> {
+    let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
+    if endpoints.is_empty() {
+        return Err(ConfigError::new("endpoints", "[]", "there must be at least one"));
+    }
+    for endpoint in &endpoints {
+        let url = endpoint.parse::<tonic::transport::Uri>();
+        let scheme = url.as_ref().ok().and_then(|url| url.scheme_str());
+        if !matches!(scheme, Some("http" | "https")) {
+            return Err(ConfigError::new("endpoint", endpoint, "it must be an http:// or https:// URL"));
+        }
+    }
+    Ok(endpoints)
+}
+
 /// What an error of etcd-client's says: etcd's own answer, or what became of the connection.
-fn why(error: &etcd_client::Error) -> CallError {
+pub(super) fn why(error: &etcd_client::Error) -> CallError {
     let (status, first): (_, &(dyn std::error::Error + 'static)) = match error {
         etcd_client::Error::GRpcStatus(status) if status.source().is_none() => {
             return CallError::Answered {

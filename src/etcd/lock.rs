@@ -2,42 +2,117 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use etcd_client::{Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, ConnectOptions, ResponseHeader, Txn, TxnOp};
 
+use super::{
+    classify::{Class, Code},
+    cluster::CallError,
+    reports::Following,
+    turns::{Failed, Turns},
+};
 use crate::{
     ConfigError,
-    leader::{Lock, LockError, Put, Seen},
+    leader::{Lock, LockError, Put, Reports, Seen},
     policy::nanos,
 };
 
 /// A key of etcd as a lock. Every write is a transaction that compares the key's mod revision with the one that was read;
-/// the fence of a term is the revision of the transaction that began it, so it grows over every deletion of the key.
+/// the fence of a term is the revision of the transaction that began it, so it grows over every deletion of the key (a
+/// restore of the cluster from a backup breaks that).
 ///
-/// The key holds the holder's identity and the length of its lease; it is not attached to a lease of etcd, whose end is
-/// told by etcd's clock. Candidates look every retry period; a release is not announced.
+/// The key holds the length of the lease in nanoseconds and the holder's identity (`15000000000 worker-7f3a`). It is not
+/// attached to a lease of etcd, whose end is told by etcd's clock.
+///
+/// # Endpoints
+/// All calls go to one endpoint, until one there fails or is given up unanswered: then it is the next one's turn. So a
+/// member that is frozen costs a leader one [`call_timeout`](crate::leader::Timing::call_timeout), and one that refuses
+/// connections costs it nothing. Name as many as there are. Clones share the connection.
+///
+/// # Changes
+/// A watch tells candidates of a release or a deletion at once. It is opened again when it breaks, when etcd cancels it
+/// (no leader, revisions compacted away) and when the turn passes, after pauses that grow from 100 ms to 5 s; what
+/// happened meanwhile is looked up. It is never the only source: candidates look each retry period as well.
+///
+/// # Rights
+/// With authentication, the user needs a role with the permission `readwrite` on this one key, and no other:
+/// `etcdctl role grant-permission ROLE readwrite KEY`. Reads and the watch need the right to read, the transactions both.
+/// A right that is missing ends a campaign with an error; a term that is under way ends by its renew deadline.
+///
+/// # Without a quorum
+/// Every read and write goes through etcd's quorum. Without one no write is confirmed: the leader's term ends by its renew
+/// deadline, nobody else's begins, and candidates go on trying; each failure is reported as a
+/// [`Change::Trouble`](crate::leader::Change::Trouble). The loss of a minority of the members ends no term, as long as
+/// an endpoint that is alive gets its turn within the renew deadline.
+///
+/// # Cancel safety
+/// A call that is dropped leaves nothing behind in this process, and passes the turn. A write that is dropped may have been
+/// done or may yet be: [`elect`](crate::leader::elect) looks before it goes on.
+///
+/// ```no_run
+/// use etcd_client::ConnectOptions;
+/// use relent::{etcd::EtcdLock, leader};
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoints = ["http://10.0.0.1:2379", "http://10.0.0.2:2379", "http://10.0.0.3:2379"];
+/// let lock = EtcdLock::new(endpoints, ConnectOptions::new(), "my-system/my-controller")?;
+/// let ended = leader::elect(lock, leader::identity()).run(|term| async move { term.lost().await }).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct EtcdLock {
-    client: Client,
+    pub(super) turns: Arc<Turns>,
     key: Arc<str>,
 }
 
+/// The key at a revision of the store.
+pub(super) struct Looked {
+    pub(super) turn: u64,
+    pub(super) watch: etcd_client::WatchClient,
+    pub(super) revision: i64,
+    pub(super) seen: Option<Seen<()>>,
+}
+
 impl EtcdLock {
-    /// The lock in `key`.
+    /// The lock in `key`, by way of these endpoints. Does not connect yet. TLS and a user are taken from `options`; its
+    /// timeouts are best left unset, as every call has the deadline of the election.
     ///
     /// # Errors
-    /// An empty key.
-    pub fn new(client: Client, key: impl Into<String>) -> Result<Self, ConfigError> {
+    /// No endpoint, or one that is no URL; an empty key.
+    pub fn new<U: Into<String>>(
+        endpoints: impl IntoIterator<Item = U>,
+        options: ConnectOptions,
+        key: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
         let key: String = key.into();
         if key.is_empty() {
             return Err(ConfigError::new("key", "\"\"", "must not be empty: it is the lock"));
         }
-        Ok(Self { client, key: key.into() })
+        Ok(Self { turns: Arc::new(Turns::new(endpoints, options)?), key: key.into() })
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Reads at the endpoint whose turn it is.
+    pub(super) async fn look(&self) -> Result<Looked, Failure> {
+        let found = self.turns.call(async |turn| {
+            let found = turn.client.kv_client().get(&*self.key, None).await?;
+            Ok((turn.number, turn.client.watch_client(), found))
+        });
+        let (turn, watch, found) = found.await?;
+        let revision = found.header().map_or(0, ResponseHeader::revision);
+        let seen = found.kvs().first().map(|pair| seen(pair.mod_revision(), pair.value())).transpose()?;
+        Ok(Looked { turn, watch, revision, seen })
     }
 }
 
 impl fmt::Debug for EtcdLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EtcdLock").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("EtcdLock")
+            .field("endpoints", &self.turns.endpoints())
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,9 +124,15 @@ impl Lock for EtcdLock {
     }
 
     async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
-        let mut client = self.client.kv_client();
-        let found = client.get(&*self.key, Some(GetOptions::new())).await.map_err(classed)?;
-        found.kvs().first().map(|pair| seen(pair.mod_revision(), pair.value())).transpose()
+        let mut left = self.turns.endpoints().len();
+        loop {
+            left = left.saturating_sub(1);
+            match self.look().await {
+                Ok(looked) => return Ok(looked.seen),
+                Err(failure) if left == 0 || failure.is_final() => return Err(failure.into()),
+                Err(_) => {}
+            }
+        }
     }
 
     async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
@@ -64,34 +145,82 @@ impl Lock for EtcdLock {
         let value = format!("{} {holder}", nanos::nanos(lease));
         let same = Compare::mod_revision(&*self.key, CompareOp::Equal, before);
         let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*self.key, value.clone(), None)]);
-        let answer = self.client.kv_client().txn(transaction).await.map_err(classed)?;
+        let mut left = self.turns.endpoints().len();
+        let answer = loop {
+            left = left.saturating_sub(1);
+            match self.turns.call(async |turn| turn.client.kv_client().txn(transaction.clone()).await).await {
+                // Nothing was done, and nothing will be: another endpoint may be asked.
+                Err(failed) if left > 0 && !failed.error.in_doubt() && !is_final(&failed.error) => {}
+                answer => break answer.map_err(Failure::Call)?,
+            }
+        };
         if !answer.succeeded() {
             return Err(LockError::conflict("the key has changed"));
         }
-        let revision = answer.header().map(etcd_client::ResponseHeader::revision);
+        let revision = answer.header().map(ResponseHeader::revision);
         let revision = revision.ok_or_else(|| LockError::fatal("etcd answered without a revision"))?;
-        seen(revision, value.as_bytes())
+        Ok(seen(revision, value.as_bytes())?)
     }
+
+    fn changes(&self) -> Reports<()> {
+        Box::pin(Following::new(self.clone()))
+    }
+}
+
+/// Why the key could not be read or written.
+pub(super) enum Failure {
+    Call(Failed),
+    NoLock,
+}
+
+impl Failure {
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Call(failed) => is_final(&failed.error),
+            Self::NoLock => true,
+        }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self::Call(failed)
+    }
+}
+
+impl From<Failure> for LockError {
+    fn from(failure: Failure) -> Self {
+        let last = failure.is_final();
+        match failure {
+            Failure::NoLock => Self::fatal("the key holds something that is not a lock"),
+            Failure::Call(failed) if last => Self::fatal(failed),
+            Failure::Call(failed) => Self::unavailable(failed),
+        }
+    }
+}
+
+/// Whether no campaign will ever get past this: settings and rights, not the state of the cluster.
+fn is_final(error: &CallError) -> bool {
+    let settings = match error {
+        CallError::Answered { code, .. } => matches!(
+            code,
+            Code::InvalidArgument
+                | Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::Unimplemented
+                | Code::FailedPrecondition
+        ),
+        _ => true,
+    };
+    settings && error.class() == Class::Decided
 }
 
 /// `NANOSECONDS HOLDER`.
-fn seen(revision: i64, value: &[u8]) -> Result<Seen<()>, LockError> {
+pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Seen<()>, Failure> {
     let text = std::str::from_utf8(value).ok().and_then(|text| text.split_once(' '));
     let parsed = text.and_then(|(lease, holder)| Some((lease.parse().ok()?, holder)));
     let (Some((lease, holder)), Ok(version)) = (parsed, u128::try_from(revision)) else {
-        return Err(LockError::fatal("the key holds something that is not a lock"));
+        return Err(Failure::NoLock);
     };
     Ok(Seen { version, beat: version, holder: holder.to_owned(), lease: nanos::duration(lease), object: () })
-}
-
-fn classed(error: etcd_client::Error) -> LockError {
-    use tonic::Code::{InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented};
-    match &error {
-        etcd_client::Error::GRpcStatus(status)
-            if matches!(status.code(), InvalidArgument | PermissionDenied | Unauthenticated | Unimplemented) =>
-        {
-            LockError::fatal(error)
-        }
-        _ => LockError::unavailable(error),
-    }
 }

@@ -30,7 +30,8 @@ use crate::{
 ///   "unhealthy", "not in sync" and the like are worth another try; permissions, wrong URLs and wrong certificates are not
 ///   ([`classify`](crate::etcd::classify)).
 /// - A change that would leave too few voters that can vote is not sent, unless [`may_lose_quorum`](Self::may_lose_quorum);
-///   and no learner is promoted that does not answer.
+///   and no learner is promoted that does not answer. Who can vote is asked of the members themselves, at the client URLs they
+///   advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`.
 ///
 /// Each operation is an [`Ensure`]: it tries every 500 ms, every call has 5 s, all of it 2 minutes, and every word of
 /// `ensure` changes that. Operations of several processes at once do no harm to each other: etcd agrees upon one
@@ -108,6 +109,10 @@ impl<C: Cluster> Members<C> {
     }
 
     /// The members, as of a moment after this was called: a single try at each endpoint, until one answers.
+    ///
+    /// That it is current also holds where the process behind an endpoint was started anew between the read and the list: one that
+    /// was serves nobody before it has caught up, as long as the cluster's `wait-cluster-ready-timeout` (etcd 3.6) is not set below
+    /// 4 s. A list that comes later than that after its read is not believed.
     ///
     /// # Errors
     /// What the last endpoint answered; at once, if it is an error that no endpoint can mend.
@@ -212,8 +217,9 @@ impl<C: Cluster> Operation for HealthCheck<C> {
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        // So that one that hangs is named, and does not cost the whole look.
-        let each = attempt.timeout().map_or(Duration::from_secs(2), |timeout| timeout / 2);
+        // So that one that hangs is named, and does not cost the whole look; not by what is left, or at the end of the run all
+        // of them would seem to hang.
+        let each = attempt.limit().map_or(Duration::from_secs(2), |limit| limit / 2);
         Box::pin(async move { shared.health(each).await })
     }
 }
@@ -237,8 +243,9 @@ impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
     type Act = Pin<Box<dyn Future<Output = Result<(), MemberError>> + Send>>;
 
     fn look(&mut self, attempt: Attempt) -> Self::Look {
-        // So that one that hangs is named, and does not cost the whole call.
-        let each = attempt.timeout().map_or(Duration::from_secs(1), |timeout| timeout / 3);
+        // So that one that hangs is named, and does not cost the whole call; not by what is left, or at the end of the run all
+        // of them would seem to hang.
+        let each = attempt.limit().map_or(Duration::from_secs(1), |limit| limit / 3);
         let (shared, goal) = (Arc::clone(&self.shared), Arc::clone(&self.goal));
         let (read, may_lose_quorum) = (self.read, self.may_lose_quorum);
         Box::pin(async move {

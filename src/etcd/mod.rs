@@ -15,7 +15,11 @@ mod intent;
 mod lock;
 mod members;
 mod peer_url;
+#[cfg(feature = "etcd")]
+mod reports;
 mod rotation;
+#[cfg(feature = "etcd")]
+mod turns;
 
 pub use self::{
     classify::{Class, Code},

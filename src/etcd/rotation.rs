@@ -10,8 +10,16 @@ use std::{
 use crate::{
     Decision, Progress,
     etcd::{CallError, Class, Cluster, Member, MemberError, Status, Step},
-    policy::quorum::{Change, Voters},
+    policy::{
+        nanos::duration,
+        quorum::{Change, Voters},
+    },
+    time,
 };
+
+/// How long after a read the list must have come. Below the 5 s after which a process of etcd's that was started anew may serve
+/// clients although it has not caught up (`wait-cluster-ready-timeout`).
+const APART: Duration = Duration::from_secs(4);
 
 /// The state of a cluster all of whose members are well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +76,21 @@ impl<C: Cluster> Rotation<C> {
     }
 
     /// What this endpoint lists after it has caught up: each part proves nothing without the other.
+    ///
+    /// The process may end between the two, and the list may come from the one that was started in its place. Until that one has
+    /// got its own name agreed upon, and so has applied all that was agreed upon before it was started, it serves no client;
+    /// unless, in newer versions, 5 s have passed. So it is by the time between the two that the list is known to be current.
     async fn list_at(&self, endpoint: &str) -> Result<Vec<Member>, MemberError> {
         self.cluster.barrier(endpoint).await.map_err(failed("read before the member list", endpoint))?;
-        self.cluster.local_members(endpoint).await.map_err(failed("member list", endpoint))
+        let caught_up = time::now();
+        let members = self.cluster.local_members(endpoint).await.map_err(failed("member list", endpoint))?;
+        let apart = duration(time::between(caught_up, time::now()));
+        if apart < APART {
+            return Ok(members);
+        }
+        let late =
+            CallError::NoAnswer(format!("the list came {apart:?} after the read that it belongs to, and may be old"));
+        Err(failed("member list", endpoint)(late))
     }
 
     pub(super) async fn change(&self, step: &Step) -> Result<(), MemberError> {

@@ -8,6 +8,7 @@ use super::{Event, Listener};
 use crate::error::Last;
 
 const ATTEMPTS: &str = "relent_attempts_total";
+const ACTS: &str = "relent_acts_total";
 const RUNS: &str = "relent_runs_total";
 const SECONDS: &str = "relent_run_seconds";
 
@@ -16,6 +17,7 @@ const SECONDS: &str = "relent_run_seconds";
 /// | metric | kind | labels |
 /// |---|---|---|
 /// | `relent_attempts_total` | counter | `run`, `outcome`: `succeeded`, `failed`, `not_ready`, `cut`, `dropped` |
+/// | `relent_acts_total` | counter | `run`, `outcome`: `succeeded`, `failed`, `cut`; of `ensure` only, whose attempts are rounds |
 /// | `relent_runs_total` | counter | `run`, `stop`: `succeeded`, [`Stop::as_str`](crate::Stop::as_str), `dropped` |
 /// | `relent_run_seconds` | histogram | `run`, `stop`: the same without `dropped` |
 ///
@@ -57,6 +59,7 @@ impl Metrics {
     /// Gives the current recorder the units and descriptions. Once is enough, and nothing depends on it.
     pub fn describe() {
         describe_counter!(ATTEMPTS, Unit::Count, "attempts, by outcome");
+        describe_counter!(ACTS, Unit::Count, "acts, by outcome");
         describe_counter!(RUNS, Unit::Count, "runs, by what ended them");
         describe_histogram!(SECONDS, Unit::Seconds, "how long runs took, by what ended them");
     }
@@ -83,6 +86,16 @@ impl<E> Listener<E> for Metrics {
     fn on_event(&mut self, event: &Event<'_, E>) {
         match event {
             Event::Started(_) => self.state = State::Attempting,
+            Event::Acting { .. } => {}
+            Event::Acted { failed, .. } => counter!(
+                ACTS, "run" => self.run,
+                "outcome" => match failed {
+                    None => "succeeded",
+                    Some(Last::Cut { .. }) => "cut",
+                    Some(_) => "failed",
+                }
+            )
+            .increment(1),
             Event::Waiting(_) => self.state = State::Waiting,
             Event::Ended { last, .. } => {
                 self.state = State::Waiting;

@@ -23,7 +23,8 @@ use crate::{
 
 /// What happens in a run, in this order: `Waiting`* `Started` `Ended` .. then `Succeeded` or `GaveUp`.
 ///
-/// The attempt that succeeds has no `Ended`: `Succeeded` is it.
+/// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are rounds that
+/// begin and end with a look, `Acting` and `Acted` stand between where it acts.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a, E> {
@@ -38,6 +39,24 @@ pub enum Event<'a, E> {
         elapsed: Duration,
         /// What it did.
         last: Last<&'a E>,
+    },
+    /// An `ensure` has looked, it is not as wanted, and the act begins.
+    #[non_exhaustive]
+    Acting {
+        /// The round, from 1.
+        attempt: u32,
+        /// Time since the run began.
+        elapsed: Duration,
+    },
+    /// The act has ended, and another look begins: only that tells what came of it.
+    #[non_exhaustive]
+    Acted {
+        /// The round, from 1.
+        attempt: u32,
+        /// Time since the run began.
+        elapsed: Duration,
+        /// What it did; `None`: it answered that it had done it.
+        failed: Option<Last<&'a E>>,
     },
     /// The run waits before its next attempt.
     Waiting(Wait),

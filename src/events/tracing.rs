@@ -29,6 +29,9 @@ use crate::{
 /// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after` |
 /// | `not ready` | `DEBUG` | `attempt`, `elapsed` |
+/// | `acting`, `acted` | `DEBUG` | `attempt`, `elapsed`: an `ensure` acts between two looks |
+/// | `act failed` | `INFO` | `attempt`, `elapsed`, `error` |
+/// | `act cut` | `INFO` | `attempt`, `elapsed`, `after` |
 /// | `waiting` | `DEBUG` | `delay`, `reason`: `pause` or `limiter` |
 /// | `succeeded` | `DEBUG` | `attempts`, `elapsed` |
 /// | the sentence of [`GaveUp`](crate::GaveUp) | `WARN` | `stop`, `attempts`, `elapsed`, `error`, if there was one |
@@ -104,6 +107,24 @@ impl<E: fmt::Display> Listener<E> for Tracing {
                         event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "attempt cut");
                     }
                     _ => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "not ready"),
+                }
+            }
+            Event::Acting { attempt, elapsed } => {
+                let elapsed = field::display(Measured(*elapsed));
+                event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "acting");
+            }
+            Event::Acted { attempt, elapsed, failed } => {
+                let elapsed = field::display(Measured(*elapsed));
+                match failed {
+                    None => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "acted"),
+                    Some(Last::Cut { after, .. }) => {
+                        let after = field::display(Measured(*after));
+                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "act cut");
+                    }
+                    Some(Last::Failed(error)) => {
+                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, error = %error, "act failed");
+                    }
+                    Some(_) => event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, "act failed"),
                 }
             }
             Event::Waiting(wait) => {

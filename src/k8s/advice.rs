@@ -65,13 +65,18 @@ fn on_status(status: &Status) -> Option<&'static str> {
         on_missing(status)
     } else if message.contains("field is immutable when `immutable` is set") {
         Some("delete the object and create it anew, or use a new name: what is marked immutable cannot be changed")
-    } else if reason("RequestEntityTooLarge", 413) || message.contains("must have at most 1048576 bytes") {
+    } else if reason("RequestEntityTooLarge", 413) || is_too_large(message) {
         Some("split the data or keep it elsewhere: a ConfigMap or Secret holds at most 1 MiB, a request at most 3 MiB")
     } else if message.contains("HTTP request to an HTTPS server") {
         Some("write https:// in the server's address in the kubeconfig")
     } else {
         None
     }
+}
+
+/// In words that depend on the server's version: "must have at most 1048576 bytes", "may not be more than 1048576 bytes".
+fn is_too_large(message: &str) -> bool {
+    message.contains("Too long: ") && message.contains(" 1048576 bytes")
 }
 
 fn on_missing(status: &Status) -> Option<&'static str> {

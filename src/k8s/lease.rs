@@ -32,7 +32,25 @@ use crate::{
 /// the cluster from a backup breaks that). Durations are whole seconds in a Lease: a fraction is rounded up. `renewTime` and
 /// `acquireTime` are written for others to read; no decision of this crate looks at them, except whether they changed.
 ///
-/// The verbs it needs on `leases`: `get`, `create`, `update`, and `watch` to notice a release at once.
+/// # Rights
+/// The verbs `get`, `create`, `update` and `watch` on `leases` of the API group `coordination.k8s.io`, in the namespace of the
+/// Lease; neither `list` nor `patch` nor `delete`. All but `create` may be limited to its name:
+///
+/// ```yaml
+/// kind: Role
+/// apiVersion: rbac.authorization.k8s.io/v1
+/// metadata: {name: my-controller-election, namespace: my-system}
+/// rules:
+/// - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
+/// - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, update, watch], resourceNames: [my-controller]}
+/// ```
+///
+/// Where `get`, `create` or `update` is missing, a campaign ends with the server's answer as its error, and a term by its renew
+/// deadline. Without `watch` an election works; a release is then noticed by looking, within 2.2 retry periods.
+///
+/// # Cancel safety
+/// A call that is dropped leaves nothing behind in this process. A write that is dropped may have been done or may yet be:
+/// [`elect`](crate::leader::elect) looks before it goes on.
 ///
 /// ```no_run
 /// use relent::{k8s::LeaseLock, leader};
@@ -201,13 +219,8 @@ fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
     };
     let spec = lease.spec.clone().unwrap_or_default();
     let length = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-    Ok(Seen {
-        version,
-        beat: beat(&spec),
-        holder: spec.holder_identity.unwrap_or_default(),
-        lease: Duration::from_secs(length),
-        object: lease,
-    })
+    let beat = beat(&spec);
+    Ok(Seen::new(version, lease).held(spec.holder_identity.unwrap_or_default(), Duration::from_secs(length), beat))
 }
 
 /// The record as a number: labels and annotations may change without being a renewal.

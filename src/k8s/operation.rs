@@ -14,8 +14,10 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    Act, Attempt, Both, Decision, Ensure, Progress, Seen, Settle, ensure as ensure_of, k8s::Boxed,
-    operation::Operation as Repeated, settle,
+    Act, Attempt, Both, Decision, Ensure, Progress, Seen, Settle, ensure as ensure_of,
+    k8s::{Boxed, Class, Error, classify},
+    operation::Operation as Repeated,
+    settle,
 };
 
 /// What an operation consists of: how it is triggered, and what has to be so when it has finished.
@@ -153,9 +155,9 @@ pub enum OperationError {
         call: &'static str,
         /// The name of the object.
         name: String,
-        /// What came of it.
+        /// What came of it, and what to do about it.
         #[source]
-        error: Box<kube::Error>,
+        error: Box<Error>,
     },
     /// There is an earlier trigger that the controller has not taken away.
     #[error("annotation {annotation}={value} of another operation is still set")]
@@ -181,13 +183,13 @@ pub enum OperationError {
 }
 
 impl OperationError {
-    fn decision(&self) -> Decision {
+    /// Whether a later try may mend it: by [`classify`], save that a conflict is tried again.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
         match self {
             // Conflicts are what the version is sent for: what there is now is read before the next try.
-            Self::Api { error, .. } => {
-                let refused = |code: u16| matches!(code, 400 | 401 | 403 | 404 | 405 | 422);
-                (!matches!(&**error, kube::Error::Api(status) if refused(status.code))).into()
-            }
+            Self::Api { error, .. } if error.class() == Class::Conflict => Decision::Retry,
+            Self::Api { error, .. } => classify(error.get_ref()),
             Self::Occupied { .. } => Decision::Retry,
             Self::Superseded { .. } | Self::Deleting(_) => Decision::Fatal,
         }
@@ -242,7 +244,7 @@ impl Operation {
     /// Tries every second, each call has 10 s, all of it 2 minutes, if nothing else is set.
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]; at once for those that [`decision`](OperationError::decision) calls fatal.
     #[expect(clippy::type_complexity, reason = "the types of what is repeated")]
     pub fn trigger(
         &self,
@@ -329,8 +331,11 @@ impl Shared {
     }
 
     fn failed(&self, call: &'static str) -> impl FnOnce(kube::Error) -> OperationError {
-        let name = self.name.clone();
-        move |error| OperationError::Api { call, name, error: Box::new(error) }
+        let (name, namespace) = (self.name.clone(), self.api.namespace().map(str::to_owned));
+        move |error| {
+            let error = Box::new(Error::in_namespace(error, namespace.as_deref()));
+            OperationError::Api { call, name, error }
+        }
     }
 
     async fn look(&self) -> Result<Seen<Triggered, String, OperationError>, OperationError> {

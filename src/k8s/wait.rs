@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Attempt, Backoff, Check, Decision, Polling,
-    k8s::Boxed,
+    k8s::{Boxed, Error, classify},
     operation::Operation,
     time::{self, Alarm, Timer},
 };
@@ -29,7 +29,8 @@ const READ_AGAIN: Duration = Duration::from_secs(30);
 /// [`finish_within`](Polling::finish_within) does.
 ///
 /// # Errors
-/// [`GaveUp`](crate::GaveUp) with a [`WaitError`] that says what was last seen. A right that is missing (401, 403) is final.
+/// [`GaveUp`](crate::GaveUp) with a [`WaitError`] that says what was last seen; at once for those that
+/// [`decision`](WaitError::decision) calls fatal, such as a right that is missing.
 ///
 /// # Cancel safety
 /// Dropping the future ends the watch.
@@ -88,9 +89,9 @@ pub enum WaitError {
         call: &'static str,
         /// The name of the object.
         name: String,
-        /// What came of it.
+        /// What came of it, and what to do about it.
         #[source]
-        error: Box<kube::Error>,
+        error: Box<Error>,
     },
     /// It does not hold for what was last seen.
     #[error("the condition does not hold for {name}, last seen {}{}", seen.as_ref().map_or("absent".to_owned(), |version| format!("at resourceVersion {version}")), watch.as_ref().map_or(String::new(), |why| format!(" ({why})")))]
@@ -106,11 +107,15 @@ pub enum WaitError {
 }
 
 impl WaitError {
-    fn decision(&self) -> Decision {
+    /// Whether a later try may mend it: by [`classify`], save that what is absent (404) or was too old to begin with (410) is
+    /// waited for.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
         let Self::Api { error, .. } = self else { return Decision::Retry };
-        let refused =
-            matches!(&**error, kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 405 | 422));
-        (!refused).into()
+        match error.get_ref() {
+            kube::Error::Api(status) if matches!(status.code, 404 | 410) => Decision::Retry,
+            error => classify(error),
+        }
     }
 }
 
@@ -119,7 +124,12 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
     C: Condition<K>,
 {
-    let failed = |call| move |error| WaitError::Api { call, name: name.to_owned(), error: Box::new(error) };
+    let failed = |call| {
+        move |error| {
+            let error = Box::new(Error::in_namespace(error, api.namespace()));
+            WaitError::Api { call, name: name.to_owned(), error }
+        }
+    };
     let mut again = 0_u32;
     loop {
         let mut seen = api.get_opt(name).await.map_err(failed("get"))?;

@@ -5,8 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    change::{Change, OnChange},
     health::{Health, Pulse},
-    leading::{Change, Leading},
+    leading::Leading,
     lock::Lock,
     term::Term,
     work::{Many, Once},
@@ -41,7 +42,7 @@ pub fn elect<L: Lock>(lock: L, identity: impl Into<String>) -> Elect<L> {
         release_on_end: true,
         lead_on_create: false,
         cancel: None,
-        cancel_grace: None,
+        tasks_grace: None,
         on_change: None,
         pulse: Arc::default(),
     };
@@ -62,13 +63,12 @@ pub(super) struct Settings {
     pub(super) release_on_end: bool,
     pub(super) lead_on_create: bool,
     pub(super) cancel: Option<CancellationToken>,
-    /// How long work may take to end after a cancellation, if it is not the stop grace: the term is renewed meanwhile.
-    pub(super) cancel_grace: Option<u64>,
+    /// The work runs in tasks of its own: how long they may take to end after a cancellation, instead of the stop grace;
+    /// the term is renewed meanwhile.
+    pub(super) tasks_grace: Option<u64>,
     pub(super) on_change: Option<OnChange>,
     pub(super) pulse: Arc<Pulse>,
 }
-
-pub(super) type OnChange = Box<dyn FnMut(&Change) + Send>;
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,8 +109,10 @@ impl<L: Lock> Elect<L> {
         self
     }
 
-    pub(super) fn cancel_grace(mut self, grace: u64) -> Self {
-        self.settings.cancel_grace = Some(grace);
+    /// The work runs in tasks of its own, which outlive the future that is dropped: then the lock is not given back, but
+    /// lapses.
+    pub(super) fn tasks_grace(mut self, grace: u64) -> Self {
+        self.settings.tasks_grace = Some(grace);
         self
     }
 

@@ -39,17 +39,18 @@ impl Unhealthy {
     }
 }
 
-/// When the last confirmed renewal of the term that runs was sent; 0 is: no term runs.
+/// When the last confirmed renewal of the term that runs was sent.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
+    /// What the times of the run count from.
     begun: OnceLock<Instant>,
+    /// One more than the nanoseconds; 0 is: no term runs.
     sent: AtomicU64,
 }
 
 impl Pulse {
     pub(super) fn beat(&self, begun: Instant, sent: u64) {
-        let begun = *self.begun.get_or_init(|| begun);
-        let _ = begun;
+        self.begun.get_or_init(|| begun);
         self.sent.store(sent.saturating_add(1), Ordering::Release);
     }
 

@@ -57,9 +57,17 @@ pub trait Lock: Send + Sync + 'static {
 /// What is reported of a record: its states, `None` where it was deleted.
 pub type Reports<O> = Pin<Box<dyn Stream<Item = Option<Seen<O>>> + Send>>;
 
-/// A record as it was read.
+/// A record as it was read: made by [`new`](Self::new) and [`held`](Self::held).
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::leader::Seen;
+///
+/// let seen = Seen::new(7, "the row").held("worker-7f3a", Duration::from_secs(15), 3);
+/// assert_eq!((seen.version, seen.holder.as_str()), (7, "worker-7f3a"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs)]
+#[non_exhaustive]
 pub struct Seen<O> {
     /// Grows with every write.
     pub version: u128,
@@ -71,6 +79,21 @@ pub struct Seen<O> {
     pub lease: Duration,
     /// What the lock needs in order to write over it.
     pub object: O,
+}
+
+impl<O> Seen<O> {
+    /// A record that nobody holds.
+    #[must_use]
+    pub fn new(version: u128, object: O) -> Self {
+        Self { version, beat: 0, holder: String::new(), lease: Duration::ZERO, object }
+    }
+
+    /// The same, held: by whom, for how long others have to leave it alone, and by which beat.
+    #[must_use]
+    pub fn held(mut self, holder: impl Into<String>, lease: Duration, beat: u128) -> Self {
+        (self.holder, self.lease, self.beat) = (holder.into(), lease, beat);
+        self
+    }
 }
 
 /// What to write.

@@ -31,10 +31,24 @@ struct Shared {
 struct State {
     record: Option<Record>,
     version: u128,
-    faults: VecDeque<Fault>,
+    /// What befalls the next calls, and how many of them.
+    faults: VecDeque<(Fault, usize)>,
     reads: u64,
     writes: u64,
     silent: bool,
+}
+
+impl State {
+    fn next_fault(&mut self) -> Option<Fault> {
+        while let Some((fault, calls)) = self.faults.front_mut() {
+            if let Some(left) = calls.checked_sub(1) {
+                *calls = left;
+                return Some(*fault);
+            }
+            self.faults.pop_front();
+        }
+        None
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +81,7 @@ impl MemoryLock {
         self.change(|state| {
             state.version += 1;
             state.record = None;
+            true
         });
     }
 
@@ -79,6 +94,7 @@ impl MemoryLock {
                 record.version = version;
                 record.holder.clear();
             }
+            true
         });
     }
 
@@ -88,6 +104,7 @@ impl MemoryLock {
             state.version += 1;
             let version = state.version;
             state.record = Some(Record { version, beat: version, holder: holder.to_owned(), lease });
+            true
         });
     }
 
@@ -138,20 +155,22 @@ impl MemoryLock {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Faults befall the calls in the order of planning.
     fn plan(&self, fault: Fault, calls: usize) {
-        self.lock().faults.extend(std::iter::repeat_n(fault, calls));
+        self.lock().faults.push_back((fault, calls));
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    /// Announces the change, if `change` says that it was one.
+    fn change(&self, change: impl FnOnce(&mut State) -> bool) {
         let mut state = self.lock();
-        change(&mut state);
-        if !state.silent {
+        if change(&mut state) && !state.silent {
             drop(state);
             self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
-    async fn fault(fault: Option<Fault>) -> Result<(), LockError> {
+    /// What befalls a call before it is done.
+    async fn suffer(fault: Option<Fault>) -> Result<(), LockError> {
         match fault {
             None | Some(Fault::AppliedButLost) => Ok(()),
             Some(Fault::Fail) => Err(LockError::unavailable("the lock is down")),
@@ -174,10 +193,10 @@ impl fmt::Debug for MemoryLock {
 }
 
 fn seen(record: &Record) -> Seen<()> {
-    let Record { version, beat, lease, .. } = *record;
-    Seen { version, beat, holder: record.holder.clone(), lease, object: () }
+    Seen::new(record.version, ()).held(record.holder.clone(), record.lease, record.beat)
 }
 
+/// What befalls its answer.
 fn lost(fault: Option<Fault>) -> Result<(), LockError> {
     match fault {
         Some(Fault::AppliedButLost) => Err(LockError::unavailable("the answer was lost")),
@@ -196,9 +215,9 @@ impl Lock for MemoryLock {
         let fault = {
             let mut state = self.lock();
             state.reads += 1;
-            state.faults.pop_front()
+            state.next_fault()
         };
-        Self::fault(fault).await?;
+        Self::suffer(fault).await?;
         lost(fault)?;
         Ok(self.lock().record.as_ref().map(seen))
     }
@@ -207,13 +226,13 @@ impl Lock for MemoryLock {
         let fault = {
             let mut state = self.lock();
             state.writes += 1;
-            state.faults.pop_front()
+            state.next_fault()
         };
-        Self::fault(fault).await?;
+        Self::suffer(fault).await?;
         let mut answer = Err(LockError::conflict("the lock has changed"));
         self.change(|state| {
             if state.record.as_ref().map(|record| record.version) != over.map(|over| over.version) {
-                return;
+                return false;
             }
             state.version += 1;
             let (holder, lease) = match put {
@@ -223,6 +242,7 @@ impl Lock for MemoryLock {
             let version = state.version;
             let record = state.record.insert(Record { version, beat: version, holder: holder.to_owned(), lease });
             answer = Ok(seen(record));
+            true
         });
         lost(fault)?;
         answer

@@ -23,6 +23,7 @@
 //! A lock that is missing may have been deleted under a leader that goes on for a while. Whoever creates it therefore
 //! waits for a lease before its term begins; [`Elect::lead_on_create`] does without.
 
+mod change;
 mod elect;
 mod error;
 mod health;
@@ -36,11 +37,12 @@ mod watch;
 mod work;
 
 pub use self::{
+    change::Change,
     elect::{Campaigns, Elect, elect},
     error::{ElectError, Ended, Loss},
     health::{Health, Unhealthy},
     identity::identity,
-    leading::{Change, Leading},
+    leading::Leading,
     lock::{Lock, LockError, Put, Reports, Seen},
     manager::{Failure, Manager, ManagerError},
     memory::MemoryLock,

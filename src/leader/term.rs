@@ -13,8 +13,9 @@ use std::{
 use pin_project::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::health::Pulse;
 use crate::{
-    policy::nanos,
+    policy::{lease::Tenure, nanos},
     time::{self, Alarm, Instant, Timer},
 };
 
@@ -29,7 +30,10 @@ struct Shared {
     fence: u128,
     identity: Arc<str>,
     begun: Instant,
+    /// The work should end.
     told: CancellationToken,
+    /// The work has ended, or is gone.
+    over: CancellationToken,
     /// In nanoseconds since `begun`: nobody else can lead before.
     valid_until: AtomicU64,
     /// The work that was told is dropped then, at the latest.
@@ -37,13 +41,6 @@ struct Shared {
 }
 
 impl Term {
-    pub(super) fn new(fence: u128, identity: Arc<str>, begun: Instant, valid_until: u64) -> Self {
-        let (valid_until, drop_at) = (AtomicU64::new(valid_until), AtomicU64::new(nanos::FOREVER));
-        Self {
-            shared: Arc::new(Shared { fence, identity, begun, told: CancellationToken::new(), valid_until, drop_at }),
-        }
-    }
-
     /// Grows from term to term of the same lock, whoever holds them, and over deletion of the lock: let what the work
     /// writes to refuse a smaller one.
     #[must_use]
@@ -57,8 +54,8 @@ impl Term {
         &self.shared.identity
     }
 
-    /// Done when the work should end: the term was lost, or the run was cancelled. From then on the work has the
-    /// [`stop_grace`](super::Timing::stop_grace).
+    /// Done when the work should end: the term was lost, or the run was cancelled or dropped. From then on the work has
+    /// the [`stop_grace`](super::Timing::stop_grace).
     ///
     /// # Cancel safety
     /// Safe: it may be dropped and asked again.
@@ -81,7 +78,7 @@ impl Term {
     /// How long nobody else can lead, if no further renewal succeeds. Zero when the work should have ended.
     #[must_use]
     pub fn valid_for(&self) -> Duration {
-        nanos::duration(self.until().saturating_sub(time::between(self.shared.begun, time::now())))
+        nanos::duration(self.shared.until().saturating_sub(self.shared.now()))
     }
 
     /// Runs a future only as long as the term is valid: for tasks that the work spawns. The clock is read before every
@@ -89,30 +86,71 @@ impl Term {
     pub fn guard<F: Future>(&self, future: F) -> Guarded<F> {
         Guarded {
             term: self.clone(),
-            told: self.shared.told.clone().cancelled_owned(),
+            told: false,
+            news: self.shared.told.clone().cancelled_owned(),
             future: Some(future),
             timer: Timer::default(),
         }
     }
+}
 
-    pub(super) fn tell(&self, drop_at: u64) {
-        self.shared.drop_at.fetch_min(drop_at, Ordering::AcqRel);
-        self.shared.told.cancel();
+impl Shared {
+    fn now(&self) -> u64 {
+        time::between(self.begun, time::now())
     }
 
-    /// Says whether that is longer than before.
-    pub(super) fn extend(&self, valid_until: u64) -> bool {
-        self.shared.valid_until.swap(valid_until, Ordering::AcqRel) < valid_until
-    }
-
-    pub(super) fn over(&self) {
-        self.shared.valid_until.store(0, Ordering::Release);
-        self.shared.told.cancel();
-    }
-
+    /// When the term is over, as things stand.
     fn until(&self) -> u64 {
-        let valid_until = self.shared.valid_until.load(Ordering::Acquire);
-        valid_until.min(self.shared.drop_at.load(Ordering::Acquire))
+        let valid_until = self.valid_until.load(Ordering::Acquire);
+        valid_until.min(self.drop_at.load(Ordering::Acquire))
+    }
+
+    fn is_over(&self) -> bool {
+        self.now() >= self.until()
+    }
+}
+
+/// The term as the run has it: dropped, it is over for everyone, and its pulse rests.
+#[derive(Debug)]
+pub(super) struct Held {
+    term: Term,
+    pulse: Arc<Pulse>,
+}
+
+impl Held {
+    /// `begun` is what the times of the run count from.
+    pub(super) fn new(tenure: Tenure, valid_until: u64, identity: Arc<str>, begun: Instant, pulse: Arc<Pulse>) -> Self {
+        let (told, over) = (CancellationToken::new(), CancellationToken::new());
+        let (valid_until, drop_at) = (AtomicU64::new(valid_until), AtomicU64::new(nanos::FOREVER));
+        let shared = Shared { fence: tenure.fence, identity, begun, told, over, valid_until, drop_at };
+        pulse.beat(begun, tenure.sent);
+        Self { term: Term { shared: Arc::new(shared) }, pulse }
+    }
+
+    pub(super) fn term(&self) -> &Term {
+        &self.term
+    }
+
+    /// Tells the work that it will be dropped then.
+    pub(super) fn tell(&self, drop_at: u64) {
+        self.term.shared.drop_at.fetch_min(drop_at, Ordering::AcqRel);
+        self.term.shared.told.cancel();
+    }
+
+    /// The term has been renewed. Says whether it is longer than before.
+    pub(super) fn extend(&self, tenure: Tenure, valid_until: u64) -> bool {
+        self.pulse.beat(self.term.shared.begun, tenure.sent);
+        self.term.shared.valid_until.swap(valid_until, Ordering::AcqRel) < valid_until
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let shared = &self.term.shared;
+        shared.valid_until.store(0, Ordering::Release);
+        shared.told.cancel();
+        shared.over.cancel();
+        self.pulse.rest();
     }
 }
 
@@ -122,8 +160,10 @@ impl Term {
 #[must_use = "futures do nothing unless polled"]
 pub struct Guarded<F> {
     term: Term,
+    told: bool,
+    /// What may bring the end forward: first that the work is told, then that it has ended.
     #[pin]
-    told: WaitForCancellationFutureOwned,
+    news: WaitForCancellationFutureOwned,
     #[pin]
     future: Option<F>,
     #[pin]
@@ -138,29 +178,26 @@ impl<F: Future> Future for Guarded<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let shared = &this.term.shared;
-        let over = |until: u64| time::between(shared.begun, time::now()) >= until;
-        let until = this.term.until();
-        if over(until) {
-            this.future.set(None);
-            return Poll::Ready(None);
-        }
-        let future = this.future.as_mut().as_pin_mut().expect("`Guarded` polled after completion");
-        if let Poll::Ready(value) = future.poll(cx) {
-            this.future.set(None);
-            return Poll::Ready(Some(value));
-        }
-        // When the end of the term is brought forward, the token wakes this task.
-        if !this.term.is_lost() {
-            let _ = this.told.poll(cx).is_ready();
-        }
+        let mut polled = false;
         loop {
-            let until = this.term.until();
-            if this.timer.as_mut().poll_at(cx, time::after(shared.begun, until)).is_pending() {
-                return Poll::Pending;
-            }
-            if over(this.term.until()) {
+            if shared.is_over() {
                 this.future.set(None);
                 return Poll::Ready(None);
+            }
+            if !polled {
+                polled = true;
+                let future = this.future.as_mut().as_pin_mut().expect("`Guarded` polled after completion");
+                if let Poll::Ready(value) = future.poll(cx) {
+                    this.future.set(None);
+                    return Poll::Ready(Some(value));
+                }
+            }
+            while this.news.as_mut().poll(cx).is_ready() && !*this.told {
+                *this.told = true;
+                this.news.set(shared.over.clone().cancelled_owned());
+            }
+            if this.timer.as_mut().poll_at(cx, time::after(shared.begun, shared.until())).is_pending() {
+                return Poll::Pending;
             }
         }
     }

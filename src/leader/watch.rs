@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -21,12 +21,17 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
         lock: Arc::new(lock),
         every: Duration::from_secs(2),
         last: None,
+        newest: None,
+        looked: false,
         reading: None,
-        changes: None,
-        look_at: None,
+        reports: None,
+        alarm: None,
         timer: Box::pin(Timer::default()),
     }
 }
+
+/// How long one look may take, unless a report comes in meanwhile.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
 pub struct Leader {
     /// The holder; `None` when nobody does.
     pub holder: Option<String>,
-    /// The version of the record by which this was seen.
+    /// The version of the record by which this was seen; 0 where there is no record.
     pub version: u128,
 }
 
@@ -44,14 +49,19 @@ pub struct Watch<L: Lock> {
     lock: Arc<L>,
     every: Duration,
     last: Option<Leader>,
+    /// The newest version seen: a report may be older.
+    newest: Option<u128>,
+    /// Whether there was a first look.
+    looked: bool,
     reading: Option<Reading<L>>,
-    changes: Option<Changes<L>>,
-    look_at: Option<Instant>,
+    reports: Option<Reports<L::Object>>,
+    /// When to give up the look, or to look again; `None`: never.
+    alarm: Option<Instant>,
     timer: Pin<Box<Timer>>,
 }
 
-type Reading<L> = Pin<Box<dyn Future<Output = Result<Option<Seen<<L as Lock>::Object>>, LockError>> + Send>>;
-pub(super) type Changes<L> = Reports<<L as Lock>::Object>;
+type Known<L> = Option<Seen<<L as Lock>::Object>>;
+type Reading<L> = Pin<Box<dyn Future<Output = Result<Known<L>, LockError>> + Send>>;
 
 impl<L: Lock> Watch<L> {
     /// How often to look when nothing is heard. Default: every 2 s.
@@ -63,7 +73,7 @@ impl<L: Lock> Watch<L> {
     /// The next change of holder.
     ///
     /// # Errors
-    /// The lock could not be read; asking again goes on.
+    /// The lock could not be read, or has not answered within 10 s; asking again goes on.
     ///
     /// # Cancel safety
     /// Safe: no change is lost.
@@ -87,53 +97,73 @@ impl<L: Lock> Stream for Watch<L> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let report = this.changes.as_mut().map_or(Poll::Pending, |changes| changes.as_mut().poll_next(cx));
-            let seen = match report {
-                Poll::Ready(Some(seen)) => Some(seen),
-                // It is opened again with the next look.
-                Poll::Ready(None) => {
-                    this.changes = None;
-                    None
+            ready!(Timer::poll_breathe(cx));
+            if let Poll::Ready(seen) = this.poll_reports(cx) {
+                if let Some(leader) = this.changed(seen) {
+                    return Poll::Ready(Some(Ok(leader)));
                 }
-                Poll::Pending => None,
-            };
-            let seen = match (seen, this.reading.as_mut()) {
-                (Some(seen), _) => seen,
-                (None, Some(reading)) => match reading.as_mut().poll(cx) {
-                    Poll::Ready(answer) => {
-                        this.reading = None;
-                        this.look_at = time::now().checked_add(this.every);
-                        match answer {
-                            Ok(seen) => seen,
-                            Err(error) => return Poll::Ready(Some(Err(error))),
-                        }
+                continue;
+            }
+            match ready!(this.poll_look(cx)) {
+                Ok(seen) => {
+                    if let Some(leader) = this.changed(seen) {
+                        return Poll::Ready(Some(Ok(leader)));
                     }
-                    Poll::Pending => return Poll::Pending,
-                },
-                (None, None) => {
-                    let due = match this.look_at {
-                        None => this.last.is_none(),
-                        at => this.timer.as_mut().poll_at(cx, at).is_ready(),
-                    };
-                    if !due {
-                        return Poll::Pending;
-                    }
-                    let lock = Arc::clone(&this.lock);
-                    this.changes.get_or_insert_with(|| this.lock.changes());
-                    this.reading = Some(Box::pin(async move { lock.read().await }));
-                    continue;
                 }
-            };
-            let version = seen.as_ref().map_or(0, |seen| seen.version);
-            let holder = seen.map(|seen| seen.holder).filter(|holder| !holder.is_empty());
-            let leader = Leader { holder, version };
-            // A report may be older than what was read.
-            let newer = this.last.as_ref().is_none_or(|last| version == 0 || version > last.version);
-            let other = this.last.as_ref().is_none_or(|last| last.holder != leader.holder);
-            if newer && other {
-                this.last = Some(leader.clone());
-                return Poll::Ready(Some(Ok(leader)));
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
+    }
+}
+
+impl<L: Lock> Watch<L> {
+    fn poll_reports(&mut self, cx: &mut Context<'_>) -> Poll<Known<L>> {
+        let Some(reports) = &mut self.reports else { return Poll::Pending };
+        if let Some(seen) = ready!(reports.as_mut().poll_next(cx)) {
+            return Poll::Ready(seen);
+        }
+        // They are opened again with the next look.
+        self.reports = None;
+        Poll::Pending
+    }
+
+    /// Looks when it is time.
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Result<Known<L>, LockError>> {
+        if self.reading.is_none() {
+            if std::mem::replace(&mut self.looked, true) {
+                ready!(self.timer.as_mut().poll_at(cx, self.alarm));
+            }
+            let lock = Arc::clone(&self.lock);
+            self.reports.get_or_insert_with(|| self.lock.changes());
+            self.reading = Some(Box::pin(async move { lock.read().await }));
+            self.alarm = time::now().checked_add(ANSWERS_WITHIN);
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Pending };
+        let answer = match reading.as_mut().poll(cx) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => {
+                ready!(self.timer.as_mut().poll_at(cx, self.alarm));
+                Err(LockError::timeout(ANSWERS_WITHIN))
+            }
+        };
+        self.reading = None;
+        self.alarm = time::now().checked_add(self.every);
+        Poll::Ready(answer)
+    }
+
+    /// The holder that was seen, if it is another one, and what was seen is not older than what was seen before.
+    fn changed(&mut self, seen: Known<L>) -> Option<Leader> {
+        let version = seen.as_ref().map(|seen| seen.version);
+        if version.is_some() && version <= self.newest {
+            return None;
+        }
+        self.newest = self.newest.max(version);
+        let holder = seen.map(|seen| seen.holder).filter(|holder| !holder.is_empty());
+        if self.last.as_ref().is_some_and(|last| last.holder == holder) {
+            return None;
+        }
+        let leader = Leader { holder, version: version.unwrap_or(0) };
+        self.last = Some(leader.clone());
+        Some(leader)
     }
 }

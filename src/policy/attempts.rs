@@ -96,6 +96,13 @@ impl Attempt {
             (own, left) => own.or(left),
         }
     }
+
+    /// `attempt_timeout` or `finish_within`, whichever is less: the same for every attempt of a run, however little is left.
+    #[cfg(any(feature = "etcd", feature = "test-util"))]
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        let limit = self.timeout.min(self.finish_within);
+        (limit != FOREVER).then_some(Duration::from_nanos(limit))
+    }
 }
 
 /// The progress of one run. Every instant is in nanoseconds since the run began.

@@ -181,10 +181,15 @@ impl Backoff {
     }
 
     /// What follows when this schedule has ended. It has an end if it is [`steps`](Self::steps) or
-    /// [`take`](Self::take) limits it. Called twice, the second goes behind the first.
+    /// [`take`](Self::take) limits it. Called twice, the second goes behind the first. What is set for a whole run, the
+    /// [`seed`](Self::seed) and [`reset_after`](Self::reset_after), is taken over from `next` where `self` has none.
     #[must_use]
-    pub fn then(mut self, next: Self) -> Self {
+    pub fn then(mut self, mut next: Self) -> Self {
+        let (mut reset_after, mut seed) = (None, None);
+        next.change(|more| (reset_after, seed) = (more.reset_after.take(), more.seed.take()));
         self.change(|more| {
+            more.reset_after = more.reset_after.or(reset_after);
+            more.seed = more.seed.or(seed);
             more.then = Some(match more.then.take() {
                 Some(first) => first.then(next),
                 None => next,
@@ -193,8 +198,8 @@ impl Backoff {
         self
     }
 
-    /// Starts over from the first delay when an attempt has run for at least `healthy`: for loops that live long, such
-    /// as one that keeps a connection open.
+    /// Starts over from the first delay of the whole chain when an attempt has run for at least `healthy`: for loops
+    /// that live long, such as one that keeps a connection open.
     #[must_use]
     pub fn reset_after(mut self, healthy: Duration) -> Self {
         self.change(|more| more.reset_after = Some(nanos(healthy)));

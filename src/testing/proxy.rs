@@ -42,6 +42,11 @@ pub enum Wire {
         /// Counted from when this was set, or the connection was made.
         after: u64,
     },
+    /// Lets this many bytes of the server's through, then cuts the connection: the client has the beginning of an answer.
+    CutInAnswer {
+        /// Counted from when this was set, or the connection was made.
+        after: u64,
+    },
     /// Takes everything and lets nothing through: the connection stays, and is dead.
     Blackhole,
     /// Closes new connections at once and lets the old ones live.
@@ -223,6 +228,15 @@ async fn carry(
                             return Ok(Some(server));
                         }
                     }
+                    Wire::CutInAnswer { after } => {
+                        let room = usize::try_from(after.saturating_sub(answered)).unwrap_or(usize::MAX);
+                        let piece = piece.get(..room).unwrap_or(piece);
+                        client.write_all(piece).await?;
+                        answered = answered.saturating_add(piece.len() as u64);
+                        if answered >= after {
+                            return Ok(Some(server));
+                        }
+                    }
                     Wire::Delay(by) => {
                         pause(by).await;
                         client.write_all(piece).await?;
@@ -318,6 +332,12 @@ mod tests {
         assert_eq!(got.load(Ordering::SeqCst), 3);
         proxy.set(Wire::CutAnswer { after: 2 });
         assert!(ask(&mut stream, b"three").await.is_err());
+        proxy.set(Wire::CutInAnswer { after: 2 });
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_all(b"four").await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(answer, b"fo", "the beginning of it");
         drop(proxy);
         assert!(TcpStream::connect(server).await.is_ok());
     }

@@ -39,14 +39,14 @@ fn says(gave_up: &GaveUp<io::Error>, sentence: &str) {
 async fn after_a_failure() {
     let end = |policy: Policy| async move { retry(|_| lost()).policy(&policy).await.unwrap_err() };
     let fatal = retry(|_| lost()).when(|_| false).await.unwrap_err();
-    says(&fatal, "gave up after 1 attempt in 0ns: repeating cannot mend this; last attempt: no route to host");
+    says(&fatal, "gave up after 1 attempt: repeating cannot mend this; last attempt: no route to host");
     says(
         &end(policy().max_attempts(3)).await,
         "gave up after 3 attempts in 100ms: at most 3 attempts were allowed; last attempt: no route to host",
     );
     says(
         &end(policy().max_attempts(1)).await,
-        "gave up after 1 attempt in 0ns: at most 1 attempt was allowed; last attempt: no route to host",
+        "gave up after 1 attempt: at most 1 attempt was allowed; last attempt: no route to host",
     );
     says(
         &end(Policy::new().backoff(Backoff::steps([MS]))).await,
@@ -68,7 +68,7 @@ async fn after_a_failure() {
     .cancel_on(token.clone())
     .await
     .unwrap_err();
-    says(&cancelled, "gave up after 1 attempt in 0ns: cancelled; last attempt: no route to host");
+    says(&cancelled, "gave up after 1 attempt: cancelled; last attempt: no route to host");
     let budget = Budget::ratio(Ratio::ZERO).reserve(1);
     let refused = retry(|_| lost()).policy(&policy()).budget(&budget).await.unwrap_err();
     says(&refused, "gave up after 2 attempts in 50ms: the retry budget is spent; last attempt: no route to host");

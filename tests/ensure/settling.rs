@@ -77,8 +77,16 @@ fn shown() -> impl Strategy<Value = Shown> {
     ]
 }
 
+/// 1500, or as many as `PROPTEST_CASES` says.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(1500),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(cases())]
 
     /// Against the rules read literally, in half seconds of virtual time. After the history it is done for good.
     #[test]

@@ -117,6 +117,39 @@ async fn cancelled_in_the_act() {
     assert!(gave_up.is_cancelled() && gave_up.attempts() == 0, "nothing starts once it is");
 }
 
+/// What is known of an act is said once, and never twice with two meanings.
+#[tokio::test(start_paused = true)]
+async fn what_a_cut_leaves_known_is_said_once() {
+    let (acts, looks) = (Cell::new(0), Cell::new(0));
+    // Looks hang from this one on.
+    let run = async |hang_from: u32| {
+        acts.set(0);
+        looks.set(0);
+        let look = |_| async {
+            looks.set(looks.get() + 1);
+            if looks.get() >= hang_from { pending().await } else { Ok::<Option<()>, &str>(None) }
+        };
+        let act = |()| {
+            acts.set(acts.get() + 1);
+            pending::<Result<(), &str>>()
+        };
+        let run = ensure(look, act).every(30 * MS).attempt_timeout(20 * MS).finish_within(100 * MS).max_attempts(1);
+        run.await.unwrap_err().to_string()
+    };
+    assert_eq!(
+        run(u32::MAX).await,
+        "gave up after 1 attempt in 20ms: at most 1 attempt was allowed (acted once, and it was not seen to be applied); last \
+         attempt: cut after 20ms by its own deadline"
+    );
+    let unknown = run(2).await;
+    assert!(unknown.contains("(acted once, and whether it was applied is unknown)"), "{unknown}");
+    let never = run(1).await;
+    assert!(never.contains("(never acted)"), "{never}");
+    for text in [unknown, never] {
+        assert!(text.contains("; last attempt: cut after ") && !text.contains("outcome unknown"), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn on_cut_is_about_acts() {
     let looks = Cell::new(0);
@@ -146,6 +179,8 @@ async fn a_listener_hears_of_rounds() {
     let listener = |event: &Event<'_, &'static str>| {
         heard.push(match event {
             Event::Started(attempt) => format!("round {}", attempt.number()),
+            Event::Acting { attempt, .. } => format!("acts in {attempt}"),
+            Event::Acted { attempt, failed, .. } => format!("acted in {attempt}, failed {failed:?}"),
             Event::Ended { last, .. } => format!("ended {last:?}"),
             Event::Waiting(wait) => format!("{wait:?}"),
             Event::Succeeded { attempts, .. } => format!("succeeded in {attempts}"),
@@ -153,7 +188,57 @@ async fn a_listener_hears_of_rounds() {
         });
     };
     ensure(look, act).every(5 * MS).notify(listener).await.unwrap();
-    assert_eq!(heard, ["round 1", "ended Failed(\"busy\")", "Pause(5ms)", "round 2", "succeeded in 2"]);
+    assert_eq!(
+        heard,
+        [
+            "round 1",
+            "acts in 1",
+            "acted in 1, failed Some(Failed(\"busy\"))",
+            "ended Failed(\"busy\")",
+            "Pause(5ms)",
+            "round 2",
+            "acts in 2",
+            "acted in 2, failed None",
+            "succeeded in 2",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_hears_of_acts_that_are_cut() {
+    for cancelled in [false, true] {
+        let mut heard = Vec::new();
+        let token = CancellationToken::new();
+        let look = |_| async { Ok::<Option<()>, &str>(None) };
+        let listener = |event: &Event<'_, &'static str>| {
+            heard.push(match event {
+                Event::Acting { elapsed, .. } => format!("acts at {elapsed:?}"),
+                Event::Acted { elapsed, failed: Some(Last::Cut { after, by, .. }), .. } => {
+                    format!("acted at {elapsed:?}, cut after {after:?} by {by:?}")
+                }
+                Event::GaveUp(gave_up) => format!("{:?}", gave_up.stop()),
+                _ => return,
+            });
+        };
+        let run = ensure(look, |()| pending::<Result<(), &'static str>>())
+            .attempt_timeout(20 * MS)
+            .max_attempts(1)
+            .cancel_on(token.clone())
+            .notify(listener);
+        if cancelled {
+            tokio::spawn(async move {
+                sleep(5 * MS).await;
+                token.cancel();
+            });
+        }
+        run.await.unwrap_err();
+        let expected = if cancelled {
+            ["acts at 0ns", "acted at 5ms, cut after 5ms by Cancelled", "Cancelled"]
+        } else {
+            ["acts at 0ns", "acted at 20ms, cut after 20ms by AttemptTimeout", "Attempts"]
+        };
+        assert_eq!(heard, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -118,6 +118,22 @@ async fn a_stale_list_is_not_believed() {
     assert_eq!(Members::new(follower).unwrap().list().await.unwrap().len(), 4);
 }
 
+/// The process may have been started anew since the read, and not have caught up yet.
+#[tokio::test(start_paused = true)]
+async fn a_list_long_after_its_read_is_not_believed() {
+    let model = Model::new(3);
+    for (latency, believed) in [(1000, true), (1900, true), (2100, false)] {
+        model.latency(Duration::from_millis(latency));
+        let listed = Members::new(model.client()).unwrap().list().await;
+        assert_eq!(listed.is_ok(), believed, "{listed:?}");
+        if let Err(error) = listed {
+            let told = "no answer: the list came 4.2s after the read that it belongs to, and may be old";
+            assert!(error.to_string().contains(told), "{error}");
+            assert_eq!(error.decision(), relent::Decision::Retry);
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn endpoints_that_cannot_answer_are_left() {
     let model = Model::new(3);
@@ -293,8 +309,16 @@ fn event() -> impl Strategy<Value = (u64, Event)> {
     (0_u64..4000, event)
 }
 
+/// 200, or as many as `PROPTEST_CASES` says.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(200),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases())]
 
     /// Three operations one after the other, while processes die, freeze and are cut off and every call may fail in any way: a value
     /// that is true, or an error; the quorum is never lost by a call of ours; and once all is well again, it is as wanted.

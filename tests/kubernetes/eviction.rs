@@ -338,6 +338,7 @@ async fn real(client: Client) {
         "spec": {
             "containers": [{ "name": "main", "image": "example.com/app" }],
             "automountServiceAccountToken": false,
+            "schedulerName": "nobody",
             "terminationGracePeriodSeconds": 0,
         },
     });

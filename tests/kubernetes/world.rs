@@ -26,6 +26,8 @@ pub struct World {
     pub minor: u32,
     /// `policy/v1`, or `policy/v1beta1` where that is all there is.
     pub policy: String,
+    /// A controller manager is there. It writes too: service accounts, certificates, the status of budgets.
+    pub managed: bool,
 }
 
 /// An answer, as it came.
@@ -117,8 +119,15 @@ impl World {
 
     async fn new(client: Client, ours: Option<ApiServer>, config: Option<Config>) -> Self {
         let namespace = unique("relent");
-        let mut world =
-            Self { client, namespace: namespace.clone(), ours, config, minor: 0, policy: "policy/v1".to_owned() };
+        let mut world = Self {
+            client,
+            namespace: namespace.clone(),
+            ours,
+            config,
+            minor: 0,
+            policy: "policy/v1".to_owned(),
+            managed: false,
+        };
         let version = world.get("/version").await;
         let minor = version.body["minor"].as_str().unwrap_or("").trim_end_matches('+').to_owned();
         world.minor = minor.parse().unwrap_or_else(|_| panic!("no version: {}", version.text));
@@ -130,8 +139,28 @@ impl World {
             assert!(offered("v1beta1"), "neither policy/v1 nor policy/v1beta1: {}", groups.text);
             "policy/v1beta1".clone_into(&mut world.policy);
         }
+        world.managed = world.get("/api/v1/namespaces/kube-system/serviceaccounts/default").await.code == 200;
         world.post("/api/v1/namespaces", json!({ "metadata": { "name": namespace } })).await.is(201);
+        if world.managed {
+            world.settle().await;
+        }
         world
+    }
+
+    /// Waits for what a controller manager puts into every new namespace, so that it disturbs no fact later.
+    async fn settle(&self) {
+        for path in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"] {
+            // What kube-system has not, no namespace gets: old servers publish no certificate.
+            if self.get(&format!("/api/v1/namespaces/kube-system/{path}")).await.code != 200 {
+                continue;
+            }
+            for _ in 0..300 {
+                if self.get(&self.core(path)).await.code == 200 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 
     /// The in-process server, but in real time.
@@ -293,6 +322,8 @@ impl World {
         let mut spec = json!({
             "containers": [{ "name": "main", "image": "example.com/nothing" }],
             "automountServiceAccountToken": false,
+            // Where there is a scheduler, it leaves the pod alone.
+            "schedulerName": "nobody",
         });
         if !node.is_empty() {
             spec["nodeName"] = node.into();

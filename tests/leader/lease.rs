@@ -262,6 +262,47 @@ async fn what_the_server_refuses_for_good_comes_out() {
     assert!(error.to_string().ends_with("a Lease holds at most 2147483647 seconds"), "{error}");
 }
 
+/// The documented verbs are enough; without `watch` a release is noticed by looking; without another it says so.
+#[tokio::test(start_paused = true)]
+async fn the_rights_it_needs() {
+    const NEEDED: [Verb; 4] = [Verb::Get, Verb::Create, Verb::Update, Verb::Watch];
+    for missing in [None, Some(Verb::Watch), Some(Verb::Get), Some(Verb::Create), Some(Verb::Update)] {
+        let server = ApiServer::new();
+        server.user("t", "role");
+        for verb in NEEDED.into_iter().filter(|verb| Some(*verb) != missing) {
+            server.rule(
+                Rule::allow().user("role").verb(verb).resource("leases.coordination.k8s.io").namespace("default"),
+            );
+        }
+        server.rule(Rule::deny().user("role"));
+        let lock = || LeaseLock::new(server.client_with_token("t"), "default", "demo").unwrap();
+        let began = Instant::now();
+        let first = elect(lock(), "a").lead_on_create().run(|_| sleep(S(31)));
+        let second = async {
+            sleep(MS(10)).await;
+            elect(lock(), "b").run(|_| async { Instant::now() }).await
+        };
+        match missing {
+            None | Some(Verb::Watch) => {
+                let (first, second) = tokio::join!(first, second);
+                first.unwrap().into_finished().unwrap();
+                let waited = second.unwrap().into_finished().unwrap() - began - S(31);
+                let bound = if missing.is_none() { MS(20) } else { MS(4_420) };
+                assert!(waited <= bound, "{waited:?} without {missing:?}");
+            }
+            Some(Verb::Update) => {
+                // Whoever creates it leads, and cannot go on.
+                let Ended::Lost { why, .. } = first.await.unwrap() else { panic!() };
+                assert!(why.to_string().contains("cannot update resource"), "{why}");
+            }
+            Some(verb) => {
+                let error = first.await.unwrap_err().to_string();
+                assert!(error.contains(&format!("cannot {verb} resource \"leases\"")), "{error}");
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stale_write_is_refused_also_after_a_deletion() {
     let server = ApiServer::new();
@@ -358,7 +399,7 @@ async fn real_time(client: Client) {
     Api::<Lease>::namespaced(client, "default").delete(&name, &Default::default()).await.unwrap();
 }
 
-fn fastrand_name() -> u64 {
+pub(crate) fn fastrand_name() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -7,10 +7,27 @@
     missing_docs
 )]
 
+#[cfg(all(feature = "etcd", feature = "test-util"))]
+#[path = "../etcd/real/around.rs"]
+#[allow(dead_code)]
+mod around;
+#[cfg(all(unix, feature = "etcd", feature = "test-util"))]
+mod chaos;
+#[cfg(unix)]
+mod child;
+#[cfg(all(feature = "k8s", feature = "test-util"))]
+mod client_go;
 mod elect;
-#[cfg(feature = "etcd")]
+#[cfg(all(feature = "etcd", feature = "test-util"))]
 mod etcd;
 #[cfg(all(feature = "k8s", feature = "test-util"))]
 mod lease;
 mod manager;
+mod release;
+#[cfg(all(feature = "etcd", feature = "test-util"))]
+#[path = "../etcd/real/server.rs"]
+#[allow(dead_code)]
+mod server;
+#[cfg(all(unix, feature = "signal"))]
+mod signals;
 mod sim;

@@ -1,6 +1,7 @@
 //! A recorder that keeps everything in one map.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
@@ -10,7 +11,7 @@ use ::metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     set_default_local_recorder,
 };
-use relent::{Backoff, Check, Policy, events::Metrics, poll, retry};
+use relent::{Backoff, Check, Policy, ensure, events::Metrics, poll, retry};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -164,6 +165,36 @@ async fn a_loop_of_ones_own_is_counted_once() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn acts_are_counted_once() {
+    let ledger = Ledger::default();
+    let _guard = set_default_local_recorder(&ledger);
+    let acts = Cell::new(0);
+    let look = |_| async { Ok::<_, &str>((acts.get() == 3).then_some(())) };
+    let act = |()| async {
+        acts.set(acts.get() + 1);
+        match acts.get() {
+            1 => Err("busy"),
+            2 => std::future::pending().await,
+            _ => Ok(()),
+        }
+    };
+    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).notify(Metrics::new("set")).await.unwrap();
+    assert_eq!(
+        ledger.take(),
+        [
+            "relent_acts_total{run=set,outcome=cut} [1.0]",
+            "relent_acts_total{run=set,outcome=failed} [1.0]",
+            "relent_acts_total{run=set,outcome=succeeded} [1.0]",
+            "relent_attempts_total{run=set,outcome=cut} [1.0]",
+            "relent_attempts_total{run=set,outcome=failed} [1.0]",
+            "relent_attempts_total{run=set,outcome=succeeded} [1.0]",
+            "relent_run_seconds{run=set,stop=succeeded} [0.1]",
+            "relent_runs_total{run=set,stop=succeeded} [1.0]",
+        ]
+    );
+}
+
 #[test]
 fn what_is_described_is_what_is_written() {
     let ledger = Ledger::default();
@@ -173,6 +204,7 @@ fn what_is_described_is_what_is_written() {
         *ledger.described.lock().unwrap(),
         [
             "counter relent_attempts_total Some(Count)",
+            "counter relent_acts_total Some(Count)",
             "counter relent_runs_total Some(Count)",
             "histogram relent_run_seconds Some(Seconds)",
         ]

@@ -16,7 +16,7 @@ use ::tracing::{
     span::{Attributes, Id, Record},
     subscriber::set_default,
 };
-use relent::{Backoff, Check, Limiter, Rate, events::Tracing, poll, retry};
+use relent::{Backoff, Check, Limiter, Rate, ensure, events::Tracing, poll, retry};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -166,6 +166,35 @@ async fn a_poll_that_succeeds_and_a_builder_that_is_cloned() {
     assert_eq!(notebook.take(), expected(1));
     polling.await.unwrap();
     assert_eq!(notebook.take(), expected(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_and_acts_are_told_apart() {
+    let notebook = Notebook::default();
+    let _guard = set_default(notebook.clone());
+    let acts = std::cell::Cell::new(0);
+    let look = |_| async { Ok::<_, &str>((acts.get() == 3).then_some(())) };
+    let act = |()| async {
+        acts.set(acts.get() + 1);
+        match acts.get() {
+            1 => Err("busy"),
+            2 => std::future::pending().await,
+            _ => Ok(()),
+        }
+    };
+    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).notify(Tracing::new("set")).await.unwrap();
+    let of_acts: Vec<_> = notebook.take().into_iter().filter(|line| line.contains("message=act")).collect();
+    assert_eq!(
+        of_acts,
+        [
+            "#1 DEBUG message=acting attempt=1 elapsed=0ns",
+            "#1 INFO message=act failed attempt=1 elapsed=0ns error=busy",
+            "#1 DEBUG message=acting attempt=2 elapsed=50ms",
+            "#1 INFO message=act cut attempt=2 elapsed=60ms after=10ms",
+            "#1 DEBUG message=acting attempt=3 elapsed=100ms",
+            "#1 DEBUG message=acted attempt=3 elapsed=100ms",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

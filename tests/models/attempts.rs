@@ -120,7 +120,7 @@ impl Settings {
             (None, None) => Some(&usual),
             (None, Some(_)) => None,
         };
-        let healthy = backoff.and_then(|backoff| backoff.reset_after).map(nanos);
+        let healthy = backoff.and_then(Schedule::reset_after).map(nanos);
         let most = bound(self.max_retry_after);
         let closes = if window < hard { Ended::StartWindow } else { Ended::Deadline };
 

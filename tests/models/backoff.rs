@@ -72,6 +72,11 @@ impl Schedule {
         }
     }
 
+    /// How long an attempt runs to be healthy: the first of the chain that has it says so for all.
+    pub fn reset_after(&self) -> Option<Duration> {
+        self.reset_after.or_else(|| self.then.as_ref()?.reset_after())
+    }
+
     /// The last of the delays that come when these are the random numbers drawn, one for each; `None` if it has ended.
     pub fn last_of(&self, randoms: &[u64]) -> Option<u128> {
         let taken = self.take.map_or(usize::MAX, |take| take as usize);

@@ -11,11 +11,11 @@ use kube::{
 };
 use relent::{
     Change, Detail, Stop,
-    k8s::{Contract, Operation, OperationError},
+    k8s::{Class, Contract, Operation, OperationError},
     testing::kube::{ApiServer, Fault, Resource, Verb},
 };
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 const S: Duration = Duration::from_secs(1);
 const OPERATION: &str = "gardener.cloud/operation";
@@ -204,6 +204,29 @@ async fn what_cannot_be_is_said_at_once() {
     let gave_up = Operation::new(api.clone(), "missing", Contract::druid_etcd()).trigger().await.unwrap_err();
     assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up}");
     assert!(gave_up.to_string().contains("get missing: "), "{gave_up}");
+    assert!(gave_up.to_string().ends_with("check the name, and that the namespace exists"), "{gave_up}");
+}
+
+/// What may follow an error is decided as `k8s::get` does, and said with the same advice.
+#[tokio::test(start_paused = true)]
+async fn errors_are_classed_as_everywhere() {
+    for (code, text) in [(401, "renew the token"), (403, "grant this right"), (413, ""), (422, "")] {
+        for verb in [Verb::Get, Verb::Patch] {
+            let (server, api) = world().await;
+            server.inject(Fault::status(code).verb(verb));
+            let operation = Operation::new(api, "main", Contract::druid_etcd());
+            let gave_up = operation.trigger().await.unwrap_err();
+            assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up}");
+            let Some(OperationError::Api { error, .. }) = gave_up.last_error() else { panic!("{gave_up}") };
+            assert_eq!(error.class(), Class::Final);
+            assert!(gave_up.to_string().contains(text), "{gave_up}");
+        }
+    }
+    let (server, api) = world().await;
+    server.inject(Fault::overloaded(1).verb(Verb::Patch).times(1));
+    let start = Instant::now();
+    Operation::new(api, "main", Contract::druid_etcd()).trigger().every(S / 100).await.unwrap();
+    assert_eq!(start.elapsed(), S, "not before the server said");
 }
 
 /// On a real server where there is one, else on ours: a ConfigMap, and a controller that only takes the annotation away.
@@ -220,7 +243,8 @@ async fn on_whatever_server_there_is() {
     };
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
     let api: Api<DynamicObject> = Api::namespaced_with(client, "default", &kind);
-    let name = format!("relent-operation-{}", std::process::id());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let name = format!("relent-operation-{:x}", now.as_nanos());
     let object =
         serde_json::from_value(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})).unwrap();
     api.create(&PostParams::default(), &object).await.unwrap();

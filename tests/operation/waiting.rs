@@ -55,6 +55,9 @@ async fn whatever_happens_to_the_watch() {
         (Some(Fault::status(503).verb(Verb::Watch)), 11),
         (Some(Fault::hang().verb(Verb::Watch).times(1)), 61),
         (Some(Fault::status(500).verb(Verb::Get).times(5)), 11),
+        (Some(Fault::status(410).verb(Verb::Watch).times(3)), 11),
+        (Some(Fault::status(404).verb(Verb::Watch).times(3)), 11),
+        (Some(Fault::overloaded(7).verb(Verb::Watch).times(1)), 11),
     ] {
         let (server, api) = world();
         let told = format!("{fault:?}");
@@ -108,4 +111,7 @@ async fn a_missing_right_is_final() {
     server.inject(Fault::status(403));
     let gave_up = wait(api, "it", at_step("1")).await.unwrap_err();
     assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up}");
+    let Some(WaitError::Api { call: "get", error, .. }) = gave_up.last_error() else { panic!("{gave_up}") };
+    assert!(error.is_forbidden());
+    assert!(gave_up.to_string().contains(error.advice().unwrap()), "{gave_up}");
 }

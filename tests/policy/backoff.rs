@@ -176,6 +176,21 @@ fn steps_with_factor_and_cap() {
     }
 }
 
+/// What is set for a whole run counts wherever in the chain it is set; the first has precedence.
+#[test]
+fn set_behind_then() {
+    let (first, second) = (Backoff::fixed(NANO).take(2), Backoff::fixed(5 * NANO));
+    let chain = first.clone().then(second.clone().reset_after(10 * NANO).seed(7));
+    assert_eq!(chain, first.clone().reset_after(10 * NANO).seed(7).then(second.clone()));
+    assert_eq!(pauses(&Policy::new().backoff(chain.clone()), &[0, 0, 0, 10, 0, 0]), [1, 1, 5, 1, 1, 5]);
+    assert_eq!(
+        chain.then(second.clone().seed(8)).to_string(),
+        "fixed 1ns take 2 reset_after 10ns seed 7 then fixed 5ns then fixed 5ns"
+    );
+    let (one, other) = (first.clone().seed(1).then(second.clone().seed(2)), first.then(second).seed(1));
+    assert_eq!(one, other);
+}
+
 /// The table of a backoff that begins anew. There it does after time without a call, here after an attempt that ran long.
 #[test]
 fn starting_over() {

@@ -271,7 +271,7 @@ proptest! {
             prop_assert!(end <= total.as_nanos(), "{}: {end} after {total:?}", settings.policy());
             prop_assert_ne!(history.end, End::Never, "{}: {:?} {:?}", settings.policy(), total, calls);
         }
-        let starts_over = settings.backoff.as_ref().is_some_and(|backoff| backoff.reset_after.is_some());
+        let starts_over = settings.backoff.as_ref().is_some_and(|backoff| backoff.reset_after().is_some());
         if !starts_over && plan.best().finish() != Finish::GoesOn {
             prop_assert!(history.attempts.len() <= plan.best().attempts());
         }
@@ -283,8 +283,10 @@ proptest! {
         let mut settings = source(&bytes).settings();
         (settings.start_within, settings.finish_within, settings.max_retry_after) = (None, None, None);
         settings.on_cut = Says::Retry;
-        if let Some(backoff) = &mut settings.backoff {
+        let mut schedule = settings.backoff.as_mut();
+        while let Some(backoff) = schedule {
             backoff.reset_after = None;
+            schedule = backoff.then.as_deref_mut();
         }
         let plan = settings.policy().plan();
         if plan.worst().finish() != Finish::GoesOn {

@@ -1,6 +1,7 @@
 //! Relent beside a hand-written loop and its peers. `benches/compare` builds and starts it.
 #![allow(clippy::disallowed_methods)]
 
+mod election;
 mod limiter;
 mod measure;
 mod queue;
@@ -14,11 +15,11 @@ use measure::{Figure, Work, runtime};
 
 /// One file per area.
 fn works() -> Vec<Work> {
-    [retry::works(), limiter::works(), queue::works()].into_iter().flatten().collect()
+    [retry::works(), limiter::works(), queue::works(), election::works()].into_iter().flatten().collect()
 }
 
 fn figures() -> Vec<Figure> {
-    [retry::figures(), limiter::figures(), queue::figures()].into_iter().flatten().collect()
+    [retry::figures(), limiter::figures(), queue::figures(), election::figures()].into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

@@ -35,6 +35,11 @@ pub enum ManagerError {
         /// The task.
         task: String,
     },
+    /// A leader task was added after its term.
+    TermOver {
+        /// The task.
+        task: String,
+    },
     /// It has an election already.
     TwoElections,
     /// A setting that cannot be.
@@ -83,6 +88,7 @@ impl fmt::Display for ManagerError {
             }
             Self::AlreadyStarted => f.write_str("the manager was started already"),
             Self::Stopped { task } => write!(f, "cannot add {task}: the manager has been stopped"),
+            Self::TermOver { task } => write!(f, "cannot add {task}: the term is over"),
             Self::TwoElections => f.write_str("the manager has an election already"),
             Self::Config(error) => error.fmt(f),
         }

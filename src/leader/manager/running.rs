@@ -3,133 +3,226 @@
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
+    future::poll_fn,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
 
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use super::error::{Cause, Failure};
-use crate::leader::term::Term;
+use super::{
+    error::{Cause, Failure},
+    plan::{Task, Work},
+};
+use crate::{
+    leader::term::Term,
+    time::{self, Alarm, Timer},
+};
 
-/// The names of all tasks whose futures still exist, in the order of their start.
+/// What is known of all tasks of a manager, leader tasks included: which of their futures still exist, which had to be
+/// dropped, which have failed. Each task has a number, in the order of their start.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names {
-    shared: Arc<Mutex<Inner>>,
+pub(super) struct Registry {
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    next: u64,
+    last: u64,
     running: BTreeMap<u64, String>,
-    /// Those that had to be dropped.
-    dropped: Vec<String>,
+    dropped: BTreeMap<u64, String>,
+    election: Option<u64>,
+    /// In the order in which they became known.
+    failures: Vec<Failure>,
+    /// The manager's.
     waker: Option<Waker>,
 }
 
-/// A name for as long as it lives.
-struct Named {
-    names: Names,
+/// The entry of a task for as long as its future lives.
+struct Entry {
+    registry: Registry,
     number: u64,
 }
 
-impl Names {
-    fn enter(&self, name: String) -> Named {
+impl Registry {
+    fn enter(&self, name: String) -> Entry {
         let mut inner = self.lock();
-        inner.next = inner.next.wrapping_add(1);
-        let number = inner.next;
+        inner.last = inner.last.wrapping_add(1);
+        let number = inner.last;
         inner.running.insert(number, name);
-        Named { names: self.clone(), number }
+        Entry { registry: self.clone(), number }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        let mut inner = self.names.lock();
-        inner.running.remove(&self.number);
-        let waker = if inner.running.is_empty() { inner.waker.take() } else { None };
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-pub(super) struct Tasks {
-    set: JoinSet<Result<(), Cause>>,
-    by_id: HashMap<Id, String>,
-    names: Names,
-}
-
-impl Tasks {
-    pub(super) fn new(names: Names) -> Self {
-        Self { set: JoinSet::new(), by_id: HashMap::new(), names }
+    fn drop_task(&self, number: u64, name: String) {
+        self.lock().dropped.insert(number, name);
     }
 
-    pub(super) fn spawn(&mut self, name: String, task: impl Future<Output = Result<(), Cause>> + Send + 'static) {
-        let named = self.names.enter(name.clone());
-        let handle = self.set.spawn(async move {
-            let _named = named;
-            task.await
-        });
-        self.by_id.insert(handle.id(), name);
+    pub(super) fn fail(&self, failure: Failure) {
+        let mut inner = self.lock();
+        inner.failures.push(failure);
+        wake(inner);
     }
 
-    /// A task that is not polled once the term is over.
-    pub(super) fn spawn_guarded(
-        &mut self,
-        name: String,
-        task: impl Future<Output = Result<(), Cause>> + Send + 'static,
-        term: &Term,
-    ) {
-        let guarded = term.guard(task);
-        self.spawn(name, async move { guarded.await.unwrap_or(Ok(())) });
+    /// Ready when a task has failed.
+    pub(super) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |inner| !inner.failures.is_empty())
     }
 
-    /// The next one that ends; `None` when there is none.
-    pub(super) fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Failure>>> {
-        let Some(joined) = ready!(self.set.poll_join_next_with_id(cx)) else { return Poll::Ready(None) };
-        let (id, result) = match joined {
-            Ok((id, result)) => (id, result),
-            Err(error) => (error.id(), Err(Cause::Panic(panic_text(error)))),
-        };
-        let name = self.by_id.remove(&id).unwrap_or_default();
-        Poll::Ready(Some(result.map_err(|cause| Failure::new(name, cause))))
+    /// Ready when the future of every task has been dropped.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |inner| inner.running.is_empty())
     }
 
-    /// Ready when the future of every task has been dropped, those of tasks within tasks included.
-    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.names.lock();
-        if inner.running.is_empty() {
+    fn poll_until(&self, cx: &mut Context<'_>, is_so: impl FnOnce(&Inner) -> bool) -> Poll<()> {
+        let mut inner = self.lock();
+        if is_so(&inner) {
             return Poll::Ready(());
         }
         inner.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
-    /// Aborts what still runs; answers its names, and those of what had to be dropped before.
-    pub(super) fn stop(&mut self) -> Vec<String> {
-        self.set.abort_all();
-        self.by_id.clear();
-        let inner = self.names.lock();
+    pub(super) fn take_failures(&self) -> Vec<Failure> {
+        std::mem::take(&mut self.lock().failures)
+    }
+
+    /// The names of those that run, and of those that had to be dropped.
+    fn not_stopped(&self) -> Vec<String> {
+        let inner = self.lock();
         let mut names = inner.dropped.clone();
-        names.extend(inner.running.values().filter(|name| !inner.dropped.contains(name)).cloned());
-        // The election is there only for its tasks: named by itself it would say nothing.
-        if names.len() > 1 {
-            names.retain(|name| name != "election");
+        names.extend(inner.running.clone());
+        // The election is there only for its tasks: named beside others it would say nothing.
+        if let Some(election) = inner.election.filter(|_| names.len() > 1) {
+            names.remove(&election);
         }
+        names.into_values().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(mut inner: MutexGuard<'_, Inner>) {
+    let waker = inner.waker.take();
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut inner = self.registry.lock();
+        inner.running.remove(&self.number);
+        if inner.running.is_empty() {
+            wake(inner);
+        }
+    }
+}
+
+/// Some of the tasks. Those that still run when it is dropped are dropped, too, and noted as such.
+pub(super) struct Tasks {
+    set: JoinSet<Result<(), Cause>>,
+    by_id: HashMap<Id, (u64, String)>,
+    registry: Registry,
+}
+
+impl Tasks {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self { set: JoinSet::new(), by_id: HashMap::new(), registry: registry.clone() }
+    }
+
+    pub(super) fn spawn(&mut self, task: Task<CancellationToken>, stop: CancellationToken) {
+        let entry = self.registry.enter(task.name.clone());
+        self.start(entry, task.name.clone(), task.run(stop));
+    }
+
+    /// A task that is not polled once the term is over.
+    pub(super) fn spawn_in(&mut self, term: &Term, task: Task<Term>) {
+        let (name, registry) = (task.name.clone(), self.registry.clone());
+        let entry = self.registry.enter(name.clone());
+        let number = entry.number;
+        let guarded = term.guard(task.run(term.clone()));
+        self.start(entry, name.clone(), async move {
+            guarded.await.unwrap_or_else(|| {
+                registry.drop_task(number, name);
+                Ok(())
+            })
+        });
+    }
+
+    pub(super) fn spawn_election(&mut self, election: Work) {
+        let name = "election".to_owned();
+        let entry = self.registry.enter(name.clone());
+        self.registry.lock().election = Some(entry.number);
+        self.start(entry, name, election);
+    }
+
+    fn start(&mut self, entry: Entry, name: String, task: impl Future<Output = Result<(), Cause>> + Send + 'static) {
+        let number = entry.number;
+        let handle = self.set.spawn(async move {
+            let _entry = entry;
+            task.await
+        });
+        self.by_id.insert(handle.id(), (number, name));
+    }
+
+    /// Joins the next one that ends, and notes its failure. False: there is none left.
+    pub(super) fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let joined = ready!(self.set.poll_join_next_with_id(cx));
+        Poll::Ready(joined.map(|joined| self.note(joined)).is_some())
+    }
+
+    fn note(&mut self, joined: Result<(Id, Result<(), Cause>), JoinError>) {
+        let (id, result) = match joined {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), Err(Cause::Panic(panic_text(error)))),
+        };
+        let name = self.by_id.remove(&id).map(|(_, name)| name).unwrap_or_default();
+        if let Err(cause) = result {
+            self.registry.fail(Failure::new(name, cause));
+        }
+    }
+
+    /// Joins all tasks, and waits for the leader tasks of an election that has dropped them, within the grace; aborts
+    /// what runs even then. Answers the names of those that did not stop.
+    pub(super) async fn join(&mut self, grace: u64) -> Vec<String> {
+        let began = time::now();
+        let mut timer = pin!(Timer::default());
+        poll_fn(|cx| {
+            let all = loop {
+                match self.poll_join(cx) {
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => break self.registry.poll_gone(cx),
+                    Poll::Pending => break Poll::Pending,
+                }
+            };
+            if all.is_ready() { all } else { timer.as_mut().poll_at(cx, time::after(began, grace)) }
+        })
+        .await;
+        self.note_ended();
+        let names = self.registry.not_stopped();
+        self.set.abort_all();
         names
+    }
+
+    /// What has ended, but was not joined, has not been dropped: its failure counts.
+    fn note_ended(&mut self) {
+        while let Some(joined) = self.set.try_join_next_with_id() {
+            self.note(joined);
+        }
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        let names = std::mem::take(&mut self.by_id).into_values();
-        self.names.lock().dropped.extend(names);
+        self.note_ended();
+        for (number, name) in self.by_id.drain().map(|(_, entry)| entry) {
+            self.registry.drop_task(number, name);
+        }
     }
 }
 

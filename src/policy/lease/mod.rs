@@ -8,144 +8,35 @@
 //!   that same wait; the term begins with a conditional write over it.
 //! - The record of another life of this identity is another's record.
 
+mod deciding;
+mod learning;
 pub mod timing;
+mod words;
 
-pub use timing::{Explained, Timing};
-
-/// Whose record it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Holder {
-    /// It was released.
-    Nobody,
-    /// It bears the identity of this candidate.
-    Me,
-    /// It bears another identity.
-    Other,
-}
-
-/// The record in the lock, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Record {
-    /// Grows with every change of the lock, over its deletion as well.
-    pub version: u128,
-    /// Changes with every renewal, and need not change with anything else.
-    pub beat: u128,
-    /// Whose it is.
-    pub holder: Holder,
-    /// How long others have to leave it alone, in nanoseconds.
-    pub lease: u64,
-}
-
-/// A write to the lock. `over` is the version that it must replace; without one the lock must be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Write {
-    /// Lay down a record that bears this identity; nobody leads by it yet.
-    Create,
-    /// Begin a term.
-    Acquire {
-        /// The version that was read.
-        over: u128,
-    },
-    /// Go on leading.
-    Renew {
-        /// The version that was read; `None` lays a missing lock down again.
-        over: Option<u128>,
-    },
-    /// Nobody holds it any more.
-    Release {
-        /// The version that was read.
-        over: u128,
-    },
-}
-
-/// What came of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Wrote {
-    /// It is done; the lock has this version now.
-    Done {
-        /// That version.
-        version: u128,
-    },
-    /// The version was another one: nothing was written.
-    Refused,
-    /// No answer, or an error: it may have been written, or may yet be.
-    Unknown,
-}
-
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Step {
-    /// Read the lock; the answer goes to [`Lease::looked`].
-    Look,
-    /// Write; the answer goes to [`Lease::wrote`].
-    Write(Write),
-    /// Nothing before this time, unless a call ends, or something is [`seen`](Lease::seen).
-    Wait(u64),
-}
-
-/// The term that this candidate holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Tenure {
-    /// The version of the write that began it: grows from term to term, whoever holds them.
-    pub fence: u128,
-    /// When the last confirmed renewal was sent.
-    pub sent: u64,
-    /// What that renewal left in the lock.
-    pub version: u128,
-}
-
-/// Why a term was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Loss {
-    /// No renewal was confirmed in time.
-    Deadline,
-    /// The lock bears another identity.
-    TakenOver,
-    /// Somebody released the lock in this candidate's stead.
-    Cleared,
-}
-
-/// How a candidacy ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Exit {
-    /// The lock was given back, or was not there to give back.
-    Released,
-    /// The lock was not, or no longer, this candidate's to give back.
-    NotHeld,
-    /// The lock could not be given back in time; it lapses after a lease.
-    Unreleased,
-}
+pub use self::{
+    timing::{Explained, Timing},
+    words::{Exit, Holder, Loss, Record, Step, Tenure, Write, Wrote},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
+    /// A candidate among others.
     Follow,
+    /// The work may run.
     Lead(Tenure),
     /// The work was told; it is dropped at `drop_at`.
-    Lost {
-        tenure: Tenure,
-        why: Loss,
-        drop_at: u64,
-    },
-    Release {
-        tenure: Tenure,
-        until: u64,
-        tries: u32,
-    },
+    Lost { tenure: Tenure, why: Loss, drop_at: u64 },
+    /// The work has ended; the lock is given back, if it is still this candidate's.
+    Release { tenure: Tenure, until: u64, tries: u32 },
+    /// Nothing more to do.
     Over(Exit),
 }
 
-/// The record that was last seen, and since when it has been like that.
+/// What the lock was like when it was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Known {
     record: Option<Record>,
+    /// Since when its holder and its beat have been the same. Of a lock that is missing: when it may be created.
     since: u64,
     /// This candidate wrote it, and nobody can have led since.
     ours: bool,
@@ -168,15 +59,18 @@ pub struct Lease {
     /// This candidate once created the lock: that write is bound to no version, and may be delayed for ever.
     created: bool,
     lead_on_create: bool,
-    /// Read before the next write.
-    stale: bool,
+    /// The lock has to be read before the next write.
+    must_look: bool,
     /// When the call that is under way began.
-    calling: Option<u64>,
+    call_began: Option<u64>,
     /// Failures in a row: the first is followed up at once, later ones after a retry period.
-    trouble: u32,
+    failures: u32,
+    /// No call before this time, after a failure.
     retry_at: u64,
+    /// What is known counts until then; a candidate looks again.
     look_at: u64,
-    random: Option<u64>,
+    /// The state of the random numbers that spread the looks of candidates.
+    jitter: Option<u64>,
 }
 
 impl Lease {
@@ -190,12 +84,12 @@ impl Lease {
             claim: None,
             created: false,
             lead_on_create: false,
-            stale: true,
-            calling: None,
-            trouble: 0,
+            must_look: true,
+            call_began: None,
+            failures: 0,
             retry_at: 0,
             look_at: 0,
-            random: seed,
+            jitter: seed,
         }
     }
 
@@ -217,9 +111,9 @@ impl Lease {
             Phase::Over(_) => return Step::Wait(u64::MAX),
         };
         match (step, self.phase) {
-            (step, _) if self.calling.is_none() => {
+            (step, _) if self.call_began.is_none() => {
                 if !matches!(step, Step::Wait(_)) {
-                    self.calling = Some(now);
+                    self.call_began = Some(now);
                 }
                 step
             }
@@ -237,11 +131,11 @@ impl Lease {
     /// A read has ended: the record, if there is one; `None` if the read failed.
     pub fn looked(&mut self, now: u64, answer: Option<Option<Record>>) {
         self.settle(now);
-        let began = self.calling.take().unwrap_or(now);
+        let began = self.call_began.take().unwrap_or(now);
         match answer {
             None => self.failed(began, now),
             Some(record) => {
-                self.stale = false;
+                self.must_look = false;
                 self.saw(record, now);
             }
         }
@@ -250,7 +144,7 @@ impl Lease {
     /// A write has ended. `sent` is when it was begun: the time at which [`next`](Self::next) asked for it.
     pub fn wrote(&mut self, write: Write, sent: u64, now: u64, answer: Wrote) {
         self.settle(now);
-        let began = self.calling.take().unwrap_or(sent);
+        let began = self.call_began.take().unwrap_or(sent);
         self.created |= matches!(write, Write::Create | Write::Renew { over: None });
         match answer {
             // A write that changed nothing renewed nothing.
@@ -277,14 +171,14 @@ impl Lease {
             (Phase::Follow, Some(record)) => {
                 let latest = self.known.and_then(|known| known.record).map_or(0, |known| known.version);
                 if record.version > latest {
-                    self.stale = false;
+                    self.must_look = false;
                     self.saw(Some(record), now);
                 }
             }
             (Phase::Lead(tenure), Some(record)) => {
-                self.stale |= record.version > tenure.version && record.holder != Holder::Me;
+                self.must_look |= record.version > tenure.version && record.holder != Holder::Me;
             }
-            (Phase::Follow | Phase::Lead(_), None) => self.stale = true,
+            (Phase::Follow | Phase::Lead(_), None) => self.must_look = true,
             _ => {}
         }
     }
@@ -307,8 +201,8 @@ impl Lease {
             since: now,
             ours: true,
         });
-        self.stale = true;
-        self.trouble = 0;
+        self.must_look = true;
+        self.failures = 0;
         self.retry_at = now;
         self.phase = if held && release {
             let until = now.saturating_add(self.timing.deadline_nanos());
@@ -322,7 +216,7 @@ impl Lease {
     pub fn campaign(&mut self, now: u64) {
         if let Phase::Over(_) = self.phase {
             self.phase = Phase::Follow;
-            self.stale = true;
+            self.must_look = true;
             self.look_at = now;
             self.retry_at = self.retry_at.max(now);
         }
@@ -386,209 +280,5 @@ impl Lease {
     fn lose(&mut self, tenure: Tenure, why: Loss, at: u64) {
         let drop_at = at.saturating_add(self.timing.grace_nanos()).min(self.end_of(tenure));
         self.phase = Phase::Lost { tenure, why, drop_at };
-    }
-
-    fn follow(&self, now: u64) -> Step {
-        if now < self.retry_at {
-            return Step::Wait(self.retry_at);
-        }
-        let Some(known) = self.known.filter(|_| !self.stale && now < self.look_at) else { return Step::Look };
-        let free_at = Self::free_at(known);
-        match known.record {
-            _ if now < free_at => Step::Wait(free_at.min(self.look_at)),
-            Some(record) => Step::Write(Write::Acquire { over: record.version }),
-            None => Step::Write(Write::Create),
-        }
-    }
-
-    /// When the lock may be written.
-    fn free_at(known: Known) -> u64 {
-        match known.record {
-            _ if known.ours => 0,
-            Some(Record { holder: Holder::Nobody, .. }) => 0,
-            Some(record) => known.since.saturating_add(record.lease),
-            None => known.since,
-        }
-    }
-
-    fn lead(&self, tenure: Tenure, now: u64) -> Step {
-        if now < self.retry_at {
-            return Step::Wait(self.retry_at.min(self.lost_at(tenure)));
-        }
-        if self.stale {
-            return Step::Look;
-        }
-        let renew_at = tenure.sent.saturating_add(self.timing.retry_nanos());
-        let over = match self.known {
-            Some(Known { record: None, .. }) => None,
-            _ => Some(tenure.version),
-        };
-        // After a failure the renewal is due already, or else the version in the lock is not the one we know.
-        if now < renew_at && self.trouble == 0 && over.is_some() {
-            return Step::Wait(renew_at.min(self.lost_at(tenure)));
-        }
-        Step::Write(Write::Renew { over })
-    }
-
-    fn release(&self, tenure: Tenure, now: u64) -> Step {
-        match self.phase {
-            Phase::Release { until, .. } if now < self.retry_at => Step::Wait(self.retry_at.min(until)),
-            _ if self.stale => Step::Look,
-            _ => Step::Write(Write::Release { over: tenure.version }),
-        }
-    }
-
-    /// A state of the lock, read or reported.
-    fn saw(&mut self, record: Option<Record>, now: u64) {
-        match self.phase {
-            Phase::Follow => self.saw_following(record, now),
-            Phase::Lead(tenure) => match record.map(|record| (record.holder, record.version)) {
-                Some((Holder::Me, version)) => {
-                    self.phase = Phase::Lead(Tenure { version, ..tenure });
-                    self.remember(record, now, true);
-                }
-                Some((Holder::Other, _)) => self.lose(tenure, Loss::TakenOver, now),
-                Some((Holder::Nobody, _)) => self.lose(tenure, Loss::Cleared, now),
-                None => self.remember(None, now, false),
-            },
-            Phase::Release { tenure, until, tries } => match record.map(|record| (record.holder, record.version)) {
-                Some((Holder::Me, version)) if self.may_release(tenure, version, now) => {
-                    self.phase = Phase::Release { tenure: Tenure { version, ..tenure }, until, tries };
-                }
-                Some((Holder::Nobody, _)) | None => self.phase = Phase::Over(Exit::Released),
-                Some(_) => self.phase = Phase::Over(Exit::NotHeld),
-            },
-            Phase::Lost { .. } | Phase::Over(_) => {}
-        }
-    }
-
-    /// A record that bears this identity is this term's, unless a forgotten creation of this candidate has landed after
-    /// the lock was deleted, and another leads.
-    fn may_release(&self, tenure: Tenure, version: u128, now: u64) -> bool {
-        version == tenure.version || !self.created || now < self.end_of(tenure)
-    }
-
-    fn saw_following(&mut self, record: Option<Record>, now: u64) {
-        let before = self.known;
-        let same_version =
-            |record: Record| before.and_then(|known| known.record).is_some_and(|known| known.version == record.version);
-        let ours = record.filter(|record| record.holder == Holder::Me).is_some_and(|record| {
-            let untouched = before.is_some_and(|known| known.ours) && same_version(record);
-            let landed = self.claim.is_some_and(|over| over != record.version) && !self.created;
-            untouched || landed
-        });
-        match record {
-            Some(record) if record.holder == Holder::Me || self.claim == Some(record.version) => {}
-            _ => self.claim = None,
-        }
-        self.remember(record, now, ours);
-        if self.known.is_some_and(|known| Self::free_at(known) > now) {
-            self.trouble = 0;
-        }
-    }
-
-    /// Keeps a record, with the time since when it has borne this holder and this beat.
-    fn remember(&mut self, record: Option<Record>, now: u64, ours: bool) {
-        let since = match (self.known, record) {
-            (Some(Known { record: Some(before), since, .. }), Some(record))
-                if before.version == record.version
-                    || (before.beat == record.beat && before.holder == record.holder) =>
-            {
-                since
-            }
-            (Some(Known { record: None, since, .. }), None) => since,
-            // A leader that is alive will lay the lock down again.
-            (Some(Known { record: Some(Record { holder: Holder::Other, .. }), .. }), None) => {
-                now.saturating_add(self.pause())
-            }
-            _ => now,
-        };
-        self.known = Some(Known { record, since, ours });
-        self.look_at = now.saturating_add(self.pause());
-    }
-
-    /// Our write is in the lock.
-    fn done(&mut self, write: Write, version: u128, sent: u64, now: u64) {
-        self.trouble = 0;
-        self.stale = false;
-        self.retry_at = now;
-        self.claim = None;
-        let record = Record { version, beat: 0, holder: Holder::Me, lease: self.timing.lease_nanos() };
-        match (self.phase, write) {
-            (Phase::Follow, Write::Create) if !self.lead_on_create => {
-                self.known = Some(Known { record: Some(record), since: now, ours: false });
-                self.look_at = now.saturating_add(self.pause());
-            }
-            (Phase::Follow, Write::Create | Write::Acquire { .. }) => {
-                self.known = Some(Known { record: Some(record), since: now, ours: true });
-                let tenure = Tenure { fence: version, sent, version };
-                if now < self.lost_at(tenure) {
-                    self.phase = Phase::Lead(tenure);
-                } else {
-                    // Too late to begin a term by it: write once more, a little later.
-                    self.failed(sent, now);
-                }
-            }
-            (Phase::Lead(tenure), Write::Renew { .. }) => {
-                self.known = Some(Known { record: Some(record), since: now, ours: true });
-                self.phase = Phase::Lead(Tenure { fence: tenure.fence, sent, version });
-            }
-            (Phase::Lost { tenure, why, drop_at }, Write::Renew { .. }) => {
-                // It came too late for this term. What it left is ours all the same.
-                self.phase = Phase::Lost { tenure: Tenure { version, ..tenure }, why, drop_at };
-            }
-            (Phase::Release { .. }, Write::Release { .. }) => self.phase = Phase::Over(Exit::Released),
-            _ => {}
-        }
-    }
-
-    /// A call has failed: look at once the first time, then after a retry period from its beginning.
-    fn failed(&mut self, began: u64, now: u64) {
-        self.stale = true;
-        let pause = match self.phase {
-            Phase::Release { .. } => self.timing.retry_nanos().div_ceil(4),
-            Phase::Lead(_) => self.timing.retry_nanos(),
-            _ => self.pause(),
-        };
-        self.retry_at = if self.trouble == 0 { now } else { began.saturating_add(pause).max(now) };
-        self.trouble = self.trouble.saturating_add(1);
-    }
-
-    /// From 1 to 2.2 retry periods.
-    fn pause(&mut self) -> u64 {
-        let least = self.timing.retry_nanos();
-        let spread = self.timing.longest_pause().saturating_sub(least);
-        least.saturating_add(self.draw(spread))
-    }
-
-    /// A random number below `bound`; 0 without a seed. SplitMix64 (Steele, Lea, Flood 2014).
-    fn draw(&mut self, bound: u64) -> u64 {
-        let Some(state) = self.random else { return 0 };
-        let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random = Some(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let product = u128::from(mixed ^ (mixed >> 31)).saturating_mul(bound.into());
-        u64::try_from(product >> 64).unwrap_or(0)
-    }
-}
-
-impl Record {
-    /// A record of this version and this beat.
-    #[must_use]
-    pub fn new(version: u128, beat: u128, holder: Holder, lease: u64) -> Self {
-        Self { version, beat, holder, lease }
-    }
-}
-
-impl Write {
-    /// The version that it must replace.
-    #[must_use]
-    pub fn over(self) -> Option<u128> {
-        match self {
-            Self::Create => None,
-            Self::Acquire { over } | Self::Release { over } => Some(over),
-            Self::Renew { over } => over,
-        }
     }
 }

@@ -5,10 +5,13 @@ use std::{path::PathBuf, process::Command, time::Instant};
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use relent::etcd::{CallError, EtcdCluster, MemberError, Members};
 
-use super::server::{Server, Settings, Version, eventually, ms};
+use super::{
+    around::{Around, Judge},
+    server::{Server, Settings, Version, eventually, ms},
+};
 
-fn members(url: String, options: ConnectOptions) -> Members<EtcdCluster> {
-    Members::new(EtcdCluster::new([url], options).unwrap()).unwrap()
+fn members(url: String, options: ConnectOptions) -> Members<Around> {
+    Members::new(Around::new(EtcdCluster::new([url], options).unwrap(), (), Judge::default())).unwrap()
 }
 
 #[tokio::test]

@@ -1,259 +1,393 @@
-//! The connection is cut at every point of an exchange, on the first tries, for each operation.
+//! The connection is cut at every point of an exchange, on the first k tries, for every k, for each operation: the full product.
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use relent::{
-    etcd::{CallError, Cluster, EtcdCluster, Gone, Member, Members, Status},
+    Change, Detail, Ensured, GaveUp, Stop,
+    etcd::{Member, MemberError, Members},
     testing::proxy::{Proxy, Wire},
 };
 
-use super::server::{Server, Version, eventually, ms, with_url};
+use super::{
+    around::{Around, Between, Call},
+    server::{Lane, Server, Settings, Version, abreast, eventually, lane, ms, with_url},
+};
 
-/// Every place where an exchange can break. On a new connection the first 24 bytes of the client's are its preface, the
-/// request follows its settings; the server's own settings, pings and windows are less than 100 bytes.
-const WIRES: [Wire; 12] = [
-    Wire::Refuse,
-    Wire::CutRequest { after: 0 },
-    Wire::CutRequest { after: 24 },
-    Wire::CutRequest { after: 60 },
-    Wire::CutRequest { after: 120 },
-    Wire::CutRequest { after: 200 },
-    Wire::CutAnswer { after: 1 },
-    Wire::CutAnswer { after: 40 },
-    Wire::CutAnswer { after: 80 },
-    Wire::CutAnswer { after: 120 },
-    Wire::CutAnswer { after: 160 },
-    Wire::Blackhole,
+/// Acts that the policy allows.
+const TRIES: u32 = 3;
+
+/// Where an exchange breaks.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    name: &'static str,
+    wire: Wire,
+    /// Over a new connection, or over the one that the look before was made with.
+    fresh: bool,
+    /// What is certain: a request that was not sent whole is not applied; one that was answered is.
+    applied: Option<bool>,
+    /// Nothing is heard of it: it ends by the call's own deadline.
+    hangs: bool,
+}
+
+const fn point(name: &'static str, wire: Wire, applied: Option<bool>) -> Point {
+    Point { name, wire, fresh: false, applied, hangs: false }
+}
+
+/// On a connection that stands a request is more than 60 bytes, in three frames or less. The server's windows and pings, which it
+/// sends when it has read the request, are less than 50; an answer that says that it was done is more than 200.
+const POINTS: [Point; 11] = [
+    Point { fresh: true, ..point("before sending: nobody listens", Wire::Refuse, Some(false)) },
+    Point { fresh: true, ..point("before sending: at the greeting", Wire::CutRequest { after: 24 }, Some(false)) },
+    point("before sending", Wire::CutRequest { after: 0 }, Some(false)),
+    point("in the request", Wire::CutRequest { after: 30 }, Some(false)),
+    point("after sending", Wire::CutAnswer { after: 1 }, None),
+    point("after it was applied", Wire::CutAnswer { after: 120 }, Some(true)),
+    point("in the answer: at its beginning", Wire::CutInAnswer { after: 60 }, Some(true)),
+    point("in the answer: in its midst", Wire::CutInAnswer { after: 120 }, Some(true)),
+    Point { hangs: true, ..point("nothing passes", Wire::Blackhole, Some(false)) },
+    Point { hangs: true, ..point("no answer passes", Wire::CutAnswer { after: u64::MAX }, Some(true)) },
+    Point { fresh: true, ..point("after sending, on a new connection", Wire::CutAnswer { after: 80 }, None) },
 ];
 
-/// Etcd behind one proxy for each endpoint; the first changes go over a wire that is set to fail.
-struct Faulty {
-    inner: EtcdCluster,
-    proxies: HashMap<String, Proxy>,
-    plan: Arc<Mutex<Plan>>,
+/// Which calls are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// The first k acts.
+    Acts(u32),
+    /// And the look that follows each.
+    ActsAndLooks(u32),
+    /// From the first act on, everything for good.
+    All,
 }
 
-#[derive(Default)]
+const CUTS: [Cut; 7] = [
+    Cut::Acts(1),
+    Cut::ActsAndLooks(1),
+    Cut::Acts(2),
+    Cut::ActsAndLooks(2),
+    Cut::Acts(TRIES),
+    Cut::ActsAndLooks(TRIES),
+    Cut::All,
+];
+
 struct Plan {
-    wire: Wire,
-    /// So many changes are troubled.
-    changes: u32,
-    /// So many looks after the last of them.
+    point: Point,
+    cut: Cut,
+    /// Acts that were troubled, and looks that still are to be.
+    acts: u32,
     looks: u32,
-    hit: u32,
 }
 
-struct Set<'a>(&'a Proxy);
+/// One proxy before each endpoint, and what is to be troubled.
+#[derive(Clone)]
+struct Faulty {
+    proxies: Arc<HashMap<String, Arc<Proxy>>>,
+    plan: Arc<Mutex<Option<Plan>>>,
+}
 
-impl Drop for Set<'_> {
+/// The wire of a troubled call. It is set back when the call has ended or was dropped.
+struct Troubled(Arc<Proxy>, bool);
+
+impl Drop for Troubled {
     fn drop(&mut self) {
         self.0.set(Wire::Pass);
     }
 }
 
 impl Faulty {
-    async fn before(server: &Server) -> (Self, Arc<Mutex<Plan>>) {
+    async fn before(server: &Server) -> (Self, Vec<String>) {
         let (mut urls, mut proxies) = (Vec::new(), HashMap::new());
         for node in &server.nodes[..3] {
             let proxy = Proxy::start(node.client).await.unwrap();
             let url = format!("http://{}", proxy.address());
             urls.push(url.clone());
-            proxies.insert(url, proxy);
+            proxies.insert(url, Arc::new(proxy));
         }
-        let plan = Arc::new(Mutex::new(Plan::default()));
-        let inner = EtcdCluster::new(urls, etcd_client::ConnectOptions::new()).unwrap();
-        (Self { inner, proxies, plan: Arc::clone(&plan) }, plan)
+        (Self { proxies: Arc::new(proxies), plan: Arc::default() }, urls)
     }
 
-    /// Sets the wire for a change, if the plan says so; it is set back when the call has ended or was dropped.
-    fn change(&self, endpoint: &str) -> Option<Set<'_>> {
+    fn wire(&self, call: Call) -> Option<(Wire, bool)> {
         let mut plan = self.plan.lock().unwrap();
-        if plan.changes == 0 {
+        let Plan { point, cut, acts, looks } = plan.as_mut()?;
+        if call == Call::Change {
+            let (times, with_looks) = match *cut {
+                Cut::Acts(times) => (times, false),
+                Cut::ActsAndLooks(times) => (times, true),
+                Cut::All => (u32::MAX, false),
+            };
+            if *acts == times {
+                return None;
+            }
+            *acts += 1;
+            // A look that fails at one endpoint goes on to the next; one that hangs is cut.
+            *looks = if with_looks && !point.hangs { 3 } else { u32::from(with_looks) };
+            return Some((point.wire, point.fresh));
+        }
+        let all = *cut == Cut::All && *acts > 0;
+        if call != Call::Barrier || (*looks == 0 && !all) {
             return None;
         }
-        plan.changes -= 1;
-        self.set(&mut plan, endpoint)
-    }
-
-    fn look(&self, endpoint: &str) -> Option<Set<'_>> {
-        let mut plan = self.plan.lock().unwrap();
-        if plan.changes > 0 || plan.looks == 0 || plan.hit == 0 {
-            return None;
-        }
-        plan.looks -= 1;
-        self.set(&mut plan, endpoint)
-    }
-
-    fn set(&self, plan: &mut Plan, endpoint: &str) -> Option<Set<'_>> {
-        plan.hit += 1;
-        let proxy = self.proxies.get(endpoint)?;
-        proxy.set(plan.wire);
-        Some(Set(proxy))
+        *looks = looks.saturating_sub(1);
+        Some(match point.wire {
+            // An answer to a look is shorter than one to a change.
+            Wire::CutAnswer { .. } | Wire::CutInAnswer { .. } if !point.hangs => (Wire::CutAnswer { after: 1 }, true),
+            wire => (wire, point.fresh),
+        })
     }
 }
 
-impl Cluster for Faulty {
-    fn endpoints(&self) -> &[String] {
-        self.inner.endpoints()
+impl Between for Faulty {
+    type Held = Option<Troubled>;
+
+    async fn before(&self, call: Call, endpoint: &str) -> Option<Troubled> {
+        let (wire, fresh) = self.wire(call)?;
+        let proxy = Arc::clone(&self.proxies[endpoint]);
+        proxy.set(wire);
+        Some(Troubled(proxy, fresh))
     }
 
-    async fn barrier(&self, endpoint: &str) -> Result<(), CallError> {
-        let _set = self.look(endpoint);
-        self.inner.barrier(endpoint).await
+    fn fresh(held: &Self::Held) -> bool {
+        held.as_ref().is_some_and(|troubled| troubled.1)
+    }
+}
+
+/// What a round does, and to whom.
+#[derive(Clone, Debug)]
+enum Operation {
+    Add { url: String, learner: bool },
+    Promote { url: String, id: u64 },
+    Remove { url: String, id: u64 },
+}
+
+impl Operation {
+    fn url(&self) -> &str {
+        let (Self::Add { url, .. } | Self::Promote { url, .. } | Self::Remove { url, .. }) = self;
+        url
     }
 
-    async fn local_members(&self, endpoint: &str) -> Result<Vec<Member>, CallError> {
-        self.inner.local_members(endpoint).await
+    /// How it should be in the end: `None`, or a learner, or a voter.
+    fn wanted(&self) -> Option<bool> {
+        match self {
+            Self::Add { learner, .. } => Some(*learner),
+            Self::Promote { .. } => Some(false),
+            Self::Remove { .. } => None,
+        }
     }
 
-    async fn add(&self, endpoint: &str, peer_urls: &[String], learner: bool) -> Result<u64, CallError> {
-        let _set = self.change(endpoint);
-        self.inner.add(endpoint, peer_urls, learner).await
+    async fn run<B: Between>(&self, members: &Members<Around<B>>) -> Result<Change, GaveUp<MemberError>> {
+        fn change<T>(Ensured { change, .. }: Ensured<T>) -> Change {
+            change
+        }
+        match self {
+            Self::Add { url, learner: true } => members.ensure_learner([url]).unwrap().await.map(change),
+            Self::Add { url, .. } => members.ensure_voter([url]).unwrap().await.map(change),
+            Self::Promote { id, .. } => members.ensure_promoted(*id).unwrap().await.map(change),
+            Self::Remove { id, .. } => members.ensure_removed(*id).unwrap().await.map(change),
+        }
     }
+}
 
-    async fn promote(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-        let _set = self.change(endpoint);
-        self.inner.promote(endpoint, id).await
+/// Counted over all rounds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    rounds: u32,
+    despite: u32,
+    errors: u32,
+    unknown: u32,
+    /// Rounds that were repeated, as calls that nobody troubled were too slow.
+    slow: u32,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.rounds += other.rounds;
+        self.despite += other.despite;
+        self.errors += other.errors;
+        self.unknown += other.unknown;
+        self.slow += other.slow;
     }
+}
 
-    async fn remove(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-        let _set = self.change(endpoint);
-        self.inner.remove(endpoint, id).await
-    }
-
-    async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
-        self.inner.status(endpoint).await
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rounds, despite, errors, unknown, slow } = self;
+        write!(
+            f,
+            "{rounds} fault rounds: {despite} applied despite an error, {errors} errors, {unknown} of them with an unknown outcome; \
+             {slow} repeated"
+        )
     }
 }
 
 struct Rounds {
-    faulty: Members<Faulty>,
-    plan: Arc<Mutex<Plan>>,
-    direct: Members<EtcdCluster>,
-    made: u32,
-    despite: u32,
+    server: Server,
+    faulty: Faulty,
+    urls: Vec<String>,
+    direct: Members<Around>,
+    tally: Tally,
 }
 
 impl Rounds {
-    async fn new(server: &Server) -> Self {
-        let (faulty, plan) = Faulty::before(server).await;
-        let policy = relent::Policy::new().every(ms(20)).attempt_timeout(ms(400)).finish_within(ms(40_000));
-        let faulty = Members::new(faulty).unwrap().policy(&policy);
-        Self { faulty, plan, direct: server.members().policy(&policy), made: 0, despite: 0 }
+    async fn new(server: Server) -> Self {
+        let (faulty, urls) = Faulty::before(&server).await;
+        let policy = relent::Policy::new().every(ms(20)).attempt_timeout(ms(2000)).finish_within(ms(60_000));
+        let direct = server.members().policy(&policy);
+        Self { server, faulty, urls, direct, tally: Tally::default() }
     }
 
-    fn arm(&mut self, wire: Wire, changes: u32, looks: u32) {
-        *self.plan.lock().unwrap() = Plan { wire, changes, looks, hit: 0 };
-        self.made += 1;
-    }
-
-    fn hit(&mut self, change: relent::Change, told: &str) {
-        assert!(self.plan.lock().unwrap().hit > 0, "{told}: nothing was troubled");
-        self.despite += u32::from(change == relent::Change::AppliedDespiteError);
-    }
-
-    /// As it is, whoever is asked.
-    async fn check(&self, url: &str, expected: Option<bool>, told: &str) {
-        let members = self.direct.list().await.unwrap();
+    /// Its kind, as whoever is asked says, with one entry for its URL at most.
+    async fn kind(&self, url: &str, told: &str) -> Option<Member> {
+        let members = self.direct.list().await.unwrap_or_else(|error| panic!("{told}: {error}"));
         let (count, member) = with_url(&members, url);
-        assert_eq!(
-            (count, member.map(|member| member.learner)),
-            (usize::from(expected.is_some()), expected),
-            "{told}: {members:?}"
-        );
+        assert!(count <= 1, "{told}: {members:?}");
+        member.cloned()
     }
 
-    async fn add_and_remove(&mut self, wire: Wire, tries: u32, looks: u32, learner: bool, port: u16) {
-        let told = format!("{wire:?} on {tries} tries and {looks} looks, learner {learner}");
-        let url = format!("http://127.0.0.1:{port}");
-        self.arm(wire, tries, looks);
-        let added = if learner { self.faulty.ensure_learner([&url]) } else { self.faulty.ensure_voter([&url]) };
-        let added = added.unwrap().await.unwrap_or_else(|gave_up| panic!("{told}: {gave_up}"));
-        self.hit(added.change, &told);
-        self.check(&url, Some(learner), &told).await;
+    /// One operation under one fault; afterwards it is as wanted. Who has the URL then.
+    async fn round(&mut self, operation: &Operation, point: Point, cut: Cut) -> Option<Member> {
+        self.tally.rounds += 1;
+        let mut patience = 1;
+        while !self.run(operation, point, cut, patience).await {
+            // A call that nobody troubled was too slow: the machine has other things to do.
+            self.tally.slow += 1;
+            assert!(patience < 8, "{operation:?}, cut {}, {cut:?}: too slow", point.name);
+            patience *= 2;
+        }
+        let told = format!("{operation:?}, cut {}, {cut:?}", point.name);
+        // Whoever comes next, and has a connection, ends as wanted, or finds it so.
+        operation.run(&self.direct).await.unwrap_or_else(|gave_up| panic!("{told}, again: {gave_up}"));
+        let there = self.kind(operation.url(), &told).await;
+        assert_eq!(there.as_ref().map(|member| member.learner), operation.wanted(), "{told}, again");
+        there
+    }
 
-        self.arm(wire, tries, looks);
-        let gone = self.faulty.ensure_removed(url.as_str()).unwrap().await;
-        let gone = gone.unwrap_or_else(|gave_up| panic!("{told}: {gave_up}"));
-        self.hit(gone.change, &told);
-        let Gone { removed, again, .. } = gone.value;
-        assert_eq!((removed.map(|member| member.id), again), (Some(added.value.id), None), "{told}");
-        self.check(&url, None, &told).await;
+    /// Whether it went as the fault wanted it. What it tells is true in any case.
+    async fn run(&mut self, operation: &Operation, point: Point, cut: Cut, patience: u64) -> bool {
+        let told = format!("{operation:?}, cut {}, {cut:?}", point.name);
+        let (every, each, within) = match (cut, point.hangs) {
+            (Cut::All, _) => (100, 250, 750),
+            (_, true) => (20, 300, 40_000),
+            (_, false) => (20, 1000, 40_000),
+        };
+        let policy = relent::Policy::new().every(ms(every)).max_attempts(TRIES);
+        let policy = policy.attempt_timeout(ms(each * patience)).finish_within(ms(within * patience));
+        // New connections in each round: what a request weighs hangs on what went before it.
+        let members = self.server.members_of(self.urls.clone(), self.faulty.clone()).policy(&policy);
+        *self.faulty.plan.lock().unwrap() = Some(Plan { point, cut, acts: 0, looks: 0 });
+        let ended = operation.run(&members).await;
+        let troubled = self.faulty.plan.lock().unwrap().take().unwrap().acts;
+
+        let there = self.kind(operation.url(), &told).await;
+        let as_wanted = there.as_ref().map(|member| member.learner) == operation.wanted();
+        let told = format!("{told}: {ended:?}, {there:?}");
+        match &ended {
+            Ok(change) => {
+                assert!(as_wanted, "{told}");
+                assert!(*change != Change::AlreadySo && troubled > 0, "{told}");
+                assert!(cut != Cut::All, "{told}: nobody could look");
+                if point.applied == Some(false) {
+                    let (Cut::Acts(times) | Cut::ActsAndLooks(times)) = cut else { panic!("{told}") };
+                    assert_eq!(troubled, times, "{told}: none of these could be applied");
+                    assert!(times < TRIES, "{told}: no act was left");
+                }
+                self.tally.despite += u32::from(*change == Change::AppliedDespiteError);
+            }
+            Err(gave_up) => {
+                let told = format!("{told}: {gave_up}");
+                let Some(&Detail::Ensure { acts, outcome_unknown, .. }) = gave_up.detail() else { panic!("{told}") };
+                let says_so = gave_up.to_string().contains("whether it was applied is unknown");
+                assert_eq!(says_so, outcome_unknown, "{told}");
+                // It was looked at after the last act: only what was still on its way then can have come since.
+                assert!(outcome_unknown || !as_wanted || point.applied.is_none(), "{told}");
+                let all_tries = matches!(cut, Cut::Acts(TRIES) | Cut::ActsAndLooks(TRIES) | Cut::All);
+                if troubled == 0 || !all_tries || (cut != Cut::All && acts > troubled) {
+                    return as_wanted;
+                }
+                assert_eq!(outcome_unknown, cut == Cut::All, "{told}");
+                if cut == Cut::All {
+                    assert!(gave_up.is_deadline() && acts == troubled, "{told}");
+                } else {
+                    assert_eq!((gave_up.stop(), acts), (&Stop::Attempts, TRIES), "{told}");
+                }
+                assert!(point.applied != Some(false) || !as_wanted, "{told}");
+                if point.applied == Some(true) && !as_wanted {
+                    // Etcd was too slow to answer before the call was cut by its own deadline.
+                    return false;
+                }
+                self.tally.errors += 1;
+                self.tally.unknown += u32::from(outcome_unknown);
+            }
+        }
+        true
     }
 }
 
-async fn adds_and_removes(version: Version) {
-    let server = Server::start(version, 3).await;
-    let mut rounds = Rounds::new(&server).await;
-    eventually("settled", async || {
-        rounds.direct.ensure_learner(["http://127.0.0.1:9"]).unwrap().max_attempts(1).await.ok()
-    })
-    .await;
-    rounds.direct.ensure_removed("http://127.0.0.1:9").unwrap().await.unwrap();
-    let mut port = 10;
-    for wire in WIRES {
-        for (tries, looks, learner) in [(1, 0, true), (2, 0, false), (3, 1, true), (1, 2, false)] {
+/// Adds and removes learners, or voters that never started.
+async fn adds_and_removes(version: Version, learner: bool) -> Tally {
+    let mut rounds = Rounds::new(Server::start(version, 3).await).await;
+    let first = "http://127.0.0.1:9";
+    eventually("settled", async || rounds.direct.ensure_learner([first]).unwrap().max_attempts(1).await.ok()).await;
+    rounds.direct.ensure_removed(first).unwrap().await.unwrap();
+    let mut port = 100;
+    for point in POINTS {
+        for cut in CUTS {
             port += 1;
-            rounds.add_and_remove(wire, tries, looks, learner, port).await;
+            let url = format!("http://127.0.0.1:{port}");
+            let added = rounds.round(&Operation::Add { url: url.clone(), learner }, point, cut).await.unwrap();
+            let gone = rounds.round(&Operation::Remove { url, id: added.id }, point, cut).await;
+            assert_eq!(gone, None);
         }
     }
-    println!(
-        "{version:?}: {} fault rounds of add and remove, {} applied despite an error",
-        rounds.made, rounds.despite
-    );
-    assert!(rounds.made == 96 && rounds.despite > 20);
+    rounds.tally
 }
 
-#[tokio::test]
-async fn adds_and_removes_on_3_4() {
-    adds_and_removes(Version::V34).await;
-}
-
-#[tokio::test]
-async fn adds_and_removes_on_3_5() {
-    adds_and_removes(Version::V35).await;
-}
-
-/// A promotion needs a learner that runs, and etcd takes five seconds before the next: fewer rounds.
-async fn promotions(version: Version) {
-    let mut server = Server::start(version, 3).await;
-    let at = server.new_node();
-    let url = server.nodes[at].peer_url();
-    let mut rounds = Rounds::new(&server).await;
-    for (wire, tries, looks) in [
-        (Wire::CutRequest { after: 0 }, 3, 0),
-        (Wire::CutRequest { after: 120 }, 1, 1),
-        (Wire::CutAnswer { after: 1 }, 1, 1),
-        (Wire::CutAnswer { after: 120 }, 1, 0),
-        (Wire::CutAnswer { after: 120 }, 2, 2),
-        (Wire::Blackhole, 2, 0),
-    ] {
-        let told = format!("promotion, {wire:?} on {tries} tries and {looks} looks");
-        let learner =
-            rounds.direct.ensure_learner([&url]).unwrap().await.unwrap_or_else(|gave_up| panic!("{told}: {gave_up}"));
-        server.join(at).await;
-        eventually("started", async || rounds.direct.list().await.ok()?.iter().all(Member::started).then_some(()))
-            .await;
-        rounds.arm(wire, tries, looks);
-        let promoted = rounds.faulty.ensure_promoted(learner.value.id).unwrap().await;
-        let promoted = promoted.unwrap_or_else(|gave_up| panic!("{told}: {gave_up}"));
-        rounds.hit(promoted.change, &told);
-        rounds.check(&url, Some(false), &told).await;
-        rounds.direct.ensure_removed(learner.value.id).unwrap().await.unwrap();
-        server.wipe(at);
+/// A promotion needs a learner that runs. Etcd's own check, that all have been connected for five seconds, is switched off
+/// in these clusters: it is about adds, and would hold up each round.
+async fn promotions(version: Version, half: usize) -> Tally {
+    let flags = vec!["--strict-reconfig-check=false".to_owned()];
+    let mut rounds = Rounds::new(Server::start_with(version, 3, Settings { flags, tls: None }).await).await;
+    let at = rounds.server.new_node();
+    let url = rounds.server.nodes[at].peer_url();
+    for point in POINTS.into_iter().skip(half).step_by(2) {
+        for cut in CUTS {
+            let added = rounds.direct.ensure_learner([&url]).unwrap().await;
+            let added = added.unwrap_or_else(|gave_up| panic!("{gave_up}\n{}", rounds.server.logs())).value;
+            rounds.server.join(at).await;
+            rounds.server.caught_up(at).await;
+            let promoted = rounds.round(&Operation::Promote { url: url.clone(), id: added.id }, point, cut).await;
+            assert_eq!(promoted.map(|member| member.id), Some(added.id));
+            rounds.direct.ensure_removed(added.id).unwrap().await.unwrap();
+            rounds.server.wipe(at);
+        }
     }
-    println!("{version:?}: {} fault rounds of promotion, {} applied despite an error", rounds.made, rounds.despite);
+    rounds.tally
 }
 
-#[tokio::test]
-async fn promotions_on_3_4() {
-    promotions(Version::V34).await;
+fn product(what: &str, lanes: Vec<Lane<Tally>>, expected: usize) {
+    let (start, mut all) = (Instant::now(), Tally::default());
+    for tally in abreast(lanes) {
+        all += tally;
+    }
+    println!("{what}: {all}, {} s", start.elapsed().as_secs());
+    assert_eq!(all.rounds as usize, expected);
+    assert!(all.despite > 0 && all.unknown > 0 && all.errors > all.unknown && all.slow * 10 < all.rounds);
 }
 
-#[tokio::test]
-async fn promotions_on_3_5() {
-    promotions(Version::V35).await;
+#[test]
+fn adds_and_removes_at_every_point() {
+    let lanes = [(Version::V34, true), (Version::V34, false), (Version::V35, true), (Version::V35, false)];
+    let lanes = lanes.map(|(version, learner)| lane(move || adds_and_removes(version, learner)));
+    product("adds and removes", lanes.into(), 4 * 2 * POINTS.len() * CUTS.len());
+}
+
+#[test]
+fn promotions_at_every_point() {
+    let lanes = [(Version::V34, 0), (Version::V34, 1), (Version::V35, 0), (Version::V35, 1)];
+    let lanes = lanes.map(|(version, half)| lane(move || promotions(version, half)));
+    product("promotions", lanes.into(), 2 * POINTS.len() * CUTS.len());
 }

@@ -1,7 +1,9 @@
 //! On real etcd, 3.4 and 3.5.
 
+mod around;
 mod bad_input;
 mod faults;
+mod processes;
 mod server;
 mod trouble;
 mod words;

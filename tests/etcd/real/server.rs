@@ -12,6 +12,8 @@ use std::{
 
 use relent::etcd::{EtcdCluster, Health, Member, Members};
 
+use super::around::{Around, Between, Judge, Running};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     V34,
@@ -46,6 +48,8 @@ pub(crate) struct Server {
     settings: Settings,
     folder: PathBuf,
     pub(crate) nodes: Vec<Node>,
+    running: Running,
+    judge: Judge,
 }
 
 pub(crate) struct Node {
@@ -81,7 +85,9 @@ impl Server {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("relent-etcd-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let mut server = Self { version, settings, folder, nodes: Vec::new() };
+        let running = Running::default();
+        let judge = Judge { running: Some(Running::clone(&running)), ..Judge::default() };
+        let mut server = Self { version, settings, folder, nodes: Vec::new(), running, judge };
         for number in 1..=voters {
             let node = server.node(&format!("n{number}"));
             server.nodes.push(node);
@@ -126,6 +132,31 @@ impl Server {
         self.run(at);
     }
 
+    /// Waits until a node that has joined has all that the leader has. Etcd ends where a member it asks has not heard of it yet:
+    /// it is started again then, as whoever runs it would.
+    pub(crate) async fn caught_up(&mut self, at: usize) {
+        let index = async |node: &Node| {
+            let mut client = etcd_client::Client::connect([node.client_url()], None).await.ok()?;
+            Some(client.status().await.ok()?.raft_applied_index())
+        };
+        let caught_up = async |nodes: &[Node]| {
+            let (here, there) = (index(&nodes[0]).await?, index(&nodes[at]).await?);
+            (there >= here).then_some(())
+        };
+        let start = Instant::now();
+        while caught_up(&self.nodes).await.is_none() {
+            if self.nodes[at].child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))
+            {
+                self.wipe(at);
+                self.run(at);
+            }
+            assert!(start.elapsed() < ms(30_000), "{} never caught up\n{}", self.nodes[at].name, self.logs());
+            tokio::time::sleep(ms(20)).await;
+        }
+        // The leader hears of it with the next heartbeat.
+        tokio::time::sleep(ms(100)).await;
+    }
+
     /// Starts the process of a node, or starts it again.
     pub(crate) fn run(&mut self, at: usize) {
         let (version, settings) = (self.version, self.settings.clone());
@@ -154,9 +185,20 @@ impl Server {
             command.arg("--unsafe-no-fsync");
         }
         node.child = Some(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", version.binary().display())));
+        self.runs(at, true);
+    }
+
+    fn runs(&self, at: usize, runs: bool) {
+        let (node, mut running) = (&self.nodes[at], self.running.lock().unwrap());
+        if runs {
+            running.insert(node.peer_url(), node.client_url());
+        } else {
+            running.remove(&node.peer_url());
+        }
     }
 
     pub(crate) fn kill(&mut self, at: usize) {
+        self.runs(at, false);
         if let Some(mut child) = self.nodes[at].child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -170,11 +212,13 @@ impl Server {
     }
 
     pub(crate) fn freeze(&self, at: usize) {
+        self.runs(at, false);
         self.signal(at, "-STOP");
     }
 
     pub(crate) fn thaw(&self, at: usize) {
         self.signal(at, "-CONT");
+        self.runs(at, true);
     }
 
     fn signal(&self, at: usize, signal: &str) {
@@ -184,10 +228,28 @@ impl Server {
     }
 
     /// A client of all nodes that run, without a proxy between.
-    pub(crate) fn members(&self) -> Members<EtcdCluster> {
+    pub(crate) fn members(&self) -> Members<Around> {
         let running = self.nodes.iter().filter(|node| node.child.is_some());
-        let cluster = EtcdCluster::new(running.map(Node::client_url), etcd_client::ConnectOptions::new()).unwrap();
-        Members::new(cluster).unwrap()
+        self.members_of(running.map(Node::client_url), ())
+    }
+
+    /// A client of these endpoints, with a test between; what it changes is judged and counted.
+    pub(crate) fn members_of<B: Between>(
+        &self,
+        endpoints: impl IntoIterator<Item = String>,
+        between: B,
+    ) -> Members<Around<B>> {
+        let cluster = EtcdCluster::new(endpoints, etcd_client::ConnectOptions::new()).unwrap();
+        Members::new(Around::new(cluster, between, self.judge.clone())).unwrap()
+    }
+
+    pub(crate) fn is_running(&self, peer_url: &str) -> bool {
+        self.running.lock().unwrap().contains_key(peer_url)
+    }
+
+    /// So many changes were sent by the clients of this cluster, every one in a state in which it leaves a quorum.
+    pub(crate) fn judged(&self) -> u32 {
+        self.judge.judged.load(Ordering::SeqCst)
     }
 
     pub(crate) async fn healthy(&self) -> Health {
@@ -247,6 +309,9 @@ impl Drop for Server {
             }
         }
         let _ = fs::remove_dir_all(&self.folder);
+        if cfg!(test) && self.judged() > 0 && !std::thread::panicking() {
+            println!("{:?}: {} changes sent, each left a quorum", self.version, self.judged());
+        }
     }
 }
 
@@ -271,4 +336,17 @@ pub(crate) async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Op
         assert!(start.elapsed() < ms(60_000), "never: {what}");
         tokio::time::sleep(ms(50)).await;
     }
+}
+
+/// Something that is tested beside others: etcd has many a pause that one can wait for together.
+pub(crate) type Lane<T> = Box<dyn FnOnce() -> T + Send>;
+
+pub(crate) fn lane<T, F: Future<Output = T>>(make: impl FnOnce() -> F + Send + 'static) -> Lane<T> {
+    Box::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(make()))
+}
+
+/// Each on a thread of its own.
+pub(crate) fn abreast<T: Send + 'static>(lanes: Vec<Lane<T>>) -> Vec<T> {
+    let threads: Vec<_> = lanes.into_iter().map(std::thread::spawn).collect();
+    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
 }

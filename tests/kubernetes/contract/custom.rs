@@ -87,7 +87,11 @@ async fn a_custom_kind_has_its_rules(world: Arc<World>) -> Ran {
     world.put(&object, &body).await.fails(404, "NotFound", "etcds.");
     let made = world.post(&path, body.clone()).await;
     let put = world.put(&object, &body).await;
-    put.fails(422, "Invalid", "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update");
+    put.fails(422, "Invalid", "metadata.resourceVersion: Invalid value: 0").fails(
+        422,
+        "Invalid",
+        ": must be specified for an update",
+    );
     let patched = world.patch("merge", &object, json!({ "spec": { "list": [3] } })).await;
     assert_eq!(patched.is(200).body["spec"]["list"], json!([3]));
     world.put(&object, &made.body).await.fails(409, "Conflict", "the object has been modified");

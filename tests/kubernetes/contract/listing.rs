@@ -98,26 +98,27 @@ async fn an_unknown_field_is_refused(world: Arc<World>) -> Ran {
 }
 
 async fn pages_are_of_one_revision(world: Arc<World>) -> Ran {
+    // Leases: of other kinds a new namespace may have some already.
     for name in ["a", "b", "c", "d", "e"] {
-        world.post(&world.core("secrets"), json!({ "metadata": { "name": name } })).await.is(201);
+        world.post(&world.leases(""), json!({ "metadata": { "name": name } })).await.is(201);
     }
-    let first = world.get(&world.core("secrets?limit=2")).await;
+    let first = world.get(&world.leases("?limit=2")).await;
     assert_eq!(names(&first.is(200).body), ["a", "b"]);
     assert_eq!(first.body["metadata"]["remainingItemCount"], 3);
     // What changes now is not in the pages that follow.
-    world.post(&world.core("secrets"), json!({ "metadata": { "name": "bb" } })).await.is(201);
-    world.delete(&world.core("secrets/d")).await.is(200);
+    world.post(&world.leases(""), json!({ "metadata": { "name": "bb" } })).await.is(201);
+    world.delete(&world.leases("/d")).await.is(200);
     let mut token = first.body["metadata"]["continue"].as_str().unwrap().to_owned();
     let mut rest = Vec::new();
     while !token.is_empty() {
-        let page = world.get(&world.core(&format!("secrets?limit=2&continue={token}"))).await;
+        let page = world.get(&world.leases(&format!("?limit=2&continue={token}"))).await;
         page.is(200);
         assert_eq!(page.revision(), first.revision());
         rest.extend(names(&page.body).into_iter().map(str::to_owned));
         page.body["metadata"]["continue"].as_str().unwrap_or("").clone_into(&mut token);
     }
     assert_eq!(rest, ["c", "d", "e"]);
-    let now = world.get(&world.core("secrets?limit=500")).await;
+    let now = world.get(&world.leases("?limit=500")).await;
     assert_eq!(names(&now.body), ["a", "b", "bb", "c", "e"]);
     assert!(now.body["metadata"].get("continue").is_none_or(|token| token == ""));
     Ran::Yes

@@ -1,5 +1,8 @@
 //! The manager: each way in which an error could be swallowed has a test that shows it come out.
 
+mod phases;
+mod stopping;
+
 use std::{
     error::Error,
     sync::{
@@ -17,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 const S: fn(u64) -> Duration = Duration::from_secs;
+const MS: fn(u64) -> Duration = Duration::from_millis;
 
 type Any = Box<dyn Error + Send + Sync>;
 

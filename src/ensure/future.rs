@@ -1,4 +1,4 @@
-//! `ensure`: look, act, and look again.
+//! The future of `ensure`.
 
 use std::{
     fmt,
@@ -8,8 +8,9 @@ use std::{
 
 use pin_project::pin_project;
 
+use super::Ensured;
 use crate::{
-    endeavour::{Both, Endeavour, Look, Seen},
+    endeavour::{Endeavour, Look, Seen},
     error::{Detail, End, Ending, GaveUp, Stop},
     events::{Event, Listener},
     operation::{Classify, RetryAll},
@@ -17,139 +18,15 @@ use crate::{
         Policy,
         attempts::{Attempt, Decision, Ended},
         bounds::CutBy,
-        ensure::{Acts, Change, Found, Move},
+        ensure::{Acts, Found, Move},
         nanos::duration,
     },
     run::Core,
-    settings::settings,
     shared::Ties,
     time::Timer,
 };
 
-/// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
-/// whatever the act answered.
-///
-/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Seen`], which can say more. `act` is
-/// given what the observation says is to be done. Success comes only from an observation. An act that failed, or was cut,
-/// is looked at before it is repeated: it may have been applied all the same.
-///
-/// **Repeating is safe only for acts that are conditional or uniquely keyed**: create with a name, write with the version that
-/// was read, add what may exist only once. A request that was lost on its way may still arrive after it was looked for.
-///
-/// A round is: look, act, look. The words of the builder hold for rounds, with these differences:
-/// - `max_attempts` counts acts. With 0 it looks once and never acts.
-/// - `attempt_timeout` is the deadline of each call, look or act.
-/// - With `attempt_timeout(a)` and `finish_within(d)` an act is cut at `d - a`, and none starts later, so that the look
-///   that closes the run has its time. Where `a` is more than half of `d`, half of `d` is kept.
-/// - `on_cut` is about acts. A look that was cut is always repeated.
-///
-/// With nothing set it goes on for ever, as `retry` does.
-///
-/// # Errors
-/// [`GaveUp`], with a [`Detail::Ensure`](crate::Detail): how often it acted, and whether an act may have been applied without an
-/// observation to tell. Its `attempts` are rounds, except where `max_attempts` ended the run.
-///
-/// # Cancel safety
-/// Dropping the future leaves no timer, permit or task behind. An act in flight may be applied or not, as always.
-///
-/// # Panics
-/// As [`retry`](crate::retry()).
-///
-/// ```
-/// use std::{cell::Cell, time::Duration};
-/// use relent::{Change, ensure};
-///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// let exists = Cell::new(false);
-/// let ensured = ensure(
-///     |_| async { Ok::<_, std::io::Error>(exists.get().then_some("it")) },
-///     |()| async {
-///         exists.set(true); // applied, but nobody hears of it
-///         Err::<(), _>(std::io::Error::other("connection reset"))
-///     },
-/// )
-/// .attempt_timeout(Duration::from_secs(1))
-/// .finish_within(Duration::from_secs(10))
-/// .await
-/// .unwrap();
-/// assert_eq!(ensured.value, "it");
-/// assert_eq!(ensured.change, Change::AppliedDespiteError);
-/// # }
-/// ```
-pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Both<V, A>>
-where
-    V: FnMut(Attempt) -> Looked,
-    Looked: Future<Output: Look<State = S, Error = E>>,
-    A: FnMut(S) -> Acted,
-    Acted: Future<Output = Result<D, E>>,
-{
-    Ensure { operation: Both { observe, act }, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
-}
-
-/// It is as it was wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Ensured<T> {
-    /// What was last observed.
-    pub value: T,
-    /// How it came to be so.
-    pub change: Change,
-}
-
-/// An ensure to be: made by [`ensure`], run by `.await`.
-#[derive(Clone, Debug)]
-#[must_use = "an ensure does nothing unless you `.await` it"]
-pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
-    operation: O,
-    when: W,
-    listener: L,
-    policy: Policy,
-    shared: G,
-}
-
-settings!(Ensure, Endeavour, O::Error);
-
-impl<O, W> Ensure<O, W> {
-    /// For callers whose looks and acts are no closures.
-    #[cfg(any(feature = "etcd", feature = "test-util"))]
-    pub(crate) fn of(operation: O, when: W) -> Self {
-        Self { operation, when, listener: (), policy: Policy::new(), shared: () }
-    }
-}
-
-impl<O, W, L, G> IntoFuture for Ensure<O, W, L, G>
-where
-    O: Endeavour,
-    W: Classify<O::Error>,
-    L: Listener<O::Error>,
-    G: Ties,
-{
-    type Output = Result<Ensured<O::Value>, GaveUp<O::Error>>;
-    type IntoFuture = EnsureFuture<O, W, L, G>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let Self { operation, when, listener, policy, shared } = self;
-        // The cadence counts rounds; how many acts there may be is not its business.
-        let core = Core::new(policy.clone().max_attempts(u32::MAX), shared);
-        EnsureFuture {
-            both: operation,
-            when,
-            listener,
-            policy,
-            core,
-            acts: Acts::default(),
-            attempt: None,
-            error: None,
-            ending: Ending::NotStarted,
-            called: 0,
-            cut_after: 0,
-            alarm: Timer::default(),
-            state: State::Idle,
-        }
-    }
-}
-
-/// The future of [`ensure`].
+/// The future of [`ensure`](crate::ensure()).
 #[pin_project]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct EnsureFuture<O, W = RetryAll, L = (), G = ()>
@@ -182,6 +59,28 @@ enum State<V, A> {
     Looking(#[pin] V),
     Acting(#[pin] A, u64, CutBy),
     Done,
+}
+
+impl<O: Endeavour, W, L, G: Ties> EnsureFuture<O, W, L, G> {
+    pub(super) fn new(both: O, when: W, listener: L, policy: Policy, shared: G) -> Self {
+        // The cadence counts rounds; how many acts there may be is not its business.
+        let core = Core::new(policy.clone().max_attempts(u32::MAX), shared);
+        Self {
+            both,
+            when,
+            listener,
+            policy,
+            core,
+            acts: Acts::default(),
+            attempt: None,
+            error: None,
+            ending: Ending::NotStarted,
+            called: 0,
+            cut_after: 0,
+            alarm: Timer::default(),
+            state: State::Idle,
+        }
+    }
 }
 
 /// What follows a call, as the loop sees it.
@@ -254,12 +153,17 @@ where
                             let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by));
                             *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
                             *this.ending = Ending::Cut(by);
-                            if by == CutBy::Cancelled {
-                                return Poll::Ready(Err(self.give_up(Stop::Cancelled)));
-                            }
                             Some(this.core.policy.after_cut())
                         }
                     };
+                    if !L::SILENT {
+                        let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
+                        let failed = failed.map(|_| this.ending.last(this.error.as_ref(), duration(*this.cut_after)));
+                        this.listener.on_event(&Event::Acted { attempt, elapsed, failed });
+                    }
+                    if *this.ending == Ending::Cut(CutBy::Cancelled) {
+                        return Poll::Ready(Err(self.give_up(Stop::Cancelled)));
+                    }
                     this.acts.acted(failed);
                     // What the act holds is let go before the look that follows.
                     this.state.set(State::Idle);
@@ -276,6 +180,10 @@ where
                     let mut this = self.as_mut().project();
                     this.state.set(State::Idle);
                     *this.called = this.core.elapsed();
+                    if !L::SILENT {
+                        let (attempt, elapsed) = (this.core.attempts(), duration(*this.called));
+                        this.listener.on_event(&Event::Acting { attempt, elapsed });
+                    }
                     this.state.set(State::Acting(this.both.act(state), until, by));
                 }
                 Then::Next(decision) => {

@@ -1,0 +1,121 @@
+//! `ensure`: look, act, and look again.
+
+mod future;
+
+pub use self::future::EnsureFuture;
+use crate::{
+    endeavour::{Both, Endeavour, Look},
+    error::GaveUp,
+    events::Listener,
+    operation::{Classify, RetryAll},
+    policy::{Policy, attempts::Attempt, ensure::Change},
+    settings::settings,
+    shared::Ties,
+};
+
+/// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
+/// whatever the act answered.
+///
+/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Seen`](crate::Seen), which can say more. `act` is
+/// given what the observation says is to be done. Success comes only from an observation. An act that failed, or was cut,
+/// is looked at before it is repeated: it may have been applied all the same.
+///
+/// **Repeating is safe only for acts that are conditional or uniquely keyed**: create with a name, write with the version that
+/// was read, add what may exist only once. A request that was lost on its way may still arrive after it was looked for.
+///
+/// A round is: look, act, look. The words of the builder hold for rounds, with these differences:
+/// - `max_attempts` counts acts. With 0 it looks once and never acts.
+/// - `attempt_timeout` is the deadline of each call, look or act.
+/// - With `attempt_timeout(a)` and `finish_within(d)` an act is cut at `d - a`, and none starts later, so that the look
+///   that closes the run has its time. Where `a` is more than half of `d`, half of `d` is kept.
+/// - `on_cut` is about acts. A look that was cut is always repeated.
+///
+/// With nothing set it goes on for ever, as `retry` does.
+///
+/// # Errors
+/// [`GaveUp`], with a [`Detail::Ensure`](crate::Detail): how often it acted, and whether an act may have been applied without an
+/// observation to tell. Its `attempts` are rounds, except where `max_attempts` ended the run.
+///
+/// # Cancel safety
+/// Dropping the future leaves no timer, permit or task behind. An act in flight may be applied or not, as always.
+///
+/// # Panics
+/// As [`retry`](crate::retry()).
+///
+/// ```
+/// use std::{cell::Cell, time::Duration};
+/// use relent::{Change, ensure};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let exists = Cell::new(false);
+/// let ensured = ensure(
+///     |_| async { Ok::<_, std::io::Error>(exists.get().then_some("it")) },
+///     |()| async {
+///         exists.set(true); // applied, but nobody hears of it
+///         Err::<(), _>(std::io::Error::other("connection reset"))
+///     },
+/// )
+/// .attempt_timeout(Duration::from_secs(1))
+/// .finish_within(Duration::from_secs(10))
+/// .await
+/// .unwrap();
+/// assert_eq!(ensured.value, "it");
+/// assert_eq!(ensured.change, Change::AppliedDespiteError);
+/// # }
+/// ```
+pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Both<V, A>>
+where
+    V: FnMut(Attempt) -> Looked,
+    Looked: Future<Output: Look<State = S, Error = E>>,
+    A: FnMut(S) -> Acted,
+    Acted: Future<Output = Result<D, E>>,
+{
+    Ensure { operation: Both { observe, act }, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+}
+
+/// It is as it was wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Ensured<T> {
+    /// What was last observed.
+    pub value: T,
+    /// How it came to be so.
+    pub change: Change,
+}
+
+/// An ensure to be: made by [`ensure`], run by `.await`.
+#[derive(Clone, Debug)]
+#[must_use = "an ensure does nothing unless you `.await` it"]
+pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
+    operation: O,
+    when: W,
+    listener: L,
+    policy: Policy,
+    shared: G,
+}
+
+settings!(Ensure, Endeavour, O::Error);
+
+impl<O, W> Ensure<O, W> {
+    /// For callers whose looks and acts are no closures.
+    #[cfg(any(feature = "etcd", feature = "test-util"))]
+    pub(crate) fn of(operation: O, when: W) -> Self {
+        Self { operation, when, listener: (), policy: Policy::new(), shared: () }
+    }
+}
+
+impl<O, W, L, G> IntoFuture for Ensure<O, W, L, G>
+where
+    O: Endeavour,
+    W: Classify<O::Error>,
+    L: Listener<O::Error>,
+    G: Ties,
+{
+    type Output = Result<Ensured<O::Value>, GaveUp<O::Error>>;
+    type IntoFuture = EnsureFuture<O, W, L, G>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { operation, when, listener, policy, shared } = self;
+        EnsureFuture::new(operation, when, listener, policy, shared)
+    }
+}

@@ -1,0 +1,138 @@
+//! What a manager is to run.
+
+use std::pin::Pin;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    error::{AnyError, Cause, ManagerError},
+    leadership::Leadership,
+};
+use crate::{ConfigError, leader::term::Term};
+
+pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>;
+
+/// Builds the election and runs it.
+pub(super) type Election = Box<dyn FnOnce(Leadership) -> Work + Send>;
+
+/// A task that has not begun. It is given a token that tells it to stop, or the term that it runs in.
+pub(super) struct Task<A> {
+    pub(super) name: String,
+    start: Box<dyn FnOnce(A) -> Work + Send>,
+}
+
+impl<A: 'static> Task<A> {
+    pub(super) fn new<F, Fut, E>(name: impl Into<String>, task: F) -> Self
+    where
+        F: FnOnce(A) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<AnyError> + 'static,
+    {
+        let start = move |argument| -> Work {
+            let work = task(argument);
+            Box::pin(async move { work.await.map_err(|error| Cause::Error(error.into())) })
+        };
+        Self { name: name.into(), start: Box::new(start) }
+    }
+
+    /// Begins the task within its own future, so that a panic there is the task's.
+    pub(super) async fn run(self, argument: A) -> Result<(), Cause> {
+        (self.start)(argument).await
+    }
+}
+
+impl Task<Term> {
+    pub(super) fn without_election(&self) -> ManagerError {
+        let rule = "runs only while this process leads, and there is no election";
+        ConfigError::new("leader task", &self.name, rule).into()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    #[default]
+    New,
+    Running,
+    Stopped,
+}
+
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) phase: Phase,
+    tasks: Vec<Task<CancellationToken>>,
+    leader_tasks: Vec<Task<Term>>,
+    election: Option<Election>,
+    /// Where a task goes that is added while the manager runs.
+    late: Option<UnboundedSender<Task<CancellationToken>>>,
+    late_leader: Option<UnboundedSender<Task<Term>>>,
+}
+
+/// What a run begins with, and where tasks come from that are added later.
+pub(super) struct Begun {
+    pub(super) tasks: Vec<Task<CancellationToken>>,
+    pub(super) newcomers: UnboundedReceiver<Task<CancellationToken>>,
+    pub(super) leader_tasks: Vec<Task<Term>>,
+    pub(super) leader_newcomers: UnboundedReceiver<Task<Term>>,
+    pub(super) election: Option<Election>,
+}
+
+impl Plan {
+    pub(super) fn add(&mut self, task: Task<CancellationToken>) -> Result<(), ManagerError> {
+        let refused = match (self.phase, &self.late) {
+            (Phase::New, _) => {
+                self.tasks.push(task);
+                return Ok(());
+            }
+            (Phase::Running, Some(late)) => late.send(task).err().map(|unsent| unsent.0),
+            _ => Some(task),
+        };
+        refused.map_or(Ok(()), |task| Err(ManagerError::Stopped { task: task.name }))
+    }
+
+    pub(super) fn add_leader(&mut self, task: Task<Term>) -> Result<(), ManagerError> {
+        match (self.phase, &self.late_leader) {
+            (Phase::New, _) => {
+                self.leader_tasks.push(task);
+                Ok(())
+            }
+            (Phase::Running, Some(late)) => {
+                late.send(task).map_err(|unsent| ManagerError::TermOver { task: unsent.0.name })
+            }
+            (Phase::Running, None) => Err(task.without_election()),
+            (Phase::Stopped, _) => Err(ManagerError::Stopped { task: task.name }),
+        }
+    }
+
+    pub(super) fn elect(&mut self, election: Election) -> Result<(), ManagerError> {
+        if self.phase != Phase::New {
+            return Err(ManagerError::AlreadyStarted);
+        }
+        if self.election.is_some() {
+            return Err(ManagerError::TwoElections);
+        }
+        self.election = Some(election);
+        Ok(())
+    }
+
+    /// Begins the run: everything that was added, once.
+    pub(super) fn begin(&mut self) -> Result<Begun, ManagerError> {
+        if self.phase != Phase::New {
+            return Err(ManagerError::AlreadyStarted);
+        }
+        self.phase = Phase::Running;
+        let (late, newcomers) = unbounded_channel();
+        let (late_leader, leader_newcomers) = unbounded_channel();
+        let election = self.election.take();
+        self.late = Some(late);
+        self.late_leader = election.is_some().then_some(late_leader);
+        let (tasks, leader_tasks) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.leader_tasks));
+        Ok(Begun { tasks, newcomers, leader_tasks, leader_newcomers, election })
+    }
+
+    /// From here on nothing can be added.
+    pub(super) fn close(&mut self) {
+        self.phase = Phase::Stopped;
+        (self.late, self.late_leader) = (None, None);
+    }
+}

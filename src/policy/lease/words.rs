@@ -1,0 +1,133 @@
+//! What goes into the state machine, and what comes out.
+
+/// Whose record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Holder {
+    /// It was released.
+    Nobody,
+    /// It bears the identity of this candidate.
+    Me,
+    /// It bears another identity.
+    Other,
+}
+
+/// The record in the lock, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Record {
+    /// Grows with every change of the lock, over its deletion as well.
+    pub version: u128,
+    /// Changes with every renewal, and need not change with anything else.
+    pub beat: u128,
+    /// Whose it is.
+    pub holder: Holder,
+    /// How long others have to leave it alone, in nanoseconds.
+    pub lease: u64,
+}
+
+/// A write to the lock. `over` is the version that it must replace; without one the lock must be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Write {
+    /// Lay down a record that bears this identity; nobody leads by it yet.
+    Create,
+    /// Begin a term.
+    Acquire {
+        /// The version that was read.
+        over: u128,
+    },
+    /// Go on leading.
+    Renew {
+        /// The version that was read; `None` lays a missing lock down again.
+        over: Option<u128>,
+    },
+    /// Nobody holds it any more.
+    Release {
+        /// The version that was read.
+        over: u128,
+    },
+}
+
+/// What came of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wrote {
+    /// It is done; the lock has this version now.
+    Done {
+        /// That version.
+        version: u128,
+    },
+    /// The version was another one: nothing was written.
+    Refused,
+    /// No answer, or an error: it may have been written, or may yet be.
+    Unknown,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Read the lock; the answer goes to [`Lease::looked`](super::Lease::looked).
+    Look,
+    /// Write; the answer goes to [`Lease::wrote`](super::Lease::wrote).
+    Write(Write),
+    /// Nothing before this time, unless a call ends, or something is [`seen`](super::Lease::seen).
+    Wait(u64),
+}
+
+/// The term that this candidate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Tenure {
+    /// The version of the write that began it: grows from term to term, whoever holds them.
+    pub fence: u128,
+    /// When the last confirmed renewal was sent.
+    pub sent: u64,
+    /// What that renewal left in the lock.
+    pub version: u128,
+}
+
+/// Why a term was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Loss {
+    /// No renewal was confirmed in time.
+    Deadline,
+    /// The lock bears another identity.
+    TakenOver,
+    /// Somebody released the lock in this candidate's stead.
+    Cleared,
+}
+
+/// How a candidacy ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Exit {
+    /// The lock was given back, or was not there to give back.
+    Released,
+    /// The lock was not, or no longer, this candidate's to give back.
+    NotHeld,
+    /// The lock could not be given back in time; it lapses after a lease.
+    Unreleased,
+}
+
+impl Record {
+    /// A record of this version and this beat.
+    #[must_use]
+    pub fn new(version: u128, beat: u128, holder: Holder, lease: u64) -> Self {
+        Self { version, beat, holder, lease }
+    }
+}
+
+impl Write {
+    /// The version that it must replace.
+    #[must_use]
+    pub fn over(self) -> Option<u128> {
+        match self {
+            Self::Create => None,
+            Self::Acquire { over } | Self::Release { over } => Some(over),
+            Self::Renew { over } => over,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The future of an election, under a paused clock.
+
+mod chaos;
+mod terms;
+mod troubles;
+mod watching;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use relent::leader::{Change, Elect, MemoryLock};
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// What the run reports, as text.
+fn hear(elect: Elect<MemoryLock>) -> (Elect<MemoryLock>, Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&heard);
+    let elect = elect.on_change(move |change| {
+        let text = match change {
+            Change::Holder(holder) => format!("holder {}", holder.as_deref().unwrap_or("-")),
+            Change::Elected { .. } => "elected".to_owned(),
+            Change::Lost(loss) => format!("lost: {loss}"),
+            Change::Trouble(error) => format!("trouble: {error}"),
+            other => format!("{other:?}"),
+        };
+        log.lock().unwrap().push(text);
+    });
+    (elect, heard)
+}
+
+/// Xorshift: the same numbers for the same seed.
+pub(crate) fn random_numbers(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}
+
+pub(crate) use random_numbers as fastrand_like;

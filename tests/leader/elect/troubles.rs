@@ -1,0 +1,122 @@
+//! Locks that fail, hang, lie, are taken away and deleted.
+
+use relent::leader::{ElectError, Ended, MemoryLock, elect};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{S, hear};
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_lost_is_looked_at() {
+    let lock = MemoryLock::new();
+    // The acquiring write is done, but its answer is lost: no need to wait for a lease.
+    let began = Instant::now();
+    lock.fail(0);
+    let lossy = lock.clone();
+    let (elect, heard) = hear(elect(lock.clone(), "a"));
+    lossy.lose_answers(2);
+    let fence = elect.run(|term| async move { term.fence() }).await.unwrap().into_finished().unwrap();
+    assert_eq!(began.elapsed() < S(5), true, "{:?}", began.elapsed());
+    assert!(fence >= 2);
+    let lost = heard.lock().unwrap().iter().filter(|text| *text == "trouble: the answer was lost").count();
+    assert_eq!(lost, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_lock_is_laid_down_again_by_its_leader() {
+    let lock = MemoryLock::new();
+    let deleting = lock.clone();
+    let run = elect(lock.clone(), "a").run(|term| async move {
+        sleep(S(5)).await;
+        deleting.delete();
+        sleep(S(30)).await;
+        assert!(!term.is_lost());
+        term.fence()
+    });
+    let other = elect(lock.clone(), "b").run(|term| async move { term.fence() });
+    let (first, second) = tokio::join!(run, other);
+    let (first, second) = (first.unwrap().into_finished().unwrap(), second.unwrap().into_finished().unwrap());
+    assert!(second > first, "{second} after {first}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_lock_is_created_and_waited_for() {
+    for (at_once, waited) in [(false, S(15)), (true, S(0))] {
+        let (lock, began) = (MemoryLock::new(), Instant::now());
+        lock.delete();
+        let elect = elect(lock.clone(), "a");
+        let elect = if at_once { elect.lead_on_create() } else { elect };
+        let at = elect.run(|_| async { Instant::now() }).await.unwrap().into_finished().unwrap();
+        assert_eq!(at - began, waited);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_and_a_clearing_are_noticed() {
+    let lock = MemoryLock::new();
+    for (clear, said) in [(false, "thief has taken over"), (true, "somebody else released the lock")] {
+        let acting = lock.clone();
+        lock.clear();
+        let ended = elect(lock.clone(), "a")
+            .run(|term| async move {
+                sleep(S(3)).await;
+                let began = Instant::now();
+                if clear {
+                    acting.clear()
+                } else {
+                    acting.give("thief", S(15))
+                }
+                term.lost().await;
+                began.elapsed()
+            })
+            .await
+            .unwrap();
+        let Ended::Lost { why, finished: Some(noticed) } = ended else { panic!("{ended:?}") };
+        assert_eq!((why.to_string().as_str(), noticed), (said, S(0)));
+    }
+    assert_eq!(lock.holder().as_deref(), Some(""), "what is another's is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_work_is_an_error_at_once() {
+    let lock = MemoryLock::new();
+    let error = elect(lock.clone(), "").run(|_| async {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "identity \"\": must not be empty: it tells candidates apart");
+    assert!(matches!(error, ElectError::Config(_)));
+    lock.forbid(1);
+    let error = elect(lock.clone(), "a").run(|_| async {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot read lock in memory: no right to use the lock");
+    assert!(std::error::Error::source(&error).is_some());
+    // In a term it is borne until the deadline, and named.
+    let acting = lock.clone();
+    let ended = elect(lock, "a")
+        .run(|term| async move {
+            acting.forbid(1000);
+            term.lost().await;
+        })
+        .await
+        .unwrap();
+    let Ended::Lost { why, .. } = ended else { panic!("{ended:?}") };
+    assert_eq!(why.to_string(), "no renewal was confirmed within 10s: no right to use the lock");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_fails_is_said_and_keeps_the_answer() {
+    let (lock, began) = (MemoryLock::new(), Instant::now());
+    let acting = lock.clone();
+    let ended = elect(lock.clone(), "a")
+        .run(|_| async move {
+            acting.fail(100);
+            42
+        })
+        .await
+        .unwrap();
+    let Ended::Unreleased { finished: Some(42), error } = ended else { panic!("{ended:?}") };
+    assert_eq!(error.to_string(), "the lock is down");
+    assert!(began.elapsed() <= S(10), "{:?}", began.elapsed());
+    // A hanging one ends as well.
+    lock.heal();
+    lock.clear();
+    let acting = lock.clone();
+    let run = elect(lock, "a").run(|_| async move { acting.hang(100) });
+    assert!(matches!(timeout(S(11), run).await.unwrap().unwrap(), Ended::Unreleased { finished: Some(()), .. }));
+}

@@ -1,0 +1,208 @@
+//! What a process does: it drives its state machine, as the future of an election does.
+
+use relent::policy::lease::{Holder, Loss, Step, Write, Wrote};
+
+use super::{
+    Fault, MS, S, Sim,
+    world::{Answer, Call, Event, Pending, Stored, Term, record},
+};
+
+impl Sim {
+    /// Something happens inside a process that runs.
+    pub(super) fn inside(&mut self, index: usize, event: Event) {
+        let local = self.nodes[index].clock.local(self.now);
+        let node = &mut self.nodes[index];
+        match event {
+            Event::Wake { token, .. } if token != node.token => return,
+            Event::Answers { call, answer, .. } => match node.call.take_if(|pending| pending.id == call) {
+                Some(pending) if local < pending.deadline => self.answered(index, &pending, answer, local),
+                Some(pending) => self.cut(index, &pending, local),
+                None => {}
+            },
+            Event::Reported { stored, .. } => {
+                let record = stored.map(|stored| record(stored, node.identity));
+                node.lease.seen(local, record);
+                if node.seen.map(|seen| seen.version) < stored.map(|stored| stored.version) {
+                    node.seen = stored;
+                }
+            }
+            Event::WorkEnds { term, .. } if node.term.as_ref().is_some_and(|held| held.id == term) => {
+                self.work_ended(index, local);
+            }
+            _ => {}
+        }
+        self.drive(index);
+    }
+
+    pub(super) fn work_ended(&mut self, index: usize, local: u64) {
+        let release = self.random.chance(700);
+        if let Some(pending) = self.nodes[index].call.take() {
+            self.cut(index, &pending, local);
+        }
+        self.nodes[index].lease.ended(local, release);
+        self.nodes[index].term = None;
+        self.nodes[index].releasing = self.nodes[index].lease.exit().is_none();
+        if self.leaderless_since.is_none() && self.settled {
+            // The bound for a crash holds for every other end as well.
+            self.leaderless_since = Some(self.now);
+        }
+    }
+
+    pub(super) fn cut(&mut self, index: usize, pending: &Pending, local: u64) {
+        let lease = &mut self.nodes[index].lease;
+        match pending.call {
+            Call::Look => lease.looked(local, None),
+            Call::Write { write, .. } => lease.wrote(write, pending.sent, local, Wrote::Unknown),
+        }
+    }
+
+    pub(super) fn answered(&mut self, index: usize, pending: &Pending, answer: Answer, local: u64) {
+        let fault = self.fault;
+        let node = &mut self.nodes[index];
+        match (pending.call, answer) {
+            (Call::Look, Answer::Look(stored)) => {
+                let mut found = stored.map(|stored| record(stored, node.identity));
+                if let (Fault::ReleaseByCachedHolder, true, Some(found)) = (fault, node.releasing, &mut found) {
+                    found.holder = Holder::Me;
+                }
+                node.seen = stored;
+                node.lease.looked(local, Some(found));
+            }
+            (Call::Write { write, beat }, Answer::Write(wrote)) => {
+                let sent = if fault == Fault::ValidFromResponse { local } else { pending.sent };
+                let led = node.lease.tenure().is_some();
+                node.lease.wrote(write, sent, local, wrote);
+                if let Wrote::Done { version } = wrote {
+                    let holder = (!matches!(write, Write::Release { .. })).then_some(node.identity);
+                    node.seen = Some(Stored { version, beat, holder, lease: 0 });
+                    match write {
+                        Write::Acquire { .. } if !led => self.begun(index),
+                        Write::Renew { .. } => self.renewed(index),
+                        Write::Release { .. } => self.report.releases += 1,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn begun(&mut self, index: usize) {
+        let Some(tenure) = self.nodes[index].lease.tenure() else { return };
+        self.calls += 1;
+        let id = self.calls;
+        self.nodes[index].term = Some(Term { id, fence: tenure.fence, valid: 0 });
+        self.report.terms += 1;
+        let identity = self.nodes[index].identity;
+        self.say(|| format!("{identity} LEADS fence {}", tenure.fence));
+        if self.last_leader != Some(identity) {
+            self.report.takeovers += 1;
+        }
+        self.last_leader = Some(identity);
+        if tenure.fence <= self.last_fence {
+            self.violate(format!("fence {} after {}", tenure.fence, self.last_fence));
+        }
+        self.last_fence = tenure.fence;
+        if let Some(since) = self.leaderless_since.take()
+            && self.settled
+        {
+            let took = self.now - since;
+            let bound = self.timing.explain().after_crash().as_nanos() as u64;
+            self.report.timed_takeovers += 1;
+            self.report.slowest_takeover = self.report.slowest_takeover.max(took * 1000 / bound);
+            if took > bound {
+                self.violate(format!("takeover after {}ms, bound {}ms", took / MS, bound / MS));
+            }
+        }
+        if self.random.chance(600) {
+            let life = self.nodes[index].life;
+            let end = self.now + self.random.below(20 * S);
+            self.at(end, Event::WorkEnds { node: index, life, term: id });
+        }
+        self.renewed(index);
+    }
+
+    /// A term begins or goes on: no other may be valid.
+    pub(super) fn renewed(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let (Some(until), Some(term)) = (node.lease.valid_until(), node.term.as_mut()) else { return };
+        term.valid = node.clock.truth(until);
+        self.report.renewals += 1;
+        let (mine, now) = (term.fence, self.now);
+        if self.trace {
+            println!("{:>10.3}ms {} valid to {:.3}ms", now as f64 / 1e6, node.identity, term.valid as f64 / 1e6);
+        }
+        for other in 0..self.nodes.len() {
+            let Some(term) = &self.nodes[other].term else { continue };
+            if other != index && now < term.valid {
+                let (one, two) = (self.nodes[index].identity, self.nodes[other].identity);
+                let text = format!("two valid terms: {one} (fence {mine}) and {two} (fence {})", term.fence);
+                self.violate(text);
+                return;
+            }
+        }
+    }
+
+    /// Does what the machine asks for until it waits.
+    pub(super) fn drive(&mut self, index: usize) {
+        loop {
+            let local = self.nodes[index].clock.local(self.now);
+            if let Some(pending) = self.nodes[index].call.take_if(|pending| local >= pending.deadline) {
+                self.cut(index, &pending, local);
+            }
+            let step = self.nodes[index].lease.next(local);
+            if let Some((why, drop_at)) = self.nodes[index].lease.lost()
+                && self.nodes[index].term.is_some()
+            {
+                // Some work heeds the news, some has to be dropped.
+                let heeds = self.random.chance(500) || why != Loss::Deadline && self.random.chance(500);
+                if local >= drop_at || heeds {
+                    self.report.losses += 1;
+                    self.work_ended(index, local);
+                    continue;
+                }
+            }
+            if self.nodes[index].lease.exit().is_some() {
+                self.nodes[index].releasing = false;
+                self.nodes[index].lease.campaign(local);
+                continue;
+            }
+            match step {
+                Step::Look => self.send(index, local, Call::Look),
+                Step::Write(write) => {
+                    let beat = self.beat(index, local);
+                    self.send(index, local, Call::Write { write, beat });
+                }
+                Step::Wait(until) => {
+                    let deadline = self.nodes[index].call.as_ref().map_or(u64::MAX, |pending| pending.deadline);
+                    let until = until.min(deadline);
+                    if until <= local {
+                        return self.violate(format!("waits for {until} at {local}"));
+                    }
+                    if until < u64::MAX {
+                        let late = self.random.below(MS);
+                        let node = &mut self.nodes[index];
+                        // A timer that is set again replaces the former one.
+                        node.token += 1;
+                        let (life, token) = (node.life, node.token);
+                        let wake = node.clock.truth(until).saturating_add(late);
+                        self.at(wake, Event::Wake { node: index, life, token });
+                    }
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The wall time of the write, never the one that is in the record already.
+    pub(super) fn beat(&self, index: usize, local: u64) -> u128 {
+        let node = &self.nodes[index];
+        let wall = (i128::from(local) + i128::from(node.wall)) / 1000;
+        let beat = (wall + (1 << 60)) as u128;
+        match node.seen {
+            Some(seen) if seen.beat == beat => beat + 1,
+            _ => beat,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One schedule: what happens in it, in order, and what must never happen.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use relent::{leader::Timing, policy::lease::Lease};
+
+use super::{
+    Fault, MS, Report, S, SPAN,
+    random::Random,
+    world::{Event, Node, Server, identity},
+};
+
+pub(super) struct Sim {
+    pub(super) random: Random,
+    pub(super) now: u64,
+    pub(super) order: u64,
+    pub(super) queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    pub(super) events: Vec<Event>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) server: Server,
+    pub(super) timing: Timing,
+    pub(super) fault: Fault,
+    pub(super) calls: u64,
+    pub(super) last_fence: u128,
+    pub(super) last_leader: Option<u64>,
+    pub(super) leaderless_since: Option<u64>,
+    pub(super) quiet: bool,
+    pub(super) settled: bool,
+    pub(super) watched: bool,
+    pub(super) losses: u64,
+    pub(super) chaos: u64,
+    pub(super) trace: bool,
+    pub(super) report: Report,
+}
+
+impl Sim {
+    pub(super) fn at(&mut self, time: u64, event: Event) {
+        self.order += 1;
+        self.events.push(event);
+        self.queue.push(Reverse((time, self.order, self.events.len() - 1)));
+    }
+
+    pub(super) fn run(mut self) -> Report {
+        while let Some(Reverse((time, _, index))) = self.queue.pop() {
+            if time > SPAN || self.report.violation.is_some() {
+                break;
+            }
+            self.now = self.now.max(time);
+            self.report.events += 1;
+            let event = self.events[index];
+            self.happen(event);
+        }
+        self.report
+    }
+
+    pub(super) fn say(&self, text: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>10.3}ms {}", self.now as f64 / 1e6, text());
+        }
+    }
+
+    pub(super) fn violate(&mut self, what: String) {
+        self.say(|| format!("VIOLATION {what}"));
+        self.report.violation.get_or_insert(what);
+    }
+
+    pub(super) fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrives { node, life, call, what } => return self.arrives(node, life, call, what),
+            Event::Pause { node } => self.nodes[node].frozen = true,
+            Event::Part { node, until } => self.nodes[node].parted_until = until.max(self.nodes[node].parted_until),
+            Event::Outage { until } => self.server.up_from = self.server.up_from.max(until),
+            Event::Jump { node } => {
+                let jump = self.random.below(7200 * S) as i64 - 3600 * S as i64;
+                // Back by exactly the time since the last renewal: the same wall time is written twice.
+                self.nodes[node].wall += if self.random.chance(300) { -(500 * MS as i64) } else { jump };
+            }
+            Event::Delete if self.server.stored.is_some() => {
+                self.report.deletions += 1;
+                self.server.revision += 1;
+                self.server.stored = None;
+                self.changed();
+            }
+            Event::Touch => {
+                if let Some(stored) = &mut self.server.stored {
+                    self.server.revision += 1;
+                    stored.version = self.server.revision;
+                    self.changed();
+                }
+            }
+            Event::Quiet => {
+                self.quiet = true;
+                // Whatever is still on its way has arrived by then.
+                self.at(self.now + 22 * S, Event::Settled);
+            }
+            Event::Settled => {
+                self.settled = true;
+                // One last crash of whoever leads, to time the takeover.
+                if let Some(node) = self.leading() {
+                    self.crash(node);
+                    self.leaderless_since = Some(self.now);
+                }
+            }
+            Event::Crash { node } => self.crash(node),
+            Event::Restart { node } => self.restart(node),
+            Event::Resume { node } => {
+                self.nodes[node].frozen = false;
+                let waiting: Vec<_> = self.nodes[node].frozen_events.drain(..).collect();
+                for event in waiting {
+                    self.happen(event);
+                }
+            }
+            Event::Wake { node, life, .. }
+            | Event::Answers { node, life, .. }
+            | Event::Reported { node, life, .. }
+            | Event::WorkEnds { node, life, .. } => {
+                if self.nodes[node].frozen {
+                    self.nodes[node].frozen_events.push_back(event);
+                } else if self.nodes[node].life == life
+                    && self.nodes[node].alive
+                    && self.now >= self.nodes[node].clock.start
+                {
+                    self.inside(node, event);
+                }
+            }
+            Event::Delete => {}
+        }
+        self.say(|| format!("{event:?}"));
+    }
+
+    pub(super) fn leading(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| node.term.is_some())
+    }
+
+    pub(super) fn crash(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        node.alive = false;
+        node.life += 1;
+        node.call = None;
+        // Its work is dead with it.
+        node.term = None;
+        node.frozen_events.clear();
+    }
+
+    pub(super) fn restart(&mut self, index: usize) {
+        if self.nodes[index].alive {
+            return;
+        }
+        let (now, timing, seed) = (self.now, self.timing, self.random.next());
+        let node = &mut self.nodes[index];
+        node.alive = true;
+        node.frozen = false;
+        node.identity = identity(index, node.life);
+        node.releasing = false;
+        node.clock.start = now;
+        node.lease = Lease::new(timing, Some(seed));
+        node.seen = None;
+        let life = node.life;
+        let token = node.token;
+        self.at(now, Event::Wake { node: index, life, token });
+    }
+}

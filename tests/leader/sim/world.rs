@@ -1,0 +1,179 @@
+//! What there is in the simulated world: clocks, the lock, processes, and what may happen to them.
+
+use std::collections::VecDeque;
+
+use relent::policy::lease::{Holder, Lease, Record, Write, Wrote};
+
+use super::{Fault, S};
+
+/// A clock that runs at `rate` thousandths of the true rate.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) start: u64,
+    pub(super) rate: u64,
+}
+
+impl Clock {
+    pub(super) fn local(self, truth: u64) -> u64 {
+        (u128::from(truth.saturating_sub(self.start)) * u128::from(self.rate) / 1000) as u64
+    }
+
+    /// The first true time at which the clock shows `local` or more.
+    pub(super) fn truth(self, local: u64) -> u64 {
+        let truth = (u128::from(local) * 1000).div_ceil(u128::from(self.rate));
+        u64::try_from(truth).unwrap_or(u64::MAX).saturating_add(self.start)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) version: u128,
+    pub(super) beat: u128,
+    pub(super) holder: Option<u64>,
+    pub(super) lease: u64,
+}
+
+/// The real lock: a register with compare and swap.
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) stored: Option<Stored>,
+    pub(super) revision: u128,
+    pub(super) up_from: u64,
+}
+
+impl Server {
+    pub(super) fn write(&mut self, write: Write, identity: u64, beat: u128, lease: u64, fault: Fault) -> Wrote {
+        let unconditional = fault == Fault::UnconditionalTakeover && matches!(write, Write::Acquire { .. });
+        if !unconditional && self.stored.map(|stored| stored.version) != write.over() {
+            return Wrote::Refused;
+        }
+        let (holder, lease) = match write {
+            Write::Release { .. } => (None, S),
+            _ => (Some(identity), lease),
+        };
+        // Writing what is there already is not a change.
+        match self.stored {
+            Some(stored) if (stored.beat, stored.holder, stored.lease) == (beat, holder, lease) => {}
+            _ => {
+                self.revision += 1;
+                self.stored = Some(Stored { version: self.revision, beat, holder, lease });
+            }
+        }
+        Wrote::Done { version: self.stored.map_or(0, |stored| stored.version) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    Look,
+    Write { write: Write, beat: u128 },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    Look(Option<Stored>),
+    Write(Wrote),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    /// A process wakes up by its timer.
+    Wake {
+        node: usize,
+        life: u64,
+        token: u64,
+    },
+    Arrives {
+        node: usize,
+        life: u64,
+        call: u64,
+        what: Call,
+    },
+    Answers {
+        node: usize,
+        life: u64,
+        call: u64,
+        answer: Answer,
+    },
+    Reported {
+        node: usize,
+        life: u64,
+        stored: Option<Stored>,
+    },
+    WorkEnds {
+        node: usize,
+        life: u64,
+        term: u64,
+    },
+    Pause {
+        node: usize,
+    },
+    Resume {
+        node: usize,
+    },
+    Part {
+        node: usize,
+        until: u64,
+    },
+    Crash {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Jump {
+        node: usize,
+    },
+    Outage {
+        until: u64,
+    },
+    Delete,
+    Touch,
+    Quiet,
+    Settled,
+}
+
+pub(super) struct Pending {
+    pub(super) id: u64,
+    pub(super) call: Call,
+    pub(super) sent: u64,
+    pub(super) deadline: u64,
+}
+
+pub(super) struct Term {
+    pub(super) id: u64,
+    pub(super) fence: u128,
+    /// In true time: nobody else may begin before.
+    pub(super) valid: u64,
+}
+
+pub(super) struct Node {
+    pub(super) identity: u64,
+    pub(super) life: u64,
+    pub(super) token: u64,
+    pub(super) releasing: bool,
+    pub(super) alive: bool,
+    pub(super) frozen: bool,
+    pub(super) clock: Clock,
+    pub(super) wall: i64,
+    pub(super) lease: Lease,
+    pub(super) call: Option<Pending>,
+    pub(super) term: Option<Term>,
+    pub(super) seen: Option<Stored>,
+    pub(super) parted_until: u64,
+    pub(super) frozen_events: VecDeque<Event>,
+}
+
+/// Every life of a process has an identity of its own.
+pub(super) fn identity(index: usize, life: u64) -> u64 {
+    index as u64 + 1 + 100 * life
+}
+
+pub(super) fn record(stored: Stored, identity: u64) -> Record {
+    let holder = match stored.holder {
+        None => Holder::Nobody,
+        Some(holder) if holder == identity => Holder::Me,
+        Some(_) => Holder::Other,
+    };
+    Record::new(stored.version, stored.beat, holder, stored.lease)
+}

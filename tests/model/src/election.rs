@@ -1,0 +1,144 @@
+//! The bounds of an election, and what each of its candidates and its lock does.
+
+use std::time::Duration;
+
+use relent::{
+    Ratio,
+    leader::Timing,
+    policy::lease::{Holder, Step, Write, Wrote},
+};
+
+use crate::state::{Answer, Call, Message, State, Stored};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    ValidFromResponse,
+    UnconditionalTakeover,
+    ReleaseByCachedHolder,
+    LeadOnCreate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Election {
+    pub name: &'static str,
+    pub candidates: usize,
+    /// The last moment.
+    pub horizon: u64,
+    /// So many calls are under way at most, lost ones included.
+    pub messages: usize,
+    /// How many terms' work may end by itself.
+    pub ends: u8,
+    /// How often a process may freeze; one that never thaws has crashed.
+    pub pauses: u8,
+    pub duplicates: u8,
+    pub deletions: u8,
+    /// Whether there is a record, released, at the start.
+    pub vacant: bool,
+    pub fault: Fault,
+}
+
+/// One step of the clock, in nanoseconds; every time is a multiple of it.
+pub const TICK: u64 = 10;
+pub const LEASE: u64 = 4 * TICK;
+/// An answer is taken for as long as one step.
+pub const CALL: u64 = 15;
+
+pub fn timing() -> Timing {
+    let ns = Duration::from_nanos;
+    let timing = Timing::new(ns(LEASE), ns(3 * TICK), ns(TICK)).and_then(|timing| timing.clock_drift(Ratio::ZERO));
+    timing.and_then(|timing| timing.call_timeout(ns(CALL))).expect("a valid timing")
+}
+
+impl Election {
+    pub fn acts(&self, state: &State, index: usize) -> bool {
+        let mut after = state.clone();
+        self.run(&mut after, index);
+        after != *state
+    }
+
+    pub fn run(&self, state: &mut State, index: usize) {
+        let now = state.now;
+        let candidate = &mut state.candidates[index];
+        if let Some((call, sent)) = candidate.call
+            && now >= sent + CALL
+        {
+            candidate.call = None;
+            match call {
+                Call::Look => candidate.lease.looked(now, None),
+                Call::Write(write) => candidate.lease.wrote(write, sent, now, Wrote::Unknown),
+            }
+        }
+        let step = candidate.lease.next(now);
+        if candidate.works && candidate.lease.lost().is_some_and(|(_, drop_at)| now >= drop_at) {
+            return self.end(state, index, false);
+        }
+        if candidate.lease.exit().is_some() {
+            candidate.releasing = false;
+            return candidate.lease.campaign(now);
+        }
+        let call = match step {
+            Step::Look => Call::Look,
+            Step::Write(write) => Call::Write(write),
+            _ => return,
+        };
+        candidate.call = Some((call, now));
+        state.messages.push((index, Message::Request { call, sent: now }));
+    }
+
+    pub fn end(&self, state: &mut State, index: usize, release: bool) {
+        let now = state.now;
+        let candidate = &mut state.candidates[index];
+        if let Some((call, sent)) = candidate.call.take() {
+            match call {
+                Call::Look => candidate.lease.looked(now, None),
+                Call::Write(write) => candidate.lease.wrote(write, sent, now, Wrote::Unknown),
+            }
+        }
+        candidate.lease.ended(now, release);
+        candidate.works = false;
+        candidate.releasing = candidate.lease.exit().is_none();
+    }
+
+    pub fn serve(&self, state: &mut State, index: usize, call: Call) -> Answer {
+        let Call::Write(write) = call else { return Answer::Look(state.stored.map(|stored| stored.record(index))) };
+        let unconditional = self.fault == Fault::UnconditionalTakeover && matches!(write, Write::Acquire { .. });
+        if !unconditional && state.stored.map(|stored| stored.version) != write.over() {
+            return Answer::Write(Wrote::Refused);
+        }
+        let holder = (!matches!(write, Write::Release { .. })).then_some(index);
+        state.revision += 1;
+        state.stored = Some(Stored { version: state.revision, beat: state.revision, holder });
+        Answer::Write(Wrote::Done { version: state.revision })
+    }
+
+    pub fn answered(&self, state: &mut State, index: usize, call: Call, answer: Answer, sent: u64) {
+        let now = state.now;
+        let candidate = &mut state.candidates[index];
+        if !candidate.awaits(call, sent, now) {
+            return;
+        }
+        candidate.call = None;
+        match (call, answer) {
+            (Call::Look, Answer::Look(mut record)) => {
+                if let (Fault::ReleaseByCachedHolder, true, Some(record)) =
+                    (self.fault, candidate.releasing, &mut record)
+                {
+                    record.holder = Holder::Me;
+                }
+                candidate.lease.looked(now, Some(record));
+            }
+            (Call::Write(write), Answer::Write(wrote)) => {
+                let counted = if self.fault == Fault::ValidFromResponse { now } else { sent };
+                let led = candidate.lease.tenure().is_some();
+                candidate.lease.wrote(write, counted, now, wrote);
+                if let (false, Some(tenure)) = (led, candidate.lease.tenure()) {
+                    candidate.works = true;
+                    state.fences_grow &= tenure.fence > state.fence;
+                    state.fence = tenure.fence;
+                }
+            }
+            _ => unreachable!("an answer of the other kind"),
+        }
+    }
+}
