@@ -144,8 +144,8 @@ impl Limiter {
     /// # }
     /// ```
     #[inline]
-    pub fn ready(&self) -> Ready {
-        Ready::new(self.clone())
+    pub fn ready(&self) -> Ready<'_> {
+        Ready::new(self)
     }
 
     /// Waits for `permits`, all of them at once. Without a bound ([`within`](Acquire::within), [`by`](Acquire::by)) it
@@ -168,8 +168,8 @@ impl Limiter {
     /// # }
     /// ```
     #[inline]
-    pub fn acquire(&self, permits: u32) -> Acquire {
-        Acquire::new(self.clone(), permits)
+    pub fn acquire(&self, permits: u32) -> Acquire<'_> {
+        Acquire::new(self, permits)
     }
 
     /// Takes a place in line now, or the permits if they are there; see [`Reservation`].
@@ -231,6 +231,13 @@ impl Limiter {
     /// [`give_back`](Self::give_back) what is not used after all. Not inlined: it is what it costs, and its callers stay small.
     #[inline(never)]
     pub(crate) fn take(&self, permits: u32) -> bool {
+        self.take_now(permits)
+    }
+
+    /// The same for those who do nothing else.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
+    fn take_now(&self, permits: u32) -> bool {
         self.inner.shared.take(self.now(), permits)
     }
 
@@ -241,9 +248,7 @@ impl Limiter {
 
     /// A place in line, if the turn comes within `allowed` nanoseconds. Its permits may be there already.
     pub(crate) fn ticket(&self, permits: u32, allowed: u64) -> Result<Ticket, Refused> {
-        let mut ticket = Ticket::new(self.clone(), permits);
-        ticket.join(allowed)?;
-        Ok(ticket)
+        Ticket::join(self.clone(), permits, allowed)
     }
 
     /// The second half of [`try_acquire`](Self::try_acquire).
@@ -269,6 +274,14 @@ impl Limiter {
     #[inline]
     fn now(&self) -> u64 {
         let now = time::now();
+        match self.inner.start.get() {
+            Some(start) => time::between(*start, now),
+            None => self.begin(now),
+        }
+    }
+
+    #[cold]
+    fn begin(&self, now: Instant) -> u64 {
         time::between(*self.inner.start.get_or_init(|| now), now)
     }
 

@@ -1,6 +1,7 @@
 //! Waiting for permits.
 
 use std::{
+    mem::ManuallyDrop,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -22,11 +23,32 @@ use crate::{
 /// [`Limiter::set_rate`] moves its turn beyond the bound.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
-#[pin_project]
-pub struct Acquire {
-    /// Spent: done.
-    ticket: Ticket,
+pub struct Acquire<'a> {
+    permits: u32,
     bound: Bound,
+    wait: Wait<'a>,
+}
+
+/// Waits for one permit; made by [`Limiter::ready`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Ready<'a> {
+    wait: Wait<'a>,
+}
+
+#[derive(Debug)]
+struct Wait<'a> {
+    limiter: &'a Limiter,
+    done: bool,
+    /// Only while it has to wait. Apart, so that one that has not is small; dropped by hand, so that it is dropped in
+    /// no time.
+    place: ManuallyDrop<Option<Pin<Box<Place<'a>>>>>,
+}
+
+#[derive(Debug)]
+#[pin_project]
+struct Place<'a> {
+    ticket: Ticket<&'a Limiter>,
     #[pin]
     timer: Timer,
 }
@@ -38,21 +60,12 @@ enum Bound {
     By(Instant),
 }
 
-/// Waits for one permit; made by [`Limiter::ready`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-#[pin_project]
-pub struct Ready {
-    #[pin]
-    acquire: Acquire,
-}
-
 // ===== impl Acquire =====
 
-impl Acquire {
+impl<'a> Acquire<'a> {
     #[inline]
-    pub(super) fn new(limiter: Limiter, permits: u32) -> Self {
-        Self { ticket: Ticket::new(limiter, permits), bound: Bound::None, timer: Timer::default() }
+    pub(super) fn new(limiter: &'a Limiter, permits: u32) -> Self {
+        Self { permits, bound: Bound::None, wait: Wait::new(limiter) }
     }
 
     /// Waits no longer than this, counted from the first poll. A turn at exactly its end is in time.
@@ -66,40 +79,133 @@ impl Acquire {
         self.bound = Bound::By(instant);
         self
     }
+}
 
-    /// The rarer half of the poll: in line.
-    #[inline(never)]
-    fn wait(self: Pin<&mut Self>, cx: &mut Context<'_>, name: &str) -> Poll<Result<(), Refused>> {
-        let progress = ready!(coop::poll_proceed(cx));
-        let mut this = self.project();
-        assert!(!this.ticket.is_spent(), "`{name}` polled after completion");
-        if this.ticket.is_new() {
-            if let Err(refused) = this.ticket.join(this.bound.left()) {
-                progress.made_progress();
-                this.ticket.spend();
-                return Poll::Ready(Err(refused));
-            }
-            *this.bound = this.bound.begin();
+impl Future for Acquire<'_> {
+    type Output = Result<(), Refused>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.wait.take(this.permits) {
+            return Poll::Ready(Ok(()));
         }
+        this.wait.poll_turn(this.permits, &mut this.bound, cx, "Acquire")
+    }
+}
+
+impl FusedFuture for Acquire<'_> {
+    fn is_terminated(&self) -> bool {
+        self.wait.done
+    }
+}
+
+// ===== impl Ready =====
+
+impl<'a> Ready<'a> {
+    #[inline]
+    pub(super) fn new(limiter: &'a Limiter) -> Self {
+        Self { wait: Wait::new(limiter) }
+    }
+}
+
+impl Future for Ready<'_> {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wait.take(1) {
+            return Poll::Ready(());
+        }
+        // One permit without a bound is refused by no rule.
+        let granted = self.wait.poll_turn(1, &mut Bound::None, cx, "Ready");
+        granted.map(|granted| debug_assert_eq!(granted, Ok(())))
+    }
+}
+
+impl FusedFuture for Ready<'_> {
+    fn is_terminated(&self) -> bool {
+        self.wait.done
+    }
+}
+
+// ===== impl Wait =====
+
+impl<'a> Wait<'a> {
+    #[inline]
+    fn new(limiter: &'a Limiter) -> Self {
+        Self { limiter, done: false, place: ManuallyDrop::new(None) }
+    }
+
+    /// One that is new takes the permits, if they are there.
+    #[inline]
+    fn take(&mut self, permits: u32) -> bool {
+        let taken = !self.done && self.place.is_none() && self.limiter.take_now(permits);
+        self.done |= taken;
+        taken
+    }
+
+    /// The rarer half of a poll: in line.
+    #[cold]
+    #[inline(never)]
+    fn poll_turn(
+        &mut self,
+        permits: u32,
+        bound: &mut Bound,
+        cx: &mut Context<'_>,
+        name: &str,
+    ) -> Poll<Result<(), Refused>> {
+        let progress = ready!(coop::poll_proceed(cx));
+        assert!(!self.done, "`{name}` polled after completion");
         let answer = loop {
-            let turn = match this.ticket.poll_turn(cx) {
+            let Some(place) = &mut *self.place else {
+                match Ticket::join(self.limiter, permits, bound.left()) {
+                    Ok(ticket) => {
+                        *bound = bound.begin();
+                        *self.place = Some(Box::pin(Place { ticket, timer: Timer::default() }));
+                        continue;
+                    }
+                    Err(refused) => break Err(refused),
+                }
+            };
+            let place = place.as_mut().project();
+            let turn = match place.ticket.poll_turn(cx) {
                 Turn::Granted => {
-                    this.ticket.spend();
+                    place.ticket.spend();
                     break Ok(());
                 }
                 Turn::At(turn) => Some(turn),
                 Turn::Never => None,
             };
-            if let Some(refused) = this.bound.refusal(turn) {
-                this.ticket.leave();
+            if let Some(refused) = bound.refusal(turn) {
                 break Err(refused);
             }
-            ready!(this.timer.as_mut().poll_at(cx, turn));
+            ready!(place.timer.poll_at(cx, turn));
         };
         progress.made_progress();
+        self.done = true;
+        // One who was refused leaves the line.
+        *self.place = None;
         Poll::Ready(answer)
     }
 }
+
+impl Drop for Wait<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            leave(&mut self.place);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn leave(place: &mut Option<Pin<Box<Place<'_>>>>) {
+    *place = None;
+}
+
+// ===== impl Bound =====
 
 impl Bound {
     /// Nanoseconds left.
@@ -128,52 +234,5 @@ impl Bound {
         let now = time::now();
         let due = turn.map_or(nanos::FOREVER, |turn| time::between(now, turn));
         Some(Refused::too_far(0, due, time::between(now, bound)))
-    }
-}
-
-impl Future for Acquire {
-    type Output = Result<(), Refused>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.as_mut().project().ticket.spend_now() {
-            return Poll::Ready(Ok(()));
-        }
-        self.wait(cx, "Acquire")
-    }
-}
-
-impl FusedFuture for Acquire {
-    fn is_terminated(&self) -> bool {
-        self.ticket.is_spent()
-    }
-}
-
-// ===== impl Ready =====
-
-impl Ready {
-    #[inline]
-    pub(super) fn new(limiter: Limiter) -> Self {
-        Self { acquire: Acquire::new(limiter, 1) }
-    }
-}
-
-impl Future for Ready {
-    type Output = ();
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut acquire = self.project().acquire;
-        if acquire.as_mut().project().ticket.spend_now() {
-            return Poll::Ready(());
-        }
-        // One permit without a bound is refused by no rule.
-        acquire.wait(cx, "Ready").map(|granted| debug_assert_eq!(granted, Ok(())))
-    }
-}
-
-impl FusedFuture for Ready {
-    fn is_terminated(&self) -> bool {
-        self.acquire.is_terminated()
     }
 }

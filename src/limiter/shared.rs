@@ -26,20 +26,23 @@ use crate::{
     },
 };
 
-/// The word of a limiter whose bucket is in the line. No other word is that large.
+/// The word of a limiter whose bucket is in the line. No other word has its mark.
 const CLOSED: u64 = u64::MAX;
-/// Bits of the word for the number of the measure.
-const NUMBER: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    word: AtomicU64,
+    word: Alone<AtomicU64>,
     base: AtomicU64,
     yields: AtomicU64,
     span: AtomicU64,
     full: AtomicU64,
     line: Mutex<Unpacked>,
 }
+
+/// In a line of the processor's cache of its own: what all write is not beside what all read.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Alone<T>(T);
 
 #[derive(Debug)]
 struct Unpacked {
@@ -62,11 +65,11 @@ impl Shared {
     pub(super) fn new(rate: Rate, burst: u32) -> Self {
         let line = Line::new(rate, burst);
         let (measure, word) = match line.park(Measure::default()) {
-            Some((measure, spent)) => (measure, spent << NUMBER),
+            Some(parked) => parked,
             None => (Measure::default(), CLOSED),
         };
         Self {
-            word: AtomicU64::new(word),
+            word: Alone(AtomicU64::new(word)),
             base: AtomicU64::new(measure.base),
             yields: AtomicU64::new(measure.yields),
             span: AtomicU64::new(measure.span),
@@ -78,11 +81,10 @@ impl Shared {
     /// Takes permits if they are there and nobody waits.
     #[inline]
     pub(super) fn take(&self, now: u64, permits: u32) -> bool {
-        let mut word = self.word.load(Acquire);
+        let mut word = self.word.0.load(Acquire);
         while word != CLOSED {
-            let Taken::Now(spent) = self.measure().take(now, word >> NUMBER, permits) else { break };
-            let after = spent << NUMBER | word & 0xff;
-            match self.word.compare_exchange_weak(word, after, AcqRel, Acquire) {
+            let Taken::Now(after) = self.measure().take(now, word, permits) else { break };
+            match self.word.0.compare_exchange_weak(word, after, AcqRel, Acquire) {
                 Ok(_) => return true,
                 Err(other) => word = other,
             }
@@ -93,10 +95,10 @@ impl Shared {
     /// For one whom [`take`](Self::take) gave nothing: when the permits will be there, if nothing but the bucket stands
     /// in the way.
     pub(super) fn refusal(&self, now: u64, permits: u32) -> Option<u64> {
-        let word = self.word.load(Acquire);
-        match self.measure().take(now, word >> NUMBER, permits) {
+        let word = self.word.0.load(Acquire);
+        match self.measure().take(now, word, permits) {
             // The measure was the one of this word.
-            Taken::At(due) if word != CLOSED && self.word.load(Acquire) == word => Some(due),
+            Taken::At(due) if word != CLOSED && self.word.0.load(Acquire) == word => Some(due),
             _ => None,
         }
     }
@@ -110,9 +112,9 @@ impl Shared {
 
     fn hold(&self) -> Held<'_> {
         let mut unpacked = lock(&self.line);
-        let word = self.word.swap(CLOSED, AcqRel);
+        let word = self.word.0.swap(CLOSED, AcqRel);
         if word != CLOSED {
-            unpacked.line.unpark(self.measure(), word >> NUMBER);
+            unpacked.line.unpark(self.measure(), word);
         }
         Held { shared: self, unpacked }
     }
@@ -226,16 +228,17 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         let shared = self.shared;
         let former = shared.measure();
-        let Some((measure, spent)) = self.unpacked.line.park(former) else { return };
+        let Some((measure, word)) = self.unpacked.line.park(former) else { return };
         if measure != former {
             // The word is closed and the lock is held: nobody reads these now, or he will see that the word changed.
             shared.base.store(measure.base, Release);
             shared.yields.store(measure.yields, Release);
             shared.span.store(measure.span, Release);
             shared.full.store(measure.full, Release);
-            self.unpacked.number = self.unpacked.number.wrapping_add(1);
+            // The last is the mark of the closed word.
+            self.unpacked.number = (self.unpacked.number + 1) % u8::MAX;
         }
-        shared.word.store(spent << NUMBER | u64::from(self.unpacked.number), Release);
+        shared.word.0.store(word | u64::from(self.unpacked.number), Release);
     }
 }
 

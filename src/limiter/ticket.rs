@@ -1,6 +1,6 @@
 //! A place in line, without a timer: the one who waits has his own.
 
-use std::task::Context;
+use std::{borrow::Borrow, task::Context};
 
 use crate::{
     limiter::{Limiter, Refused},
@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// A place in line before a limiter, or the permits it led to. Dropped, it leaves no trace: the place is gone and
-/// permits go back, unless they were [spent](Ticket::spend).
+/// permits go back, unless they were [spent](Ticket::spend). `L` is a limiter, its own or a borrowed one.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Ticket {
-    limiter: Limiter,
+pub(crate) struct Ticket<L: Borrow<Limiter> = Limiter> {
+    limiter: L,
     /// Where it stands, while it waits.
     number: u64,
     permits: u32,
@@ -22,7 +22,6 @@ pub(crate) struct Ticket {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    New,
     Waiting,
     Granted,
     Spent,
@@ -39,41 +38,15 @@ pub(crate) enum Turn {
     Never,
 }
 
-impl Ticket {
-    /// Not in line yet.
-    #[inline]
-    pub(super) fn new(limiter: Limiter, permits: u32) -> Self {
-        Self { limiter, number: 0, permits, state: State::New }
-    }
-
-    pub(super) fn is_new(&self) -> bool {
-        self.state == State::New
-    }
-
-    pub(super) fn is_spent(&self) -> bool {
-        self.state == State::Spent
-    }
-
-    /// A new one takes the permits, if they are there, and they are spent.
-    #[inline]
-    pub(super) fn spend_now(&mut self) -> bool {
-        if self.state != State::New || !self.limiter.take(self.permits) {
-            return false;
-        }
-        self.state = State::Spent;
-        true
-    }
-
-    /// A new one gets in line, if the turn comes within `allowed` nanoseconds.
-    pub(super) fn join(&mut self, allowed: u64) -> Result<(), Refused> {
-        self.state = match self.limiter.join(self.limiter.now(), self.permits, allowed)? {
-            Some(number) => {
-                self.number = number;
-                State::Waiting
-            }
-            None => State::Granted,
+impl<L: Borrow<Limiter>> Ticket<L> {
+    /// Gets in line, if the turn comes within `allowed` nanoseconds. The permits may be there already.
+    pub(super) fn join(limiter: L, permits: u32, allowed: u64) -> Result<Self, Refused> {
+        let number = {
+            let limiter = limiter.borrow();
+            limiter.join(limiter.now(), permits, allowed)?
         };
-        Ok(())
+        let state = if number.is_some() { State::Waiting } else { State::Granted };
+        Ok(Self { limiter, number: number.unwrap_or(0), permits, state })
     }
 
     /// Whether the turn has come.
@@ -81,12 +54,13 @@ impl Ticket {
         if self.state != State::Waiting {
             return Turn::Granted;
         }
-        match self.limiter.inner.shared.turn(self.limiter.now(), self.number, cx.waker()) {
+        let limiter = self.limiter.borrow();
+        match limiter.inner.shared.turn(limiter.now(), self.number, cx.waker()) {
             None => {
                 self.state = State::Granted;
                 Turn::Granted
             }
-            Some(due) => self.limiter.instant(due).map_or(Turn::Never, Turn::At),
+            Some(due) => limiter.instant(due).map_or(Turn::Never, Turn::At),
         }
     }
 
@@ -95,8 +69,9 @@ impl Ticket {
         if self.state != State::Waiting {
             return 0;
         }
-        let now = self.limiter.now();
-        match self.limiter.inner.shared.exact_turn(now, self.number) {
+        let limiter = self.limiter.borrow();
+        let now = limiter.now();
+        match limiter.inner.shared.exact_turn(now, self.number) {
             None => 0,
             Some(FOREVER) => FOREVER,
             Some(turn) => turn.saturating_sub(now),
@@ -106,27 +81,19 @@ impl Ticket {
     /// The permits are used; nothing goes back. One that still waits takes its turn all the same.
     pub(crate) fn spend(&mut self) {
         if self.state == State::Waiting {
-            self.limiter.inner.shared.unwatch(self.number);
+            self.limiter.borrow().inner.shared.unwatch(self.number);
         }
         self.state = State::Spent;
     }
-
-    /// Leaves no trace, now.
-    #[cold]
-    pub(super) fn leave(&mut self) {
-        match std::mem::replace(&mut self.state, State::Spent) {
-            State::Waiting => self.limiter.inner.shared.leave(self.number, self.permits),
-            State::Granted => self.limiter.give_back(self.permits),
-            State::New | State::Spent => {}
-        }
-    }
 }
 
-impl Drop for Ticket {
-    #[inline]
+impl<L: Borrow<Limiter>> Drop for Ticket<L> {
     fn drop(&mut self) {
-        if matches!(self.state, State::Waiting | State::Granted) {
-            self.leave();
+        let limiter = self.limiter.borrow();
+        match self.state {
+            State::Waiting => limiter.inner.shared.leave(self.number, self.permits),
+            State::Granted => limiter.give_back(self.permits),
+            State::Spent => {}
         }
     }
 }

@@ -4,11 +4,7 @@
 //! the rate has permits. So 3 per second is 3 drops a nanosecond at 1 000 000 000 drops a permit: nothing is rounded,
 //! over any span, and an admission is two multiplications and no division.
 
-use crate::policy::{
-    nanos::FOREVER,
-    parked::{MOST, Measure},
-    rate::Rate,
-};
+use crate::policy::{nanos::FOREVER, parked::Measure, rate::Rate};
 
 /// A rate as drops per nanosecond and drops per permit, in lowest terms: smaller numbers are faster. No limit is nothing
 /// for nothing.
@@ -171,26 +167,21 @@ impl Bucket {
     /// measure of `former`, if that still is its measure.
     #[must_use]
     pub fn park(&self, former: Measure) -> Option<(Measure, u64)> {
-        let full = u64::try_from(self.full).ok().filter(|full| *full <= MOST / 2)?;
+        let same = Measure::of(former.base, self.yields, self.span, self.full)?;
         // Spilled, so not above full.
-        let missing = full.saturating_sub(u64::try_from(self.level).ok()?);
-        let same = Measure { base: former.base, yields: self.yields.into(), span: self.span, full };
-        if same == former {
-            let spent = same.yielded(self.at).and_then(|yielded| yielded.checked_add(missing));
-            if let Some(spent) = spent.filter(|spent| *spent <= MOST) {
-                return Some((same, spent));
-            }
-        }
-        Some((Measure { base: self.at, ..same }, missing))
+        let missing = u64::try_from(self.full.saturating_sub(self.level)).ok()?;
+        let kept = if same == former { same.word(self.at, missing).map(|word| (same, word)) } else { None };
+        kept.or_else(|| {
+            let anew = Measure { base: self.at, ..same };
+            anew.word(self.at, missing).map(|word| (anew, word))
+        })
     }
 
     /// The reverse of [`Bucket::park`], as of the first moment at which all that was spent was there.
-    pub fn unpark(&mut self, measure: Measure, spent: u64) {
-        let over = spent.saturating_sub(measure.full);
-        let since = if measure.yields == 0 { 0 } else { over.div_ceil(measure.yields) };
-        let yielded = since.saturating_mul(measure.yields);
-        self.at = measure.base.saturating_add(since);
-        self.level = self.full.saturating_sub(spent.saturating_sub(yielded).into());
+    pub fn unpark(&mut self, measure: Measure, word: u64) {
+        let (at, missing) = measure.missing(word);
+        self.at = at;
+        self.level = self.full.saturating_sub(missing.into());
     }
 
     /// From now on it holds `burst`. What is above it is for [`Bucket::spill`].

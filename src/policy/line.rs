@@ -83,8 +83,8 @@ impl<W> Line<W> {
     }
 
     /// Takes the bucket back; see [`Bucket::unpark`].
-    pub fn unpark(&mut self, measure: Measure, spent: u64) {
-        self.bucket.unpark(measure, spent);
+    pub fn unpark(&mut self, measure: Measure, word: u64) {
+        self.bucket.unpark(measure, word);
     }
 
     /// How many are in line.

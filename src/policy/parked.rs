@@ -2,9 +2,14 @@
 //!
 //! Since a fixed moment, the base, a bucket has yielded a number of drops that only the time decides. What was spent
 //! of them, or ran over, is one number. It is in full the level: `full + yielded - spent`.
+//!
+//! Everything is counted in 256ths of a drop. So the lower byte of the word is free for a mark of whoever keeps it, and
+//! the end of the word is found by the carry.
 
-/// What a word is worth at most. The byte above is for whoever keeps the word.
-pub const MOST: u64 = 1 << 55;
+/// The lower byte.
+const MARK: u64 = 0xff;
+/// The largest bucket that fits, in drops: a quarter of what a word can tell.
+const LARGEST: u64 = 1 << 54;
 
 /// How to read the word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,11 +17,11 @@ pub const MOST: u64 = 1 << 55;
 pub struct Measure {
     /// When nothing was yielded yet.
     pub base: u64,
-    /// Drops in each nanosecond.
+    /// 256ths of a drop in each nanosecond.
     pub yields: u64,
-    /// Drops in a permit.
+    /// 256ths of a drop in a permit.
     pub span: u64,
-    /// Drops in a full bucket.
+    /// 256ths of a drop in a full bucket.
     pub full: u64,
 }
 
@@ -33,34 +38,47 @@ pub enum Taken {
 }
 
 impl Measure {
-    /// Put together.
+    /// Put together from its parts.
     #[inline]
     #[must_use]
     pub fn new(base: u64, yields: u64, span: u64, full: u64) -> Self {
         Self { base, yields, span, full }
     }
 
-    /// The drops yielded until then, unless they are too many for a word.
-    #[inline]
-    #[must_use]
-    pub fn yielded(&self, now: u64) -> Option<u64> {
-        now.saturating_sub(self.base).checked_mul(self.yields).filter(|drops| *drops <= MOST)
+    /// That of a bucket, whose numbers are in drops, unless it is too large.
+    pub(super) fn of(base: u64, yields: u32, span: u64, full: u128) -> Option<Self> {
+        let full = u64::try_from(full).ok().filter(|full| *full <= LARGEST)?;
+        let parts = |drops: u64| drops.saturating_mul(256);
+        // A permit that does not fit is more than is ever there.
+        Some(Self { base, yields: parts(yields.into()), span: parts(span), full: parts(full) })
     }
 
-    /// Takes permits.
+    /// The word at `at` of a bucket that lacks so many drops, unless that is too much for a word.
+    pub(super) fn word(&self, at: u64, missing: u64) -> Option<u64> {
+        let yielded = at.saturating_sub(self.base).checked_mul(self.yields)?;
+        yielded.checked_add(missing.checked_mul(256)?)
+    }
+
+    /// The first moment at which all that was spent was there, and what was missing of a full bucket, in drops.
+    pub(super) fn missing(&self, word: u64) -> (u64, u64) {
+        let spent = word & !MARK;
+        let over = spent.saturating_sub(self.full);
+        let since = if self.yields == 0 { 0 } else { over.div_ceil(self.yields) };
+        let missing = spent.saturating_sub(since.saturating_mul(self.yields));
+        (self.base.saturating_add(since), missing >> 8)
+    }
+
+    /// Takes permits. The mark of the word stays.
     #[inline]
     #[must_use]
-    pub fn take(&self, now: u64, spent: u64, permits: u32) -> Taken {
-        let yielded = now.saturating_sub(self.base).checked_mul(self.yields);
-        let (Some(yielded), Some(price)) = (yielded, self.span.checked_mul(permits.into())) else {
-            return Taken::Unknown;
-        };
+    pub fn take(&self, now: u64, word: u64, permits: u32) -> Taken {
+        let Some(passed) = now.checked_sub(self.base) else { return Taken::Unknown };
+        let Some(yielded) = passed.checked_mul(self.yields) else { return Taken::Unknown };
+        let Some(price) = self.span.checked_mul(permits.into()) else { return Taken::Unknown };
+        let yielded = yielded | word & MARK;
         // What has run over is spent, too.
-        let Some(after) = spent.max(yielded).checked_add(price).filter(|after| *after <= MOST) else {
-            return Taken::Unknown;
-        };
-        // At most 2^55 and 2^54.
-        if after <= yielded.wrapping_add(self.full) { Taken::Now(after) } else { self.later(price, after) }
+        let Some(after) = word.max(yielded).checked_add(price) else { return Taken::Unknown };
+        if after.wrapping_sub(yielded) <= self.full { Taken::Now(after) } else { self.later(price, after) }
     }
 
     #[cold]
@@ -68,7 +86,7 @@ impl Measure {
         if self.yields == 0 || price > self.full {
             return Taken::Unknown;
         }
-        let short = after.saturating_sub(self.full);
+        let short = after.saturating_sub(self.full) & !MARK;
         Taken::At(self.base.saturating_add(short.div_ceil(self.yields)))
     }
 }

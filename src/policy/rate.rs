@@ -1,6 +1,6 @@
 //! How often: permits per span of time, as whole numbers.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use crate::{
     ConfigError,
@@ -16,6 +16,7 @@ use crate::{
 /// assert_eq!(Rate::new(3, Duration::from_secs(1))?, Rate::per_second(3));
 /// assert_eq!(Rate::every(Duration::from_millis(250))?.to_string(), "1/250ms");
 /// assert_eq!(Rate::per_minute(90).to_string(), "90/1m");
+/// assert_eq!("90/m".parse::<Rate>()?, Rate::per_minute(90));
 /// # Ok::<(), relent::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,5 +108,33 @@ impl fmt::Display for Rate {
             1_000_000_000 => write!(f, "{}/s", self.permits),
             per => write!(f, "{}/{}", self.permits, Written(nanos::duration(per))),
         }
+    }
+}
+
+/// `5/s`, `90/m`, `90/1m30s`, `1/250ms`, `0`, `unlimited`.
+impl FromStr for Rate {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong =
+            || ConfigError::new("rate", text, "write it as `5/s`, `1/250ms`, `0` or `unlimited`, permits below 2^32");
+        match text.trim() {
+            "unlimited" => return Ok(Self::UNLIMITED),
+            "0" => return Ok(Self::ZERO),
+            _ => {}
+        }
+        let (permits, per) = text.split_once('/').ok_or_else(wrong)?;
+        let (permits, per) = (permits.trim(), per.trim());
+        if !permits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let permits = permits.parse().map_err(|_| wrong())?;
+        // A unit alone is one of it.
+        let per = match per {
+            "ns" | "us" | "µs" | "ms" | "s" | "m" | "h" | "d" => Cow::Owned(format!("1{per}")),
+            _ => Cow::Borrowed(per),
+        };
+        let per = nanos::parse("rate", &per).map_err(|error| ConfigError::new("rate", text, error.rule()))?;
+        Self::new(permits, per)
     }
 }

@@ -8,7 +8,7 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{Policy, attempts::Decision, backoff::Backoff, jitter::Jitter, ratio::Ratio, text::Setting};
+use super::{Policy, attempts::Decision, backoff::Backoff, jitter::Jitter, rate::Rate, ratio::Ratio, text::Setting};
 
 /// A map of what differs from the default: times and the backoff as text, `max_attempts` as a number, switches as booleans.
 impl Serialize for Policy {
@@ -97,6 +97,7 @@ macro_rules! as_text {
 as_text! {
     Backoff, "a backoff such as `exponential 100ms..10s`";
     Jitter, "a jitter such as `full`";
+    Rate, "a rate such as `5/s`";
     Ratio, "a ratio such as `3/2`";
     Decision, "a decision such as `retry`";
 }

@@ -1,132 +1,157 @@
-//! The retry storm: clients, a server of fixed capacity, an outage, and what is left afterwards.
+//! The retry storm: clients that call [`retry`], a server of fixed capacity, an outage, and what is left afterwards.
 
-use std::collections::VecDeque;
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    ops::Range,
+    rc::Rc,
+    time::Duration,
+};
 
-use relent::{Budget, InFlight, Ratio};
+use relent::{Backoff, Budget, Ratio, retry};
+use tokio::{
+    sync::oneshot,
+    task::{LocalSet, spawn_local},
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 
-/// What a client does when it fails: at once again, up to `RETRIES` times, if the budget lets it.
-const RETRIES: u32 = 4;
-/// Milliseconds.
-const OUTAGE: std::ops::Range<u64> = 60_000..90_000;
-const END: u64 = 240_000;
-const MINUTE: u64 = 60_000;
-/// A call that takes longer than this has failed for its client; the server does not know and does the work all the same.
-const PATIENCE: u64 = 1_000;
-/// So many calls fit before the server; more are refused, which takes so long.
-const QUEUE: usize = 2_000;
-const REFUSAL: u64 = 10;
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// How long a call takes the server: it answers so many a second, and no more.
+const CALL: Duration = Duration::from_millis(20);
+/// A client comes this often, so nine tenths of the capacity are used.
+const CLIENT: [Duration; 2] = [Duration::from_millis(22), Duration::from_millis(23)];
+const OUTAGE: Range<Duration> = secs(20)..secs(50);
+/// What is done between these is what is left.
+const AFTERWARDS: Range<Duration> = secs(90)..secs(120);
+/// After this a client gives an attempt up. The server does not know, and does the work all the same.
+const PATIENCE: Duration = secs(1);
+/// So many calls fit before the server. More are refused, which takes so long.
+const QUEUE: usize = 100;
+const REFUSAL: Duration = Duration::from_millis(10);
+const ATTEMPTS: u32 = 5;
+
+/// First attempts, attempts, good answers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    firsts: u32,
+    attempts: u32,
+    good: u32,
+}
 
 #[derive(Debug)]
 struct Storm {
-    firsts: u64,
-    calls: u64,
-    /// Good answers per thousand first attempts, in the last minute.
-    goodput: u64,
-    /// Calls per hundred first attempts during the outage.
-    amplification: u64,
+    all: Counts,
+    outage: Counts,
+    afterwards: Counts,
 }
 
-struct Call {
-    fails_at: u64,
-    retries: u32,
-    run: Option<InFlight>,
+struct Server {
+    start: Instant,
+    calls: RefCell<VecDeque<oneshot::Sender<()>>>,
+    counts: [Cell<Counts>; 3],
 }
 
-/// What has been sent: whose it is, and when he gives up on it.
-type Sent = (u64, usize);
-
-struct World {
-    /// Before the server, which answers in this order.
-    queue: VecDeque<Sent>,
-    /// Calls that will have failed, in order, should they not be answered: refused ones, accepted ones.
-    refused: VecDeque<Sent>,
-    accepted: VecDeque<Sent>,
-    calls: Vec<Option<Call>>,
-}
-
-impl World {
-    fn send(&mut self, now: u64, who: usize) {
-        let refused = self.queue.len() >= QUEUE;
-        let fails_at = now + if refused { REFUSAL } else { PATIENCE };
-        if refused {
-            self.refused.push_back((fails_at, who));
-        } else {
-            self.queue.push_back((fails_at, who));
-            self.accepted.push_back((fails_at, who));
-        }
-        if let Some(call) = &mut self.calls[who] {
-            call.fails_at = fails_at;
+impl Server {
+    /// Counts it where the one it is for belongs, by the time he came.
+    fn count(&self, came: Duration, count: impl Fn(&mut Counts)) {
+        let parts = [true, OUTAGE.contains(&came), AFTERWARDS.contains(&came)];
+        for (cell, _) in self.counts.iter().zip(parts).filter(|(_, here)| *here) {
+            let mut counts = cell.get();
+            count(&mut counts);
+            cell.set(counts);
         }
     }
 
-    /// One that has failed by now.
-    fn failed(&mut self, now: u64) -> Option<usize> {
-        for calls in [&mut self.refused, &mut self.accepted] {
-            while let Some((at, who)) = calls.front().copied().filter(|(at, _)| *at <= now) {
-                calls.pop_front();
-                if self.calls[who].as_ref().is_some_and(|call| call.fails_at == at) {
-                    return Some(who);
-                }
+    async fn call(&self) -> Result<(), &'static str> {
+        if self.calls.borrow().len() >= QUEUE {
+            sleep(REFUSAL).await;
+            return Err("busy");
+        }
+        let (answer, answered) = oneshot::channel();
+        self.calls.borrow_mut().push_back(answer);
+        answered.await.map_err(|_| "hung up")
+    }
+
+    /// Answers one call after the other, and none during the outage. One whose client has gone costs as much as any.
+    async fn serve(&self) {
+        let mut ready = interval(CALL);
+        ready.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ready.tick().await;
+            if !OUTAGE.contains(&self.start.elapsed())
+                && let Some(answer) = self.calls.borrow_mut().pop_front()
+            {
+                _ = answer.send(());
             }
         }
-        None
+    }
+
+    async fn client(&self, budget: Option<Budget>) {
+        let came = self.start.elapsed();
+        self.count(came, |counts| counts.firsts += 1);
+        let run = retry(|_| {
+            // Attempts count when they are made.
+            self.count(self.start.elapsed(), |counts| counts.attempts += 1);
+            self.call()
+        })
+        .backoff(Backoff::fixed(Duration::from_millis(50)))
+        .attempt_timeout(PATIENCE)
+        .max_attempts(ATTEMPTS);
+        let outcome = match &budget {
+            Some(budget) => run.budget(budget).await,
+            None => run.await,
+        };
+        if outcome.is_ok() {
+            self.count(came, |counts| counts.good += 1);
+        }
     }
 }
 
-/// A server that answers one call a millisecond, at nine tenths of its capacity. In the outage it answers none.
-fn storm(budget: Option<&Budget>, seed: u64) -> Storm {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut world =
-        World { queue: VecDeque::new(), refused: VecDeque::new(), accepted: VecDeque::new(), calls: Vec::new() };
-    let mut out = Storm { firsts: 0, calls: 0, goodput: 0, amplification: 0 };
-    let (mut last_firsts, mut last_good, mut outage_firsts, mut outage_calls) = (0, 0, 0, 0);
-    for now in 0..END {
-        let before = out.calls;
-        if random.u32(..10) < 9 {
-            world.calls.push(Some(Call { fails_at: 0, retries: 0, run: budget.map(Budget::begin) }));
-            world.send(now, world.calls.len() - 1);
-            out.calls += 1;
-            out.firsts += 1;
-            outage_firsts += u64::from(OUTAGE.contains(&now));
-            last_firsts += u64::from(now >= END - MINUTE);
-        }
-        // One whose client gave up meanwhile costs as much as any.
-        if !OUTAGE.contains(&now)
-            && let Some((fails_at, who)) = world.queue.pop_front()
-            && world.calls[who].as_ref().is_some_and(|call| call.fails_at == fails_at)
-        {
-            world.calls[who] = None;
-            last_good += u64::from(now >= END - MINUTE);
-        }
-        while let Some(who) = world.failed(now) {
-            let Some(call) = &mut world.calls[who] else { continue };
-            if call.retries < RETRIES && call.run.as_mut().is_none_or(InFlight::may_retry) {
-                call.retries += 1;
-                world.send(now, who);
-                out.calls += 1;
-            } else {
-                world.calls[who] = None;
+/// Clients come as they please, whatever becomes of those before them.
+async fn storm(budget: Option<Budget>) -> Storm {
+    let start = Instant::now();
+    let server = Rc::new(Server { start, calls: RefCell::default(), counts: Default::default() });
+    let all = LocalSet::new();
+    let serving = all.spawn_local({
+        let server = server.clone();
+        async move { server.serve().await }
+    });
+    all.run_until(async {
+        let mut clients = Vec::new();
+        for pause in CLIENT.iter().cycle() {
+            if start.elapsed() >= AFTERWARDS.end {
+                break;
             }
+            let (server, budget) = (server.clone(), budget.clone());
+            clients.push(spawn_local(async move { server.client(budget).await }));
+            sleep(*pause).await;
         }
-        outage_calls += if OUTAGE.contains(&now) { out.calls - before } else { 0 };
-    }
-    out.goodput = last_good * 1000 / last_firsts;
-    out.amplification = outage_calls * 100 / outage_firsts;
-    out
+        for client in clients {
+            client.await.unwrap();
+        }
+        serving.abort();
+    })
+    .await;
+    let [all, outage, afterwards] = [0, 1, 2].map(|part| server.counts[part].get());
+    Storm { all, outage, afterwards }
 }
 
-#[test]
-fn with_a_budget_the_storm_passes_and_without_one_it_stays() {
-    for seed in 0..5 {
-        let without = storm(None, seed);
-        assert!(without.goodput < 500, "the test has no teeth: {without:?}");
-        assert!(without.amplification > 400, "{without:?}");
+#[tokio::test(start_paused = true)]
+async fn with_a_budget_the_storm_passes_and_without_one_it_stays() {
+    let without = storm(None).await;
+    println!("without a budget: {without:?}");
+    assert!(without.outage.attempts > 4 * without.outage.firsts, "the test has no teeth: {without:?}");
+    assert!(2 * without.afterwards.good < without.afterwards.firsts, "the test has no teeth: {without:?}");
 
-        let with = storm(Some(&Budget::ratio(Ratio::percent(5)).reserve(50)), seed);
-        println!("without a budget: {without:?}\nwith 5 %: {with:?}");
-        // 1 + ratio, and the reserve.
-        assert!(with.calls <= with.firsts + with.firsts / 20 + 50, "{with:?}");
-        assert!(with.amplification <= 105, "{with:?}");
-        assert!(with.goodput >= 990, "{with:?}");
+    let reserve = 10;
+    let with = storm(Some(Budget::ratio(Ratio::percent(5)).reserve(reserve))).await;
+    println!("with 5 %: {with:?}");
+    assert_eq!(with.all.firsts, without.all.firsts);
+    for part in [with.all, with.outage] {
+        assert!(part.attempts - part.firsts <= part.firsts / 20 + reserve + 1, "{with:?}");
     }
+    assert_eq!(with.afterwards.good, with.afterwards.firsts, "{with:?}");
 }

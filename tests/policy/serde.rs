@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{Backoff, Decision, Jitter, Policy, Ratio};
+use relent::{Backoff, Decision, Jitter, Policy, Rate, Ratio};
 
 use crate::{bytes, cases, source};
 
@@ -75,6 +75,13 @@ proptest! {
         prop_assert_eq!(again(&ratio), ratio);
         let decision = again(&Decision::from(source.says()));
         prop_assert_eq!(again(&decision), decision);
+    }
+
+    #[test]
+    fn rates_are_written_and_read_back(permits: u32, nanos in 1_u64..) {
+        let rate = Rate::new(permits, Duration::from_nanos(nanos)).unwrap();
+        prop_assert_eq!(again(&rate), rate);
+        prop_assert_eq!(again(&Rate::UNLIMITED), Rate::UNLIMITED);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{Backoff, ConfigError, Decision, Jitter, Policy, Ratio};
+use relent::{Backoff, ConfigError, Decision, Jitter, Policy, Rate, Ratio};
 
 use crate::{bytes, cases, source};
 
@@ -180,6 +180,43 @@ fn words() -> impl Strategy<Value = String> {
     proptest::collection::vec(word, 0..12).prop_map(|words| words.join(" "))
 }
 
+#[test]
+fn rates_as_text() {
+    let read = [
+        ("5/s", Rate::per_second(5)),
+        (" 90 / m ", Rate::per_minute(90)),
+        ("90/1m", Rate::per_minute(90)),
+        ("7/h", Rate::per_hour(7)),
+        ("1/250ms", Rate::every(250 * MILLI).unwrap()),
+        ("3/1m30s", Rate::new(3, 90 * SECOND).unwrap()),
+        ("4294967295/ns", Rate::new(u32::MAX, Duration::from_nanos(1)).unwrap()),
+        ("0", Rate::ZERO),
+        ("0/s", Rate::ZERO),
+        ("5/forever", Rate::ZERO),
+        ("unlimited", Rate::UNLIMITED),
+    ];
+    for (text, rate) in read {
+        assert_eq!(text.parse::<Rate>().unwrap(), rate, "{text}");
+        assert_eq!(rate.to_string().parse::<Rate>().unwrap(), rate, "{rate}");
+    }
+    let shape = "write it as `5/s`, `1/250ms`, `0` or `unlimited`, permits below 2^32";
+    let refused = [
+        ("", shape),
+        ("5", shape),
+        ("+5/s", shape),
+        ("4294967296/s", shape),
+        ("1.5/s", shape),
+        ("5/", "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`"),
+        ("5/week", "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`"),
+        ("5/600000d", "at most 584 years, or write `forever`"),
+        ("5/0s", "the span must not be zero"),
+    ];
+    for (text, rule) in refused {
+        let error = text.parse::<Rate>().unwrap_err();
+        assert_eq!((error.setting(), error.rule()), ("rate", rule), "{text}");
+    }
+}
+
 proptest! {
     #![proptest_config(cases())]
 
@@ -208,5 +245,8 @@ proptest! {
             Err(error) => prop_assert!(!error.setting().is_empty() && !error.rule().is_empty()),
         }
         let _ = (text.parse::<Jitter>(), text.parse::<Decision>(), text.parse::<Ratio>());
+        if let Ok(rate) = text.parse::<Rate>() {
+            prop_assert_eq!(rate.to_string().parse::<Rate>().unwrap(), rate);
+        }
     }
 }
