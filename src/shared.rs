@@ -105,9 +105,9 @@ struct Cancel {
     wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-/// What the run has to do with its budget.
-#[derive(Default)]
-enum Retries {
+/// What a run has to do with its budget.
+#[derive(Debug, Default)]
+pub(crate) enum Retries {
     #[default]
     Unlimited,
     /// The run has not begun.
@@ -117,6 +117,40 @@ enum Retries {
         /// A retry is allowed that has not begun. Dropped now, it goes back.
         allowed: bool,
     },
+}
+
+impl Retries {
+    /// An attempt begins; if it is the first, the run counts.
+    #[inline]
+    pub(crate) fn begin_attempt(&mut self) {
+        match self {
+            Self::Unlimited => {}
+            Self::Of(budget) => *self = Self::Running { run: budget.begin(), allowed: false },
+            Self::Running { allowed, .. } => *allowed = false,
+        }
+    }
+
+    /// Whether a retry is allowed.
+    #[inline]
+    pub(crate) fn withdraw(&mut self) -> bool {
+        let Self::Running { run, allowed } = self else { return true };
+        *allowed = run.may_retry();
+        *allowed
+    }
+
+    fn give_back(&mut self) {
+        if let Self::Running { run, allowed } = self
+            && std::mem::take(allowed)
+        {
+            run.give_back();
+        }
+    }
+}
+
+impl Drop for Retries {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 impl Shared {
@@ -217,26 +251,16 @@ impl Ties for Shared {
 
     #[inline]
     fn begin_attempt(&mut self) {
-        match &mut self.budget {
-            Retries::Unlimited => {}
-            Retries::Of(budget) => self.budget = Retries::Running { run: budget.begin(), allowed: false },
-            Retries::Running { allowed, .. } => *allowed = false,
-        }
+        self.budget.begin_attempt();
     }
 
     #[inline]
     fn withdraw(&mut self) -> bool {
-        let Retries::Running { run, allowed } = &mut self.budget else { return true };
-        *allowed = run.may_retry();
-        *allowed
+        self.budget.withdraw()
     }
 
     fn give_back(&mut self) {
-        if let Retries::Running { run, allowed } = &mut self.budget
-            && std::mem::take(allowed)
-        {
-            run.give_back();
-        }
+        self.budget.give_back();
     }
 
     #[inline]
@@ -245,11 +269,5 @@ impl Ties for Shared {
         if let Retries::Running { run, .. } = &self.budget {
             self.budget = Retries::Of(run.budget().clone());
         }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }

@@ -7,6 +7,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    budget::Budget,
     error::{Ending, GaveUp, Last, NoAnswer, Stop},
     policy::{
         Policy,
@@ -173,6 +174,14 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         let again = planned.as_ref().ok().map(|due| self.shared.clock.instant(*due));
         tell(&self.key, self.attempt, self.last(ending), again);
         self.end(planned)
+    }
+
+    /// The item counts for this budget, if it does for none.
+    pub(super) fn charge(&mut self, budget: &Budget) {
+        let first = || Box::new(History::first(&self.policy, self.started).0);
+        if let Some(Running { history, .. }) = &mut self.running {
+            history.get_or_insert_with(first).charge(budget);
+        }
     }
 
     /// When the attempt is cut, in queue time.

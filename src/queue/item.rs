@@ -3,13 +3,16 @@
 use std::any::Any;
 
 use crate::{
+    budget::Budget,
     error::{End, Ending, GaveUp, Stop},
     policy::{
         Policy,
         attempts::{Attempt, Attempts, Decision, Next},
         bounds::CutBy,
         jitter::series,
+        nanos::{FOREVER, duration},
     },
+    shared::Retries,
 };
 
 /// A value, and the run of attempts at it once there was one.
@@ -30,6 +33,7 @@ pub(super) struct History {
     ending: Ending,
     /// The latest error that an attempt gave.
     error: Option<Box<dyn Any + Send>>,
+    retries: Retries,
 }
 
 impl<V> Item<V> {
@@ -40,12 +44,24 @@ impl<V> Item<V> {
     pub(super) fn attempts(&self) -> u32 {
         self.history.as_ref().map_or(0, |history| history.attempts.number())
     }
+
+    /// How long it may wait for a limiter, in queue time. Before its first attempt it may wait as long as it takes.
+    pub(super) fn latest_start(&self, policy: &Policy) -> u64 {
+        self.history.as_ref().map_or(FOREVER, |history| history.latest_start(policy))
+    }
 }
 
 impl History {
     /// No attempt yet.
     pub(super) fn new(now: u64) -> Self {
-        Self { attempts: Attempts::default(), began: now, ended: now, ending: Ending::NotStarted, error: None }
+        Self {
+            attempts: Attempts::default(),
+            began: now,
+            ended: now,
+            ending: Ending::NotStarted,
+            error: None,
+            retries: Retries::Unlimited,
+        }
     }
 
     /// The first attempt, which started then and still runs.
@@ -64,7 +80,22 @@ impl History {
     }
 
     pub(super) fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
+        self.retries.begin_attempt();
         self.attempts.start(policy, now.saturating_sub(self.began))
+    }
+
+    /// From the attempt that runs on, the item counts for this budget and asks it for retries; one that counts already
+    /// stays with its own.
+    pub(super) fn charge(&mut self, budget: &Budget) {
+        if let Retries::Unlimited = self.retries {
+            self.retries = Retries::Of(budget.clone());
+            self.retries.begin_attempt();
+        }
+    }
+
+    /// The latest instant at which the bounds let another attempt start, in queue time.
+    fn latest_start(&self, policy: &Policy) -> u64 {
+        self.began.saturating_add(policy.bounds().room(0))
     }
 
     /// When the attempt that runs is cut, in queue time.
@@ -94,6 +125,7 @@ impl History {
         let random =
             || policy.seed().map_or_else(|| fastrand::u64(..), |seed| series(series(seed, self.began), number));
         match self.attempts.end(policy, now.saturating_sub(self.began), decision, random) {
+            Next::Start(_) if !self.retries.withdraw() => Err(Stop::Budget),
             Next::Start(at) => Ok(self.began.saturating_add(at)),
             Next::Stop(ended) => Err(ended.into()),
         }
@@ -103,16 +135,31 @@ impl History {
         self.error.as_ref()?.downcast_ref()
     }
 
+    /// The limiter's turn comes too late for the next attempt.
+    pub(super) fn refused<E: 'static>(self, policy: &Policy, now: u64, turn: u64) -> GaveUp<E> {
+        let ready_in = if turn == FOREVER { FOREVER } else { turn.saturating_sub(now) };
+        let allowed = self.latest_start(policy).saturating_sub(now);
+        let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(allowed) };
+        self.give_up_at(policy, stop, now)
+    }
+
+    /// Right after an attempt.
     #[cold]
     pub(super) fn give_up<E: 'static>(self, policy: &Policy, stop: Stop) -> GaveUp<E> {
-        let Self { attempts, began, ended, ending, error } = self;
+        let ended = self.ended;
+        self.give_up_at(policy, stop, ended)
+    }
+
+    #[cold]
+    fn give_up_at<E: 'static>(self, policy: &Policy, stop: Stop, now: u64) -> GaveUp<E> {
+        let Self { attempts, began, ended, ending, error, .. } = self;
         let bounds = policy.bounds();
-        let elapsed = ended.saturating_sub(began);
         let cut_after = match ending {
             Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
             Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(attempts.started()),
-            _ => elapsed.saturating_sub(attempts.started()),
+            _ => ended.saturating_sub(began).saturating_sub(attempts.started()),
         };
+        let elapsed = now.saturating_sub(began);
         let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
         let end = End { stop, attempts: attempts.number(), elapsed, bound, cut_after, ending };
         GaveUp::new(end, error.and_then(|error| error.downcast().ok()).map(|error| *error))

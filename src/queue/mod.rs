@@ -2,11 +2,13 @@
 
 mod crew;
 mod due;
+mod gate;
 mod handle;
 mod item;
 mod shared;
 mod when;
 mod work;
+mod working;
 
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
@@ -27,7 +29,8 @@ pub use self::{
     due::{Due, Failure, GivenUp},
     handle::{Cancelled, Drain, Idle, QueueHandle, Scheduled, Status},
     when::When,
-    work::{Finished, Job, Outcome, Work, Worker, Working},
+    work::{Finished, Job, Outcome, Work, Worker},
+    working::Working,
 };
 use crate::{
     error::NoAnswer,
@@ -82,6 +85,7 @@ use crate::{
 pub struct TimedQueue<K, V> {
     shared: Arc<Shared<K, V>>,
     policy: Arc<Policy>,
+    /// Begins anew with each [`next`](Self::next) and [`run`](Self::run): the runtime of the last one may be gone.
     timer: Pin<Box<Timer>>,
 }
 
@@ -157,6 +161,7 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     where
         V: Clone,
     {
+        self.timer.set(Timer::default());
         Work::new(self, worker)
     }
 
@@ -171,6 +176,7 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     ///
     /// Cancel safe: dropped, it has taken nothing.
     pub async fn next(&mut self) -> Option<Due<K, V>> {
+        self.timer.set(Timer::default());
         std::future::poll_fn(|cx| self.poll_due(cx)).await
     }
 

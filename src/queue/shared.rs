@@ -31,6 +31,8 @@ struct Inner<K, V> {
     consumer: Option<Waker>,
     /// When it wakes by itself.
     armed: u64,
+    /// It waits for something else than time, with something due: whatever changes may mean that it waits in vain.
+    held: bool,
     /// Who waits for the queue to be idle or empty.
     waiters: Vec<(u64, Waker)>,
     waiter_ids: u64,
@@ -81,6 +83,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             table: Timetable::new(BEGINNING),
             consumer: None,
             armed: FOREVER,
+            held: false,
             waiters: Vec::new(),
             waiter_ids: 0,
             handles: 0,
@@ -142,15 +145,29 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     /// Takes what is due by `now`; else has the consumer woken when something earlier comes than what it waits for.
     pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Found<K, V> {
         let mut inner = lock(&self.inner);
-        if let Some(started) = inner.table.start(now) {
-            return Found::Due(started);
+        match inner.table.start(now) {
+            Some(started) => Found::Due(started),
+            None => inner.later(cx),
         }
-        if inner.table.is_empty() && (inner.closed || inner.handles == 0) {
-            return Found::Finished;
+    }
+
+    /// The same, if what is due is wanted. If not, the answer is `None`, and the consumer is woken when anything changes.
+    pub(super) fn poll_due_if(
+        &self,
+        cx: &Context<'_>,
+        now: u64,
+        wanted: impl FnOnce(&Item<V>) -> bool,
+    ) -> Option<Found<K, V>> {
+        let mut inner = lock(&self.inner);
+        if inner.table.first_due(now).is_some_and(|item| !wanted(item)) {
+            inner.wait(cx, FOREVER);
+            inner.held = true;
+            return None;
         }
-        let wake = inner.table.next_wake().unwrap_or(FOREVER);
-        inner.wait(cx, wake);
-        Found::Later(wake)
+        Some(match inner.table.start(now) {
+            Some(started) => Found::Due(started),
+            None => inner.later(cx),
+        })
     }
 
     /// Ends a run; `again`: it is to be tried again then.
@@ -242,7 +259,7 @@ impl<K, V> Inner<K, V> {
     }
 
     fn wait(&mut self, cx: &Context<'_>, armed: u64) {
-        self.armed = armed;
+        (self.armed, self.held) = (armed, false);
         match &mut self.consumer {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
@@ -251,11 +268,21 @@ impl<K, V> Inner<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V> Inner<K, V> {
+    /// Nothing is due.
+    fn later(&mut self, cx: &Context<'_>) -> Found<K, V> {
+        if self.table.is_empty() && (self.closed || self.handles == 0) {
+            return Found::Finished;
+        }
+        let wake = self.table.next_wake().unwrap_or(FOREVER);
+        self.wait(cx, wake);
+        Found::Later(wake)
+    }
+
     /// Something is due at `due` now, or ([`FOREVER`]) something has gone.
     #[inline]
     fn changed(&mut self, due: u64) -> Calls {
         let finished = self.table.is_empty() && (self.closed || self.handles == 0);
-        let consumer = if due < self.armed || finished { self.consumer.take() } else { None };
+        let consumer = if due < self.armed || self.held || finished { self.consumer.take() } else { None };
         let waiters = if self.waiters.is_empty() || self.table.running() > 0 {
             Vec::new()
         } else {

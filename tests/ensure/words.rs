@@ -123,7 +123,8 @@ async fn what_a_cut_leaves_known_is_said_once() {
     let (acts, looks) = (Cell::new(0), Cell::new(0));
     // Looks hang from this one on.
     let run = async |hang_from: u32| {
-        (acts.set(0), looks.set(0));
+        acts.set(0);
+        looks.set(0);
         let look = |_| async {
             looks.set(looks.get() + 1);
             if looks.get() >= hang_from { pending().await } else { Ok::<Option<()>, &str>(None) }

@@ -279,6 +279,26 @@ async fn given_up_with_the_reason() {
     assert!(exists(&client, "web").await);
 }
 
+/// What was given up or handed back is not taken for planned when its pod is seen again.
+#[tokio::test(start_paused = true)]
+async fn seen_again_after_it_was_given_up_or_handed_back() {
+    let server = ApiServer::new();
+    let client = server.client();
+    let (now, later) = (pod(&client, "now", json!([])).await, pod(&client, "later", tolerates(60)).await);
+    budget(&client, 0).await;
+    let Running { evictions, told, stop, task } = start(&client, &policy().max_attempts(2));
+    let observe = |pod: &Pod| evictions.observe(pod, &[taint()]);
+    assert!(matches!((observe(&now), observe(&later)), (Observed::Planned(_), Observed::Planned(_))));
+    assert!(matches!((observe(&now), observe(&later)), (Observed::Unchanged, Observed::Unchanged)));
+    sleep(3 * S).await;
+    assert!(told.lock().unwrap()[2].contains("gave up"));
+    assert!(matches!((observe(&now), observe(&later)), (Observed::Planned(_), Observed::Unchanged)));
+    stop.cancel();
+    assert_eq!(task.await.unwrap().waiting.len(), 2);
+    // Nobody evicts any more, and it says so rather than that all is as planned.
+    assert!(matches!((observe(&now), observe(&later)), (Observed::Closed, Observed::Closed)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn shutdown_gives_back_what_waits() {
     let server = ApiServer::new();

@@ -7,6 +7,10 @@
     missing_docs
 )]
 
+#[cfg(all(feature = "etcd", feature = "test-util"))]
+#[path = "../etcd/real/around.rs"]
+#[allow(dead_code)]
+mod around;
 #[cfg(all(unix, feature = "etcd", feature = "test-util"))]
 mod chaos;
 #[cfg(unix)]

@@ -6,4 +6,5 @@ mod guards;
 mod histories;
 mod naive;
 mod runs;
+mod shares;
 mod timetable;

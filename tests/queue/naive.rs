@@ -112,6 +112,8 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
             Op::Start => {
                 let want = next(&model).filter(|(_, due)| *due <= now);
                 assert_eq!(real.is_due(now), want.is_some(), "{turn}: is_due");
+                let value = want.and_then(|(key, _)| model[&key].waits.as_ref().map(|waits| waits.value));
+                assert_eq!(real.first_due(now).copied(), value, "{turn}: first_due");
                 let got = real.start(now);
                 assert_eq!(got.as_ref().map(|got| (got.key, got.due)), want, "{turn}: {op:?} at {now}");
                 if let Some(Started { run, key, value, .. }) = got {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastrand::Rng;
-use relent::policy::timetable::{Cancelled, Rule, Timetable};
+use relent::policy::timetable::{Cancelled, Given, Rule, Timetable};
 
 use super::naive::{Due, Op, Tally, compare};
 
@@ -149,26 +149,109 @@ fn what_is_gone_takes_no_room() {
     assert!(table.len() <= 1);
 }
 
-/// A hundred times the entries do not make a step cost a hundred times as much, nor nearly so.
+/// A key that counts how often it is hashed and compared.
+#[derive(Clone)]
+struct Counted(u64, std::rc::Rc<std::cell::Cell<(u64, u64)>>);
+
+impl std::hash::Hash for Counted {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let (hashed, compared) = self.1.get();
+        self.1.set((hashed + 1, compared));
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        let (hashed, compared) = self.1.get();
+        self.1.set((hashed, compared + 1));
+        self.0 == other.0
+    }
+}
+
+impl Eq for Counted {}
+
+/// Each call that names a key hashes it once and compares it once, if it is there; nothing else does, however many there
+/// are and however the table grows and shrinks. (What the order costs is counted beside the wheel.)
 #[test]
-fn time_does_not_grow_with_the_number_of_entries() {
-    let mut rng = Rng::with_seed(3);
-    let mut step = |entries: u64| {
-        let mut table = filled(entries, &mut rng);
-        let rounds = (0..5).map(|_| {
-            let start = std::time::Instant::now();
-            for _ in 0..10_000 {
-                let key = rng.u64(..entries);
-                let _ = table.give(Rule::Move, key, key, rng.u64(..MINUTE));
-                let _ = table.give(Rule::Keep, entries + key, key, rng.u64(..MINUTE));
-                let _ = table.cancel(&(entries + key));
-            }
-            start.elapsed() / 10_000
+fn a_key_is_hashed_and_compared_once_for_each_call_that_names_it() {
+    let counts = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
+    let key = |number| Counted(number, counts.clone());
+    let counted = || counts.replace((0, 0));
+    for entries in [1_000, 10_000, 100_000] {
+        let mut table = Timetable::new(0);
+        let close = |many: u64, few: u64| many.abs_diff(few) <= 10;
+        (0..entries).for_each(|number| assert_eq!(table.give(Rule::Keep, key(number), (), number), Given::New));
+        let (hashed, compared) = counted();
+        assert!(hashed == entries && close(compared, 0), "give: {hashed} {compared}");
+        (0..entries).for_each(|number| {
+            let _ = table.give(Rule::Move, key(number), (), 2 * number);
+            assert!(table.get(&key(number)).is_some());
         });
-        rounds.min().unwrap()
-    };
-    let (few, many) = (step(5_000), step(500_000));
-    println!("a move, an entry more and one less: {few:?} among 5000, {many:?} among 500000");
-    // log2 of the sizes: 12.3 and 18.9. Beyond that, caches: a factor of a few.
-    assert!(many < few * 15, "{few:?} among 5000, {many:?} among 500000");
+        let (hashed, compared) = counted();
+        assert!(hashed == 2 * entries && close(compared, 2 * entries), "move, get: {hashed} {compared}");
+        (0..entries / 2).for_each(|number| assert_ne!(table.cancel(&key(number)), Cancelled::Absent));
+        let (hashed, compared) = counted();
+        assert!(hashed == entries / 2 && close(compared, entries / 2), "cancel: {hashed} {compared}");
+        while let Some(started) = table.start(2 * entries) {
+            table.end(started.run, None);
+        }
+        assert!(table.is_empty());
+        assert_eq!(counted(), (0, 0), "start, end");
+    }
+}
+
+/// After the last key has gone, the next ones find their way as the first did; what was large is given back, what was
+/// small is kept.
+#[test]
+fn empty_again_is_as_good_as_new() {
+    for keys in [1, 5, 3_000_u64] {
+        let mut table = Timetable::new(0);
+        for round in 0..20 {
+            let now = round * MINUTE;
+            for key in 0..keys {
+                assert_eq!(table.give(Rule::Keep, key, round, now + key % 7), Given::New);
+                // A ticket in line that is not good any more.
+                let moved = Given::Moved { from: now + key % 7, value: round };
+                assert_eq!(table.give(Rule::Move, key, round, now + key % 5), moved);
+            }
+            if round % 2 == 0 {
+                for key in 0..keys {
+                    assert_eq!(table.cancel(&key), Cancelled::Removed { due: now + key % 5, value: round });
+                }
+            } else {
+                let mut seen = 0;
+                while let Some(started) = table.start(now + MINUTE / 2) {
+                    assert_eq!(started.value, round);
+                    seen += 1;
+                    table.end(started.run, None);
+                }
+                assert_eq!(seen, keys);
+            }
+            assert!(table.is_empty() && table.running() == 0 && table.next_wake().is_none());
+            assert!(table.start(u64::MAX).is_none(), "nothing of the last round is left");
+        }
+    }
+}
+
+/// Keys whose hashes are all the same are told apart all the same.
+#[test]
+fn equal_hashes_are_not_equal_keys() {
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Alike(u64);
+    impl std::hash::Hash for Alike {
+        fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+    }
+    let mut table = Timetable::new(0);
+    (0..200).for_each(|key| assert_eq!(table.give(Rule::Move, Alike(key), key, key), Given::New));
+    for key in (0..200).step_by(2) {
+        assert_eq!(table.cancel(&Alike(key)), Cancelled::Removed { due: key, value: key });
+        assert_eq!(table.cancel(&Alike(key)), Cancelled::Absent);
+    }
+    for key in (1..200).step_by(2) {
+        let started = table.start(1000).unwrap();
+        assert_eq!((started.key, started.value), (Alike(key), key));
+        table.end(started.run, None);
+    }
+    assert!(table.is_empty());
 }

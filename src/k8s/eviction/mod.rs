@@ -210,7 +210,7 @@ impl Evictor {
     pub async fn run(
         &mut self,
         stop: CancellationToken,
-        notify: impl FnMut(Outcome<'_, PodKey, Eviction, EvictError>) + Send,
+        mut notify: impl FnMut(Outcome<'_, PodKey, Eviction, EvictError>) + Send,
     ) -> Finished<PodKey, Eviction, EvictError> {
         let Self { client, component, queue, concurrency, seen } = self;
         let worker = |job: Job<PodKey, Eviction>| {
@@ -221,11 +221,19 @@ impl Evictor {
                 Ok(())
             }
         };
+        let notify = |outcome: Outcome<'_, _, _, _>| {
+            if let Outcome::GaveUp(back) = &outcome {
+                seen.lock().remove(&back.key);
+            }
+            notify(outcome);
+        };
         let work = queue.run(worker).when(EvictError::decision).notify(notify).cancel_on(stop);
-        match work.concurrency(*concurrency) {
-            Ok(work) => work.await,
-            Err(_) => unreachable!("it was checked when it was set"),
+        let Ok(work) = work.concurrency(*concurrency) else { unreachable!("it was checked when it was set") };
+        let finished = work.await;
+        for (pod, ..) in &finished.waiting {
+            seen.lock().remove(pod);
         }
+        finished
     }
 }
 
@@ -266,7 +274,8 @@ impl Evictions {
     ///
     /// Call it whenever the pod or its node's taints have changed. The time a pod tolerates counts from the first call
     /// that saw it tainted, on the local clock; where tolerations change it counts from there still. A call that
-    /// changes nothing does nothing: an eviction that waits for a disruption budget goes on waiting.
+    /// changes nothing does nothing: an eviction that waits for a disruption budget goes on waiting. A pod that was given
+    /// up or handed back is planned anew, and its time counts from that call.
     pub fn observe(&self, pod: &Pod, taints: &[Taint]) -> Observed {
         let Some(key) = PodKey::of(pod) else { return Observed::Nameless };
         let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
@@ -281,7 +290,7 @@ impl Evictions {
         };
         let old = seen.get(&key).copied();
         let planned = Planned { since: old.map_or_else(time::now, |old| old.since), after };
-        if old == Some(planned) {
+        if old == Some(planned) && self.queue.get(&key).is_some() {
             return Observed::Unchanged;
         }
         let due = planned.since.checked_add(after);

@@ -159,7 +159,7 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
         let (seat, value) = match self.seats.enter(key, value) {
             Entered::New(seat) => {
                 let at = self.turn(due);
-                self.wheel.put(seat, at);
+                self.wheel.put(&mut self.seats, seat, at);
                 return Given::New;
             }
             Entered::Known(seat, value) => (seat, value),
@@ -170,11 +170,11 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
             Some(Phase::Running { .. }) | None => {
                 self.seats.turn_to(seat, Phase::Next(value));
                 let at = self.turn(due);
-                self.wheel.hold(seat, at);
+                Wheel::hold(&mut self.seats, seat, at);
                 return Given::AfterRun { replaced: None };
             }
         };
-        let at = self.wheel.at(seat);
+        let at = Wheel::at(&self.seats, seat);
         let kept = match rule {
             Rule::Keep => true,
             Rule::Move => false,
@@ -187,10 +187,10 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
         if at.due != due {
             let to = self.turn(due);
             if follows {
-                self.wheel.hold(seat, to);
+                Wheel::hold(&mut self.seats, seat, to);
             } else {
-                self.wheel.remove(seat);
-                self.wheel.put(seat, to);
+                self.wheel.remove(&mut self.seats, seat);
+                self.wheel.put(&mut self.seats, seat, to);
             }
         }
         if follows {
@@ -203,9 +203,9 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
     /// Takes out what waits for a key. What runs is not stopped, but nothing will follow it.
     pub fn cancel(&mut self, key: &K) -> Cancelled<V> {
         let Some(seat) = self.seats.find(key) else { return Cancelled::Absent };
-        let Turn { due, .. } = self.wheel.at(seat);
+        let Turn { due, .. } = Wheel::at(&self.seats, seat);
         if let Some(Phase::Waiting(_)) = self.seats.look(seat) {
-            self.wheel.remove(seat);
+            self.wheel.remove(&mut self.seats, seat);
             let value = self.remove(seat);
             return value.map_or(Cancelled::Absent, |value| Cancelled::Removed { due, value });
         }
@@ -215,7 +215,7 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
 
     /// Takes out all that waits, in the order in which it would have run, as if each key had been cancelled.
     pub fn cancel_all(&mut self) -> Vec<(K, u64, V)> {
-        let mut all: Vec<(Turn, u32)> = self.seats.taken().map(|seat| (self.wheel.at(seat), seat)).collect();
+        let mut all: Vec<(Turn, u32)> = self.seats.taken().map(|seat| (Wheel::at(&self.seats, seat), seat)).collect();
         all.sort_unstable();
         let mut out = Vec::new();
         for (Turn { due, .. }, seat) in all {
@@ -234,7 +234,7 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
     #[must_use]
     pub fn get(&self, key: &K) -> Option<(State, Option<&V>)> {
         let seat = self.seats.find(key)?;
-        let Turn { due, .. } = self.wheel.at(seat);
+        let Turn { due, .. } = Wheel::at(&self.seats, seat);
         Some(match self.seats.look(seat)? {
             Phase::Waiting(value) => (State::Scheduled { due }, Some(value)),
             Phase::Running { .. } => (State::Running, None),
@@ -242,11 +242,21 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
         })
     }
 
+    /// The value of the next run that is due by `now`, if any is.
+    #[must_use]
+    pub fn first_due(&mut self, now: u64) -> Option<&V> {
+        let (seat, _) = self.wheel.due(&mut self.seats, now)?;
+        match self.seats.look(seat)? {
+            Phase::Waiting(value) | Phase::Next(value) => Some(value),
+            Phase::Running { .. } => None,
+        }
+    }
+
     /// Starts the next run that is due by `now`, if any is.
     pub fn start(&mut self, now: u64) -> Option<Started<K, V>> {
-        let (seat, Turn { due, .. }) = self.wheel.due(now)?;
+        let (seat, Turn { due, .. }) = self.wheel.due(&mut self.seats, now)?;
         let key = self.seats.key(seat)?.clone();
-        self.wheel.pop();
+        self.wheel.pop(&mut self.seats);
         let value = self.seats.turn_to(seat, Phase::Running { cancelled: false })?;
         self.running = self.running.saturating_add(1);
         Some(Started { run: Run { seat }, key, value, due })
@@ -259,13 +269,14 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
         match (self.seats.look(seat), again) {
             (Some(Phase::Next(_)), again) => {
                 self.seats.follow(seat);
-                self.wheel.put(seat, self.wheel.at(seat));
+                let at = Wheel::at(&self.seats, seat);
+                self.wheel.put(&mut self.seats, seat, at);
                 Ended::Next { superseded: again.map(|(_, value)| value) }
             }
             (Some(Phase::Running { cancelled: false }), Some((due, value))) => {
                 self.seats.turn_to(seat, Phase::Waiting(value));
                 let at = self.turn(due);
-                self.wheel.put(seat, at);
+                self.wheel.put(&mut self.seats, seat, at);
                 Ended::Again
             }
             (_, again) => {
@@ -279,13 +290,13 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
     /// waits.
     #[must_use]
     pub fn next_wake(&mut self) -> Option<u64> {
-        self.wheel.next_wake()
+        self.wheel.next_wake(&mut self.seats)
     }
 
     /// Whether something is due by `now`.
     #[must_use]
     pub fn is_due(&mut self, now: u64) -> bool {
-        self.wheel.due(now).is_some()
+        self.wheel.due(&mut self.seats, now).is_some()
     }
 
     /// How many keys there are, waiting or running.
@@ -318,5 +329,29 @@ impl<K: Hash + Eq + Clone, V> Timetable<K, V> {
             self.wheel.clear();
         }
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last one to leave turns out the light: memory of free seats and of old tickets is given back.
+    #[test]
+    fn an_empty_timetable_forgets() {
+        let mut table = Timetable::new(0);
+        for round in 0..3 {
+            for key in 0..5000 {
+                let _ = table.give(Rule::Keep, key, (), round);
+            }
+            if round == 1 {
+                while let Some(started) = table.start(round) {
+                    table.end(started.run, None);
+                }
+            } else {
+                assert_eq!(table.cancel_all().len(), 5000);
+            }
+            assert!(table.is_empty() && table.seats.is_vacant() && table.wheel.is_vacant(), "round {round}");
+        }
     }
 }

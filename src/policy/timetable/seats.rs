@@ -10,6 +10,8 @@ use std::{
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
+use super::wheel::{Node, Nodes};
+
 /// Empty seats above this number are given back.
 const KEPT: usize = 1024;
 
@@ -35,6 +37,13 @@ enum Seat<K, V> {
     Next(Print, K, V),
 }
 
+/// All that is known of a seat.
+#[derive(Debug)]
+struct Row<K, V> {
+    node: Node,
+    seat: Seat<K, V>,
+}
+
 pub(super) enum Entered<V> {
     New(u32),
     Known(u32, V),
@@ -43,7 +52,7 @@ pub(super) enum Entered<V> {
 #[derive(Debug)]
 pub(super) struct Seats<K, V> {
     table: HashTable<(Print, u32)>,
-    rows: Vec<Seat<K, V>>,
+    rows: Vec<Row<K, V>>,
     free: Option<u32>,
     hasher: DefaultHashBuilder,
 }
@@ -61,21 +70,21 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     pub(super) fn enter(&mut self, key: K, value: V) -> Entered<V> {
         let Self { table, rows, free, hasher } = self;
         let print = Print::of(hasher.hash_one(&key));
-        let same = |&(other, seat): &_| other == print && rows[seat as usize].holds(&key);
+        let same = |&(other, seat): &_| other == print && rows[seat as usize].seat.holds(&key);
         let entry = match table.entry(print.hash(), same, |(print, _)| print.hash()) {
             Entry::Occupied(entry) => return Entered::Known(entry.get().1, value),
             Entry::Vacant(entry) => entry,
         };
         let taken = Seat::Waiting(print, key, value);
         let seat = if let Some(seat) = *free {
-            if let Seat::Free(next) = replace(&mut rows[seat as usize], taken) {
+            if let Seat::Free(next) = replace(&mut rows[seat as usize].seat, taken) {
                 *free = next;
             }
             seat
         } else {
             let seat = u32::try_from(rows.len()).ok().filter(|seat| *seat != u32::MAX);
             let seat = seat.expect("a queue holds at most 2^32 - 2 keys");
-            rows.push(taken);
+            rows.push(Row { node: Node::NEW, seat: taken });
             seat
         };
         entry.insert((print, seat));
@@ -85,19 +94,19 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     #[inline]
     pub(super) fn find(&self, key: &K) -> Option<u32> {
         let print = Print::of(self.hasher.hash_one(key));
-        let same = |&(other, seat): &_| other == print && self.rows[seat as usize].holds(key);
+        let same = |&(other, seat): &_| other == print && self.rows[seat as usize].seat.holds(key);
         self.table.find(print.hash(), same).map(|(_, seat)| *seat)
     }
 
     pub(super) fn key(&self, seat: u32) -> Option<&K> {
-        match &self.rows[seat as usize] {
+        match &self.rows[seat as usize].seat {
             Seat::Waiting(_, key, _) | Seat::Running(_, key, _) | Seat::Next(_, key, _) => Some(key),
             Seat::Free(_) => None,
         }
     }
 
     pub(super) fn look(&self, seat: u32) -> Option<Phase<&V>> {
-        Some(match &self.rows[seat as usize] {
+        Some(match &self.rows[seat as usize].seat {
             Seat::Waiting(_, _, value) => Phase::Waiting(value),
             Seat::Running(_, _, cancelled) => Phase::Running { cancelled: *cancelled },
             Seat::Next(_, _, value) => Phase::Next(value),
@@ -107,7 +116,7 @@ impl<K: Hash + Eq, V> Seats<K, V> {
 
     /// Another value in the place of the one that waits or follows.
     pub(super) fn exchange(&mut self, seat: u32, value: V) -> Option<V> {
-        match &mut self.rows[seat as usize] {
+        match &mut self.rows[seat as usize].seat {
             Seat::Waiting(_, _, place) | Seat::Next(_, _, place) => Some(replace(place, value)),
             Seat::Running(..) | Seat::Free(_) => None,
         }
@@ -116,7 +125,7 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     /// Puts a seat that is taken into another phase; the value that waited or followed comes back.
     #[inline]
     pub(super) fn turn_to(&mut self, seat: u32, phase: Phase<V>) -> Option<V> {
-        let row = &mut self.rows[seat as usize];
+        let row = &mut self.rows[seat as usize].seat;
         let (print, key, value) = match replace(row, Seat::Free(None)) {
             Seat::Waiting(print, key, value) | Seat::Next(print, key, value) => (print, key, Some(value)),
             Seat::Running(print, key, _) => (print, key, None),
@@ -135,7 +144,7 @@ impl<K: Hash + Eq, V> Seats<K, V> {
 
     /// What follows the run waits now.
     pub(super) fn follow(&mut self, seat: u32) {
-        let row = &mut self.rows[seat as usize];
+        let row = &mut self.rows[seat as usize].seat;
         *row = match replace(row, Seat::Free(None)) {
             Seat::Next(print, key, value) => Seat::Waiting(print, key, value),
             other => other,
@@ -145,11 +154,11 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     /// Frees a seat; what waited in it comes back.
     #[inline]
     pub(super) fn leave(&mut self, seat: u32) -> Option<V> {
-        let (print, value) = match replace(&mut self.rows[seat as usize], Seat::Free(self.free)) {
+        let (print, value) = match replace(&mut self.rows[seat as usize].seat, Seat::Free(self.free)) {
             Seat::Waiting(print, _, value) | Seat::Next(print, _, value) => (print, Some(value)),
             Seat::Running(print, ..) => (print, None),
             Seat::Free(next) => {
-                self.rows[seat as usize] = Seat::Free(next);
+                self.rows[seat as usize].seat = Seat::Free(next);
                 return None;
             }
         };
@@ -172,12 +181,29 @@ impl<K: Hash + Eq, V> Seats<K, V> {
         self.table.is_empty()
     }
 
+    /// Whether no seat was ever taken, or all are forgotten.
+    #[cfg(test)]
+    pub(super) fn is_vacant(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Forgets the free seats of an empty table.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() && self.rows.len() > KEPT {
             (self.rows, self.free) = (Vec::new(), None);
             self.table.shrink_to_fit(|(print, _)| print.hash());
         }
+    }
+}
+
+impl<K, V> Nodes for Seats<K, V> {
+    #[inline]
+    fn node(&self, number: u32) -> &Node {
+        &self.rows[number as usize].node
+    }
+    #[inline]
+    fn node_mut(&mut self, number: u32) -> &mut Node {
+        &mut self.rows[number as usize].node
     }
 }
 
@@ -202,5 +228,43 @@ impl Print {
     /// A whole hash again: the table looks at the lowest bits and the highest.
     fn hash(self) -> u64 {
         u64::from(self.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(keys: u32) -> Seats<u32, ()> {
+        let mut seats = Seats::new();
+        for key in 0..keys {
+            assert!(matches!(seats.enter(key, ()), Entered::New(seat) if seat == key));
+        }
+        seats
+    }
+
+    #[test]
+    fn free_seats_are_taken_again_and_given_back_only_by_an_empty_table() {
+        let mut seats = filled(5000);
+        seats.leave(17);
+        assert!(matches!(seats.enter(17, ()), Entered::New(17)));
+        (1..5000).for_each(|seat| drop(seats.leave(seat)));
+        seats.shrink();
+        assert_eq!((seats.len(), seats.rows.len()), (1, 5000), "somebody is there");
+        assert_eq!(seats.find(&0), Some(0));
+        seats.leave(0);
+        seats.shrink();
+        assert!(seats.is_empty() && seats.rows.capacity() == 0 && seats.table.capacity() == 0);
+        assert!(matches!(seats.enter(9, ()), Entered::New(0)));
+    }
+
+    #[test]
+    fn a_few_free_seats_are_kept() {
+        let keep = u32::try_from(KEPT).unwrap();
+        let mut seats = filled(keep);
+        (0..keep).for_each(|seat| drop(seats.leave(seat)));
+        seats.shrink();
+        assert_eq!(seats.rows.len(), KEPT);
+        assert!(matches!(seats.enter(9, ()), Entered::New(seat) if seat == keep - 1));
     }
 }

@@ -30,11 +30,23 @@ pub(super) struct Turn {
 /// The turn of a node that does not wait. Real turns begin at 1.
 const NOBODY: Turn = Turn { due: 0, turn: 0 };
 
+/// What the wheel knows of a node.
 #[derive(Clone, Copy, Debug)]
-struct Node {
+pub(super) struct Node {
     at: Turn,
     prev: u32,
     next: u32,
+}
+
+impl Node {
+    /// A node that does not wait.
+    pub(super) const NEW: Self = Self { at: NOBODY, prev: NIL, next: NIL };
+}
+
+/// Where the nodes are: with what else is known of each, so that all of it comes from memory at once.
+pub(super) trait Nodes {
+    fn node(&self, number: u32) -> &Node;
+    fn node_mut(&mut self, number: u32) -> &mut Node;
 }
 
 /// A number in line: still good if the node has the same turn.
@@ -48,7 +60,6 @@ struct Ticket {
 pub(super) struct Wheel {
     /// The block that time has reached: it and all before it are in line, all after it in slots.
     block: u64,
-    nodes: Vec<Node>,
     occupied: [u64; LEVELS.len()],
     slots: [[u32; SLOTS]; LEVELS.len()],
     /// What comes in order, in order.
@@ -64,7 +75,6 @@ impl Wheel {
     pub(super) fn new(now: u64) -> Self {
         Self {
             block: now >> BLOCK,
-            nodes: Vec::new(),
             occupied: [0; LEVELS.len()],
             slots: [[NIL; SLOTS]; LEVELS.len()],
             line: VecDeque::new(),
@@ -75,37 +85,33 @@ impl Wheel {
     }
 
     /// Notes a node's turn without making it wait.
-    pub(super) fn hold(&mut self, node: u32, at: Turn) {
-        let index = node as usize;
-        if index >= self.nodes.len() {
-            self.nodes.resize(index.saturating_add(1), Node { at: NOBODY, prev: NIL, next: NIL });
-        }
-        self.nodes[index].at = at;
+    pub(super) fn hold(nodes: &mut impl Nodes, node: u32, at: Turn) {
+        nodes.node_mut(node).at = at;
     }
 
     /// Makes a node wait for its turn. It must not be waiting already.
-    pub(super) fn put(&mut self, node: u32, at: Turn) {
-        self.hold(node, at);
+    pub(super) fn put(&mut self, nodes: &mut impl Nodes, node: u32, at: Turn) {
+        Self::hold(nodes, node, at);
         if at.due >> BLOCK > self.block {
-            self.link(node, at.due >> BLOCK);
+            self.link(nodes, node, at.due >> BLOCK);
         } else {
             self.stand_in_line(Ticket { at, node });
         }
     }
 
     /// The node waits no more.
-    pub(super) fn remove(&mut self, node: u32) {
-        let Node { at, prev, next } = self.nodes[node as usize];
-        self.nodes[node as usize].at = NOBODY;
+    pub(super) fn remove(&mut self, nodes: &mut impl Nodes, node: u32) {
+        let Node { at, prev, next } = *nodes.node(node);
+        nodes.node_mut(node).at = NOBODY;
         if at.due >> BLOCK <= self.block {
             self.stale = self.stale.saturating_add(1);
-            return self.sweep();
+            return self.sweep(nodes);
         }
         if next != NIL {
-            self.nodes[next as usize].prev = prev;
+            nodes.node_mut(next).prev = prev;
         }
         if prev != NIL {
-            self.nodes[prev as usize].next = next;
+            nodes.node_mut(prev).next = next;
             return;
         }
         let (level, slot) = self.place(at.due >> BLOCK);
@@ -116,33 +122,33 @@ impl Wheel {
     }
 
     /// The node's turn, if it waits or is held.
-    pub(super) fn at(&self, node: u32) -> Turn {
-        self.nodes[node as usize].at
+    pub(super) fn at(nodes: &impl Nodes, node: u32) -> Turn {
+        nodes.node(node).at
     }
 
     /// The node whose turn is next, if it is due by `now`.
-    pub(super) fn due(&mut self, now: u64) -> Option<(u32, Turn)> {
-        self.head(now).filter(|head| head.at.due <= now).map(|head| (head.node, head.at))
+    pub(super) fn due(&mut self, nodes: &mut impl Nodes, now: u64) -> Option<(u32, Turn)> {
+        self.head(nodes, now).filter(|head| head.at.due <= now).map(|head| (head.node, head.at))
     }
 
     /// Takes the node that [`due`](Self::due) has just shown.
-    pub(super) fn pop(&mut self) {
+    pub(super) fn pop(&mut self, nodes: &mut impl Nodes) {
         let ticket = if self.line_is_first() { self.line.pop_front() } else { self.late.pop().map(|late| late.0) };
         if let Some(Ticket { node, .. }) = ticket {
-            self.nodes[node as usize].at = NOBODY;
+            nodes.node_mut(node).at = NOBODY;
         }
     }
 
     /// When to ask again: never after the next due time, and at most a few times before it.
-    pub(super) fn next_wake(&mut self) -> Option<u64> {
-        if let Some(head) = self.head(0) {
+    pub(super) fn next_wake(&mut self, nodes: &mut impl Nodes) -> Option<u64> {
+        if let Some(head) = self.head(nodes, 0) {
             return Some(head.at.due);
         }
         let (level, slot) = self.next_slot()?;
         let mut node = self.slots[level][slot as usize];
         let mut earliest = u64::MAX;
         for _ in 0..GLANCE {
-            let Node { at, next, .. } = self.nodes[node as usize];
+            let Node { at, next, .. } = *nodes.node(node);
             earliest = earliest.min(at.due);
             node = next;
             if node == NIL {
@@ -159,22 +165,26 @@ impl Wheel {
         self.line.shrink_to(KEPT);
         self.late.clear();
         self.late.shrink_to(KEPT);
-        self.nodes.clear();
-        self.nodes.shrink_to(KEPT);
+    }
+
+    /// Whether no ticket is in line, good or not.
+    #[cfg(test)]
+    pub(super) fn is_vacant(&self) -> bool {
+        self.line.is_empty() && self.late.is_empty() && self.stale == 0
     }
 
     /// Whoever is next, once time has moved on to `now` as far as it takes to know. It may be due later than `now`.
-    fn head(&mut self, now: u64) -> Option<Ticket> {
+    fn head(&mut self, nodes: &mut impl Nodes, now: u64) -> Option<Ticket> {
         loop {
             let from_line = self.line_is_first();
             let head = if from_line { self.line.front() } else { self.late.peek().map(|late| &late.0) };
             let Some(&head) = head else {
-                if self.advance(now) {
+                if self.advance(nodes, now) {
                     continue;
                 }
                 return None;
             };
-            if self.nodes[head.node as usize].at == head.at {
+            if nodes.node(head.node).at == head.at {
                 return Some(head);
             }
             self.stale = self.stale.saturating_sub(1);
@@ -194,7 +204,7 @@ impl Wheel {
     }
 
     /// Opens the next slot if time has reached it.
-    fn advance(&mut self, now: u64) -> bool {
+    fn advance(&mut self, nodes: &mut impl Nodes, now: u64) -> bool {
         let Some((level, slot)) = self.next_slot() else { return false };
         let block = self.first_block(level, slot);
         if block > now >> BLOCK {
@@ -204,9 +214,9 @@ impl Wheel {
         self.occupied[level] &= !bit(slot);
         let mut node = std::mem::replace(&mut self.slots[level][slot as usize], NIL);
         while node != NIL {
-            let Node { at, next, .. } = self.nodes[node as usize];
+            let Node { at, next, .. } = *nodes.node(node);
             if at.due >> BLOCK > block {
-                self.link(node, at.due >> BLOCK);
+                self.link(nodes, node, at.due >> BLOCK);
             } else {
                 self.sorting.push(Ticket { at, node });
             }
@@ -240,14 +250,14 @@ impl Wheel {
         (above | u64::from(slot)).wrapping_shl(LEVELS[level])
     }
 
-    fn link(&mut self, node: u32, block: u64) {
+    fn link(&mut self, nodes: &mut impl Nodes, node: u32, block: u64) {
         let (level, slot) = self.place(block);
         let next = std::mem::replace(&mut self.slots[level][slot as usize], node);
         self.occupied[level] |= bit(slot);
         if next != NIL {
-            self.nodes[next as usize].prev = node;
+            nodes.node_mut(next).prev = node;
         }
-        let Node { prev, next: link, .. } = &mut self.nodes[node as usize];
+        let Node { prev, next: link, .. } = nodes.node_mut(node);
         (*prev, *link) = (NIL, next);
     }
 
@@ -260,12 +270,12 @@ impl Wheel {
     }
 
     /// Clears away stale tickets once they are most of what stands in line.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, nodes: &mut impl Nodes) {
         let tickets = self.line.len().saturating_add(self.late.len());
         if self.stale < 32 || self.stale < tickets / 2 {
             return;
         }
-        let good = |ticket: &Ticket| self.nodes[ticket.node as usize].at == ticket.at;
+        let good = |ticket: &Ticket| nodes.node(ticket.node).at == ticket.at;
         self.line.retain(good);
         self.late.retain(|ticket| good(&ticket.0));
         self.line.shrink_to(KEPT);
@@ -276,4 +286,143 @@ impl Wheel {
 
 const fn bit(slot: u32) -> u64 {
     1_u64.wrapping_shl(slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use fastrand::Rng;
+
+    use super::*;
+
+    /// Nodes that count how often one is looked at or written to.
+    struct Counted {
+        nodes: Vec<Node>,
+        steps: Cell<u64>,
+    }
+
+    impl Nodes for Counted {
+        fn node(&self, number: u32) -> &Node {
+            self.steps.set(self.steps.get() + 1);
+            &self.nodes[number as usize]
+        }
+        fn node_mut(&mut self, number: u32) -> &mut Node {
+            self.steps.set(self.steps.get() + 1);
+            &mut self.nodes[number as usize]
+        }
+    }
+
+    impl Counted {
+        fn since(&self, before: u64) -> u64 {
+            self.steps.get() - before
+        }
+    }
+
+    const HOUR: u64 = 3_600_000_000_000;
+
+    /// Steps, not time: however many wait, one comes or goes in a handful of steps, and all of a life takes a few for each
+    /// level. What is beyond that is the sorting of one block.
+    #[test]
+    fn steps_do_not_grow_with_the_number_of_nodes() {
+        let mut rng = Rng::with_seed(1);
+        let mut turn = 0;
+        let mut at = |due| {
+            turn += 1;
+            Turn { due, turn }
+        };
+        for number in [1_000_u32, 30_000, 1_000_000] {
+            let mut wheel = Wheel::new(0);
+            let mut nodes = Counted { nodes: vec![Node::NEW; number as usize], steps: Cell::new(0) };
+            let (mut put, mut moved) = (0, 0);
+            for node in 0..number {
+                let before = nodes.steps.get();
+                wheel.put(&mut nodes, node, at(rng.u64(..HOUR)));
+                put = put.max(nodes.since(before));
+            }
+            for _ in 0..number {
+                let (node, before) = (rng.u32(..number), nodes.steps.get());
+                wheel.remove(&mut nodes, node);
+                wheel.put(&mut nodes, node, at(rng.u64(..HOUR)));
+                moved = moved.max(nodes.since(before));
+            }
+            let (before, mut out, mut last) = (nodes.steps.get(), 0, 0);
+            while let Some(wake) = wheel.next_wake(&mut nodes) {
+                while let Some((_, Turn { due, .. })) = wheel.due(&mut nodes, wake) {
+                    assert!(last <= due && due <= wake);
+                    wheel.pop(&mut nodes);
+                    (last, out) = (due, out + 1);
+                }
+            }
+            let life = nodes.since(before) / u64::from(number);
+            println!("{number} nodes: {put} steps to come, {moved} to move, {life} to come out");
+            assert_eq!(out, number);
+            assert!(put <= 3 && moved <= 7 && life <= 40, "{number} nodes: {put}, {moved}, {life}");
+        }
+    }
+
+    /// What stands in line already is moved about: the tickets left behind are cleared away now and then, and that costs
+    /// each move a few steps and no memory.
+    #[test]
+    fn moves_within_the_line_cost_a_few_steps_each() {
+        let mut rng = Rng::with_seed(2);
+        for number in [100_u32, 10_000, 100_000] {
+            let mut wheel = Wheel::new(HOUR);
+            let mut nodes = Counted { nodes: vec![Node::NEW; number as usize], steps: Cell::new(0) };
+            (0..number)
+                .for_each(|node| wheel.put(&mut nodes, node, Turn { due: rng.u64(..HOUR), turn: 1 + u64::from(node) }));
+            let before = nodes.steps.get();
+            for turn in 0..10 * u64::from(number) {
+                let node = rng.u32(..number);
+                wheel.remove(&mut nodes, node);
+                wheel.put(&mut nodes, node, Turn { due: rng.u64(..HOUR), turn: 1_000_000 + turn });
+                let tickets = wheel.line.len() + wheel.late.len();
+                assert!(tickets <= 2 * number as usize + 33, "{tickets} tickets for {number} nodes");
+            }
+            let each = nodes.since(before) / (10 * u64::from(number));
+            assert!(each <= 8, "{each} steps a move among {number}");
+            // The line goes on as it should: all come out, once, in order.
+            let (mut out, mut last) = (0, 0);
+            while let Some((_, Turn { due, .. })) = wheel.due(&mut nodes, HOUR) {
+                assert!(last <= due);
+                wheel.pop(&mut nodes);
+                (last, out) = (due, out + 1);
+            }
+            assert_eq!((out, wheel.stale), (number, 0));
+        }
+    }
+
+    /// Empty again, it keeps a little memory and forgets the rest.
+    #[test]
+    fn clearing_forgets() {
+        let mut wheel = Wheel::new(HOUR);
+        let mut nodes = Counted { nodes: vec![Node::NEW; 100_000], steps: Cell::new(0) };
+        for round in 0..3 {
+            for node in 0..100_000_u32 {
+                let turn = round * 200_000 + 2 * u64::from(node) + 1;
+                wheel.put(&mut nodes, node, Turn { due: u64::from(node), turn });
+                wheel.put(&mut nodes, node, Turn { due: 0, turn: turn + 1 });
+            }
+            (0..100_000).for_each(|node| wheel.remove(&mut nodes, node));
+            wheel.clear();
+            assert!(wheel.line.is_empty() && wheel.late.is_empty() && wheel.stale == 0);
+            assert!(wheel.line.capacity() <= 2 * KEPT && wheel.late.capacity() <= 2 * KEPT);
+            assert_eq!(wheel.due(&mut nodes, u64::MAX), None);
+        }
+    }
+
+    /// So does a line whose tickets have all been taken, when the next slot opens.
+    #[test]
+    fn a_line_that_was_long_is_given_back() {
+        let mut wheel = Wheel::new(0);
+        let mut nodes = Counted { nodes: vec![Node::NEW; 100_000], steps: Cell::new(0) };
+        let block = 1 << BLOCK;
+        (0..100_000).for_each(|node| wheel.put(&mut nodes, node, Turn { due: 2 * block, turn: 1 + u64::from(node) }));
+        while wheel.due(&mut nodes, 2 * block).is_some() {
+            wheel.pop(&mut nodes);
+        }
+        wheel.put(&mut nodes, 0, Turn { due: 9 * block, turn: 200_000 });
+        assert_eq!(wheel.due(&mut nodes, 9 * block).map(|(node, _)| node), Some(0));
+        assert!(wheel.line.capacity() <= 2 * KEPT && wheel.sorting.capacity() <= 2 * KEPT);
+    }
 }
