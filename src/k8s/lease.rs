@@ -219,15 +219,17 @@ fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
     };
     let spec = lease.spec.clone().unwrap_or_default();
     let length = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-    let beat = beat(&spec);
+    let beat = beat(lease.metadata.uid.as_deref(), &spec);
     Ok(Seen::new(version, lease).held(spec.holder_identity.unwrap_or_default(), Duration::from_secs(length), beat))
 }
 
-/// The record as a number: labels and annotations may change without being a renewal.
-fn beat(spec: &LeaseSpec) -> u128 {
+/// The record as a number: labels and annotations may change without being a renewal. A Lease that was deleted and created
+/// again is another one, even if a creation that was sent twice has brought back every word of it.
+fn beat(uid: Option<&str>, spec: &LeaseSpec) -> u128 {
     let half = |salt: u64| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);
+        uid.hash(&mut hasher);
         spec.holder_identity.hash(&mut hasher);
         spec.lease_duration_seconds.hash(&mut hasher);
         spec.lease_transitions.hash(&mut hasher);

@@ -19,7 +19,8 @@ use crate::ConfigError;
 /// - `write` changes the record only if it still has the version of `over` (or is missing, without one). Otherwise it
 ///   answers [`LockError::conflict`], and has written nothing.
 /// - The version grows with every write, over a deletion of the lock as well.
-/// - The beat changes with every write that takes or renews, and with nothing else.
+/// - The beat changes with every write that takes or renews and with every creation of the record, even one that brings
+///   back what was there before a deletion; and with nothing else.
 /// - A duration is never written shorter than it was asked for.
 pub trait Lock: Send + Sync + 'static {
     /// What has to be kept from a read for the next write.
@@ -71,7 +72,7 @@ pub type Reports<O> = Pin<Box<dyn Stream<Item = Option<Seen<O>>> + Send>>;
 pub struct Seen<O> {
     /// Grows with every write.
     pub version: u128,
-    /// Changes with every write that takes or renews.
+    /// Changes with every write that takes or renews, and with every creation.
     pub beat: u128,
     /// Whose it is; empty when it was released.
     pub holder: String,

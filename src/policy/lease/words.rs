@@ -18,7 +18,7 @@ pub enum Holder {
 pub struct Record {
     /// Grows with every change of the lock, over its deletion as well.
     pub version: u128,
-    /// Changes with every renewal, and need not change with anything else.
+    /// Changes with every renewal and every creation of the lock, and need not change with anything else.
     pub beat: u128,
     /// Whose it is.
     pub holder: Holder,

@@ -1,6 +1,6 @@
 //! The future of an election, under a paused clock.
 
-mod chaos;
+pub(crate) mod chaos;
 mod terms;
 mod troubles;
 mod watching;
@@ -42,5 +42,3 @@ pub(crate) fn random_numbers(seed: u64) -> impl FnMut() -> u64 {
         state
     }
 }
-
-pub(crate) use random_numbers as fastrand_like;

@@ -74,7 +74,7 @@ impl Sim {
                 node.lease.wrote(write, sent, local, wrote);
                 if let Wrote::Done { version } = wrote {
                     let holder = (!matches!(write, Write::Release { .. })).then_some(node.identity);
-                    node.seen = Some(Stored { version, beat, holder, lease: 0 });
+                    node.seen = Some(Stored { version, beat, born: 0, holder, lease: 0 });
                     match write {
                         Write::Acquire { .. } if !led => self.begun(index),
                         Write::Renew { .. } => self.renewed(index),

@@ -50,7 +50,7 @@ impl Sim {
         };
         if sim.random.chance(500) {
             sim.server.revision = 1;
-            sim.server.stored = Some(Stored { version: 1, beat: 0, holder: None, lease: S });
+            sim.server.stored = Some(Stored { version: 1, beat: 0, born: 1, holder: None, lease: S });
         }
         for index in 0..sim.random.between(2, 5) as usize {
             let rate = 1000 - drift + sim.random.below(2 * drift + 1);

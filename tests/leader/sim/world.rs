@@ -29,6 +29,8 @@ impl Clock {
 pub(super) struct Stored {
     pub(super) version: u128,
     pub(super) beat: u128,
+    /// The version by which the lock was created.
+    pub(super) born: u128,
     pub(super) holder: Option<u64>,
     pub(super) lease: u64,
 }
@@ -56,7 +58,8 @@ impl Server {
             Some(stored) if (stored.beat, stored.holder, stored.lease) == (beat, holder, lease) => {}
             _ => {
                 self.revision += 1;
-                self.stored = Some(Stored { version: self.revision, beat, holder, lease });
+                let born = self.stored.map_or(self.revision, |stored| stored.born);
+                self.stored = Some(Stored { version: self.revision, beat, born, holder, lease });
             }
         }
         Wrote::Done { version: self.stored.map_or(0, |stored| stored.version) }
@@ -175,5 +178,6 @@ pub(super) fn record(stored: Stored, identity: u64) -> Record {
         Some(holder) if holder == identity => Holder::Me,
         Some(_) => Holder::Other,
     };
-    Record::new(stored.version, stored.beat, holder, stored.lease)
+    // A creation that lands again after a deletion brings back the same beat, but not the same lock.
+    Record::new(stored.version, stored.beat << 40 | stored.born, holder, stored.lease)
 }
