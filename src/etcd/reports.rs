@@ -22,10 +22,12 @@ use crate::{
 /// Each time it looks first, and then watches from the revision after that: nothing is missed, and a revision that was
 /// compacted meanwhile is never asked for twice.
 pub(super) struct Following {
-    next: Pin<Box<dyn Future<Output = Option<(Report, Watch)>> + Send>>,
+    next: Pin<Box<Next>>,
 }
 
 type Report = Option<Seen<()>>;
+/// The next report, and the watch to go on with.
+type Next = dyn Future<Output = Option<(Report, Watch)>> + Send;
 
 struct Watch {
     lock: EtcdLock,
@@ -39,10 +41,10 @@ enum At {
     /// After this pause, look.
     Look(Duration),
     /// Watch from the revision after that of the look.
-    Open(Looked),
+    Open(Box<Looked>),
     Hear {
         turn: u64,
-        stream: WatchStream,
+        stream: Box<WatchStream>,
     },
 }
 
@@ -79,20 +81,21 @@ impl Watch {
                 At::Look(after) => {
                     pause(after).await;
                     let turns = &self.lock.turns;
-                    match turns.during(turns.number(), self.lock.look()).await {
+                    match within(turns.during(turns.number(), Box::pin(self.lock.look()))).await.flatten() {
                         Some(Ok(looked)) => {
                             self.reports.push(looked.seen.clone());
-                            At::Open(looked)
+                            At::Open(Box::new(looked))
                         }
                         Some(Err(failure)) if failure.is_final() => return None,
                         _ => self.again(),
                     }
                 }
-                At::Open(Looked { turn, mut watch, revision, .. }) => {
+                At::Open(looked) => {
+                    let Looked { turn, mut watch, revision, .. } = *looked;
                     let options = WatchOptions::new().with_start_revision(revision.saturating_add(1));
-                    let opened = self.lock.turns.during(turn, watch.watch(self.lock.key(), Some(options))).await;
-                    match opened {
-                        Some(Ok(stream)) => At::Hear { turn, stream },
+                    let opened = self.lock.turns.during(turn, watch.watch(self.lock.key(), Some(options)));
+                    match within(opened).await.flatten() {
+                        Some(Ok(stream)) => At::Hear { turn, stream: Box::new(stream) },
                         _ => self.elsewhere(turn),
                     }
                 }
@@ -140,6 +143,20 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 fn delays() -> Delays {
     Backoff::exponential(Duration::from_millis(100), LONGEST).jitter(Jitter::Equal).iter()
+}
+
+/// How long an answer may take: a member that stands still gives none.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The future's output, unless it takes too long.
+async fn within<F: Future>(future: F) -> Option<F::Output> {
+    let at = time::now().checked_add(ANSWERS_WITHIN);
+    let (mut future, mut timer) = (pin!(future), pin!(Timer::default()));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.as_mut().poll_at(cx, at).map(|()| None),
+    })
+    .await
 }
 
 async fn pause(duration: Duration) {

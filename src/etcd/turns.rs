@@ -1,7 +1,6 @@
 //! The endpoint of etcd whose turn it is, and the client for it.
 
 use std::{
-    collections::HashSet,
     fmt,
     future::poll_fn,
     pin::pin,
@@ -20,8 +19,9 @@ use crate::ConfigError;
 
 /// All calls go to one endpoint, until a call there fails or is given up unanswered: then it is the next one's turn.
 ///
-/// One that gave no answer at all has its turn again only after all others have failed. A client of several endpoints would
-/// choose one at random for each call, and go on giving its share to one that is dead.
+/// One that gave no answer at all, which costs a deadline, has its turn again only after each of the others has failed
+/// twice. A client of several endpoints would choose one at random for each call, and go on giving its share to one that is
+/// dead.
 pub(super) struct Turns {
     endpoints: Vec<String>,
     options: ConnectOptions,
@@ -35,9 +35,12 @@ struct State {
     /// Which endpoint it is.
     at: usize,
     client: Option<Client>,
-    /// The endpoints that gave no answer.
-    silent: HashSet<usize>,
+    /// For each endpoint the failures since its last answer, as far as they count.
+    strikes: Vec<u8>,
 }
+
+/// More do not count; no answer counts as much at once.
+const MOST_STRIKES: u8 = 2;
 
 /// A client, and the number of the turn that it was made for.
 pub(super) struct Turn {
@@ -64,7 +67,8 @@ impl Turns {
         let endpoints = checked(endpoints)?;
         // A member that is cut off from the others says so at once, also to a watch.
         let options = options.with_require_leader(true).with_auto_token_refresh(true);
-        Ok(Self { endpoints, options, state: Mutex::default(), number: watch::Sender::new(0) })
+        let state = State { strikes: vec![0; endpoints.len()], ..State::default() };
+        Ok(Self { endpoints, options, state: Mutex::new(state), number: watch::Sender::new(0) })
     }
 
     pub(super) fn endpoints(&self) -> &[String] {
@@ -91,10 +95,18 @@ impl Turns {
         };
         let answer = answer.await;
         call_under_way.number = None;
-        answer.map_err(|error| {
-            self.pass(number);
-            Failed { endpoint: endpoint.to_owned(), error: why(&error) }
-        })
+        match answer {
+            Ok(answer) => {
+                if let Some(strikes) = self.state().strikes.get_mut(at) {
+                    *strikes = 0;
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                self.pass(number);
+                Err(Failed { endpoint: endpoint.to_owned(), error: why(&error) })
+            }
+        }
     }
 
     async fn connect(&self, number: u64, endpoint: &str) -> Result<Client, etcd_client::Error> {
@@ -107,28 +119,23 @@ impl Turns {
         Ok(client)
     }
 
-    /// It is the next endpoint's turn, unless it is already.
+    /// The endpoint whose turn it is has failed: it is another's, unless it is already.
     pub(super) fn pass(&self, number: u64) {
-        self.next(number, false);
+        self.next(number, 1);
     }
 
-    fn next(&self, number: u64, silent: bool) {
+    fn next(&self, number: u64, strikes: u8) {
         let mut state = self.state();
         if state.number != number {
             return;
         }
         let (count, at) = (self.endpoints.len(), state.at);
-        if silent {
-            state.silent.insert(at);
-        } else {
-            state.silent.remove(&at);
+        if let Some(before) = state.strikes.get_mut(at) {
+            *before = before.saturating_add(strikes).min(MOST_STRIKES);
         }
+        // The one that failed comes last among its equals.
         let others = (1..=count).filter_map(|step| at.saturating_add(step).checked_rem(count));
-        let next = others.clone().find(|next| !state.silent.contains(next));
-        state.at = next.or_else(|| others.clone().next()).unwrap_or(0);
-        if next.is_none() {
-            state.silent.clear();
-        }
+        state.at = others.min_by_key(|&other| state.strikes.get(other)).unwrap_or(0);
         state.client = None;
         state.number = number.wrapping_add(1);
         let number = state.number;
@@ -172,7 +179,7 @@ struct UnderWay<'t> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.turns.next(number, true);
+            self.turns.next(number, MOST_STRIKES);
         }
     }
 }

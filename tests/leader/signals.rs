@@ -93,6 +93,6 @@ fn a_signal_stops_the_manager_in_order() {
     // What goes wrong while it stops comes out all the same.
     let (told, status) = stopped_by(Signal::TERM, "fails");
     assert!(told.iter().any(|line| line == "plain task told"), "{told:?}");
-    assert_eq!(told.last().unwrap(), "run returns task \"controller\" failed: the disk is full, the lock is \"\"");
+    assert_eq!(told.last().unwrap(), "run returns controller failed: the disk is full, the lock is \"\"");
     assert_eq!(status.code(), Some(3));
 }

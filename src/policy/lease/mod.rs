@@ -171,7 +171,9 @@ impl Lease {
             (Phase::Follow, Some(record)) => {
                 let latest = self.known.and_then(|known| known.record).map_or(0, |known| known.version);
                 if record.version > latest {
+                    // What failed before is of no matter: one call for each change is not too many.
                     self.must_look = false;
+                    self.retry_at = now;
                     self.saw(Some(record), now);
                 }
             }

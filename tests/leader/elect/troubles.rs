@@ -1,6 +1,9 @@
 //! Locks that fail, hang, lie, are taken away and deleted.
 
-use relent::leader::{ElectError, Ended, MemoryLock, elect};
+use relent::{
+    leader::{ElectError, Ended, MemoryLock, Timing, elect},
+    policy::lease::{Holder, Lease, Record, Step, Write, Wrote},
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{S, hear};
@@ -119,4 +122,26 @@ async fn a_release_that_fails_is_said_and_keeps_the_answer() {
     let acting = lock.clone();
     let run = elect(lock, "a").run(|_| async move { acting.hang(100) });
     assert!(matches!(timeout(S(11), run).await.unwrap().unwrap(), Ended::Unreleased { finished: Some(()), .. }));
+}
+
+/// Looks that failed are spaced. A release that is reported meanwhile is followed up at once all the same.
+#[test]
+fn a_report_outweighs_looks_that_failed() {
+    let timing = Timing::default();
+    let record = |version, holder| Record::new(version, version, holder, 15_000_000_000);
+    let mut lease = Lease::new(timing, None);
+    assert_eq!(lease.next(0), Step::Look);
+    lease.looked(0, Some(Some(record(5, Holder::Other))));
+    let Step::Wait(look_at) = lease.next(0) else { panic!() };
+    for _ in 0..2 {
+        assert_eq!(lease.next(look_at), Step::Look);
+        lease.looked(look_at, None);
+    }
+    assert!(matches!(lease.next(look_at), Step::Wait(at) if at > look_at), "spaced");
+    lease.seen(look_at, Some(record(6, Holder::Nobody)));
+    assert_eq!(lease.next(look_at), Step::Write(Write::Acquire { over: 6 }));
+    // A write that fails as well is spaced again, and the same report is no news.
+    lease.wrote(Write::Acquire { over: 6 }, look_at, look_at, Wrote::Unknown);
+    lease.seen(look_at, Some(record(6, Holder::Nobody)));
+    assert!(matches!(lease.next(look_at), Step::Wait(at) if at > look_at), "spaced");
 }
