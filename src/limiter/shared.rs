@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// The word of a limiter whose bucket is in the line. No other word has its mark.
+/// The word of a limiter whose bucket is in the line: above all words of buckets.
 const CLOSED: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -82,8 +82,8 @@ impl Shared {
     #[inline]
     pub(super) fn take(&self, now: u64, permits: u32) -> bool {
         let mut word = self.word.0.load(Acquire);
-        while word != CLOSED {
-            let Taken::Now(after) = self.measure().take(now, word, permits) else { break };
+        // Nothing can be taken from the closed word, by any measure.
+        while let Taken::Now(after) = self.measure().take(now, word, permits) {
             match self.word.0.compare_exchange_weak(word, after, AcqRel, Acquire) {
                 Ok(_) => return true,
                 Err(other) => word = other,
@@ -235,8 +235,7 @@ impl Drop for Held<'_> {
             shared.yields.store(measure.yields, Release);
             shared.span.store(measure.span, Release);
             shared.full.store(measure.full, Release);
-            // The last is the mark of the closed word.
-            self.unpacked.number = (self.unpacked.number + 1) % u8::MAX;
+            self.unpacked.number = self.unpacked.number.wrapping_add(1);
         }
         shared.word.0.store(word | u64::from(self.unpacked.number), Release);
     }

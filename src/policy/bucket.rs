@@ -167,14 +167,12 @@ impl Bucket {
     /// measure of `former`, if that still is its measure.
     #[must_use]
     pub fn park(&self, former: Measure) -> Option<(Measure, u64)> {
-        let same = Measure::of(former.base, self.yields, self.span, self.full)?;
+        let measure = |base| Measure::of(base, self.yields, self.span, self.full);
         // Spilled, so not above full.
         let missing = u64::try_from(self.full.saturating_sub(self.level)).ok()?;
-        let kept = if same == former { same.word(self.at, missing).map(|word| (same, word)) } else { None };
-        kept.or_else(|| {
-            let anew = Measure { base: self.at, ..same };
-            anew.word(self.at, missing).map(|word| (anew, word))
-        })
+        let parked = |measure: Measure| measure.word(self.at, missing).map(|word| (measure, word));
+        let kept = measure(former.base).filter(|same| *same == former).and_then(parked);
+        kept.or_else(|| measure(self.at).and_then(parked))
     }
 
     /// The reverse of [`Bucket::park`], as of the first moment at which all that was spent was there.

@@ -3,13 +3,16 @@
 //! Since a fixed moment, the base, a bucket has yielded a number of drops that only the time decides. What was spent
 //! of them, or ran over, is one number. It is in full the level: `full + yielded - spent`.
 //!
-//! Everything is counted in 256ths of a drop. So the lower byte of the word is free for a mark of whoever keeps it, and
-//! the end of the word is found by the carry.
+//! Everything is counted in 256ths of a drop, so that the lower byte of the word is free for a mark of whoever keeps it.
+//! What was yielded is below 2^63 and a bucket at most 2^62, so no word of a bucket is above their sum: above it, keepers
+//! have words of their own, from which nobody can take.
 
 /// The lower byte.
 const MARK: u64 = 0xff;
 /// The largest bucket that fits, in drops: a quarter of what a word can tell.
 const LARGEST: u64 = 1 << 54;
+/// The largest number with a sign.
+const HALF: u64 = u64::MAX >> 1;
 
 /// How to read the word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,17 +48,17 @@ impl Measure {
         Self { base, yields, span, full }
     }
 
-    /// That of a bucket, whose numbers are in drops, unless it is too large.
+    /// That of a bucket, whose numbers are in drops, unless it is too large, or as old as nothing is: 292 years.
     pub(super) fn of(base: u64, yields: u32, span: u64, full: u128) -> Option<Self> {
-        let full = u64::try_from(full).ok().filter(|full| *full <= LARGEST)?;
-        let parts = |drops: u64| drops.saturating_mul(256);
+        let full = u64::try_from(full).ok().filter(|full| *full <= LARGEST && base <= HALF)?;
+        let parts = |drops: u64| drops.saturating_mul(256).min(HALF);
         // A permit that does not fit is more than is ever there.
         Some(Self { base, yields: parts(yields.into()), span: parts(span), full: parts(full) })
     }
 
     /// The word at `at` of a bucket that lacks so many drops, unless that is too much for a word.
     pub(super) fn word(&self, at: u64, missing: u64) -> Option<u64> {
-        let yielded = at.saturating_sub(self.base).checked_mul(self.yields)?;
+        let yielded = at.saturating_sub(self.base).checked_mul(self.yields).filter(|yielded| *yielded <= HALF)?;
         yielded.checked_add(missing.checked_mul(256)?)
     }
 
@@ -72,21 +75,29 @@ impl Measure {
     #[inline]
     #[must_use]
     pub fn take(&self, now: u64, word: u64, permits: u32) -> Taken {
-        let Some(passed) = now.checked_sub(self.base) else { return Taken::Unknown };
-        let Some(yielded) = passed.checked_mul(self.yields) else { return Taken::Unknown };
-        let Some(price) = self.span.checked_mul(permits.into()) else { return Taken::Unknown };
-        let yielded = yielded | word & MARK;
+        // Signed, so that what passes half a word is found out by the multiplication.
+        let passed = now.wrapping_sub(self.base).cast_signed();
+        if passed < 0 {
+            return Taken::Unknown;
+        }
+        let Some(yielded) = passed.checked_mul(self.yields.cast_signed()) else { return Taken::Unknown };
+        let Some(price) = self.span.cast_signed().checked_mul(permits.into()) else { return Taken::Unknown };
+        let (yielded, price) = (yielded.cast_unsigned() | word & MARK, price.cast_unsigned());
         // What has run over is spent, too.
-        let Some(after) = word.max(yielded).checked_add(price) else { return Taken::Unknown };
-        if after.wrapping_sub(yielded) <= self.full { Taken::Now(after) } else { self.later(price, after) }
+        let Some(missing) = word.saturating_sub(yielded).checked_add(price) else { return Taken::Unknown };
+        if missing <= self.full {
+            Taken::Now(yielded.wrapping_add(missing))
+        } else {
+            self.later(price, yielded, missing)
+        }
     }
 
     #[cold]
-    fn later(&self, price: u64, after: u64) -> Taken {
+    fn later(&self, price: u64, yielded: u64, missing: u64) -> Taken {
         if self.yields == 0 || price > self.full {
             return Taken::Unknown;
         }
-        let short = after.saturating_sub(self.full) & !MARK;
+        let short = (yielded & !MARK).saturating_add(missing).saturating_sub(self.full);
         Taken::At(self.base.saturating_add(short.div_ceil(self.yields)))
     }
 }
