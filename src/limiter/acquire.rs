@@ -84,7 +84,8 @@ impl<'a> Acquire<'a> {
 impl Future for Acquire<'_> {
     type Output = Result<(), Refused>;
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.wait.take(this.permits) {
@@ -138,7 +139,8 @@ impl<'a> Wait<'a> {
     }
 
     /// One that is new takes the permits, if they are there.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn take(&mut self, permits: u32) -> bool {
         let taken = !self.done && self.place.is_none() && self.limiter.take_now(permits);
         self.done |= taken;

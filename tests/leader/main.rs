@@ -13,7 +13,8 @@
 mod around;
 #[cfg(all(unix, feature = "etcd", feature = "test-util"))]
 mod chaos;
-#[cfg(unix)]
+#[cfg(all(unix, any(feature = "signal", all(feature = "etcd", feature = "test-util"))))]
+#[allow(dead_code)]
 mod child;
 #[cfg(all(feature = "k8s", feature = "test-util"))]
 mod client_go;
