@@ -39,9 +39,10 @@ pub(super) struct Shared {
     line: Mutex<Unpacked>,
 }
 
-/// In a line of the processor's cache of its own: what all write is not beside what all read.
+/// In lines of the processor's cache of its own, two because they are fetched in pairs: what all write is not beside what all
+/// read.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(align(128))]
 struct Alone<T>(T);
 
 #[derive(Debug)]
