@@ -100,6 +100,32 @@ impl Alarm for Timer {
     }
 }
 
+/// Waits until then; `None` is never.
+#[cfg(any(feature = "etcd", feature = "test-util"))]
+pub(crate) async fn wait_until(at: Option<Instant>) {
+    let mut timer = pin!(Timer::default());
+    std::future::poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
+}
+
+/// Waits so long; not at all where that is no time.
+#[cfg(any(feature = "etcd", feature = "test-util"))]
+pub(crate) async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        wait_until(now().checked_add(duration)).await;
+    }
+}
+
+/// The future's output, unless it takes longer.
+#[cfg(feature = "etcd")]
+pub(crate) async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
+    let (mut future, mut over) = (pin!(future), pin!(wait_until(now().checked_add(duration))));
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => over.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
 thread_local! {
     /// When the future that this thread drives wants to be polled again.
     static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };

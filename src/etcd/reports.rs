@@ -1,8 +1,7 @@
 //! The changes of a lock's key, as long as anybody listens.
 
 use std::{
-    future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -11,11 +10,7 @@ use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 use futures_core::Stream;
 
 use super::lock::{EtcdLock, Looked, seen};
-use crate::{
-    Backoff, Delays, Jitter,
-    leader::Seen,
-    time::{self, Alarm, Timer},
-};
+use crate::{Backoff, Delays, Jitter, leader::Seen, time};
 
 /// A watch that is opened again whenever it ends: a stream of what is in the key.
 ///
@@ -79,9 +74,12 @@ impl Watch {
             }
             self.at = match std::mem::replace(&mut self.at, At::Look(Duration::ZERO)) {
                 At::Look(after) => {
-                    pause(after).await;
+                    time::pause(after).await;
                     let turns = &self.lock.turns;
-                    match within(turns.during(turns.number(), Box::pin(self.lock.look()))).await.flatten() {
+                    match time::within(ANSWERS_WITHIN, turns.during(turns.number(), Box::pin(self.lock.look())))
+                        .await
+                        .flatten()
+                    {
                         Some(Ok(looked)) => {
                             self.reports.push(looked.seen.clone());
                             At::Open(Box::new(looked))
@@ -94,7 +92,7 @@ impl Watch {
                     let Looked { turn, mut watch, revision, .. } = *looked;
                     let options = WatchOptions::new().with_start_revision(revision.saturating_add(1));
                     let opened = self.lock.turns.during(turn, watch.watch(self.lock.key(), Some(options)));
-                    match within(opened).await.flatten() {
+                    match time::within(ANSWERS_WITHIN, opened).await.flatten() {
                         Some(Ok(stream)) => At::Hear { turn, stream: Box::new(stream) },
                         _ => self.elsewhere(turn),
                     }
@@ -147,22 +145,3 @@ fn delays() -> Delays {
 
 /// How long an answer may take: a member that stands still gives none.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-
-/// The future's output, unless it takes too long.
-async fn within<F: Future>(future: F) -> Option<F::Output> {
-    let at = time::now().checked_add(ANSWERS_WITHIN);
-    let (mut future, mut timer) = (pin!(future), pin!(Timer::default()));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timer.as_mut().poll_at(cx, at).map(|()| None),
-    })
-    .await
-}
-
-async fn pause(duration: Duration) {
-    if !duration.is_zero() {
-        let at = time::now().checked_add(duration);
-        let mut timer = pin!(Timer::default());
-        poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
-    }
-}

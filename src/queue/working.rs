@@ -316,6 +316,6 @@ impl<K, V> From<Found<K, V>> for Start<K, V> {
 
 impl<K: Hash + Eq + Clone, V, W: Worker<K, V>> fmt::Debug for Working<'_, K, V, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Working").field("running", &self.cuts.len()).finish_non_exhaustive()
+        f.debug_struct("Working").field("running", &self.crew.len()).finish_non_exhaustive()
     }
 }

@@ -24,7 +24,6 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     future::pending,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -35,7 +34,7 @@ use crate::{
     etcd::{CallError, Cluster, Code, Member, Status},
     policy::nanos,
     testing::membership::{Change, Membership},
-    time::{self, Alarm, Instant, Timer},
+    time::{self, Instant},
 };
 
 /// The calls that can be disturbed, and are counted.
@@ -253,16 +252,8 @@ impl Model {
         self.state().history.push((at, text.to_string()));
     }
 
-    async fn wait(&self, duration: Duration) {
-        if !duration.is_zero() {
-            self.wait_until(self.elapsed().saturating_add(nanos::nanos(duration))).await;
-        }
-    }
-
     async fn wait_until(&self, at: u64) {
-        let at = time::after(self.shared.begin, at.saturating_sub(Membership::BEGIN));
-        let mut timer = pin!(Timer::default());
-        std::future::poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
+        time::wait_until(time::after(self.shared.begin, at.saturating_sub(Membership::BEGIN))).await;
     }
 
     /// Waits until `ready` says so; something may happen by itself or be done by the test meanwhile.
@@ -297,7 +288,7 @@ impl Model {
         if fault == Fault::Refused {
             return Err(CallError::NotSent("connection refused".into()));
         }
-        self.wait(latency).await;
+        time::pause(latency).await;
         if fault == Fault::Hang {
             return pending().await;
         }
@@ -315,7 +306,7 @@ impl Model {
     /// The way back.
     async fn answer<T>(&self, fault: Fault, answer: Result<T, CallError>) -> Result<T, CallError> {
         let latency = self.state().latency;
-        self.wait(latency).await;
+        time::pause(latency).await;
         match fault {
             Fault::HangAfter => pending().await,
             Fault::LostAfter | Fault::Late(_) => Err(CallError::NoAnswer("connection reset".into())),

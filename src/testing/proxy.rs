@@ -4,7 +4,6 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::time::{self, Alarm, Timer};
+use crate::time;
 
 /// What a [`Proxy`] does to the bytes that pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -209,7 +208,7 @@ async fn carry(
                         }
                     }
                     Wire::Delay(by) => {
-                        pause(by).await;
+                        time::pause(by).await;
                         server.write_all(piece).await?;
                     }
                     _ => server.write_all(piece).await?,
@@ -238,7 +237,7 @@ async fn carry(
                         }
                     }
                     Wire::Delay(by) => {
-                        pause(by).await;
+                        time::pause(by).await;
                         client.write_all(piece).await?;
                     }
                     _ => client.write_all(piece).await?,
@@ -246,12 +245,6 @@ async fn carry(
             }
         }
     }
-}
-
-async fn pause(duration: Duration) {
-    let at = time::now().checked_add(duration);
-    let mut timer = pin!(Timer::default());
-    std::future::poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
 }
 
 #[cfg(test)]

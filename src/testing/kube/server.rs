@@ -1,8 +1,8 @@
 //! The server: a tower service, and the handle that tests hold.
 
 use std::{
-    future::{pending, poll_fn},
-    pin::{Pin, pin},
+    future::pending,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -31,7 +31,7 @@ use super::{
     watch::Watching,
     write,
 };
-use crate::time::{self, Alarm, Instant};
+use crate::time;
 
 /// The most that a request may carry.
 const BODY_LIMIT: usize = 3 << 20;
@@ -251,7 +251,7 @@ where
     };
     let (well, body) =
         if fault.applied { (Some(handle(shared, parts, body, stream).await?), None) } else { (None, Some(body)) };
-    pause(fault.delay).await;
+    time::pause(fault.delay).await;
     match &fault.action {
         Action::Hang => return pending().await,
         Action::Break => return Err(if fault.applied { broken::lost() } else { broken::refused() }),
@@ -263,18 +263,6 @@ where
         (None, Some(body)) => handle(shared, parts, body, stream).await,
         (None, None) => Err(broken::lost()),
     }
-}
-
-async fn pause(delay: Duration) {
-    if !delay.is_zero() {
-        wait_until(time::now().checked_add(delay)).await;
-    }
-}
-
-/// Waits for an instant; `None` never comes.
-pub(super) async fn wait_until(at: Option<Instant>) {
-    let mut timer = pin!(time::Timer::default());
-    poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
 }
 
 async fn handle<B>(
@@ -309,7 +297,7 @@ where
                 }
                 tokio::select! {
                     _ = changes.changed() => {}
-                    () = wait_until(Some(until)) => {}
+                    () = time::wait_until(Some(until)) => {}
                 }
             }
         }

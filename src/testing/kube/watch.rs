@@ -13,14 +13,7 @@ use tokio::sync::watch::Receiver;
 use tower::BoxError;
 
 use super::{
-    broken,
-    failure::Failure,
-    fault::Ending,
-    object,
-    request::Call,
-    selector::Selector,
-    server::{Shared, wait_until},
-    state::State,
+    broken, failure::Failure, fault::Ending, object, request::Call, selector::Selector, server::Shared, state::State,
     store::Cursor,
 };
 use crate::time::{self, Instant};
@@ -140,7 +133,7 @@ impl Watching {
             let wake = [self.ends, self.bookmark].into_iter().flatten().min();
             tokio::select! {
                 changed = self.changed.changed() => self.over = changed.is_err(),
-                () = wait_until(wake) => {}
+                () = time::wait_until(wake) => {}
             }
         }
     }
