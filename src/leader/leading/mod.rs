@@ -157,7 +157,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
             if self.as_mut().poll_call(cx, now)?.is_ready() {
                 continue;
             }
-            if reports < REPORTS_A_POLL && self.as_mut().poll_reports(cx, now).is_ready() {
+            if self.follows() && reports < REPORTS_A_POLL && self.as_mut().poll_reports(cx, now).is_ready() {
                 reports += 1;
                 continue;
             }
@@ -183,7 +183,8 @@ impl<L: Lock, W: Work> Leading<L, W> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let alarms = [self.call.as_ref().map(|call| call.deadline), self.drop_at(), self.reported.reopen_at()];
+            let reopen_at = self.reported.reopen_at().filter(|_| self.follows());
+            let alarms = [self.call.as_ref().map(|call| call.deadline), self.drop_at(), reopen_at];
             let wake = alarms.into_iter().flatten().fold(until, u64::min);
             let this = self.as_mut().project();
             let at = this.begun.and_then(|begun| time::after(begun, wake));
@@ -206,6 +207,11 @@ impl<L: Lock, W: Work> Leading<L, W> {
         self.term.as_ref().map(|held| held.term().fence())
     }
 
+    /// Whether it waits for the lock. Who leads asks for no reports: each renewal would come back as one.
+    fn follows(&self) -> bool {
+        self.term.is_none() && self.end.is_none()
+    }
+
     fn poll_work(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
         let running = self.as_mut().project().running;
         if let Some(Poll::Ready(value)) = running.as_pin_mut().map(|work| work.poll(cx)) {
@@ -221,8 +227,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
         let record = seen.as_ref().map(|seen| record(seen, &this.settings.identity));
         this.lease.seen(now, record);
         let latest = this.seen.as_ref().map_or(0, |seen| seen.version);
-        let follows = this.term.is_none() && this.end.is_none();
-        if follows && record.is_some_and(|record| record.version > latest) {
+        if record.is_some_and(|record| record.version > latest) {
             *this.seen = seen;
             self.note_holder();
         }

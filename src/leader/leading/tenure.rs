@@ -8,7 +8,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Leading, Value};
+use super::{Leading, Value, reports::Reported};
 use crate::{
     leader::{
         change::Change,
@@ -50,7 +50,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
         let (identity, pulse) = (Arc::clone(&this.settings.identity), Arc::clone(&this.settings.pulse));
         let held = Held::new(tenure, valid_until, identity, begun, pulse);
         this.running.set(Some(this.work.begin(held.term().clone())));
-        *this.term = Some(held);
+        (*this.term, *this.reported) = (Some(held), Reported::default());
         *this.last_error = None;
         self.hear(&Change::Elected { fence: tenure.fence });
     }

@@ -164,7 +164,7 @@ impl Lease {
         }
     }
 
-    /// Somebody reports the record, unasked: perhaps an old state of it.
+    /// Somebody reports the record, unasked: perhaps an old state of it. It counts while this candidate waits for the lock.
     pub fn seen(&mut self, now: u64, record: Option<Record>) {
         self.settle(now);
         match (self.phase, record) {
@@ -177,10 +177,7 @@ impl Lease {
                     self.saw(Some(record), now);
                 }
             }
-            (Phase::Lead(tenure), Some(record)) => {
-                self.must_look |= record.version > tenure.version && record.holder != Holder::Me;
-            }
-            (Phase::Follow | Phase::Lead(_), None) => self.must_look = true,
+            (Phase::Follow, None) => self.must_look = true,
             _ => {}
         }
     }

@@ -1,5 +1,7 @@
 //! Those who look on: probes, guarded tasks, followers.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, stream};
 use relent::leader::{Ended, Lock, LockError, MemoryLock, Put, Reports, Seen, elect, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -142,6 +144,29 @@ async fn reports_without_end_starve_nobody() {
         }
     });
     assert!(matches!(ended.await.unwrap(), Ended::Finished(())));
+}
+
+/// A leader would only hear of its own renewals.
+#[tokio::test(start_paused = true)]
+async fn reports_are_open_while_another_leads() {
+    let (lock, open) = (MemoryLock::new(), Arc::new(()));
+    let (announcing, counted) = (lock.clone(), Arc::downgrade(&open));
+    let reports = move || -> Reports<()> {
+        let counted = Arc::clone(&open);
+        Box::pin(announcing.changes().inspect(move |_| drop(Arc::clone(&counted))))
+    };
+    let count = move || counted.strong_count() - 1;
+    lock.give("other", S(15));
+    let run = elect(Reporting(lock.clone(), reports), "a").again().run(|term| async move { term.lost().await });
+    let run = tokio::spawn(run.into_future());
+    for _ in 0..2 {
+        sleep(S(5)).await;
+        assert_eq!((lock.holder().unwrap(), count()), ("other".to_owned(), 1));
+        sleep(S(30)).await;
+        assert_eq!((lock.holder().unwrap(), count()), ("a".to_owned(), 0));
+        lock.give("other", S(15));
+    }
+    run.abort();
 }
 
 #[tokio::test(start_paused = true)]
