@@ -1,0 +1,185 @@
+//! Who contends, each as its own documentation has it.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderValue, Uri, header::CONTENT_TYPE};
+use kube_leader_election::{LeaseLock as PeerLock, LeaseLockParams, LeaseLockResult};
+use kubert::lease::{ClaimParams, LeaseManager};
+use relent::{
+    k8s::LeaseLock,
+    leader::{Lock, MemoryLock, Timing, elect},
+};
+use tokio::{task::JoinSet, time::sleep};
+use tower::ServiceExt;
+
+use crate::{
+    ELECTIONS,
+    server::{Calls, Server, name},
+};
+
+const LEASE: Duration = Duration::from_secs(4);
+const PERIOD: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Contender {
+    RelentInMemory,
+    RelentOnLeases,
+    KubeLeaderElection,
+    Kubert,
+}
+
+/// A thousand of them, under way.
+pub struct Elections {
+    leading: Arc<AtomicU32>,
+    locks: Vec<MemoryLock>,
+    server: Option<Server>,
+    tasks: JoinSet<String>,
+}
+
+impl Contender {
+    pub const ALL: [Self; 4] = [Self::RelentInMemory, Self::RelentOnLeases, Self::KubeLeaderElection, Self::Kubert];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RelentInMemory => "relent, MemoryLock",
+            Self::RelentOnLeases => "relent, LeaseLock",
+            Self::KubeLeaderElection => "kube-leader-election",
+            Self::Kubert => "kubert",
+        }
+    }
+
+    pub fn on_server(self) -> bool {
+        self != Self::RelentInMemory
+    }
+
+    pub async fn start(self) -> Elections {
+        let server = self.on_server().then(Server::new);
+        let mut elections =
+            Elections { leading: Arc::default(), locks: Vec::new(), server: server.clone(), tasks: JoinSet::new() };
+        match (self, server) {
+            (Self::RelentOnLeases, Some(server)) => {
+                server.lay_down_leases().await;
+                let client = server.client();
+                for index in 0..ELECTIONS {
+                    let lock = LeaseLock::new(client.clone(), "default", name(index)).expect("a name");
+                    elections.relent(lock);
+                }
+            }
+            // It cannot take a Lease that it finds released by others: it makes its own.
+            (Self::KubeLeaderElection, Some(server)) => {
+                let client = kube_4::Client::new(server.0, "default");
+                (0..ELECTIONS).for_each(|index| elections.kube_leader_election(client.clone(), index));
+            }
+            (Self::Kubert, Some(server)) => {
+                server.lay_down_leases().await;
+                let client = kube_client_1::Client::new(server.0.map_request(merge_patch), "default");
+                (0..ELECTIONS).for_each(|index| elections.kubert(client.clone(), index));
+            }
+            _ => {
+                for _ in 0..ELECTIONS {
+                    let lock = MemoryLock::new();
+                    elections.locks.push(lock.clone());
+                    elections.relent(lock);
+                }
+            }
+        }
+        elections
+    }
+}
+
+/// It writes by server-side apply, which this server does not have: here that is a merge patch, which costs the server less.
+fn merge_patch(mut request: http::Request<kube_client_1::client::Body>) -> http::Request<kube_client_1::client::Body> {
+    if request.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/apply-patch+yaml") {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/merge-patch+json"));
+        *request.uri_mut() = Uri::try_from(request.uri().path()).expect("the path was one");
+    }
+    request
+}
+
+impl Elections {
+    fn relent(&mut self, lock: impl Lock) {
+        let timing = Timing::new(LEASE, PERIOD * 5 / 2, PERIOD).expect("a timing");
+        let leading = Arc::clone(&self.leading);
+        let run = elect(lock, "a").timing(timing).run(move |_| async move {
+            leading.fetch_add(1, Ordering::Relaxed);
+            pending::<()>().await;
+        });
+        self.tasks.spawn(async move { format!("{:?}", run.await) });
+    }
+
+    /// The loop of its README.
+    fn kube_leader_election(&mut self, client: kube_4::Client, index: u32) {
+        let params = LeaseLockParams { holder_id: "a".into(), lease_name: name(index), lease_ttl: LEASE };
+        let lock = PeerLock::new(client, "default", params);
+        let leading = Arc::clone(&self.leading);
+        self.tasks.spawn(async move {
+            let mut led = false;
+            loop {
+                let leads = match lock.try_acquire_or_renew().await {
+                    Ok(LeaseLockResult::Acquired(_)) => true,
+                    Ok(_) => false,
+                    Err(error) => return error.to_string(),
+                };
+                if leads && !std::mem::replace(&mut led, true) {
+                    leading.fetch_add(1, Ordering::Relaxed);
+                }
+                sleep(PERIOD).await;
+            }
+        });
+    }
+
+    fn kubert(&mut self, client: kube_client_1::Client, index: u32) {
+        let api = kube_client_1::Api::namespaced(client, "default");
+        let params = ClaimParams { lease_duration: LEASE, renew_grace_period: LEASE - PERIOD };
+        let leading = Arc::clone(&self.leading);
+        self.tasks.spawn(async move {
+            let spawned = match LeaseManager::init(api, name(index)).await {
+                Ok(manager) => manager.spawn("a", params).await,
+                Err(error) => return error.to_string(),
+            };
+            let (mut claims, task) = match spawned {
+                Ok(spawned) => spawned,
+                Err(error) => return error.to_string(),
+            };
+            if claims.borrow_and_update().is_current_for("a") {
+                leading.fetch_add(1, Ordering::Relaxed);
+            }
+            format!("{:?}", task.await)
+        });
+    }
+
+    /// Lets them go on so long. No election may end.
+    pub async fn go_on(&mut self, duration: Duration) {
+        tokio::select! {
+            () = sleep(duration) => {}
+            ended = self.tasks.join_next() => panic!("an election has ended: {ended:?}"),
+        }
+    }
+
+    pub fn leading(&self) -> u32 {
+        self.leading.load(Ordering::Relaxed)
+    }
+
+    pub fn calls(&self) -> Calls {
+        if let Some(server) = &self.server {
+            return server.calls();
+        }
+        self.locks.iter().fold(Calls::default(), |sum, lock| {
+            let (reads, writes) = lock.calls();
+            Calls { reads: sum.reads + reads, writes: sum.writes + writes }
+        })
+    }
+
+    pub fn forget(&self) {
+        if let Some(server) = &self.server {
+            server.forget();
+        }
+    }
+}
