@@ -4,6 +4,8 @@
 //! that runs is kept beside the run and applied when it ends. Due times are nanoseconds of the queue's own time, any
 //! distance ahead or behind; `u64::MAX` is never. Equal due times come out in the order in which they were given.
 
+mod line;
+mod rows;
 mod seats;
 mod wheel;
 

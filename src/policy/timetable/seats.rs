@@ -10,10 +10,10 @@ use std::{
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
-use super::wheel::{Node, Nodes};
-
-/// Empty seats above this number are given back.
-const KEPT: usize = 1024;
+use super::{
+    rows::{BLOCK, Rows},
+    wheel::{Node, Nodes},
+};
 
 /// What is to be done for the key of a seat.
 #[derive(Debug)]
@@ -52,14 +52,14 @@ pub(super) enum Entered<V> {
 #[derive(Debug)]
 pub(super) struct Seats<K, V> {
     table: HashTable<(Print, u32)>,
-    rows: Vec<Row<K, V>>,
+    rows: Rows<Row<K, V>>,
     free: Option<u32>,
     hasher: DefaultHashBuilder,
 }
 
 impl<K: Hash + Eq, V> Seats<K, V> {
     pub(super) fn new() -> Self {
-        Self { table: HashTable::new(), rows: Vec::new(), free: None, hasher: DefaultHashBuilder::default() }
+        Self { table: HashTable::new(), rows: Rows::new(), free: None, hasher: DefaultHashBuilder::default() }
     }
 
     /// The key's seat: the one it has, or a new one with the value waiting in it.
@@ -70,14 +70,14 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     pub(super) fn enter(&mut self, key: K, value: V) -> Entered<V> {
         let Self { table, rows, free, hasher } = self;
         let print = Print::of(hasher.hash_one(&key));
-        let same = |&(other, seat): &_| other == print && rows[seat as usize].seat.holds(&key);
+        let same = |&(other, seat): &_| other == print && rows[seat].seat.holds(&key);
         let entry = match table.entry(print.hash(), same, |(print, _)| print.hash()) {
             Entry::Occupied(entry) => return Entered::Known(entry.get().1, value),
             Entry::Vacant(entry) => entry,
         };
         let taken = Seat::Waiting(print, key, value);
         let seat = if let Some(seat) = *free {
-            if let Seat::Free(next) = replace(&mut rows[seat as usize].seat, taken) {
+            if let Seat::Free(next) = replace(&mut rows[seat].seat, taken) {
                 *free = next;
             }
             seat
@@ -94,19 +94,19 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     #[inline]
     pub(super) fn find(&self, key: &K) -> Option<u32> {
         let print = Print::of(self.hasher.hash_one(key));
-        let same = |&(other, seat): &_| other == print && self.rows[seat as usize].seat.holds(key);
+        let same = |&(other, seat): &_| other == print && self.rows[seat].seat.holds(key);
         self.table.find(print.hash(), same).map(|(_, seat)| *seat)
     }
 
     pub(super) fn key(&self, seat: u32) -> Option<&K> {
-        match &self.rows[seat as usize].seat {
+        match &self.rows[seat].seat {
             Seat::Waiting(_, key, _) | Seat::Running(_, key, _) | Seat::Next(_, key, _) => Some(key),
             Seat::Free(_) => None,
         }
     }
 
     pub(super) fn look(&self, seat: u32) -> Option<Phase<&V>> {
-        Some(match &self.rows[seat as usize].seat {
+        Some(match &self.rows[seat].seat {
             Seat::Waiting(_, _, value) => Phase::Waiting(value),
             Seat::Running(_, _, cancelled) => Phase::Running { cancelled: *cancelled },
             Seat::Next(_, _, value) => Phase::Next(value),
@@ -116,7 +116,7 @@ impl<K: Hash + Eq, V> Seats<K, V> {
 
     /// Another value in the place of the one that waits or follows.
     pub(super) fn exchange(&mut self, seat: u32, value: V) -> Option<V> {
-        match &mut self.rows[seat as usize].seat {
+        match &mut self.rows[seat].seat {
             Seat::Waiting(_, _, place) | Seat::Next(_, _, place) => Some(replace(place, value)),
             Seat::Running(..) | Seat::Free(_) => None,
         }
@@ -125,7 +125,7 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     /// Puts a seat that is taken into another phase; the value that waited or followed comes back.
     #[inline]
     pub(super) fn turn_to(&mut self, seat: u32, phase: Phase<V>) -> Option<V> {
-        let row = &mut self.rows[seat as usize].seat;
+        let row = &mut self.rows[seat].seat;
         let (print, key, value) = match replace(row, Seat::Free(None)) {
             Seat::Waiting(print, key, value) | Seat::Next(print, key, value) => (print, key, Some(value)),
             Seat::Running(print, key, _) => (print, key, None),
@@ -144,7 +144,7 @@ impl<K: Hash + Eq, V> Seats<K, V> {
 
     /// What follows the run waits now.
     pub(super) fn follow(&mut self, seat: u32) {
-        let row = &mut self.rows[seat as usize].seat;
+        let row = &mut self.rows[seat].seat;
         *row = match replace(row, Seat::Free(None)) {
             Seat::Next(print, key, value) => Seat::Waiting(print, key, value),
             other => other,
@@ -154,11 +154,11 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     /// Frees a seat; what waited in it comes back.
     #[inline]
     pub(super) fn leave(&mut self, seat: u32) -> Option<V> {
-        let (print, value) = match replace(&mut self.rows[seat as usize].seat, Seat::Free(self.free)) {
+        let (print, value) = match replace(&mut self.rows[seat].seat, Seat::Free(self.free)) {
             Seat::Waiting(print, _, value) | Seat::Next(print, _, value) => (print, Some(value)),
             Seat::Running(print, ..) => (print, None),
             Seat::Free(next) => {
-                self.rows[seat as usize].seat = Seat::Free(next);
+                self.rows[seat].seat = Seat::Free(next);
                 return None;
             }
         };
@@ -184,14 +184,15 @@ impl<K: Hash + Eq, V> Seats<K, V> {
     /// Whether no seat was ever taken, or all are forgotten.
     #[cfg(test)]
     pub(super) fn is_vacant(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.len() == 0
     }
 
-    /// Forgets the free seats of an empty table.
+    /// Forgets the free seats of an empty table, unless they are few.
     pub(super) fn shrink(&mut self) {
-        if self.is_empty() && self.rows.len() > KEPT {
-            (self.rows, self.free) = (Vec::new(), None);
-            self.table.shrink_to_fit(|(print, _)| print.hash());
+        if self.is_empty() && self.rows.len() > BLOCK {
+            self.rows.clear();
+            self.free = None;
+            self.table.shrink_to(BLOCK, |(print, _)| print.hash());
         }
     }
 }
@@ -199,11 +200,11 @@ impl<K: Hash + Eq, V> Seats<K, V> {
 impl<K, V> Nodes for Seats<K, V> {
     #[inline]
     fn node(&self, number: u32) -> &Node {
-        &self.rows[number as usize].node
+        &self.rows[number].node
     }
     #[inline]
     fn node_mut(&mut self, number: u32) -> &mut Node {
-        &mut self.rows[number as usize].node
+        &mut self.rows[number].node
     }
 }
 
@@ -256,19 +257,19 @@ mod tests {
         assert_eq!(seats.find(&0), Some(0));
         seats.leave(0);
         seats.shrink();
-        assert!(seats.is_empty() && seats.rows.capacity() == 0 && seats.table.capacity() == 0);
+        assert!(seats.is_empty() && seats.rows.capacity() == BLOCK && seats.table.capacity() < 2 * BLOCK);
         assert!(matches!(seats.enter(9, ()), Entered::New(0)));
     }
 
     #[test]
     fn a_few_free_seats_are_kept() {
-        let keep = u32::try_from(KEPT).unwrap();
+        let keep = u32::try_from(BLOCK).unwrap();
         let mut seats = filled(keep);
         for seat in 0..keep {
             seats.leave(seat);
         }
         seats.shrink();
-        assert_eq!(seats.rows.len(), KEPT);
+        assert_eq!(seats.rows.len(), BLOCK);
         assert!(matches!(seats.enter(9, ()), Entered::New(seat) if seat == keep - 1));
     }
 }

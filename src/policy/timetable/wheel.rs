@@ -4,21 +4,26 @@
 //! waits, unsorted, in a slot; the slots of a level are 64 times as wide as those of the level below, and eight levels
 //! span all 64 bits. When time reaches a slot, what it holds moves to finer slots and in the end, sorted by due time
 //! and turn, to the back of a line. Every node moves at most eight times, so nothing costs more than the sorting of a
-//! block, however many nodes wait.
+//! block, however many nodes wait. A slot is a list of numbers and not a chain of nodes: who opens it asks for many nodes
+//! at once, and does not wait for each to come from memory before it knows the next.
 
-use std::{cmp::Reverse, collections::BinaryHeap, collections::VecDeque};
+use std::mem::take;
+
+use super::line::{Line, Ticket};
 
 /// 2^20 ns to a block.
 const BLOCK: u32 = 20;
 /// Six bits of a block's number choose the slot on a level.
 const LEVELS: [u32; 8] = [0, 6, 12, 18, 24, 30, 36, 42];
 const SLOTS: usize = 64;
-/// No node.
-const NIL: u32 = u32::MAX;
 /// So many nodes of the next slot are looked at for the exact time to wake up; a fuller slot is opened in time instead.
 const GLANCE: usize = 8;
-/// Buffers above this size are given back once they are empty.
-const KEPT: usize = 1024;
+/// What a slot asks memory for at first.
+const FIRST_IN_A_SLOT: usize = 16;
+/// So much memory a slot keeps once it is empty.
+const KEPT_IN_A_SLOT: usize = 64;
+/// Other buffers above this size are given back once they are empty.
+pub(super) const KEPT: usize = 1024;
 
 /// When something is due, and whose turn it is among equals. A turn is never used twice: it is the node's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,14 +38,14 @@ const NOBODY: Turn = Turn { due: 0, turn: 0 };
 /// What the wheel knows of a node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
-    at: Turn,
-    prev: u32,
-    next: u32,
+    pub(super) at: Turn,
+    /// Where it is in its slot, if it is in one.
+    index: u32,
 }
 
 impl Node {
     /// A node that does not wait.
-    pub(super) const NEW: Self = Self { at: NOBODY, prev: NIL, next: NIL };
+    pub(super) const NEW: Self = Self { at: NOBODY, index: 0 };
 }
 
 /// Where the nodes are: with what else is known of each, so that all of it comes from memory at once.
@@ -49,39 +54,26 @@ pub(super) trait Nodes {
     fn node_mut(&mut self, number: u32) -> &mut Node;
 }
 
-/// A number in line: still good if the node has the same turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Ticket {
-    at: Turn,
-    node: u32,
+#[derive(Debug, Default)]
+struct Level {
+    /// A bit for each slot that holds anything.
+    occupied: u64,
+    /// All or, before the first use, none.
+    slots: Vec<Vec<u32>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Wheel {
     /// The block that time has reached: it and all before it are in line, all after it in slots.
     block: u64,
-    occupied: [u64; LEVELS.len()],
-    slots: [[u32; SLOTS]; LEVELS.len()],
-    /// What comes in order, in order.
-    line: VecDeque<Ticket>,
-    /// What came out of order: due before something that already stands in line.
-    late: BinaryHeap<Reverse<Ticket>>,
-    /// Tickets in `line` and `late` whose node has left.
-    stale: usize,
+    levels: [Level; LEVELS.len()],
+    line: Line,
     sorting: Vec<Ticket>,
 }
 
 impl Wheel {
     pub(super) fn new(now: u64) -> Self {
-        Self {
-            block: now >> BLOCK,
-            occupied: [0; LEVELS.len()],
-            slots: [[NIL; SLOTS]; LEVELS.len()],
-            line: VecDeque::new(),
-            late: BinaryHeap::new(),
-            stale: 0,
-            sorting: Vec::new(),
-        }
+        Self { block: now >> BLOCK, levels: Default::default(), line: Line::default(), sorting: Vec::new() }
     }
 
     /// Notes a node's turn without making it wait.
@@ -95,29 +87,28 @@ impl Wheel {
         if at.due >> BLOCK > self.block {
             self.link(nodes, node, at.due >> BLOCK);
         } else {
-            self.stand_in_line(Ticket { at, node });
+            self.line.push(Ticket { at, node });
         }
     }
 
     /// The node waits no more.
     pub(super) fn remove(&mut self, nodes: &mut impl Nodes, node: u32) {
-        let Node { at, prev, next } = *nodes.node(node);
+        let Node { at, index } = *nodes.node(node);
         nodes.node_mut(node).at = NOBODY;
         if at.due >> BLOCK <= self.block {
-            self.stale = self.stale.saturating_add(1);
-            return self.sweep(nodes);
-        }
-        if next != NIL {
-            nodes.node_mut(next).prev = prev;
-        }
-        if prev != NIL {
-            nodes.node_mut(prev).next = next;
-            return;
+            return self.line.leave(nodes);
         }
         let (level, slot) = self.place(at.due >> BLOCK);
-        self.slots[level][slot as usize] = next;
-        if next == NIL {
-            self.occupied[level] &= !bit(slot);
+        let Level { occupied, slots } = &mut self.levels[level];
+        let list = &mut slots[slot as usize];
+        list.swap_remove(index as usize);
+        match list.get(index as usize) {
+            Some(moved) => nodes.node_mut(*moved).index = index,
+            None if list.is_empty() => {
+                *occupied &= !bit(slot);
+                list.shrink_to(KEPT_IN_A_SLOT);
+            }
+            None => {}
         }
     }
 
@@ -133,8 +124,7 @@ impl Wheel {
 
     /// Takes the node that [`due`](Self::due) has just shown.
     pub(super) fn pop(&mut self, nodes: &mut impl Nodes) {
-        let ticket = if self.line_is_first() { self.line.pop_front() } else { self.late.pop().map(|late| late.0) };
-        if let Some(Ticket { node, .. }) = ticket {
+        if let Some(Ticket { node, .. }) = self.line.pop() {
             nodes.node_mut(node).at = NOBODY;
         }
     }
@@ -145,61 +135,31 @@ impl Wheel {
             return Some(head.at.due);
         }
         let (level, slot) = self.next_slot()?;
-        let mut node = self.slots[level][slot as usize];
-        let mut earliest = u64::MAX;
-        for _ in 0..GLANCE {
-            let Node { at, next, .. } = *nodes.node(node);
-            earliest = earliest.min(at.due);
-            node = next;
-            if node == NIL {
-                return Some(earliest);
-            }
+        let list = &self.levels[level].slots[slot as usize];
+        if list.len() > GLANCE {
+            return Some(self.first_block(level, slot) << BLOCK);
         }
-        Some(self.first_block(level, slot) << BLOCK)
+        list.iter().map(|node| nodes.node(*node).at.due).min()
     }
 
     /// Forgets all nodes; none of them may be waiting.
     pub(super) fn clear(&mut self) {
-        self.stale = 0;
         self.line.clear();
-        self.line.shrink_to(KEPT);
-        self.late.clear();
-        self.late.shrink_to(KEPT);
     }
 
     /// Whether no ticket is in line, good or not.
     #[cfg(test)]
     pub(super) fn is_vacant(&self) -> bool {
-        self.line.is_empty() && self.late.is_empty() && self.stale == 0
+        self.line.len() == 0 && self.line.is_fresh()
     }
 
     /// Whoever is next, once time has moved on to `now` as far as it takes to know. It may be due later than `now`.
     fn head(&mut self, nodes: &mut impl Nodes, now: u64) -> Option<Ticket> {
         loop {
-            let from_line = self.line_is_first();
-            let head = if from_line { self.line.front() } else { self.late.peek().map(|late| &late.0) };
-            let Some(&head) = head else {
-                if self.advance(nodes, now) {
-                    continue;
-                }
-                return None;
-            };
-            if nodes.node(head.node).at == head.at {
-                return Some(head);
+            match self.line.first(nodes) {
+                None if self.advance(nodes, now) => {}
+                first => return first,
             }
-            self.stale = self.stale.saturating_sub(1);
-            if from_line {
-                self.line.pop_front();
-            } else {
-                self.late.pop();
-            }
-        }
-    }
-
-    fn line_is_first(&self) -> bool {
-        match (self.line.front(), self.late.peek()) {
-            (Some(line), Some(late)) => *line < late.0,
-            (line, _) => line.is_some(),
         }
     }
 
@@ -211,30 +171,27 @@ impl Wheel {
             return false;
         }
         self.block = block;
-        self.occupied[level] &= !bit(slot);
-        let mut node = std::mem::replace(&mut self.slots[level][slot as usize], NIL);
-        while node != NIL {
-            let Node { at, next, .. } = *nodes.node(node);
+        self.levels[level].occupied &= !bit(slot);
+        let mut list = take(&mut self.levels[level].slots[slot as usize]);
+        for node in list.drain(..) {
+            let at = nodes.node(node).at;
             if at.due >> BLOCK > block {
                 self.link(nodes, node, at.due >> BLOCK);
             } else {
                 self.sorting.push(Ticket { at, node });
             }
-            node = next;
         }
+        list.shrink_to(KEPT_IN_A_SLOT);
+        self.levels[level].slots[slot as usize] = list;
         self.sorting.sort_unstable();
-        if self.line.is_empty() {
-            self.line.shrink_to(KEPT);
-        }
-        self.line.extend(self.sorting.drain(..));
-        self.sorting.shrink_to(KEPT);
+        self.line.append(&mut self.sorting);
         true
     }
 
     /// The first slot that holds anything: on the lowest level that does, since lower levels hold what is nearer.
     fn next_slot(&self) -> Option<(usize, u32)> {
-        let level = self.occupied.iter().position(|slots| *slots != 0)?;
-        Some((level, self.occupied[level].trailing_zeros()))
+        let level = self.levels.iter().position(|level| level.occupied != 0)?;
+        Some((level, self.levels[level].occupied.trailing_zeros()))
     }
 
     /// The level and slot of a later block: the highest digit in which it differs from the block that time has reached.
@@ -252,35 +209,18 @@ impl Wheel {
 
     fn link(&mut self, nodes: &mut impl Nodes, node: u32, block: u64) {
         let (level, slot) = self.place(block);
-        let next = std::mem::replace(&mut self.slots[level][slot as usize], node);
-        self.occupied[level] |= bit(slot);
-        if next != NIL {
-            nodes.node_mut(next).prev = node;
+        let Level { occupied, slots } = &mut self.levels[level];
+        if slots.is_empty() {
+            slots.resize_with(SLOTS, Vec::new);
         }
-        let Node { prev, next: link, .. } = nodes.node_mut(node);
-        (*prev, *link) = (NIL, next);
-    }
-
-    fn stand_in_line(&mut self, ticket: Ticket) {
-        if self.line.back().is_none_or(|last| *last < ticket) {
-            self.line.push_back(ticket);
-        } else {
-            self.late.push(Reverse(ticket));
+        let list = &mut slots[slot as usize];
+        *occupied |= bit(slot);
+        // It fits: each node is in one list at most, and has a number below 2^32 itself.
+        nodes.node_mut(node).index = u32::try_from(list.len()).unwrap_or(u32::MAX);
+        if list.capacity() == 0 {
+            list.reserve(FIRST_IN_A_SLOT);
         }
-    }
-
-    /// Clears away stale tickets once they are most of what stands in line.
-    fn sweep(&mut self, nodes: &mut impl Nodes) {
-        let tickets = self.line.len().saturating_add(self.late.len());
-        if self.stale < 32 || self.stale < tickets / 2 {
-            return;
-        }
-        let good = |ticket: &Ticket| nodes.node(ticket.node).at == ticket.at;
-        self.line.retain(good);
-        self.late.retain(|ticket| good(&ticket.0));
-        self.line.shrink_to(KEPT);
-        self.late.shrink_to(KEPT);
-        self.stale = 0;
+        list.push(node);
     }
 }
 
@@ -376,7 +316,7 @@ mod tests {
                 let node = rng.u32(..number);
                 wheel.remove(&mut nodes, node);
                 wheel.put(&mut nodes, node, Turn { due: rng.u64(..HOUR), turn: 1_000_000 + turn });
-                let tickets = wheel.line.len() + wheel.late.len();
+                let tickets = wheel.line.len();
                 assert!(tickets <= 2 * number as usize + 33, "{tickets} tickets for {number} nodes");
             }
             let each = nodes.since(before) / (10 * u64::from(number));
@@ -388,7 +328,7 @@ mod tests {
                 wheel.pop(&mut nodes);
                 (last, out) = (due, out + 1);
             }
-            assert_eq!((out, wheel.stale), (number, 0));
+            assert_eq!((out, wheel.is_vacant()), (number, true));
         }
     }
 
@@ -405,8 +345,7 @@ mod tests {
             }
             (0..100_000).for_each(|node| wheel.remove(&mut nodes, node));
             wheel.clear();
-            assert!(wheel.line.is_empty() && wheel.late.is_empty() && wheel.stale == 0);
-            assert!(wheel.line.capacity() <= 2 * KEPT && wheel.late.capacity() <= 2 * KEPT);
+            assert!(wheel.is_vacant() && wheel.line.capacity() <= 2 * KEPT);
             assert_eq!(wheel.due(&mut nodes, u64::MAX), None);
         }
     }

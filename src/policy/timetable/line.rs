@@ -1,0 +1,117 @@
+//! Who stands in line: what comes in order at the back, what comes too late for that aside.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
+
+use super::wheel::{KEPT, Nodes, Turn};
+
+/// A number in line: still good if the node has the same turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket {
+    pub(super) at: Turn,
+    pub(super) node: u32,
+}
+
+impl Ticket {
+    fn is_good(&self, nodes: &impl Nodes) -> bool {
+        nodes.node(self.node).at == self.at
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// What came in order, in order.
+    ordered: VecDeque<Ticket>,
+    /// What came out of order: due before something that already stood in line.
+    late: BinaryHeap<Reverse<Ticket>>,
+    /// Tickets whose node has left.
+    stale: usize,
+}
+
+impl Line {
+    /// The first good ticket. Those before it are thrown away.
+    pub(super) fn first(&mut self, nodes: &impl Nodes) -> Option<Ticket> {
+        loop {
+            let ordered = self.ordered_is_first();
+            let first = if ordered { self.ordered.front() } else { self.late.peek().map(|late| &late.0) };
+            let first = *first?;
+            if first.is_good(nodes) {
+                return Some(first);
+            }
+            self.stale = self.stale.saturating_sub(1);
+            self.pop();
+        }
+    }
+
+    /// Takes the first ticket.
+    pub(super) fn pop(&mut self) -> Option<Ticket> {
+        if self.ordered_is_first() { self.ordered.pop_front() } else { self.late.pop().map(|late| late.0) }
+    }
+
+    fn ordered_is_first(&self) -> bool {
+        match (self.ordered.front(), self.late.peek()) {
+            (Some(ordered), Some(late)) => *ordered < late.0,
+            (ordered, _) => ordered.is_some(),
+        }
+    }
+
+    pub(super) fn push(&mut self, ticket: Ticket) {
+        if self.ordered.back().is_none_or(|last| *last < ticket) {
+            self.ordered.push_back(ticket);
+        } else {
+            self.late.push(Reverse(ticket));
+        }
+    }
+
+    /// Tickets in order that come after all that stand in line in order. Whoever brings them may bring as many again.
+    pub(super) fn append(&mut self, tickets: &mut Vec<Ticket>) {
+        let keep = tickets.len().max(KEPT);
+        if self.ordered.is_empty() {
+            self.ordered.shrink_to(keep);
+        }
+        self.ordered.extend(tickets.drain(..));
+        tickets.shrink_to(keep);
+    }
+
+    /// A node has left. Stale tickets are cleared away once they are most of what stands in line.
+    pub(super) fn leave(&mut self, nodes: &impl Nodes) {
+        self.stale = self.stale.saturating_add(1);
+        if self.stale < 32 || self.stale < self.len() / 2 {
+            return;
+        }
+        self.ordered.retain(|ticket| ticket.is_good(nodes));
+        self.late.retain(|ticket| ticket.0.is_good(nodes));
+        self.shrink();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.ordered.clear();
+        self.late.clear();
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        self.stale = 0;
+        self.ordered.shrink_to(KEPT);
+        self.late.shrink_to(KEPT);
+    }
+
+    /// Tickets, good or not.
+    pub(super) fn len(&self) -> usize {
+        self.ordered.len().saturating_add(self.late.len())
+    }
+
+    /// Whether every ticket is good, as far as is known.
+    #[cfg(test)]
+    pub(super) fn is_fresh(&self) -> bool {
+        self.stale == 0
+    }
+
+    /// Tickets that there is memory for.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.ordered.capacity().max(self.late.capacity())
+    }
+}
