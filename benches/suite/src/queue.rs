@@ -1,12 +1,6 @@
 //! `TimedQueue` beside tokio-util's `DelayQueue` with a map from keys to its entries, and a task that sleeps per item.
 
-use std::{
-    collections::HashMap,
-    future::poll_fn,
-    hint::black_box,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, env, future::poll_fn, hint::black_box, process::Command, thread, time::Duration};
 
 use cpu_time::ThreadTime;
 use relent::{TimedQueue, queue::QueueHandle};
@@ -47,7 +41,10 @@ macro_rules! timed {
             unit: Unit::Nanoseconds,
             relent: || $does::<Relent>($entries),
             hand: None,
-            peers: vec![("DelayQueue and map", || $does::<Mapped>($entries)), ("a task each", || $does::<Tasks>($entries))],
+            peers: vec![
+                ("DelayQueue and map", || $does::<Mapped>($entries)),
+                ("a task each", || $does::<Tasks>($entries)),
+            ],
             target: None,
         }
     };
@@ -56,7 +53,19 @@ macro_rules! timed {
 pub fn figures() -> Vec<Figure> {
     let bytes = |name, relent, peers| Figure { name, unit: Unit::Bytes, relent, hand: None, peers, target: None };
     let mut go = timed!("queue, 10,000 in and out", fires(10_000));
-    go.peers.push(("client-go, as told", || 1300.0));
+    let mut allocated = bytes(
+        "queue, 10,000 in and out, allocated an item",
+        || turnover::<Relent>(10_000),
+        vec![("DelayQueue and map", || turnover::<Mapped>(10_000)), ("a task each", || turnover::<Tasks>(10_000))],
+    );
+    if env::var_os(CLIENT_GO).is_some() {
+        go.peers.push(("client-go", || client_go()[0]));
+        allocated.peers.push(("client-go", || client_go()[1]));
+    } else {
+        eprintln!(
+            "client-go's delaying queue is NOT MEASURED: {CLIENT_GO} is not set; eval \"$(.ci/client-go build)\""
+        );
+    }
     vec![
         timed!("queue of 1,000, schedule and cancel", cancels(1000)),
         timed!("queue of 100,000, schedule and cancel", cancels(100_000)),
@@ -69,15 +78,7 @@ pub fn figures() -> Vec<Figure> {
         timed!("queue of 1,000,000, schedule and fire", fires(1_000_000)),
         timed!("queue of 1,000,000, fill", fills(1_000_000)),
         go,
-        bytes(
-            "queue, 10,000 in and out, allocated an item",
-            || turnover::<Relent>(10_000),
-            vec![
-                ("DelayQueue and map", || turnover::<Mapped>(10_000)),
-                ("a task each", || turnover::<Tasks>(10_000)),
-                ("client-go, as told", || 246.0),
-            ],
-        ),
+        allocated,
         bytes(
             "queue of 100,000, heap an entry",
             || heap::<Relent>(100_000),
@@ -89,6 +90,18 @@ pub fn figures() -> Vec<Figure> {
             vec![("DelayQueue and map", || heap::<Mapped>(1_000_000)), ("a task each", || heap::<Tasks>(1_000_000))],
         ),
     ]
+}
+
+/// Names the program of `benches/client-go`.
+const CLIENT_GO: &str = "RELENT_CLIENT_GO_QUEUE";
+
+/// Nanoseconds and bytes an item, 10,000 in and out.
+fn client_go() -> [f64; 2] {
+    let program = env::var_os(CLIENT_GO).expect("its name");
+    let output = Command::new(program).output().expect("client-go's queue runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    numbers.try_into().unwrap_or_else(|_| panic!("two numbers, not {text:?}"))
 }
 
 /// Far enough away to stay.
