@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 use futures_util::StreamExt;
 use kube::{
     Api, Resource, ResourceExt,
-    api::{WatchEvent, WatchParams},
+    api::{ListParams, WatchEvent, WatchParams},
     runtime::wait::Condition,
 };
 use serde::de::DeserializeOwned;
@@ -27,6 +27,8 @@ const READ_AGAIN: Duration = Duration::from_secs(30);
 /// is gone (410) costs nothing but a new read: at once after a 410, else after a pause from 200 ms to 10 s. However quiet the watch is, the object is
 /// read every 30 s. Each read and watch is one attempt of a [`Polling`], and all its words can be used; nothing bounds the whole unless
 /// [`finish_within`](Polling::finish_within) does.
+///
+/// It needs the verbs `get` and `watch`, and `list` where there is no object yet; all may be limited to its name.
 ///
 /// # Errors
 /// [`GaveUp`](crate::GaveUp) with a [`WaitError`] that says what was last seen; at once for those that
@@ -85,7 +87,7 @@ pub enum WaitError {
     /// The API server could not be asked, or did not answer what it was asked.
     #[error("{call} {name}: {error}")]
     Api {
-        /// `get` or `watch`.
+        /// `get`, `list` or `watch`.
         call: &'static str,
         /// The name of the object.
         name: String,
@@ -136,10 +138,20 @@ where
         if condition.matches_object(seen.as_ref()) {
             return Ok(Check::Ready(seen));
         }
+        let by_name = format!("metadata.name={name}");
         let version = seen.as_ref().and_then(ResourceExt::resource_version);
-        // Where there is no object there is no version to watch from; 0 begins with all there is.
-        let from = version.clone().unwrap_or_else(|| "0".to_owned());
-        let params = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(290);
+        let from = if let Some(version) = &version {
+            version.clone()
+        } else {
+            // Where there is no object only a list has a version to watch from. Version 0 would be what the server has in its
+            // cache, which may be an object that is gone.
+            let list = api.list(&ListParams::default().fields(&by_name)).await.map_err(failed("list"))?;
+            if !list.items.is_empty() {
+                continue;
+            }
+            list.metadata.resource_version.unwrap_or_default()
+        };
+        let params = WatchParams::default().fields(&by_name).timeout(290);
         let mut events = pin!(api.watch(&params, &from).await.map_err(failed("watch"))?);
         let until = time::now().checked_add(READ_AGAIN);
         let mut timer = pin!(Timer::default());

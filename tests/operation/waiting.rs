@@ -55,6 +55,7 @@ async fn whatever_happens_to_the_watch() {
         (Some(Fault::status(503).verb(Verb::Watch)), 11),
         (Some(Fault::hang().verb(Verb::Watch).times(1)), 61),
         (Some(Fault::status(500).verb(Verb::Get).times(5)), 11),
+        (Some(Fault::status(500).verb(Verb::List).times(5)), 11),
         (Some(Fault::status(410).verb(Verb::Watch).times(3)), 11),
         (Some(Fault::status(404).verb(Verb::Watch).times(3)), 11),
         (Some(Fault::overloaded(7).verb(Verb::Watch).times(1)), 11),
@@ -72,6 +73,36 @@ async fn whatever_happens_to_the_watch() {
         assert!(start.elapsed() <= (40 + late) * S, "{told}: {:?}", start.elapsed());
         steps.await.unwrap();
     }
+}
+
+/// An API server that lags behind would show in its cache what is gone.
+#[tokio::test(start_paused = true)]
+async fn no_watch_begins_with_what_a_cache_may_hold() {
+    let (server, api) = world();
+    let steps = tokio::spawn(steps(api.clone()));
+    wait(api, "it", at_step("1")).await.unwrap();
+    let journal = server.journal();
+    let mut watches = journal.iter().filter(|entry| entry.verb == Verb::Watch).peekable();
+    assert!(watches.peek().is_some());
+    for watch in watches {
+        let from = watch.query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+        assert!(from.unwrap().parse::<u64>().unwrap() > 0, "{watch}");
+    }
+    steps.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_appears_between_the_looks_is_read() {
+    let (server, api) = world();
+    server.inject(Fault::delay(5 * S).verb(Verb::List));
+    let (start, creating) = (Instant::now(), api.clone());
+    let created = tokio::spawn(async move {
+        sleep(2 * S).await;
+        create(&creating).await;
+    });
+    assert!(wait(api, "it", at_step("0")).await.unwrap().is_some());
+    assert_eq!(start.elapsed(), 5 * S);
+    created.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
