@@ -47,8 +47,6 @@ async fn candidate(settings: &str) {
     std::thread::spawn(move || {
         wait_for_close();
         closed.cancel();
-        std::thread::sleep(S(20));
-        std::process::exit(9);
     });
     let lock = EtcdLock::new(lock.split(','), ConnectOptions::new(), "lock").unwrap();
     let register = Arc::new(Register::new(name, register));
@@ -440,7 +438,6 @@ impl World {
         for slot in &mut self.slots {
             slot.process.ended(S(25));
         }
-        sleep(MS(100)).await;
         self.read();
         let mut led: Vec<_> = self.terms.iter().filter(|(_, led)| !led.marks.is_empty()).collect();
         led.sort_by_key(|(_, led)| led.marks[0].at);

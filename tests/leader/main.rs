@@ -14,6 +14,7 @@ mod around;
 #[cfg(all(unix, feature = "etcd", feature = "test-util"))]
 mod chaos;
 #[cfg(all(unix, any(feature = "signal", all(feature = "etcd", feature = "test-util"))))]
+#[path = "../etcd/real/child.rs"]
 #[allow(dead_code)]
 mod child;
 #[cfg(all(feature = "k8s", feature = "test-util"))]

@@ -1,9 +1,6 @@
 //! A manager that stops on signals, in a process of its own that gets them.
 
-use std::{
-    error::Error,
-    time::{Duration, Instant},
-};
+use std::{error::Error, time::Duration};
 
 use relent::leader::{Change, Manager, MemoryLock, elect};
 use rustix::process::Signal;
@@ -51,19 +48,10 @@ async fn managed(fails: bool) {
 }
 
 fn stopped_by(signal: Signal, settings: &str) -> (Vec<String>, std::process::ExitStatus) {
-    let mut process = Process::start("signals::a_signal_stops_the_manager_in_order", settings);
-    let began = Instant::now();
-    while !process.told().iter().any(|line| line == "leads") {
-        assert!(began.elapsed() < S(60), "{:?}", process.told());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let process = Process::start("signals::a_signal_stops_the_manager_in_order", settings);
+    process.tells("leads", S(60));
     process.signal(signal);
     let status = process.ended(S(30));
-    // The pipe is read to its end a little later.
-    while !process.told().iter().any(|line| line.starts_with("run returns")) {
-        assert!(began.elapsed() < S(60), "{:?}", process.told());
-        std::thread::sleep(Duration::from_millis(5));
-    }
     (process.told(), status)
 }
 

@@ -2,6 +2,8 @@
 
 mod around;
 mod bad_input;
+#[allow(dead_code)]
+mod child;
 mod faults;
 mod processes;
 mod server;

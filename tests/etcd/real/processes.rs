@@ -1,64 +1,54 @@
 //! Processes of the system that change the membership at once: this test binary, run again. One is killed and started anew.
 
-use std::{
-    collections::HashSet,
-    env,
-    io::{BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        mpsc::{Receiver, channel},
-    },
-};
+use std::{collections::HashSet, os::unix::process::ExitStatusExt, time::Duration};
 
 use relent::etcd::{EtcdCluster, Member, Members};
 
 use super::{
     around::{Around, Between, Call, Judge},
+    child::{Process, settings, tell},
     server::{Node, Server, Settings, Version, abreast, eventually, lane, ms, with_url},
 };
 
-/// Names the work of a process that a test has started: an operation, whom it is about, and the endpoints.
-const JOB: &str = "RELENT_TEST_JOB";
-/// Set if it is to hold each change for a while.
-const HOLD: &str = "RELENT_TEST_HOLD";
-const SAYS: &str = "process: ";
 const SENDS: &str = "about to send";
 
 // ===== the process
 
-/// Tells the one that has started it when a change is about to be sent.
-struct Announced;
+/// Tells the one that has started it when a change is about to be sent, and holds it for a while if it is to.
+struct Announced {
+    holds: bool,
+}
 
 impl Between for Announced {
     type Held = ();
 
     async fn before(&self, call: Call, _: &str) {
         if call == Call::Change {
-            println!("{SAYS}{SENDS}");
-            if env::var_os(HOLD).is_some() {
+            tell(SENDS);
+            if self.holds {
                 tokio::time::sleep(ms(500)).await;
             }
         }
     }
 }
 
-/// Does the work if there is some: then this process was started for it.
+/// Does the work if there is some: then this process was started for it. It is an operation, whom it is about, the endpoints,
+/// and whether to hold each change for a while.
 fn is_a_job() -> bool {
-    let Ok(job) = env::var(JOB) else { return false };
+    let Some(job) = settings() else { return false };
     let words: Vec<&str> = job.split(' ').collect();
-    let [operation, whom, endpoints] = words[..] else { panic!("{job}") };
+    let [operation, whom, endpoints, holds] = words[..] else { panic!("{job}") };
+    let announced = Announced { holds: holds == "true" };
     let cluster = EtcdCluster::new(endpoints.split(','), etcd_client::ConnectOptions::new()).unwrap();
     let judge = Judge::default();
     let policy = relent::Policy::new().every(ms(50)).attempt_timeout(ms(2000)).finish_within(ms(60_000));
-    let members = Members::new(Around::new(cluster, Announced, judge.clone())).unwrap().policy(&policy);
+    let members = Members::new(Around::new(cluster, announced, judge.clone())).unwrap().policy(&policy);
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         if operation == "join" {
             let learner = members.ensure_learner([whom]).unwrap().await;
             let learner = match learner {
                 Ok(learner) => {
-                    println!("{SAYS}learner {:x} {:?}", learner.value.id, learner.change);
+                    tell(format_args!("learner {:x} {:?}", learner.value.id, learner.change));
                     learner.value.id
                 }
                 // It had got further before it was killed.
@@ -68,25 +58,18 @@ fn is_a_job() -> bool {
                 },
             };
             let voter = members.ensure_promoted(learner).unwrap().await.unwrap_or_else(|gave_up| panic!("{gave_up}"));
-            println!("{SAYS}voter {:x} {:?}", voter.value.id, voter.change);
+            tell(format_args!("voter {:x} {:?}", voter.value.id, voter.change));
         } else {
             let id = u64::from_str_radix(whom, 16).unwrap();
             let gone = members.ensure_removed(id).unwrap().await.unwrap_or_else(|gave_up| panic!("{gave_up}"));
-            println!("{SAYS}gone {:?}", gone.change);
+            tell(format_args!("gone {:?}", gone.change));
         }
     });
-    println!("{SAYS}{} judged", judge.judged.load(std::sync::atomic::Ordering::SeqCst));
+    tell(format_args!("{} judged", judge.judged.load(std::sync::atomic::Ordering::SeqCst)));
     true
 }
 
 // ===== who starts it
-
-struct Process {
-    child: Arc<Mutex<Child>>,
-    lines: Receiver<String>,
-    heard: Vec<String>,
-    ended: bool,
-}
 
 /// When a process is killed: when it has said these one after the other, and so many milliseconds later.
 #[derive(Clone, Copy, Debug)]
@@ -97,72 +80,45 @@ struct Moment {
     holds: bool,
 }
 
-impl Process {
-    fn start(test: &str, job: &str, server: &Server, killed: Option<Moment>) -> Self {
-        let endpoints = server.nodes[..3].iter().map(Node::client_url).collect::<Vec<_>>().join(",");
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(JOB, format!("{job} {endpoints}"));
-        if killed.is_some_and(|moment| moment.holds) {
-            command.env(HOLD, "yes");
-        }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let (out, (line, lines)) = (child.stdout.take().unwrap(), channel());
-        let child = Arc::new(Mutex::new(child));
-        let process = Arc::clone(&child);
-        std::thread::spawn(move || {
-            let mut awaited = killed.map(|moment| moment.said.iter());
-            let mut next = awaited.as_mut().and_then(Iterator::next);
-            for said in BufReader::new(out).lines().map_while(Result::ok) {
-                // The harness may have begun the line.
-                let Some((_, said)) = said.split_once(SAYS) else { continue };
-                let _ = line.send(said.to_owned());
-                if next.is_some_and(|next| said.starts_with(next)) {
-                    next = awaited.as_mut().and_then(Iterator::next);
-                    if let (None, Some(moment)) = (next, killed) {
-                        std::thread::sleep(ms(moment.after));
-                        let _ = process.lock().unwrap().kill();
-                    }
-                }
+impl Moment {
+    /// When to kill, told line by line what the process says.
+    fn watch(self) -> impl FnMut(&str) -> Option<Duration> + Send {
+        let mut awaited = self.said;
+        move |said| {
+            if let Some((next, rest)) = awaited.split_first()
+                && said.starts_with(next)
+            {
+                awaited = rest;
+                return rest.is_empty().then(|| ms(self.after));
             }
-        });
-        Self { child, lines, heard: Vec::new(), ended: false }
-    }
-
-    /// What it has said so far.
-    fn heard(&mut self) -> &[String] {
-        self.heard.extend(self.lines.try_iter());
-        &self.heard
-    }
-
-    /// Whether it has ended; it must not have failed.
-    fn over(&mut self) -> bool {
-        if !self.ended
-            && let Some(status) = self.child.lock().unwrap().try_wait().unwrap()
-        {
-            self.heard.extend(self.lines.try_iter());
-            assert!(status.success(), "{:?}", self.heard);
-            self.ended = true;
+            None
         }
-        self.ended
-    }
-
-    /// Waits until it was killed; what it had said. `None` if it had ended before.
-    async fn killed(mut self) -> Option<Vec<String>> {
-        let status = eventually("it is killed", async || self.child.lock().unwrap().try_wait().unwrap()).await;
-        // Its last line may be on its way.
-        tokio::time::sleep(ms(20)).await;
-        let said = self.heard().to_vec();
-        assert!(status.success() || status.signal() == Some(9), "{status}: {said:?}");
-        (!status.success()).then_some(said)
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap();
-        let _ = child.kill();
-        let _ = child.wait();
+fn start(test: &str, job: &str, server: &Server, killed: Option<Moment>) -> Process {
+    let endpoints = server.nodes[..3].iter().map(Node::client_url).collect::<Vec<_>>().join(",");
+    let holds = killed.is_some_and(|moment| moment.holds);
+    let settings = format!("{job} {endpoints} {holds}");
+    match killed {
+        Some(moment) => Process::start_and_kill(test, &settings, moment.watch()),
+        None => Process::start(test, &settings),
     }
+}
+
+/// Whether it has ended; it must not have failed.
+fn over(process: &Process) -> bool {
+    let ended = process.try_ended();
+    assert!(ended.is_none_or(|status| status.success()), "{:?}", process.told());
+    ended.is_some()
+}
+
+/// Waits until it was killed; what it had said. `None` if it had ended before.
+async fn until_killed(process: Process) -> Option<Vec<String>> {
+    let status = eventually("it is killed", async || process.try_ended()).await;
+    let said = process.told();
+    assert!(status.success() || status.signal() == Some(9), "{status}: {said:?}");
+    (!status.success()).then_some(said)
 }
 
 /// What must hold at any time: a majority of the voters runs, there is one learner at most, and no URL twice.
@@ -178,7 +134,7 @@ async fn witness(server: &Server) -> Option<Vec<Member>> {
 }
 
 /// Starts whoever was added, until both processes have ended.
-async fn until_both_are_voters(server: &mut Server, processes: &mut [Process; 2], joining: [usize; 2]) -> u32 {
+async fn until_both_are_voters(server: &mut Server, processes: &[Process; 2], joining: [usize; 2]) -> u32 {
     let mut looks = 0;
     eventually("both have ended", async || {
         let members = witness(server).await?;
@@ -189,7 +145,7 @@ async fn until_both_are_voters(server: &mut Server, processes: &mut [Process; 2]
                 server.join(at).await;
             }
         }
-        let over = processes.iter_mut().map(Process::over).filter(|over| *over).count();
+        let over = processes.iter().filter(|process| over(process)).count();
         (over == 2).then_some(())
     })
     .await;
@@ -214,14 +170,11 @@ fn two_at_once() {
                 lane(move || async move {
                     let mut server = Server::start(version, 3).await;
                     let joining = [server.new_node(), server.new_node()];
-                    let start = |at: usize| {
-                        Process::start(TWO, &format!("join {}", server.nodes[at].peer_url()), &server, None)
-                    };
-                    let mut both = joining.map(start);
-                    let looks = until_both_are_voters(&mut server, &mut both, joining).await;
-                    let said = both.map(|mut process| {
-                        process.heard().iter().filter(|said| *said != SENDS).cloned().collect::<Vec<_>>()
-                    });
+                    let start = |at: usize| start(TWO, &format!("join {}", server.nodes[at].peer_url()), &server, None);
+                    let both = joining.map(start);
+                    let looks = until_both_are_voters(&mut server, &both, joining).await;
+                    let said =
+                        both.map(|process| process.told().into_iter().filter(|said| said != SENDS).collect::<Vec<_>>());
                     println!("{version:?}: two processes, {looks} looks between: {said:?}");
                 })
             })
@@ -264,26 +217,26 @@ async fn killed(version: Version) {
     for moment in MOMENTS {
         let joining = [server.new_node(), server.new_node()];
         let job = |server: &Server, at: usize| format!("join {}", server.nodes[at].peer_url());
-        let victim = Process::start(KILLED, &job(&server, joining[0]), &server, Some(moment));
+        let victim = start(KILLED, &job(&server, joining[0]), &server, Some(moment));
         if moment.said.len() > 1 {
             // It is promoted only if it runs.
             let url = server.nodes[joining[0]].peer_url();
             eventually("it is there", async || with_url(&direct.list().await.ok()?, &url).1.map(drop)).await;
             server.join(joining[0]).await;
         }
-        let said = victim.killed().await;
+        let said = until_killed(victim).await;
         killed += u32::from(said.is_some());
 
-        let mut both = joining.map(|at| Process::start(KILLED, &job(&server, at), &server, None));
-        until_both_are_voters(&mut server, &mut both, joining).await;
-        let again = both[0].heard();
+        let both = joining.map(|at| start(KILLED, &job(&server, at), &server, None));
+        until_both_are_voters(&mut server, &both, joining).await;
+        let again = both[0].told();
         println!("{version:?}, {moment:?}: {said:?}, then {again:?}");
         // The same one: what the killed process had added is found, and not added again.
         let id_of = |said: &[String]| {
             let line = said.iter().find(|line| line.starts_with("learner"));
             line.map(|line| line.split(' ').nth(1).unwrap().to_owned())
         };
-        if let (Some(before), Some(after)) = (said.as_deref().and_then(id_of), id_of(again)) {
+        if let (Some(before), Some(after)) = (said.as_deref().and_then(id_of), id_of(&again)) {
             assert_eq!(before, after);
         }
         for at in joining {
@@ -303,14 +256,14 @@ async fn killed(version: Version) {
         let url = "http://127.0.0.1:9";
         let first = direct.ensure_learner([url]).unwrap().every(ms(50)).await.unwrap().value;
         let job = format!("remove {:x}", first.id);
-        let said = Process::start(KILLED, &job, &server, Some(moment)).killed().await;
+        let said = until_killed(start(KILLED, &job, &server, Some(moment))).await;
         killed += u32::from(said.is_some());
         // What was on its way has arrived; and in another second the same URL has another id.
         tokio::time::sleep(ms(1100)).await;
         let now = direct.ensure_learner([url]).unwrap().every(ms(50)).await.unwrap().value;
-        let mut again = Process::start(KILLED, &job, &server, None);
-        eventually("it has ended", async || again.over().then_some(())).await;
-        println!("{version:?}, {moment:?} at a remove: {said:?}, then {:?}", again.heard());
+        let again = start(KILLED, &job, &server, None);
+        eventually("it has ended", async || over(&again).then_some(())).await;
+        println!("{version:?}, {moment:?} at a remove: {said:?}, then {:?}", again.told());
         let there = direct.list().await.unwrap();
         assert!(there.iter().all(|member| member.id != first.id), "{there:?}");
         if now.id == first.id {
@@ -318,7 +271,7 @@ async fn killed(version: Version) {
         } else {
             gone_before += 1;
             assert!(there.iter().any(|member| member.id == now.id), "another one is left alone: {there:?}");
-            assert!(again.heard().iter().any(|said| said == "gone AlreadySo"), "{:?}", again.heard());
+            assert!(again.told().iter().any(|said| said == "gone AlreadySo"), "{:?}", again.told());
         }
         direct.ensure_removed(url).unwrap().every(ms(50)).await.unwrap();
     }
