@@ -1,6 +1,10 @@
 //! What a queue shares with others: a limiter, a budget.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    future::{Ready, ready},
+    sync::Mutex,
+    time::Duration,
+};
 
 use relent::{
     Backoff, Budget, Jitter, Limiter, Policy, Rate, Ratio, Stop, TimedQueue,
@@ -28,6 +32,15 @@ impl Starts {
     fn note(&self, key: u32, begin: Instant) {
         self.0.lock().unwrap().push((key, begin.elapsed().as_millis()));
     }
+
+    /// Work that notes its key, and is done.
+    fn work(&self, begin: Instant) -> impl FnMut(Job<u32, u32>) -> Ready<Result<(), ()>> {
+        move |job| {
+            self.note(job.key, begin);
+            ready(Ok(()))
+        }
+    }
+
     fn all(&self) -> Vec<(u32, u128)> {
         self.0.lock().unwrap().clone()
     }
@@ -43,10 +56,7 @@ async fn no_more_starts_than_the_limiter_allows_and_in_order() {
     }
     drop(handle);
     let (starts, begin) = (Starts::default(), Instant::now());
-    let work = queue.run(|job: Job<u32, u32>| {
-        starts.note(job.key, begin);
-        async { Ok::<_, ()>(()) }
-    });
+    let work = queue.run(starts.work(begin));
     let finished = work.concurrency(4).unwrap().throttle(&limiter).await;
     assert_eq!(starts.all(), [(2, 0), (5, 0), (4, 3), (1, 100), (3, 200), (6, 300), (7, 2000)]);
     assert!(finished.given_up.is_empty());
@@ -87,10 +97,7 @@ async fn a_queue_waits_its_turn_among_others() {
         limiter.acquire(1).await.unwrap();
         starts.note(77, begin);
     };
-    let work = queue.run(|job: Job<u32, u32>| {
-        starts.note(job.key, begin);
-        async { Ok::<_, ()>(()) }
-    });
+    let work = queue.run(starts.work(begin));
     let _ = tokio::join!(work.throttle(&limiter).into_future(), others);
     assert_eq!(starts.all(), [(1, 100), (77, 200), (2, 300)]);
 }
@@ -104,10 +111,7 @@ async fn what_waits_for_the_limiter_can_be_moved_and_cancelled() {
     let handle = queue.handle();
     let (starts, begin) = (Starts::default(), Instant::now());
     (1..=4).for_each(|key| schedule(&handle, key, 0));
-    let work = queue.run(|job: Job<u32, u32>| {
-        starts.note(job.key, begin);
-        async { Ok::<_, ()>(()) }
-    });
+    let work = queue.run(starts.work(begin));
     let mut working = task::spawn(work.concurrency(4).unwrap().throttle(&limiter).into_future());
     assert_pending!(working.poll());
     assert_eq!(limiter.waiters(), 1, "one place for whoever is first");

@@ -14,7 +14,7 @@ use std::{
 
 use relent::{
     ConfigError,
-    leader::{Loss, Manager, ManagerError, MemoryLock, Timing, elect},
+    leader::{Loss, Manager, ManagerError, MemoryLock, Term, Timing, elect},
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,14 @@ fn idle(manager: &Manager, name: &str) {
         Ok::<(), Any>(())
     };
     manager.add(name, task).unwrap();
+}
+
+fn idle_leader(manager: &Manager) {
+    let task = |term: Term| async move {
+        term.lost().await;
+        Ok::<(), Any>(())
+    };
+    manager.add_leader("controller", task).unwrap();
 }
 
 async fn ended(manager: &Manager) -> Result<(), ManagerError> {
@@ -102,12 +110,7 @@ async fn a_task_that_fails_while_starting_comes_out_in_every_phase() {
                 Err::<(), _>(std::io::Error::from(std::io::ErrorKind::AddrInUse))
             })
             .unwrap();
-        manager
-            .add_leader("controller", |term| async move {
-                term.lost().await;
-                Ok::<(), Any>(())
-            })
-            .unwrap();
+        idle_leader(&manager);
         manager.elect(elect(lock.clone(), "a")).unwrap();
         let error = ended(&manager).await.unwrap_err();
         assert_eq!(error.to_string(), "metrics failed: address in use");

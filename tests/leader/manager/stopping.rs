@@ -11,7 +11,7 @@ use relent::leader::{Manager, ManagerError, MemoryLock, elect};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Any, MS, S, ended, idle};
+use super::{Any, MS, S, ended, idle, idle_leader};
 
 /// Notes who held the lock when it was dropped.
 struct HolderAtDrop(MemoryLock, Arc<Mutex<Option<String>>>);
@@ -161,12 +161,7 @@ async fn a_graceful_stop_is_no_loss() {
         if !leads {
             lock.give(held, S(3600));
         }
-        manager
-            .add_leader("controller", |term| async move {
-                term.lost().await;
-                Ok::<(), Any>(())
-            })
-            .unwrap();
+        idle_leader(&manager);
         manager.elect(elect(lock.clone(), "a")).unwrap();
         let (run, ()) = tokio::join!(manager.run(stop.clone()), async {
             sleep(S(10)).await;
