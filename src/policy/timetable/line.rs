@@ -115,3 +115,63 @@ impl Line {
         self.ordered.capacity().max(self.late.capacity())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::timetable::wheel::Node;
+
+    struct Waiting(Vec<Node>);
+
+    impl Nodes for Waiting {
+        fn node(&self, number: u32) -> &Node {
+            &self.0[number as usize]
+        }
+        fn node_mut(&mut self, number: u32) -> &mut Node {
+            &mut self.0[number as usize]
+        }
+    }
+
+    fn ticket(due: u64, node: u32) -> Ticket {
+        Ticket { at: Turn { due, turn: 1 + u64::from(node) }, node }
+    }
+
+    fn waiting(tickets: &[Ticket]) -> Waiting {
+        Waiting(tickets.iter().map(|ticket| Node { at: ticket.at, ..Node::NEW }).collect())
+    }
+
+    /// Only what comes out of order has to be sorted in.
+    #[test]
+    fn what_comes_in_order_stands_at_the_back() {
+        let tickets: Vec<_> = [3, 3, 7, 5, 7, 7, 1].into_iter().zip(0..).map(|(due, node)| ticket(due, node)).collect();
+        let (nodes, mut line) = (waiting(&tickets), Line::default());
+        tickets.iter().for_each(|ticket| line.push(*ticket));
+        assert_eq!((line.ordered.len(), line.late.len()), (5, 2));
+        let order: Vec<u32> = std::iter::from_fn(|| {
+            let first = line.first(&nodes)?;
+            assert_eq!(line.pop(), Some(first));
+            Some(first.node)
+        })
+        .collect();
+        assert_eq!(order, [6, 0, 1, 3, 2, 4, 5]);
+    }
+
+    /// A few stale tickets are passed over when their turn comes; when they are half of the line, all go at once.
+    #[test]
+    fn stale_tickets_are_cleared_away_together() {
+        let tickets: Vec<_> = (0..100).map(|node| ticket(9, node)).collect();
+        let (mut nodes, mut line) = (waiting(&tickets), Line::default());
+        line.append(&mut tickets.clone());
+        for node in (0..100).rev() {
+            nodes.node_mut(node).at = Node::NEW.at;
+            line.leave(&nodes);
+            let left = match node {
+                51.. => 100,
+                19..=50 => 50,
+                _ => 18,
+            };
+            assert_eq!(line.len(), left, "{node} are there");
+        }
+        assert_eq!((line.first(&nodes), line.len()), (None, 0));
+    }
+}

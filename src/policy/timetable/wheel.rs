@@ -40,7 +40,7 @@ const NOBODY: Turn = Turn { due: 0, turn: 0 };
 pub(super) struct Node {
     pub(super) at: Turn,
     /// Where it is in its slot, if it is in one.
-    index: u32,
+    pub(super) index: u32,
 }
 
 impl Node {
