@@ -145,7 +145,9 @@ mod tests {
     fn what_comes_in_order_stands_at_the_back() {
         let tickets: Vec<_> = [3, 3, 7, 5, 7, 7, 1].into_iter().zip(0..).map(|(due, node)| ticket(due, node)).collect();
         let (nodes, mut line) = (waiting(&tickets), Line::default());
-        tickets.iter().for_each(|ticket| line.push(*ticket));
+        for ticket in &tickets {
+            line.push(*ticket);
+        }
         assert_eq!((line.ordered.len(), line.late.len()), (5, 2));
         let order: Vec<u32> = std::iter::from_fn(|| {
             let first = line.first(&nodes)?;
