@@ -29,9 +29,9 @@ use crate::{
 /// connections costs it nothing. Name as many as there are. Clones share the connection.
 ///
 /// # Changes
-/// A watch tells candidates of a release or a deletion at once. It is opened again when it breaks, when etcd cancels it
-/// (no leader, revisions compacted away) and when the turn passes, after pauses that grow from 100 ms to 5 s; what
-/// happened meanwhile is looked up. It is never the only source: candidates look each retry period as well.
+/// A watch tells candidates of a release or a deletion at once; who leads has none. It is opened again when it breaks, when
+/// etcd cancels it (no leader, revisions compacted away) and when the turn passes, after pauses that grow from 100 ms to
+/// 5 s; what happened meanwhile is looked up. It is never the only source: candidates look each retry period as well.
 ///
 /// # Rights
 /// With authentication, the user needs a role with the permission `readwrite` on this one key, and no other:

@@ -27,10 +27,11 @@ use crate::{
 
 /// A Lease as a lock. Candidates in Go (client-go, controller-runtime) and in Rust contend for the same one.
 ///
-/// One write renews it. Every write carries `uid` and `resourceVersion` of the Lease that was read; the fence of a term is
-/// the `resourceVersion` of the write that began it (integers that grow over all Leases of a cluster, KEP-5504; a restore of
-/// the cluster from a backup breaks that). Durations are whole seconds in a Lease: a fraction is rounded up. `renewTime` and
-/// `acquireTime` are written for others to read; no decision of this crate looks at them, except whether they changed.
+/// One write renews it; who waits for it has a watch open, who leads has none. Every write carries `uid` and
+/// `resourceVersion` of the Lease that was read; the fence of a term is the `resourceVersion` of the write that began it
+/// (integers that grow over all Leases of a cluster, KEP-5504; a restore of the cluster from a backup breaks that).
+/// Durations are whole seconds in a Lease: a fraction is rounded up. `renewTime` and `acquireTime` are written for others to
+/// read; no decision of this crate looks at them, except whether they changed.
 ///
 /// # Rights
 /// The verbs `get`, `create`, `update` and `watch` on `leases` of the API group `coordination.k8s.io`, in the namespace of the
