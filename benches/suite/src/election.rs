@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_millis(200);
 
 pub fn works() -> Vec<Work> {
     vec![Work {
-        name: "election: acquire, work, release",
+        name: "election, acquire, work, release",
         bare: None,
         relent: |rt, n| {
             rt.block_on(async {
