@@ -70,28 +70,41 @@ impl Contender {
                 for index in 0..ELECTIONS {
                     let lock = LeaseLock::new(client.clone(), "default", name(index)).expect("a name");
                     elections.relent(lock);
+                    one_by_one().await;
                 }
             }
             // It cannot take a Lease that it finds released by others: it makes its own.
             (Self::KubeLeaderElection, Some(server)) => {
                 let client = kube_4::Client::new(server.0, "default");
-                (0..ELECTIONS).for_each(|index| elections.kube_leader_election(client.clone(), index));
+                for index in 0..ELECTIONS {
+                    elections.kube_leader_election(client.clone(), index);
+                    one_by_one().await;
+                }
             }
             (Self::Kubert, Some(server)) => {
                 server.lay_down_leases().await;
                 let client = kube_client_1::Client::new(server.0.map_request(merge_patch), "default");
-                (0..ELECTIONS).for_each(|index| elections.kubert(client.clone(), index));
+                for index in 0..ELECTIONS {
+                    elections.kubert(client.clone(), index);
+                    one_by_one().await;
+                }
             }
             _ => {
                 for _ in 0..ELECTIONS {
                     let lock = MemoryLock::new();
                     elections.locks.push(lock.clone());
                     elections.relent(lock);
+                    one_by_one().await;
                 }
             }
         }
         elections
     }
+}
+
+/// They begin, and so renew, spread over a period.
+async fn one_by_one() {
+    sleep(PERIOD / ELECTIONS).await;
 }
 
 /// It writes by server-side apply, which this server does not have: here that is a merge patch, which costs the server less.
