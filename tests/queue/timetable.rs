@@ -180,7 +180,8 @@ fn a_key_is_hashed_and_compared_once_for_each_call_that_names_it() {
     let counted = || counts.replace((0, 0));
     for entries in [1_000, 10_000, 100_000] {
         let mut table = Timetable::new(0);
-        let close = |many: u64, few: u64| many.abs_diff(few) <= 10;
+        // Of 100,000 keys a pair or two have the same half of a hash, and sometimes a few more.
+        let close = |many: u64, few: u64| many.abs_diff(few) <= 100;
         (0..entries).for_each(|number| assert_eq!(table.give(Rule::Keep, key(number), (), number), Given::New));
         let (hashed, compared) = counted();
         assert!(hashed == entries && close(compared, 0), "give: {hashed} {compared}");
