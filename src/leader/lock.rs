@@ -49,7 +49,8 @@ pub trait Lock: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Seen<Self::Object>, LockError>> + Send;
 
     /// Reports changes of the record, so that a release is noticed at once; a candidate that leads does not listen. Late,
-    /// repeated and lost reports are harmless. When the stream ends it is opened again, a retry period later. Default: no reports.
+    /// repeated and lost reports are harmless. When the stream ends it is opened again, a retry period later. Default:
+    /// no reports.
     fn changes(&self) -> Reports<Self::Object> {
         Box::pin(Never(std::marker::PhantomData))
     }
