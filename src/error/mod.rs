@@ -1,5 +1,6 @@
 //! How runs end without a value, and settings that cannot be.
 
+mod chain;
 mod config;
 mod stop;
 
@@ -7,6 +8,7 @@ use std::{error::Error, fmt, time::Duration};
 
 pub(crate) use self::stop::{End, Ending};
 pub use self::{
+    chain::chain,
     config::ConfigError,
     stop::{Detail, Last, Stop},
 };
