@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, iter::successors};
 
+use super::GaveUp;
+
 /// An error whose sources go round in a circle is told this far.
 const LEVELS: usize = 64;
 
@@ -42,6 +44,67 @@ impl fmt::Display for Chain<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A [`GaveUp`] whose text leaves its cause out and whose [`source`](Error::source) is the error that the operation gave:
+/// what [`GaveUp::chained`] makes.
+///
+/// Without such an error the text says all there is, and the source is `None`.
+#[derive(Debug)]
+pub struct Chained<E>(pub(super) GaveUp<E>);
+
+impl<E> Chained<E> {
+    /// The end of the run.
+    #[must_use]
+    pub fn into_inner(self) -> GaveUp<E> {
+        self.0
+    }
+
+    /// The end of the run, by reference.
+    #[must_use]
+    pub fn get_ref(&self) -> &GaveUp<E> {
+        &self.0
+    }
+}
+
+impl<E> fmt::Display for Chained<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.summary().fmt(f)
+    }
+}
+
+impl<E: Error + 'static> Error for Chained<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let error: &(dyn Error + 'static) = self.0.last_error()?;
+        // The box is no level of its own: what is looked for is inside.
+        Some(error.downcast_ref::<BoxedError>().map_or(error, |boxed| boxed.get_ref()))
+    }
+}
+
+/// An error of any kind, as one type that is an [`Error`]: what [`GaveUp::boxed`] makes.
+///
+/// ```
+/// # async fn run() -> Result<(), relent::GaveUp<relent::BoxedError>> {
+/// # async fn load() -> anyhow::Result<()> { Ok(()) }
+/// relent::retry(async |_| load().await).max_attempts(3).await.map_err(relent::GaveUp::boxed)
+/// # }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BoxedError(pub(super) Box<dyn Error + Send + Sync>);
+
+impl BoxedError {
+    /// The error inside.
+    #[must_use]
+    pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {
+        self.0
+    }
+
+    /// The error inside, by reference: `downcast_ref` works on it.
+    #[must_use]
+    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
     }
 }
 
