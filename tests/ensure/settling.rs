@@ -157,8 +157,8 @@ async fn the_last_error_is_kept_where_it_stalls() {
     assert!(gave_up.is_stalled());
     assert_eq!(gave_up.last_error(), Some(&"no route"));
     assert!(
-        gave_up.to_string().contains("(last seen: annotation, unchanged for 5s); last attempt: no route"),
-        "{gave_up}"
+        gave_up.sentence().to_string().contains("(last seen: annotation, unchanged for 5s); last attempt: no route"),
+        "{gave_up:?}"
     );
 }
 
@@ -169,5 +169,5 @@ async fn what_has_failed_is_final() {
         Progress::<(), _>::Failed("quota")
     };
     let gave_up = settle(observe).await.unwrap_err();
-    assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up}");
+    assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up:?}");
 }
