@@ -99,7 +99,7 @@ pub use crate::{
     cursor::{Run, Turn},
     endeavour::{Act, Both, Endeavour, Look, Seen},
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
-    error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
+    error::{BoxedError, Chained, ConfigError, Detail, GaveUp, Last, NoAnswer, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
