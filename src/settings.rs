@@ -6,10 +6,11 @@
 macro_rules! settings {
     ($builder:ident, $operation:path, $error:ty) => {
         impl<O, W, L, G> $builder<O, W, L, G> {
-            /// Takes all settings that are data from `policy`, in place of what was set before.
-            #[inline]
+            /// Takes the settings that are data from `policy`. What it does not set stays as it is here: the cadence,
+            /// `attempt_timeout`, `on_cut`, `max_retry_after`. The bounds (`start_within`, `finish_within`,
+            /// `max_attempts`, with `final_try` and `delay_first`) are replaced as one set.
             pub fn policy(mut self, policy: &crate::Policy) -> Self {
-                self.policy = policy.clone();
+                self.policy = policy.clone().guarded_by(&self.policy);
                 self
             }
 

@@ -148,7 +148,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let Self { operation, when, listener, policy, shared } = self;
-        let policy = policy.or_every(EVERY).or_attempt_timeout(ATTEMPT_TIMEOUT);
+        let policy = policy.or_every(EVERY);
         let verb = Getting { waits: operation.waits };
         GetFuture { run: Run::new(verb, operation, when, listener, policy, shared) }
     }

@@ -221,9 +221,10 @@ impl Attempts {
             Ok(()) => policy.bounds.nearer(),
             Err(refused) => refused,
         };
-        let last_chance = policy.bounds.last_chance().filter(|&at| {
+        let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
+        let last_chance = last_chance.filter(|&at| {
             let comes_yet = at >= earliest && (at > self.started || self.number() == 0);
-            policy.has(FINAL_TRY) && !self.is_final() && comes_yet
+            !self.is_final() && comes_yet
         });
         match last_chance {
             Some(at) => {

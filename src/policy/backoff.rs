@@ -70,10 +70,21 @@ pub(super) struct More {
     pub(super) jitter: Option<Ratio>,
     /// What an exponential delay grows by, if not by 2.
     pub(super) factor: Option<Ratio>,
-    /// The policy's: the pause after a cut.
+    /// What few policies have; here, so that a run is no larger for it.
+    pub(super) policy: Rare,
+}
+
+/// Settings of the policy that are rare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Rare {
+    /// The pause after a cut.
     pub(super) after_cut: u64,
-    /// The policy's: the most that is waited of what a server asks for.
+    /// The most that is waited of what a server asks for.
     pub(super) max_retry_after: Option<u64>,
+    /// The latest end that a default window may be moved to.
+    pub(super) window_moves_to: Option<u64>,
+    /// How long before the hard bound there is a last look.
+    pub(super) last_look: Option<u64>,
 }
 
 /// How far a run has come in its backoff.

@@ -231,6 +231,9 @@ impl<G: Ties> Core<G> {
             Ending::Cut(CutBy::Cancelled) if self.ties.is_cancelled() => return Err(Stop::Cancelled),
             _ => {}
         }
+        if let (Ending::Failed, Decision::RetryAfter(asked)) = (self.ending, decision) {
+            self.policy.move_window(asked);
+        }
         let now = self.elapsed();
         self.start.get_or_insert_with(time::now);
         let number = self.attempts.number();

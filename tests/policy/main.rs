@@ -7,6 +7,7 @@ mod models;
 mod attempts;
 mod backoff;
 mod example;
+mod guards;
 mod plan;
 #[cfg(feature = "serde")]
 mod serde;
