@@ -5,11 +5,8 @@ use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 use super::{Detail, Ending, GaveUp, Reason, Stop, reason::AsError};
 use crate::policy::{
     bounds::CutBy,
-    nanos::{FOREVER, Measured, Written, duration, nanos},
+    nanos::{Measured, NEVER, Written, duration, nanos},
 };
-
-/// What takes longer never comes: 292 years, which is what is left of forever after any part of it was subtracted.
-const NEVER: u64 = FOREVER / 2;
 
 /// Without the text of the error.
 pub(super) struct Summary<'a, E>(pub(super) &'a GaveUp<E>);

@@ -286,9 +286,9 @@ fn is_long_lived(policy: &Policy) -> bool {
     policy.uses_backoff() && policy.backoff.healthy().is_some()
 }
 
-fn is_endless(policy: &Policy) -> bool {
+pub(super) fn is_endless(policy: &Policy) -> bool {
     let bounds = policy.bounds();
-    policy.max_attempts == u32::MAX && bounds.start_within.min(bounds.finish_within) == FOREVER
+    policy.most_attempts() == u64::MAX && bounds.start_within.min(bounds.finish_within) == FOREVER
 }
 
 /// The name of the setting that ends a run so.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use relent::{
     CutBy, Decision, Policy,
-    policy::attempts::{Attempts, Ended, Next},
+    policy::{
+        attempts::{Attempts, Ended, Next},
+        jitter::series,
+    },
 };
 
 use super::{
@@ -108,6 +111,17 @@ impl Settings {
             policy = policy.final_try();
         }
         if self.delay_first { policy.delay_first() } else { policy }
+    }
+
+    /// The same calls, with what a run draws for the pause before each if it has a seed.
+    pub fn seeded(&self, calls: &[Call]) -> Vec<Call> {
+        let seed = self.backoff.as_ref().and_then(Schedule::seed);
+        let first = u64::from(!self.delay_first);
+        let drawn = |(before, call): (u64, &Call)| match (seed, before.checked_sub(first)) {
+            (Some(seed), Some(number)) => Call { random: series(seed, number), ..*call },
+            _ => *call,
+        };
+        (0_u64..).zip(calls).map(drawn).collect()
     }
 
     /// What the documentation says that a run with these calls does.

@@ -218,7 +218,7 @@ const COMPARED: usize = 48;
 
 /// The plan's course is the model's run.
 fn same(course: &Course, settings: &crate::models::attempts::Settings, call: Call) {
-    let history = settings.history(&[call; COMPARED]);
+    let history = settings.history(&settings.seeded(&[call; COMPARED]));
     let spans = course.starts().zip(course.ends()).map(|(start, end)| (start.as_nanos(), end.as_nanos()));
     let expected: Vec<(u128, u128)> = history.attempts.iter().map(|&(start, end, _)| (start, end)).collect();
     let compared: Vec<(u128, u128)> = spans.take(expected.len()).collect();
@@ -253,7 +253,7 @@ proptest! {
         let mut source = source(&bytes);
         let settings = source.settings();
         let plan = settings.policy().plan();
-        let calls: Vec<Call> = (0..40).map(|_| source.call()).collect();
+        let calls: Vec<Call> = settings.seeded(&(0..40).map(|_| source.call()).collect::<Vec<_>>());
         let bound = |time: Option<Duration>| time.map_or(FOREVER, nanos);
         let windows = bound(settings.start_within) + bound(settings.attempt_timeout);
         let latest = windows.min(bound(settings.finish_within));
