@@ -80,6 +80,7 @@ const FINAL_TRY: u32 = 8;
 const CUT_IS_FATAL: u32 = 16;
 /// The start window is the builder's own, and gives way to any bound.
 const DEFAULT_WINDOW: u32 = 32;
+const RANDOM_PHASE: u32 = 64;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
@@ -120,6 +121,26 @@ impl Policy {
     pub fn every(mut self, period: Duration) -> Self {
         self.every = nanos(period);
         self.flags |= SET_EVERY;
+        self
+    }
+
+    /// Gives each run a grid of its own: the first pause is any between half of [`every`](Self::every) and one and a half, at
+    /// random, and the grid is laid where it ends. Runs that begin together, as those of many instances of a program do, then
+    /// never meet again at the same instants; unless set, they do for ever. Without `every` it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Backoff, Policy};
+    ///
+    /// let policy: Policy = "every 10s, random_phase, attempt_timeout 1s, max_attempts 4".parse()?;
+    /// let starts = |course: &relent::Course| course.starts().map(|start| start.as_secs()).collect::<Vec<_>>();
+    /// assert_eq!(starts(policy.plan().best()), [0, 5, 15, 25]);
+    /// assert_eq!(starts(policy.plan().longest_pauses()), [0, 14, 24, 34]);
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    #[inline]
+    pub fn random_phase(mut self) -> Self {
+        self.flags |= RANDOM_PHASE;
         self
     }
 
@@ -231,7 +252,7 @@ impl Policy {
     pub(crate) fn guarded_by(mut self, before: &Self) -> Self {
         if !self.has(SET_EVERY | SET_BACKOFF) {
             self.every = before.every;
-            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF);
+            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
             self.replace_backoff(before.backoff.clone());
         }
         if self.bounds.attempt_timeout == FOREVER {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::{
-    DELAY_FIRST, FINAL_TRY, Policy, SET_BACKOFF,
+    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF,
     attempts::Decision,
     backoff::{Backoff, Shape},
     jitter::Jitter,
@@ -16,6 +16,7 @@ use crate::ConfigError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
     Every,
+    RandomPhase,
     Backoff,
     AttemptTimeout,
     StartWithin,
@@ -29,8 +30,9 @@ pub(super) enum Setting {
 
 impl Setting {
     /// In the order in which they are written.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Every,
+        Self::RandomPhase,
         Self::Backoff,
         Self::AttemptTimeout,
         Self::StartWithin,
@@ -45,6 +47,7 @@ impl Setting {
     /// The names of [`ALL`](Self::ALL).
     pub(super) const NAMES: &[&str] = &[
         "every",
+        "random_phase",
         "backoff",
         "attempt_timeout",
         "start_within",
@@ -70,6 +73,7 @@ impl Setting {
         let switch = |on: bool| on.then(String::new);
         match self {
             Self::Every => policy.period().map(|every| Written(duration(every)).to_string()),
+            Self::RandomPhase => switch(policy.has(RANDOM_PHASE)),
             Self::Backoff => policy.has(SET_BACKOFF).then(|| policy.backoff.to_string()),
             Self::AttemptTimeout => time(policy.bounds.attempt_timeout),
             Self::StartWithin => time(policy.bounds.start_within),
@@ -82,15 +86,21 @@ impl Setting {
         }
     }
 
+    /// Whether it is on or off, and has no other value.
+    pub(super) fn is_switch(self) -> bool {
+        matches!(self, Self::RandomPhase | Self::FinalTry | Self::DelayFirst)
+    }
+
     /// The policy with this setting as `value` says.
     pub(super) fn read(self, policy: Policy, value: &str) -> Result<Policy, ConfigError> {
         let name = self.name();
-        if matches!(self, Self::FinalTry | Self::DelayFirst) != value.is_empty() {
+        if self.is_switch() != value.is_empty() {
             let rule = if value.is_empty() { "a value must follow" } else { "a switch takes no value" };
             return Err(ConfigError::new(name, value, rule));
         }
         Ok(match self {
             Self::Every => policy.every(parse(name, value)?),
+            Self::RandomPhase => policy.random_phase(),
             Self::Backoff => policy.backoff(value.parse()?),
             Self::AttemptTimeout => policy.attempt_timeout(parse(name, value)?),
             Self::StartWithin => policy.start_within(parse(name, value)?),
@@ -128,7 +138,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Settings, each at most once, with commas between them: `every 50ms`, `backoff exponential 100ms..10s take 3` (see
+/// Settings, each at most once, with commas between them: `every 50ms`, `random_phase`, `backoff exponential 100ms..10s take 3` (see
 /// [`Backoff`]), `attempt_timeout 10s`, `start_within 350ms`, `finish_within 5s`, `max_attempts 8`, `final_try`,
 /// `delay_first`, `on_cut retry`, `on_cut fatal`, `on_cut retry after 5s`, `max_retry_after 1m`. `default`, or nothing,
 /// is the default.

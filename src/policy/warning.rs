@@ -3,8 +3,9 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    DELAY_FIRST, FINAL_TRY, Policy,
+    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY,
     attempts::{Decision, Ended},
+    bounds::Bounds,
     nanos::{FOREVER, Short, duration},
     plan::{Calls, Course, Finish, Plan},
 };
@@ -109,7 +110,8 @@ pub enum Warning {
         /// How many are used at most.
         used: u64,
     },
-    /// `on_cut` decides what follows a call cut by its own deadline, and none is.
+    /// `on_cut` decides what follows a call cut by its own deadline, and none is. It holds all the same for an attempt that the
+    /// owner of a [`Run`](crate::Run) drops.
     OnCutUnused,
     /// A pause longer than the window ends the run, whatever `max_retry_after` says.
     #[non_exhaustive]
@@ -127,6 +129,22 @@ pub enum Warning {
         /// How long it may run.
         longest: Duration,
     },
+    /// `reset_after` starts the backoff over, but `max_attempts` ends the run all the same: for a loop that is to live long
+    /// it is too few.
+    #[non_exhaustive]
+    ResetDefeated {
+        /// How many attempts there are in all.
+        max_attempts: u32,
+    },
+    /// The grid of `every` is so wide that calls which fail at once start again on it, whatever the jitter of the backoff: runs
+    /// that began together stay together.
+    #[non_exhaustive]
+    JitterSwallowed {
+        /// The period of the grid.
+        every: Duration,
+    },
+    /// `random_phase` is about the grid of `every`, and there is none.
+    RandomPhaseUnused,
     /// A schedule without an end is followed by another.
     FollowerUnreachable,
     /// The cap is below the first delay, so that every delay is at most the cap.
@@ -153,6 +171,7 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     of_switches(policy, &mut found);
     if policy.uses_backoff() {
         of_backoff(policy, &mut found);
+        of_jitter(plan, &mut found);
     }
     found
 }
@@ -167,10 +186,14 @@ fn of_time(plan: &Plan, found: &mut Vec<Warning>) {
     } else if let Some(warning) = hung_call(plan) {
         found.push(warning);
     }
-    if own != FOREVER && own >= hard && hard != 0 {
+    // `final_try` reckons with both of them.
+    let moves_final_try = |without: Bounds| policy.has(FINAL_TRY) && bounds.last_chance() != without.last_chance();
+    let uncut = Bounds { attempt_timeout: FOREVER, ..*bounds };
+    let open = Bounds { start_within: FOREVER, ..*bounds };
+    if own != FOREVER && own >= hard && hard != 0 && !moves_final_try(uncut) {
         found.push(Warning::AttemptTimeoutUnused { attempt_timeout: duration(own), finish_within: duration(hard) });
     }
-    if window != FOREVER && window >= hard {
+    if window != FOREVER && window >= hard && !moves_final_try(open) {
         found.push(Warning::StartWindowUnused { start_within: duration(window), finish_within: duration(hard) });
     }
     // What lives long, such as a connection, is neither cut nor ended: `reset_after` says that it is meant.
@@ -245,13 +268,17 @@ fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
     let bounds = policy.bounds();
     let (own, hard) = (bounds.attempt_timeout, bounds.finish_within);
     // A grid that ends with the window has an attempt there of its own.
-    let on_grid = |every: u64| !policy.has(DELAY_FIRST) && bounds.start_within.checked_rem(every) == Some(0);
+    let on_grid =
+        |every: u64| !policy.has(DELAY_FIRST | RANDOM_PHASE) && bounds.start_within.checked_rem(every) == Some(0);
     let has_tick = bounds.start_within != FOREVER && !policy.uses_backoff() && policy.period().is_some_and(on_grid);
     if policy.has(FINAL_TRY) && (bounds.last_chance().is_none() || has_tick) {
         found.push(Warning::FinalTryUnused);
     }
     if policy.after_cut() != Decision::Retry && (own == FOREVER || own >= hard) {
         found.push(Warning::OnCutUnused);
+    }
+    if policy.has(RANDOM_PHASE) && policy.period().is_none_or(|every| every < 2) {
+        found.push(Warning::RandomPhaseUnused);
     }
     let window = bounds.start_within.min(hard);
     if policy.most_asked() != FOREVER && policy.most_asked() > window {
@@ -268,6 +295,8 @@ fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
     let longest = policy.bounds().attempt_timeout.min(policy.bounds().finish_within);
     if let Some(healthy) = backoff.healthy().filter(|&healthy| healthy > longest) {
         found.push(Warning::ResetUnreachable { reset_after: duration(healthy), longest: duration(longest) });
+    } else if backoff.healthy().is_some() && policy.max_attempts != u32::MAX {
+        found.push(Warning::ResetDefeated { max_attempts: policy.max_attempts });
     }
     // The first attempt needs no pause, unless it is delayed.
     let used = u64::from(policy.max_attempts).saturating_sub(u64::from(!policy.has(DELAY_FIRST)));
@@ -279,6 +308,21 @@ fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
     }
     if let Some((base, cap)) = backoff.capped_below_base() {
         found.push(Warning::CapBelowBase { base: duration(base), cap: duration(cap) });
+    }
+}
+
+/// The jitter of the backoff against the grid: only the latter shows where the former is always shorter.
+fn of_jitter(plan: &Plan, found: &mut Vec<Warning>) {
+    let policy = plan.policy();
+    let (Some(every), None, None) = (policy.period(), policy.seed(), plan.limiter()) else { return };
+    if policy.has(RANDOM_PHASE) || plan.best().spans != plan.longest_pauses().spans {
+        return;
+    }
+    let mut without = policy.clone();
+    without.flags &= !SET_EVERY;
+    let course = |random| Course::of(&without, None, Calls::FailAtOnce, random).spans;
+    if course(0) != course(u64::MAX) {
+        found.push(Warning::JitterSwallowed { every: duration(every) });
     }
 }
 
@@ -387,9 +431,10 @@ impl fmt::Display for Warning {
             Self::DelaysUnused { delays, used } => {
                 write!(f, "max_attempts leaves room for {used} of the {delays} delays of the backoff")
             }
-            Self::OnCutUnused => {
-                f.write_str("on_cut has no effect: it is about calls cut by attempt_timeout, and none ever is")
-            }
+            Self::OnCutUnused => f.write_str(
+                "on_cut is about calls cut by attempt_timeout, and none ever is: only for attempts dropped by hand does it say \
+                 what follows",
+            ),
             Self::MaxRetryAfterUnused { max_retry_after, bound } => write!(
                 f,
                 "max_retry_after {} has no effect: a pause beyond {} ends the run",
@@ -399,6 +444,18 @@ impl fmt::Display for Warning {
             Self::ResetUnreachable { reset_after, longest } => {
                 write!(f, "reset_after {} is never reached: calls are cut after {}", Short(reset_after), Short(longest))
             }
+            Self::ResetDefeated { max_attempts } => write!(
+                f,
+                "reset_after starts the backoff over, not the count: max_attempts {max_attempts} ends the run, however long its \
+                 attempts were healthy"
+            ),
+            Self::JitterSwallowed { every } => write!(
+                f,
+                "every {} swallows the jitter of the backoff: calls that fail at once start again on its grid, in all runs that \
+                 began together at the same instants; random_phase spreads them",
+                Short(every)
+            ),
+            Self::RandomPhaseUnused => f.write_str("random_phase has no effect: it is about the grid of every, and there is none"),
             Self::FollowerUnreachable => {
                 f.write_str("the backoff never comes to what is behind `then`: the schedule before it has no end")
             }

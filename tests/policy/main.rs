@@ -8,6 +8,7 @@ mod attempts;
 mod backoff;
 mod example;
 mod guards;
+mod phase;
 mod plan;
 #[cfg(feature = "serde")]
 mod serde;

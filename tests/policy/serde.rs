@@ -29,7 +29,7 @@ fn refusals_say_what_and_where() {
     let refused = [
         (
             r#"{"evry": "50ms"}"#,
-            "unknown field `evry`, expected one of `every`, `backoff`, `attempt_timeout`, `start_within`, `finish_within`, \
+            "unknown field `evry`, expected one of `every`, `random_phase`, `backoff`, `attempt_timeout`, `start_within`, `finish_within`, \
              `max_attempts`, `final_try`, `delay_first`, `on_cut`, `max_retry_after`",
         ),
         (r#"{"every": "50ms", "every": "60ms"}"#, "duplicate field `every`"),

@@ -32,6 +32,7 @@ fn policies_as_text() {
         ),
         ("backoff exponential 100ms..10s", Policy::new().backoff(Backoff::default())),
         ("every 0ns", Policy::new().every(Duration::ZERO)),
+        ("every 10s, random_phase", Policy::new().random_phase().every(10 * SECOND)),
         ("every forever, max_attempts 0", Policy::new().every(Duration::MAX).max_attempts(0)),
     ];
     for (text, policy) in written {
@@ -95,7 +96,7 @@ fn refusals_say_what_and_why() {
     let policies = [
         (
             "frobnicate 3",
-            "policy `frobnicate 3`: the settings are every, backoff, attempt_timeout, start_within, finish_within, max_attempts, final_try, delay_first, on_cut, max_retry_after",
+            "policy `frobnicate 3`: the settings are every, random_phase, backoff, attempt_timeout, start_within, finish_within, max_attempts, final_try, delay_first, on_cut, max_retry_after",
         ),
         ("every 1s,, final_try", "policy ``: a setting must stand between two commas"),
         ("every 1s, default", "policy `default`: default stands alone"),
@@ -148,6 +149,7 @@ fn refusals_say_what_and_why() {
 fn words() -> impl Strategy<Value = String> {
     let word = proptest::sample::select(vec![
         "every",
+        "random_phase",
         "backoff",
         "attempt_timeout",
         "max_attempts",
