@@ -7,6 +7,8 @@ mod models;
 mod attempts;
 mod backoff;
 mod example;
+#[cfg(feature = "serde")]
+mod files;
 mod guards;
 mod phase;
 mod plan;

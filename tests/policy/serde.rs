@@ -35,12 +35,17 @@ fn refusals_say_what_and_where() {
         (r#"{"every": "50ms", "every": "60ms"}"#, "duplicate field `every`"),
         (r#"{"every": "50"}"#, "every 50: write a duration as `350ms`, `1.5s`, `1h30m` or `forever`"),
         (r#"{"every": ""}"#, "every ``: a value must follow"),
-        (r#"{"every": 50}"#, "invalid type: integer `50`, expected a string"),
+        (r#"{"every": 50}"#, "invalid type: integer `50`, expected a duration such as `350ms`"),
         (r#"{"max_attempts": -1}"#, "invalid value: integer `-1`, expected u32"),
         (r#"{"max_attempts": "8"}"#, "invalid type: string \"8\", expected u32"),
         (r#"{"final_try": ""}"#, "invalid type: string \"\", expected a boolean"),
         (r#"{"on_cut": "give up"}"#, "on_cut give up: write `retry`, `retry after 5s` or `fatal`"),
-        (r#""every 50ms""#, "invalid type: string \"every 50ms\", expected a map of settings such as `every: 50ms`"),
+        (r#""every 50""#, "every 50: write a duration as `350ms`, `1.5s`, `1h30m` or `forever`"),
+        (
+            "[]",
+            "invalid type: sequence, expected a map of settings such as `every: 50ms`, or their text such as `every 50ms, \
+             start_within 350ms`",
+        ),
     ];
     for (json, message) in refused {
         let said = serde_json::from_str::<Policy>(json).unwrap_err().to_string();
