@@ -117,6 +117,7 @@ impl<E> GaveUp<E> {
                 Measured(allowed)
             ),
             Stop::Stalled => f.write_str(": nothing has moved"),
+            Stop::Unobservable => f.write_str(": observing has failed for longer than is tolerated"),
         }
     }
 
@@ -142,19 +143,27 @@ impl<E> GaveUp<E> {
     }
 
     fn write_last(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cut = Measured(duration(self.cut_after));
-        // Observations have no outcome, and of acts it has been said.
-        let outcome = if self.detail().is_none() { ", outcome unknown" } else { "" };
-        if self.ending() == Ending::NotStarted {
+        let ending = self.ending();
+        if ending == Ending::NotStarted {
             return f.write_str("; nothing was attempted");
         }
         f.write_str(if self.has_looked() { "; last observation" } else { "; last attempt" })?;
-        match self.ending() {
-            Ending::NotStarted | Ending::Failed => Ok(()),
-            Ending::NotReady | Ending::NotReadyBecause => f.write_str(": not ready"),
-            Ending::Cut(CutBy::AttemptTimeout) => write!(f, ": cut after {cut} by its own deadline{outcome}"),
-            Ending::Cut(CutBy::Deadline) => write!(f, ": cut after {cut} by the overall deadline{outcome}"),
-            Ending::Cut(CutBy::Cancelled) => write!(f, ": cancelled after {cut}{outcome}"),
+        // Observations have no outcome, and of acts it has been said.
+        let (by, outcome) = match ending {
+            Ending::NotStarted => return Ok(()),
+            Ending::Failed if self.last_error().is_none() => {
+                return f.write_str(" failed with an error that was handed out before");
+            }
+            Ending::Failed => return Ok(()),
+            Ending::NotReady | Ending::NotReadyBecause => return f.write_str(": not ready"),
+            Ending::Cut(by) if self.detail().is_none() => (by, ", outcome unknown"),
+            Ending::Cut(by) | Ending::ObservationCut(by) => (by, ""),
+        };
+        let after = Measured(duration(self.cut_after));
+        match by {
+            CutBy::AttemptTimeout => write!(f, ": cut after {after} by its own deadline{outcome}"),
+            CutBy::Deadline => write!(f, ": cut after {after} by the overall deadline{outcome}"),
+            CutBy::Cancelled => write!(f, ": cancelled after {after}{outcome}"),
         }
     }
 }
