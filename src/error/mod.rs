@@ -3,6 +3,8 @@
 mod chain;
 mod config;
 pub mod reason;
+#[cfg(test)]
+mod sentences;
 mod stop;
 mod text;
 

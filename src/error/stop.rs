@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::policy::{attempts::Ended, bounds::CutBy};
 
 /// Why a run stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stop {
     /// The error is one that repeating cannot mend.

@@ -45,6 +45,26 @@ impl<E: Error> fmt::Display for GaveUp<E> {
 
 impl<E: Error> Error for GaveUp<E> {}
 
+/// As derived, but for times that never come.
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ready_in, allowed) = match *self {
+            Self::Fatal => return f.write_str("Fatal"),
+            Self::Attempts => return f.write_str("Attempts"),
+            Self::BackoffEnded => return f.write_str("BackoffEnded"),
+            Self::StartWindow => return f.write_str("StartWindow"),
+            Self::Deadline => return f.write_str("Deadline"),
+            Self::Cancelled => return f.write_str("Cancelled"),
+            Self::Budget => return f.write_str("Budget"),
+            Self::Stalled => return f.write_str("Stalled"),
+            Self::Unobservable => return f.write_str("Unobservable"),
+            Self::Limiter { ready_in, allowed } => (ready_in, allowed),
+        };
+        let time = |time: Duration| if nanos(time) >= NEVER { None } else { Some(time) };
+        f.debug_struct("Limiter").field("ready_in", &time(ready_in)).field("allowed", &time(allowed)).finish()
+    }
+}
+
 /// The parts by name; times as `352ms`.
 impl<E: fmt::Debug> fmt::Debug for GaveUp<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,6 +110,9 @@ impl<E> GaveUp<E> {
     fn write_stop(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = Written(duration(self.bound));
         match &self.stop {
+            Stop::Fatal if matches!(self.ending(), Ending::Cut(_) | Ending::ObservationCut(_)) => {
+                f.write_str(": a call without an answer must not be repeated")
+            }
             Stop::Fatal => f.write_str(": repeating cannot mend this"),
             Stop::Attempts => {
                 // Of an `ensure` it is the acts that are counted.
@@ -163,7 +186,9 @@ impl<E> GaveUp<E> {
         match by {
             CutBy::AttemptTimeout => write!(f, ": cut after {after} by its own deadline{outcome}"),
             CutBy::Deadline => write!(f, ": cut after {after} by the overall deadline{outcome}"),
-            CutBy::Cancelled => write!(f, ": cancelled after {after}{outcome}"),
+            CutBy::Cancelled if self.is_cancelled() => write!(f, ": cancelled after {after}{outcome}"),
+            // By whoever polled it, and the run went on.
+            CutBy::Cancelled => write!(f, ": dropped after {after}{outcome}"),
         }
     }
 }

@@ -92,7 +92,7 @@ async fn after_a_cut() {
     );
     says(
         &end(own.clone().on_cut(Decision::Fatal)).await,
-        "gave up after 2 attempts in 70ms: repeating cannot mend this; last attempt: cut after 20ms by its own deadline, outcome \
+        "gave up after 2 attempts in 70ms: a call without an answer must not be repeated; last attempt: cut after 20ms by its own deadline, outcome \
          unknown; last error: no route to host",
     );
     says(
