@@ -65,7 +65,8 @@ impl fmt::Debug for Stop {
     }
 }
 
-/// The parts by name; times as `352ms`.
+/// What there is to say, by name; times as `352ms`.
+#[expect(clippy::missing_fields_in_debug, reason = "the error and what packs it are shown as what they mean")]
 impl<E: fmt::Debug> fmt::Debug for GaveUp<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = f.debug_struct("GaveUp");
@@ -173,11 +174,10 @@ impl<E> GaveUp<E> {
         f.write_str(if self.has_looked() { "; last observation" } else { "; last attempt" })?;
         // Observations have no outcome, and of acts it has been said.
         let (by, outcome) = match ending {
-            Ending::NotStarted => return Ok(()),
             Ending::Failed if self.last_error().is_none() => {
                 return f.write_str(" failed with an error that was handed out before");
             }
-            Ending::Failed => return Ok(()),
+            Ending::NotStarted | Ending::Failed => return Ok(()),
             Ending::NotReady | Ending::NotReadyBecause => return f.write_str(": not ready"),
             Ending::Cut(by) if self.detail().is_none() => (by, ", outcome unknown"),
             Ending::Cut(by) | Ending::ObservationCut(by) => (by, ""),

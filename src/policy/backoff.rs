@@ -2,9 +2,10 @@
 
 use std::{collections::VecDeque, iter::once, mem, sync::Arc, time::Duration};
 
+pub use super::delays::Delays;
 use super::{
-    jitter::{Jitter, Kind, pick, series},
-    nanos::{FOREVER, duration, nanos},
+    jitter::{Jitter, Kind, pick},
+    nanos::{FOREVER, nanos},
 };
 use crate::Ratio;
 
@@ -199,7 +200,7 @@ impl Backoff {
     pub fn then(mut self, mut next: Self) -> Self {
         let (mut reset_after, mut seed, mut behind) = (None, None, VecDeque::new());
         next.change(|more| {
-            (reset_after, seed, behind) = (more.reset_after.take(), more.seed.take(), mem::take(&mut more.then))
+            (reset_after, seed, behind) = (more.reset_after.take(), more.seed.take(), mem::take(&mut more.then));
         });
         self.change(|more| {
             more.reset_after = more.reset_after.or(reset_after);
@@ -312,7 +313,7 @@ impl Backoff {
     }
 
     /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.
-    fn in_turn(&self, step: u32, known: (usize, u64)) -> Option<(usize, u64)> {
+    pub(super) fn in_turn(&self, step: u32, known: (usize, u64)) -> Option<(usize, u64)> {
         let (mut at, mut begins) = known;
         while let Some(length) = self.nth(at)?.length() {
             let ends = begins.saturating_add(length);
@@ -325,7 +326,7 @@ impl Backoff {
     }
 
     /// A schedule of the chain.
-    fn nth(&self, at: usize) -> Option<&Self> {
+    pub(super) fn nth(&self, at: usize) -> Option<&Self> {
         match at.checked_sub(1) {
             None => Some(self),
             Some(behind) => self.more.as_ref()?.then.get(behind),
@@ -343,7 +344,7 @@ impl Backoff {
 
     /// The next delay of this schedule, which began at step `begins`.
     #[inline]
-    fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
+    pub(super) fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
         let index = u64::from(progress.step).saturating_sub(begins);
         progress.step = progress.step.saturating_add(1);
         let nominal = match self.shape {
@@ -385,52 +386,5 @@ fn fibonacci(index: u64) -> u64 {
 impl Default for Backoff {
     fn default() -> Self {
         Self::exponential(Duration::from_millis(100), Duration::from_secs(10))
-    }
-}
-
-impl IntoIterator for Backoff {
-    type Item = Duration;
-    type IntoIter = Delays;
-
-    fn into_iter(self) -> Delays {
-        Delays {
-            seed: self.seeded().unwrap_or_else(|| fastrand::u64(..)),
-            backoff: self,
-            progress: Progress::default(),
-            in_turn: (0, 0),
-        }
-    }
-}
-
-impl IntoIterator for &Backoff {
-    type Item = Duration;
-    type IntoIter = Delays;
-
-    fn into_iter(self) -> Delays {
-        self.iter()
-    }
-}
-
-/// The delays of one run, as an iterator. Each iterator draws its own random series; with a [`seed`](Backoff::seed) it is the
-/// one that a run draws.
-#[derive(Clone, Debug)]
-#[must_use = "iterators do nothing unless asked"]
-pub struct Delays {
-    backoff: Backoff,
-    progress: Progress,
-    seed: u64,
-    /// The schedule of the chain that was in turn last, and at which step it began.
-    in_turn: (usize, u64),
-}
-
-impl Iterator for Delays {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.in_turn = self.backoff.in_turn(self.progress.step, self.in_turn)?;
-        let (at, begins) = self.in_turn;
-        let (seed, number) = (self.seed, self.progress.step.into());
-        let delay = self.backoff.nth(at)?.next_of(begins, &mut self.progress, || series(seed, number));
-        Some(duration(delay))
     }
 }

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bounds;
 pub mod bucket;
 pub mod budget;
+mod delays;
 pub mod ensure;
 mod gate;
 pub mod jitter;
