@@ -233,7 +233,7 @@ impl Settings {
 
 /// The place of a grid among all that there may be.
 fn phase(every: u128, random: u64) -> u128 {
-    every.div_ceil(2) + (every * u128::from(random) >> 64)
+    every.div_ceil(2) + ((every * u128::from(random)) >> 64)
 }
 
 /// The first point of the grid that is neither before now nor one that had its attempt.

@@ -58,7 +58,7 @@ async fn pollers_that_begin_together_never_meet_again() {
         assert!((5 * SECOND..15 * SECOND).contains(&starts[1]), "{starts:?}");
         for pair in starts[1..].windows(2) {
             // The timer's wheel turns by milliseconds.
-            assert!((pair[1] - pair[0]).abs_diff(10 * SECOND) <= Duration::from_millis(1), "{starts:?}");
+            assert!(pair[1].abs_diff(pair[0] + 10 * SECOND) <= Duration::from_millis(1), "{starts:?}");
         }
         seen.insert(starts[1].as_nanos() % (10 * SECOND).as_nanos());
     }
