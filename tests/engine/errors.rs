@@ -273,3 +273,27 @@ async fn debug_says_no_more_than_is_known() {
          elapsed: 80ms, detail: None }"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_words_of_a_builder() {
+    async fn anyhow() -> anyhow::Result<()> {
+        Err(anyhow::Error::from(lost().await.unwrap_err()).context("dialing"))
+    }
+    async fn question_mark() -> anyhow::Result<()> {
+        retry(async |_| anyhow().await).max_attempts(1).boxed().await?;
+        Ok(())
+    }
+    // Spawned, for the errors that made it hard.
+    let told = tokio::spawn(async { question_mark().await.unwrap_err().to_string() }).await.unwrap();
+    assert!(told.ends_with("last attempt: dialing: no route to host"), "{told}");
+    let of_text = tokio::spawn(async {
+        poll(async |_| Err::<Option<()>, _>("out of luck")).when(|_| false).boxed().await.unwrap_err().to_string()
+    });
+    assert!(of_text.await.unwrap().ends_with("last attempt: out of luck"));
+
+    let chained = retry(|_| lost()).max_attempts(1).chained().await.unwrap_err();
+    assert!(chained.source().unwrap().is::<io::Error>());
+    let chained = retry(async |_| anyhow().await).max_attempts(1).boxed().chained().await.unwrap_err();
+    assert_eq!(chained.source().unwrap().to_string(), "dialing");
+    assert!(chained.get_ref().is_exhausted());
+}
