@@ -32,7 +32,7 @@ use crate::policy::nanos::duration;
 /// tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
 ///
 /// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is [`boxed`](Self::boxed),
-/// and by reference [`sentence`](Self::sentence).
+/// and by reference [`sentence`](Self::sentence). `boxed` and `chained` are words of the builders, too.
 ///
 /// ```
 /// use relent::{Backoff, Stop, retry};

@@ -86,8 +86,7 @@ fn can_be(stop: &Stop, (ending, has_error): (Ending, bool), detail: Option<&Deta
 
 fn gave_up(stop: Stop, (ending, has_error): (Ending, bool), detail: Option<Detail>) -> GaveUp<io::Error> {
     let acts = if let Some(Detail::Ensure { acts, .. }) = detail { acts } else { 3 };
-    // An `ensure` that was allowed no act has begun no round.
-    let attempts = if ending == Ending::NotStarted || (acts == 0 && stop == Stop::Attempts) { 0 } else { acts.max(1) };
+    let attempts = if ending == Ending::NotStarted { 0 } else { acts.max(1) };
     let elapsed = if ending == Ending::NotStarted && stop != Stop::Cancelled { 0 } else { nanos(60 * SECOND) };
     let end = End { stop, attempts, elapsed, bound: nanos(60 * SECOND), cut_after: nanos(SECOND / 2), ending };
     GaveUp::new(end, has_error.then(|| io::Error::other("no route to host"))).with_detail(detail)
@@ -145,6 +144,9 @@ fn check(gave_up: &GaveUp<io::Error>) {
     assert!(!(text.contains("never acted") && text.contains("applied")), "{text}");
     let observes = gave_up.detail().is_some() || matches!(gave_up.ending(), Ending::ObservationCut(_));
     assert!(!(observes && text.contains("outcome unknown")), "{text}");
+    // What the last attempt did stands in the sentence in the same words, unless the owner cancelled it.
+    let last = gave_up.last().to_string();
+    assert!(text.contains(&last) || gave_up.is_cancelled() && last.starts_with("dropped"), "{text}\n{last}");
     for sentinel in ["18446744073", "5124095h"] {
         assert!(!text.contains(sentinel) && !debug.contains(sentinel), "{text}\n{debug}");
     }

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
-use super::{Detail, Ending, GaveUp, Reason, Stop, reason::AsError};
+use super::{Detail, Ending, GaveUp, Last, Reason, Stop, reason::AsError};
 use crate::policy::{
     bounds::CutBy,
     nanos::{Measured, NEVER, Written, duration, nanos},
@@ -44,6 +44,29 @@ impl<E: Error> fmt::Display for GaveUp<E> {
 }
 
 impl<E: Error> Error for GaveUp<E> {}
+
+/// What the last attempt did, its error with every cause.
+impl<E: Error> fmt::Display for Last<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.tell(f),
+            Self::FailedBefore => f.write_str("failed with an error that was handed out before"),
+            Self::NotReady => f.write_str("not ready"),
+            Self::NotReadyBecause(error) => {
+                f.write_str("not ready: ")?;
+                error.tell(f)
+            }
+            Self::Cut { after, by: CutBy::AttemptTimeout } => {
+                write!(f, "cut after {} by its own deadline", Measured(*after))
+            }
+            Self::Cut { after, by: CutBy::Deadline } => {
+                write!(f, "cut after {} by the overall deadline", Measured(*after))
+            }
+            Self::Cut { after, by: CutBy::Cancelled } => write!(f, "dropped after {}", Measured(*after)),
+            Self::NotStarted => f.write_str("nothing was attempted"),
+        }
+    }
+}
 
 /// As derived, but for times that never come.
 impl fmt::Debug for Stop {
@@ -89,7 +112,6 @@ impl<E> GaveUp<E> {
     /// All but the error: as far as "last attempt", where that failed.
     fn write_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.attempts() {
-            0 if self.has_looked() => f.write_str("gave up before the first act")?,
             0 => f.write_str("gave up before the first attempt")?,
             1 => f.write_str("gave up after 1 attempt")?,
             many => write!(f, "gave up after {many} attempts")?,
@@ -101,11 +123,6 @@ impl<E> GaveUp<E> {
         self.write_stop(f)?;
         self.write_detail(f)?;
         self.write_last(f)
-    }
-
-    /// An `ensure` that may not act observes all the same.
-    fn has_looked(&self) -> bool {
-        self.attempts() == 0 && self.ending() != Ending::NotStarted
     }
 
     fn write_stop(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,7 +188,7 @@ impl<E> GaveUp<E> {
         if ending == Ending::NotStarted {
             return f.write_str("; nothing was attempted");
         }
-        f.write_str(if self.has_looked() { "; last observation" } else { "; last attempt" })?;
+        f.write_str("; last attempt")?;
         // Observations have no outcome, and of acts it has been said.
         let (by, outcome) = match ending {
             Ending::Failed if self.last_error().is_none() => {

@@ -2,8 +2,9 @@
 
 use std::{error::Error, future::pending, io, iter::successors, time::Duration};
 
+use futures_util::TryFutureExt;
 use relent::{
-    Backoff, Budget, Chained, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, poll, retry,
+    Backoff, Budget, Chained, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, ensure, poll, retry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -296,4 +297,14 @@ async fn the_last_words_of_a_builder() {
     let chained = retry(async |_| anyhow().await).max_attempts(1).boxed().chained().await.unwrap_err();
     assert_eq!(chained.source().unwrap().to_string(), "dialing");
     assert!(chained.get_ref().is_exhausted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ensure_that_may_not_act_contradicts_itself_nowhere() {
+    let differs = || async { Ok::<Option<()>, io::Error>(None) };
+    let gave_up = ensure(|_| differs(), |()| lost()).max_attempts(0).await.unwrap_err();
+    says(&gave_up, "gave up after 1 attempt: at most 0 acts were allowed (never acted); last attempt: not ready");
+    let gave_up =
+        ensure(|_| lost().map_ok(|()| None::<()>), |()| lost()).max_attempts(0).when(|_| false).await.unwrap_err();
+    says(&gave_up, "gave up after 1 attempt: repeating cannot mend this (never acted); last attempt: no route to host");
 }
