@@ -331,7 +331,7 @@ impl Course {
             spans.push((start, end));
             waits.push(start.saturating_sub(planned));
             over = end;
-            let number = u64::from(run.number()).saturating_sub(u64::from(!policy.has(DELAY_FIRST)));
+            let number = run.draw(policy);
             next = match by {
                 _ if end == FOREVER => break Finish::Hangs,
                 None => run.end(policy, end, Decision::Retry, || draw(number)),
