@@ -158,8 +158,7 @@ where
             }
             Some(RunEnded::GaveUp(gave_up)) => return Err(gave_up.without_error()),
         }
-        // The caller may have taken any time since the last attempt.
-        self.core.reread();
+        self.core.start_clock();
         let started = {
             let mut alarm = pin!(Timer::default());
             let waiting = Waiting(&mut self.core);

@@ -257,6 +257,12 @@ impl<G: Ties> Core<G> {
         }
     }
 
+    /// The clock starts now, if it has not: for a run between whose attempts its owner may take any time.
+    pub(crate) fn start_clock(&mut self) {
+        self.start.get_or_insert_with(time::now);
+        self.reread();
+    }
+
     /// Code of others has run since the clock was read: it is read again before the next attempt starts.
     #[inline]
     pub(crate) fn reread(&mut self) {
