@@ -367,6 +367,11 @@ impl<G: Ties> Core<G> {
         self.attempts.number()
     }
 
+    /// Whether there is anything that could cancel the run.
+    pub(crate) fn may_be_cancelled(&self) -> bool {
+        self.ties.may_be_cancelled()
+    }
+
     /// Whether the run is cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.ties.is_cancelled()
