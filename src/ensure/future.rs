@@ -273,12 +273,12 @@ where
             *this.ending = Ending::NotReady;
         }
         let (before, now) = (*this.acts, this.core.read());
-        let bounds = this.core.policy.bounds();
-        match this.acts.looked(bounds, now, Found::Differs) {
+        let bounds = *this.core.policy.bounds();
+        match this.acts.looked(&bounds, now, Found::Differs) {
             Move::Act(..) if this.core.is_cancelled() => {
                 // It was observed, and that is all.
                 *this.acts = before;
-                _ = this.acts.looked(bounds, now, Found::NotYet);
+                _ = this.acts.looked(&bounds, now, Found::NotYet);
                 Then::Stop(Stop::Cancelled)
             }
             Move::Act(until, by) => Then::Act(state, until, by),

@@ -113,7 +113,9 @@ async fn asked_again_it_says_the_same_again() {
     let mut run = Policy::new().max_attempts(1).begin::<std::io::Error>().notify(|event: &Event<'_, _>| {
         *heard.borrow_mut() += u32::from(matches!(event, Event::GaveUp(_)));
     });
-    assert!(run.next().await.unwrap().attempt(async { Err::<(), _>(std::io::Error::other("no route")) }).await.is_none());
+    assert!(
+        run.next().await.unwrap().attempt(async { Err::<(), _>(std::io::Error::other("no route")) }).await.is_none()
+    );
     let first = run.next().await.map(drop).unwrap_err();
     assert!(matches!(first.last(), Last::Failed(error) if error.to_string() == "no route"));
     for _ in 0..2 {

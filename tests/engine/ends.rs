@@ -56,7 +56,8 @@ async fn a_run_that_has_ended_in_the_limiter_stands_there_no_longer() {
     let limiter = Limiter::new(Rate::every(60 * S).unwrap(), 1);
     limiter.try_acquire(1).unwrap();
     let token = CancellationToken::new();
-    let mut cancelled = pin!(retry(|_| async { Ok::<_, ()>(()) }).throttle(&limiter).cancel_on(token.clone()).into_future());
+    let mut cancelled =
+        pin!(retry(|_| async { Ok::<_, ()>(()) }).throttle(&limiter).cancel_on(token.clone()).into_future());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(cancelled.as_mut().poll(&mut cx).is_pending());
     token.cancel();
@@ -113,7 +114,8 @@ async fn every_end_of_every_verb_has_one_grammar() {
     let heard = RefCell::new(String::new());
     let mut ends = 0;
     for way in ["fatal", "attempts", "deadline", "cancelled", "timeout", "budget", "limiter", "value", "nothing"] {
-        let (token, budget) = (CancellationToken::new(), Budget::ratio(Ratio::ZERO).reserve(u32::from(way != "budget")));
+        let (token, budget) =
+            (CancellationToken::new(), Budget::ratio(Ratio::ZERO).reserve(u32::from(way != "budget")));
         let limiter = if way == "limiter" { Limiter::new(Rate::ZERO, 1) } else { Limiter::unlimited() };
         let mut policy = Policy::new().backoff(Backoff::fixed(S)).max_attempts(2);
         policy = match way {
@@ -150,10 +152,13 @@ async fn every_end_of_every_verb_has_one_grammar() {
         run!(ensure(|_| call(), |()| async { Ok::<(), &str>(()) }));
         let acted = Cell::new(false);
         let so = || async { Observed::Ok((acted.get() && way == "value").then_some(())) };
-        run!(ensure(|_| so(), |()| {
-            acted.set(true);
-            async { call().await.map(drop) }
-        }));
+        run!(ensure(
+            |_| so(),
+            |()| {
+                acted.set(true);
+                async { call().await.map(drop) }
+            }
+        ));
     }
     assert_eq!(ends, 45);
 }
@@ -342,4 +347,94 @@ async fn two_budgets() {
     let run = retry(|_| async { Err::<(), _>("x") }).budget(&wide).budget(&Budget::in_flight(Ratio::ONE)).every(S);
     assert!(tokio::time::timeout(S / 2, run).await.is_err());
     assert_eq!(wide.available(), 3, "dropped in the pause, the retry goes back");
+}
+
+/// Several tokens and futures, given in any order: either stops the run, wherever it is, and nothing starts then.
+#[tokio::test(start_paused = true)]
+async fn each_of_several_cancellations_stops_it() {
+    for which in 0..4 {
+        for place in ["before", "attempt", "pause", "limiter"] {
+            let tokens: [_; 3] = std::array::from_fn(|_| CancellationToken::new());
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+            let limiter = Limiter::new(Rate::ZERO, u32::from(place != "limiter"));
+            let run = retry(|_| async {
+                if place == "attempt" {
+                    pending::<()>().await;
+                }
+                Err::<(), _>("x")
+            })
+            .backoff(Backoff::fixed(60 * S))
+            .cancel_on(tokens[0].clone())
+            .cancel_when(async move { _ = stopped.await })
+            .cancel_on(tokens[1].clone())
+            .throttle(&limiter)
+            .cancel_on(tokens[2].clone());
+            let cancel = move || match tokens.get(which) {
+                Some(token) => token.cancel(),
+                None => _ = stop.send(()),
+            };
+            let start = Instant::now();
+            let gave_up = if place == "before" {
+                cancel();
+                run.await
+            } else {
+                let later = async {
+                    sleep(S).await;
+                    cancel();
+                };
+                tokio::join!(run.into_future(), later).0
+            };
+            let gave_up = gave_up.unwrap_err();
+            let (attempts, waited) = match place {
+                "before" => (0, Duration::ZERO),
+                "limiter" => (0, S),
+                _ => (1, S),
+            };
+            let seen = (gave_up.stop(), gave_up.attempts(), start.elapsed(), limiter.waiters());
+            assert_eq!(seen, (&Stop::Cancelled, attempts, waited, 0), "{which} {place}");
+        }
+    }
+}
+
+/// A future that cancels is not polled again once it is done, and a builder with one can be cloned if it can.
+#[tokio::test(start_paused = true)]
+async fn a_future_that_cancels() {
+    let run = retry(async |_| Err::<(), _>("x")).cancel_when(std::future::ready(()));
+    for run in [run.clone(), run] {
+        let gave_up = run.await.unwrap_err();
+        assert_eq!((gave_up.stop(), gave_up.attempts()), (&Stop::Cancelled, 0));
+    }
+    let once = Box::pin(async { sleep(3 * S).await });
+    let mut run = Policy::new().every(S).begin::<&str>().cancel_when(once).cancel_on(CancellationToken::new());
+    for _ in 0..3 {
+        assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("x") }).await.is_none());
+    }
+    for _ in 0..2 {
+        let gave_up = run.next().await.map(drop).unwrap_err();
+        assert_eq!((gave_up.stop(), gave_up.attempts(), gave_up.elapsed()), (&Stop::Cancelled, 3, 3 * S));
+    }
+    let ensured = ensure(|_| async { Ok::<_, &str>(None::<()>) }, |()| async { Ok::<(), &str>(()) });
+    let gave_up = ensured.every(S).cancel_when(sleep(2 * S)).await.unwrap_err();
+    assert_eq!((gave_up.stop(), gave_up.elapsed()), (&Stop::Cancelled, 2 * S));
+}
+
+/// A seed names one series: what the iterator gives is what a run waits, delayed first or not.
+#[tokio::test(start_paused = true)]
+async fn a_seed_gives_a_run_the_series_of_the_iterator() {
+    for backoff in [Backoff::exponential(S, 60 * S), Backoff::decorrelated(S, 60 * S), Backoff::fibonacci(S, 60 * S)] {
+        let backoff = backoff.seed(7);
+        let delays: Vec<_> = backoff.iter().take(4).collect();
+        for delayed in [false, true] {
+            let pauses = RefCell::new(Vec::new());
+            let policy = Policy::new().backoff(backoff.clone()).max_attempts(5 - u32::from(delayed));
+            let policy = if delayed { policy.delay_first() } else { policy };
+            let listen = |event: &Event<'_, &str>| {
+                if let Event::Waiting(relent::Wait::Pause(pause)) = event {
+                    pauses.borrow_mut().push(*pause);
+                }
+            };
+            retry(async |_| Err::<(), _>("x")).policy(&policy).notify(listen).await.unwrap_err();
+            assert_eq!(pauses.take(), delays, "{policy}");
+        }
+    }
 }
