@@ -244,17 +244,16 @@ where
     /// goes through.
     pub async fn attempt<T>(self, operation: impl Future<Output = Result<T, E>>) -> Option<T> {
         let Self { run, .. } = self;
-        let answer = match run.core.may_call() {
-            Err(by) => Err(by),
-            Ok(()) => {
-                let mut alarm = pin!(Timer::default());
-                let mut operation = pin!(operation);
-                poll_fn(|cx| match operation.as_mut().poll(cx) {
-                    Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-                    Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
-                })
-                .await
-            }
+        let answer = if let Err(by) = run.core.may_call() {
+            Err(by)
+        } else {
+            let mut alarm = pin!(Timer::default());
+            let mut operation = pin!(operation);
+            poll_fn(|cx| match operation.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
+            })
+            .await
         };
         match answer {
             Ok(Ok(value)) => {

@@ -43,7 +43,8 @@ macro_rules! settings {
                 self
             }
 
-            /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there.
+            /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts
+            /// then or later, however late a timer or a permit came.
             #[inline]
             pub fn finish_within(mut self, bound: std::time::Duration) -> Self {
                 self.policy = self.policy.finish_within(bound);

@@ -319,27 +319,27 @@ impl<G: Share, F: Future> Share for Until<G, F> {
     type With = Until<G::With, F>;
 
     fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With {
-        Until { ties: self.ties.share(set), until: self.until, over: self.over }
+        Until { ties: self.ties.share(set), future: self.future, over: self.over }
     }
 }
 
 /// What a run shares, and a future that cancels it: what `.cancel_when(..)` puts into a builder.
 pub struct Until<G, F> {
     ties: G,
-    until: Pin<Box<F>>,
+    future: Pin<Box<F>>,
     /// Whether the future is done.
     over: bool,
 }
 
 impl<G, F> Until<G, F> {
-    pub(crate) fn new(ties: G, until: F) -> Self {
-        Self { ties, until: Box::pin(until), over: false }
+    pub(crate) fn new(ties: G, future: F) -> Self {
+        Self { ties, future: Box::pin(future), over: false }
     }
 }
 
 impl<G: Clone, F: Clone> Clone for Until<G, F> {
     fn clone(&self) -> Self {
-        Self { ties: self.ties.clone(), until: self.until.clone(), over: self.over }
+        Self { ties: self.ties.clone(), future: self.future.clone(), over: self.over }
     }
 }
 
@@ -360,7 +360,7 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
         true
     }
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.over = self.over || self.until.as_mut().poll(cx).is_ready();
+        self.over = self.over || self.future.as_mut().poll(cx).is_ready();
         if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
     }
     fn ask(&self, allowed: Duration) -> Asked<Self::Ticket> {

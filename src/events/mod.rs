@@ -36,7 +36,7 @@ use crate::{
     policy::attempts::Attempt,
 };
 
-/// What happens in a run, in this order: `Waiting`* `Started` `Ended` .. then `Succeeded` or `GaveUp`.
+/// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.
 ///
 /// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are rounds that
 /// begin and end with a look, `Acting` and `Acted` stand between where it acts.
@@ -102,7 +102,8 @@ pub enum Wait {
 
 /// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, and `()`, which costs nothing.
 ///
-/// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics.
+/// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics; what it was told of is
+/// decided by then, and nothing that is shared stays taken.
 pub trait Listener<E> {
     /// Whether nothing is heard, so that nothing need be said.
     #[doc(hidden)]
