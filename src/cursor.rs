@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::Budget,
     error::{Ending, GaveUp, Stop},
-    events::Listener,
+    events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
     policy::{
@@ -21,7 +21,7 @@ use crate::{
         bounds::CutBy,
     },
     run::Core,
-    shared::{Shared, Ties},
+    shared::{Share, Ties, Until},
     time::Timer,
 };
 
@@ -90,32 +90,45 @@ impl<E, W, L, G: Ties> Run<E, W, L, G> {
         Run { core, when, listener, error, cut_after, end }
     }
 
-    /// Hears of attempts, waits and the end.
-    pub fn notify<N: Listener<E>>(self, listener: N) -> Run<E, W, (L, N), G> {
+    /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the first.
+    pub fn notify<N>(self, listener: N) -> Run<E, W, (L, N), G>
+    where
+        N: FnMut(&Event<'_, E>),
+    {
+        self.listen(listener)
+    }
+
+    /// [`notify`](Self::notify) for a listener that is a type, as those in [`events`](crate::events) are.
+    pub fn listen<N: Listener<E>>(self, listener: N) -> Run<E, W, (L, N), G> {
         let Self { core, when, listener: before, error, cut_after, end } = self;
         Run { core, when, listener: (before, listener), error, cut_after, end }
     }
 }
 
-impl<E, W, L, G: Ties + Into<Shared>> Run<E, W, L, G> {
-    /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt.
-    pub fn cancel_on(self, token: CancellationToken) -> Run<E, W, L, Shared> {
-        self.share(|shared| shared.cancel_on(token))
+impl<E, W, L, G: Share> Run<E, W, L, G> {
+    /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt. Given twice, either stops it.
+    pub fn cancel_on(self, token: CancellationToken) -> Run<E, W, L, G::With> {
+        self.with(|ties| ties.share(|shared| shared.cancel_on(token)))
+    }
+
+    /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does.
+    pub fn cancel_when<F: Future>(self, until: F) -> Run<E, W, L, Until<G, F>> {
+        self.with(|ties| Until::new(ties, until))
     }
 
     /// Takes a permit before each attempt.
-    pub fn throttle(self, limiter: &Limiter) -> Run<E, W, L, Shared> {
-        self.share(|shared| shared.throttle(limiter.clone()))
+    pub fn throttle(self, limiter: &Limiter) -> Run<E, W, L, G::With> {
+        self.with(|ties| ties.share(|shared| shared.throttle(limiter.clone())))
     }
 
-    /// Asks this budget, shared with other runs, before each retry.
-    pub fn budget(self, budget: &Budget) -> Run<E, W, L, Shared> {
-        self.share(|shared| shared.budget(budget.clone()))
+    /// Asks this budget, shared with other runs, before each retry. Given twice, both must allow it.
+    pub fn budget(self, budget: &Budget) -> Run<E, W, L, G::With> {
+        self.with(|ties| ties.share(|shared| shared.budget(budget.clone())))
     }
 
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Run<E, W, L, Shared> {
+    fn with<H: Ties>(self, change: impl FnOnce(G) -> H) -> Run<E, W, L, H> {
         let Self { core, when, listener, error, cut_after, end } = self;
-        Run { core: core.share(set), when, listener, error, cut_after, end }
+        Run { core: core.with(change), when, listener, error, cut_after, end }
     }
 }
 
@@ -158,8 +171,7 @@ where
             }
             Some(RunEnded::GaveUp(gave_up)) => return Err(gave_up.without_error()),
         }
-        // The caller may have taken any time since the last attempt.
-        self.core.reread();
+        self.core.start_clock();
         let started = {
             let mut alarm = pin!(Timer::default());
             let waiting = Waiting(&mut self.core);
@@ -232,17 +244,16 @@ where
     /// goes through.
     pub async fn attempt<T>(self, operation: impl Future<Output = Result<T, E>>) -> Option<T> {
         let Self { run, .. } = self;
-        let answer = match run.core.may_call() {
-            Err(by) => Err(by),
-            Ok(()) => {
-                let mut alarm = pin!(Timer::default());
-                let mut operation = pin!(operation);
-                poll_fn(|cx| match operation.as_mut().poll(cx) {
-                    Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-                    Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
-                })
-                .await
-            }
+        let answer = if let Err(by) = run.core.may_call() {
+            Err(by)
+        } else {
+            let mut alarm = pin!(Timer::default());
+            let mut operation = pin!(operation);
+            poll_fn(|cx| match operation.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
+            })
+            .await
         };
         match answer {
             Ok(Ok(value)) => {

@@ -122,5 +122,5 @@ pub use crate::{
     queue::TimedQueue,
     retry::{Retry, RetryFuture, retry},
     settle::{Observation, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Place, Retries, Shared, Ties},
+    shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
 };

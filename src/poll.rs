@@ -29,8 +29,11 @@ use crate::{
 /// # Errors
 /// [`GaveUp`]: why the run stopped, and what the last check answered.
 ///
-/// # Cancel safety, panics
-/// As [`retry`](crate::retry()).
+/// # Cancel safety
+/// Dropping the future leaves no timer, permit or task behind.
+///
+/// # Panics
+/// As [`retry`](crate::retry()): if it has to wait outside a tokio runtime with time enabled.
 ///
 /// ```
 /// use std::time::Duration;

@@ -39,7 +39,7 @@ use crate::{
 /// Dropping the future leaves no timer, permit or task behind.
 ///
 /// # Panics
-/// As [`retry`](crate::retry()).
+/// As [`retry`](crate::retry()): if it has to wait outside a tokio runtime with time enabled.
 ///
 /// ```
 /// use std::time::Duration;
@@ -158,7 +158,8 @@ impl<O, W, L, G> Settle<O, W, L, G> {
         self
     }
 
-    /// Ends the run when observations have failed for so long without one between that did not. Default: only the bounds do.
+    /// Ends the run with [`Stop::Unobservable`](crate::Stop::Unobservable) when observations have failed or been cut for so
+    /// long without one between that did not. Default: only the bounds do.
     pub fn tolerate_errors_for(mut self, span: Duration) -> Self {
         self.operation.rules.tolerate = nanos(span);
         self
@@ -252,7 +253,7 @@ impl<A: Observation> Verb<A> for Watching {
         let now = self.since(now());
         let (text, observed) = match answer.progress() {
             Ok(Progress::Done(value)) => {
-                self.text = "done".to_owned();
+                "done".clone_into(&mut self.text);
                 return match self.movement.observe(&self.rules, now, Observed::Done) {
                     Settling::Settled => Judged::Value(value),
                     _ => Judged::NotYet,

@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
+    iter::successors,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use pin_project::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
@@ -23,8 +25,8 @@ pub trait Ties {
     /// A place in the limiter's queue. Dropped, it leaves no trace.
     type Ticket: fmt::Debug;
 
-    /// Whether the run was cancelled.
-    fn is_cancelled(&self) -> bool;
+    /// Whether the run was cancelled. It may not go on to wait without [`poll_cancelled`](Self::poll_cancelled).
+    fn is_cancelled(&mut self) -> bool;
     /// Whether there is anything that could cancel it.
     fn may_be_cancelled(&self) -> bool;
     /// Ready once the run is cancelled.
@@ -56,7 +58,7 @@ impl Ties for () {
     type Ticket = std::convert::Infallible;
 
     #[inline]
-    fn is_cancelled(&self) -> bool {
+    fn is_cancelled(&mut self) -> bool {
         false
     }
     #[inline]
@@ -93,10 +95,56 @@ pub struct Shared {
     budget: Retries,
 }
 
+/// What cancels a run: a token, and what is set only with several or while it waits.
 struct Cancel {
     token: CancellationToken,
+    rest: Option<Pin<Box<Rest>>>,
+}
+
+#[derive(Default)]
+#[pin_project]
+struct Rest {
     /// Made when something first waits.
-    wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    #[pin]
+    wait: Option<WaitForCancellationFutureOwned>,
+    /// Another token that cancels it too.
+    also: Option<Cancel>,
+}
+
+impl Cancel {
+    fn also(&self) -> Option<&Self> {
+        self.rest.as_ref()?.also.as_ref()
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
+        successors(Some(self), |cancel| cancel.also()).map(|cancel| &cancel.token)
+    }
+
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default())).as_mut().project();
+        if rest.wait.is_none() {
+            rest.wait.set(Some(self.token.clone().cancelled_owned()));
+        }
+        match (rest.wait.as_pin_mut().map(|wait| wait.poll(cx)), rest.also) {
+            (Some(Poll::Ready(())), _) => Poll::Ready(()),
+            (_, Some(also)) => also.poll_cancelled(cx),
+            (_, None) => Poll::Pending,
+        }
+    }
+
+    /// The same for another run, and one more token.
+    fn anew(&self, more: Option<CancellationToken>) -> Option<Self> {
+        self.tokens().cloned().chain(more).fold(None, |also, token| {
+            let rest = also.map(|also| Box::pin(Rest { wait: None, also: Some(also) }));
+            Some(Self { token, rest })
+        })
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.tokens()).finish()
+    }
 }
 
 /// What a run, or an item of a queue, has to do with its budgets.
@@ -223,7 +271,10 @@ impl Drop for Retries {
 
 impl Shared {
     pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
-        self.cancel = Some(Cancel { token, wait: None });
+        self.cancel = match self.cancel {
+            None => Some(Cancel { token, rest: None }),
+            Some(before) => before.anew(Some(token)),
+        };
         self
     }
 
@@ -238,16 +289,98 @@ impl Shared {
     }
 }
 
-impl From<()> for Shared {
-    fn from((): ()) -> Self {
-        Self::default()
+/// What more can be shared with: `.cancel_on(..)`, `.throttle(..)` and `.budget(..)` add up.
+#[doc(hidden)]
+pub trait Share: Ties {
+    /// The same with more.
+    type With: Ties;
+
+    /// Adds to what is shared.
+    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With;
+}
+
+impl Share for () {
+    type With = Shared;
+
+    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Shared {
+        set(Shared::default())
+    }
+}
+
+impl Share for Shared {
+    type With = Self;
+
+    fn share(self, set: impl FnOnce(Self) -> Self) -> Self {
+        set(self)
+    }
+}
+
+impl<G: Share, F: Future> Share for Until<G, F> {
+    type With = Until<G::With, F>;
+
+    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With {
+        Until { ties: self.ties.share(set), future: self.future, over: self.over }
+    }
+}
+
+/// What a run shares, and a future that cancels it: what `.cancel_when(..)` puts into a builder.
+pub struct Until<G, F> {
+    ties: G,
+    future: Pin<Box<F>>,
+    /// Whether the future is done.
+    over: bool,
+}
+
+impl<G, F> Until<G, F> {
+    pub(crate) fn new(ties: G, future: F) -> Self {
+        Self { ties, future: Box::pin(future), over: false }
+    }
+}
+
+impl<G: Clone, F: Clone> Clone for Until<G, F> {
+    fn clone(&self) -> Self {
+        Self { ties: self.ties.clone(), future: self.future.clone(), over: self.over }
+    }
+}
+
+impl<G: fmt::Debug, F> fmt::Debug for Until<G, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Until").field("ties", &self.ties).field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+impl<G: Ties, F: Future> Ties for Until<G, F> {
+    type Ticket = G::Ticket;
+
+    fn is_cancelled(&mut self) -> bool {
+        // Nobody need be woken: whatever waits next polls with a waker of its own.
+        self.ties.is_cancelled() || self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+    fn may_be_cancelled(&self) -> bool {
+        true
+    }
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.over = self.over || self.future.as_mut().poll(cx).is_ready();
+        if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
+    }
+    fn ask(&self, allowed: Duration) -> Asked<Self::Ticket> {
+        self.ties.ask(allowed)
+    }
+    fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+        self.ties.poll_turn(ticket, cx)
+    }
+    fn spend(&self, ticket: Self::Ticket) {
+        self.ties.spend(ticket);
+    }
+    fn retries(&mut self) -> Option<&mut Retries> {
+        self.ties.retries()
     }
 }
 
 impl Clone for Shared {
     fn clone(&self) -> Self {
         Self {
-            cancel: self.cancel.as_ref().map(|cancel| Cancel { token: cancel.token.clone(), wait: None }),
+            cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
             limiter: self.limiter.clone(),
             budget: self.budget.anew(),
         }
@@ -257,7 +390,7 @@ impl Clone for Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
-            .field("cancel", &self.cancel.as_ref().map(|cancel| &cancel.token))
+            .field("cancel", &self.cancel)
             .field("limiter", &self.limiter)
             .field("budget", &self.budget)
             .finish()
@@ -273,8 +406,8 @@ impl Ties for Shared {
     type Ticket = Place;
 
     #[inline]
-    fn is_cancelled(&self) -> bool {
-        self.cancel.as_ref().is_some_and(|cancel| cancel.token.is_cancelled())
+    fn is_cancelled(&mut self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.tokens().any(CancellationToken::is_cancelled))
     }
 
     #[inline]
@@ -284,8 +417,7 @@ impl Ties for Shared {
 
     #[inline]
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(Cancel { token, wait }) = &mut self.cancel else { return Poll::Pending };
-        wait.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned())).as_mut().poll(cx)
+        self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
     }
 
     fn ask(&self, allowed: Duration) -> Asked<Place> {

@@ -48,15 +48,17 @@ where
     #[pin]
     alarm: Timer,
     #[pin]
-    state: State<O::Look, O::Act>,
+    state: State<O::Look, O::State, O::Act>,
 }
 
 #[pin_project(project = StateProj)]
-enum State<V, A> {
+enum State<V, S, A> {
     /// Between rounds.
     Idle,
     /// The round's observation, or the one that follows its act.
     Looking(#[pin] V, Attempt),
+    /// An act is due. Who cancels the run at the very instant of the observation goes first.
+    Differs(Option<S>, Attempt),
     /// The round's act, until then at most.
     Acting(#[pin] A, Attempt, u64, CutBy),
     /// The run is over, or a callback has panicked.
@@ -65,6 +67,8 @@ enum State<V, A> {
 
 /// What follows a call, as the loop sees it.
 enum Then<S> {
+    /// An act is due, if the run is not cancelled at this very instant.
+    Yield(S),
     /// The round goes on with an act, cut then.
     Act(S, u64, CutBy),
     /// The round is over, and another one may follow.
@@ -130,6 +134,11 @@ where
                     };
                     (attempt, then)
                 }
+                StateProj::Differs(state, attempt) => {
+                    let attempt = *attempt;
+                    let Some(state) = state.take() else { unreachable!("it differs by something") };
+                    (attempt, self.as_mut().differs(state))
+                }
                 StateProj::Acting(act, attempt, at, by) => {
                     let answer = match act.poll(cx) {
                         Poll::Ready(answer) => Ok(answer.map(drop)),
@@ -149,6 +158,11 @@ where
             // What the call holds is let go before anything else happens. A panic from here on ends it all.
             self.as_mut().project().state.set(State::Done);
             let ended = match then {
+                Then::Yield(state) => {
+                    self.as_mut().project().state.set(State::Differs(Some(state), attempt));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Then::Act(state, at, by) => {
                     self.as_mut().act(attempt, state, at, by);
                     continue;
@@ -201,10 +215,10 @@ where
     /// Reads what a look has seen.
     #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
     fn looked(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         seen: Result<Seen<O::Value, O::State, O::Error>, O::Error>,
     ) -> Result<Ensured<O::Value>, Then<O::State>> {
-        let mut this = self.project();
+        let mut this = self.as_mut().project();
         let now = this.core.read();
         let bounds = *this.core.policy.bounds();
         let looked = |acts: &mut Acts, found| acts.looked(&bounds, now, found);
@@ -218,21 +232,10 @@ where
                 return Ok(Ensured { value, change });
             }
             Ok(Seen::Differs(state)) => {
-                // Without an act before it, the last thing known is that it is not so.
-                if this.acts.acts() == 0 {
-                    *this.ending = Ending::NotReady;
+                if this.core.may_be_cancelled() {
+                    return Err(Then::Yield(state));
                 }
-                let before = *this.acts;
-                match looked(this.acts, Found::Differs) {
-                    Move::Act(..) if this.core.is_cancelled() => {
-                        // It was observed, and that is all.
-                        *this.acts = before;
-                        _ = looked(this.acts, Found::NotYet);
-                        Then::Stop(Stop::Cancelled)
-                    }
-                    Move::Act(until, by) => Then::Act(state, until, by),
-                    other => then_of(other),
-                }
+                return Err(self.differs(state));
             }
             Ok(Seen::NotYet) => {
                 *this.ending = Ending::NotReady;
@@ -260,6 +263,27 @@ where
             }
         };
         Err(then)
+    }
+
+    /// It was seen that an act is due: begins it, if there may be one.
+    fn differs(self: Pin<&mut Self>, state: O::State) -> Then<O::State> {
+        let this = self.project();
+        // Without an act before it, the last thing known is that it is not so.
+        if this.acts.acts() == 0 {
+            *this.ending = Ending::NotReady;
+        }
+        let (before, now) = (*this.acts, this.core.read());
+        let bounds = *this.core.policy.bounds();
+        match this.acts.looked(&bounds, now, Found::Differs) {
+            Move::Act(..) if this.core.is_cancelled() => {
+                // It was observed, and that is all.
+                *this.acts = before;
+                _ = this.acts.looked(&bounds, now, Found::NotYet);
+                Then::Stop(Stop::Cancelled)
+            }
+            Move::Act(until, by) => Then::Act(state, until, by),
+            other => then_of(other),
+        }
     }
 
     /// A look was cut: always worth another one, while there is time.
@@ -344,7 +368,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Idle => "between rounds",
-            State::Looking(..) => "looking",
+            State::Looking(..) | State::Differs(..) => "looking",
             State::Acting(..) => "acting",
             State::Done => "done",
         };

@@ -163,7 +163,8 @@ impl Policy {
         self
     }
 
-    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there.
+    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts then or
+    /// later, however late a timer or a permit came.
     #[inline]
     pub fn finish_within(mut self, bound: Duration) -> Self {
         if self.has(DEFAULT_WINDOW) {
@@ -198,7 +199,8 @@ impl Policy {
         self
     }
 
-    /// What follows an attempt that its own deadline cut. `Fatal` is for calls that must not run twice. Default: retry.
+    /// What follows an attempt that ended without an answer: its own deadline cut it, or its owner dropped it while the run
+    /// goes on. `Fatal` is for calls that must not run twice. Default: retry.
     pub fn on_cut(mut self, decision: impl Into<Decision>) -> Self {
         let (pause, fatal) = match decision.into() {
             Decision::Retry => (0, 0),

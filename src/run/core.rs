@@ -16,7 +16,7 @@ use crate::{
         bounds::CutBy,
         nanos::{FOREVER, duration},
     },
-    shared::{Asked, Shared, Ties},
+    shared::{Asked, Ties},
     time::{self, Alarm, Instant},
 };
 
@@ -89,11 +89,8 @@ impl<G: Ties> Core<G> {
         }
     }
 
-    /// The same run with something more shared: begun or not, it goes on as it was.
-    pub(crate) fn share(self, set: impl FnOnce(Shared) -> Shared) -> Core<Shared>
-    where
-        G: Into<Shared>,
-    {
+    /// The same run with something else shared: begun or not, it goes on as it was.
+    pub(crate) fn with<H: Ties>(self, change: impl FnOnce(G) -> H) -> Core<H> {
         let Self { policy, attempts, start, at, state, ending, ties } = self;
         let state = match state {
             State::Unstarted => State::Unstarted,
@@ -104,7 +101,7 @@ impl<G: Ties> Core<G> {
             State::Attempting => State::Attempting,
             State::Over => State::Over,
         };
-        Core { policy, attempts, start, at, state, ending, ties: set(ties.into()) }
+        Core { policy, attempts, start, at, state, ending, ties: change(ties) }
     }
 
     /// A new run with the same settings.
@@ -257,6 +254,12 @@ impl<G: Ties> Core<G> {
         }
     }
 
+    /// The clock starts now, if it has not: for a run between whose attempts its owner may take any time.
+    pub(crate) fn start_clock(&mut self) {
+        self.start.get_or_insert_with(time::now);
+        self.reread();
+    }
+
     /// Code of others has run since the clock was read: it is read again before the next attempt starts.
     #[inline]
     pub(crate) fn reread(&mut self) {
@@ -319,11 +322,10 @@ impl<G: Ties> Core<G> {
         Decided { now, next }
     }
 
-    /// The attempt has ended, and the verb's own rule ends the run.
-    pub(crate) fn end_by_rule(&mut self, ending: Ending) -> Decided {
-        let now = self.read();
-        (self.at, self.ending, self.state) = (now, ending, State::Over);
-        Decided { now, next: Ok(None) }
+    /// The attempt has ended, and the run with it, by a rule of the verb's own. When it ended.
+    pub(crate) fn end_by_rule(&mut self, ending: Ending) -> u64 {
+        (self.at, self.ending, self.state) = (self.read(), ending, State::Over);
+        self.at
     }
 
     /// The run has given its value: from here on it stands on no wait list and counts for no budget.
@@ -364,8 +366,13 @@ impl<G: Ties> Core<G> {
         self.attempts.number()
     }
 
+    /// Whether there is anything that could cancel the run.
+    pub(crate) fn may_be_cancelled(&self) -> bool {
+        self.ties.may_be_cancelled()
+    }
+
     /// Whether the run is cancelled.
-    pub(crate) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&mut self) -> bool {
         self.ties.is_cancelled()
     }
 
@@ -375,7 +382,7 @@ impl<G: Ties> Core<G> {
     }
 
     /// Whether a call may start within the attempt that runs: what cuts it if not.
-    pub(crate) fn may_call(&self) -> Result<(), CutBy> {
+    pub(crate) fn may_call(&mut self) -> Result<(), CutBy> {
         if self.ties.is_cancelled() {
             Err(CutBy::Cancelled)
         } else if self.policy.bounds().finish_within != FOREVER && self.policy.bounds().is_over(self.read()) {

@@ -6,12 +6,13 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::core::{Core, Decided, Step};
 use crate::{
     error::{Detail, Ending, GaveUp, Stop},
-    events::{Event, Listener},
+    events::{Event, Listener, Wait},
     policy::{
         attempts::{Attempt, Decision},
         nanos::{FOREVER, duration},
@@ -65,7 +66,8 @@ impl<G: Ties> Core<G> {
         stop: Stop,
         cut_after: Option<u64>,
     ) -> Stop {
-        let decided = self.end_by_rule(ending);
+        let now = self.end_by_rule(ending);
+        let decided = Decided { now, next: Err(stop.clone()) };
         _ = self.tell_end(listener, error, ending, decided, cut_after);
         stop
     }
@@ -87,7 +89,12 @@ impl<G: Ties> Core<G> {
             }
             let cut_after = cut_after.unwrap_or_else(|| self.cut_after(ending, now));
             let last = ending.last(error, duration(cut_after));
-            listener.on_event(&Event::Ended { attempt: self.attempts(), elapsed: duration(now), last });
+            let again = match next {
+                Ok(Some(Wait::Pause(pause))) => Some(pause),
+                Ok(_) => Some(Duration::ZERO),
+                Err(_) => None,
+            };
+            listener.on_event(&Event::Ended { attempt: self.attempts(), elapsed: duration(now), last, again });
             if let Ok(Some(wait)) = next {
                 listener.on_event(&Event::Waiting(wait));
             }

@@ -47,6 +47,8 @@ pub struct Call {
     pub says: Says,
     /// What is drawn for the pause before the call.
     pub random: u64,
+    /// How much later than planned it starts.
+    pub late: Duration,
 }
 
 /// What became of a run.
@@ -199,6 +201,14 @@ impl Settings {
             if start >= FOREVER {
                 return History { attempts, end: End::Never };
             }
+            let start = start + nanos(call.late);
+            // However late it has become, nothing starts at the hard bound.
+            if start > 0 && start >= hard {
+                return stopped(attempts, Ended::Deadline);
+            }
+            if start >= FOREVER {
+                return History { attempts, end: End::Never };
+            }
             let answers = start + nanos(call.takes);
             let cut = start.saturating_add(timeout).min(hard);
             // A value that is ready at its deadline counts.
@@ -262,6 +272,13 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
             Next::Stop(why) => return History { attempts, end: End::Stopped(why) },
             _ => unreachable!("no third way"),
         };
+        let start = start.saturating_add(u64::try_from(nanos(call.late)).unwrap());
+        if policy.bounds().is_over(start) {
+            return History { attempts, end: End::Stopped(Ended::Deadline) };
+        }
+        if start == u64::MAX {
+            return History { attempts, end: End::Never };
+        }
         let attempt = run.start(&policy, start);
         assert_eq!(attempt.number() as usize, attempts.len() + 1);
         assert_eq!(nanos(attempt.elapsed()), u128::from(start));

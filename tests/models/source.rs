@@ -147,6 +147,7 @@ impl<'a> Source<'a> {
     }
 
     pub fn call(&mut self) -> Call {
-        Call { takes: self.time(), says: self.says(), random: self.random() }
+        let late = if self.one_in(6) { self.time() } else { Duration::ZERO };
+        Call { takes: self.time(), says: self.says(), random: self.random(), late }
     }
 }

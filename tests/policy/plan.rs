@@ -271,7 +271,7 @@ proptest! {
     fn courses_are_the_runs_of_the_model(bytes in bytes()) {
         let settings = source(&bytes).settings();
         let plan = settings.policy().plan();
-        let at_once = Call { takes: Duration::ZERO, says: Says::Retry, random: 0 };
+        let at_once = Call { takes: Duration::ZERO, says: Says::Retry, random: 0, late: Duration::ZERO };
         same(plan.best(), &settings, at_once);
         same(plan.longest_pauses(), &settings, Call { random: u64::MAX, ..at_once });
         same(plan.worst(), &settings, Call { takes: Duration::MAX, random: u64::MAX, ..at_once });
@@ -293,7 +293,7 @@ proptest! {
             Says::RetryAfter(_) if !is_foreseen => Says::Retry,
             says => says,
         };
-        let calls: Vec<Call> = calls.iter().map(|call| Call { says: foreseen(call.says), ..*call }).collect();
+        let calls: Vec<Call> = calls.iter().map(|call| Call { says: foreseen(call.says), late: Duration::ZERO, ..*call }).collect();
         let history = drive(&settings, &calls);
         if let Some(total) = plan.worst_total() {
             let end = history.attempts.last().map_or(0, |last| last.1);
