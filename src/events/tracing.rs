@@ -93,7 +93,7 @@ impl<E: fmt::Display> Listener<E> for Tracing {
             Event::Started(attempt) => {
                 event!(target: "relent", parent: &*span, Level::TRACE, attempt = attempt.number(), "attempt started");
             }
-            Event::Ended { attempt, elapsed, last } => {
+            Event::Ended { attempt, elapsed, last, .. } => {
                 let elapsed = field::display(Measured(*elapsed));
                 match last {
                     Last::Failed(error) => {
