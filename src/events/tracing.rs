@@ -28,7 +28,7 @@ use crate::{
 /// | `attempt started` | `TRACE` | `attempt` |
 /// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after` |
-/// | `not ready` | `DEBUG` | `attempt`, `elapsed` |
+/// | `not ready` | `DEBUG` | `attempt`, `elapsed`, `error`, if it said why |
 /// | `acting`, `acted` | `DEBUG` | `attempt`, `elapsed`: an `ensure` acts between two looks |
 /// | `act failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `act cut` | `INFO` | `attempt`, `elapsed`, `after` |
@@ -105,6 +105,12 @@ impl<E: fmt::Display> Listener<E> for Tracing {
                     Last::Cut { after, .. } => {
                         let after = field::display(Measured(*after));
                         event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "attempt cut");
+                    }
+                    Last::NotReadyBecause(error) => {
+                        event!(
+                            target: "relent", parent: &*span, Level::DEBUG,
+                            attempt, elapsed, error = %error, "not ready"
+                        );
                     }
                     _ => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "not ready"),
                 }
