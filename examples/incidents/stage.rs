@@ -112,6 +112,7 @@ impl Timeline {
                     match last {
                         Last::Failed(error) => format!("attempt {attempt} fails: {error}"),
                         Last::NotReady => format!("attempt {attempt}: not yet"),
+                        Last::NotReadyBecause(error) => format!("attempt {attempt}: not yet: {error}"),
                         Last::Cut { after, .. } => format!("attempt {attempt} is cut after {}", written(*after)),
                         _ => format!("attempt {attempt} ends"),
                     }

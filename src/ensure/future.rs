@@ -329,7 +329,7 @@ where
         if this.core.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        // An act may have run up to the hard bound itself, and a look may still answer there and then; not later.
+        // An act may run up to the hard bound itself: a look may still answer there and then, but not later.
         if this.core.read() > this.core.policy.bounds().finish_within {
             return Err(Stop::Deadline);
         }

@@ -195,6 +195,8 @@ impl<G: Ties> Core<G> {
         match self.ties.ask(duration(self.policy.bounds().room(planned))) {
             Asked::Granted => Ok(Some(Step::Start(self.start_at::<T>(self.at)?))),
             Asked::Queued(mut ticket) => {
+                // The wait counts: the clock starts before the listener hears of it.
+                self.start.get_or_insert_with(time::now);
                 let turn = self.ties.poll_turn(&mut ticket, cx);
                 self.at = planned;
                 self.state = State::AwaitingPermit(ticket);

@@ -189,7 +189,7 @@ async fn cancelled_between_next_and_attempt() {
     let next = run.next().await.unwrap();
     token.cancel();
     let began = std::cell::Cell::new(false);
-    assert!(next.attempt(async { Ok(began.set(true)) }).await.is_none());
+    assert!(next.attempt(async { Ok(began.replace(true)) }).await.is_none());
     assert!(!began.get());
     assert_eq!(run.next().await.map(drop).unwrap_err().stop(), &Stop::Cancelled);
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 const S: Duration = Duration::from_secs(1);
 
-fn name<E>(event: &Event<'_, E>) -> char {
+pub(super) fn name<E>(event: &Event<'_, E>) -> char {
     match event {
         Event::Waiting(_) => 'w',
         Event::Started(_) => 's',
@@ -34,7 +34,7 @@ fn name<E>(event: &Event<'_, E>) -> char {
 }
 
 /// (Waiting* Started (Acting Acted)? Ended)* and then Succeeded, in place of the last Ended, or `GaveUp`.
-fn is_grammatical(heard: &str) -> bool {
+pub(super) fn is_grammatical(heard: &str) -> bool {
     let mut state = 'w';
     for event in heard.chars() {
         state = match (state, event) {
@@ -43,8 +43,7 @@ fn is_grammatical(heard: &str) -> bool {
             ('s', 'a') => 'a',
             ('a', 'b') => 'b',
             ('s' | 'b', 'e') => 'e',
-            ('s' | 'b', 'S') => '.',
-            ('w' | 'e', 'G') => '.',
+            ('s' | 'b', 'S') | ('w' | 'e', 'G') => '.',
             _ => return false,
         };
     }

@@ -11,6 +11,7 @@ mod discipline;
 mod drops;
 mod ends;
 mod errors;
+mod hostile;
 mod late;
 mod listening;
 mod model;

@@ -181,7 +181,8 @@ proptest! {
         fatal in prop::bool::weighted(0.25),
         cancel_at in prop::option::weighted(0.2, 0_u64..150),
     ) {
-        prop_assume!(timeout.is_some() || bound.is_some());
+        // Something has to end it.
+        let bound = if timeout.is_none() { bound.or(Some(150)) } else { bound };
         let ms = Duration::from_millis;
         let mut policy = Policy::new().backoff(Backoff::fixed(ms(pause))).max_attempts(allowed);
         policy = timeout.map_or(policy.clone(), |timeout| policy.attempt_timeout(ms(timeout)));
@@ -257,12 +258,13 @@ proptest! {
         let stalled: u64 = calls.iter().map(|call| call.stalls).sum();
         let acts: Vec<_> = log.iter().filter(|heard| heard.2 == Heard::Act).collect();
         prop_assert!(acts.len() <= allowed as usize, "{}", what);
+        let acted = |index: usize| index > 0 && matches!(log[index - 1].2, Heard::Act | Heard::Acted);
         for (index, &(at, cancelled, ref heard)) in log.iter().enumerate() {
             let starts = matches!(heard, Heard::Look | Heard::Act);
             prop_assert!(!(starts && cancelled), "nothing starts once it is cancelled: {}", what);
             if let Some(bound) = bound {
-                // An act without a deadline of its own may run up to the bound, and a look may answer there and then.
-                let closing = *heard == Heard::Look && index > 0 && at == bound && timeout.is_none();
+                // An act may run up to the bound itself, and the look that follows may answer there and then.
+                let closing = *heard == Heard::Look && at == bound && acted(index);
                 prop_assert!(!starts || at < bound || closing, "nothing starts at the bound: {}", what);
                 if let (Heard::Act, Some(timeout)) = (heard, timeout) {
                     prop_assert!(at <= bound - timeout.min(bound / 2), "the last look has its time: {}", what);
