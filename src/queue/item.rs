@@ -1,7 +1,6 @@
-//! A value in the queue, with what its earlier attempts left.
+//! The attempts at a key: what failed ones have left.
 
-use std::any::Any;
-
+use super::erased::ErasedError;
 use crate::{
     budget::Budget,
     error::{End, Ending, GaveUp, Stop},
@@ -11,18 +10,12 @@ use crate::{
         bounds::CutBy,
         jitter::series,
         nanos::{FOREVER, duration},
+        timetable::Trail,
     },
     shared::Retries,
 };
 
-/// A value, and the run of attempts at it once there was one.
-#[derive(Debug)]
-pub(super) struct Item<V> {
-    pub(super) value: V,
-    pub(super) history: Option<Box<History>>,
-}
-
-/// The attempts at one item. Instants are queue time.
+/// The attempts at one key, until it succeeds or is given up. Instants are queue time.
 #[derive(Debug)]
 pub(super) struct History {
     attempts: Attempts,
@@ -31,23 +24,22 @@ pub(super) struct History {
     /// When the last attempt ended.
     ended: u64,
     ending: Ending,
+    /// When the next attempt is planned, and the latest instant at which the bounds let it start.
+    window: (u64, u64),
     /// The latest error that an attempt gave.
-    error: Option<Box<dyn Any + Send>>,
+    error: Option<ErasedError>,
     retries: Retries,
 }
 
-impl<V> Item<V> {
-    pub(super) fn new(value: V) -> Self {
-        Self { value, history: None }
+impl Trail for Box<History> {
+    fn window(&self) -> (u64, u64) {
+        self.window
     }
 
-    pub(super) fn attempts(&self) -> u32 {
-        self.history.as_ref().map_or(0, |history| history.attempts.number())
-    }
-
-    /// How long it may wait for a limiter, in queue time. Before its first attempt it may wait as long as it takes.
-    pub(super) fn latest_start(&self, policy: &Policy) -> u64 {
-        self.history.as_ref().map_or(FOREVER, |history| history.latest_start(policy))
+    fn part(&mut self) -> Self {
+        let History { attempts, began, ended, ending, window, ref mut error, .. } = **self;
+        let error = error.take();
+        Box::new(History { attempts, began, ended, ending, window, error, retries: Retries::Unlimited })
     }
 }
 
@@ -59,6 +51,7 @@ impl History {
             began: now,
             ended: now,
             ending: Ending::NotStarted,
+            window: (now, FOREVER),
             error: None,
             retries: Retries::Unlimited,
         }
@@ -79,6 +72,16 @@ impl History {
         }
     }
 
+    /// Whether another attempt may start now, however late it is for what was planned.
+    pub(super) fn may_go_on(&self, policy: &Policy, now: u64) -> Result<(), Stop> {
+        let bound = policy.bounds().finish_within;
+        if bound != FOREVER && now.saturating_sub(self.began) >= bound { Err(Stop::Deadline) } else { Ok(()) }
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts.number()
+    }
+
     pub(super) fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
         self.retries.begin_attempt();
         self.attempts.start(policy, now.saturating_sub(self.began))
@@ -94,7 +97,7 @@ impl History {
     }
 
     /// The latest instant at which the bounds let another attempt start, in queue time.
-    fn latest_start(&self, policy: &Policy) -> u64 {
+    pub(super) fn latest_start(&self, policy: &Policy) -> u64 {
         self.began.saturating_add(policy.bounds().room(0))
     }
 
@@ -104,29 +107,30 @@ impl History {
         (self.began.saturating_add(at), by)
     }
 
-    /// The attempt has ended without success: when to try again, in queue time, or why not.
-    pub(super) fn end(
-        &mut self,
-        policy: &Policy,
-        now: u64,
-        ending: Ending,
-        decision: Decision,
-        error: Option<Box<dyn Any + Send>>,
-    ) -> Result<u64, Stop> {
+    /// The attempt has ended without success.
+    pub(super) fn end(&mut self, now: u64, ending: Ending, error: Option<ErasedError>) {
         (self.ending, self.ended) = (ending, now);
         if error.is_some() {
             self.error = error;
         }
-        if ending == Ending::Cut(CutBy::Deadline) {
+    }
+
+    /// What follows the attempt that has ended: when to try again, in queue time, or why not. To be asked once for each.
+    pub(super) fn plan(&mut self, policy: &Policy, decision: Decision) -> Result<u64, Stop> {
+        if self.ending == Ending::Cut(CutBy::Deadline) {
             return Err(Stop::Deadline);
         }
         // A seed names a series for each start, or items that fail together would come back together.
         let number = self.attempts.number().into();
         let random =
             || policy.seed().map_or_else(|| fastrand::u64(..), |seed| series(series(seed, self.began), number));
-        match self.attempts.end(policy, now.saturating_sub(self.began), decision, random) {
+        match self.attempts.end(policy, self.ended.saturating_sub(self.began), decision, random) {
             Next::Start(_) if !self.retries.withdraw() => Err(Stop::Budget),
-            Next::Start(at) => Ok(self.began.saturating_add(at)),
+            Next::Start(at) => {
+                let at = self.began.saturating_add(at);
+                self.window = (at, self.latest_start(policy));
+                Ok(at)
+            }
             Next::Stop(ended) => Err(ended.into()),
         }
     }
@@ -136,7 +140,7 @@ impl History {
     }
 
     /// The limiter's turn comes too late for the next attempt.
-    pub(super) fn refused<E: 'static>(self, policy: &Policy, now: u64, turn: u64) -> GaveUp<E> {
+    pub(super) fn refused(self, policy: &Policy, now: u64, turn: u64) -> GaveUp<ErasedError> {
         let ready_in = if turn == FOREVER { FOREVER } else { turn.saturating_sub(now) };
         let allowed = self.latest_start(policy).saturating_sub(now);
         let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(allowed) };
@@ -145,13 +149,13 @@ impl History {
 
     /// Right after an attempt.
     #[cold]
-    pub(super) fn give_up<E: 'static>(self, policy: &Policy, stop: Stop) -> GaveUp<E> {
+    pub(super) fn give_up(self, policy: &Policy, stop: Stop) -> GaveUp<ErasedError> {
         let ended = self.ended;
         self.give_up_at(policy, stop, ended)
     }
 
     #[cold]
-    fn give_up_at<E: 'static>(self, policy: &Policy, stop: Stop, now: u64) -> GaveUp<E> {
+    pub(super) fn give_up_at(self, policy: &Policy, stop: Stop, now: u64) -> GaveUp<ErasedError> {
         let Self { attempts, began, ended, ending, error, .. } = self;
         let bounds = policy.bounds();
         let cut_after = match ending {
@@ -161,7 +165,6 @@ impl History {
         };
         let elapsed = now.saturating_sub(began);
         let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
-        let end = End { stop, attempts: attempts.number(), elapsed, bound, cut_after, ending };
-        GaveUp::new(end, error.and_then(|error| error.downcast().ok()).map(|error| *error))
+        GaveUp::new(End { stop, attempts: attempts.number(), elapsed, bound, cut_after, ending }, error)
     }
 }
