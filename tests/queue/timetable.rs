@@ -143,7 +143,7 @@ fn what_is_given_for_a_failing_key_does_not_undo_its_backoff() {
             if rng.bool() {
                 value += 1;
                 let rule = *rng.choice(&[Rule::Keep, Rule::Move, Rule::Earlier]).unwrap();
-                let _ = give(&mut table, rule, 1, value, now.saturating_sub(S) + rng.u64(..S));
+                let _ = give(&mut table, rule, 1, value, (now + rng.u64(..=S)).saturating_sub(S));
             }
             if let Some(Started { run, value: tried, trail, .. }) = table.start(now) {
                 starts.push(now);

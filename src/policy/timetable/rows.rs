@@ -31,6 +31,11 @@ impl<T> Rows<T> {
         }
     }
 
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        self.blocks.get(number as usize / BLOCK)?.get(number as usize % BLOCK)
+    }
+
     /// Takes the last row. A block that is empty is given back, unless it is the first.
     pub(super) fn pop(&mut self) -> Option<T> {
         let row = self.blocks.last_mut()?.pop();

@@ -91,7 +91,7 @@ fn memory_follows_the_number_of_keys_down() {
 fn an_empty_timetable_forgets() {
     let mut table = Timetable::new(0);
     for round in 0..3 {
-        for key in 0..5000 {
+        for key in 0..50_000 {
             let _ = table.give(Rule::Keep, &mut Some((key, key)), round);
         }
         if round == 1 {
@@ -99,9 +99,9 @@ fn an_empty_timetable_forgets() {
                 table.end(started.run, None);
             }
         } else {
-            assert_eq!(table.cancel_all().len(), 5000);
+            assert_eq!(table.cancel_all().len(), 50_000);
         }
-        assert!(table.is_empty() && table.wheel.is_vacant() && room(&table) <= 4096, "round {round}");
+        assert!(table.is_empty() && table.wheel.is_vacant() && room(&table) <= 8192, "round {round}");
     }
 }
 
