@@ -9,7 +9,6 @@ use super::{
     shared::{Shared, Started, Trail},
 };
 use crate::{
-    budget::Budget,
     error::{Ending, Last, Stop},
     policy::{
         Policy,
@@ -18,6 +17,7 @@ use crate::{
         nanos::duration,
         timetable::{Ended, Run},
     },
+    shared::Retries,
     sync::Arc,
     time::Instant,
 };
@@ -214,9 +214,9 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         }
     }
 
-    /// The item counts for this budget, if it does for none.
-    pub(super) fn charge(&mut self, budget: &Budget) {
-        self.history().charge(budget);
+    /// The item counts for these budgets, if it does for none.
+    pub(super) fn charge(&mut self, retries: &Retries) {
+        self.history().charge(retries);
     }
 
     /// When the attempt is cut, in queue time.

@@ -2,16 +2,16 @@
 
 use super::erased::ErasedError;
 use crate::{
-    budget::Budget,
-    error::{End, Ending, GaveUp, Stop},
+    error::{Ending, GaveUp, Stop},
     policy::{
         Policy,
-        attempts::{Attempt, Attempts, Decision, Next},
+        attempts::{Attempt, Attempts, Decision},
         bounds::CutBy,
         jitter::series,
         nanos::{FOREVER, duration},
         timetable::Trail,
     },
+    run::end::{self, AttemptEnd, RunEnd},
     shared::Retries,
 };
 
@@ -66,16 +66,13 @@ impl History {
 
     /// Whether the policy allows any attempt at all.
     pub(super) fn may_begin(policy: &Policy) -> Result<(), Stop> {
-        match Attempts::default().first(policy, || 0) {
-            Next::Stop(ended) => Err(ended.into()),
-            Next::Start(_) => Ok(()),
-        }
+        // When it is due is when it starts: where that was planned is of no interest.
+        end::plan_first(policy, &mut Attempts::default(), None).map(drop)
     }
 
     /// Whether another attempt may start now, however late it is for what was planned.
     pub(super) fn may_go_on(&self, policy: &Policy, now: u64) -> Result<(), Stop> {
-        let bound = policy.bounds().finish_within;
-        if bound != FOREVER && now.saturating_sub(self.began) >= bound { Err(Stop::Deadline) } else { Ok(()) }
+        end::may_start(policy, now.saturating_sub(self.began))
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -87,11 +84,11 @@ impl History {
         self.attempts.start(policy, now.saturating_sub(self.began))
     }
 
-    /// From the attempt that runs on, the item counts for this budget and asks it for retries; one that counts already
-    /// stays with its own.
-    pub(super) fn charge(&mut self, budget: &Budget) {
+    /// From the attempt that runs on, the item counts for these budgets and asks them for retries; one that counts
+    /// already stays with its own.
+    pub(super) fn charge(&mut self, retries: &Retries) {
         if let Retries::Unlimited = self.retries {
-            self.retries = Retries::Of(budget.clone());
+            self.retries = retries.anew();
             self.retries.begin_attempt();
         }
     }
@@ -117,22 +114,14 @@ impl History {
 
     /// What follows the attempt that has ended: when to try again, in queue time, or why not. To be asked once for each.
     pub(super) fn plan(&mut self, policy: &Policy, decision: Decision) -> Result<u64, Stop> {
-        if self.ending == Ending::Cut(CutBy::Deadline) {
-            return Err(Stop::Deadline);
-        }
         // A seed names a series for each start, or items that fail together would come back together.
-        let number = self.attempts.number().into();
-        let random =
-            || policy.seed().map_or_else(|| fastrand::u64(..), |seed| series(series(seed, self.began), number));
-        match self.attempts.end(policy, self.ended.saturating_sub(self.began), decision, random) {
-            Next::Start(_) if !self.retries.withdraw() => Err(Stop::Budget),
-            Next::Start(at) => {
-                let at = self.began.saturating_add(at);
-                self.window = (at, self.latest_start(policy));
-                Ok(at)
-            }
-            Next::Stop(ended) => Err(ended.into()),
-        }
+        let seed = policy.seed().map(|seed| series(seed, self.began));
+        let now = self.ended.saturating_sub(self.began);
+        let attempt = AttemptEnd { now, ending: self.ending, decision };
+        let planned = attempt.plan(policy, &mut self.attempts, seed, Some(&mut self.retries))?;
+        let at = self.began.saturating_add(planned);
+        self.window = (at, self.latest_start(policy));
+        Ok(at)
     }
 
     pub(super) fn last_error<E: 'static>(&self) -> Option<&E> {
@@ -155,16 +144,10 @@ impl History {
     }
 
     #[cold]
-    pub(super) fn give_up_at(self, policy: &Policy, stop: Stop, now: u64) -> GaveUp<ErasedError> {
-        let Self { attempts, began, ended, ending, error, .. } = self;
-        let bounds = policy.bounds();
-        let cut_after = match ending {
-            Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
-            Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(attempts.started()),
-            _ => ended.saturating_sub(began).saturating_sub(attempts.started()),
-        };
-        let elapsed = now.saturating_sub(began);
-        let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
-        GaveUp::new(End { stop, attempts: attempts.number(), elapsed, bound, cut_after, ending }, error)
+    pub(super) fn give_up_at(mut self, policy: &Policy, stop: Stop, now: u64) -> GaveUp<ErasedError> {
+        let since = |at: u64| at.saturating_sub(self.began);
+        let cut_after = end::cut_after(policy, &self.attempts, self.ending, since(self.ended));
+        let end = RunEnd { stop, now: since(now), ending: self.ending, cut_after };
+        end.give_up(policy, &self.attempts, Some(&mut self.retries), self.error)
     }
 }

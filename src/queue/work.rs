@@ -15,6 +15,7 @@ use crate::{
         Policy,
         attempts::{Attempt, Attempts, Decision},
     },
+    shared::Retries,
     time::{self, Instant},
 };
 
@@ -150,7 +151,7 @@ pub struct Work<'q, K, V, W, F: Future<Output: operation::Outcome>> {
     pub(super) concurrency: usize,
     pub(super) stops: Vec<Stop<'q>>,
     pub(super) limiter: Option<Limiter>,
-    pub(super) budget: Option<Budget>,
+    pub(super) retries: Retries,
     pub(super) classify: Option<Classify<'q, ErrorOf<F>>>,
     pub(super) listeners: Vec<Notify<'q, K, V, ErrorOf<F>>>,
     pub(super) take: Option<Take<'q, K, V, ErrorOf<F>>>,
@@ -173,7 +174,7 @@ where
             concurrency: 1,
             stops: Vec::new(),
             limiter: None,
-            budget: None,
+            retries: Retries::Unlimited,
             classify: None,
             listeners: Vec::new(),
             take: None,
@@ -213,9 +214,9 @@ where
 
     /// Each item counts for this budget from its first start on, and asks it before each further attempt; refused, it is
     /// given up with [`Stop::Budget`](crate::Stop::Budget). What was allowed and is not made, because the item was
-    /// cancelled meanwhile, goes back.
+    /// cancelled meanwhile, goes back. Given twice, both are asked.
     pub fn budget(mut self, budget: &Budget) -> Self {
-        self.budget = Some(budget.clone());
+        self.retries = self.retries.and(budget.clone());
         self
     }
 

@@ -22,11 +22,11 @@ use super::{
     work::{Classify, ErrorOf, Finished, Job, Notify, Outcome, Stop, Take, Work},
 };
 use crate::{
-    budget::Budget,
     error::Ending,
     limiter::Turn,
     operation,
     policy::{attempts::Decision, bounds::CutBy, nanos::FOREVER},
+    shared::Retries,
 };
 
 /// The future of [`TimedQueue::run`].
@@ -42,7 +42,7 @@ pub struct Working<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: operation::
     worker: W,
     concurrency: usize,
     gate: Option<Gate>,
-    budget: Option<Budget>,
+    retries: Retries,
     stops: Vec<Stop<'q>>,
     stopping: bool,
     classify: Option<Classify<'q, ErrorOf<F>>>,
@@ -73,7 +73,7 @@ where
     F: Future<Output: operation::Outcome>,
 {
     pub(super) fn new(work: Work<'q, K, V, W, F>) -> Self {
-        let Work { queue, worker, concurrency, stops, limiter, budget, classify, listeners, take, erase } = work;
+        let Work { queue, worker, concurrency, stops, limiter, retries, classify, listeners, take, erase } = work;
         Self {
             crew: Crew::new(),
             running: Vec::new(),
@@ -82,7 +82,7 @@ where
             worker,
             concurrency,
             gate: limiter.map(Gate::new),
-            budget,
+            retries,
             stops,
             stopping: false,
             classify,
@@ -192,8 +192,8 @@ where
         if let Some(gate) = &mut self.gate {
             gate.spend();
         }
-        if let Some(budget) = &self.budget {
-            due.charge(budget);
+        if !matches!(self.retries, Retries::Unlimited) {
+            due.charge(&self.retries);
         }
         let (cut, _) = due.cut_at();
         let job = Job { key: due.key().clone(), value: due.value().clone(), due: due.due(), attempt: due.attempt() };

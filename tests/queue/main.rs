@@ -3,8 +3,13 @@
 
 mod evictions;
 mod guards;
+mod failures;
 mod histories;
+mod hostile;
 mod naive;
+mod reentrant;
 mod runs;
+mod runtimes;
 mod shares;
+mod spawned;
 mod timetable;
