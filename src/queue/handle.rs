@@ -261,10 +261,9 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
 
     fn give(&self, rule: Rule, key: K, value: V, due: When) -> Scheduled<V> {
         let clock = self.shared.clock;
-        let mut work = Some((key, value));
-        let given = self.shared.give(rule, &mut work, clock.due(due));
-        let back = work.map(|(_, value)| value);
-        match (given, back) {
+        let (mut key, mut value) = (Some(key), Some(value));
+        let given = self.shared.give(rule, &mut key, &mut value, clock.due(due));
+        match (given, value) {
             (None, Some(value)) => Scheduled::Closed { value },
             (Some(Given::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },
             (Some(Given::Moved { from, value, .. }), _) => Scheduled::Moved { from: clock.instant(from), value },

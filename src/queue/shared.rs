@@ -107,13 +107,19 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         Self { clock: Clock::new(), inner: Mutex::new(inner) }
     }
 
-    /// What is not taken stays in `work`; `None`: the queue is closed.
-    pub(super) fn give(&self, rule: Rule, work: &mut Option<(K, V)>, due: u64) -> Option<Given<V, Trail>> {
+    /// What is not taken stays with the caller; `None`: the queue is closed.
+    pub(super) fn give(
+        &self,
+        rule: Rule,
+        key: &mut Option<K>,
+        value: &mut Option<V>,
+        due: u64,
+    ) -> Option<Given<V, Trail>> {
         let mut inner = lock(&self.inner);
         if inner.closed {
             return None;
         }
-        let given = inner.table.give(rule, work, due);
+        let given = inner.table.give(rule, key, value, due);
         let wakers = match given {
             Given::New => inner.changed(due),
             Given::Moved { due, .. } => inner.changed(due),

@@ -107,9 +107,10 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
                 tally.conflicts += usize::from(want != Given::New);
                 let carries = |entry: &Entry| entry.waits.as_ref().is_some_and(|waits| waits.failures.is_some());
                 tally.carried += usize::from(matches!(want, Given::Moved { .. }) && carries(&model[key]));
-                let mut work = Some((*key, value));
-                assert_eq!(real.give(rule, &mut work, last), want, "{turn}: {op:?}");
-                assert_eq!(work.is_some(), matches!(want, Given::Kept { .. }));
+                let (mut given, mut value) = (Some(*key), Some(value));
+                assert_eq!(real.give(rule, &mut given, &mut value, last), want, "{turn}: {op:?}");
+                assert_eq!(given.is_some(), want != Given::New, "{turn}: a key that is there already is not taken");
+                assert_eq!(value.is_some(), matches!(want, Given::Kept { .. }));
             }
             Op::Cancel(key) => {
                 let want = cancel(&mut model, *key);

@@ -116,7 +116,7 @@ fn give<K: std::hash::Hash + Eq + Clone, V>(
     value: V,
     due: u64,
 ) -> Given<V, Failed> {
-    table.give(rule, &mut Some((key, value)), due)
+    table.give(rule, &mut Some(key), &mut Some(value), due)
 }
 
 fn filled(entries: u64, rng: &mut Rng) -> Table<u64, u64> {

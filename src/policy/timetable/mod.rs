@@ -50,13 +50,13 @@ impl<K: Hash + Eq + Clone, V, T: Trail> Timetable<K, V, T> {
         Self { seats: Seats::new(), wheel: Wheel::new(now), turns: 0, runs: 0, running: 0, moved: BTreeMap::new() }
     }
 
-    /// Work for a key, due at `due`. Key and value are taken out of `work` where they are needed; they stay in it where
-    /// they are not, or where the key's own code panics.
+    /// Work for a key, due at `due`. Key and value are taken where they are needed; where they are not, or where the key's
+    /// own code panics, they stay with the caller. Without a key or a value nothing is given.
     ///
     /// # Panics
     /// With more than 2^32 - 2 keys.
-    pub fn give(&mut self, rule: Rule, work: &mut Option<(K, V)>, due: u64) -> Given<V, T> {
-        let seat = match self.seats.enter(work, |value| Entry { value, trail: None }) {
+    pub fn give(&mut self, rule: Rule, key: &mut Option<K>, value: &mut Option<V>, due: u64) -> Given<V, T> {
+        let seat = match self.seats.enter(key, value, |value| Entry { value, trail: None }) {
             None => return Given::Kept { due },
             Some(Entered::Known(seat)) => seat,
             Some(Entered::New(seat)) => {
@@ -70,7 +70,7 @@ impl<K: Hash + Eq + Clone, V, T: Trail> Timetable<K, V, T> {
             Some(Phase::Waiting(Entry { trail, .. })) => (false, false, trail.as_ref().map(Trail::window)),
             Some(Phase::Next(_, forgets)) => (true, forgets, None),
             Some(Phase::Running { forgets }) => {
-                let Some((_, value)) = work.take() else { return Given::AfterRun { replaced: None } };
+                let Some(value) = value.take() else { return Given::AfterRun { replaced: None } };
                 let next = Phase::Next(Entry { value, trail: None }, forgets || rule == Rule::Anew);
                 self.seats.turn_to(seat, next);
                 let at = self.turn(due);
@@ -89,7 +89,7 @@ impl<K: Hash + Eq + Clone, V, T: Trail> Timetable<K, V, T> {
         if kept {
             return Given::Kept { due: at.due };
         }
-        let Some((_, value)) = work.take() else { return Given::Kept { due: at.due } };
+        let Some(value) = value.take() else { return Given::Kept { due: at.due } };
         let entry = Entry { value, trail: None };
         let phase = if follows { Phase::Next(entry, forgets || rule == Rule::Anew) } else { Phase::Waiting(entry) };
         let Some(Entry { value, mut trail }) = self.seats.turn_to(seat, phase) else { return Given::New };

@@ -62,21 +62,26 @@ impl<K: Hash + Eq, E> Seats<K, E> {
         Self { table: HashTable::new(), rows: Rows::new(), free: Vec::new(), hasher: DefaultHashBuilder::default() }
     }
 
-    /// The key's seat: the one it has, or a new one in which the work waits that it takes. `None` without work.
+    /// The key's seat: the one it has, or a new one in which the value waits; both are taken then. `None` without them.
     ///
     /// # Panics
     /// When there is no further seat.
     #[inline]
-    pub(super) fn enter<V>(&mut self, work: &mut Option<(K, V)>, entry: impl FnOnce(V) -> E) -> Option<Entered> {
+    pub(super) fn enter<V>(
+        &mut self,
+        key: &mut Option<K>,
+        value: &mut Option<V>,
+        entry: impl FnOnce(V) -> E,
+    ) -> Option<Entered> {
         let Self { table, rows, free, hasher } = self;
-        let (key, _) = work.as_ref()?;
-        let print = Print::of(hasher.hash_one(key));
-        let same = |&(other, seat): &_| other == print && rows[seat].seat.holds(key);
+        let known = key.as_ref()?;
+        let print = Print::of(hasher.hash_one(known));
+        let same = |&(other, seat): &_| other == print && rows[seat].seat.holds(known);
         let vacant = match table.entry(print.hash(), same, |(print, _)| print.hash()) {
             Entry::Occupied(entry) => return Some(Entered::Known(entry.get().1)),
             Entry::Vacant(vacant) => vacant,
         };
-        let (key, value) = work.take()?;
+        let (key, value) = (key.take()?, value.take()?);
         let taken = Seat::Waiting(print, key, entry(value));
         let seat = if let Some(seat) = next_free(free, rows) {
             rows[seat].seat = taken;
@@ -301,7 +306,7 @@ mod tests {
     fn filled(keys: u32) -> Seats<u32, ()> {
         let mut seats = Seats::new();
         for key in 0..keys {
-            assert!(matches!(seats.enter(&mut Some((key, ())), |()| ()), Some(Entered::New(seat)) if seat == key));
+            assert!(matches!(seats.enter(&mut Some(key), &mut Some(()), |()| ()), Some(Entered::New(seat)) if seat == key));
         }
         seats
     }
@@ -313,11 +318,11 @@ mod tests {
             assert!(matches!(seats.leave(key), Some((left, Some(()))) if left == key));
         }
         for seat in [3000, 17, 5000] {
-            let mut work = Some((seat, ()));
-            assert!(matches!(seats.enter(&mut work, |()| ()), Some(Entered::New(new)) if new == seat));
-            assert_eq!(work, None);
+            let (mut key, mut value) = (Some(seat), Some(()));
+            assert!(matches!(seats.enter(&mut key, &mut value, |()| ()), Some(Entered::New(new)) if new == seat));
+            assert_eq!((key, value), (None, None));
         }
-        assert!(matches!(seats.enter(&mut Some((17, ())), |()| ()), Some(Entered::Known(17))));
+        assert!(matches!(seats.enter(&mut Some(17), &mut Some(()), |()| ()), Some(Entered::Known(17))));
     }
 
     /// Most have gone: the last one moves to a free seat, and is found there.

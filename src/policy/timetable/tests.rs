@@ -19,7 +19,7 @@ type Table = Timetable<u64, u64, Until>;
 fn filled(keys: u64, due: impl Fn(u64) -> u64) -> Table {
     let mut table = Timetable::new(0);
     (0..keys).for_each(|key| {
-        let _ = table.give(Rule::Keep, &mut Some((key, key)), due(key));
+        let _ = table.give(Rule::Keep, &mut Some(key), &mut Some(key), due(key));
     });
     table
 }
@@ -41,7 +41,7 @@ fn memory_follows_the_number_of_keys_down() {
             // These run meanwhile, some of them where the last seats are, and are given something that follows.
             let mut runs: Vec<_> = std::iter::from_fn(|| table.start(KEYS * spread)).take(5).collect();
             assert_eq!(runs.len(), 5);
-            let _ = table.give(Rule::Keep, &mut Some((1, 77)), 7);
+            let _ = table.give(Rule::Keep, &mut Some(1), &mut Some(77), 7);
             let mut left: u64 = table.len() as u64;
             let survives = |key: u64| key < 5 || key % (KEYS / FEW) == 0;
             if ways == 2 {
@@ -92,7 +92,7 @@ fn an_empty_timetable_forgets() {
     let mut table = Timetable::new(0);
     for round in 0..3 {
         for key in 0..50_000 {
-            let _ = table.give(Rule::Keep, &mut Some((key, key)), round);
+            let _ = table.give(Rule::Keep, &mut Some(key), &mut Some(key), round);
         }
         if round == 1 {
             while let Some(started) = table.start(round) {
@@ -114,8 +114,8 @@ fn what_is_due_is_counted() {
     for _ in 0..2_000 {
         let key = rng.u64(..300);
         match rng.u8(..6) {
-            0..2 => drop(table.give(Rule::Move, &mut Some((key, key)), now + rng.u64(..1 << 22))),
-            2 => drop(table.give(Rule::Earlier, &mut Some((key, key)), now.saturating_sub(rng.u64(..1 << 22)))),
+            0..2 => drop(table.give(Rule::Move, &mut Some(key), &mut Some(key), now + rng.u64(..1 << 22))),
+            2 => drop(table.give(Rule::Earlier, &mut Some(key), &mut Some(key), now.saturating_sub(rng.u64(..1 << 22)))),
             3 => drop(table.cancel(&key)),
             4 => now += rng.u64(..1 << 19),
             _ => {
