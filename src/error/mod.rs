@@ -287,7 +287,9 @@ impl<E> GaveUp<E> {
             Ending::Cut(CutBy::Deadline) => {
                 write!(f, "; last attempt: cut after {cut} by the overall deadline{outcome}")
             }
-            Ending::Cut(CutBy::Cancelled) | Ending::ObservationCut(_) => write!(f, "; last attempt: cancelled after {cut}{outcome}"),
+            Ending::Cut(CutBy::Cancelled) | Ending::ObservationCut(_) => {
+                write!(f, "; last attempt: cancelled after {cut}{outcome}")
+            }
         }
     }
 }

@@ -251,12 +251,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         })
     }
 
-    fn poll_until<T>(
-        &self,
-        cx: &Context<'_>,
-        id: &mut u64,
-        done: impl Fn(&mut Inner<K, V>) -> Option<T>,
-    ) -> Poll<T> {
+    fn poll_until<T>(&self, cx: &Context<'_>, id: &mut u64, done: impl Fn(&mut Inner<K, V>) -> Option<T>) -> Poll<T> {
         let mut spare = None;
         loop {
             let mut inner = lock(&self.inner);
@@ -361,8 +356,7 @@ impl<K: Hash + Eq + Clone, V> Inner<K, V> {
     /// Something is due at `due` now, or ([`FOREVER`]) something has gone.
     #[inline]
     fn changed(&mut self, due: u64) -> Wakers {
-        let consumer =
-            if due < self.armed || self.held || self.is_finished() { self.consumer.take() } else { None };
+        let consumer = if due < self.armed || self.held || self.is_finished() { self.consumer.take() } else { None };
         let waiters = if self.waiters.is_empty() || self.table.running() > 0 {
             Vec::new()
         } else {

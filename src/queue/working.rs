@@ -140,7 +140,9 @@ where
                     Start::Later(later) => wake = later,
                 }
             }
-            if this.stopping && let Some(gate) = &mut this.gate {
+            if this.stopping
+                && let Some(gate) = &mut this.gate
+            {
                 gate.leave();
             }
             if let Some((cut, _)) = this.cuts.first() {
@@ -260,8 +262,7 @@ where
             _ => Decision::Retry,
         };
         let again = due.decide(decision);
-        let outcome =
-            Outcome::Failed { key: due.key(), attempt: due.attempt(), last: due.last(ending), again };
+        let outcome = Outcome::Failed { key: due.key(), attempt: due.attempt(), last: due.last(ending), again };
         tell(&mut self.listeners, outcome);
         match due.settle(false) {
             Failure::Again { .. } => {}

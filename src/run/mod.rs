@@ -166,11 +166,7 @@ where
 {
     /// The verb's own rule ends the run, right after an attempt.
     #[cold]
-    fn end_by_rule(
-        mut self: Pin<&mut Self>,
-        ending: Ending,
-        stop: Stop,
-    ) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+    fn end_by_rule(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let this = self.as_mut().project();
         let stop = this.core.end_attempt_by_rule(this.listener, this.error.as_ref(), ending, stop, None);
         self.give_up(stop)

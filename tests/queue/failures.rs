@@ -111,7 +111,9 @@ async fn of_guards_that_are_dropped_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn of_an_attempt_that_is_cut() {
-    for (queue, by) in [(queue().attempt_timeout(S), CutBy::AttemptTimeout), (queue().finish_within(S), CutBy::Deadline)] {
+    for (queue, by) in
+        [(queue().attempt_timeout(S), CutBy::AttemptTimeout), (queue().finish_within(S), CutBy::Deadline)]
+    {
         let mut queue = queue;
         let _ = queue.handle().schedule("k", 1, Duration::ZERO);
         let back = only(queue.run(full_then_stuck).await.given_up);
@@ -340,7 +342,14 @@ async fn after_an_item_that_is_given_up_the_next_begins_anew() {
         if let Some(handle) = events.take() {
             let _ = handle.schedule("k", 1, Duration::ZERO);
         }
-        async move { if job.value == 0 { Err("invalid") } else { assert_eq!(job.attempt.number(), 1); Ok(()) } }
+        async move {
+            if job.value == 0 {
+                Err("invalid")
+            } else {
+                assert_eq!(job.attempt.number(), 1);
+                Ok(())
+            }
+        }
     });
     let finished = run.when(|_| Decision::Fatal).await;
     let back = only(finished.given_up);

@@ -407,7 +407,8 @@ fn ten_thousand_histories_of_the_queue() {
         add!(starts done failed gave_up superseded carried after_run kept moved cancelled dropped);
     }
     println!("10000 histories from RELENT_SEED={first}: {total:?}");
-    let Tally { starts, done, failed, gave_up, superseded, carried, after_run, kept, moved, cancelled, dropped } = total;
+    let Tally { starts, done, failed, gave_up, superseded, carried, after_run, kept, moved, cancelled, dropped } =
+        total;
     let rare = [gave_up, superseded, carried, after_run, kept, moved, cancelled, dropped];
     let least = [starts / 50, done / 20, failed / 20].into_iter().chain(rare);
     assert!(least.into_iter().min() > Some(500), "the histories were idle");

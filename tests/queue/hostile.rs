@@ -76,8 +76,16 @@ async fn one_attempt_is_one_retry_and_one_step() {
                             panic_at(At::Classify);
                             true
                         })
-                        .notify(|outcome| if let Outcome::Failed { .. } = outcome { panic_at(At::Listener) })
-                        .notify(|outcome| if let Outcome::Failed { .. } = outcome { panic_at(At::SecondListener) })
+                        .notify(|outcome| {
+                            if let Outcome::Failed { .. } = outcome {
+                                panic_at(At::Listener)
+                            }
+                        })
+                        .notify(|outcome| {
+                            if let Outcome::Failed { .. } = outcome {
+                                panic_at(At::SecondListener)
+                            }
+                        })
                         .into_future()
                 };
             }
@@ -336,8 +344,10 @@ async fn storm(rng: &mut fastrand::Rng) -> (u64, u64) {
             _ => handle.begin_anew(key, *given, due),
         };
         use relent::queue::Scheduled::{AfterCurrentRun, Closed, Kept, Moved};
-        if let Kept { value, .. } | Moved { value, .. } | Closed { value, .. } | AfterCurrentRun { replaced: Some((_, value)) } =
-            scheduled
+        if let Kept { value, .. }
+        | Moved { value, .. }
+        | Closed { value, .. }
+        | AfterCurrentRun { replaced: Some((_, value)) } = scheduled
         {
             back.lock().unwrap().push(value);
         }

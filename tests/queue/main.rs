@@ -2,8 +2,8 @@
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
 mod evictions;
-mod guards;
 mod failures;
+mod guards;
 mod histories;
 mod hostile;
 mod naive;

@@ -125,7 +125,8 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
                 }
                 let out = real.cancel_all().into_iter();
                 let out: Vec<_> = out.map(|Removed { key, due, value, trail, .. }| (key, due, value, trail)).collect();
-                let want = want.into_iter().map(|(key, Waits { due, value, failures, .. })| (key, due, value, failures));
+                let want =
+                    want.into_iter().map(|(key, Waits { due, value, failures, .. })| (key, due, value, failures));
                 assert_eq!(out, want.collect::<Vec<_>>(), "{turn}: {op:?}");
             }
             Op::Pass(time) => now = now.saturating_add(*time),
@@ -250,9 +251,7 @@ fn cancel(model: &mut BTreeMap<Key, Entry>, key: Key) -> Cancelled<Key, Value, F
     entry.forgets = true;
     match waits {
         next if entry.running => Cancelled::Running { next: next.map(|next| (next.due, next.value)) },
-        Some(Waits { due, value, failures, .. }) => {
-            Cancelled::Removed(Removed::new(key, due, value, failures))
-        }
+        Some(Waits { due, value, failures, .. }) => Cancelled::Removed(Removed::new(key, due, value, failures)),
         None => Cancelled::Absent,
     }
 }

@@ -306,7 +306,9 @@ mod tests {
     fn filled(keys: u32) -> Seats<u32, ()> {
         let mut seats = Seats::new();
         for key in 0..keys {
-            assert!(matches!(seats.enter(&mut Some(key), &mut Some(()), |()| ()), Some(Entered::New(seat)) if seat == key));
+            assert!(
+                matches!(seats.enter(&mut Some(key), &mut Some(()), |()| ()), Some(Entered::New(seat)) if seat == key)
+            );
         }
         seats
     }

@@ -65,7 +65,10 @@ fn memory_follows_the_number_of_keys_down() {
             for key in 0..KEYS {
                 assert_eq!(table.get(&key).is_some(), survives(key), "{key}");
             }
-            assert_eq!(table.get(&1).map(|(state, value, _)| (state, value.copied())), Some((State::RunningWithNext { due: 7 }, Some(77))));
+            assert_eq!(
+                table.get(&1).map(|(state, value, _)| (state, value.copied())),
+                Some((State::RunningWithNext { due: 7 }, Some(77)))
+            );
             runs.rotate_left(2);
             for started in runs {
                 let ended = table.end(started.run, Some((started.value, Until(9))));
@@ -115,7 +118,9 @@ fn what_is_due_is_counted() {
         let key = rng.u64(..300);
         match rng.u8(..6) {
             0..2 => drop(table.give(Rule::Move, &mut Some(key), &mut Some(key), now + rng.u64(..1 << 22))),
-            2 => drop(table.give(Rule::Earlier, &mut Some(key), &mut Some(key), now.saturating_sub(rng.u64(..1 << 22)))),
+            2 => {
+                drop(table.give(Rule::Earlier, &mut Some(key), &mut Some(key), now.saturating_sub(rng.u64(..1 << 22))))
+            }
             3 => drop(table.cancel(&key)),
             4 => now += rng.u64(..1 << 19),
             _ => {
@@ -123,9 +128,7 @@ fn what_is_due_is_counted() {
                 table.end(started.run, None);
             }
         }
-        let due = (0..300).filter(|key| {
-            matches!(table.get(key), Some((State::Scheduled { due }, ..)) if due <= now)
-        });
+        let due = (0..300).filter(|key| matches!(table.get(key), Some((State::Scheduled { due }, ..)) if due <= now));
         let due = due.count();
         assert_eq!(table.due(now), due);
     }
