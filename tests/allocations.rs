@@ -88,22 +88,22 @@ async fn runs_allocate_nothing() {
 /// A queue's memory follows the number of its entries down, whichever of them are left, waiting or running, near or far.
 #[tokio::test(start_paused = true)]
 async fn a_queue_gives_its_memory_back() {
-    const ENTRIES: u32 = 100_000;
+    const ENTRIES: u32 = 20_000;
     let mut queue = TimedQueue::new();
     let handle = queue.handle();
-    for spread in [Duration::ZERO, MS / 1000, 10 * MS, 100_000 * MS] {
-        for left in [0, 1, ENTRIES / 2, ENTRIES - 1] {
+    for spread in [Duration::ZERO, MS / 1000, 10 * MS, 500 * MS] {
+        for left in [0, ENTRIES / 2, ENTRIES - 1] {
             let before = BYTES.get();
             for key in 0..ENTRIES {
                 let _ = handle.schedule(key, u64::from(key), spread * key);
             }
             let full = BYTES.get() - before;
-            assert!(full > 5_000_000, "{full} bytes");
+            assert!(full > 1_000_000, "{full} bytes");
             for key in (0..ENTRIES).filter(|key| *key != left) {
                 let _ = handle.cancel(&key);
             }
             let rest = BYTES.get() - before;
-            assert!(rest < 300_000, "{rest} of {full} bytes with one entry left of {spread:?}");
+            assert!(rest < 250_000, "{rest} of {full} bytes with one entry left of {spread:?}");
             // The same by runs, with the one that is left failing again and again.
             for key in (0..ENTRIES).filter(|key| *key != left) {
                 let _ = handle.schedule(key, u64::from(key), spread * key);
@@ -117,7 +117,7 @@ async fn a_queue_gives_its_memory_back() {
                 }
             }
             let rest = BYTES.get() - before;
-            assert!(rest < 300_000, "{rest} of {full} bytes with one entry left of {spread:?}, by runs");
+            assert!(rest < 250_000, "{rest} of {full} bytes with one entry left of {spread:?}, by runs");
             assert_eq!(handle.cancel_all().len(), 1);
         }
     }

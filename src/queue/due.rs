@@ -76,7 +76,6 @@ pub enum Failure<K, V, E> {
 
 impl<K: Hash + Eq + Clone, V> Due<K, V> {
     /// Begins an attempt, if the item is allowed one.
-    #[expect(clippy::result_large_err, reason = "the item itself is handed on, either way")]
     pub(super) fn begin(
         shared: &Arc<Shared<K, V>>,
         policy: &Arc<Policy>,

@@ -99,7 +99,6 @@ impl<K, V> GivenUp<K, V, ErasedError> {
     ///
     /// # Errors
     /// The latest error is of another type. The item comes back.
-    #[expect(clippy::result_large_err, reason = "the item itself is handed on, either way")]
     pub fn downcast<E: 'static>(self) -> Result<GivenUp<K, V, E>, Self> {
         if self.error.last_error().is_some_and(|error| !error.is::<E>()) {
             return Err(self);

@@ -271,13 +271,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
                 spare = Some(cx.waker().clone());
                 continue;
             };
-            let old = match place {
-                Some(place) => Some(std::mem::replace(&mut inner.waiters[place].1, waker)),
-                None => {
-                    inner.waiters.push((*id, waker));
-                    None
-                }
-            };
+            let old = place.map(|place| inner.waiters.swap_remove(place));
+            inner.waiters.push((*id, waker));
             drop(inner);
             drop(old);
             return Poll::Pending;

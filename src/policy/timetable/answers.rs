@@ -20,6 +20,7 @@ pub trait Trail: Sized {
     fn window(&self) -> (u64, u64);
 
     /// The trail goes on with a newer value: what is left for the one that it replaces, the error above all.
+    #[must_use]
     fn part(&mut self) -> Self;
 }
 
@@ -159,4 +160,10 @@ pub struct Run {
     /// Where the key was when the run began.
     pub(super) seat: u32,
     pub(super) number: u64,
+}
+
+impl Run {
+    pub(super) fn over(self) -> (u32, u64) {
+        (self.seat, self.number)
+    }
 }

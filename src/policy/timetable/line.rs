@@ -50,13 +50,13 @@ impl Line {
         if self.ordered_is_first() {
             let (len, room) = (self.ordered.len(), self.ordered.capacity());
             if room > KEPT && len < room / 4 {
-                self.ordered.shrink_to(KEPT.max(2 * len));
+                self.ordered.shrink_to(KEPT.max(len.saturating_mul(2)));
             }
             self.ordered.pop_front()
         } else {
             let (len, room) = (self.late.len(), self.late.capacity());
             if room > KEPT && len < room / 4 {
-                self.late.shrink_to(KEPT.max(2 * len));
+                self.late.shrink_to(KEPT.max(len.saturating_mul(2)));
             }
             self.late.pop().map(|late| late.0)
         }

@@ -180,7 +180,8 @@ impl<K: Hash + Eq + Clone, V, T: Trail> Timetable<K, V, T> {
 
     /// Ends a run: for good, or to be tried again with that value, when the trail says, unless something newer was given.
     pub fn end(&mut self, run: Run, again: Option<(V, T)>) -> Ended<K, V, T> {
-        let seat = self.moved.remove(&run.number).unwrap_or(run.seat);
+        let (seat, number) = run.over();
+        let seat = self.moved.remove(&number).unwrap_or(seat);
         self.running = self.running.saturating_sub(1);
         match (self.seats.look(seat), again) {
             (Some(Phase::Next(_, forgets)), again) => {

@@ -42,7 +42,7 @@ impl<T> Rows<T> {
         if self.blocks.len() > 1 && self.blocks.last().is_some_and(Vec::is_empty) {
             self.blocks.pop();
             if self.blocks.len() < self.blocks.capacity() / 4 {
-                self.blocks.shrink_to(2 * self.blocks.len());
+                self.blocks.shrink_to(self.blocks.len().saturating_mul(2));
             }
         }
         row

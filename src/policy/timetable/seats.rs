@@ -176,7 +176,7 @@ impl<K: Hash + Eq, E> Seats<K, E> {
             entry.remove();
         }
         if self.table.capacity() > FEW && self.table.len() < self.table.capacity() / 8 {
-            let room = FEW.max(2 * self.table.len());
+            let room = FEW.max(self.table.len().saturating_mul(2));
             self.table.shrink_to(room, |(print, _)| print.hash());
         }
         Some((key, entry))
@@ -205,7 +205,7 @@ impl<K: Hash + Eq, E> Seats<K, E> {
             free.retain(|&seat| is_free(rows, seat));
         }
         if free.capacity() > FEW && free.len() < free.capacity() / 4 {
-            free.shrink_to(FEW.max(2 * free.len()));
+            free.shrink_to(FEW.max(free.len().saturating_mul(2)));
         }
     }
 

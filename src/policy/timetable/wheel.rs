@@ -109,7 +109,7 @@ impl Wheel {
             None => {}
         }
         if list.capacity() > KEPT_IN_A_SLOT && list.len() < list.capacity() / 4 {
-            list.shrink_to(KEPT_IN_A_SLOT.max(2 * list.len()));
+            list.shrink_to(KEPT_IN_A_SLOT.max(list.len().saturating_mul(2)));
         }
     }
 
