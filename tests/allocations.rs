@@ -8,23 +8,28 @@ use std::{
     time::Duration,
 };
 
-use relent::{Backoff, Decision, Limiter, Policy, poll, retry};
+use relent::{Backoff, Decision, Limiter, Policy, TimedQueue, poll, retry};
 use tokio_util::sync::CancellationToken;
 
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that this thread has asked for, less what it has given back.
+    static BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
 // SAFETY: everything is the system allocator's doing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + layout.size().cast_signed());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // A thread that ends gives back after its counters are gone.
+        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() - layout.size().cast_signed()));
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -78,4 +83,42 @@ async fn runs_allocate_nothing() {
     let token = CancellationToken::new();
     let cancellable = async { retry(|_| fails()).cancel_on(token).max_attempts(3).await.unwrap_err() };
     assert_eq!(allocations(cancellable).await, 1, "the wait for the cancellation");
+}
+
+/// A queue's memory follows the number of its entries down, whichever of them are left, waiting or running, near or far.
+#[tokio::test(start_paused = true)]
+async fn a_queue_gives_its_memory_back() {
+    const ENTRIES: u32 = 20_000;
+    let mut queue = TimedQueue::new();
+    let handle = queue.handle();
+    for spread in [Duration::ZERO, MS / 1000, 10 * MS, 500 * MS] {
+        for left in [0, ENTRIES / 2, ENTRIES - 1] {
+            let before = BYTES.get();
+            for key in 0..ENTRIES {
+                let _ = handle.schedule(key, u64::from(key), spread * key);
+            }
+            let full = BYTES.get() - before;
+            assert!(full > 1_000_000, "{full} bytes");
+            for key in (0..ENTRIES).filter(|key| *key != left) {
+                let _ = handle.cancel(&key);
+            }
+            let rest = BYTES.get() - before;
+            assert!(rest < 250_000, "{rest} of {full} bytes with one entry left of {spread:?}");
+            // The same by runs, with the one that is left failing again and again.
+            for key in (0..ENTRIES).filter(|key| *key != left) {
+                let _ = handle.schedule(key, u64::from(key), spread * key);
+            }
+            while handle.len() > 1 {
+                let due = queue.next().await.unwrap();
+                if *due.key() == left {
+                    let _ = due.fail("no");
+                } else {
+                    due.done();
+                }
+            }
+            let rest = BYTES.get() - before;
+            assert!(rest < 250_000, "{rest} of {full} bytes with one entry left of {spread:?}, by runs");
+            assert_eq!(handle.cancel_all().len(), 1);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Futures that run side by side inside one task: each is polled only when it has been woken.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -32,7 +33,16 @@ pub(super) struct Crew<F> {
     woken: Arc<Woken>,
 }
 
-/// Who has been woken since the last round.
+/// A future that is over, by its place.
+pub(super) struct Polled<T> {
+    pub(super) place: usize,
+    /// What it gave, unless it panicked before.
+    pub(super) output: Option<T>,
+    /// How it panicked, in its poll or when it was dropped after that.
+    pub(super) panic: Option<Box<dyn Any + Send>>,
+}
+
+/// What has been woken since the last round.
 #[derive(Debug)]
 struct Woken {
     inner: Mutex<WokenInner>,
@@ -101,40 +111,51 @@ impl<F: Future> Crew<F> {
         place
     }
 
-    /// Drops the future in a place.
-    pub(super) fn drop_future(&mut self, place: usize) {
+    /// Drops the future in a place. Its place is free then, whether its drop panics or not.
+    pub(super) fn drop_future(&mut self, place: usize) -> thread::Result<()> {
         let future = &mut self.places[place].future;
-        if future.is_some() {
-            // First free, then empty: a future whose drop panics does not block its place.
-            self.free.push(place);
-            future.set(None);
+        if future.is_none() {
+            return Ok(());
         }
+        self.free.push(place);
+        catch_unwind(AssertUnwindSafe(|| future.set(None)))
     }
 
     /// Begins a round: those woken until now will be polled; those woken later wake the task.
     pub(super) fn begin_round(&mut self, cx: &Context<'_>) {
-        let mut woken = lock(&self.woken.inner);
-        match &mut woken.task {
-            Some(task) => task.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        // Wakers are cloned and dropped outside the lock: they are the task's, and may do anything.
+        let mut spare = None;
+        loop {
+            let mut woken = lock(&self.woken.inner);
+            let same = woken.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
+            if !same && spare.is_none() {
+                drop(woken);
+                spare = Some(cx.waker().clone());
+                continue;
+            }
+            if !same {
+                std::mem::swap(&mut woken.task, &mut spare);
+            }
+            self.round.append(&mut woken.places);
+            drop(woken);
+            return;
         }
-        self.round.append(&mut woken.places);
     }
 
     /// The next future of this round that is ready, or panicked; it is gone then.
-    pub(super) fn poll_round(&mut self) -> Option<(usize, thread::Result<F::Output>)> {
+    pub(super) fn poll_round(&mut self) -> Option<Polled<F::Output>> {
         while let Some(place) = self.round.pop_front() {
             let Place { future, call, waker } = &mut self.places[place];
             call.queued.swap(false, Ordering::AcqRel);
             let Some(running) = future.as_mut().as_pin_mut() else { continue };
             let polled = catch_unwind(AssertUnwindSafe(|| running.poll(&mut Context::from_waker(waker))));
-            let ended = match polled {
+            let (output, panic) = match polled {
                 Ok(Poll::Pending) => continue,
-                Ok(Poll::Ready(output)) => Ok(output),
-                Err(panic) => Err(panic),
+                Ok(Poll::Ready(output)) => (Some(output), None),
+                Err(panic) => (None, Some(panic)),
             };
-            self.drop_future(place);
-            return Some((place, ended));
+            let dropped = self.drop_future(place);
+            return Some(Polled { place, output, panic: panic.or(dropped.err()) });
         }
         None
     }

@@ -1,21 +1,23 @@
 //! The guard of a key that runs: it is answered, or dropped and goes back.
 
-use std::{any::Any, fmt, hash::Hash};
+use std::{fmt, hash::Hash};
 
 use super::{
-    item::{History, Item},
-    shared::Shared,
+    GivenUp,
+    erased::ErasedError,
+    item::History,
+    shared::{Shared, Started, Trail},
 };
 use crate::{
-    budget::Budget,
-    error::{Ending, GaveUp, Last, NoAnswer, Stop},
+    error::{Ending, Last, Stop},
     policy::{
         Policy,
         attempts::{Attempt, Decision},
         bounds::CutBy,
         nanos::duration,
-        timetable::{Ended, Run, Started},
+        timetable::{Ended, Run},
     },
+    shared::Retries,
     sync::Arc,
     time::Instant,
 };
@@ -23,37 +25,35 @@ use crate::{
 /// A key whose time has come, with its value. Until it is answered no other run of the key starts.
 ///
 /// Answer with [`done`](Self::done), [`fail`](Self::fail) or [`retry_after`](Self::retry_after). Dropped without an
-/// answer it counts as failed and goes back by the queue's policy; if that allows no further attempt, it waits in
-/// [`TimedQueue::take_given_up`](super::TimedQueue::take_given_up).
+/// answer it is an attempt that was cut: what follows is what the policy's `on_cut` says, by default another attempt. If
+/// there is none, it waits in [`TimedQueue::take_given_up`](super::TimedQueue::take_given_up).
 #[must_use = "dropped without an answer it counts as failed"]
 pub struct Due<K: Hash + Eq + Clone, V> {
     shared: Arc<Shared<K, V>>,
     policy: Arc<Policy>,
-    key: K,
     /// `None` once it is answered.
-    running: Option<Running<V>>,
+    running: Option<Running<K, V>>,
     promised: u64,
     attempt: Attempt,
     started: u64,
 }
 
-struct Running<V> {
+struct Running<K, V> {
     run: Run,
+    key: K,
     value: V,
     /// `None`: the first attempt. It needs no memory of its own unless it fails.
-    history: Option<Box<History>>,
+    history: Option<Trail>,
+    stage: Stage,
 }
 
-/// An item of the queue for which no further attempt will be made, and why.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct GivenUp<K, V, E> {
-    /// The key.
-    pub key: K,
-    /// The value.
-    pub value: V,
-    /// Why there is no further attempt, and what the last one did.
-    pub error: GaveUp<E>,
+/// How far a run has come. No step is made twice, whatever panics between two of them.
+enum Stage {
+    Attempting,
+    /// The attempt has ended without success, as its history says.
+    Ended,
+    /// It has been decided what follows.
+    Planned(Result<u64, Stop>),
 }
 
 /// What follows a failed attempt.
@@ -68,42 +68,45 @@ pub enum Failure<K, V, E> {
         due: Instant,
     },
     /// There is no further attempt, and this is why: the policy allows none, or ([`Stop::Cancelled`]) the key was
-    /// cancelled while it ran.
+    /// cancelled while it ran, or the queue is gone.
     GaveUp(GivenUp<K, V, E>),
     /// There is no further attempt because something newer was given for the key while it ran; that waits now.
     Superseded(GivenUp<K, V, E>),
 }
 
 impl<K: Hash + Eq + Clone, V> Due<K, V> {
-    /// Begins an attempt; an item that is allowed none goes to the shelf.
+    /// Begins an attempt, if the item is allowed one.
     pub(super) fn begin(
         shared: &Arc<Shared<K, V>>,
         policy: &Arc<Policy>,
-        started: Started<K, Item<V>>,
+        started: Started<K, V>,
         now: u64,
-    ) -> Result<Self, GivenUp<K, V, NoAnswer>> {
-        let Started { run, key, value: Item { value, history }, due, .. } = started;
-        let (history, attempt) = match history {
+    ) -> Result<Self, GivenUp<K, V, ErasedError>> {
+        let Started { run, key, value, trail, due: promised, .. } = started;
+        let allowed = match &trail {
+            Some(history) => history.may_go_on(policy, now),
+            None => History::may_begin(policy),
+        };
+        if let Err(stop) = allowed {
+            drop(shared.end(run, None, false));
+            let history = trail.map_or_else(|| History::new(now), |history| *history);
+            return Err(GivenUp::new(key, value, history.give_up_at(policy, stop, now)));
+        }
+        let (history, attempt) = match trail {
             Some(mut history) => {
                 let attempt = history.start(policy, now);
                 (Some(history), attempt)
             }
-            None => match History::may_begin(policy) {
-                Ok(()) => (None, History::first(policy, now).1),
-                Err(stop) => {
-                    shared.end(run, None);
-                    return Err(GivenUp { key, value, error: History::new(now).give_up(policy, stop) });
-                }
-            },
+            None => (None, History::first(policy, now).1),
         };
         let (shared, policy) = (shared.clone(), policy.clone());
-        let running = Some(Running { run, value, history });
-        Ok(Self { shared, policy, key, running, promised: due, attempt, started: now })
+        let running = Some(Running { run, key, value, history, stage: Stage::Attempting });
+        Ok(Self { shared, policy, running, promised, attempt, started: now })
     }
 
     /// The key.
     pub fn key(&self) -> &K {
-        &self.key
+        &self.running().key
     }
 
     /// The value.
@@ -113,10 +116,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
 
     /// The value, to be changed: another attempt sees the change.
     pub fn value_mut(&mut self) -> &mut V {
-        match &mut self.running {
-            Some(running) => &mut running.value,
-            None => unreachable!("answered guards are gone"),
-        }
+        &mut self.running_mut().value
     }
 
     /// When it was due. It may be taken later than that, never earlier.
@@ -132,56 +132,90 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     }
 
     /// It is done: the key is gone, or what was given for it meanwhile waits. The value comes back.
-    pub fn done(mut self) -> V {
+    pub fn done(self) -> V {
+        self.finish().1
+    }
+
+    /// It is done: key and value.
+    pub(super) fn finish(mut self) -> (K, V) {
         match self.running.take() {
-            Some(Running { run, value, .. }) => {
-                self.shared.end(run, None);
-                value
+            Some(Running { run, key, value, .. }) => {
+                drop(self.shared.end(run, None, false));
+                (key, value)
             }
             None => unreachable!("answered guards are gone"),
         }
     }
 
     /// It failed: another attempt follows by the policy, if it allows one.
-    pub fn fail<E: Send + 'static>(self, error: E) -> Failure<K, V, E> {
-        self.answer(Ending::Failed, Decision::Retry, Some(error))
+    ///
+    /// With the queue gone, nothing follows: the value comes back.
+    pub fn fail<E: fmt::Debug + Send + Sync + 'static>(mut self, error: E) -> Failure<K, V, E> {
+        self.record(Ending::Failed, Some(ErasedError::new(error)));
+        self.decide(Decision::Retry);
+        self.settle(false).downcast()
     }
 
     /// It is not ready: another attempt follows by the policy, if it allows one, but not before this pause. The
     /// policy's `max_retry_after` caps the pause.
-    pub fn retry_after(self, pause: std::time::Duration) -> Failure<K, V, NoAnswer> {
-        self.answer(Ending::NotReady, Decision::RetryAfter(pause), None)
+    ///
+    /// With the queue gone, nothing follows: the value comes back.
+    pub fn retry_after(mut self, pause: std::time::Duration) -> Failure<K, V, ErasedError> {
+        self.record(Ending::NotReady, None);
+        self.decide(Decision::RetryAfter(pause));
+        self.settle(false)
     }
 
-    pub(super) fn answer<E: Send + 'static>(
-        self,
-        ending: Ending,
-        decision: Decision,
-        error: Option<E>,
-    ) -> Failure<K, V, E> {
-        self.answer_and_tell(ending, decision, error, |_, _, _, _| {})
+    /// The attempt has ended without success.
+    pub(super) fn record(&mut self, ending: Ending, error: Option<ErasedError>) {
+        let now = self.shared.clock.now();
+        self.history().end(now, ending, error);
+        self.running_mut().stage = Stage::Ended;
     }
 
-    /// Ends a failed attempt. `tell` hears the key, the number of the attempt, what it did, and what the policy plans.
-    pub(super) fn answer_and_tell<E: Send + 'static>(
-        mut self,
-        ending: Ending,
-        decision: Decision,
-        error: Option<E>,
-        tell: impl FnOnce(&K, Attempt, Last<&E>, Option<Instant>),
-    ) -> Failure<K, V, E> {
-        let planned = self.plan(ending, decision, error.map(|error| Box::new(error) as _));
-        let again = planned.as_ref().ok().map(|due| self.shared.clock.instant(*due));
-        tell(&self.key, self.attempt, self.last(ending), again);
-        self.end(planned)
-    }
-
-    /// The item counts for this budget, if it does for none.
-    pub(super) fn charge(&mut self, budget: &Budget) {
-        let first = || Box::new(History::first(&self.policy, self.started).0);
-        if let Some(Running { history, .. }) = &mut self.running {
-            history.get_or_insert_with(first).charge(budget);
+    /// What follows, unless that has been decided: when the policy would try again.
+    pub(super) fn decide(&mut self, decision: Decision) -> Option<Instant> {
+        if let Stage::Ended = self.running().stage {
+            let policy = self.policy.clone();
+            let planned = self.history().plan(&policy, decision);
+            self.running_mut().stage = Stage::Planned(planned);
         }
+        match &self.running().stage {
+            Stage::Planned(Ok(due)) => Some(self.shared.clock.instant(*due)),
+            _ => None,
+        }
+    }
+
+    /// The run is over: the item goes back or is handed back.
+    pub(super) fn settle(&mut self, homeless: bool) -> Failure<K, V, ErasedError> {
+        let Some(Running { run, key, value, history: Some(history), stage: Stage::Planned(planned) }) =
+            self.running.take()
+        else {
+            unreachable!("it has been decided what follows")
+        };
+        let policy = &*self.policy;
+        let due = match planned {
+            Ok(due) => due,
+            Err(stop) => {
+                drop(self.shared.end(run, None, false));
+                return Failure::GaveUp(GivenUp::new(key, value, history.give_up(policy, stop)));
+            }
+        };
+        match self.shared.end(run, Some((value, history)), homeless) {
+            Ended::Cancelled { value, trail, .. } => {
+                Failure::GaveUp(GivenUp::new(key, value, trail.give_up(policy, Stop::Cancelled)))
+            }
+            Ended::Next { superseded: Some((value, trail)), .. } => Failure::Superseded(GivenUp {
+                superseded: true,
+                ..GivenUp::new(key, value, trail.give_up(policy, Stop::Cancelled))
+            }),
+            _ => Failure::Again { due: self.shared.clock.instant(due) },
+        }
+    }
+
+    /// The item counts for these budgets, if it does for none.
+    pub(super) fn charge(&mut self, retries: &Retries) {
+        self.history().charge(retries);
     }
 
     /// When the attempt is cut, in queue time.
@@ -192,86 +226,80 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         }
     }
 
-    fn running(&self) -> &Running<V> {
+    /// What the attempt that has ended did.
+    pub(super) fn last<E: 'static>(&self, ending: Ending) -> Last<&E> {
+        let history = self.running().history.as_ref();
+        match (ending, history.and_then(|history| history.last_error())) {
+            (Ending::Failed, Some(error)) => Last::Failed(error),
+            (Ending::Cut(by), _) => {
+                let ran = self.shared.clock.now().saturating_sub(self.started);
+                Last::Cut { after: duration(ran), by }
+            }
+            _ => Last::NotReady,
+        }
+    }
+
+    fn history(&mut self) -> &mut History {
+        let Self { running, policy, started, .. } = self;
+        match running {
+            Some(Running { history, .. }) => {
+                history.get_or_insert_with(|| Box::new(History::first(policy, *started).0))
+            }
+            None => unreachable!("answered guards are gone"),
+        }
+    }
+
+    fn running(&self) -> &Running<K, V> {
         match &self.running {
             Some(running) => running,
             None => unreachable!("answered guards are gone"),
         }
     }
 
-    fn last<E: 'static>(&self, ending: Ending) -> Last<&E> {
-        let after = || {
-            let ran = self.shared.clock.now().saturating_sub(self.started);
-            duration(ran)
-        };
-        let history = self.running().history.as_ref();
-        match (ending, history.and_then(|history| history.last_error())) {
-            (Ending::Failed, Some(error)) => Last::Failed(error),
-            (Ending::Cut(by), _) => Last::Cut { after: after(), by },
-            _ => Last::NotReady,
-        }
-    }
-
-    fn plan(&mut self, ending: Ending, decision: Decision, error: Option<Box<dyn Any + Send>>) -> Result<u64, Stop> {
-        let now = self.shared.clock.now();
+    fn running_mut(&mut self) -> &mut Running<K, V> {
         match &mut self.running {
-            Some(Running { history, .. }) => history
-                .get_or_insert_with(|| Box::new(History::first(&self.policy, self.started).0))
-                .end(&self.policy, now, ending, decision, error),
+            Some(running) => running,
             None => unreachable!("answered guards are gone"),
         }
     }
+}
 
-    fn end<E: 'static>(&mut self, planned: Result<u64, Stop>) -> Failure<K, V, E> {
-        let Some(Running { run, value, history: Some(history) }) = self.running.take() else {
-            unreachable!("answered guards are gone, and planning made a history")
+impl<K, V> Failure<K, V, ErasedError> {
+    /// The latest error is of this type: it has just been recorded.
+    fn downcast<E: 'static>(self) -> Failure<K, V, E> {
+        let typed = |given_up: GivenUp<K, V, ErasedError>| match given_up.downcast() {
+            Ok(given_up) => given_up,
+            Err(other) => unreachable!("{:?} is the latest error", other.error),
         };
-        let given_up = |value, history: Box<History>, stop| GivenUp {
-            key: self.key.clone(),
-            value,
-            error: history.give_up(&self.policy, stop),
-        };
-        let due = match planned {
-            Ok(due) => due,
-            Err(stop) => {
-                self.shared.end(run, None);
-                return Failure::GaveUp(given_up(value, history, stop));
-            }
-        };
-        match self.shared.end(run, Some((due, Item { value, history: Some(history) }))) {
-            Ended::Cancelled(Item { value, history: Some(history) }) => {
-                Failure::GaveUp(given_up(value, history, Stop::Cancelled))
-            }
-            Ended::Next { superseded: Some(Item { value, history: Some(history) }) } => {
-                Failure::Superseded(given_up(value, history, Stop::Cancelled))
-            }
-            _ => Failure::Again { due: self.shared.clock.instant(due) },
+        match self {
+            Self::Again { due } => Failure::Again { due },
+            Self::GaveUp(given_up) => Failure::GaveUp(typed(given_up)),
+            Self::Superseded(given_up) => Failure::Superseded(typed(given_up)),
         }
     }
 }
 
 impl<K: Hash + Eq + Clone, V> Drop for Due<K, V> {
     fn drop(&mut self) {
-        if self.running.is_none() {
-            return;
+        let Some(Running { stage, .. }) = &self.running else { return };
+        let mut decision = Decision::Retry;
+        if let Stage::Attempting = stage {
+            decision = self.policy.after_cut();
+            self.record(Ending::Cut(CutBy::Cancelled), None);
         }
-        let planned = self.plan(Ending::Cut(CutBy::Cancelled), Decision::Retry, None);
-        // A policy that allows no more is no reason to lose the item; a key that was cancelled or given anew is one.
-        let exhausted = planned.is_err();
-        if let Failure::GaveUp(GivenUp { key, value, error }) = self.end::<NoAnswer>(planned)
-            && exhausted
-        {
-            self.shared.shelve(key, value, error);
+        self.decide(decision);
+        if let Failure::GaveUp(given_up) | Failure::Superseded(given_up) = self.settle(true) {
+            self.shared.bury([given_up]);
         }
     }
 }
 
 impl<K: Hash + Eq + Clone + fmt::Debug, V: fmt::Debug> fmt::Debug for Due<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.running.as_ref().map(|running| &running.value);
+        let running = self.running.as_ref();
         f.debug_struct("Due")
-            .field("key", &self.key)
-            .field("value", &value)
+            .field("key", &running.map(|running| &running.key))
+            .field("value", &running.map(|running| &running.value))
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
     }

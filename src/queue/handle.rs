@@ -8,12 +8,13 @@ use std::{
 };
 
 use super::{
-    item::Item,
+    GivenUp,
+    erased::ErasedError,
     shared::Shared,
     when::{Clock, When},
 };
 use crate::{
-    policy::timetable::{self, Given, Rule},
+    policy::timetable::{self, Given, Removed, Rule},
     sync::Arc,
     time::Instant,
 };
@@ -22,7 +23,14 @@ use crate::{
 /// any thread and without a runtime.
 ///
 /// Every call says what it did, and no value is ever lost in one: what is not taken, replaced or cancelled comes back.
-/// Calls take one short lock, under which the key's `Hash`, `Eq` and `Clone` run.
+/// Calls take one short lock, under which the key's `Hash`, `Eq` and `Clone` run, and nothing else of yours.
+///
+/// # Keys that fail
+/// The count of failed attempts and the pause after the last one belong to the key. While a key fails (it runs, or waits
+/// for another try) a newer value takes the place of the old one, but is the next attempt, and does not come before the
+/// pause is over: a worker that schedules its own key, or whose own write comes back to it as an event, does not undo its
+/// backoff. It begins anew after a success, after it was given up, after [`cancel`](Self::cancel), with
+/// [`begin_anew`](Self::begin_anew), and where the new due time lies beyond the bounds of the attempts so far.
 pub struct QueueHandle<K, V> {
     shared: Arc<Shared<K, V>>,
 }
@@ -48,7 +56,8 @@ pub enum Scheduled<V> {
         /// The old entry's value.
         value: V,
     },
-    /// The key is running. This follows when the run has ended, at its time; instead of another try if the run fails.
+    /// The key is running. This follows when the run has ended, at its time; if the run fails, not before the pause that
+    /// the policy asks for, and as the next attempt at the key.
     AfterCurrentRun {
         /// What was to follow until now: when it was due, and its value.
         replaced: Option<(Instant, V)>,
@@ -127,14 +136,39 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     }
 
     /// Schedules work for a key in place of the entry that waits, if any does. One that is due at the same instant keeps
-    /// its place in the order.
+    /// its place in the order. A key that waits for another try keeps its failures, and its pause: see above.
     pub fn reschedule(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
         self.give(Rule::Move, key, value, due.into())
     }
 
-    /// Schedules work for a key if no entry waits that is due at the same time or earlier.
+    /// Schedules work for a key if no entry waits that is due at the same time or earlier. What waits for another try is
+    /// not brought forward into its pause: see above.
     pub fn bring_forward(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
         self.give(Rule::Earlier, key, value, due.into())
+    }
+
+    /// [`reschedule`](Self::reschedule), and what failed before is forgotten: it is the first attempt, and no pause holds
+    /// it back. For when the caller knows that things have changed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Backoff, TimedQueue, queue::Status};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let mut queue = TimedQueue::new().backoff(Backoff::fixed(Duration::from_secs(60)));
+    /// let handle = queue.handle();
+    /// let _ = handle.schedule("a", 1, Duration::ZERO);
+    /// let _ = queue.next().await.unwrap().fail("disk full");
+    /// // In the pause: the next attempt is made with the new value, but no sooner.
+    /// let _ = handle.reschedule("a", 2, Duration::ZERO);
+    /// assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 1, .. })));
+    /// let _ = handle.begin_anew("a", 3, Duration::ZERO);
+    /// assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 0, .. })));
+    /// assert_eq!(queue.next().await.unwrap().done(), 3);
+    /// # }
+    /// ```
+    pub fn begin_anew(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
+        self.give(Rule::Anew, key, value, due.into())
     }
 
     /// Takes out what waits for a key. A run of the key goes on, but nothing will follow it.
@@ -142,8 +176,8 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
         let clock = self.shared.clock;
         match self.shared.cancel(key) {
             timetable::Cancelled::Absent => Cancelled::Absent,
-            timetable::Cancelled::Removed { due, value } => {
-                Cancelled::Removed { due: clock.instant(due), value: value.value }
+            timetable::Cancelled::Removed(Removed { due, value, .. }) => {
+                Cancelled::Removed { due: clock.instant(due), value }
             }
             timetable::Cancelled::Running { next } => Cancelled::Running { next: given_back(clock, next) },
         }
@@ -154,7 +188,7 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     pub fn cancel_all(&self) -> Vec<(K, V, Instant)> {
         let clock = self.shared.clock;
         let all = self.shared.cancel_all().into_iter();
-        all.map(|(key, due, item)| (key, item.value, clock.instant(due))).collect()
+        all.map(|Removed { key, due, value, .. }| (key, value, clock.instant(due))).collect()
     }
 
     /// What a key is doing; `None` if there is nothing to do for it.
@@ -186,6 +220,27 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
         self.shared.running()
     }
 
+    /// How many keys are due and wait to be run.
+    ///
+    /// It takes a moment for each key that is due within the same millisecond, or that was given out of order.
+    #[must_use]
+    pub fn due(&self) -> usize {
+        self.shared.due(self.shared.clock.now())
+    }
+
+    /// What came back when there was no caller to hand it to: see
+    /// [`TimedQueue::take_given_up`](super::TimedQueue::take_given_up). It can be had here when the queue is gone.
+    #[must_use]
+    pub fn take_given_up(&self) -> Vec<GivenUp<K, V, ErasedError>> {
+        self.shared.take_dead_letters()
+    }
+
+    /// Closes the queue for new work: from now on it comes back as [`Scheduled::Closed`]. What waits and runs is not
+    /// touched, tries included; when all of it has run the queue's consumer ends. [`drain`](Self::drain) waits for that.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
     /// Waits until nothing runs and nothing is due. Also ready once the queue itself is dropped.
     ///
     /// Cancel safe: dropped, it leaves no trace.
@@ -206,18 +261,22 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
 
     fn give(&self, rule: Rule, key: K, value: V, due: When) -> Scheduled<V> {
         let clock = self.shared.clock;
-        match self.shared.give(rule, key, value, clock.due(due)) {
-            Err(value) => Scheduled::Closed { value },
-            Ok(Given::New) => Scheduled::New,
-            Ok(Given::Kept { due, value }) => Scheduled::Kept { due: clock.instant(due), value: value.value },
-            Ok(Given::Moved { from, value }) => Scheduled::Moved { from: clock.instant(from), value: value.value },
-            Ok(Given::AfterRun { replaced }) => Scheduled::AfterCurrentRun { replaced: given_back(clock, replaced) },
+        let (mut key, mut value) = (Some(key), Some(value));
+        let given = self.shared.give(rule, &mut key, &mut value, clock.due(due));
+        match (given, value) {
+            (None, Some(value)) => Scheduled::Closed { value },
+            (Some(Given::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },
+            (Some(Given::Moved { from, value, .. }), _) => Scheduled::Moved { from: clock.instant(from), value },
+            (Some(Given::AfterRun { replaced }), _) => {
+                Scheduled::AfterCurrentRun { replaced: given_back(clock, replaced) }
+            }
+            _ => Scheduled::New,
         }
     }
 }
 
-fn given_back<V>(clock: Clock, item: Option<(u64, Item<V>)>) -> Option<(Instant, V)> {
-    item.map(|(due, item)| (clock.instant(due), item.value))
+fn given_back<V>(clock: Clock, next: Option<(u64, V)>) -> Option<(Instant, V)> {
+    next.map(|(due, value)| (clock.instant(due), value))
 }
 
 impl<K, V> Clone for QueueHandle<K, V> {

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Due,
     crew::Crew,
-    shared::{Found, Shared},
+    shared::{Found, Shared, Trail},
     when::BEGINNING,
 };
 use crate::{
@@ -61,6 +61,18 @@ fn queue() -> Queue {
     Arc::new(queue)
 }
 
+/// What the call did, and the value if it was not taken.
+fn give(queue: &Queue, rule: Rule, value: u32) -> (Option<Given<u32, Trail>>, Option<u32>) {
+    let mut value = Some(value);
+    let given = queue.give(rule, &mut Some(7), &mut value, NOW);
+    (given, value)
+}
+
+fn given(queue: &Queue, rule: Rule, value: u32) {
+    let (given, back) = give(queue, rule, value);
+    assert!(given.is_some() && back.is_none());
+}
+
 fn poll_next(queue: &Queue, policy: &Arc<Policy>, cx: &Context<'_>) -> Poll<Option<Due<u8, u32>>> {
     match queue.poll_due(cx, NOW) {
         Found::Due(started) => Poll::Ready(Due::begin(queue, policy, started, NOW).ok()),
@@ -69,6 +81,7 @@ fn poll_next(queue: &Queue, policy: &Arc<Policy>, cx: &Context<'_>) -> Poll<Opti
             assert_eq!(at, FOREVER, "nothing that waits is due later");
             Poll::Pending
         }
+        Found::Unwanted => unreachable!("all that is due is wanted"),
     }
 }
 
@@ -95,11 +108,10 @@ fn given_from_two_threads() {
                 queue.add_handle();
                 let queue = queue.clone();
                 thread::spawn(move || {
-                    let back = match queue.give(rule, 7, value, NOW) {
-                        Ok(Given::Kept { value, .. } | Given::Moved { value, .. }) => Some(value.value),
-                        Ok(Given::AfterRun { replaced }) => replaced.map(|(_, value)| value.value),
-                        Ok(Given::New) => None,
-                        Err(value) => Some(value),
+                    let back = match give(&queue, rule, value) {
+                        (_, Some(value)) | (Some(Given::Moved { value, .. }), _) => Some(value),
+                        (Some(Given::AfterRun { replaced }), _) => replaced.map(|(_, value)| value),
+                        _ => None,
                     };
                     queue.remove_handle();
                     back
@@ -119,15 +131,15 @@ fn given_from_two_threads() {
 fn cancelled_and_given_anew() {
     every_order(|| {
         let queue = queue();
-        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        given(&queue, Rule::Keep, 1);
         let other = {
             let queue = queue.clone();
             thread::spawn(move || {
                 let cancelled = match queue.cancel(&7) {
-                    Cancelled::Removed { value, .. } => Some(value.value),
+                    Cancelled::Removed(removed) => Some(removed.value),
                     _ => None,
                 };
-                assert_eq!(queue.give(Rule::Keep, 7, 2, NOW).map(|_| ()), Ok(()));
+                given(&queue, Rule::Keep, 2);
                 queue.remove_handle();
                 cancelled
             })
@@ -146,7 +158,7 @@ fn a_guard_dropped_elsewhere() {
     every_order(|| {
         let queue = queue();
         let policy = Arc::new(Policy::new().backoff(crate::Backoff::fixed(std::time::Duration::ZERO)));
-        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        given(&queue, Rule::Keep, 1);
         queue.remove_handle();
         let due = block_on(poll_fn(|cx| poll_next(&queue, &policy, cx))).unwrap();
         let other = thread::spawn(move || drop(due));
@@ -154,7 +166,7 @@ fn a_guard_dropped_elsewhere() {
         let due = block_on(poll_fn(|cx| match queue.poll_due(cx, u64::MAX - 1) {
             Found::Due(started) => Poll::Ready(Due::begin(&queue, &policy, started, NOW).ok()),
             Found::Finished => Poll::Ready(None),
-            Found::Later(_) => Poll::Pending,
+            Found::Later(_) | Found::Unwanted => Poll::Pending,
         }));
         let due = due.unwrap();
         assert_eq!((due.attempt().number(), due.done()), (2, 1));
@@ -169,11 +181,11 @@ fn never_twice_at_once() {
         let queue = queue();
         let running = Arc::new(Mutex::new(0));
         let policy = Arc::new(Policy::new());
-        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        given(&queue, Rule::Keep, 1);
         let giver = {
             let queue = queue.clone();
             thread::spawn(move || {
-                assert_eq!(queue.give(Rule::Move, 7, 2, NOW).map(|_| ()), Ok(()));
+                given(&queue, Rule::Move, 2);
                 queue.remove_handle();
             })
         };
@@ -199,7 +211,7 @@ fn idle_and_empty_are_heard() {
     every_order(|| {
         let queue = queue();
         let policy = Arc::new(Policy::new());
-        assert_eq!(queue.give(Rule::Keep, 7, 1, NOW).map(|_| ()), Ok(()));
+        given(&queue, Rule::Keep, 1);
         let Poll::Ready(Some(due)) = block_on(poll_fn(|cx| Poll::Ready(poll_next(&queue, &policy, cx)))) else {
             panic!("it is due");
         };
@@ -232,7 +244,7 @@ fn closed_while_work_is_given() {
         let queue = queue();
         let giver = {
             let queue = queue.clone();
-            thread::spawn(move || queue.give(Rule::Keep, 7, 1, NOW).is_ok())
+            thread::spawn(move || give(&queue, Rule::Keep, 1).1.is_none())
         };
         let closer = {
             let queue = queue.clone();
@@ -275,8 +287,8 @@ fn a_woken_future_of_the_crew_is_polled() {
             .collect();
         block_on(poll_fn(|cx| {
             crew.begin_round(cx);
-            while let Some((_, ended)) = crew.poll_round() {
-                ended.unwrap();
+            while let Some(polled) = crew.poll_round() {
+                assert!(polled.output.is_some() && polled.panic.is_none());
             }
             if crew.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
         }));

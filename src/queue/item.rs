@@ -1,28 +1,21 @@
-//! A value in the queue, with what its earlier attempts left.
+//! The attempts at a key: what failed ones have left.
 
-use std::any::Any;
-
+use super::erased::ErasedError;
 use crate::{
-    budget::Budget,
-    error::{End, Ending, GaveUp, Stop},
+    error::{Ending, GaveUp, Stop},
     policy::{
         Policy,
-        attempts::{Attempt, Attempts, Decision, Next},
+        attempts::{Attempt, Attempts, Decision},
         bounds::CutBy,
         jitter::series,
         nanos::{FOREVER, duration},
+        timetable::Trail,
     },
+    run::end::{self, AttemptEnd, RunEnd},
     shared::Retries,
 };
 
-/// A value, and the run of attempts at it once there was one.
-#[derive(Debug)]
-pub(super) struct Item<V> {
-    pub(super) value: V,
-    pub(super) history: Option<Box<History>>,
-}
-
-/// The attempts at one item. Instants are queue time.
+/// The attempts at one key, until it succeeds or is given up. Instants are queue time.
 #[derive(Debug)]
 pub(super) struct History {
     attempts: Attempts,
@@ -31,23 +24,22 @@ pub(super) struct History {
     /// When the last attempt ended.
     ended: u64,
     ending: Ending,
+    /// When the next attempt is planned, and the latest instant at which the bounds let it start.
+    window: (u64, u64),
     /// The latest error that an attempt gave.
-    error: Option<Box<dyn Any + Send>>,
+    error: Option<ErasedError>,
     retries: Retries,
 }
 
-impl<V> Item<V> {
-    pub(super) fn new(value: V) -> Self {
-        Self { value, history: None }
+impl Trail for Box<History> {
+    fn window(&self) -> (u64, u64) {
+        self.window
     }
 
-    pub(super) fn attempts(&self) -> u32 {
-        self.history.as_ref().map_or(0, |history| history.attempts.number())
-    }
-
-    /// How long it may wait for a limiter, in queue time. Before its first attempt it may wait as long as it takes.
-    pub(super) fn latest_start(&self, policy: &Policy) -> u64 {
-        self.history.as_ref().map_or(FOREVER, |history| history.latest_start(policy))
+    fn part(&mut self) -> Self {
+        let History { attempts, began, ended, ending, window, ref mut error, .. } = **self;
+        let error = error.take();
+        Box::new(History { attempts, began, ended, ending, window, error, retries: Retries::Unlimited })
     }
 }
 
@@ -59,6 +51,7 @@ impl History {
             began: now,
             ended: now,
             ending: Ending::NotStarted,
+            window: (now, FOREVER),
             error: None,
             retries: Retries::Unlimited,
         }
@@ -73,10 +66,17 @@ impl History {
 
     /// Whether the policy allows any attempt at all.
     pub(super) fn may_begin(policy: &Policy) -> Result<(), Stop> {
-        match Attempts::default().first(policy, || 0) {
-            Next::Stop(ended) => Err(ended.into()),
-            Next::Start(_) => Ok(()),
-        }
+        // When it is due is when it starts: where that was planned is of no interest.
+        end::plan_first(policy, &mut Attempts::default(), None).map(drop)
+    }
+
+    /// Whether another attempt may start now, however late it is for what was planned.
+    pub(super) fn may_go_on(&self, policy: &Policy, now: u64) -> Result<(), Stop> {
+        end::may_start(policy, now.saturating_sub(self.began))
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts.number()
     }
 
     pub(super) fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
@@ -84,17 +84,17 @@ impl History {
         self.attempts.start(policy, now.saturating_sub(self.began))
     }
 
-    /// From the attempt that runs on, the item counts for this budget and asks it for retries; one that counts already
-    /// stays with its own.
-    pub(super) fn charge(&mut self, budget: &Budget) {
+    /// From the attempt that runs on, the item counts for these budgets and asks them for retries; one that counts
+    /// already stays with its own.
+    pub(super) fn charge(&mut self, retries: &Retries) {
         if let Retries::Unlimited = self.retries {
-            self.retries = Retries::Of(budget.clone());
+            self.retries = retries.anew();
             self.retries.begin_attempt();
         }
     }
 
     /// The latest instant at which the bounds let another attempt start, in queue time.
-    fn latest_start(&self, policy: &Policy) -> u64 {
+    pub(super) fn latest_start(&self, policy: &Policy) -> u64 {
         self.began.saturating_add(policy.bounds().room(0))
     }
 
@@ -104,31 +104,24 @@ impl History {
         (self.began.saturating_add(at), by)
     }
 
-    /// The attempt has ended without success: when to try again, in queue time, or why not.
-    pub(super) fn end(
-        &mut self,
-        policy: &Policy,
-        now: u64,
-        ending: Ending,
-        decision: Decision,
-        error: Option<Box<dyn Any + Send>>,
-    ) -> Result<u64, Stop> {
+    /// The attempt has ended without success.
+    pub(super) fn end(&mut self, now: u64, ending: Ending, error: Option<ErasedError>) {
         (self.ending, self.ended) = (ending, now);
         if error.is_some() {
             self.error = error;
         }
-        if ending == Ending::Cut(CutBy::Deadline) {
-            return Err(Stop::Deadline);
-        }
+    }
+
+    /// What follows the attempt that has ended: when to try again, in queue time, or why not. To be asked once for each.
+    pub(super) fn plan(&mut self, policy: &Policy, decision: Decision) -> Result<u64, Stop> {
         // A seed names a series for each start, or items that fail together would come back together.
-        let number = self.attempts.number().into();
-        let random =
-            || policy.seed().map_or_else(|| fastrand::u64(..), |seed| series(series(seed, self.began), number));
-        match self.attempts.end(policy, now.saturating_sub(self.began), decision, random) {
-            Next::Start(_) if !self.retries.withdraw() => Err(Stop::Budget),
-            Next::Start(at) => Ok(self.began.saturating_add(at)),
-            Next::Stop(ended) => Err(ended.into()),
-        }
+        let seed = policy.seed().map(|seed| series(seed, self.began));
+        let now = self.ended.saturating_sub(self.began);
+        let attempt = AttemptEnd { now, ending: self.ending, decision };
+        let planned = attempt.plan(policy, &mut self.attempts, seed, Some(&mut self.retries))?;
+        let at = self.began.saturating_add(planned);
+        self.window = (at, self.latest_start(policy));
+        Ok(at)
     }
 
     pub(super) fn last_error<E: 'static>(&self) -> Option<&E> {
@@ -136,7 +129,7 @@ impl History {
     }
 
     /// The limiter's turn comes too late for the next attempt.
-    pub(super) fn refused<E: 'static>(self, policy: &Policy, now: u64, turn: u64) -> GaveUp<E> {
+    pub(super) fn refused(self, policy: &Policy, now: u64, turn: u64) -> GaveUp<ErasedError> {
         let ready_in = if turn == FOREVER { FOREVER } else { turn.saturating_sub(now) };
         let allowed = self.latest_start(policy).saturating_sub(now);
         let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(allowed) };
@@ -145,23 +138,16 @@ impl History {
 
     /// Right after an attempt.
     #[cold]
-    pub(super) fn give_up<E: 'static>(self, policy: &Policy, stop: Stop) -> GaveUp<E> {
+    pub(super) fn give_up(self, policy: &Policy, stop: Stop) -> GaveUp<ErasedError> {
         let ended = self.ended;
         self.give_up_at(policy, stop, ended)
     }
 
     #[cold]
-    fn give_up_at<E: 'static>(self, policy: &Policy, stop: Stop, now: u64) -> GaveUp<E> {
-        let Self { attempts, began, ended, ending, error, .. } = self;
-        let bounds = policy.bounds();
-        let cut_after = match ending {
-            Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
-            Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(attempts.started()),
-            _ => ended.saturating_sub(began).saturating_sub(attempts.started()),
-        };
-        let elapsed = now.saturating_sub(began);
-        let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
-        let end = End { stop, attempts: attempts.number(), elapsed, bound, cut_after, ending };
-        GaveUp::new(end, error.and_then(|error| error.downcast().ok()).map(|error| *error))
+    pub(super) fn give_up_at(mut self, policy: &Policy, stop: Stop, now: u64) -> GaveUp<ErasedError> {
+        let since = |at: u64| at.saturating_sub(self.began);
+        let cut_after = end::cut_after(policy, &self.attempts, self.ending, since(self.ended));
+        let end = RunEnd { stop, now: since(now), ending: self.ending, cut_after };
+        end.give_up(policy, &self.attempts, Some(&mut self.retries), self.error)
     }
 }

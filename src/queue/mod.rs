@@ -2,7 +2,9 @@
 
 mod crew;
 mod due;
+mod erased;
 mod gate;
+mod given_up;
 mod handle;
 mod item;
 mod shared;
@@ -26,14 +28,15 @@ use tokio::task::coop;
 
 use self::shared::{Found, Shared};
 pub use self::{
-    due::{Due, Failure, GivenUp},
+    due::{Due, Failure},
+    erased::ErasedError,
+    given_up::GivenUp,
     handle::{Cancelled, Drain, Idle, QueueHandle, Scheduled, Status},
     when::When,
     work::{Finished, Job, Outcome, Work, Worker},
     working::Working,
 };
 use crate::{
-    error::NoAnswer,
     policy::{Policy, backoff::Backoff},
     sync::Arc,
     time::{Alarm, Timer},
@@ -85,7 +88,7 @@ use crate::{
 pub struct TimedQueue<K, V> {
     shared: Arc<Shared<K, V>>,
     policy: Arc<Policy>,
-    /// Begins anew with each [`next`](Self::next) and [`run`](Self::run): the runtime of the last one may be gone.
+    /// Begins anew with each wait: the runtime of the last one may be gone, or have nothing to do.
     timer: Pin<Box<Timer>>,
 }
 
@@ -143,6 +146,11 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         self.with(|policy| policy.finish_within(bound))
     }
 
+    /// Takes nothing more: see [`QueueHandle::close`].
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
     /// Calls `worker` for each item whose time has come.
     ///
     /// The worker's futures run side by side within the future that this makes, one at a time unless
@@ -152,35 +160,54 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     /// It ends when the queue is drained, when all handles are gone and nothing is left, or, with
     /// [`cancel_on`](Work::cancel_on), when it is told to and what runs has ended.
     ///
-    /// Cancel safe: dropped, it drops the worker's futures; their items count as failed and go back by the policy, or to
+    /// Cancel safe: dropped, it drops the worker's futures. Their attempts were cut: what follows is what the policy's
+    /// `on_cut` says, by default another attempt. What was given up until then, and what is now, waits in
     /// [`take_given_up`](Self::take_given_up). What waits stays, and `run` can be called again.
     ///
     /// # Panics
-    /// When the worker or one of its futures does; that item counts as failed, everything else is as it was.
-    pub fn run<W: Worker<K, V>>(&mut self, worker: W) -> Work<'_, K, V, W>
+    /// When the worker, one of its futures, a classification or a listener does. The item in question goes on as if its
+    /// attempt had been cut, or as had been decided before; everything else is as it was, and who catches the panic can
+    /// go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
+    pub fn run<W, F, E>(&mut self, worker: W) -> Work<'_, K, V, W, F>
     where
+        W: FnMut(Job<K, V>) -> F,
+        F: Future<Output = Result<(), E>>,
+        E: fmt::Debug + Send + Sync + 'static,
         V: Clone,
     {
-        self.timer.set(Timer::default());
         Work::new(self, worker)
     }
 
-    /// What was given up where nobody was there to be told: guards dropped without an answer whose policy allowed no
-    /// further attempt, and with [`max_attempts`](Self::max_attempts) of 0 whatever the stream would have been given.
+    /// What came back when there was no caller to hand it to, each with the latest error of its attempts:
+    /// - guards that were dropped without an answer, where no further attempt follows: the policy allows none, the key was
+    ///   cancelled while it ran, or something newer was given for it;
+    /// - from the stream, what may not start at all: with [`max_attempts`](Self::max_attempts) of 0, or at the end of
+    ///   [`finish_within`](Self::finish_within) or later;
+    /// - from a [`run`](Self::run) that was dropped, what it had given up and would have handed back at its end;
+    /// - from any run, what is given up with an error of an earlier run's type.
     #[must_use]
-    pub fn take_given_up(&self) -> Vec<GivenUp<K, V, NoAnswer>> {
-        self.shared.take_shelf().into_iter().map(|(key, value, error)| GivenUp { key, value, error }).collect()
+    pub fn take_given_up(&self) -> Vec<GivenUp<K, V, ErasedError>> {
+        self.shared.take_dead_letters()
     }
 
     /// The next item whose time has come; `None` when there is none and will be none.
     ///
-    /// Cancel safe: dropped, it has taken nothing.
+    /// Cancel safe: dropped, it has taken nothing and leaves no timer.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, when there is something to wait for.
     pub async fn next(&mut self) -> Option<Due<K, V>> {
-        self.timer.set(Timer::default());
-        std::future::poll_fn(|cx| self.poll_due(cx)).await
+        struct Next<'q, K, V>(&'q mut TimedQueue<K, V>);
+        impl<K, V> Drop for Next<'_, K, V> {
+            fn drop(&mut self) {
+                self.0.rest();
+            }
+        }
+        let next = Next(self);
+        std::future::poll_fn(|cx| next.0.poll_due(cx)).await
     }
 
-    /// [`next`](Self::next), for futures written by hand.
+    /// [`next`](Self::next), for futures written by hand. Each call may come from another task and another runtime.
     pub fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Due<K, V>>> {
         let progress = ready!(coop::poll_proceed(cx));
         loop {
@@ -190,20 +217,35 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
                     progress.made_progress();
                     match Due::begin(&self.shared, &self.policy, started, now) {
                         Ok(due) => return Poll::Ready(Some(due)),
-                        Err(GivenUp { key, value, error }) => self.shared.shelve(key, value, error),
+                        Err(given_up) => self.shared.bury([given_up]),
                     }
                     continue;
                 }
                 Found::Finished => return Poll::Ready(None),
                 Found::Later(wake) => wake,
+                Found::Unwanted => unreachable!("all that is due is wanted"),
             };
-            ready!(self.timer.as_mut().poll_at(cx, self.shared.clock.alarm(wake)));
+            ready!(self.poll_alarm(cx, wake));
         }
     }
 
     fn with(mut self, change: impl FnOnce(Policy) -> Policy) -> Self {
         self.policy = Arc::new(change((*self.policy).clone()));
         self
+    }
+}
+
+impl<K, V> TimedQueue<K, V> {
+    /// Ready at that queue time, on whichever runtime polls.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, wake: u64) -> Poll<()> {
+        self.timer.set(Timer::default());
+        self.timer.as_mut().poll_at(cx, self.shared.clock.alarm(wake))
+    }
+
+    /// Nothing waits for the queue any more.
+    fn rest(&mut self) {
+        self.timer.set(Timer::default());
+        self.shared.forget_consumer();
     }
 }
 

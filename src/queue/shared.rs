@@ -1,22 +1,31 @@
 //! What the queue, its handles and its guards share: the timetable behind one lock, and who waits for it to change.
+//!
+//! Under the lock run the key's `Hash`, `Eq` and `Clone`, and no other code of callers: wakers are cloned before it is
+//! taken; wakers, keys, values and errors are dropped once it is free.
 
 use std::{
     hash::Hash,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     task::{Context, Poll, Waker},
+    thread,
 };
 
 use super::{
-    item::Item,
+    GivenUp,
+    erased::ErasedError,
+    item::History,
     when::{BEGINNING, Clock},
 };
 use crate::{
-    error::{GaveUp, NoAnswer},
     policy::{
         nanos::FOREVER,
-        timetable::{Cancelled, Ended, Given, Rule, Run, Started, State, Timetable},
+        timetable::{self, Cancelled, Ended, Given, Removed, Rule, Run, State, Timetable},
     },
     sync::{Mutex, lock},
 };
+
+pub(super) type Trail = Box<History>;
+pub(super) type Started<K, V> = timetable::Started<K, V, Trail>;
 
 #[derive(Debug)]
 pub(super) struct Shared<K, V> {
@@ -26,14 +35,14 @@ pub(super) struct Shared<K, V> {
 
 #[derive(Debug)]
 struct Inner<K, V> {
-    table: Timetable<K, Item<V>>,
-    /// Who consumes, while it waits.
+    table: Timetable<K, V, Trail>,
+    /// The consumer, while it waits.
     consumer: Option<Waker>,
     /// When it wakes by itself.
     armed: u64,
     /// It waits for something else than time, with something due: whatever changes may mean that it waits in vain.
     held: bool,
-    /// Who waits for the queue to be idle or empty.
+    /// Those that wait for the queue to be idle or empty.
     waiters: Vec<(u64, Waker)>,
     waiter_ids: u64,
     handles: usize,
@@ -41,17 +50,17 @@ struct Inner<K, V> {
     closed: bool,
     /// The queue was dropped: nothing will be run any more.
     abandoned: bool,
-    /// What was given up where nobody was there to be told.
-    shelf: Vec<Shelved<K, V>>,
+    /// What came back when there was no caller to hand it to.
+    dead_letters: Vec<GivenUp<K, V, ErasedError>>,
 }
-
-type Shelved<K, V> = (K, V, GaveUp<NoAnswer>);
 
 /// What the consumer finds.
 #[derive(Debug)]
 pub(super) enum Found<K, V> {
     /// This is due.
-    Due(Started<K, Item<V>>),
+    Due(Started<K, V>),
+    /// What is due is not wanted. The consumer is woken when anything changes.
+    Unwanted,
     /// Nothing before this; [`FOREVER`]: nothing unless told.
     Later(u64),
     /// Nothing now, nothing ever.
@@ -61,18 +70,22 @@ pub(super) enum Found<K, V> {
 /// Wakers to be called once the lock is free.
 #[must_use]
 #[derive(Default)]
-struct Calls {
+struct Wakers {
     consumer: Option<Waker>,
     waiters: Vec<(u64, Waker)>,
 }
 
-impl Calls {
-    fn make(self) {
-        if let Some(waker) = self.consumer {
-            waker.wake();
+impl Wakers {
+    /// Wakes all of them, those behind one that panics as well.
+    fn wake(self) {
+        let wakers = self.consumer.into_iter().chain(self.waiters.into_iter().map(|(_, waker)| waker));
+        let mut first = None;
+        for waker in wakers {
+            let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            first = first.or(woken.err());
         }
-        for (_, waker) in self.waiters {
-            waker.wake();
+        if let Some(panic) = first.filter(|_| !thread::panicking()) {
+            resume_unwind(panic);
         }
     }
 }
@@ -89,49 +102,56 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             handles: 0,
             closed: false,
             abandoned: false,
-            shelf: Vec::new(),
+            dead_letters: Vec::new(),
         };
         Self { clock: Clock::new(), inner: Mutex::new(inner) }
     }
 
-    /// `Err`: the queue is closed, the value comes back.
-    pub(super) fn give(&self, rule: Rule, key: K, value: V, due: u64) -> Result<Given<Item<V>>, V> {
+    /// What is not taken stays with the caller; `None`: the queue is closed.
+    pub(super) fn give(
+        &self,
+        rule: Rule,
+        key: &mut Option<K>,
+        value: &mut Option<V>,
+        due: u64,
+    ) -> Option<Given<V, Trail>> {
         let mut inner = lock(&self.inner);
         if inner.closed {
-            return Err(value);
+            return None;
         }
-        let given = inner.table.give(rule, key, Item::new(value), due);
-        let calls = match given {
-            Given::New | Given::Moved { .. } => inner.changed(due),
-            _ => Calls::default(),
+        let given = inner.table.give(rule, key, value, due);
+        let wakers = match given {
+            Given::New => inner.changed(due),
+            Given::Moved { due, .. } => inner.changed(due),
+            _ => Wakers::default(),
         };
         drop(inner);
-        calls.make();
-        Ok(given)
+        wakers.wake();
+        Some(given)
     }
 
-    pub(super) fn cancel(&self, key: &K) -> Cancelled<Item<V>> {
+    pub(super) fn cancel(&self, key: &K) -> Cancelled<K, V, Trail> {
         let mut inner = lock(&self.inner);
         let cancelled = inner.table.cancel(key);
-        let calls = inner.changed(FOREVER);
+        let wakers = inner.changed(FOREVER);
         drop(inner);
-        calls.make();
+        wakers.wake();
         cancelled
     }
 
-    pub(super) fn cancel_all(&self) -> Vec<(K, u64, Item<V>)> {
+    pub(super) fn cancel_all(&self) -> Vec<Removed<K, V, Trail>> {
         let mut inner = lock(&self.inner);
         let all = inner.table.cancel_all();
-        let calls = inner.changed(FOREVER);
+        let wakers = inner.changed(FOREVER);
         drop(inner);
-        calls.make();
+        wakers.wake();
         all
     }
 
     pub(super) fn get(&self, key: &K) -> Option<(State, u32)> {
         let inner = lock(&self.inner);
-        let (state, item) = inner.table.get(key)?;
-        Some((state, item.map_or(0, Item::attempts)))
+        let (state, _, trail) = inner.table.get(key)?;
+        Some((state, trail.map_or(0, |trail| trail.attempts())))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -142,101 +162,140 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         lock(&self.inner).table.running()
     }
 
-    /// Takes what is due by `now`; else has the consumer woken when something earlier comes than what it waits for.
-    pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Found<K, V> {
-        let mut inner = lock(&self.inner);
-        match inner.table.start(now) {
-            Some(started) => Found::Due(started),
-            None => inner.later(cx),
-        }
+    pub(super) fn due(&self, now: u64) -> usize {
+        lock(&self.inner).table.due(now)
     }
 
-    /// The same, if what is due is wanted. If not, the answer is `None`, and the consumer is woken when anything changes.
+    /// Takes what is due by `now`; else has the consumer woken when something earlier comes than what it waits for.
+    pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Found<K, V> {
+        self.poll_table(cx, |table| table.start(now).map(Some))
+    }
+
+    /// The same, if what is due is wanted.
     pub(super) fn poll_due_if(
         &self,
         cx: &Context<'_>,
         now: u64,
-        wanted: impl FnOnce(&Item<V>) -> bool,
-    ) -> Option<Found<K, V>> {
-        let mut inner = lock(&self.inner);
-        if inner.table.first_due(now).is_some_and(|item| !wanted(item)) {
-            inner.wait(cx, FOREVER);
-            inner.held = true;
-            return None;
-        }
-        Some(match inner.table.start(now) {
-            Some(started) => Found::Due(started),
-            None => inner.later(cx),
+        wanted: impl Fn(Option<&History>) -> bool,
+    ) -> Found<K, V> {
+        self.poll_table(cx, |table| {
+            let (_, trail) = table.first_due(now)?;
+            if wanted(trail.map(|trail| &**trail)) { table.start(now).map(Some) } else { Some(None) }
         })
     }
 
-    /// Ends a run; `again`: it is to be tried again then.
-    pub(super) fn end(&self, run: Run, again: Option<(u64, Item<V>)>) -> Ended<Item<V>> {
+    /// `take`: what is due, `None` if nothing is, `Some(None)` if it is not wanted.
+    fn poll_table(
+        &self,
+        cx: &Context<'_>,
+        take: impl Fn(&mut Timetable<K, V, Trail>) -> Option<Option<Started<K, V>>>,
+    ) -> Found<K, V> {
+        let mut spare = None;
+        loop {
+            let mut inner = lock(&self.inner);
+            let wake = match take(&mut inner.table) {
+                Some(Some(started)) => return Found::Due(started),
+                Some(None) => None,
+                None if inner.is_finished() => return Found::Finished,
+                None => Some(inner.table.next_wake().unwrap_or(FOREVER)),
+            };
+            let same = inner.consumer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if !same && spare.is_none() {
+                drop(inner);
+                spare = Some(cx.waker().clone());
+                continue; // what was seen may have changed
+            }
+            if !same {
+                std::mem::swap(&mut inner.consumer, &mut spare);
+            }
+            (inner.armed, inner.held) = (wake.unwrap_or(FOREVER), wake.is_none());
+            drop(inner);
+            return wake.map_or(Found::Unwanted, Found::Later);
+        }
+    }
+
+    /// Ends a run; `again`: it is to be tried again when the trail says. With the queue gone a value goes back all the
+    /// same if it has nowhere else to go.
+    pub(super) fn end(&self, run: Run, again: Option<(V, Trail)>, homeless: bool) -> Ended<K, V, Trail> {
+        let planned = again.as_ref().map_or(FOREVER, |(_, trail)| timetable::Trail::window(trail).0);
         let mut inner = lock(&self.inner);
-        let due = again.as_ref().map(|(due, _)| *due);
-        let ended = inner.table.end(run, again);
-        let due = match (&ended, due) {
-            (Ended::Again, Some(due)) => due,
-            // What follows may be due long since.
-            (Ended::Next { .. }, _) => 0,
-            _ => FOREVER,
+        let (again, kept) = if inner.abandoned && !homeless { (None, again) } else { (again, None) };
+        let ended = match (inner.table.end(run, again), kept) {
+            (Ended::Gone { key }, Some((value, trail))) => Ended::Cancelled { key, value, trail },
+            (Ended::Next { due, .. }, Some(kept)) => Ended::Next { due, superseded: Some(kept) },
+            (ended, _) => ended,
         };
-        let calls = inner.changed(due);
+        let wakers = inner.changed(match &ended {
+            Ended::Again => planned,
+            // What follows may be due long since.
+            Ended::Next { due, .. } => *due,
+            _ => FOREVER,
+        });
         drop(inner);
-        calls.make();
+        wakers.wake();
         ended
     }
 
-    pub(super) fn shelve(&self, key: K, value: V, gave_up: GaveUp<NoAnswer>) {
-        lock(&self.inner).shelf.push((key, value, gave_up));
-    }
-
-    pub(super) fn take_shelf(&self) -> Vec<Shelved<K, V>> {
-        std::mem::take(&mut lock(&self.inner).shelf)
-    }
-
-    /// Ready when nothing runs and nothing is due, or nobody will ever run it.
+    /// Ready when nothing runs and nothing is due, or nothing will ever run any more.
     pub(super) fn poll_idle(&self, cx: &Context<'_>, id: &mut u64, now: u64) -> Poll<()> {
-        let mut inner = lock(&self.inner);
-        if inner.abandoned || (inner.table.running() == 0 && !inner.table.is_due(now)) {
-            return Poll::Ready(());
-        }
-        inner.join(cx, id);
-        Poll::Pending
+        self.poll_until(cx, id, |inner| {
+            (inner.abandoned || (inner.table.running() == 0 && !inner.table.is_due(now))).then_some(())
+        })
     }
 
-    /// Ready when nothing runs and nothing waits, or nobody will ever run it: how many keys are left.
+    /// Ready when nothing runs and nothing waits, or nothing will ever run any more: how many keys are left.
     pub(super) fn poll_empty(&self, cx: &Context<'_>, id: &mut u64) -> Poll<usize> {
-        let mut inner = lock(&self.inner);
-        let len = inner.table.len();
-        if inner.abandoned || len == 0 {
-            return Poll::Ready(len);
-        }
-        inner.join(cx, id);
-        Poll::Pending
+        self.poll_until(cx, id, |inner| {
+            let len = inner.table.len();
+            (inner.abandoned || len == 0).then_some(len)
+        })
     }
 
-    pub(super) fn leave(&self, id: u64) {
-        lock(&self.inner).waiters.retain(|(other, _)| *other != id);
+    fn poll_until<T>(&self, cx: &Context<'_>, id: &mut u64, done: impl Fn(&mut Inner<K, V>) -> Option<T>) -> Poll<T> {
+        let mut spare = None;
+        loop {
+            let mut inner = lock(&self.inner);
+            if let Some(done) = done(&mut inner) {
+                return Poll::Ready(done);
+            }
+            if *id == 0 {
+                inner.waiter_ids = inner.waiter_ids.saturating_add(1);
+                *id = inner.waiter_ids;
+            }
+            let place = inner.waiters.iter().position(|(other, _)| other == id);
+            if place.is_some_and(|place| inner.waiters[place].1.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            let Some(waker) = spare.take() else {
+                drop(inner);
+                spare = Some(cx.waker().clone());
+                continue;
+            };
+            let old = place.map(|place| inner.waiters.swap_remove(place));
+            inner.waiters.push((*id, waker));
+            drop(inner);
+            drop(old);
+            return Poll::Pending;
+        }
     }
 }
 
-/// What guards of any key and value need when they are dropped.
+/// What guards, handles and runs of any key and value need when they are dropped.
 impl<K, V> Shared<K, V> {
     pub(super) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.closed = true;
-        let calls = inner.call_all();
+        let wakers = inner.all_wakers();
         drop(inner);
-        calls.make();
+        wakers.wake();
     }
 
     pub(super) fn abandon(&self) {
         let mut inner = lock(&self.inner);
         (inner.closed, inner.abandoned) = (true, true);
-        let calls = inner.call_all();
+        let wakers = inner.all_wakers();
         drop(inner);
-        calls.make();
+        wakers.wake();
     }
 
     pub(super) fn add_handle(&self) {
@@ -247,58 +306,57 @@ impl<K, V> Shared<K, V> {
     pub(super) fn remove_handle(&self) {
         let mut inner = lock(&self.inner);
         inner.handles = inner.handles.saturating_sub(1);
-        let calls = if inner.handles == 0 { inner.call_all() } else { Calls::default() };
+        let wakers = if inner.handles == 0 { inner.all_wakers() } else { Wakers::default() };
         drop(inner);
-        calls.make();
+        wakers.wake();
+    }
+
+    /// There is no caller to hand these to.
+    pub(super) fn bury(&self, given_up: impl IntoIterator<Item = GivenUp<K, V, ErasedError>>) {
+        let given_up: Vec<_> = given_up.into_iter().collect();
+        lock(&self.inner).dead_letters.extend(given_up);
+    }
+
+    pub(super) fn take_dead_letters(&self) -> Vec<GivenUp<K, V, ErasedError>> {
+        std::mem::take(&mut lock(&self.inner).dead_letters)
+    }
+
+    /// The consumer waits no more.
+    pub(super) fn forget_consumer(&self) {
+        let waker = lock(&self.inner).consumer.take();
+        drop(waker);
+    }
+
+    /// This one waits no more for the queue to be idle or empty.
+    pub(super) fn leave(&self, id: u64) {
+        let mut inner = lock(&self.inner);
+        let place = inner.waiters.iter().position(|(other, _)| *other == id);
+        let waiter = place.map(|place| inner.waiters.swap_remove(place));
+        drop(inner);
+        drop(waiter);
     }
 }
 
 impl<K, V> Inner<K, V> {
-    fn call_all(&mut self) -> Calls {
-        Calls { consumer: self.consumer.take(), waiters: std::mem::take(&mut self.waiters) }
-    }
-
-    fn wait(&mut self, cx: &Context<'_>, armed: u64) {
-        (self.armed, self.held) = (armed, false);
-        match &mut self.consumer {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+    fn all_wakers(&mut self) -> Wakers {
+        Wakers { consumer: self.consumer.take(), waiters: std::mem::take(&mut self.waiters) }
     }
 }
 
 impl<K: Hash + Eq + Clone, V> Inner<K, V> {
-    /// Nothing is due.
-    fn later(&mut self, cx: &Context<'_>) -> Found<K, V> {
-        if self.table.is_empty() && (self.closed || self.handles == 0) {
-            return Found::Finished;
-        }
-        let wake = self.table.next_wake().unwrap_or(FOREVER);
-        self.wait(cx, wake);
-        Found::Later(wake)
+    fn is_finished(&self) -> bool {
+        self.table.is_empty() && (self.closed || self.handles == 0)
     }
 
     /// Something is due at `due` now, or ([`FOREVER`]) something has gone.
     #[inline]
-    fn changed(&mut self, due: u64) -> Calls {
-        let finished = self.table.is_empty() && (self.closed || self.handles == 0);
-        let consumer = if due < self.armed || self.held || finished { self.consumer.take() } else { None };
+    fn changed(&mut self, due: u64) -> Wakers {
+        let consumer = if due < self.armed || self.held || self.is_finished() { self.consumer.take() } else { None };
         let waiters = if self.waiters.is_empty() || self.table.running() > 0 {
             Vec::new()
         } else {
             std::mem::take(&mut self.waiters)
         };
-        Calls { consumer, waiters }
-    }
-
-    fn join(&mut self, cx: &Context<'_>, id: &mut u64) {
-        if *id == 0 {
-            self.waiter_ids = self.waiter_ids.saturating_add(1);
-            *id = self.waiter_ids;
-        }
-        match self.waiters.iter_mut().find(|(other, _)| other == id) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => self.waiters.push((*id, cx.waker().clone())),
-        }
+        Wakers { consumer, waiters }
     }
 }

@@ -10,39 +10,30 @@ use std::{
     thread,
 };
 
-use pin_project::pin_project;
 use tokio::task::coop;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     Due, Failure, GivenUp, TimedQueue,
-    crew::Crew,
+    crew::{Crew, Polled},
+    erased::ErasedError,
     gate::Gate,
-    item::{History, Item},
-    shared::Found,
-    work::{Classify, Finished, Job, Notify, Outcome, Work, Worker},
+    item::History,
+    shared::{Found, Started},
+    work::{Classify, ErrorOf, Finished, Job, Notify, Outcome, Stop, Take, Work},
 };
 use crate::{
-    budget::Budget,
     error::Ending,
     limiter::Turn,
-    policy::{attempts::Decision, bounds::CutBy, nanos::FOREVER, timetable::Started},
-    time::Alarm,
+    operation,
+    policy::{attempts::Decision, bounds::CutBy, nanos::FOREVER},
+    shared::Retries,
 };
-
-#[derive(Debug)]
-enum Stopping {
-    Never,
-    On(Pin<Box<WaitForCancellationFutureOwned>>),
-    Now,
-}
 
 /// The future of [`TimedQueue::run`].
 #[must_use = "futures do nothing unless awaited or polled"]
-#[pin_project]
-pub struct Working<'q, K: Hash + Eq + Clone, V, W: Worker<K, V>> {
+pub struct Working<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> {
     // The worker's futures go before the guards of their items: no key is free while one of its futures lives.
-    crew: Crew<W::Future>,
+    crew: Crew<F>,
     /// The guards, by their future's place.
     running: Vec<Option<Due<K, V>>>,
     /// When what runs is cut, and its place.
@@ -51,32 +42,38 @@ pub struct Working<'q, K: Hash + Eq + Clone, V, W: Worker<K, V>> {
     worker: W,
     concurrency: usize,
     gate: Option<Gate>,
-    budget: Option<Budget>,
-    stop: Stopping,
-    classify: Option<Classify<'q, W::Error>>,
-    notify: Option<Notify<'q, K, V, W::Error>>,
-    given_up: Vec<GivenUp<K, V, W::Error>>,
+    retries: Retries,
+    stops: Vec<Stop<'q>>,
+    stopping: bool,
+    classify: Option<Classify<'q, ErrorOf<F>>>,
+    listeners: Vec<Notify<'q, K, V, ErrorOf<F>>>,
+    take: Option<Take<'q, K, V, ErrorOf<F>>>,
+    given_up: Vec<GivenUp<K, V, ErrorOf<F>>>,
+    erase: fn(ErrorOf<F>) -> ErasedError,
     over: bool,
 }
 
+/// The worker's futures are pinned where they are.
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> Unpin for Working<'_, K, V, W, F> {}
+
 /// Whether something starts.
 enum Start<K, V> {
-    Now(Started<K, Item<V>>),
+    Now(Started<K, V>),
     /// This would have to wait for the limiter, until then, beyond its bounds.
-    Refused(Started<K, Item<V>>, u64),
+    Refused(Started<K, V>, u64),
     Later(u64),
     Finished,
 }
 
 // ===== impl Working =====
 
-impl<'q, K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'q, K, V, W> {
-    pub(super) fn new(work: Work<'q, K, V, W>) -> Self {
-        let Work { queue, worker, concurrency, token, limiter, budget, classify, notify } = work;
-        let stop = match token {
-            Some(token) => Stopping::On(Box::pin(token.cancelled_owned())),
-            None => Stopping::Never,
-        };
+impl<'q, K, V, W, F> Working<'q, K, V, W, F>
+where
+    K: Hash + Eq + Clone,
+    F: Future<Output: operation::Outcome>,
+{
+    pub(super) fn new(work: Work<'q, K, V, W, F>) -> Self {
+        let Work { queue, worker, concurrency, stops, limiter, retries, classify, listeners, take, erase } = work;
         Self {
             crew: Crew::new(),
             running: Vec::new(),
@@ -85,40 +82,48 @@ impl<'q, K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'q, K, V, W> {
             worker,
             concurrency,
             gate: limiter.map(Gate::new),
-            budget,
-            stop,
+            retries,
+            stops,
+            stopping: false,
             classify,
-            notify,
+            listeners,
+            take,
             given_up: Vec::new(),
+            erase,
             over: false,
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Future for Working<'_, K, V, W> {
-    type Output = Finished<K, V, W::Error>;
+impl<K, V, W, F, E> Future for Working<'_, K, V, W, F>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    W: FnMut(Job<K, V>) -> F,
+    F: Future<Output = Result<(), E>>,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    type Output = Finished<K, V, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         assert!(!this.over, "`Working` polled after completion");
         this.crew.begin_round(cx);
         loop {
-            while let Some((place, result)) = this.crew.poll_round() {
-                this.ended(place, result);
+            while let Some(polled) = this.crew.poll_round() {
+                this.ended(polled);
             }
-            if let Stopping::On(cancelled) = &mut this.stop
-                && cancelled.as_mut().poll(cx).is_ready()
-            {
-                this.stop = Stopping::Now;
+            if !this.stopping && this.stops.iter_mut().any(|stop| stop.as_mut().poll(cx).is_ready()) {
+                this.stopping = true;
+                this.stops.clear();
             }
             let now = this.queue.shared.clock.now();
             this.cut(now);
-            let stopping = matches!(this.stop, Stopping::Now);
-            if stopping && this.crew.len() == 0 {
+            if this.stopping && this.crew.len() == 0 {
                 return Poll::Ready(this.finish(true));
             }
             let mut wake = FOREVER;
-            if !stopping && this.crew.len() < this.concurrency {
+            if !this.stopping && this.crew.len() < this.concurrency {
                 let progress = ready!(coop::poll_proceed(cx));
                 match this.poll_start(cx, now) {
                     Start::Now(started) => {
@@ -135,68 +140,66 @@ impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Future for Working<'_, K, 
                     Start::Later(later) => wake = later,
                 }
             }
-            if stopping && let Some(gate) = &mut this.gate {
+            if this.stopping
+                && let Some(gate) = &mut this.gate
+            {
                 gate.leave();
             }
             if let Some((cut, _)) = this.cuts.first() {
                 wake = wake.min(*cut);
             }
-            let alarm = this.queue.shared.clock.alarm(wake);
-            ready!(this.queue.timer.as_mut().poll_at(cx, alarm));
+            ready!(this.queue.poll_alarm(cx, wake));
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'_, K, V, W> {
+impl<K, V, W, F, E> Working<'_, K, V, W, F>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    W: FnMut(Job<K, V>) -> F,
+    F: Future<Output = Result<(), E>>,
+    E: fmt::Debug + Send + Sync + 'static,
+{
     /// What starts next, if its time has come and the limiter lets it.
     fn poll_start(&mut self, cx: &mut Context<'_>, now: u64) -> Start<K, V> {
         let TimedQueue { shared, policy, .. } = &*self.queue;
         let Some(gate) = &mut self.gate else { return shared.poll_due(cx, now).into() };
-        // Only who has something to start stands in line.
+        // In line only with something to start.
         let mut found = shared.poll_due_if(cx, now, |_| false);
-        if found.is_none() {
+        if let Found::Unwanted = found {
             let turn = match gate.poll_turn(cx) {
                 Turn::Granted => None,
                 Turn::At(turn) => Some(shared.clock.read(turn)),
                 Turn::Never => Some(FOREVER),
             };
-            found = match turn {
-                None => Some(shared.poll_due(cx, now)),
-                Some(turn) => match shared.poll_due_if(cx, now, |item| item.latest_start(policy) < turn) {
-                    None => return Start::Later(turn),
-                    Some(Found::Due(started)) => return Start::Refused(started, turn),
-                    nothing => nothing,
-                },
+            let Some(turn) = turn else { return shared.poll_due(cx, now).into() };
+            // Before its first attempt an item may wait as long as it takes.
+            let too_late = |history: Option<&History>| history.is_some_and(|old| old.latest_start(policy) < turn);
+            found = match shared.poll_due_if(cx, now, too_late) {
+                Found::Unwanted => return Start::Later(turn),
+                Found::Due(started) => return Start::Refused(started, turn),
+                nothing => nothing,
             };
         }
-        match found {
-            Some(Found::Due(started)) => Start::Now(started),
-            Some(nothing) => {
-                gate.leave();
-                nothing.into()
-            }
-            None => unreachable!("something was due, and wanted"),
-        }
+        gate.leave();
+        found.into()
     }
 
-    fn start(&mut self, started: Started<K, Item<V>>, now: u64) {
+    fn start(&mut self, started: Started<K, V>, now: u64) {
         let mut due = match Due::begin(&self.queue.shared, &self.queue.policy, started, now) {
             Ok(due) => due,
-            Err(GivenUp { key, value, error }) => {
-                // No attempt, no error.
-                let error = error.map_error(|_| unreachable!("nothing was attempted"));
-                return self.hand_back(GivenUp { key, value, error });
-            }
+            Err(given_up) => return self.hand_back(given_up),
         };
         if let Some(gate) = &mut self.gate {
             gate.spend();
         }
-        if let Some(budget) = &self.budget {
-            due.charge(budget);
+        if !matches!(self.retries, Retries::Unlimited) {
+            due.charge(&self.retries);
         }
         let (cut, _) = due.cut_at();
         let job = Job { key: due.key().clone(), value: due.value().clone(), due: due.due(), attempt: due.attempt() };
-        let place = self.crew.add(self.worker.work(job));
+        let place = self.crew.add((self.worker)(job));
         if place >= self.running.len() {
             self.running.resize_with(place + 1, || None);
         }
@@ -207,34 +210,27 @@ impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'_, K, V, W> {
     }
 
     /// The limiter's turn comes too late for this.
-    fn refuse(&mut self, started: Started<K, Item<V>>, now: u64, turn: u64) {
-        let Started { run, key, value: Item { value, history }, .. } = started;
-        self.queue.shared.end(run, None);
-        let history = history.unwrap_or_else(|| Box::new(History::new(now)));
-        self.hand_back(GivenUp { key, value, error: history.refused(&self.queue.policy, now, turn) });
+    fn refuse(&mut self, started: Started<K, V>, now: u64, turn: u64) {
+        let Started { run, key, value, trail, .. } = started;
+        drop(self.queue.shared.end(run, None, false));
+        let history = trail.unwrap_or_else(|| Box::new(History::new(now)));
+        self.hand_back(GivenUp::new(key, value, history.refused(&self.queue.policy, now, turn)));
     }
 
-    fn ended(&mut self, place: usize, result: thread::Result<Result<(), W::Error>>) {
-        let Some(due) = self.take(place) else { return };
-        let result = match result {
-            Ok(result) => result,
-            Err(panic) => {
-                drop(due); // goes back by the policy, before anybody hears of it
-                resume_unwind(panic);
+    /// What panicked goes on once everything is in order.
+    fn ended(&mut self, Polled { place, output, panic }: Polled<Result<(), E>>) {
+        match (self.take(place), output) {
+            (Some(due), Some(Ok(()))) => {
+                let attempt = due.attempt();
+                let (key, value) = due.finish();
+                self.tell(Outcome::Done { key: &key, value: &value, attempt });
             }
-        };
-        match result {
-            Ok(()) => {
-                let (key, attempt) = (due.key().clone(), due.attempt());
-                let value = due.done();
-                if let Some(notify) = &mut self.notify {
-                    notify(Outcome::Done { key, value, attempt });
-                }
-            }
-            Err(error) => {
-                let decision = self.classify.as_mut().map_or(Decision::Retry, |classify| classify(&error));
-                self.failed(due, Ending::Failed, decision, Some(error));
-            }
+            (Some(due), Some(Err(error))) => self.failed(due, Ending::Failed, Some(error)),
+            // Goes back by the policy, before anything hears of it.
+            (due, _) => drop(due),
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 
@@ -244,41 +240,57 @@ impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'_, K, V, W> {
             if cut > now {
                 break;
             }
-            self.crew.drop_future(place);
+            let dropped = self.crew.drop_future(place);
             self.cuts.remove(&(cut, place));
-            let Some(due) = self.take(place) else { continue };
-            let (_, by) = due.cut_at();
-            let decision = match by {
-                CutBy::AttemptTimeout => self.queue.policy.after_cut(),
-                _ => Decision::Retry,
-            };
-            self.failed(due, Ending::Cut(by), decision, None);
+            if let Some(due) = self.take(place) {
+                let (_, by) = due.cut_at();
+                self.failed(due, Ending::Cut(by), None);
+            }
+            if let Err(panic) = dropped {
+                resume_unwind(panic);
+            }
         }
     }
 
-    fn failed(&mut self, due: Due<K, V>, ending: Ending, decision: Decision, error: Option<W::Error>) {
-        let notify = &mut self.notify;
-        let failure = due.answer_and_tell(ending, decision, error, |key, attempt, last, again| {
-            if let Some(notify) = notify {
-                notify(Outcome::Failed { key, attempt, last, again });
-            }
-        });
-        match failure {
+    /// Each step is noted before foreign code runs: what panics there finds the item where it was.
+    fn failed(&mut self, mut due: Due<K, V>, ending: Ending, error: Option<E>) {
+        due.record(ending, error.map(ErasedError::new));
+        let last = due.last(ending);
+        let decision = match (ending, &last, &mut self.classify) {
+            (Ending::Failed, crate::Last::Failed(error), Some(classify)) => classify(error),
+            (Ending::Cut(CutBy::AttemptTimeout), ..) => self.queue.policy.after_cut(),
+            _ => Decision::Retry,
+        };
+        let again = due.decide(decision);
+        let outcome = Outcome::Failed { key: due.key(), attempt: due.attempt(), last: due.last(ending), again };
+        tell(&mut self.listeners, outcome);
+        match due.settle(false) {
             Failure::Again { .. } => {}
-            Failure::GaveUp(given_up) => self.hand_back(given_up),
-            Failure::Superseded(given_up) => {
-                if let Some(notify) = &mut self.notify {
-                    notify(Outcome::Superseded(given_up));
-                }
-            }
+            Failure::GaveUp(given_up) | Failure::Superseded(given_up) => self.hand_back(given_up),
         }
     }
 
-    fn hand_back(&mut self, given_up: GivenUp<K, V, W::Error>) {
-        match &mut self.notify {
-            Some(notify) => notify(Outcome::GaveUp(given_up)),
-            None => self.given_up.push(given_up),
+    /// An item with an error of another run, which had another type, goes to where all types go.
+    fn hand_back(&mut self, given_up: GivenUp<K, V, ErasedError>) {
+        match given_up.downcast() {
+            Ok(given_up) => self.given_up.push(given_up),
+            Err(given_up) => return self.queue.shared.bury([given_up]),
         }
+        if let Some(given_up) = self.given_up.last() {
+            tell(
+                &mut self.listeners,
+                if given_up.superseded { Outcome::Superseded(given_up) } else { Outcome::GaveUp(given_up) },
+            );
+        }
+        if let Some(take) = &mut self.take
+            && let Some(given_up) = self.given_up.pop()
+        {
+            take(given_up);
+        }
+    }
+
+    fn tell(&mut self, outcome: Outcome<'_, K, V, E>) {
+        tell(&mut self.listeners, outcome);
     }
 
     fn take(&mut self, place: usize) -> Option<Due<K, V>> {
@@ -288,19 +300,47 @@ impl<K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Working<'_, K, V, W> {
         Some(due)
     }
 
-    fn finish(&mut self, cancelled: bool) -> Finished<K, V, W::Error> {
+    fn finish(&mut self, cancelled: bool) -> Finished<K, V, E> {
         self.over = true;
         if let Some(gate) = &mut self.gate {
             gate.leave();
         }
-        let waiting = if cancelled {
-            let clock = self.queue.shared.clock;
-            let all = self.queue.shared.cancel_all().into_iter();
-            all.map(|(key, due, item)| (key, item.value, clock.instant(due))).collect()
-        } else {
-            Vec::new()
-        };
-        Finished { given_up: std::mem::take(&mut self.given_up), waiting }
+        let (mut waiting, mut tried) = (Vec::new(), Vec::new());
+        if cancelled {
+            let TimedQueue { shared, policy, .. } = &*self.queue;
+            for removed in shared.cancel_all() {
+                if let Some(history) = removed.trail {
+                    tried.push((removed.key.clone(), history.give_up(policy, crate::Stop::Cancelled)));
+                }
+                waiting.push((removed.key, removed.value, shared.clock.instant(removed.due)));
+            }
+        }
+        Finished { given_up: std::mem::take(&mut self.given_up), waiting, tried }
+    }
+}
+
+fn tell<K, V, E>(listeners: &mut [Notify<'_, K, V, E>], outcome: Outcome<'_, K, V, E>) {
+    for listener in listeners {
+        listener(outcome);
+    }
+}
+
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> Drop for Working<'_, K, V, W, F> {
+    /// What has been given up is not lost, and what runs is dropped: futures first, whatever panics, then guards.
+    fn drop(&mut self) {
+        let Self { queue, given_up, erase, .. } = self;
+        queue.shared.bury(given_up.drain(..).map(|given_up| given_up.map_error(*erase)));
+        let mut dropped = Ok(());
+        for place in 0..self.running.len() {
+            dropped = dropped.and(self.crew.drop_future(place));
+        }
+        self.running.clear();
+        self.queue.rest();
+        if let Err(panic) = dropped
+            && !thread::panicking()
+        {
+            resume_unwind(panic);
+        }
     }
 }
 
@@ -308,13 +348,14 @@ impl<K, V> From<Found<K, V>> for Start<K, V> {
     fn from(found: Found<K, V>) -> Self {
         match found {
             Found::Due(started) => Self::Now(started),
+            Found::Unwanted => Self::Later(FOREVER),
             Found::Later(wake) => Self::Later(wake),
             Found::Finished => Self::Finished,
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V, W: Worker<K, V>> fmt::Debug for Working<'_, K, V, W> {
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> fmt::Debug for Working<'_, K, V, W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Working").field("running", &self.crew.len()).finish_non_exhaustive()
     }

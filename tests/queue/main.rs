@@ -2,9 +2,14 @@
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
 mod evictions;
+mod failures;
 mod guards;
 mod histories;
+mod hostile;
 mod naive;
+mod reentrant;
 mod runs;
+mod runtimes;
 mod shares;
+mod spawned;
 mod timetable;

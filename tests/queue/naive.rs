@@ -2,10 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use relent::policy::timetable::{Cancelled, Ended, Given, Rule, Run, Started, State, Timetable};
+use relent::policy::timetable::{Cancelled, Ended, Given, Removed, Rule, Run, Started, State, Timetable, Trail};
 
 type Key = u8;
 type Value = u32;
+
+/// What failures left: how many, and when the next attempt may start. A part of it tells who has the error.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Failures {
+    count: u32,
+    first: u64,
+    last: u64,
+    error: Option<Value>,
+}
+
+impl Trail for Failures {
+    fn window(&self) -> (u64, u64) {
+        (self.first, self.last)
+    }
+
+    fn part(&mut self) -> Self {
+        Self { error: self.error.take(), ..*self }
+    }
+}
 
 /// One thing that may happen to a timetable. Times are distances from the present of that moment.
 #[derive(Clone, Debug)]
@@ -14,6 +33,7 @@ pub(crate) enum Op {
     Keep(Key, Due),
     Move(Key, Due),
     Earlier(Key, Due),
+    Anew(Key, Due),
     Cancel(Key),
     CancelAll,
     Pass(u64),
@@ -21,7 +41,8 @@ pub(crate) enum Op {
     Sleep,
     Start,
     End(u8),
-    Again(u8, Due),
+    /// To be tried again then, or this much later.
+    Again(u8, Due, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +63,7 @@ struct Waits {
     due: u64,
     turn: usize,
     value: Value,
+    failures: Option<Failures>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -49,7 +71,8 @@ struct Entry {
     /// Waiting, or to follow the run.
     waits: Option<Waits>,
     running: bool,
-    cancelled: bool,
+    /// Nothing is to remain of the run if it fails.
+    forgets: bool,
 }
 
 /// What a history consisted of, so that a test can tell that it was not idle.
@@ -58,27 +81,36 @@ pub(crate) struct Tally {
     pub(crate) starts: usize,
     pub(crate) conflicts: usize,
     pub(crate) retries: usize,
+    /// Newer values that went on with the failures of older ones.
+    pub(crate) carried: usize,
     pub(crate) wakes: usize,
 }
 
 pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
-    let mut real: Timetable<Key, Value> = Timetable::new(start);
+    let mut real: Timetable<Key, Value, Failures> = Timetable::new(start);
     let mut model: BTreeMap<Key, Entry> = BTreeMap::new();
-    let mut running: Vec<(Run, Key, Value)> = Vec::new();
+    let mut running: Vec<(Run, Key, Value, u32)> = Vec::new();
     let (mut now, mut last, mut tally) = (start, start, Tally::default());
     for (turn, op) in ops.iter().enumerate() {
         let value = Value::try_from(turn).unwrap();
         match op {
-            Op::Keep(key, due) | Op::Move(key, due) | Op::Earlier(key, due) => {
+            Op::Keep(key, due) | Op::Move(key, due) | Op::Earlier(key, due) | Op::Anew(key, due) => {
                 let rule = match op {
                     Op::Keep(..) => Rule::Keep,
                     Op::Move(..) => Rule::Move,
+                    Op::Anew(..) => Rule::Anew,
                     _ => Rule::Earlier,
                 };
                 last = at(due, now, last);
-                let want = give(model.entry(*key).or_default(), rule, Waits { due: last, turn, value });
+                let new = Waits { due: last, turn, value, failures: None };
+                let want = give(model.entry(*key).or_default(), rule, new);
                 tally.conflicts += usize::from(want != Given::New);
-                assert_eq!(real.give(rule, *key, value, last), want, "{turn}: {op:?}");
+                let carries = |entry: &Entry| entry.waits.as_ref().is_some_and(|waits| waits.failures.is_some());
+                tally.carried += usize::from(matches!(want, Given::Moved { .. }) && carries(&model[key]));
+                let (mut given, mut value) = (Some(*key), Some(value));
+                assert_eq!(real.give(rule, &mut given, &mut value, last), want, "{turn}: {op:?}");
+                assert_eq!(given.is_some(), want != Given::New, "{turn}: a key that is there already is not taken");
+                assert_eq!(value.is_some(), matches!(want, Given::Kept { .. }));
             }
             Op::Cancel(key) => {
                 let want = cancel(&mut model, *key);
@@ -91,8 +123,11 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
                 for key in model.keys().copied().collect::<Vec<_>>() {
                     cancel(&mut model, key);
                 }
-                let want: Vec<_> = want.into_iter().map(|(key, waits)| (key, waits.due, waits.value)).collect();
-                assert_eq!(real.cancel_all(), want, "{turn}: {op:?}");
+                let out = real.cancel_all().into_iter();
+                let out: Vec<_> = out.map(|Removed { key, due, value, trail, .. }| (key, due, value, trail)).collect();
+                let want =
+                    want.into_iter().map(|(key, Waits { due, value, failures, .. })| (key, due, value, failures));
+                assert_eq!(out, want.collect::<Vec<_>>(), "{turn}: {op:?}");
             }
             Op::Pass(time) => now = now.saturating_add(*time),
             Op::Sleep => {
@@ -112,41 +147,60 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
             Op::Start => {
                 let want = next(&model).filter(|(_, due)| *due <= now);
                 assert_eq!(real.is_due(now), want.is_some(), "{turn}: is_due");
-                let value = want.and_then(|(key, _)| model[&key].waits.as_ref().map(|waits| waits.value));
-                assert_eq!(real.first_due(now).copied(), value, "{turn}: first_due");
+                let first = want.and_then(|(key, _)| model[&key].waits.as_ref());
+                let first = first.map(|waits| (&waits.value, waits.failures.as_ref()));
+                assert_eq!(real.first_due(now), first, "{turn}: first_due");
                 let got = real.start(now);
                 assert_eq!(got.as_ref().map(|got| (got.key, got.due)), want, "{turn}: {op:?} at {now}");
-                if let Some(Started { run, key, value, .. }) = got {
+                if let Some(Started { run, key, value, trail, .. }) = got {
                     let entry = model.get_mut(&key).unwrap();
-                    assert_eq!(entry.waits.take().map(|waits| waits.value), Some(value));
+                    let waits = entry.waits.take().unwrap();
+                    assert_eq!((waits.value, waits.failures), (value, trail));
                     assert!(!entry.running, "{turn}: runs twice");
-                    (entry.running, entry.cancelled) = (true, false);
-                    running.push((run, key, value));
+                    (entry.running, entry.forgets) = (true, false);
+                    if let Some(Failures { first, .. }) = trail {
+                        assert!(first <= now, "{turn}: started in the pause");
+                    }
+                    running.push((run, key, value, trail.map_or(0, |failures| failures.count)));
                     tally.starts += 1;
                 }
             }
             Op::End(which) if !running.is_empty() => {
-                let (run, key, _) = running.swap_remove(usize::from(*which) % running.len());
+                let (run, key, ..) = running.swap_remove(usize::from(*which) % running.len());
                 let entry = model.get_mut(&key).unwrap();
                 entry.running = false;
-                let want = if entry.waits.is_some() { Ended::Next { superseded: None } } else { Ended::Gone };
+                let want = match &entry.waits {
+                    Some(waits) => Ended::Next { due: waits.due, superseded: None },
+                    None => Ended::Gone { key },
+                };
                 assert_eq!(real.end(run, None), want, "{turn}: {op:?}");
             }
-            Op::Again(which, due) if !running.is_empty() => {
-                let (run, key, value) = running.swap_remove(usize::from(*which) % running.len());
+            Op::Again(which, due, window) if !running.is_empty() => {
+                let (run, key, value, count) = running.swap_remove(usize::from(*which) % running.len());
                 last = at(due, now, last);
+                let error = Some(value);
+                let failed = Failures { count: count + 1, first: last, last: last.saturating_add(*window), error };
                 let entry = model.get_mut(&key).unwrap();
                 entry.running = false;
-                let want = if entry.waits.is_some() {
-                    Ended::Next { superseded: Some(value) }
-                } else if entry.cancelled {
-                    Ended::Cancelled(value)
-                } else {
-                    entry.waits = Some(Waits { due: last, turn, value });
-                    tally.retries += 1;
-                    Ended::Again
+                let want = match entry.waits.as_mut() {
+                    Some(waits) => {
+                        if !entry.forgets && waits.due.max(failed.first) <= failed.last {
+                            if waits.due < failed.first {
+                                (waits.due, waits.turn) = (failed.first, turn);
+                            }
+                            waits.failures = Some(Failures { error: None, ..failed });
+                            tally.carried += 1;
+                        }
+                        Ended::Next { due: waits.due, superseded: Some((value, failed)) }
+                    }
+                    None if entry.forgets => Ended::Cancelled { key, value, trail: failed },
+                    None => {
+                        entry.waits = Some(Waits { due: last, turn, value, failures: Some(failed) });
+                        tally.retries += 1;
+                        Ended::Again
+                    }
                 };
-                assert_eq!(real.end(run, Some((last, value))), want, "{turn}: {op:?}");
+                assert_eq!(real.end(run, Some((value, failed))), want, "{turn}: {op:?}");
             }
             Op::End(_) | Op::Again(..) => {}
         }
@@ -166,36 +220,38 @@ fn at(due: &Due, now: u64, last: u64) -> u64 {
     }
 }
 
-fn give(entry: &mut Entry, rule: Rule, new: Waits) -> Given<Value> {
-    match entry.waits.clone() {
-        None => {
-            entry.waits = Some(new);
-            if entry.running { Given::AfterRun { replaced: None } } else { Given::New }
-        }
-        Some(old) if rule == Rule::Keep || (rule == Rule::Earlier && old.due <= new.due) => {
-            Given::Kept { due: old.due, value: new.value }
-        }
-        Some(old) => {
-            let turn = if old.due == new.due { old.turn } else { new.turn };
-            entry.waits = Some(Waits { turn, ..new });
-            if entry.running {
-                Given::AfterRun { replaced: Some((old.due, old.value)) }
-            } else {
-                Given::Moved { from: old.due, value: old.value }
-            }
-        }
+fn give(entry: &mut Entry, rule: Rule, new: Waits) -> Given<Value, Failures> {
+    let Some(old) = entry.waits.clone() else {
+        entry.waits = Some(new);
+        entry.forgets |= rule == Rule::Anew;
+        return if entry.running { Given::AfterRun { replaced: None } } else { Given::New };
+    };
+    // Failures go along with a newer value, and so does the pause; not beyond the bounds.
+    let goes_on = |failures: &Failures| rule != Rule::Anew && new.due.max(failures.first) <= failures.last;
+    let failures = old.failures.filter(goes_on);
+    let due = failures.map_or(new.due, |failures| new.due.max(failures.first));
+    if rule == Rule::Keep || (rule == Rule::Earlier && old.due <= due) {
+        return Given::Kept { due: old.due };
     }
+    let turn = if old.due == due { old.turn } else { new.turn };
+    entry.waits = Some(Waits { due, turn, failures, ..new });
+    entry.forgets |= rule == Rule::Anew;
+    if entry.running {
+        return Given::AfterRun { replaced: Some((old.due, old.value)) };
+    }
+    let trail = if failures.is_some() { None } else { old.failures };
+    Given::Moved { from: old.due, due, value: old.value, trail }
 }
 
-fn cancel(model: &mut BTreeMap<Key, Entry>, key: Key) -> Cancelled<Value> {
+fn cancel(model: &mut BTreeMap<Key, Entry>, key: Key) -> Cancelled<Key, Value, Failures> {
     let Some(entry) = model.get_mut(&key).filter(|entry| entry.running || entry.waits.is_some()) else {
         return Cancelled::Absent;
     };
     let waits = entry.waits.take();
-    entry.cancelled = true;
+    entry.forgets = true;
     match waits {
         next if entry.running => Cancelled::Running { next: next.map(|next| (next.due, next.value)) },
-        Some(Waits { due, value, .. }) => Cancelled::Removed { due, value },
+        Some(Waits { due, value, failures, .. }) => Cancelled::Removed(Removed::new(key, due, value, failures)),
         None => Cancelled::Absent,
     }
 }
@@ -207,18 +263,24 @@ fn next(model: &BTreeMap<Key, Entry>) -> Option<(Key, u64)> {
 }
 
 /// Everything that can be asked has the answer that the model has.
-fn same(real: &mut Timetable<Key, Value>, model: &BTreeMap<Key, Entry>, now: u64) {
+fn same(real: &mut Timetable<Key, Value, Failures>, model: &BTreeMap<Key, Entry>, now: u64) {
     assert_eq!(real.len(), model.len());
     assert_eq!(real.is_empty(), model.is_empty());
     assert_eq!(real.running(), model.values().filter(|entry| entry.running).count());
     for key in (0..8).chain(model.keys().copied()) {
         let want = model.get(&key).map(|entry| match &entry.waits {
-            Some(Waits { due, value, .. }) if entry.running => (State::RunningWithNext { due: *due }, Some(value)),
-            Some(Waits { due, value, .. }) => (State::Scheduled { due: *due }, Some(value)),
-            None => (State::Running, None),
+            Some(Waits { due, value, .. }) if entry.running => {
+                (State::RunningWithNext { due: *due }, Some(value), None)
+            }
+            Some(Waits { due, value, failures, .. }) => {
+                (State::Scheduled { due: *due }, Some(value), failures.as_ref())
+            }
+            None => (State::Running, None, None),
         });
         assert_eq!(real.get(&key), want);
     }
+    let waiting = model.values().filter(|entry| !entry.running).filter_map(|entry| entry.waits.as_ref());
+    assert_eq!(real.due(now), waiting.filter(|waits| waits.due <= now).count());
     let due = next(model).map(|(_, due)| due);
     let wake = real.next_wake();
     assert_eq!(wake.is_some(), due.is_some());
@@ -230,6 +292,7 @@ impl std::ops::AddAssign for Tally {
         self.starts += other.starts;
         self.conflicts += other.conflicts;
         self.retries += other.retries;
+        self.carried += other.carried;
         self.wakes += other.wakes;
     }
 }

@@ -65,9 +65,10 @@ async fn errors_are_told_and_after_the_last_try_the_item_comes_back() {
     schedule(&handle, 2, 5);
     drop(handle);
     let start = Instant::now();
-    let told = Mutex::new(Vec::new());
+    let (told, mut heard) = (Mutex::new(Vec::new()), 0);
     let work = queue.run(async |job: Job<u32, u32>| if job.key == 1 { Err("no luck") } else { Ok(()) });
     let finished = work
+        .notify(|_| heard += 1)
         .notify(|outcome| {
             let now = start.elapsed().as_millis();
             told.lock().unwrap().push(match outcome {
@@ -91,7 +92,9 @@ async fn errors_are_told_and_after_the_last_try_the_item_comes_back() {
             "25 1 1 back: gave up after 3 attempts in 20ms: at most 3 attempts were allowed; last attempt: no luck",
         ]
     );
-    assert!(finished.given_up.is_empty(), "the listener has it");
+    assert_eq!(heard, 5, "both listeners hear");
+    let back = &finished.given_up[0];
+    assert_eq!((finished.given_up.len(), back.value, back.superseded), (1, 1, false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +203,7 @@ async fn shutdown_joins_what_runs_and_gives_back_what_waits() {
                 async move {
                     sleep(100 * MS).await;
                     ended.lock().unwrap().push(job.key);
-                    if job.key == 2 { Err(()) } else { Ok(()) }
+                    if job.key == 2 { Err("disk full") } else { Ok(()) }
                 }
             });
             (work.concurrency(2).unwrap().cancel_on(token).await, queue)
@@ -215,6 +218,8 @@ async fn shutdown_joins_what_runs_and_gives_back_what_waits() {
     let waiting: Vec<_> = finished.waiting.iter().map(|(key, _, due)| (*key, *due - start)).collect();
     assert_eq!(waiting, [(4, 20 * MS), (6, 51 * MS), (2, 115 * MS), (3, 500 * MS), (5, 500 * MS)]);
     assert!(handle.is_empty() && finished.given_up.is_empty());
+    let [(2, tried)] = &finished.tried[..] else { panic!("{:?}", finished.tried) };
+    assert_eq!(tried.to_string(), "gave up after 1 attempt in 100ms: cancelled; last attempt: disk full");
     drop(queue);
 }
 

@@ -238,13 +238,12 @@ async fn a_wait_that_cannot_fit_ends_the_item_at_once() {
         async move { if job.key == 1 { Err("luckless") } else { Ok(()) } }
     });
     let mut back = Vec::new();
-    let finished = work.throttle(&limiter).notify(|outcome| {
+    let work = work.throttle(&limiter).notify(|outcome| {
         if let relent::queue::Outcome::GaveUp(given_up) = outcome {
             told.note(given_up.key, begin);
-            back.push(given_up);
         }
     });
-    let finished = finished.await;
+    let finished = work.on_given_up(|given_up| back.push(given_up)).await;
     assert_eq!(starts.all(), [(1, 0), (2, 1000)], "a first attempt waits as long as it takes");
     assert_eq!(told.all(), [(1, 10)]);
     let given_up = back.pop().unwrap();
@@ -334,10 +333,10 @@ async fn a_spent_budget_ends_the_item_and_hands_it_back() {
 /// A retry that is allowed and not made goes back: cancelled or replaced while it runs, or while it waits for the retry.
 #[tokio::test(start_paused = true)]
 async fn retries_that_are_not_made_go_back() {
-    let budget = Budget::ratio(Ratio::ZERO).reserve(2);
+    let budget = Budget::ratio(Ratio::ZERO).reserve(4);
     let mut queue = queue();
     let handle = queue.handle();
-    (1..=4).for_each(|key| schedule(&handle, key, 0));
+    (1..=6).for_each(|key| schedule(&handle, key, 0));
     let work = queue.run(|job: Job<u32, u32>| async move {
         if job.value > 100 {
             return Ok(());
@@ -345,23 +344,27 @@ async fn retries_that_are_not_made_go_back() {
         sleep(MS).await;
         Err("no")
     });
-    let mut working = task::spawn(work.concurrency(4).unwrap().budget(&budget).into_future());
+    let mut working = task::spawn(work.concurrency(6).unwrap().budget(&budget).into_future());
     assert_pending!(working.poll());
-    assert_eq!(handle.running(), 4);
+    assert_eq!(handle.running(), 6);
     // These two ask for a retry when they end, and what came meanwhile makes it needless.
     assert_eq!(handle.cancel(&1), Cancelled::Running { next: None });
-    assert_eq!(handle.schedule(2, 200, 5 * MS), Scheduled::AfterCurrentRun { replaced: None });
+    assert_eq!(handle.begin_anew(2, 200, 5 * MS), Scheduled::AfterCurrentRun { replaced: None });
+    // This one makes the retry with a newer value.
+    assert_eq!(handle.schedule(3, 300, 5 * MS), Scheduled::AfterCurrentRun { replaced: None });
     advance(MS).await;
     assert_pending!(working.poll());
-    assert_eq!((budget.available(), handle.len()), (0, 3), "the other two wait for their retries");
-    assert!(matches!(handle.cancel(&3), Cancelled::Removed { value: 3, .. }));
+    assert_eq!((budget.available(), handle.len()), (0, 5), "the last four wait for their retries");
+    assert!(matches!(handle.cancel(&4), Cancelled::Removed { value: 4, .. }));
     assert_eq!(budget.available(), 1);
-    assert!(matches!(handle.reschedule(4, 400, 5 * MS), Scheduled::Moved { value: 4, .. }));
+    assert!(matches!(handle.begin_anew(5, 500, 5 * MS), Scheduled::Moved { value: 5, .. }));
     assert_eq!(budget.available(), 2);
-    advance(5 * MS).await;
+    assert!(matches!(handle.reschedule(6, 600, 5 * MS), Scheduled::Moved { value: 6, .. }));
+    assert_eq!(budget.available(), 2);
+    advance(10 * MS).await;
     assert_pending!(working.poll());
     assert!(handle.is_empty());
-    assert_eq!(budget.available(), 2);
+    assert_eq!(budget.available(), 2, "two retries were made");
 }
 
 /// By share of work in flight: an item counts from its first start to its end, also while it waits for a retry.

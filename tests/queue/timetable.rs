@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastrand::Rng;
-use relent::policy::timetable::{Cancelled, Given, Rule, Timetable};
+use relent::policy::timetable::{Cancelled, Given, Removed, Rule, Started, Timetable, Trail};
 
 use super::naive::{Due, Op, Tally, compare};
 
@@ -32,7 +32,8 @@ fn due(rng: &mut Rng) -> Due {
 
 fn op(rng: &mut Rng) -> Op {
     let key = if rng.u8(0..5) == 0 { rng.u8(..) } else { rng.u8(0..6) };
-    match rng.u8(0..37) {
+    match rng.u8(0..38) {
+        37 => Op::Anew(key, due(rng)),
         0..6 => Op::Keep(key, due(rng)),
         6..10 => Op::Move(key, due(rng)),
         10..13 => Op::Earlier(key, due(rng)),
@@ -42,7 +43,10 @@ fn op(rng: &mut Rng) -> Op {
         18..23 => Op::Sleep,
         23..30 => Op::Start,
         30..34 => Op::End(rng.u8(..)),
-        _ => Op::Again(rng.u8(..), due(rng)),
+        _ => {
+            let due = due(rng);
+            Op::Again(rng.u8(..), due, if rng.bool() { u64::MAX } else { distance(rng) })
+        }
     }
 }
 
@@ -75,8 +79,9 @@ fn ten_thousand_histories_are_those_of_the_model() {
         total += tally;
     }
     println!("10000 histories, RELENT_SEED={seed}: {total:?}");
-    let Tally { starts, conflicts, retries, wakes } = total;
+    let Tally { starts, conflicts, retries, carried, wakes } = total;
     assert!(starts > 50_000 && conflicts > 50_000 && retries > 5_000 && wakes > 10_000, "the histories were idle");
+    assert!(carried > 2_000, "few went on with failures");
 }
 
 /// Bytes of memory that this process uses.
@@ -88,12 +93,76 @@ fn resident() -> usize {
 
 const MINUTE: u64 = 60_000 * MS;
 
-fn filled(entries: u64, rng: &mut Rng) -> Timetable<u64, u64> {
-    let mut table = Timetable::new(0);
+/// A trail in memory of its own, as the queue has it.
+#[derive(Debug, PartialEq)]
+struct Failed(Box<u64>);
+
+impl Trail for Failed {
+    fn window(&self) -> (u64, u64) {
+        (*self.0, u64::MAX)
+    }
+
+    fn part(&mut self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+type Table<K, V> = Timetable<K, V, Failed>;
+
+fn give<K: std::hash::Hash + Eq + Clone, V>(
+    table: &mut Table<K, V>,
+    rule: Rule,
+    key: K,
+    value: V,
+    due: u64,
+) -> Given<V, Failed> {
+    table.give(rule, &mut Some(key), &mut Some(value), due)
+}
+
+fn filled(entries: u64, rng: &mut Rng) -> Table<u64, u64> {
+    let mut table: Table<_, _> = Timetable::new(0);
     (0..entries).for_each(|key| {
-        let _ = table.give(Rule::Keep, key, key, rng.u64(..MINUTE));
+        let _ = give(&mut table, Rule::Keep, key, key, rng.u64(..MINUTE));
     });
     table
+}
+
+/// A controller whose every failing attempt is followed by events about its own key, of all kinds and at random times, in
+/// the attempt and in the pause: it is not tried once more than the pauses allow. The pauses double, from a second on:
+/// attempts at 0, 1, 3, 7, .. s, whatever is given meanwhile.
+#[test]
+fn what_is_given_for_a_failing_key_does_not_undo_its_backoff() {
+    const S: u64 = 1000 * MS;
+    let mut rng = Rng::with_seed(11);
+    for _ in 0..300 {
+        let mut table: Table<u8, u32> = Timetable::new(0);
+        let _ = give(&mut table, Rule::Keep, 1, 0, 0);
+        let (mut now, mut pause, mut value, mut starts) = (0, S, 0, Vec::new());
+        while now < 120 * S {
+            // An event; what it asks for lies anywhere between the past and the near future.
+            if rng.bool() {
+                value += 1;
+                let rule = *rng.choice(&[Rule::Keep, Rule::Move, Rule::Earlier]).unwrap();
+                let _ = give(&mut table, rule, 1, value, (now + rng.u64(..=S)).saturating_sub(S));
+            }
+            if let Some(Started { run, value: tried, trail, .. }) = table.start(now) {
+                starts.push(now);
+                assert_eq!(trail.is_some(), starts.len() > 1);
+                for _ in 0..rng.u8(..3) {
+                    value += 1;
+                    let rule = *rng.choice(&[Rule::Keep, Rule::Move, Rule::Earlier]).unwrap();
+                    let _ = give(&mut table, rule, 1, value, now + rng.u64(..S / 2));
+                }
+                table.end(run, Some((tried, Failed(Box::new(now + pause)))));
+                pause *= 2;
+            }
+            now += S / 4;
+        }
+        assert_eq!(starts, [0, 1, 3, 7, 15, 31, 63].map(|seconds| seconds * S));
+        // To begin anew must be asked for.
+        let _ = give(&mut table, Rule::Anew, 1, value, now);
+        assert!(table.start(now).is_some_and(|started| started.trail.is_none()));
+    }
 }
 
 /// A million entries, moved, cancelled and added at random, come out complete and in order.
@@ -113,9 +182,9 @@ fn a_million_entries() {
     for _ in 0..MILLION / 2 {
         let (key, due) = (rng.u64(..MILLION), rng.u64(..MINUTE));
         match rng.u8(0..3) {
-            0 => drop(table.give(Rule::Move, key, key, due)),
+            0 => drop(give(&mut table, Rule::Move, key, key, due)),
             1 => drop(table.cancel(&key)),
-            _ => drop(table.give(Rule::Keep, key, key, due)),
+            _ => drop(give(&mut table, Rule::Keep, key, key, due)),
         }
     }
     let (mut left, mut last, mut now) = (table.len(), 0, 0);
@@ -135,14 +204,14 @@ fn a_million_entries() {
 /// One entry moved a million times, in every direction, leaves nothing behind; nor do a million that come and go.
 #[test]
 fn what_is_gone_takes_no_room() {
-    let mut table = Timetable::new(MINUTE);
+    let mut table: Table<_, _> = Timetable::new(MINUTE);
     let mut rng = Rng::with_seed(2);
     #[cfg(target_os = "linux")]
     let before = resident();
     for turn in 0..1_000_000 {
-        let _ = table.give(Rule::Move, 0, turn, rng.u64(..2 * MINUTE));
-        let _ = table.give(Rule::Keep, turn, turn, 0);
-        assert!(matches!(table.cancel(&turn), Cancelled::Removed { .. }));
+        let _ = give(&mut table, Rule::Move, 0, turn, rng.u64(..2 * MINUTE));
+        let _ = give(&mut table, Rule::Keep, turn, turn, 0);
+        assert!(matches!(table.cancel(&turn), Cancelled::Removed(_)));
     }
     #[cfg(target_os = "linux")]
     assert!(resident().saturating_sub(before) < 20 << 20, "{} bytes", resident() - before);
@@ -179,19 +248,19 @@ fn a_key_is_hashed_and_compared_once_for_each_call_that_names_it() {
     let key = |number| Counted(number, counts.clone());
     let counted = || counts.replace((0, 0));
     for entries in [1_000, 10_000, 100_000] {
-        let mut table = Timetable::new(0);
+        let mut table: Table<_, _> = Timetable::new(0);
         // Of 100,000 keys a pair or two have the same half of a hash, and sometimes a few more.
         let close = |many: u64, few: u64| many.abs_diff(few) <= 100;
-        (0..entries).for_each(|number| assert_eq!(table.give(Rule::Keep, key(number), (), number), Given::New));
+        (0..entries).for_each(|number| assert_eq!(give(&mut table, Rule::Keep, key(number), (), number), Given::New));
         let (hashed, compared) = counted();
         assert!(hashed == entries && close(compared, 0), "give: {hashed} {compared}");
         (0..entries).for_each(|number| {
-            let _ = table.give(Rule::Move, key(number), (), 2 * number);
+            let _ = give(&mut table, Rule::Move, key(number), (), 2 * number);
             assert!(table.get(&key(number)).is_some());
         });
         let (hashed, compared) = counted();
         assert!(hashed == 2 * entries && close(compared, 2 * entries), "move, get: {hashed} {compared}");
-        (0..entries / 2).for_each(|number| assert_ne!(table.cancel(&key(number)), Cancelled::Absent));
+        (0..entries / 2).for_each(|number| assert!(matches!(table.cancel(&key(number)), Cancelled::Removed(_))));
         let (hashed, compared) = counted();
         assert!(hashed == entries / 2 && close(compared, entries / 2), "cancel: {hashed} {compared}");
         while let Some(started) = table.start(2 * entries) {
@@ -207,18 +276,20 @@ fn a_key_is_hashed_and_compared_once_for_each_call_that_names_it() {
 #[test]
 fn empty_again_is_as_good_as_new() {
     for keys in [1, 5, 3_000_u64] {
-        let mut table = Timetable::new(0);
+        let mut table: Table<_, _> = Timetable::new(0);
         for round in 0..20 {
             let now = round * MINUTE;
             for key in 0..keys {
-                assert_eq!(table.give(Rule::Keep, key, round, now + key % 7), Given::New);
+                assert_eq!(give(&mut table, Rule::Keep, key, round, now + key % 7), Given::New);
                 // A ticket in line that is not good any more.
-                let moved = Given::Moved { from: now + key % 7, value: round };
-                assert_eq!(table.give(Rule::Move, key, round, now + key % 5), moved);
+                let (from, due) = (now + key % 7, now + key % 5);
+                let moved = Given::Moved { from, due, value: round, trail: None };
+                assert_eq!(give(&mut table, Rule::Move, key, round, now + key % 5), moved);
             }
             if round % 2 == 0 {
                 for key in 0..keys {
-                    assert_eq!(table.cancel(&key), Cancelled::Removed { due: now + key % 5, value: round });
+                    let removed = Removed::new(key, now + key % 5, round, None);
+                    assert_eq!(table.cancel(&key), Cancelled::Removed(removed));
                 }
             } else {
                 let mut seen = 0;
@@ -243,10 +314,10 @@ fn equal_hashes_are_not_equal_keys() {
     impl std::hash::Hash for Alike {
         fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
     }
-    let mut table = Timetable::new(0);
-    (0..200).for_each(|key| assert_eq!(table.give(Rule::Move, Alike(key), key, key), Given::New));
+    let mut table: Table<_, _> = Timetable::new(0);
+    (0..200).for_each(|key| assert_eq!(give(&mut table, Rule::Move, Alike(key), key, key), Given::New));
     for key in (0..200).step_by(2) {
-        assert_eq!(table.cancel(&Alike(key)), Cancelled::Removed { due: key, value: key });
+        assert_eq!(table.cancel(&Alike(key)), Cancelled::Removed(Removed::new(Alike(key), key, key, None)));
         assert_eq!(table.cancel(&Alike(key)), Cancelled::Absent);
     }
     for key in (1..200).step_by(2) {

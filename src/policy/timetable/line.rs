@@ -47,7 +47,27 @@ impl Line {
 
     /// Takes the first ticket.
     pub(super) fn pop(&mut self) -> Option<Ticket> {
-        if self.ordered_is_first() { self.ordered.pop_front() } else { self.late.pop().map(|late| late.0) }
+        if self.ordered_is_first() {
+            let (len, room) = (self.ordered.len(), self.ordered.capacity());
+            if room > KEPT && len < room / 4 {
+                self.ordered.shrink_to(KEPT.max(len.saturating_mul(2)));
+            }
+            self.ordered.pop_front()
+        } else {
+            let (len, room) = (self.late.len(), self.late.capacity());
+            if room > KEPT && len < room / 4 {
+                self.late.shrink_to(KEPT.max(len.saturating_mul(2)));
+            }
+            self.late.pop().map(|late| late.0)
+        }
+    }
+
+    /// How many good tickets are due by `now`: all but the last few of those that came in order.
+    pub(super) fn count_due(&self, nodes: &impl Nodes, now: u64) -> usize {
+        let later = |ticket: &&Ticket| ticket.at.due > now && ticket.is_good(nodes);
+        let ordered = self.ordered.iter().rev().take_while(|ticket| ticket.at.due > now).filter(later).count();
+        let late = self.late.iter().map(|late| &late.0).filter(later).count();
+        self.len().saturating_sub(self.stale).saturating_sub(ordered).saturating_sub(late)
     }
 
     fn ordered_is_first(&self) -> bool {
@@ -65,14 +85,13 @@ impl Line {
         }
     }
 
-    /// Tickets in order that come after all that stand in line in order. Whoever brings them may bring as many again.
+    /// Tickets in order that come after all that stand in line in order.
     pub(super) fn append(&mut self, tickets: &mut Vec<Ticket>) {
-        let keep = tickets.len().max(KEPT);
         if self.ordered.is_empty() {
-            self.ordered.shrink_to(keep);
+            self.ordered.shrink_to(tickets.len().max(KEPT));
         }
         self.ordered.extend(tickets.drain(..));
-        tickets.shrink_to(keep);
+        tickets.shrink_to(KEPT);
     }
 
     /// A node has left. Stale tickets are cleared away once they are most of what stands in line.

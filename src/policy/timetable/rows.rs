@@ -31,10 +31,21 @@ impl<T> Rows<T> {
         }
     }
 
-    /// Forgets all rows, and gives back all but the first block.
-    pub(super) fn clear(&mut self) {
-        self.blocks.truncate(1);
-        self.blocks.iter_mut().for_each(Vec::clear);
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        self.blocks.get(number as usize / BLOCK)?.get(number as usize % BLOCK)
+    }
+
+    /// Takes the last row. A block that is empty is given back, unless it is the first.
+    pub(super) fn pop(&mut self) -> Option<T> {
+        let row = self.blocks.last_mut()?.pop();
+        if self.blocks.len() > 1 && self.blocks.last().is_some_and(Vec::is_empty) {
+            self.blocks.pop();
+            if self.blocks.len() < self.blocks.capacity() / 4 {
+                self.blocks.shrink_to(self.blocks.len().saturating_mul(2));
+            }
+        }
+        row
     }
 
     /// Rows that there is memory for.
@@ -81,8 +92,12 @@ mod tests {
                 assert_eq!(rows[number], (number ^ round) + 1);
                 assert!(number < 1024 || places[number as usize] == &raw const rows[number]);
             }
-            rows.clear();
-            assert_eq!((rows.len(), rows.capacity()), (0, BLOCK));
+            for number in (0..5000).rev() {
+                assert_eq!(rows.pop(), Some((number ^ round) + 1));
+                assert_eq!(rows.len(), number as usize);
+                assert!(rows.capacity() <= number as usize + BLOCK);
+            }
+            assert_eq!((rows.pop(), rows.capacity()), (None, BLOCK));
         }
     }
 }

@@ -17,69 +17,74 @@ use super::{
 
 /// What is to be done for the key of a seat.
 #[derive(Debug)]
-pub(super) enum Phase<V> {
-    Waiting(V),
+pub(super) enum Phase<E> {
+    Waiting(E),
     Running {
-        /// Nothing is to follow this run, not even another try.
-        cancelled: bool,
+        /// What fails now leaves nothing behind: no other try follows, and what follows begins anew.
+        forgets: bool,
     },
-    /// It runs, and this follows.
-    Next(V),
+    /// It runs, and this follows; as above.
+    Next(E, bool),
 }
 
 /// A seat with its key and phase. One enum and not a phase beside a key: the print of the key shares a word with its tag.
 #[derive(Debug)]
-enum Seat<K, V> {
-    /// Free; the number of another free seat.
-    Free(Option<u32>),
-    Waiting(Print, K, V),
+enum Seat<K, E> {
+    Free,
+    Waiting(Print, K, E),
     Running(Print, K, bool),
-    Next(Print, K, V),
+    Next(Print, K, E, bool),
 }
 
 /// All that is known of a seat.
 #[derive(Debug)]
-struct Row<K, V> {
+struct Row<K, E> {
     node: Node,
-    seat: Seat<K, V>,
+    seat: Seat<K, E>,
 }
 
-pub(super) enum Entered<V> {
+pub(super) enum Entered {
     New(u32),
-    Known(u32, V),
+    Known(u32),
 }
 
 #[derive(Debug)]
-pub(super) struct Seats<K, V> {
+pub(super) struct Seats<K, E> {
     table: HashTable<(Print, u32)>,
-    rows: Rows<Row<K, V>>,
-    free: Option<u32>,
+    rows: Rows<Row<K, E>>,
+    /// Free seats, and numbers of seats that have been given up since they were.
+    free: Vec<u32>,
     hasher: DefaultHashBuilder,
 }
 
-impl<K: Hash + Eq, V> Seats<K, V> {
+impl<K: Hash + Eq, E> Seats<K, E> {
     pub(super) fn new() -> Self {
-        Self { table: HashTable::new(), rows: Rows::new(), free: None, hasher: DefaultHashBuilder::default() }
+        Self { table: HashTable::new(), rows: Rows::new(), free: Vec::new(), hasher: DefaultHashBuilder::default() }
     }
 
-    /// The key's seat: the one it has, or a new one with the value waiting in it.
+    /// The key's seat: the one it has, or a new one in which the value waits; both are taken then. `None` without them.
     ///
     /// # Panics
     /// When there is no further seat.
     #[inline]
-    pub(super) fn enter(&mut self, key: K, value: V) -> Entered<V> {
+    pub(super) fn enter<V>(
+        &mut self,
+        key: &mut Option<K>,
+        value: &mut Option<V>,
+        entry: impl FnOnce(V) -> E,
+    ) -> Option<Entered> {
         let Self { table, rows, free, hasher } = self;
-        let print = Print::of(hasher.hash_one(&key));
-        let same = |&(other, seat): &_| other == print && rows[seat].seat.holds(&key);
-        let entry = match table.entry(print.hash(), same, |(print, _)| print.hash()) {
-            Entry::Occupied(entry) => return Entered::Known(entry.get().1, value),
-            Entry::Vacant(entry) => entry,
+        let known = key.as_ref()?;
+        let print = Print::of(hasher.hash_one(known));
+        let same = |&(other, seat): &_| other == print && rows[seat].seat.holds(known);
+        let vacant = match table.entry(print.hash(), same, |(print, _)| print.hash()) {
+            Entry::Occupied(entry) => return Some(Entered::Known(entry.get().1)),
+            Entry::Vacant(vacant) => vacant,
         };
-        let taken = Seat::Waiting(print, key, value);
-        let seat = if let Some(seat) = *free {
-            if let Seat::Free(next) = replace(&mut rows[seat].seat, taken) {
-                *free = next;
-            }
+        let (key, value) = (key.take()?, value.take()?);
+        let taken = Seat::Waiting(print, key, entry(value));
+        let seat = if let Some(seat) = next_free(free, rows) {
+            rows[seat].seat = taken;
             seat
         } else {
             let seat = u32::try_from(rows.len()).ok().filter(|seat| *seat != u32::MAX);
@@ -87,8 +92,8 @@ impl<K: Hash + Eq, V> Seats<K, V> {
             rows.push(Row { node: Node::NEW, seat: taken });
             seat
         };
-        entry.insert((print, seat));
-        Entered::New(seat)
+        vacant.insert((print, seat));
+        Some(Entered::New(seat))
     }
 
     #[inline]
@@ -100,73 +105,125 @@ impl<K: Hash + Eq, V> Seats<K, V> {
 
     pub(super) fn key(&self, seat: u32) -> Option<&K> {
         match &self.rows[seat].seat {
-            Seat::Waiting(_, key, _) | Seat::Running(_, key, _) | Seat::Next(_, key, _) => Some(key),
-            Seat::Free(_) => None,
+            Seat::Waiting(_, key, _) | Seat::Running(_, key, _) | Seat::Next(_, key, ..) => Some(key),
+            Seat::Free => None,
         }
     }
 
-    pub(super) fn look(&self, seat: u32) -> Option<Phase<&V>> {
+    pub(super) fn look(&self, seat: u32) -> Option<Phase<&E>> {
         Some(match &self.rows[seat].seat {
-            Seat::Waiting(_, _, value) => Phase::Waiting(value),
-            Seat::Running(_, _, cancelled) => Phase::Running { cancelled: *cancelled },
-            Seat::Next(_, _, value) => Phase::Next(value),
-            Seat::Free(_) => return None,
+            Seat::Waiting(_, _, entry) => Phase::Waiting(entry),
+            Seat::Running(_, _, forgets) => Phase::Running { forgets: *forgets },
+            Seat::Next(_, _, entry, forgets) => Phase::Next(entry, *forgets),
+            Seat::Free => return None,
         })
     }
 
-    /// Another value in the place of the one that waits or follows.
-    pub(super) fn exchange(&mut self, seat: u32, value: V) -> Option<V> {
+    /// What waits or follows in a seat.
+    pub(super) fn entry_mut(&mut self, seat: u32) -> Option<&mut E> {
         match &mut self.rows[seat].seat {
-            Seat::Waiting(_, _, place) | Seat::Next(_, _, place) => Some(replace(place, value)),
-            Seat::Running(..) | Seat::Free(_) => None,
+            Seat::Waiting(_, _, entry) | Seat::Next(_, _, entry, _) => Some(entry),
+            Seat::Running(..) | Seat::Free => None,
         }
     }
 
-    /// Puts a seat that is taken into another phase; the value that waited or followed comes back.
+    /// Puts a seat that is taken into another phase; what waited or followed comes back.
     #[inline]
-    pub(super) fn turn_to(&mut self, seat: u32, phase: Phase<V>) -> Option<V> {
+    pub(super) fn turn_to(&mut self, seat: u32, phase: Phase<E>) -> Option<E> {
         let row = &mut self.rows[seat].seat;
-        let (print, key, value) = match replace(row, Seat::Free(None)) {
-            Seat::Waiting(print, key, value) | Seat::Next(print, key, value) => (print, key, Some(value)),
+        let (print, key, entry) = match replace(row, Seat::Free) {
+            Seat::Waiting(print, key, entry) | Seat::Next(print, key, entry, _) => (print, key, Some(entry)),
             Seat::Running(print, key, _) => (print, key, None),
-            Seat::Free(next) => {
-                *row = Seat::Free(next);
-                return None;
-            }
+            Seat::Free => return None,
         };
         *row = match phase {
-            Phase::Waiting(value) => Seat::Waiting(print, key, value),
-            Phase::Running { cancelled } => Seat::Running(print, key, cancelled),
-            Phase::Next(value) => Seat::Next(print, key, value),
+            Phase::Waiting(entry) => Seat::Waiting(print, key, entry),
+            Phase::Running { forgets } => Seat::Running(print, key, forgets),
+            Phase::Next(entry, forgets) => Seat::Next(print, key, entry, forgets),
         };
-        value
+        entry
     }
 
     /// What follows the run waits now.
     pub(super) fn follow(&mut self, seat: u32) {
         let row = &mut self.rows[seat].seat;
-        *row = match replace(row, Seat::Free(None)) {
-            Seat::Next(print, key, value) => Seat::Waiting(print, key, value),
+        *row = match replace(row, Seat::Free) {
+            Seat::Next(print, key, entry, _) => Seat::Waiting(print, key, entry),
             other => other,
         };
     }
 
-    /// Frees a seat; what waited in it comes back.
+    /// Which run it is that runs in a seat.
+    pub(super) fn run(&self, seat: u32) -> u64 {
+        self.rows[seat].node.index
+    }
+
+    /// Nothing that runs waits: the place in a slot is free for the number of the run.
+    pub(super) fn set_run(&mut self, seat: u32, run: u64) {
+        self.rows[seat].node.index = run;
+    }
+
+    /// Frees a seat; its key and what waited in it come back.
     #[inline]
-    pub(super) fn leave(&mut self, seat: u32) -> Option<V> {
-        let (print, value) = match replace(&mut self.rows[seat].seat, Seat::Free(self.free)) {
-            Seat::Waiting(print, _, value) | Seat::Next(print, _, value) => (print, Some(value)),
-            Seat::Running(print, ..) => (print, None),
-            Seat::Free(next) => {
-                self.rows[seat].seat = Seat::Free(next);
-                return None;
-            }
+    pub(super) fn leave(&mut self, seat: u32) -> Option<(K, Option<E>)> {
+        let (print, key, entry) = match replace(&mut self.rows[seat].seat, Seat::Free) {
+            Seat::Waiting(print, key, entry) | Seat::Next(print, key, entry, _) => (print, key, Some(entry)),
+            Seat::Running(print, key, _) => (print, key, None),
+            Seat::Free => return None,
         };
-        self.free = Some(seat);
+        self.free.push(seat);
         if let Ok(entry) = self.table.find_entry(print.hash(), |(_, other)| *other == seat) {
             entry.remove();
         }
-        value
+        if self.table.capacity() > FEW && self.table.len() < self.table.capacity() / 8 {
+            let room = FEW.max(self.table.len().saturating_mul(2));
+            self.table.shrink_to(room, |(print, _)| print.hash());
+        }
+        Some((key, entry))
+    }
+
+    /// The last seat, if there are more than a few and most are free.
+    #[inline]
+    pub(super) fn last_of_too_many(&self) -> Option<u32> {
+        let seats = self.rows.len();
+        if seats <= FEW || self.table.len() >= seats / 2 {
+            return None;
+        }
+        u32::try_from(seats.saturating_sub(1)).ok()
+    }
+
+    /// The last seat is free, and goes. Its number stays among the free ones until it is met.
+    pub(super) fn give_up_last(&mut self) {
+        self.rows.pop();
+        self.tidy_free();
+    }
+
+    /// Numbers of seats that have been given up are not kept for ever.
+    fn tidy_free(&mut self) {
+        let Self { rows, free, .. } = self;
+        if free.len() > FEW.saturating_add(rows.len()) {
+            free.retain(|&seat| is_free(rows, seat));
+        }
+        if free.capacity() > FEW && free.len() < free.capacity() / 4 {
+            free.shrink_to(FEW.max(free.len().saturating_mul(2)));
+        }
+    }
+
+    /// Whoever has the last seat gets another one, and the last one goes. What waited must not wait meanwhile.
+    pub(super) fn relocate_last(&mut self) -> Option<u32> {
+        let seat = next_free(&mut self.free, &self.rows)?;
+        let last = self.rows.pop()?;
+        let from = self.rows.len();
+        self.tidy_free();
+        let print = match &last.seat {
+            Seat::Waiting(print, ..) | Seat::Running(print, ..) | Seat::Next(print, ..) => *print,
+            Seat::Free => return None,
+        };
+        self.rows[seat] = last;
+        if let Some((_, at)) = self.table.find_mut(print.hash(), |(_, other)| *other as usize == from) {
+            *at = seat;
+        }
+        Some(seat)
     }
 
     pub(super) fn taken(&self) -> impl Iterator<Item = u32> + '_ {
@@ -181,26 +238,36 @@ impl<K: Hash + Eq, V> Seats<K, V> {
         self.table.is_empty()
     }
 
-    /// Whether no seat was ever taken, or all are forgotten.
+    /// Seats that there is memory for, anywhere.
     #[cfg(test)]
-    pub(super) fn is_vacant(&self) -> bool {
-        self.rows.len() == 0
+    pub(super) fn capacity(&self) -> usize {
+        self.rows.capacity().max(self.table.capacity()).max(self.free.capacity())
     }
+}
 
-    /// Forgets the free seats of an empty table, unless they are few.
-    pub(super) fn shrink(&mut self) {
-        if self.is_empty() && self.rows.len() > BLOCK {
-            self.rows.clear();
-            self.free = None;
-            self.table.shrink_to(BLOCK, |(print, _)| print.hash());
+/// So many seats are kept free without a thought.
+const FEW: usize = BLOCK;
+
+fn is_free<K, E>(rows: &Rows<Row<K, E>>, seat: u32) -> bool {
+    rows.get(seat).is_some_and(|row| matches!(row.seat, Seat::Free))
+}
+
+/// Another free seat.
+#[inline]
+fn next_free<K, E>(free: &mut Vec<u32>, rows: &Rows<Row<K, E>>) -> Option<u32> {
+    loop {
+        let seat = free.pop()?;
+        if is_free(rows, seat) {
+            return Some(seat);
         }
     }
 }
 
-impl<K, V> Nodes for Seats<K, V> {
+impl<K, E> Nodes for Seats<K, E> {
+    /// Old tickets name seats that have been given up: nothing waits there.
     #[inline]
     fn node(&self, number: u32) -> &Node {
-        &self.rows[number].node
+        self.rows.get(number).map_or(&Node::NEW, |row| &row.node)
     }
     #[inline]
     fn node_mut(&mut self, number: u32) -> &mut Node {
@@ -208,11 +275,11 @@ impl<K, V> Nodes for Seats<K, V> {
     }
 }
 
-impl<K: Eq, V> Seat<K, V> {
+impl<K: Eq, E> Seat<K, E> {
     fn holds(&self, key: &K) -> bool {
         match self {
-            Self::Waiting(_, other, _) | Self::Running(_, other, _) | Self::Next(_, other, _) => other == key,
-            Self::Free(_) => false,
+            Self::Waiting(_, other, _) | Self::Running(_, other, _) | Self::Next(_, other, ..) => other == key,
+            Self::Free => false,
         }
     }
 }
@@ -239,37 +306,51 @@ mod tests {
     fn filled(keys: u32) -> Seats<u32, ()> {
         let mut seats = Seats::new();
         for key in 0..keys {
-            assert!(matches!(seats.enter(key, ()), Entered::New(seat) if seat == key));
+            assert!(
+                matches!(seats.enter(&mut Some(key), &mut Some(()), |()| ()), Some(Entered::New(seat)) if seat == key)
+            );
         }
         seats
     }
 
     #[test]
-    fn free_seats_are_taken_again_and_given_back_only_by_an_empty_table() {
+    fn free_seats_are_taken_again() {
         let mut seats = filled(5000);
-        seats.leave(17);
-        assert!(matches!(seats.enter(17, ()), Entered::New(17)));
-        for seat in 1..5000 {
-            seats.leave(seat);
+        for key in [17, 3000] {
+            assert!(matches!(seats.leave(key), Some((left, Some(()))) if left == key));
         }
-        seats.shrink();
-        assert_eq!((seats.len(), seats.rows.len()), (1, 5000), "somebody is there");
-        assert_eq!(seats.find(&0), Some(0));
-        seats.leave(0);
-        seats.shrink();
-        assert!(seats.is_empty() && seats.rows.capacity() == BLOCK && seats.table.capacity() < 2 * BLOCK);
-        assert!(matches!(seats.enter(9, ()), Entered::New(0)));
+        for seat in [3000, 17, 5000] {
+            let (mut key, mut value) = (Some(seat), Some(()));
+            assert!(matches!(seats.enter(&mut key, &mut value, |()| ()), Some(Entered::New(new)) if new == seat));
+            assert_eq!((key, value), (None, None));
+        }
+        assert!(matches!(seats.enter(&mut Some(17), &mut Some(()), |()| ()), Some(Entered::Known(17))));
     }
 
+    /// Most have gone: the last one moves to a free seat, and is found there.
     #[test]
-    fn a_few_free_seats_are_kept() {
-        let keep = u32::try_from(BLOCK).unwrap();
-        let mut seats = filled(keep);
-        for seat in 0..keep {
+    fn the_last_seat_is_given_up() {
+        let mut seats = filled(5000);
+        (0..4000).for_each(|seat| assert!(seats.leave(seat).is_some()));
+        while let Some(last) = seats.last_of_too_many() {
+            match seats.look(last) {
+                None => seats.give_up_last(),
+                Some(_) => assert!(seats.relocate_last().is_some_and(|seat| seat < last)),
+            }
+        }
+        assert_eq!((seats.len(), seats.rows.len()), (1000, 2001));
+        for key in 0..5000 {
+            let seat = seats.find(&key);
+            assert_eq!(seat.is_some(), key >= 4000);
+            assert_eq!(seat.and_then(|seat| seats.key(seat)).copied(), seat.map(|_| key));
+        }
+        for key in 4000..5000 {
+            let seat = seats.find(&key).unwrap();
             seats.leave(seat);
         }
-        seats.shrink();
-        assert_eq!(seats.rows.len(), BLOCK);
-        assert!(matches!(seats.enter(9, ()), Entered::New(seat) if seat == keep - 1));
+        while seats.last_of_too_many().is_some() {
+            seats.give_up_last();
+        }
+        assert!(seats.is_empty() && seats.capacity() <= 2 * FEW, "room for {}", seats.capacity());
     }
 }

@@ -39,8 +39,8 @@ const NOBODY: Turn = Turn { due: 0, turn: 0 };
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
     pub(super) at: Turn,
-    /// Where it is in its slot, if it is in one.
-    pub(super) index: u32,
+    /// Where it is in its slot, if it is in one; free for other use while it does not wait.
+    pub(super) index: u64,
 }
 
 impl Node {
@@ -101,14 +101,15 @@ impl Wheel {
         let (level, slot) = self.place(at.due >> BLOCK);
         let Level { occupied, slots } = &mut self.levels[level];
         let list = &mut slots[slot as usize];
-        list.swap_remove(index as usize);
-        match list.get(index as usize) {
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        list.swap_remove(place);
+        match list.get(place) {
             Some(moved) => nodes.node_mut(*moved).index = index,
-            None if list.is_empty() => {
-                *occupied &= !bit(slot);
-                list.shrink_to(KEPT_IN_A_SLOT);
-            }
+            None if list.is_empty() => *occupied &= !bit(slot),
             None => {}
+        }
+        if list.capacity() > KEPT_IN_A_SLOT && list.len() < list.capacity() / 4 {
+            list.shrink_to(KEPT_IN_A_SLOT.max(list.len().saturating_mul(2)));
         }
     }
 
@@ -127,6 +128,13 @@ impl Wheel {
         if let Some(Ticket { node, .. }) = self.line.pop() {
             nodes.node_mut(node).at = NOBODY;
         }
+    }
+
+    /// How many nodes are due by `now`.
+    pub(super) fn count_due(&mut self, nodes: &mut impl Nodes, now: u64) -> usize {
+        // All blocks that time has reached are in line then.
+        while self.advance(nodes, now) {}
+        self.line.count_due(nodes, now)
     }
 
     /// When to ask again: never after the next due time, and at most a few times before it.
@@ -151,6 +159,13 @@ impl Wheel {
     #[cfg(test)]
     pub(super) fn is_vacant(&self) -> bool {
         self.line.len() == 0 && self.line.is_fresh()
+    }
+
+    /// The largest room that one of the lists has.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        let slots = self.levels.iter().flat_map(|level| &level.slots).map(Vec::capacity);
+        slots.max().unwrap_or(0).max(self.line.capacity()).max(self.sorting.capacity())
     }
 
     /// Whoever is next, once time has moved on to `now` as far as it takes to know. It may be due later than `now`.
@@ -215,8 +230,7 @@ impl Wheel {
         }
         let list = &mut slots[slot as usize];
         *occupied |= bit(slot);
-        // It fits: each node is in one list at most, and has a number below 2^32 itself.
-        nodes.node_mut(node).index = u32::try_from(list.len()).unwrap_or(u32::MAX);
+        nodes.node_mut(node).index = list.len() as u64;
         if list.capacity() == 0 {
             list.reserve(FIRST_IN_A_SLOT);
         }
