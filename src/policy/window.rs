@@ -56,6 +56,13 @@ impl Policy {
     }
 }
 
+/// When something should end of itself that is cut after `limit`: a tenth of it before, 100 ms at most.
+#[cfg(any(feature = "k8s", test))]
+pub(crate) fn just_before(limit: u64) -> u64 {
+    const ENOUGH: u64 = 100_000_000;
+    limit.saturating_sub((limit / 10).min(ENOUGH))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -119,6 +126,13 @@ mod tests {
             let pause = asked.get(starts.len() - 1).copied().unwrap_or(0);
             let next = (last + pause).max((last / 50 + 1) * 50);
             prop_assert!(next > 350 + moved.min(10_000), "{starts:?}");
+        }
+
+        #[test]
+        fn what_ends_of_itself_has_nearly_all_its_time(limit: u64) {
+            let end = just_before(limit);
+            prop_assert!(end <= limit && limit - end <= 100_000_000 && end >= limit - limit / 10);
+            prop_assert!(limit < 10 || end < limit);
         }
 
         #[test]
