@@ -123,7 +123,7 @@ impl Error {
 
     fn not_found(&self) -> Option<&Status> {
         match &self.cause {
-            kube::Error::Api(status) if status.is_not_found() => Some(status),
+            kube::Error::Api(status) if status.is_not_found() || status.code == 404 => Some(status),
             _ => None,
         }
     }
@@ -131,7 +131,7 @@ impl Error {
     /// Whether the caller is known and may not do this: 403.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
-        matches!(&self.cause, kube::Error::Api(status) if status.is_forbidden())
+        matches!(&self.cause, kube::Error::Api(status) if status.is_forbidden() || status.code == 403)
     }
 
     /// Whether the caller is not known: 401.

@@ -88,6 +88,13 @@ impl Sighting {
     }
 }
 
+impl Sighting {
+    /// In brackets what was last seen, if anything was.
+    fn in_brackets(&self) -> String {
+        self.last.as_ref().map_or(String::new(), |_| format!(" ({self})"))
+    }
+}
+
 /// `absent`, `at resourceVersion 5`, `as 3 objects at resourceVersion 5`.
 impl fmt::Display for Sighting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,9 +139,10 @@ impl fmt::Display for WaitError {
         let Sighting { target, .. } = self.sighting();
         let Target { name, .. } = &**target;
         match self {
-            Self::Api { call, of, error } => write!(f, "{call} {name} ({of}): {error}"),
+            Self::Api { call, of, error } => write!(f, "{call} {name}{}: {error}", of.in_brackets()),
             Self::NoAnswer { call, of, after } => {
-                write!(f, "{call} {target} ({of}): no answer from the server within {}", Written(*after))
+                let (seen, after) = (of.in_brackets(), Written(*after));
+                write!(f, "{call} {target}{seen}: no answer from the server within {after}")
             }
             Self::NotYet { of, watch, .. } => {
                 write!(f, "the condition does not hold for {name}, {of} ({}", target.place())?;
