@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,9 +29,13 @@ pub(super) struct Target {
 }
 
 impl Target {
+    pub(super) fn of(resource: &str, name: &str, namespace: Option<&str>) -> Self {
+        let (resource, name, namespace) = (resource.to_owned(), name.to_owned(), namespace.map(str::to_owned));
+        Self { resource, name, by_label: false, namespace }
+    }
+
     pub(super) fn named<K: Resource>(api: &Api<K>, name: &str) -> Self {
-        let resource = api.resource_url().rsplit('/').next().unwrap_or_default().to_owned();
-        Self { resource, name: name.to_owned(), by_label: false, namespace: api.namespace().map(str::to_owned) }
+        Self::of(api.resource_url().rsplit('/').next().unwrap_or_default(), name, api.namespace())
     }
 
     pub(super) fn labelled<K: Resource>(api: &Api<K>, selector: &str) -> Self {
@@ -76,7 +80,16 @@ pub(super) enum Failed {
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
     pub(super) target: Arc<Target>,
-    refusals: Arc<Mutex<Vec<(&'static str, Instant, Refusal)>>>,
+    refusals: Arc<Mutex<Vec<Refused>>>,
+}
+
+/// A kind of call that is being refused.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    call: &'static str,
+    /// What its refusal counts from.
+    start: Instant,
+    refusal: Refusal,
 }
 
 impl Calls {
@@ -95,7 +108,7 @@ impl Calls {
         name: &'static str,
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Error> {
-        let before = self.take(name);
+        let refused = self.take(name);
         let cause = match answer.await {
             Ok(value) => return Ok(value),
             Err(cause) => cause,
@@ -107,9 +120,9 @@ impl Calls {
             return Err(error);
         }
         let now = time::now();
-        let (start, mut refusal) = before.unwrap_or((now, Refusal::default()));
-        let lasted = refusal.refused(time::between(start, now));
-        self.lock().push((name, start, refusal));
+        let mut refused = refused.unwrap_or(Refused { call: name, start: now, refusal: Refusal::default() });
+        let lasted = refused.refusal.refused(time::between(refused.start, now));
+        self.lock().push(refused);
         Err(error.refused_since(duration(lasted)))
     }
 
@@ -120,23 +133,20 @@ impl Calls {
         limit: Duration,
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Failed> {
-        match time::within(limit, self.call(name, answer)).await {
-            Some(answer) => answer.map_err(|error| Failed::Call(Box::new(error))),
-            None => {
-                self.lock().clear();
-                Err(Failed::NoAnswer(limit))
-            }
+        if let Some(answer) = time::within(limit, self.call(name, answer)).await {
+            return answer.map_err(|error| Failed::Call(Box::new(error)));
         }
+        self.lock().clear();
+        Err(Failed::NoAnswer(limit))
     }
 
-    fn take(&self, name: &'static str) -> Option<(Instant, Refusal)> {
+    fn take(&self, name: &'static str) -> Option<Refused> {
         let mut refusals = self.lock();
-        let at = refusals.iter().position(|(call, ..)| *call == name)?;
-        let (_, start, refusal) = refusals.swap_remove(at);
-        Some((start, refusal))
+        let at = refusals.iter().position(|refused| refused.call == name)?;
+        Some(refusals.swap_remove(at))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(&'static str, Instant, Refusal)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Refused>> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -104,6 +104,7 @@ pub mod conditions {
     /// wait(deployments, "web", is_observed().and(is_deployment_completed())).await?;
     /// # Ok(()) }
     /// ```
+    #[must_use]
     pub fn is_observed<K: Serialize>() -> impl Condition<K> + Clone {
         |object: Option<&K>| {
             let Some(object) = object.and_then(json) else { return false };
@@ -142,8 +143,8 @@ pub mod conditions {
             let object = json(object?)?;
             let condition = find(&object, "/status/conditions", &kind)?;
             let observed = object.pointer("/status/observedGeneration");
-            let is_current = is_of_generation(&object, condition.get("observedGeneration"))
-                && is_of_generation(&object, observed);
+            let is_current =
+                is_of_generation(&object, condition.get("observedGeneration")) && is_of_generation(&object, observed);
             (condition["status"] == "True" && is_current).then(|| said_of(condition))
         }
     }

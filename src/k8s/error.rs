@@ -50,6 +50,19 @@ enum About {
 }
 
 impl Error {
+    /// The error of a call about this object: its text names it where the server's words do not.
+    ///
+    /// ```
+    /// let cause = || kube::Error::Api(kube::core::Status::failure("the server is busy", "ServiceUnavailable").boxed());
+    /// let error = relent::k8s::Error::of(cause(), "configmaps", "kube-proxy", Some("kube-system"));
+    /// assert_eq!(error.to_string(), "configmaps \"kube-proxy\" in the namespace \"kube-system\": the server is busy");
+    /// assert_eq!(relent::k8s::Error::from(cause()).to_string(), "the server is busy");
+    /// ```
+    #[must_use]
+    pub fn of(cause: kube::Error, resource: &str, name: &str, namespace: Option<&str>) -> Self {
+        Self::about(cause, Arc::new(Target::of(resource, name, namespace)))
+    }
+
     pub(super) fn about(cause: kube::Error, target: Arc<Target>) -> Self {
         Self { cause, about: About::Target(target), refused_for: None }
     }
@@ -86,7 +99,9 @@ impl Error {
     /// such as that of a kind whose definition is not there yet.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        self.is_unauthorized() || self.is_forbidden() || matches!(self.not_found(), Some(status) if !names_object(status))
+        self.is_unauthorized()
+            || self.is_forbidden()
+            || matches!(self.not_found(), Some(status) if !names_object(status))
     }
 
     /// For how long by now calls of this kind had been refused, without another answer between, when this error came.

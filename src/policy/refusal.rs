@@ -7,7 +7,8 @@ pub const LASTS: u64 = 2_000_000_000;
 /// What is waited after the first refusal.
 const FIRST_PAUSE: u64 = 100_000_000;
 
-/// Whether one kind of call is being refused, and since when.
+/// Whether one kind of call is being refused, and since when. Another answer, or none, begins a new one: what was before proves
+/// nothing any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     since: Option<u64>,
@@ -18,11 +19,6 @@ impl Refusal {
     #[must_use]
     pub fn refused(&mut self, now: u64) -> u64 {
         now.saturating_sub(*self.since.get_or_insert(now))
-    }
-
-    /// The call was not refused, or not answered: what was before proves nothing any more.
-    pub fn passed(&mut self) {
-        self.since = None;
     }
 }
 
@@ -64,11 +60,11 @@ mod tests {
         #[test]
         fn it_is_final_if_every_answer_of_the_last_two_seconds_was_a_refusal(history in prop::collection::vec((0_u64..3 * LASTS / 2, any::<bool>()), 1..12)) {
             let (mut refusal, mut now, mut told) = (Refusal::default(), 0, Vec::new());
-            for (pause, refused) in history {
-                now += pause;
+            for (later, refused) in history {
+                now += later;
                 told.push((now, refused));
                 if !refused {
-                    refusal.passed();
+                    refusal = Refusal::default();
                     continue;
                 }
                 let unbroken = told.iter().rev().take_while(|(_, refused)| *refused);

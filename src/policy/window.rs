@@ -140,15 +140,12 @@ mod tests {
             let policy = Policy::new().last_look(Duration::from_nanos(before));
             prop_assert_eq!(policy.clone().last_look_at(), None);
             let (finish_within, start_within) = (Duration::from_nanos(finish), Duration::from_nanos(window));
-            match policy.finish_within(finish_within).start_within(start_within).last_look_at() {
-                Some(at) => {
-                    prop_assert!(at <= window && at < finish);
-                    prop_assert!(finish - at >= before.min(finish / 2).max(1) || before == 0);
-                }
-                None => {
-                    let at = finish - before.min(finish.div_ceil(2));
-                    prop_assert!(finish == FOREVER || at > window || at >= finish);
-                }
+            if let Some(at) = policy.finish_within(finish_within).start_within(start_within).last_look_at() {
+                prop_assert!(at <= window && at < finish);
+                prop_assert!(finish - at >= before.min(finish / 2).max(1) || before == 0);
+            } else {
+                let at = finish - before.min(finish.div_ceil(2));
+                prop_assert!(finish == FOREVER || at > window || at >= finish);
             }
         }
     }

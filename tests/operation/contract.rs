@@ -67,7 +67,10 @@ async fn druid(api: Api<DynamicObject>) {
 #[tokio::test(start_paused = true)]
 async fn all_of_it() {
     let (_server, api) = world().await;
-    let scale = LongOperation::new(api.clone(), "main", Contract::druid_etcd()).unwrap().change(json!({"spec": {"replicas": 3}})).unwrap();
+    let scale = LongOperation::new(api.clone(), "main", Contract::druid_etcd())
+        .unwrap()
+        .change(json!({"spec": {"replicas": 3}}))
+        .unwrap();
     let triggered = scale.trigger().await.unwrap();
     assert_eq!((triggered.change, triggered.value.generation), (Change::Applied, Some(2)));
     let controller = tokio::spawn(druid(api.clone()));
@@ -168,7 +171,10 @@ async fn a_controller_that_has_not_seen_the_token() {
     server.clear_journal();
     let gave_up = operation.settled().stall_after(60 * S).await.unwrap_err();
     assert_eq!(*gave_up.stop(), Stop::Stalled);
-    assert!(gave_up.to_string().contains("the token mine is not echoed in /status/token yet: there is \"before\""), "{gave_up}");
+    assert!(
+        gave_up.to_string().contains("the token mine is not echoed in /status/token yet: there is \"before\""),
+        "{gave_up}"
+    );
     assert!(server.journal().iter().all(|entry| entry.verb == Verb::Get), "it only looks");
     // To set it off again is for the caller to decide: a new operation does.
     let again = LongOperation::new(api.clone(), "main", contract).unwrap().with_token("again");
@@ -193,7 +199,8 @@ async fn somebody_else_takes_over() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_is_said_at_once() {
     let (_server, api) = world().await;
-    let gave_up = LongOperation::new(api.clone(), "missing", Contract::druid_etcd()).unwrap().trigger().await.unwrap_err();
+    let gave_up =
+        LongOperation::new(api.clone(), "missing", Contract::druid_etcd()).unwrap().trigger().await.unwrap_err();
     assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up}");
     assert!(gave_up.to_string().contains("get missing: "), "{gave_up}");
     assert!(gave_up.to_string().ends_with("check the name, and that the namespace exists"), "{gave_up}");
@@ -246,7 +253,9 @@ async fn on_whatever_server_there_is() {
     let operation = LongOperation::new(api.clone(), name.clone(), Contract::new("relent.test/do", "it")).unwrap();
     let triggered = operation.trigger().every(S / 20).await.unwrap();
     assert_eq!(triggered.change, Change::Applied);
-    let second = LongOperation::new(api.clone(), name.clone(), Contract::new("relent.test/do", "it")).unwrap().with_token("second");
+    let second = LongOperation::new(api.clone(), name.clone(), Contract::new("relent.test/do", "it"))
+        .unwrap()
+        .with_token("second");
     let occupied = second.trigger().every(S / 20).finish_within(S / 2).await.unwrap_err();
     assert!(matches!(occupied.last_error(), Some(OperationError::Occupied { .. })), "{occupied}");
 

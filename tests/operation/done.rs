@@ -22,6 +22,8 @@ everywhere! {
     errors_of_every_form
     a_trigger_that_stays
     what_must_not_be_true_and_what_ends_it
+    what_failed_before_does_not_end_it
+    any_field_sets_it_off
     stable_for_so_many_looks
     nothing_is_ready_at_zero
     a_changed_spec_that_is_observed
@@ -166,7 +168,10 @@ async fn a_trigger_that_stays(place: &Place) {
         let annotations = place.get().await.metadata.annotations.unwrap();
         assert_eq!(annotations["reconcile.fluxcd.io/requestedAt"], format!("request {n}"));
         let early = operation.settled().every(MS(50)).finish_within(MS(300)).await;
-        waits_for(early, &format!("the token request {n} is not echoed in /status/lastHandledReconcileAt yet: there is"));
+        waits_for(
+            early,
+            &format!("the token request {n} is not echoed in /status/lastHandledReconcileAt yet: there is"),
+        );
         place.status(json!({"lastHandledReconcileAt": operation.token()})).await;
         operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
         assert_eq!(operation.trigger().await.unwrap().change, relent::Change::AlreadySo);
@@ -189,11 +194,40 @@ async fn what_must_not_be_true_and_what_ends_it(place: &Place) {
     place.status(json!({"lastHandledReconcileAt": operation.token()})).await;
     let stalled = operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap_err();
     assert!(stalled.is_fatal() && matches!(stalled.last_error(), Some(OperationError::Failed { .. })), "{stalled}");
-    assert!(stalled.to_string().ends_with("the operation on main has failed: condition Stalled is True: BadSpec, no such chart"));
+    assert!(
+        stalled
+            .to_string()
+            .ends_with("the operation on main has failed: condition Stalled is True: BadSpec, no such chart")
+    );
     place.status(conditions("True", "False")).await;
     let busy = operation.settled().every(MS(50)).finish_within(MS(300)).await;
     waits_for(busy, "condition Reconciling is True: Progressing");
     place.status(conditions("False", "False")).await;
+    operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
+}
+
+/// Nor does it where only the beginning is known.
+async fn what_failed_before_does_not_end_it(place: &Place) {
+    let failed = |reason: &str| json!({"conditions": [{"type": "Failed", "status": "True", "reason": reason}]});
+    place.status(failed("Yesterday")).await;
+    let operation = operation(place, Contract::new(DO, "it").condition("Ready").fails_on("Failed"));
+    operation.trigger().await.unwrap();
+    place.annotate(json!({DO: null})).await;
+    waits_for(operation.settled().every(MS(50)).finish_within(MS(300)).await, "condition Ready is not there");
+    place.status(failed("Today")).await;
+    let failed = operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap_err();
+    assert!(failed.to_string().ends_with("condition Failed is True: Today"), "{failed}");
+}
+
+/// A field of the spec as the trigger: the generation tells.
+async fn any_field_sets_it_off(place: &Place) {
+    let contract = Contract::field("/spec/restart/at").observed_generation("/status/observedGeneration");
+    let operation = operation(place, contract).with_token("now");
+    operation.trigger().await.unwrap();
+    assert_eq!(place.get().await.data["spec"], json!({"n": 1, "restart": {"at": "now"}}));
+    place.status(json!({"observedGeneration": 1})).await;
+    waits_for(operation.settled().every(MS(50)).finish_within(MS(300)).await, "generation 2 is not observed yet (1)");
+    place.status(json!({"observedGeneration": 2})).await;
     operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
 }
 
@@ -252,7 +286,10 @@ async fn deleted_and_created_anew(place: &Place) {
         operation.trigger().every(MS(50)).finish_within(MS(3_000)).await.map(drop),
     ] {
         let replaced = ended.unwrap_err();
-        assert!(replaced.is_fatal() && matches!(replaced.last_error(), Some(OperationError::Replaced(_))), "{replaced}");
+        assert!(
+            replaced.is_fatal() && matches!(replaced.last_error(), Some(OperationError::Replaced(_))),
+            "{replaced}"
+        );
     }
     assert!(place.get().await.metadata.annotations.is_none(), "the new one is not theirs to change");
 }
@@ -268,7 +305,10 @@ async fn the_token_is_taken_away(place: &Place) {
     ] {
         let gone = ended.unwrap_err();
         assert!(gone.is_fatal(), "{gone}");
-        assert!(gone.to_string().contains("the token was taken away: example.com/do-token is not there any more"), "{gone}");
+        assert!(
+            gone.to_string().contains("the token was taken away: example.com/do-token is not there any more"),
+            "{gone}"
+        );
     }
     assert!(!place.get().await.metadata.annotations.unwrap_or_default().contains_key(DO));
 }

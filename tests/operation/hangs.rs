@@ -3,10 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api,
-    api::PostParams,
-};
+use kube::{Api, api::PostParams};
 use relent::{
     Policy,
     k8s::{self, Contract, LongOperation},
@@ -44,7 +41,10 @@ fn step(step: &'static str) -> impl Fn(Option<&ConfigMap>) -> bool + Send + Sync
 async fn world() -> ApiServer {
     let server = ApiServer::new();
     let api = maps(&server);
-    let map = |step: &str| serde_json::from_value(json!({"metadata": {"name": "it", "labels": {"a": "b"}}, "data": {"step": step}})).unwrap();
+    let map = |step: &str| {
+        serde_json::from_value(json!({"metadata": {"name": "it", "labels": {"a": "b"}}, "data": {"step": step}}))
+            .unwrap()
+    };
     api.create(&PostParams::default(), &map("0")).await.unwrap();
     let later = map("1");
     tokio::spawn(async move {
@@ -64,9 +64,21 @@ async fn runs(case: usize, policy: Option<&Policy>) -> Option<(&'static str, Run
         1 => ("get, waiting: get", run!(k8s::get(&api, "it").wait_for_creation(), policy), hang(Verb::Get)),
         2 => ("wait: get", run!(k8s::wait(api, "it", step("1")), policy), hang(Verb::Get)),
         3 => ("wait: watch", run!(k8s::wait(api, "it", step("1")), policy), hang(Verb::Watch)),
-        4 => ("wait: list", run!(k8s::wait(api, "absent", |map: Option<&ConfigMap>| map.is_some()), policy), hang(Verb::List)),
-        5 => ("wait_labelled: list", run!(k8s::wait_labelled(api, "a=b", |all: &[ConfigMap]| step("1")(all.first())), policy), hang(Verb::List)),
-        6 => ("wait_labelled: watch", run!(k8s::wait_labelled(api, "a=b", |all: &[ConfigMap]| step("1")(all.first())), policy), hang(Verb::Watch)),
+        4 => (
+            "wait: list",
+            run!(k8s::wait(api, "absent", |map: Option<&ConfigMap>| map.is_some()), policy),
+            hang(Verb::List),
+        ),
+        5 => (
+            "wait_labelled: list",
+            run!(k8s::wait_labelled(api, "a=b", |all: &[ConfigMap]| step("1")(all.first())), policy),
+            hang(Verb::List),
+        ),
+        6 => (
+            "wait_labelled: watch",
+            run!(k8s::wait_labelled(api, "a=b", |all: &[ConfigMap]| step("1")(all.first())), policy),
+            hang(Verb::Watch),
+        ),
         7..=10 => {
             let place = Place::ours().await;
             let operation = LongOperation::new(place.api.clone(), "main", Contract::new(DO, "it")).unwrap();
@@ -121,7 +133,9 @@ async fn nobody_hangs() {
             match ended {
                 Err(_) => panic!("{told}, {policy}: it hangs"),
                 // With its own bounds `get` does not try again what hung for 10 s.
-                Ok(Err(text)) => assert!(told.starts_with("get") && took == Duration::from_secs(10), "{told}, {policy}: {text}"),
+                Ok(Err(text)) => {
+                    assert!(told.starts_with("get") && took == Duration::from_secs(10), "{told}, {policy}: {text}")
+                }
                 Ok(Ok(())) => {}
             }
             if took > longest.0 {

@@ -48,7 +48,8 @@ impl Place {
     }
 
     pub async fn create(&self, spec: Value) -> DynamicObject {
-        let object = json!({"apiVersion": self.api_version, "kind": "Backup", "metadata": {"name": "main"}, "spec": spec});
+        let object =
+            json!({"apiVersion": self.api_version, "kind": "Backup", "metadata": {"name": "main"}, "spec": spec});
         self.api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap()
     }
 

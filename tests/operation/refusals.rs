@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, api::{ApiResource, DynamicObject, GroupVersionKind, PostParams}};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
+};
 use relent::{
     Stop,
     k8s::{self, Contract, LongOperation, WaitError},
@@ -26,7 +29,13 @@ async fn world() -> (ApiServer, Api<ConfigMap>) {
 
 /// The answers of a server that starts: none, then refusals, of every kind that was seen.
 fn refusals() -> Vec<Fault> {
-    vec![Fault::status(403), Fault::status(401), Fault::text(404, "404 page not found"), Fault::text(403, "no"), Fault::status(404)]
+    vec![
+        Fault::status(403),
+        Fault::status(401),
+        Fault::text(404, "404 page not found"),
+        Fault::text(403, "no"),
+        Fault::status(404),
+    ]
 }
 
 /// Down for `down`, then refusing for `refusing`, then well.

@@ -42,9 +42,8 @@ async fn a_status_that_is_written_all_the_while(place: &Place) {
 /// The patch holds only while no other trigger is set: of two that read the same, one waits for the other.
 async fn two_at_once_are_one_after_the_other(place: &Place) {
     place.annotate(json!({"a": "b"})).await;
-    let of = |token: &str| {
-        LongOperation::new(place.api.clone(), "main", Contract::new(DO, "it")).unwrap().with_token(token)
-    };
+    let of =
+        |token: &str| LongOperation::new(place.api.clone(), "main", Contract::new(DO, "it")).unwrap().with_token(token);
     for round in 0..5 {
         let names = [format!("a{round}"), format!("b{round}")];
         let [a, b] = [of(&names[0]), of(&names[1])];
@@ -76,6 +75,8 @@ async fn what_cannot_be_meant_is_refused(place: &Place) {
         (contract().no_conditions_at_zero("spec/replicas"), "no_conditions_at_zero"),
         (Contract::field("spec/restartAt").echo("/status/at"), "field"),
         (Contract::field("/spec/restartAt"), "field"),
+        (Contract::field("/status/restartAt").echo("/status/at"), "field"),
+        (Contract::field("/metadata/annotations/a").observed_generation("/status/observedGeneration"), "field"),
         (Contract::new("", "it"), "annotation"),
         (contract().token(""), "annotation"),
     ] {

@@ -64,8 +64,8 @@ impl Contract {
         Self::field(format!("/metadata/annotations/{}", escaped(annotation.as_ref()))).echo(pointer)
     }
 
-    /// Any field whose value is the token, as a JSON pointer: `/spec/restartAt`. It stays. Say with [`echo`](Self::echo) or
-    /// [`observed_generation`](Self::observed_generation) how the controller tells that it has seen it.
+    /// Any field whose value is the token, as a JSON pointer: `/spec/restartAt`. It stays. Say with [`echo`](Self::echo) or, of
+    /// a field of the spec, with [`observed_generation`](Self::observed_generation) how the controller tells that it has seen it.
     pub fn field(pointer: impl Into<String>) -> Self {
         Self::by(Trigger::Stays(pointer.into()))
     }
@@ -213,9 +213,17 @@ impl Contract {
             }
             Trigger::Stays(pointer) => {
                 checked("field", pointer)?;
+                let refused = |rule: &str| Err(ConfigError::new("field", pointer, rule));
+                if pointer.starts_with("/status") {
+                    return refused("a status is the controller's to write");
+                }
                 if self.echo.is_none() && self.generation.is_none() {
-                    let rule = "what stays needs an echo or an observed_generation, or nothing tells when it is done";
-                    return Err(ConfigError::new("field", pointer, rule));
+                    return refused(
+                        "what stays needs an echo or an observed_generation, or nothing tells when it is done",
+                    );
+                }
+                if self.echo.is_none() && pointer.starts_with("/metadata/") {
+                    return refused("metadata has no part in the generation: it needs an echo");
                 }
             }
         }

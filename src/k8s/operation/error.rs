@@ -68,9 +68,11 @@ impl OperationError {
             Self::Api { error, .. } if error.class() == Class::Conflict || is_failed_test(error) => Decision::Retry,
             Self::Api { error, .. } => error.decision(),
             Self::Occupied { .. } => Decision::Retry,
-            Self::Superseded { .. } | Self::Failed { .. } | Self::Deleting(_) | Self::Deleted(_) | Self::Replaced(_) => {
-                Decision::Fatal
-            }
+            Self::Superseded { .. }
+            | Self::Failed { .. }
+            | Self::Deleting(_)
+            | Self::Deleted(_)
+            | Self::Replaced(_) => Decision::Fatal,
         }
     }
 }

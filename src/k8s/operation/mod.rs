@@ -18,15 +18,15 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-pub use self::{contract::Contract, error::OperationError};
 use self::observe::{Memory, Sight};
+pub use self::{contract::Contract, error::OperationError};
 use super::{
     Boxed, Error,
     call::{Calls, TIMEOUT, Target},
 };
 use crate::{
-    Act, Attempt, Both, ConfigError, Decision, Ensure, Progress, Seen, Settle, ensure as ensure_of, operation::Operation,
-    settle,
+    Act, Attempt, Both, ConfigError, Decision, Ensure, Progress, Seen, Settle, ensure as ensure_of,
+    operation::Operation, settle,
 };
 
 /// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
@@ -114,7 +114,11 @@ impl LongOperation {
     /// A patch that is no object, such as the list of a JSON patch.
     pub fn change(self, change: Value) -> Result<Self, ConfigError> {
         if !change.is_object() {
-            return Err(ConfigError::new("change", change, "a merge patch of an object is an object: {\"spec\": {..}}"));
+            return Err(ConfigError::new(
+                "change",
+                change,
+                "a merge patch of an object is an object: {\"spec\": {..}}",
+            ));
         }
         let Shared { api, name, contract, token, .. } = &*self.shared;
         Ok(Self::made(api.clone(), name.clone(), contract.clone(), token.clone(), change))

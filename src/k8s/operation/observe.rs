@@ -68,9 +68,9 @@ impl<'a> Sight<'a> {
     }
 
     fn conditions(&self) -> Vec<Value> {
-        let Contract { wanted, unwanted, .. } = self.contract;
+        let Contract { wanted, unwanted, fatal, .. } = self.contract;
         let of = |kind: &String| find(&self.json, CONDITIONS, kind).cloned().unwrap_or_default();
-        wanted.iter().chain(unwanted).map(of).collect()
+        wanted.iter().chain(unwanted).chain(fatal).map(of).collect()
     }
 
     /// The same object as before, or another of its name.
@@ -124,7 +124,11 @@ impl<'a> Sight<'a> {
             return Progress::Done(());
         }
         for kind in &contract.fatal {
-            if let Some(condition) = self.current(kind).filter(|condition| condition["status"] == "True") {
+            let is_news = |condition: &&Value| {
+                let before = memory.before.iter().flatten().any(|before| before == *condition);
+                condition["status"] == "True" && (!self.has_only_begun() || !before)
+            };
+            if let Some(condition) = self.current(kind).filter(is_news) {
                 return Progress::Failed(OperationError::Failed { name: name.to_owned(), why: said_of(condition) });
             }
         }
@@ -153,19 +157,24 @@ impl<'a> Sight<'a> {
         }
     }
 
+    /// Whether all that is known is that the controller has begun.
+    fn has_only_begun(&self) -> bool {
+        self.contract.echo.is_none() && matches!(self.contract.trigger, Trigger::Taken { when_done: false, .. })
+    }
+
     /// Whether what is so now is the operation's work, and not what was so before it.
     fn tells_the_end(&self, memory: &Memory) -> bool {
-        let Contract { trigger, echo, wanted, unwanted, generation, .. } = self.contract;
-        let only_begun = matches!(trigger, Trigger::Taken { when_done: false, .. });
-        if echo.is_some() || !only_begun || (wanted.is_empty() && unwanted.is_empty()) {
+        let Contract { wanted, unwanted, generation, .. } = self.contract;
+        if !self.has_only_begun() || (wanted.is_empty() && unwanted.is_empty()) {
             return true;
         }
         // A change of the spec that came with the trigger has been seen: by the status as a whole, or by each condition.
         let is_new = memory.generation.is_some() && memory.generation < self.generation();
         let by_all = || {
-            wanted.iter().all(|kind| {
-                find(&self.json, CONDITIONS, kind).is_some_and(|condition| condition["observedGeneration"].is_i64())
-            })
+            !wanted.is_empty()
+                && wanted.iter().all(|kind| {
+                    find(&self.json, CONDITIONS, kind).is_some_and(|condition| condition["observedGeneration"].is_i64())
+                })
         };
         memory.moved || (is_new && (generation.is_some() || by_all()))
     }

@@ -35,13 +35,16 @@ pub(super) const READ_AGAIN: Duration = Duration::from_secs(30);
 /// What one look gives: the objects for which the condition holds.
 pub(super) type Looked<K> = Result<Check<Vec<K>, WaitError>, WaitError>;
 
+/// What is waited for, of all objects together.
+type Judge<'c, K> = dyn Fn(&[K]) -> Verdict + Send + Sync + 'c;
+
 /// The looks of one run.
 #[derive(Clone)]
 pub(super) struct Looks<'c, K> {
     api: Api<K>,
     calls: Calls,
     last: Arc<Mutex<Option<Last>>>,
-    condition: Arc<dyn Fn(&[K]) -> Verdict + Send + Sync + 'c>,
+    condition: Arc<Judge<'c, K>>,
 }
 
 /// How a watch goes on.
@@ -74,9 +77,17 @@ where
         // The end comes before the attempt is cut, so that there is somebody left to say what was seen.
         let limit = attempt.timeout().map(|limit| Duration::from_nanos(just_before(nanos(limit))));
         let end = limit.and_then(|limit| time::now().checked_add(limit));
-        let mut expired = false;
+        // Once in a look it is read anew without a pause: what goes wrong again is waited for.
+        let mut again = false;
         loop {
-            let Some((mut objects, version)) = self.read(end).await? else { continue };
+            let Some((mut objects, version)) = self.read(end).await? else {
+                if again {
+                    let why = "it is there for a list and not for a get".to_owned();
+                    return Ok(Check::NotYetBecause(self.not_yet(Some(why))));
+                }
+                again = true;
+                continue;
+            };
             if let Some(over) = self.judge(&objects) {
                 return over.map(|()| Check::Ready(objects)).or_else(|never| Ok(Check::Fatal(never)));
             }
@@ -84,8 +95,8 @@ where
                 Watched::Holds => return Ok(Check::Ready(objects)),
                 Watched::Never(why) => return Ok(Check::Fatal(WaitError::Never { of: self.sighting(), why })),
                 // What there is now has to be read, and nothing else is wrong.
-                Watched::Expired if !expired => {
-                    expired = true;
+                Watched::Expired if !again => {
+                    again = true;
                     continue;
                 }
                 Watched::Expired => Some("watch: what it began from is too old".to_owned()),

@@ -60,10 +60,7 @@ pub fn wait<'c, K, C, A>(
     api: Api<K>,
     name: &str,
     condition: C,
-) -> Polling<
-    impl Operation<Output = One<K>, Future = Boxed<'c, One<K>>> + use<'c, K, C, A>,
-    fn(&WaitError) -> Decision,
->
+) -> Polling<impl Operation<Output = One<K>, Future = Boxed<'c, One<K>>> + use<'c, K, C, A>, fn(&WaitError) -> Decision>
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
     C: Awaited<K, A> + Send + Sync + 'c,

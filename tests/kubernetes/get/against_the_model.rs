@@ -126,8 +126,12 @@ impl Case {
                 }
                 match next {
                     // As long again as it has lasted, until it has lasted 2 s.
-                    Next::Refused if ended - since < 2_000 => pause = (ended - since).max(100).min(2_000 - (ended - since)),
-                    Next::Fatal | Next::Refused => return End { at: ended, attempts, stop: Some("fatal"), cut: None, says },
+                    Next::Refused if ended - since < 2_000 => {
+                        pause = (ended - since).max(100).min(2_000 - (ended - since))
+                    }
+                    Next::Fatal | Next::Refused => {
+                        return End { at: ended, attempts, stop: Some("fatal"), cut: None, says };
+                    }
                     Next::After(seconds) => pause = seconds * 1000,
                 }
             } else if ended == cancel {

@@ -96,7 +96,10 @@ async fn what_a_server_asks_for_moves_the_window() {
     }
     server.inject(on_get(Fault::overloaded(1)));
     let gave_up = get().await.unwrap_err();
-    assert_eq!((gave_up.attempts(), gave_up.elapsed(), gave_up.stop()), (11, Duration::from_secs(10), &Stop::StartWindow));
+    assert_eq!(
+        (gave_up.attempts(), gave_up.elapsed(), gave_up.stop()),
+        (11, Duration::from_secs(10), &Stop::StartWindow)
+    );
     let own = get().start_within(MS(350)).await.unwrap_err();
     assert_eq!((own.attempts(), own.elapsed()), (1, MS(0)));
     server.lift_faults();
