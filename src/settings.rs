@@ -29,6 +29,15 @@ macro_rules! settings {
                 self
             }
 
+            /// Gives each run a grid of its own: the first pause is any between half of `every` and one and a half, at random,
+            /// and the grid is laid where it ends. Runs that begin together then never meet again. Without `every` it has no
+            /// effect.
+            #[inline]
+            pub fn random_phase(mut self) -> Self {
+                self.policy = self.policy.random_phase();
+                self
+            }
+
             /// The per-call deadline. A call that still runs after it is cut, that is dropped: a failed attempt whose
             /// outcome is unknown.
             #[inline]

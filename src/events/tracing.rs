@@ -28,7 +28,7 @@ use crate::{
 /// | `attempt started` | `TRACE` | `attempt` |
 /// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after` |
-/// | `not ready` | `DEBUG` | `attempt`, `elapsed` |
+/// | `not ready` | `DEBUG` | `attempt`, `elapsed`, `error`: why, if it was said |
 /// | `acting`, `acted` | `DEBUG` | `attempt`, `elapsed`: an `ensure` acts between two looks |
 /// | `act failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `act cut` | `INFO` | `attempt`, `elapsed`, `after` |
@@ -123,6 +123,10 @@ impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
                     Last::Cut { after, .. } => {
                         let after = field::display(Measured(*after));
                         event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "attempt cut");
+                    }
+                    Last::NotReadyBecause(error) => {
+                        let error = field::display(Told(*error, self.kind));
+                        event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, error, "not ready");
                     }
                     _ => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "not ready"),
                 }

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bounds;
 pub mod bucket;
 pub mod budget;
+mod delays;
 pub mod ensure;
 mod gate;
 pub mod jitter;
@@ -80,6 +81,7 @@ const FINAL_TRY: u32 = 8;
 const CUT_IS_FATAL: u32 = 16;
 /// The start window is the builder's own, and gives way to any bound.
 const DEFAULT_WINDOW: u32 = 32;
+const RANDOM_PHASE: u32 = 64;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
@@ -120,6 +122,26 @@ impl Policy {
     pub fn every(mut self, period: Duration) -> Self {
         self.every = nanos(period);
         self.flags |= SET_EVERY;
+        self
+    }
+
+    /// Gives each run a grid of its own: the first pause is any between half of [`every`](Self::every) and one and a half, at
+    /// random, and the grid is laid where it ends. Runs that begin together, as those of many instances of a program do, then
+    /// never meet again at the same instants; unless set, they do for ever. Without `every` it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Backoff, Policy};
+    ///
+    /// let policy: Policy = "every 10s, random_phase, attempt_timeout 1s, max_attempts 4".parse()?;
+    /// let starts = |course: &relent::Course| course.starts().map(|start| start.as_secs()).collect::<Vec<_>>();
+    /// assert_eq!(starts(policy.plan().best()), [0, 5, 15, 25]);
+    /// assert_eq!(starts(policy.plan().longest_pauses()), [0, 14, 24, 34]);
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    #[inline]
+    pub fn random_phase(mut self) -> Self {
+        self.flags |= RANDOM_PHASE;
         self
     }
 
@@ -231,7 +253,7 @@ impl Policy {
     pub(crate) fn guarded_by(mut self, before: &Self) -> Self {
         if !self.has(SET_EVERY | SET_BACKOFF) {
             self.every = before.every;
-            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF);
+            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
             self.replace_backoff(before.backoff.clone());
         }
         if self.bounds.attempt_timeout == FOREVER {
@@ -273,6 +295,11 @@ impl Policy {
         &self.bounds
     }
 
+    /// How many attempts there may be.
+    pub(crate) fn attempts_allowed(&self) -> u32 {
+        self.max_attempts
+    }
+
     /// Whether the first attempt already needs to know the time.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
@@ -281,16 +308,16 @@ impl Policy {
         attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
     }
 
+    /// Whether anything but a cancellation can cut an attempt.
+    #[inline]
+    pub(crate) fn cuts(&self) -> bool {
+        self.bounds.attempt_timeout & self.bounds.finish_within != FOREVER
+    }
+
     /// Whether the first thing to happen is an attempt.
     #[inline]
     pub(crate) fn starts_at_once(&self) -> bool {
         self.max_attempts > 0 && !self.has(DELAY_FIRST)
-    }
-
-    /// Whether retries come without any pause, so that an attempt that did not wait took no time.
-    #[inline]
-    pub(crate) fn is_immediate(&self) -> bool {
-        self.has(SET_BACKOFF) && !self.has(SET_EVERY) && self.backoff.is_zero()
     }
 
     /// The seed of the random series, if one was set.
