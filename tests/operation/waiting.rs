@@ -188,6 +188,7 @@ async fn no_bound_is_too_short_to_say_what_was_seen() {
         let text = gave_up.to_string();
         assert!(text.contains("does not hold for it, last seen at resourceVersion"), "{text}");
         assert!(text.ends_with("(configmaps in the namespace \"default\")"), "{text}");
+        assert!(gave_up.attempts() == 1 || bound > 30 * S, "{text}");
         assert!(gave_up.elapsed() + S / 10 >= bound && gave_up.elapsed() <= bound, "{text}");
         let gave_up = wait(api.clone(), "absent", at_step("9")).finish_within(bound).await.unwrap_err();
         assert!(gave_up.to_string().contains("does not hold for absent, last seen absent"), "{gave_up}");
@@ -387,7 +388,7 @@ async fn all_with_these_labels(place: &Place) {
         sleep(S / 10).await;
     }
     assert!(none.await.unwrap().unwrap().is_empty());
-    let ends = wait_labelled(api.clone(), "app=web", |maps: &[ConfigMap]| maps.len() == 9).finish_within(S / 2).await;
+    let ends = wait_labelled(api.clone(), "app=web", |maps: &[ConfigMap]| maps.len() == 9).finish_within(S).await;
     let text = ends.unwrap_err().to_string();
     assert!(
         text.contains("does not hold for app=web, last seen as 2 objects")

@@ -88,7 +88,7 @@ where
                 again = true;
                 continue;
             };
-            if let Some(over) = self.judge(&objects) {
+            if let Some(over) = self.judge(&objects, &version) {
                 return over.map(|()| Check::Ready(objects)).or_else(|never| Ok(Check::Fatal(never)));
             }
             let why = match self.watch(&mut objects, &version, end).await? {
@@ -130,8 +130,8 @@ where
     }
 
     /// Remembers what is seen; what the condition says of it, if it says more than "not yet".
-    fn judge(&self, objects: &[K]) -> Option<Result<(), WaitError>> {
-        self.remember(objects, None);
+    fn judge(&self, objects: &[K], version: &str) -> Option<Result<(), WaitError>> {
+        self.remember(objects, Some(version.to_owned()));
         match (self.condition)(objects) {
             Verdict::Holds => Some(Ok(())),
             Verdict::NotYet => None,

@@ -15,7 +15,7 @@ use super::{
     call::Target,
     condition::{Awaited, Verdict},
 };
-use crate::{Attempt, Backoff, Check, Decision, Polling, operation::Operation};
+use crate::{Attempt, Backoff, Check, Decision, Jitter, Polling, operation::Operation};
 
 /// How long before the hard bound there is a last look.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// [`conditions`](super::conditions) heed of which generation a status speaks.
 ///
 /// The object is read, then watched from there. A watch that breaks, is closed, says nothing any more or is told that its version
-/// is gone (410) costs nothing but a new read: at once after a 410, else after a pause from 200 ms to 10 s. However quiet the watch is, the object is
+/// is gone (410) costs nothing but a new read: at once after a 410, else after a pause from 100 ms to 10 s. However quiet the watch is, the object is
 /// read every 30 s. Only a 404 that names the object says that it is absent. Each read and watch is one attempt of a
 /// [`Polling`], and all its words can be used; nothing bounds the whole unless [`finish_within`](Polling::finish_within)
 /// does, and then the last look begins 1 s before that bound (at half of it, if it is less than 2 s).
@@ -131,7 +131,9 @@ where
 {
     crate::poll(look)
         .backoff(
+            // No pause is shorter than what a look ends before its bound: where it has ended by that, none begins any more.
             Backoff::exponential(Duration::from_millis(200), Duration::from_secs(10))
+                .jitter(Jitter::Equal)
                 .reset_after(Duration::from_secs(5)),
         )
         .attempt_timeout(READ_AGAIN.saturating_mul(2))
