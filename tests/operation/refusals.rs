@@ -131,6 +131,30 @@ async fn a_right_that_is_missing_for_one_call() {
     assert!(matches!(gave_up.last_error(), Some(WaitError::Api { call: "watch", .. })), "{gave_up}");
 }
 
+/// Refused by two servers, with a time between in which there was none: that is not one refusal.
+#[tokio::test(start_paused = true)]
+async fn refusals_with_something_else_between_are_not_one() {
+    let (server, api) = world().await;
+    server.inject(Fault::status(403).verb(Verb::Watch).times(1));
+    let waiting = tokio::spawn(k8s::wait(api.clone(), "later", any).finish_within(S(600)).into_future());
+    sleep(MS(50)).await;
+    restart(&server, &Fault::status(403).verb(Verb::Watch), S(30), MS(460));
+    sleep(S(60)).await;
+    let later = serde_json::from_value(json!({"metadata": {"name": "later"}})).unwrap();
+    api.create(&PostParams::default(), &later).await.unwrap();
+    waiting.await.unwrap().unwrap_or_else(|gave_up| panic!("{gave_up}"));
+
+    // Nor where nobody answered.
+    let waiting = tokio::spawn(k8s::wait(api.clone(), "last", any).finish_within(S(600)).into_future());
+    for fault in [Fault::status(403), Fault::hang(), Fault::status(403)] {
+        server.inject(fault.verb(Verb::Watch).times(1));
+    }
+    sleep(S(60)).await;
+    let last = serde_json::from_value(json!({"metadata": {"name": "last"}})).unwrap();
+    api.create(&PostParams::default(), &last).await.unwrap();
+    waiting.await.unwrap().unwrap_or_else(|gave_up| panic!("{gave_up}"));
+}
+
 /// Only a 404 that names the object says that there is none.
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_is_not_served_is_not_an_absent_object() {

@@ -45,6 +45,10 @@ async fn two_at_once_are_one_after_the_other(place: &Place) {
     let of =
         |token: &str| LongOperation::new(place.api.clone(), "main", Contract::new(DO, "it")).unwrap().with_token(token);
     for round in 0..3 {
+        if let Some(server) = place.server() {
+            // The second comes when the first believes that it has won.
+            server.inject(Fault::delay(MS(200)).verb(Verb::Patch).path("**/backups/*").skip(1).times(1));
+        }
         let names = [format!("a{round}"), format!("b{round}")];
         let [a, b] = [of(&names[0]), of(&names[1])];
         let bound = MS(3_000);

@@ -189,7 +189,7 @@ async fn no_bound_is_too_short_to_say_what_was_seen() {
         assert!(text.contains("does not hold for it, last seen at resourceVersion"), "{text}");
         assert!(text.ends_with("(configmaps in the namespace \"default\")"), "{text}");
         assert!(gave_up.attempts() == 1 || bound > 30 * S, "{text}");
-        assert!(gave_up.elapsed() + S / 10 >= bound && gave_up.elapsed() <= bound, "{text}");
+        assert!(gave_up.elapsed() + S / 10 >= bound && (gave_up.elapsed() < bound || bound < S / 20), "{text}");
         let gave_up = wait(api.clone(), "absent", at_step("9")).finish_within(bound).await.unwrap_err();
         assert!(gave_up.to_string().contains("does not hold for absent, last seen absent"), "{gave_up}");
         // The bound of each attempt as well.
