@@ -138,7 +138,7 @@ async fn refusals_with_something_else_between_are_not_one() {
     server.inject(Fault::status(403).verb(Verb::Watch).times(1));
     let waiting = tokio::spawn(k8s::wait(api.clone(), "later", any).finish_within(S(600)).into_future());
     sleep(MS(50)).await;
-    restart(&server, &Fault::status(403).verb(Verb::Watch), S(30), MS(460));
+    restart(&server, &Fault::status(403).verb(Verb::Watch).times(1), S(30), S(30));
     sleep(S(60)).await;
     let later = serde_json::from_value(json!({"metadata": {"name": "later"}})).unwrap();
     api.create(&PostParams::default(), &later).await.unwrap();
