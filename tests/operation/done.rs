@@ -1,8 +1,11 @@
 //! Done is what the operation has done: not what was so before it, nor what was so of another.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use relent::{
@@ -31,6 +34,11 @@ everywhere! {
     the_token_is_taken_away
 }
 
+/// For what must not be: so long it is looked at in vain.
+const SHORT: Duration = Duration::from_secs(1);
+/// For what will be, on a server that is busy too.
+const LONG: Duration = Duration::from_secs(20);
+
 fn ready() -> serde_json::Value {
     json!([{"type": "Ready", "status": "True"}])
 }
@@ -55,11 +63,11 @@ async fn begun_is_not_done(place: &Place) {
     let operation = operation(place, contract.clone());
     operation.trigger().await.unwrap();
     place.annotate(json!({DO: null})).await;
-    let early = operation.settled().every(MS(50)).finish_within(MS(600)).await;
+    let early = operation.settled().every(MS(50)).finish_within(SHORT).await;
     waits_for(early, "the conditions are those of before: nothing tells that the work is done");
 
     // What it does shows, and then it is done.
-    let settling = tokio::spawn(operation.settled().every(MS(20)).finish_within(MS(5_000)).into_future());
+    let settling = tokio::spawn(operation.settled().every(MS(20)).finish_within(LONG).into_future());
     sleep(MS(200)).await;
     place.status(json!({"conditions": [{"type": "Ready", "status": "False", "observedGeneration": 1}]})).await;
     sleep(MS(200)).await;
@@ -71,7 +79,7 @@ async fn begun_is_not_done(place: &Place) {
     let operation = super::done::operation(place, contract.taken_away_when_done());
     operation.trigger().await.unwrap();
     place.annotate(json!({DO: null})).await;
-    operation.settled().every(MS(50)).finish_within(MS(600)).await.unwrap();
+    operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
 }
 
 /// One trigger is one run, and done is when the token is echoed at its end.
@@ -97,7 +105,7 @@ async fn an_echo_at_the_end(place: &Place) {
     });
     let operation = operation(place, Contract::new(DO, "it").echo("/status/lastToken").condition("Ready"));
     operation.trigger().await.unwrap();
-    operation.settled().every(MS(50)).finish_within(MS(10_000)).await.unwrap();
+    operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
     assert!(!working.load(Ordering::Relaxed), "done must be done");
     sleep(MS(300)).await;
     assert_eq!(*runs.lock().unwrap(), 1);
@@ -112,7 +120,7 @@ async fn a_misspelt_echo_sets_nothing_off_again(place: &Place) {
     place.annotate(json!({DO: null})).await;
     place.status(json!({"lastToken": operation.token()})).await;
     let patches = place.patches();
-    let ended = operation.settled().every(MS(20)).finish_within(MS(1_000)).await;
+    let ended = operation.settled().every(MS(20)).finish_within(SHORT).await;
     waits_for(ended, "is not echoed in /status/lastTokn yet: there is nothing");
     assert_eq!(place.patches(), patches);
     assert!(!place.get().await.metadata.annotations.unwrap().contains_key(DO));
@@ -126,10 +134,10 @@ async fn a_condition_of_an_older_generation(place: &Place) {
     let triggered = operation.trigger().await.unwrap();
     assert_eq!(triggered.value.generation, Some(2));
     place.annotate(json!({DO: null})).await;
-    let early = operation.settled().every(MS(50)).finish_within(MS(600)).await;
+    let early = operation.settled().every(MS(50)).finish_within(SHORT).await;
     waits_for(early, "condition Ready is of generation 1, the object of 2");
     place.status(json!({"conditions": of(2)})).await;
-    operation.settled().every(MS(50)).finish_within(MS(600)).await.unwrap();
+    operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
 }
 
 async fn errors_of_every_form(place: &Place) {
@@ -151,7 +159,7 @@ async fn errors_of_every_form(place: &Place) {
         let operation = operation(place, contract.clone());
         operation.trigger().await.unwrap();
         place.annotate(json!({DO: null, format!("{DO}-other"): "x"})).await;
-        let ended = operation.settled().every(MS(50)).finish_within(MS(200)).await;
+        let ended = operation.settled().every(MS(50)).finish_within(if told.is_some() { SHORT } else { LONG }).await;
         match told {
             Some(told) => waits_for(ended, &format!("the controller reports: {told}")),
             None => drop(ended.unwrap_or_else(|gave_up| panic!("{errors}: {gave_up}"))),
@@ -167,13 +175,13 @@ async fn a_trigger_that_stays(place: &Place) {
         operation.trigger().await.unwrap();
         let annotations = place.get().await.metadata.annotations.unwrap();
         assert_eq!(annotations["reconcile.fluxcd.io/requestedAt"], format!("request {n}"));
-        let early = operation.settled().every(MS(50)).finish_within(MS(300)).await;
+        let early = operation.settled().every(MS(50)).finish_within(SHORT).await;
         waits_for(
             early,
             &format!("the token request {n} is not echoed in /status/lastHandledReconcileAt yet: there is"),
         );
         place.status(json!({"lastHandledReconcileAt": operation.token()})).await;
-        operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
+        operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
         assert_eq!(operation.trigger().await.unwrap().change, relent::Change::AlreadySo);
     }
 }
@@ -190,9 +198,9 @@ async fn what_must_not_be_true_and_what_ends_it(place: &Place) {
     let operation = operation(place, Contract::flux());
     operation.trigger().await.unwrap();
     // What stalled before does not end what has not begun.
-    waits_for(operation.settled().every(MS(50)).finish_within(MS(300)).await, "is not echoed");
+    waits_for(operation.settled().every(MS(50)).finish_within(SHORT).await, "is not echoed");
     place.status(json!({"lastHandledReconcileAt": operation.token()})).await;
-    let stalled = operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap_err();
+    let stalled = operation.settled().every(MS(50)).finish_within(LONG).await.unwrap_err();
     assert!(stalled.is_fatal() && matches!(stalled.last_error(), Some(OperationError::Failed { .. })), "{stalled}");
     assert!(
         stalled
@@ -200,10 +208,10 @@ async fn what_must_not_be_true_and_what_ends_it(place: &Place) {
             .ends_with("the operation on main has failed: condition Stalled is True: BadSpec, no such chart")
     );
     place.status(conditions("True", "False")).await;
-    let busy = operation.settled().every(MS(50)).finish_within(MS(300)).await;
+    let busy = operation.settled().every(MS(50)).finish_within(SHORT).await;
     waits_for(busy, "condition Reconciling is True: Progressing");
     place.status(conditions("False", "False")).await;
-    operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
+    operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
 }
 
 /// Nor does it where only the beginning is known.
@@ -213,9 +221,9 @@ async fn what_failed_before_does_not_end_it(place: &Place) {
     let operation = operation(place, Contract::new(DO, "it").condition("Ready").fails_on("Failed"));
     operation.trigger().await.unwrap();
     place.annotate(json!({DO: null})).await;
-    waits_for(operation.settled().every(MS(50)).finish_within(MS(300)).await, "condition Ready is not there");
+    waits_for(operation.settled().every(MS(50)).finish_within(SHORT).await, "condition Ready is not there");
     place.status(failed("Today")).await;
-    let failed = operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap_err();
+    let failed = operation.settled().every(MS(50)).finish_within(LONG).await.unwrap_err();
     assert!(failed.to_string().ends_with("condition Failed is True: Today"), "{failed}");
 }
 
@@ -226,9 +234,9 @@ async fn any_field_sets_it_off(place: &Place) {
     operation.trigger().await.unwrap();
     assert_eq!(place.get().await.data["spec"], json!({"n": 1, "restart": {"at": "now"}}));
     place.status(json!({"observedGeneration": 1})).await;
-    waits_for(operation.settled().every(MS(50)).finish_within(MS(300)).await, "generation 2 is not observed yet (1)");
+    waits_for(operation.settled().every(MS(50)).finish_within(SHORT).await, "generation 2 is not observed yet (1)");
     place.status(json!({"observedGeneration": 2})).await;
-    operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
+    operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
 }
 
 /// Parts of a status come later than others.
@@ -238,7 +246,7 @@ async fn stable_for_so_many_looks(place: &Place) {
     let operation = operation(place, contract);
     operation.trigger().await.unwrap();
     place.annotate(json!({DO: null})).await;
-    let settling = tokio::spawn(operation.settled().every(MS(100)).finish_within(MS(10_000)).into_future());
+    let settling = tokio::spawn(operation.settled().every(MS(100)).finish_within(LONG).into_future());
     sleep(MS(150)).await;
     place.status(json!({"conditions": [{"type": "Ready", "status": "False"}]})).await;
     sleep(MS(600)).await;
@@ -254,11 +262,11 @@ async fn nothing_is_ready_at_zero(place: &Place) {
     operation.trigger().await.unwrap();
     let unknown = json!([{"type": "AllMembersUpdated", "status": "Unknown"}, {"type": "Ready", "status": "Unknown"}]);
     place.status(json!({"observedGeneration": 1, "conditions": unknown})).await;
-    waits_for(operation.settled().every(MS(50)).finish_within(MS(300)).await, "generation 2 is not observed yet (1)");
+    waits_for(operation.settled().every(MS(50)).finish_within(SHORT).await, "generation 2 is not observed yet (1)");
     place.status(json!({"observedGeneration": 2, "conditions": unknown})).await;
-    waits_for(operation.settled().every(MS(50)).finish_within(MS(300)).await, "is not yet picked up");
+    waits_for(operation.settled().every(MS(50)).finish_within(SHORT).await, "is not yet picked up");
     place.annotate(json!({"gardener.cloud/operation": null})).await;
-    operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
+    operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
 }
 
 /// The generation tells that it was this change: no condition has to change.
@@ -270,7 +278,7 @@ async fn a_changed_spec_that_is_observed(place: &Place) {
     assert_eq!(place.get().await.data["spec"], json!({"n": 2}));
     place.annotate(json!({DO: null})).await;
     place.status(json!({"observedGeneration": 2})).await;
-    operation.settled().every(MS(50)).finish_within(MS(300)).await.unwrap();
+    operation.settled().every(MS(50)).finish_within(LONG).await.unwrap();
 }
 
 async fn deleted_and_created_anew(place: &Place) {
@@ -278,12 +286,12 @@ async fn deleted_and_created_anew(place: &Place) {
     let operation = operation(place, contract);
     operation.trigger().await.unwrap();
     place.delete().await;
-    let deleted = operation.settled().every(MS(50)).finish_within(MS(3_000)).await.unwrap_err();
+    let deleted = operation.settled().every(MS(50)).finish_within(LONG).await.unwrap_err();
     assert!(deleted.is_fatal() && matches!(deleted.last_error(), Some(OperationError::Deleted(_))), "{deleted}");
     place.create(json!({"n": 1})).await;
     for ended in [
-        operation.settled().every(MS(50)).finish_within(MS(3_000)).await.map(drop),
-        operation.trigger().every(MS(50)).finish_within(MS(3_000)).await.map(drop),
+        operation.settled().every(MS(50)).finish_within(LONG).await.map(drop),
+        operation.trigger().every(MS(50)).finish_within(LONG).await.map(drop),
     ] {
         let replaced = ended.unwrap_err();
         assert!(
@@ -300,8 +308,8 @@ async fn the_token_is_taken_away(place: &Place) {
     operation.trigger().await.unwrap();
     place.annotate(json!({DO: null, format!("{DO}-token"): null})).await;
     for ended in [
-        operation.settled().every(MS(50)).finish_within(MS(3_000)).await.map(drop),
-        operation.trigger().every(MS(50)).finish_within(MS(3_000)).await.map(drop),
+        operation.settled().every(MS(50)).finish_within(LONG).await.map(drop),
+        operation.trigger().every(MS(50)).finish_within(LONG).await.map(drop),
     ] {
         let gone = ended.unwrap_err();
         assert!(gone.is_fatal(), "{gone}");

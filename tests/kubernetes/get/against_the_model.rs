@@ -127,7 +127,7 @@ impl Case {
                 match next {
                     // As long again as it has lasted, until it has lasted 2 s.
                     Next::Refused if ended - since < 2_000 => {
-                        pause = (ended - since).max(100).min(2_000 - (ended - since))
+                        pause = (ended - since).max(100).min(2_000 - (ended - since));
                     }
                     Next::Fatal | Next::Refused => {
                         return End { at: ended, attempts, stop: Some("fatal"), cut: None, says };
