@@ -208,7 +208,7 @@ async fn the_last_look_is_at_the_end() {
             let injected = server.inject(fault.clone());
             let later = api.clone();
             tokio::spawn(async move {
-                sleep(19 * S - S / 1000).await;
+                sleep(Duration::from_millis(18_999)).await;
                 injected.lift();
                 let patch = Patch::Merge(json!({"data": {"step": "1"}}));
                 later.patch("it", &PatchParams::default(), &patch).await.unwrap();
@@ -342,7 +342,7 @@ everywhere! {
     deleted_and_created_anew
 }
 
-fn labelled(name: &str, labels: serde_json::Value) -> ConfigMap {
+fn labelled(name: &str, labels: &serde_json::Value) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "data": {"step": "0"}})).unwrap()
 }
 
@@ -361,7 +361,7 @@ async fn all_with_these_labels(place: &Place) {
         ("two", json!({"app": "web", "tier": "b"})),
         ("three", json!({"app": "web", "tier": "c"})),
     ] {
-        api.create(&PostParams::default(), &labelled(name, labels)).await.unwrap();
+        api.create(&PostParams::default(), &labelled(name, &labels)).await.unwrap();
     }
     for name in ["one", "other", "two", "three"] {
         sleep(S / 20).await;
@@ -403,7 +403,7 @@ async fn all_with_these_labels(place: &Place) {
 /// From one life of the object to the next.
 async fn deleted_and_created_anew(place: &Place) {
     let api: Api<ConfigMap> = Api::namespaced(place.world.client.clone(), &place.world.namespace);
-    let first = api.create(&PostParams::default(), &labelled("it", json!({}))).await.unwrap();
+    let first = api.create(&PostParams::default(), &labelled("it", &json!({}))).await.unwrap();
     let uid = first.metadata.uid.unwrap();
     let gone = tokio::spawn({
         let (api, uid) = (api.clone(), uid.clone());
@@ -418,6 +418,6 @@ async fn deleted_and_created_anew(place: &Place) {
     assert!(!gone.is_finished() && !next.is_finished());
     api.delete("it", &DeleteParams::default()).await.unwrap();
     gone.await.unwrap().unwrap();
-    api.create(&PostParams::default(), &labelled("it", json!({}))).await.unwrap();
+    api.create(&PostParams::default(), &labelled("it", &json!({}))).await.unwrap();
     next.await.unwrap().unwrap();
 }
