@@ -112,6 +112,14 @@ macro_rules! settings {
                 $builder { operation, when, listener, policy, shared }
             }
 
+            /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
+            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
+            #[cfg(feature = "k8s")]
+            pub(crate) fn last_look(mut self, before_the_end: std::time::Duration) -> Self {
+                self.policy = self.policy.last_look(before_the_end);
+                self
+            }
+
             /// `when`, with a function that has a name and therefore a type.
             #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
             pub(crate) fn classified(

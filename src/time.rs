@@ -101,7 +101,7 @@ impl Alarm for Timer {
 }
 
 /// Waits until then; `None` is never.
-#[cfg(any(feature = "etcd", feature = "test-util"))]
+#[cfg(any(feature = "etcd", feature = "k8s", feature = "test-util"))]
 pub(crate) async fn wait_until(at: Option<Instant>) {
     let mut timer = pin!(Timer::default());
     std::future::poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
@@ -116,7 +116,7 @@ pub(crate) async fn pause(duration: Duration) {
 }
 
 /// The future's output, unless it takes longer.
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "etcd", feature = "k8s"))]
 pub(crate) async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
     let (mut future, mut over) = (pin!(future), pin!(wait_until(now().checked_add(duration))));
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {

@@ -29,7 +29,7 @@ mod text;
 mod timeline;
 pub mod timetable;
 pub mod warning;
-mod window;
+pub(crate) mod window;
 
 use std::time::Duration;
 

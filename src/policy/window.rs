@@ -56,6 +56,13 @@ impl Policy {
     }
 }
 
+/// When something should end of itself that is cut after `limit`: a tenth of it before, 100 ms at most.
+#[cfg(any(feature = "k8s", test))]
+pub(crate) fn just_before(limit: u64) -> u64 {
+    const ENOUGH: u64 = 100_000_000;
+    limit.saturating_sub((limit / 10).min(ENOUGH))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -122,19 +129,23 @@ mod tests {
         }
 
         #[test]
+        fn what_ends_of_itself_has_nearly_all_its_time(limit: u64) {
+            let end = just_before(limit);
+            prop_assert!(end <= limit && limit - end <= 100_000_000 && end >= limit - limit / 10);
+            prop_assert!(limit < 10 || end < limit);
+        }
+
+        #[test]
         fn a_last_look_is_before_the_bound_and_has_its_time(finish: u64, before in 0_u64..100_000, window: u64) {
             let policy = Policy::new().last_look(Duration::from_nanos(before));
             prop_assert_eq!(policy.clone().last_look_at(), None);
             let (finish_within, start_within) = (Duration::from_nanos(finish), Duration::from_nanos(window));
-            match policy.finish_within(finish_within).start_within(start_within).last_look_at() {
-                Some(at) => {
-                    prop_assert!(at <= window && at < finish);
-                    prop_assert!(finish - at >= before.min(finish / 2).max(1) || before == 0);
-                }
-                None => {
-                    let at = finish - before.min(finish.div_ceil(2));
-                    prop_assert!(finish == FOREVER || at > window || at >= finish);
-                }
+            if let Some(at) = policy.finish_within(finish_within).start_within(start_within).last_look_at() {
+                prop_assert!(at <= window && at < finish);
+                prop_assert!(finish - at >= before.min(finish / 2).max(1) || before == 0);
+            } else {
+                let at = finish - before.min(finish.div_ceil(2));
+                prop_assert!(finish == FOREVER || at > window || at >= finish);
             }
         }
     }
