@@ -99,7 +99,7 @@ pub use crate::{
     cursor::{Run, Turn},
     endeavour::{Act, Both, Endeavour, Look, Seen},
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
-    error::{BoxedError, ConfigError, Detail, GaveUp, Last, NoAnswer, Stop},
+    error::{BoxedError, Chained, ConfigError, Detail, GaveUp, Last, NoAnswer, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
@@ -120,5 +120,5 @@ pub use crate::{
     queue::TimedQueue,
     retry::{Retry, RetryFuture, retry},
     settle::{Observation, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Place, Shared, Ties},
+    shared::{Asked, Place, Retries, Shared, Ties},
 };

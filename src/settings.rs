@@ -29,6 +29,15 @@ macro_rules! settings {
                 self
             }
 
+            /// Gives each run a grid of its own: the first pause is any between half of `every` and one and a half, at random,
+            /// and the grid is laid where it ends. Runs that begin together then never meet again. Without `every` it has no
+            /// effect.
+            #[inline]
+            pub fn random_phase(mut self) -> Self {
+                self.policy = self.policy.random_phase();
+                self
+            }
+
             /// The per-call deadline. A call that still runs after it is cut, that is dropped: a failed attempt whose
             /// outcome is unknown.
             #[inline]
@@ -100,6 +109,14 @@ macro_rules! settings {
             {
                 let Self { operation, listener, policy, shared, .. } = self;
                 $builder { operation, when, listener, policy, shared }
+            }
+
+            /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
+            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
+            #[cfg(feature = "k8s")]
+            pub(crate) fn last_look(mut self, before_the_end: std::time::Duration) -> Self {
+                self.policy = self.policy.last_look(before_the_end);
+                self
             }
 
             /// `when`, with a function that has a name and therefore a type.

@@ -25,6 +25,8 @@ pub trait Ties {
 
     /// Whether the run was cancelled.
     fn is_cancelled(&self) -> bool;
+    /// Whether there is anything that could cancel it.
+    fn may_be_cancelled(&self) -> bool;
     /// Ready once the run is cancelled.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Asks the limiter for one permit, to be had within `allowed`.
@@ -33,14 +35,8 @@ pub trait Ties {
     fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
     fn spend(&self, ticket: Self::Ticket);
-    /// An attempt begins; if it is the first, the run counts for its budget.
-    fn begin_attempt(&mut self);
-    /// Whether the budget allows a retry.
-    fn withdraw(&mut self) -> bool;
-    /// An allowed retry is not made after all.
-    fn give_back(&mut self);
-    /// The run is over.
-    fn end_run(&mut self);
+    /// What the run has to do with its budgets, if it may have one.
+    fn retries(&mut self) -> Option<&mut Retries>;
 }
 
 /// The limiter's answer.
@@ -64,6 +60,10 @@ impl Ties for () {
         false
     }
     #[inline]
+    fn may_be_cancelled(&self) -> bool {
+        false
+    }
+    #[inline]
     fn poll_cancelled(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
@@ -80,15 +80,9 @@ impl Ties for () {
         match ticket {}
     }
     #[inline]
-    fn begin_attempt(&mut self) {}
-    #[inline]
-    fn withdraw(&mut self) -> bool {
-        true
+    fn retries(&mut self) -> Option<&mut Retries> {
+        None
     }
-    #[inline]
-    fn give_back(&mut self) {}
-    #[inline]
-    fn end_run(&mut self) {}
 }
 
 /// A limiter, a budget, a cancellation: what `.throttle(..)`, `.budget(..)` and `.cancel_on(..)` put into a builder.
@@ -105,21 +99,37 @@ struct Cancel {
     wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-/// What a run has to do with its budget.
-#[derive(Debug, Default)]
-pub(crate) enum Retries {
+/// What a run, or an item of a queue, has to do with its budgets.
+#[doc(hidden)]
+#[derive(Default)]
+#[non_exhaustive]
+pub enum Retries {
+    /// Every retry is allowed.
     #[default]
     Unlimited,
     /// The run has not begun.
     Of(Budget),
+    /// The run counts for its budget.
+    #[non_exhaustive]
     Running {
+        /// For as long as it runs.
         run: InFlight,
         /// A retry is allowed that has not begun. Dropped now, it goes back.
         allowed: bool,
     },
+    /// Two budgets, and each must allow it.
+    Both(Box<[Self; 2]>),
 }
 
 impl Retries {
+    /// Asks this budget too.
+    pub(crate) fn and(self, budget: Budget) -> Self {
+        match self {
+            Self::Unlimited => Self::Of(budget),
+            first => Self::Both(Box::new([first, Self::Of(budget)])),
+        }
+    }
+
     /// An attempt begins; if it is the first, the run counts.
     #[inline]
     pub(crate) fn begin_attempt(&mut self) {
@@ -127,23 +137,81 @@ impl Retries {
             Self::Unlimited => {}
             Self::Of(budget) => *self = Self::Running { run: budget.begin(), allowed: false },
             Self::Running { allowed, .. } => *allowed = false,
+            Self::Both(both) => both.iter_mut().for_each(Self::begin_attempt),
         }
     }
 
-    /// Whether a retry is allowed.
+    /// Whether a retry is allowed. One that is allowed already and was not made is not asked for again.
     #[inline]
     pub(crate) fn withdraw(&mut self) -> bool {
-        let Self::Running { run, allowed } = self else { return true };
-        *allowed = run.may_retry();
-        *allowed
+        match self {
+            Self::Unlimited | Self::Of(_) => true,
+            Self::Running { run, allowed } => {
+                *allowed = *allowed || run.may_retry();
+                *allowed
+            }
+            Self::Both(both) => {
+                let [first, second] = &mut **both;
+                let allowed = first.withdraw() && second.withdraw();
+                if !allowed {
+                    first.give_back();
+                }
+                allowed
+            }
+        }
     }
 
-    fn give_back(&mut self) {
-        if let Self::Running { run, allowed } = self
-            && std::mem::take(allowed)
-        {
-            run.give_back();
+    /// A retry that was allowed is not made.
+    pub(crate) fn give_back(&mut self) {
+        match self {
+            Self::Unlimited | Self::Of(_) => {}
+            Self::Running { run, allowed } => {
+                if std::mem::take(allowed) {
+                    run.give_back();
+                }
+            }
+            Self::Both(both) => both.iter_mut().for_each(Self::give_back),
         }
+    }
+
+    /// The run is over: it no longer counts, and could begin anew.
+    #[inline]
+    pub(crate) fn end_run(&mut self) {
+        match self {
+            Self::Unlimited | Self::Of(_) => {}
+            Self::Running { .. } => {
+                self.give_back();
+                *self = self.anew();
+            }
+            Self::Both(both) => both.iter_mut().for_each(Self::end_run),
+        }
+    }
+
+    /// The same for a run that has not begun.
+    pub(crate) fn anew(&self) -> Self {
+        match self {
+            Self::Unlimited => Self::Unlimited,
+            Self::Of(budget) => Self::Of(budget.clone()),
+            Self::Running { run, .. } => Self::Of(run.budget().clone()),
+            Self::Both(both) => Self::Both(Box::new([both[0].anew(), both[1].anew()])),
+        }
+    }
+
+    fn budgets(&self, list: &mut fmt::DebugList<'_, '_>) {
+        match self {
+            Self::Unlimited => {}
+            Self::Of(budget) => _ = list.entry(budget),
+            Self::Running { run, .. } => _ = list.entry(run.budget()),
+            Self::Both(both) => both.iter().for_each(|each| each.budgets(list)),
+        }
+    }
+}
+
+impl fmt::Debug for Retries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        self.budgets(&mut list);
+        list.finish()
     }
 }
 
@@ -165,7 +233,7 @@ impl Shared {
     }
 
     pub(crate) fn budget(mut self, budget: Budget) -> Self {
-        self.budget = Retries::Of(budget);
+        self.budget = std::mem::take(&mut self.budget).and(budget);
         self
     }
 }
@@ -178,30 +246,20 @@ impl From<()> for Shared {
 
 impl Clone for Shared {
     fn clone(&self) -> Self {
-        let budget = match &self.budget {
-            Retries::Unlimited => Retries::Unlimited,
-            Retries::Of(budget) => Retries::Of(budget.clone()),
-            Retries::Running { run, .. } => Retries::Of(run.budget().clone()),
-        };
         Self {
             cancel: self.cancel.as_ref().map(|cancel| Cancel { token: cancel.token.clone(), wait: None }),
             limiter: self.limiter.clone(),
-            budget,
+            budget: self.budget.anew(),
         }
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let budget = match &self.budget {
-            Retries::Unlimited => None,
-            Retries::Of(budget) => Some(budget),
-            Retries::Running { run, .. } => Some(run.budget()),
-        };
         f.debug_struct("Shared")
             .field("cancel", &self.cancel.as_ref().map(|cancel| &cancel.token))
             .field("limiter", &self.limiter)
-            .field("budget", &budget)
+            .field("budget", &self.budget)
             .finish()
     }
 }
@@ -217,6 +275,11 @@ impl Ties for Shared {
     #[inline]
     fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(|cancel| cancel.token.is_cancelled())
+    }
+
+    #[inline]
+    fn may_be_cancelled(&self) -> bool {
+        self.cancel.is_some()
     }
 
     #[inline]
@@ -250,24 +313,7 @@ impl Ties for Shared {
     }
 
     #[inline]
-    fn begin_attempt(&mut self) {
-        self.budget.begin_attempt();
-    }
-
-    #[inline]
-    fn withdraw(&mut self) -> bool {
-        self.budget.withdraw()
-    }
-
-    fn give_back(&mut self) {
-        self.budget.give_back();
-    }
-
-    #[inline]
-    fn end_run(&mut self) {
-        self.give_back();
-        if let Retries::Running { run, .. } = &self.budget {
-            self.budget = Retries::Of(run.budget().clone());
-        }
+    fn retries(&mut self) -> Option<&mut Retries> {
+        Some(&mut self.budget)
     }
 }

@@ -125,7 +125,7 @@ pub(crate) async fn pause(duration: Duration) {
 }
 
 /// The future's output, unless it takes longer.
-#[cfg(any(feature = "etcd", feature = "test-util"))]
+#[cfg(any(feature = "etcd", feature = "k8s", feature = "test-util"))]
 pub(crate) async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
     let (mut future, mut over) = (pin!(future), pin!(wait_until(now().checked_add(duration))));
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {

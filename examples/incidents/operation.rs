@@ -8,7 +8,7 @@ use kube::{
 };
 use relent::{
     Change, Detail,
-    k8s::{Contract, Operation},
+    k8s::{Contract, LongOperation},
     testing::kube::{ApiServer, Fault, Resource, Verb},
 };
 use serde_json::{Value, json};
@@ -65,8 +65,9 @@ async fn in_process(stage: &mut Stage) -> Result<(), Failed> {
          controller was about",
     );
     let (_server, api) = cluster().await?;
-    let scale = || Operation::new(api.clone(), NAME, Contract::druid_etcd()).change(json!({"spec": {"replicas": 3}}));
-    let operation = scale();
+    let scale =
+        || LongOperation::new(api.clone(), NAME, Contract::druid_etcd())?.change(json!({"spec": {"replicas": 3}}));
+    let operation = scale()?;
     operation.trigger().await?;
     // The controller has seen the new generation, and hangs.
     write_status(&api, json!({"observedGeneration": 2})).await?;
@@ -87,7 +88,7 @@ async fn in_process(stage: &mut Stage) -> Result<(), Failed> {
         _ => String::new(),
     };
     stage.check("it hangs on", on.as_str(), "annotation gardener.cloud/operation=reconcile is not yet picked up");
-    let second = scale().trigger().finish_within(10 * SECOND).await;
+    let second = scale()?.trigger().finish_within(10 * SECOND).await;
     stage.ended(&second);
     stage.check("a second trigger does not overwrite the first", second.is_err(), true);
 
@@ -97,7 +98,8 @@ async fn in_process(stage: &mut Stage) -> Result<(), Failed> {
     );
     let (server, api) = cluster().await?;
     server.inject(Fault::lose_answer().verb(Verb::Patch).times(1));
-    let operation = Operation::new(api.clone(), NAME, Contract::druid_etcd()).change(json!({"spec": {"replicas": 3}}));
+    let operation =
+        LongOperation::new(api.clone(), NAME, Contract::druid_etcd())?.change(json!({"spec": {"replicas": 3}}))?;
     let triggered = operation.trigger().await;
     stage.ended(&triggered.as_ref().map(|triggered| triggered.change));
     stage.check(
@@ -115,20 +117,19 @@ async fn in_process(stage: &mut Stage) -> Result<(), Failed> {
     );
     let (_server, api) = cluster().await?;
     let contract = Contract::druid_etcd().echo("/status/token");
-    let operation = Operation::new(api.clone(), NAME, contract);
+    let operation = LongOperation::new(api.clone(), NAME, contract.clone())?;
     operation.trigger().await?;
     take_annotation(&api).await?;
     write_status(&api, json!({"observedGeneration": 1})).await?;
-    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let report = std::sync::Arc::clone(&heard);
-    let settling = operation.settled_with(move |text| {
-        report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(text.to_owned());
-    });
-    let (settled, controller) = tokio::join!(settling.stall_after(60 * SECOND), druid(&api));
+    let missed = operation.settled().stall_after(60 * SECOND).await;
+    stage.ended(&missed.as_ref().map(|_| "settled"));
+    let gave_up = missed.err().ok_or("it settled")?;
+    stage.check("it is found after", gave_up.elapsed(), 60 * SECOND);
+    stage.check("it says so", gave_up.to_string().contains("is not echoed in /status/token yet"), true);
+    let again = LongOperation::new(api.clone(), NAME, contract)?;
+    again.trigger().await?;
+    let (settled, controller) = tokio::join!(again.settled().stall_after(60 * SECOND), druid(&api));
     controller?;
-    for text in heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
-        stage.say(text);
-    }
-    stage.check("it is set again, and settles", settled.is_ok(), true);
+    stage.check("a new operation settles", settled.is_ok(), true);
     Ok(())
 }

@@ -1,19 +1,23 @@
 //! How runs end without a value, and settings that cannot be.
 
+mod chain;
 mod config;
+pub mod reason;
+#[cfg(test)]
+mod sentences;
 mod stop;
+mod text;
 
-use std::{error::Error, fmt, time::Duration};
+use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, time::Duration};
 
 pub(crate) use self::stop::{End, Ending};
 pub use self::{
+    chain::{BoxedError, Chained, chain},
     config::ConfigError,
+    reason::Reason,
     stop::{Detail, Last, Stop},
 };
-use crate::policy::{
-    bounds::CutBy,
-    nanos::{Measured, Written, duration},
-};
+use crate::policy::nanos::duration;
 
 /// A run ended without a value: why it stopped, and what the last attempt did.
 ///
@@ -21,10 +25,14 @@ use crate::policy::{
 /// [`last`](Self::last) says what the attempt before it did; and [`last_error`](Self::last_error) is the latest error
 /// that the operation itself gave, even where a later attempt was cut before it could answer.
 ///
-/// Its text is one sentence for an operator and contains the cause. [`summary`](Self::summary) leaves the cause out, for
-/// reporters that walk [`source`](Error::source), which is never `None`.
+/// # Text
+/// `GaveUp<E>` is an [`Error`] when `E` is one. Its text is one sentence for an operator, and ends with the error and every
+/// cause below it (see [`chain`]). Because it has told them, [`source`](Error::source) is `None`: a cause is shown or
+/// returned, never both, so that no reporter prints one twice. Whoever looks for an error of its own in the sources, as
+/// tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
 ///
-/// `GaveUp<E>` is an [`Error`] when `E` is one. For `anyhow::Error`, boxed errors and strings use [`boxed`](Self::boxed).
+/// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is [`boxed`](Self::boxed),
+/// and by reference [`sentence`](Self::sentence).
 ///
 /// ```
 /// use relent::{Backoff, Stop, retry};
@@ -40,7 +48,6 @@ use crate::policy::{
 /// assert!(gave_up.to_string().ends_with("at most 3 attempts were allowed; last attempt: no route"));
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct GaveUp<E> {
     stop: Stop,
     elapsed: u64,
@@ -72,9 +79,21 @@ impl<E> GaveUp<E> {
         Self { stop, elapsed, bound, cut_after, detail: None, kept }
     }
 
-    pub(crate) fn with_detail(mut self, detail: Detail) -> Self {
-        self.detail = Some(Box::new(detail));
+    pub(crate) fn with_detail(mut self, detail: Option<Detail>) -> Self {
+        self.detail = detail.map(Box::new);
         self
+    }
+
+    /// The same end said again, without the error, which was given away.
+    pub(crate) fn without_error<F>(&self) -> GaveUp<F> {
+        GaveUp {
+            stop: self.stop.clone(),
+            elapsed: self.elapsed,
+            bound: self.bound,
+            cut_after: self.cut_after,
+            detail: self.detail.clone(),
+            kept: Kept::Nothing { attempts: self.attempts(), ending: self.ending() },
+        }
     }
 
     /// Why the run stopped.
@@ -138,7 +157,36 @@ impl<E> GaveUp<E> {
         GaveUp { stop, elapsed, bound, cut_after, detail, kept }
     }
 
-    /// For errors that are no [`Error`] themselves, such as `anyhow::Error`, boxed errors and strings.
+    /// The latest error that an attempt gave, or what `f` makes of the reason why there is none: for traits and functions
+    /// that fix the type of the error.
+    ///
+    /// No attempt gives an error where each was cut, or not ready without saying why, or where none was made. What `f` is
+    /// given tells which.
+    ///
+    /// ```
+    /// use std::{io, time::Duration};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let error: io::Error = relent::retry(async |_| std::future::pending::<io::Result<()>>().await)
+    ///     .finish_within(Duration::from_secs(1))
+    ///     .await
+    ///     .map_err(|gave_up| gave_up.error_or_else(|why| io::Error::new(io::ErrorKind::TimedOut, why)))
+    ///     .unwrap_err();
+    /// assert!(error.to_string().ends_with("cut after 1s by the overall deadline, outcome unknown"));
+    /// # }
+    /// ```
+    pub fn error_or_else(self, f: impl FnOnce(GaveUp<Infallible>) -> E) -> E {
+        let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
+        match kept {
+            Kept::Error { error, .. } => error,
+            Kept::Nothing { attempts, ending } => {
+                f(GaveUp { stop, elapsed, bound, cut_after, detail, kept: Kept::Nothing { attempts, ending } })
+            }
+        }
+    }
+
+    /// For errors that are no [`Error`] themselves, such as `anyhow::Error`, boxed errors and strings. The causes of an
+    /// `anyhow::Error` and of a boxed error are kept, and told.
     ///
     /// ```
     /// # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -154,6 +202,28 @@ impl<E> GaveUp<E> {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         self.map_error(|error| BoxedError(error.into()))
+    }
+
+    /// The same, as an error whose text leaves its cause out and whose [`source`](Error::source) is the error that the
+    /// operation gave: for whoever looks for an error of its own in the sources, as tonic looks for its `Status`, and for
+    /// reporters that lay out one cause a line.
+    ///
+    /// ```
+    /// use std::{error::Error, io};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let chained = relent::retry(async |_| Err::<(), _>(io::Error::other("no route")))
+    ///     .max_attempts(1)
+    ///     .await
+    ///     .map_err(relent::GaveUp::chained)
+    ///     .unwrap_err();
+    /// assert_eq!(chained.to_string(), "gave up after 1 attempt: at most 1 attempt was allowed; last attempt failed");
+    /// assert!(chained.source().unwrap().is::<io::Error>());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn chained(self) -> Chained<E> {
+        Chained(self)
     }
 
     /// Whether time ran out: the start window or the bound on everything.
@@ -192,112 +262,34 @@ impl<E> GaveUp<E> {
         self.stop == Stop::Stalled
     }
 
-    /// The sentence without the text of the error: for reporters that print [`source`](Error::source) themselves.
+    /// The sentence without the text of the error and of its causes.
     #[must_use]
     pub fn summary(&self) -> impl fmt::Display + '_ {
-        Summary(self)
+        text::Summary(self)
+    }
+
+    /// The whole sentence, as [`Display`](fmt::Display) writes it, for errors that are no [`Error`] as well: `anyhow::Error`
+    /// and boxed errors with all their causes, and strings. See [`Reason`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let gave_up = relent::retry(async |_| Err::<(), _>("out of luck")).max_attempts(1).await.unwrap_err();
+    /// assert!(gave_up.sentence().to_string().ends_with("last attempt: out of luck"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn sentence<K>(&self) -> impl fmt::Display + '_
+    where
+        E: Reason<K>,
+        K: 'static,
+    {
+        text::Sentence(self, PhantomData)
     }
 
     fn ending(&self) -> Ending {
         match self.kept {
             Kept::Error { ending, .. } | Kept::Nothing { ending, .. } => ending,
         }
-    }
-
-    fn write_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.attempts() {
-            0 => f.write_str("gave up before the first attempt")?,
-            1 => f.write_str("gave up after 1 attempt")?,
-            many => write!(f, "gave up after {many} attempts")?,
-        }
-        if self.attempts() > 0 && !self.elapsed().is_zero() {
-            write!(f, " in {}", Measured(self.elapsed()))?;
-        }
-        let bound = Written(duration(self.bound));
-        match &self.stop {
-            Stop::Fatal => f.write_str(": repeating cannot mend this")?,
-            Stop::Attempts => match self.attempts() {
-                1 => f.write_str(": at most 1 attempt was allowed")?,
-                many => write!(f, ": at most {many} attempts were allowed")?,
-            },
-            Stop::BackoffEnded => f.write_str(": the backoff has no further delay")?,
-            Stop::StartWindow => write!(f, ": no attempt may start after {bound}")?,
-            Stop::Deadline => write!(f, ": everything must be finished within {bound}")?,
-            Stop::Cancelled => f.write_str(": cancelled")?,
-            Stop::Budget => f.write_str(": the retry budget is spent")?,
-            Stop::Limiter { ready_in: Duration::MAX, .. } => f.write_str(": the limiter will never have a permit")?,
-            Stop::Limiter { ready_in, allowed } => write!(
-                f,
-                ": the limiter's permit would take {} and only {} could be waited",
-                Measured(*ready_in),
-                Measured(*allowed)
-            )?,
-            Stop::Stalled => f.write_str(": nothing has moved")?,
-        }
-        match self.detail() {
-            Some(Detail::Settle { on, unchanged_for }) => {
-                write!(f, " (last seen: {on}, unchanged for {})", Measured(*unchanged_for))
-            }
-            Some(Detail::Ensure { acts, outcome_unknown }) => {
-                match acts {
-                    0 => f.write_str(" (never acted")?,
-                    1 => f.write_str(" (acted once")?,
-                    many => write!(f, " (acted {many} times")?,
-                }
-                f.write_str(match (acts, outcome_unknown) {
-                    (0, _) => ")",
-                    (_, true) => ", and whether it was applied is unknown)",
-                    (_, false) => ", and it was not seen to be applied)",
-                })
-            }
-            None => Ok(()),
-        }?;
-        let cut = Measured(duration(self.cut_after));
-        // Observations have no outcome, and of acts it has been said.
-        let outcome = if self.detail().is_none() { ", outcome unknown" } else { "" };
-        match self.ending() {
-            Ending::NotStarted if self.attempts() == 0 => f.write_str("; nothing was attempted"),
-            Ending::NotStarted | Ending::Failed => f.write_str("; last attempt"),
-            Ending::NotReady | Ending::NotReadyBecause => f.write_str("; last attempt: not ready"),
-            Ending::Cut(CutBy::AttemptTimeout) => {
-                write!(f, "; last attempt: cut after {cut} by its own deadline{outcome}")
-            }
-            Ending::Cut(CutBy::Deadline) => {
-                write!(f, "; last attempt: cut after {cut} by the overall deadline{outcome}")
-            }
-            Ending::Cut(CutBy::Cancelled) => write!(f, "; last attempt: cancelled after {cut}{outcome}"),
-        }
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for GaveUp<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_summary(f)?;
-        match (self.last_error(), self.ending()) {
-            (None, _) => Ok(()),
-            (Some(error), Ending::Failed | Ending::NotReadyBecause) => write!(f, ": {error}"),
-            (Some(error), _) => write!(f, "; last error: {error}"),
-        }
-    }
-}
-
-impl<E: Error + 'static> Error for GaveUp<E> {
-    /// The latest error that an attempt gave; without one, a [`NoAnswer`] that says what there was instead.
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match (self.last_error(), self.ending()) {
-            (Some(error), _) => Some(error),
-            (None, Ending::Cut(_)) => Some(&NoAnswer::Cut),
-            (None, Ending::NotStarted) => Some(&NoAnswer::NotStarted),
-            (None, _) => Some(&NoAnswer::NotReady),
-        }
-    }
-}
-
-struct Summary<'a, E>(&'a GaveUp<E>);
-
-impl<E> fmt::Display for Summary<'_, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.write_summary(f)
     }
 }
 
@@ -314,23 +306,4 @@ pub enum NoAnswer {
     /// Nothing was attempted.
     #[error("nothing was attempted")]
     NotStarted,
-}
-
-/// An error of any kind, as one type that is an [`Error`]: what [`GaveUp::boxed`] makes.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BoxedError(Box<dyn Error + Send + Sync>);
-
-impl BoxedError {
-    /// The error inside.
-    #[must_use]
-    pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {
-        self.0
-    }
-
-    /// The error inside, by reference: `downcast_ref` works on it.
-    #[must_use]
-    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.0
-    }
 }

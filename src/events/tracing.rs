@@ -1,12 +1,12 @@
 //! Runs as spans and events of `tracing`.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use ::tracing::{Level, Span, event, field};
 
 use super::{Event, Listener, Wait};
 use crate::{
-    error::Last,
+    error::{Last, Reason, reason::AsError},
     policy::nanos::{Measured, Short},
 };
 
@@ -28,7 +28,7 @@ use crate::{
 /// | `attempt started` | `TRACE` | `attempt` |
 /// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after` |
-/// | `not ready` | `DEBUG` | `attempt`, `elapsed` |
+/// | `not ready` | `DEBUG` | `attempt`, `elapsed`, `error`: why, if it was said |
 /// | `acting`, `acted` | `DEBUG` | `attempt`, `elapsed`: an `ensure` acts between two looks |
 /// | `act failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `act cut` | `INFO` | `attempt`, `elapsed`, `after` |
@@ -39,6 +39,9 @@ use crate::{
 ///
 /// The span is never entered: what the operation itself writes is not inside it. Where it should be, `.instrument(..)`
 /// the whole run with a span of your own; this one is then a child of it too.
+///
+/// Errors are told with every cause below them, whatever their kind: an error, a boxed one, `anyhow::Error`, a string (see
+/// [`Reason`]; `K` is inferred).
 ///
 /// A clone starts without a span, so that every run of a cloned builder has its own.
 ///
@@ -55,18 +58,18 @@ use crate::{
 /// assert_eq!(gave_up.stop().as_str(), "attempts");
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use]
-pub struct Tracing {
+pub struct Tracing<K = AsError> {
     what: &'static str,
     /// Of the run that goes on.
     span: Option<Span>,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl Tracing {
+impl<K> Tracing<K> {
     /// A listener for runs of this name. What differs from run to run belongs into a span around it.
     pub fn new(what: &'static str) -> Self {
-        Self { what, span: None }
+        Self { what, span: None, kind: PhantomData }
     }
 
     fn end(&mut self, stop: &str, attempts: u32, elapsed: std::time::Duration) {
@@ -76,13 +79,28 @@ impl Tracing {
     }
 }
 
-impl Clone for Tracing {
+impl<K> Clone for Tracing<K> {
     fn clone(&self) -> Self {
         Self::new(self.what)
     }
 }
 
-impl<E: fmt::Display> Listener<E> for Tracing {
+impl<K> fmt::Debug for Tracing<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracing").field("what", &self.what).field("span", &self.span).finish()
+    }
+}
+
+/// The text of an error, to its first cause.
+struct Told<'a, E, K>(&'a E, PhantomData<fn() -> K>);
+
+impl<E: Reason<K>, K> fmt::Display for Told<'_, E, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tell(f)
+    }
+}
+
+impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
     fn on_event(&mut self, told: &Event<'_, E>) {
         let what = self.what;
         let span = self.span.get_or_insert_with(|| {
@@ -99,12 +117,16 @@ impl<E: fmt::Display> Listener<E> for Tracing {
                     Last::Failed(error) => {
                         event!(
                             target: "relent", parent: &*span, Level::INFO,
-                            attempt, elapsed, error = %error, "attempt failed"
+                            attempt, elapsed, error = %Told(*error, self.kind), "attempt failed"
                         );
                     }
                     Last::Cut { after, .. } => {
                         let after = field::display(Measured(*after));
                         event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "attempt cut");
+                    }
+                    Last::NotReadyBecause(error) => {
+                        let error = field::display(Told(*error, self.kind));
+                        event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, error, "not ready");
                     }
                     _ => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "not ready"),
                 }
@@ -122,7 +144,7 @@ impl<E: fmt::Display> Listener<E> for Tracing {
                         event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "act cut");
                     }
                     Some(Last::Failed(error)) => {
-                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, error = %error, "act failed");
+                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, error = %Told(*error, self.kind), "act failed");
                     }
                     Some(_) => event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, "act failed"),
                 }
@@ -148,8 +170,8 @@ impl<E: fmt::Display> Listener<E> for Tracing {
                     stop = gave_up.stop().as_str(),
                     attempts = gave_up.attempts(),
                     elapsed = %Measured(gave_up.elapsed()),
-                    error = gave_up.last_error().map(field::display),
-                    "{gave_up}"
+                    error = gave_up.last_error().map(|error| field::display(Told(error, self.kind))),
+                    "{}", gave_up.sentence()
                 );
                 self.end(gave_up.stop().as_str(), gave_up.attempts(), gave_up.elapsed());
             }
@@ -157,7 +179,7 @@ impl<E: fmt::Display> Listener<E> for Tracing {
     }
 }
 
-impl Drop for Tracing {
+impl<K> Drop for Tracing<K> {
     fn drop(&mut self) {
         if let Some(span) = &self.span {
             event!(target: "relent", parent: span, Level::DEBUG, "dropped before its end");

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,7 +12,10 @@ use kube::{Api, Client, Resource};
 use pin_project::pin_project;
 use serde::de::DeserializeOwned;
 
-use super::{class::classify, error::Error};
+use super::{
+    call::{Calls, Target},
+    error::Error,
+};
 use crate::{
     error::GaveUp,
     events::Listener,
@@ -31,15 +33,21 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(50);
 const START_WITHIN: Duration = Duration::from_millis(350);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How far the window moves along with what servers ask for.
+const ASKED: Duration = Duration::from_secs(10);
 
 /// Gets an object by its name, again and again if need be, and otherwise says why it gave up.
 ///
 /// Unless set otherwise, calls start every 50 ms until 350 ms have passed, and each may take 10 s. So a call that hangs gets no
-/// second try: an [`attempt_timeout`](Get::attempt_timeout) below [`start_within`](Get::start_within) gives it one.
+/// second try: an [`attempt_timeout`](Get::attempt_timeout) below [`start_within`](Get::start_within) gives it one. What
+/// a server asks for (`Retry-After`) does not count against these 350 ms, up to 10 s in all; and they give way to any
+/// bound that is set: with `finish_within(d)`, `start_within(d)` or `max_attempts(n)` that one holds alone.
 ///
-/// [`classify`] decides what is tried again, and heeds `Retry-After`. That the object is not there, that the
-/// caller may not read it or is not known, that the request is not valid: these are answers, and end the run at once. With
-/// [`wait_for_creation`](Get::wait_for_creation) an absent object is waited for.
+/// [`Error::decision`] says what is tried again, and heeds `Retry-After`. That the object is not there, that the request is not
+/// valid: these are answers, and end the run at once. That the caller may not read it or is not known, or that there is no
+/// such kind of object, a server may say that has just started: it is final once it has been said for 2 s (7 calls
+/// without another answer between, for which the default window waits), or when a bound ends the run before.
+/// With [`wait_for_creation`](Get::wait_for_creation) an absent object is waited for.
 ///
 /// There is always a deadline per call, because a `kube::Client` has none: where a [`policy`](Get::policy) sets none, it is 10 s.
 /// Use a client without retries of its own: [`client`](super::client()).
@@ -69,13 +77,8 @@ pub fn get<K>(api: &Api<K>, name: impl Into<String>) -> Get<K>
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    let policy = Policy::new().every(EVERY).start_within(START_WITHIN).attempt_timeout(ATTEMPT_TIMEOUT);
-    let operation = Fetch {
-        api: api.clone(),
-        namespace: api.namespace().map(Arc::from),
-        name: Arc::from(name.into()),
-        waits: false,
-    };
+    let policy = Policy::new().every(EVERY).default_window(START_WITHIN, ASKED).attempt_timeout(ATTEMPT_TIMEOUT);
+    let operation = Fetch { api: api.clone(), calls: Calls::new(Target::named(api, &name.into())), waits: false };
     Get { operation, when: ByClass, listener: (), policy, shared: () }
 }
 
@@ -114,10 +117,10 @@ pub struct Get<K, W = ByClass, L = (), G = ()> {
 settings!(Get, Sized, Error);
 
 impl<K, W, L, G> Get<K, W, L, G> {
-    /// Waits for an object that is not there yet: 404 means "not yet" and is remembered for the error.
+    /// Waits for an object that is not there yet: a 404 that names it means "not yet" and is remembered for the error.
     ///
     /// Set [`start_within`](Self::start_within) or [`finish_within`](Self::finish_within) to how long it is worth waiting for;
-    /// otherwise it is 350 ms.
+    /// with no bound set it is 350 ms.
     ///
     /// ```
     /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -188,7 +191,7 @@ pub struct ByClass;
 
 impl Classify<Error> for ByClass {
     fn classify(&mut self, error: &Error) -> Decision {
-        classify(error.get_ref())
+        error.decision()
     }
 }
 
@@ -196,8 +199,7 @@ impl Classify<Error> for ByClass {
 #[derive(Clone, Debug)]
 struct Fetch<K> {
     api: Api<K>,
-    namespace: Option<Arc<str>>,
-    name: Arc<str>,
+    calls: Calls,
     waits: bool,
 }
 
@@ -208,9 +210,12 @@ where
     type Output = Result<K, Error>;
     type Future = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    fn call(&mut self, _: Attempt) -> Self::Future {
-        let Self { api, namespace, name, .. } = self.clone();
-        Box::pin(async move { api.get(&name).await.map_err(|error| Error::in_namespace(error, namespace.as_deref())) })
+    fn call(&mut self, attempt: Attempt) -> Self::Future {
+        if attempt.number() == 1 {
+            self.calls = self.calls.anew();
+        }
+        let Self { api, calls, .. } = self.clone();
+        Box::pin(async move { calls.call("get", api.get(&calls.target.name)).await })
     }
 }
 
@@ -224,8 +229,9 @@ impl<K> Verb<Result<K, Error>> for Getting {
     type Value = K;
     type Error = Error;
     const NAME: &'static str = "GetFuture";
+    const OBSERVES: bool = true;
 
-    fn judge(&mut self, output: Result<K, Error>) -> Judged<K, Error> {
+    fn judge(&mut self, output: Result<K, Error>, _: impl FnOnce() -> u64) -> Judged<K, Error> {
         match output {
             Ok(object) => Judged::Value(object),
             Err(error) if self.waits && error.is_not_found() => Judged::NotYetBecause(error),

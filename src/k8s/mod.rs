@@ -4,8 +4,10 @@
 //! |---|---|
 //! | fetch an object that is probably there | [`get`], [`get_config_map`] |
 //! | wait until an object is created | [`get`]`(..)`[`.wait_for_creation()`](Get::wait_for_creation) |
-//! | wait until an object is as it should be | [`wait`] |
-//! | start a long operation and see it really finished | [`Operation`] |
+//! | wait until an object is as it should be | [`wait`], [`conditions`] |
+//! | .. or all objects with these labels | [`wait_labelled`] |
+//! | end a wait for what will never be | [`unless`] |
+//! | start a long operation and see it really finished | [`LongOperation`] |
 //! | hold leadership by a Lease | [`LeaseLock`] |
 //! | evict pods at their time | [`eviction`] |
 //! | retry calls of my own with a `kube::Api` | [`retry`](crate::retry())`(..).when(`[`classify`]`)`, [`Class`] |
@@ -17,9 +19,11 @@
 //! client there is, [`get`] gives each call a deadline.
 
 mod advice;
+mod call;
 mod chain;
 mod class;
 mod client;
+mod condition;
 mod error;
 pub mod eviction;
 mod get;
@@ -33,12 +37,13 @@ use std::pin::Pin;
 pub use self::{
     class::{Class, classify},
     client::{client, client_from, inferred_client},
+    condition::{Awaited, Unless, Verdict, conditions, unless},
     error::Error,
     get::{ByClass, Get, GetFuture, get, get_config_map},
     lease::LeaseLock,
-    operation::{Contract, Operation, OperationError, Triggered},
+    operation::{Contract, LongOperation, OperationError, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},
-    wait::{WaitError, wait},
+    wait::{Sighting, WaitError, wait, wait_labelled},
 };
 
 /// A future that can be sent; named, so that what holds it can be sent too.

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bounds;
 pub mod bucket;
 pub mod budget;
+mod delays;
 pub mod ensure;
 mod gate;
 pub mod jitter;
@@ -20,6 +21,7 @@ pub mod plan;
 pub mod quorum;
 pub mod rate;
 pub mod ratio;
+pub mod refusal;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod stall;
@@ -27,12 +29,13 @@ mod text;
 mod timeline;
 pub mod timetable;
 pub mod warning;
+pub(crate) mod window;
 
 use std::time::Duration;
 
 use self::{
     attempts::Decision,
-    backoff::Backoff,
+    backoff::{Backoff, Rare},
     bounds::Bounds,
     nanos::{FOREVER, duration, nanos},
 };
@@ -76,6 +79,9 @@ const SET_EVERY: u32 = 2;
 const DELAY_FIRST: u32 = 4;
 const FINAL_TRY: u32 = 8;
 const CUT_IS_FATAL: u32 = 16;
+/// The start window is the builder's own, and gives way to any bound.
+const DEFAULT_WINDOW: u32 = 32;
+const RANDOM_PHASE: u32 = 64;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
@@ -105,10 +111,9 @@ impl Policy {
     /// Puts in another backoff and keeps the settings that are the policy's own.
     #[inline(never)]
     fn replace_backoff(&mut self, backoff: Backoff) {
-        let (after_cut, most_asked) = (self.cut_pause(), self.most_asked());
+        let rare = self.rare();
         self.backoff = backoff;
-        self.set_cut_pause(after_cut);
-        self.set_most_asked(most_asked);
+        self.change_rare(|now| *now = rare);
     }
 
     /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is
@@ -117,6 +122,26 @@ impl Policy {
     pub fn every(mut self, period: Duration) -> Self {
         self.every = nanos(period);
         self.flags |= SET_EVERY;
+        self
+    }
+
+    /// Gives each run a grid of its own: the first pause is any between half of [`every`](Self::every) and one and a half, at
+    /// random, and the grid is laid where it ends. Runs that begin together, as those of many instances of a program do, then
+    /// never meet again at the same instants; unless set, they do for ever. Without `every` it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Backoff, Policy};
+    ///
+    /// let policy: Policy = "every 10s, random_phase, attempt_timeout 1s, max_attempts 4".parse()?;
+    /// let starts = |course: &relent::Course| course.starts().map(|start| start.as_secs()).collect::<Vec<_>>();
+    /// assert_eq!(starts(policy.plan().best()), [0, 5, 15, 25]);
+    /// assert_eq!(starts(policy.plan().longest_pauses()), [0, 14, 24, 34]);
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    #[inline]
+    pub fn random_phase(mut self) -> Self {
+        self.flags |= RANDOM_PHASE;
         self
     }
 
@@ -131,6 +156,9 @@ impl Policy {
     /// Attempts may start up to and including this long after the run began. One in flight is left to finish.
     #[inline]
     pub fn start_within(mut self, window: Duration) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
         self.bounds.start_within = nanos(window);
         self
     }
@@ -138,6 +166,9 @@ impl Policy {
     /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there.
     #[inline]
     pub fn finish_within(mut self, bound: Duration) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
         self.bounds.finish_within = nanos(bound);
         self
     }
@@ -145,6 +176,9 @@ impl Policy {
     /// At most so many attempts. 0 is none: the run ends at once and says so.
     #[inline]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
         self.max_attempts = attempts;
         self
     }
@@ -171,7 +205,7 @@ impl Policy {
             Decision::RetryAfter(pause) => (nanos(pause), 0),
             Decision::Fatal => (0, CUT_IS_FATAL),
         };
-        self.set_cut_pause(pause);
+        self.change_rare(|rare| rare.after_cut = pause);
         self.flags = self.flags & !CUT_IS_FATAL | fatal;
         self
     }
@@ -179,33 +213,34 @@ impl Policy {
     /// At most this much of what a server asks for with `RetryAfter` is waited. Default: all of it, within the bounds.
     #[inline]
     pub fn max_retry_after(mut self, most: Duration) -> Self {
-        self.set_most_asked(nanos(most));
+        let most = nanos(most);
+        self.change_rare(|rare| rare.max_retry_after = (most != FOREVER).then_some(most));
         self
     }
 
-    /// The pause after a cut; where the rare settings live, so that a run is no larger for it.
     #[inline]
-    fn cut_pause(&self) -> u64 {
-        self.backoff.more.as_ref().map_or(0, |more| more.after_cut)
+    fn rare(&self) -> Rare {
+        self.backoff.more.as_ref().map_or_else(Rare::default, |more| more.policy)
     }
 
-    #[inline]
-    fn set_cut_pause(&mut self, pause: u64) {
-        if pause != self.cut_pause() {
-            self.backoff.change(|more| more.after_cut = pause);
+    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare();
+        change(&mut rare);
+        if rare != self.rare() {
+            self.backoff.change(|more| more.policy = rare);
         }
+    }
+
+    /// The pause after a cut.
+    #[inline]
+    fn cut_pause(&self) -> u64 {
+        self.backoff.more.as_ref().map_or(0, |more| more.policy.after_cut)
     }
 
     /// The most that is waited of what a server asks for.
     #[inline]
     fn most_asked(&self) -> u64 {
-        self.backoff.more.as_ref().and_then(|more| more.max_retry_after).unwrap_or(FOREVER)
-    }
-
-    fn set_most_asked(&mut self, most: u64) {
-        if most != self.most_asked() {
-            self.backoff.change(|more| more.max_retry_after = (most != FOREVER).then_some(most));
-        }
+        self.backoff.more.as_ref().and_then(|more| more.policy.max_retry_after).unwrap_or(FOREVER)
     }
 
     /// The same with `every` as its cadence, unless it has one.
@@ -218,19 +253,21 @@ impl Policy {
     pub(crate) fn guarded_by(mut self, before: &Self) -> Self {
         if !self.has(SET_EVERY | SET_BACKOFF) {
             self.every = before.every;
-            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF);
+            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
             self.replace_backoff(before.backoff.clone());
         }
         if self.bounds.attempt_timeout == FOREVER {
             self.bounds.attempt_timeout = before.bounds.attempt_timeout;
         }
         if self.after_cut() == Decision::Retry {
-            self.set_cut_pause(before.cut_pause());
+            self.change_rare(|rare| rare.after_cut = before.cut_pause());
             self.flags |= before.flags & CUT_IS_FATAL;
         }
-        if self.most_asked() == FOREVER {
-            self.set_most_asked(before.most_asked());
-        }
+        let before = before.rare();
+        self.change_rare(|rare| {
+            rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);
+            rare.last_look = rare.last_look.or(before.last_look);
+        });
         self
     }
 
@@ -258,6 +295,11 @@ impl Policy {
         &self.bounds
     }
 
+    /// How many attempts there may be.
+    pub(crate) fn attempts_allowed(&self) -> u32 {
+        self.max_attempts
+    }
+
     /// Whether the first attempt already needs to know the time.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
@@ -266,16 +308,16 @@ impl Policy {
         attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
     }
 
+    /// Whether anything but a cancellation can cut an attempt.
+    #[inline]
+    pub(crate) fn cuts(&self) -> bool {
+        self.bounds.attempt_timeout & self.bounds.finish_within != FOREVER
+    }
+
     /// Whether the first thing to happen is an attempt.
     #[inline]
     pub(crate) fn starts_at_once(&self) -> bool {
         self.max_attempts > 0 && !self.has(DELAY_FIRST)
-    }
-
-    /// Whether retries come without any pause, so that an attempt that did not wait took no time.
-    #[inline]
-    pub(crate) fn is_immediate(&self) -> bool {
-        self.has(SET_BACKOFF) && !self.has(SET_EVERY) && self.backoff.is_zero()
     }
 
     /// The seed of the random series, if one was set.

@@ -17,7 +17,7 @@ async fn every_step_is_heard_once_and_in_order() {
             Event::Waiting(Wait::Pause(pause)) => format!("pause {pause:?}"),
             Event::Waiting(Wait::Limiter(wait)) => format!("limiter {wait:?}"),
             Event::Succeeded { attempts, elapsed, .. } => format!("done after {attempts}, {elapsed:?}"),
-            Event::GaveUp(gave_up) => gave_up.to_string(),
+            Event::GaveUp(gave_up) => gave_up.sentence().to_string(),
             other => panic!("{other:?}"),
         });
     };
@@ -49,5 +49,5 @@ async fn every_step_is_heard_once_and_in_order() {
     );
     assert_eq!(count, 10, "the second listener heard it all too");
     let gave_up = retry(|_| async { Err::<(), _>("no") }).max_attempts(1).notify(listen).await.unwrap_err();
-    assert_eq!(heard.take(), ["1 starts", "1 ends at 0ns: Failed(\"no\")", &gave_up.to_string()]);
+    assert_eq!(heard.take(), ["1 starts", "1 ends at 0ns: Failed(\"no\")", &gave_up.sentence().to_string()]);
 }

@@ -14,5 +14,7 @@ mod model;
 mod polling;
 mod script;
 mod shared;
+mod snapshot;
 mod tables;
+mod texts;
 mod types;

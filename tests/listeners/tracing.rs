@@ -131,7 +131,7 @@ async fn a_run_that_gives_up() {
             "#1 TRACE message=attempt started attempt=2",
             "#1 INFO message=attempt cut attempt=2 elapsed=110ms after=10ms",
             "#1 DEBUG message=waiting delay=40ms reason=\"pause\"",
-            &format!("#1 WARN message={gave_up} stop=\"limiter\" attempts=2 elapsed=150ms error=no route"),
+            &format!("#1 WARN message={} stop=\"limiter\" attempts=2 elapsed=150ms error=no route", gave_up.sentence()),
             "record #1 stop=\"limiter\"",
             "record #1 attempts=2",
             "record #1 elapsed=150ms",

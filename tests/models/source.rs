@@ -134,6 +134,7 @@ impl<'a> Source<'a> {
             delay_first: self.one_in(3),
             on_cut: if self.one_in(2) { self.says() } else { Says::Retry },
             max_retry_after: self.one_in(3).then(|| self.time()),
+            random_phase: self.one_in(4),
         }
     }
 

@@ -1,5 +1,13 @@
-//! Long operations and waits, on the in-process API server under a paused clock; and on a real one where `RELENT_KUBECONFIG` names it.
-#![allow(clippy::disallowed_methods, missing_docs)]
+//! Operations that are triggered and watched to their end, and conditions that are waited for.
+#![allow(clippy::disallowed_methods, clippy::similar_names, unreachable_pub)]
 
 mod contract;
+mod done;
+mod hangs;
+mod place;
+mod refusals;
+mod trigger;
 mod waiting;
+#[path = "../kubernetes/world.rs"]
+#[allow(dead_code, reason = "the facts of the contract use the rest")]
+mod world;

@@ -45,7 +45,7 @@ async fn so_do_the_cadence_what_follows_a_cut_and_the_cap_on_retry_after() {
     let policy: Policy = "max_attempts 2".parse().unwrap();
     let hung = || std::future::pending::<Result<(), &str>>();
     let once = retry(|_| hung()).attempt_timeout(S).on_cut(Decision::Fatal).policy(&policy).await.unwrap_err();
-    assert!(once.is_fatal() && once.attempts() == 1, "{once}");
+    assert!(once.is_fatal() && once.attempts() == 1, "{once:?}");
 
     let start = Instant::now();
     let busy = |_| async { Err::<(), _>("busy") };

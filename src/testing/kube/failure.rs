@@ -83,6 +83,12 @@ impl Failure {
         Self::new(404, "NotFound", message).about(resource, resource.plural(), name)
     }
 
+    /// The same of an object that no resource is known for.
+    pub(super) fn missing(plural: &str, name: &str) -> Self {
+        let message = format!("{plural} \"{name}\" not found");
+        Self::new(404, "NotFound", message).with("details", json!({ "kind": plural, "name": name }))
+    }
+
     /// No such path, or no such group, version or resource.
     pub(super) fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource").with("details", json!({}))

@@ -106,6 +106,11 @@ impl Fault {
         Self::new(Action::Answer(Failure::planned(code)))
     }
 
+    /// 404 as a server answers that has no such object, such as one that lags behind: it names the object.
+    pub fn missing(plural: &str, name: &str) -> Self {
+        Self::new(Action::Answer(Failure::missing(plural, name)))
+    }
+
     /// An answer with this status code and plain text, as from a proxy.
     pub fn text(code: u16, text: impl Into<String>) -> Self {
         Self::new(Action::Answer(Failure::plain(code, text)))

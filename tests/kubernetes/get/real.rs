@@ -127,6 +127,7 @@ async fn get_without_rights_real() {
     let client = k8s::client_from(&path).await.unwrap();
     let forbidden = k8s::get_config_map(&client, "kube-system", "kube-proxy").await.unwrap_err();
     ends(&forbidden, "configmaps \"kube-proxy\" is forbidden", FORBIDDEN);
-    assert!(forbidden.is_fatal() && forbidden.last_error().unwrap().is_forbidden() && forbidden.attempts() == 1);
+    // It may pass, so it is asked again for two seconds; slow calls leave time for fewer than seven.
+    assert!(forbidden.last_error().unwrap().is_forbidden() && (2..=7).contains(&forbidden.attempts()), "{forbidden}");
     let _ = writeln!(std::io::stderr(), "get without rights: refused as expected");
 }
