@@ -103,7 +103,8 @@ pub const MESSAGES: &[Message] = &[
     message(Class::Later, Code::Unavailable, "unhealthy cluster"),
     message(Class::Later, Code::FailedPrecondition, "too many learner members in cluster"),
     message(Class::Later, Code::FailedPrecondition, "can only promote a learner member which is in sync with leader"),
-    message(Class::Later, Code::FailedPrecondition, "re-configuration failed due to not enough started members"),
+    // Sent without a code of its own.
+    message(Class::Later, Code::Unknown, "re-configuration failed due to not enough started members"),
     message(Class::Later, Code::Unavailable, "no leader"),
     message(Class::Later, Code::FailedPrecondition, "not leader"),
     message(Class::Later, Code::Unavailable, "not capable"),
@@ -116,6 +117,7 @@ pub const MESSAGES: &[Message] = &[
     doubtful(Class::Later, Code::Unavailable, "request timed out, possibly due to connection lost"),
     doubtful(Class::Later, Code::Unavailable, "request timed out, waiting for the applied index took too long"),
     doubtful(Class::Elsewhere, Code::Unavailable, "server stopped"),
+    // FailedPrecondition from 3.6 on.
     message(Class::Elsewhere, Code::Unavailable, "rpc not supported for learner"),
     message(Class::Look, Code::FailedPrecondition, "Peer URLs already exists"),
     message(Class::Look, Code::FailedPrecondition, "member ID already exist"),

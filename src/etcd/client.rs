@@ -7,11 +7,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use etcd_client::{Client, ConnectOptions, MemberAddOptions};
+use etcd_client::{Client, ConnectOptions, GetOptions, MemberAddOptions};
 
+use super::channel;
 use crate::{
     ConfigError,
-    etcd::{CallError, Cluster, Code, Member, Status},
+    etcd::{CallError, Class, Cluster, Code, Member, Status},
+    time,
 };
 
 /// A cluster of etcd, reached with [`etcd_client`].
@@ -63,13 +65,17 @@ impl EtcdCluster {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).remove(endpoint);
         let mut client = match idle {
             Some(client) => client,
-            None => Client::connect([endpoint], Some(self.options.clone())).await.map_err(|error| why(&error))?,
+            None => Box::pin(channel::connect(endpoint, &self.options)).await.map_err(|error| why(&error))?,
         };
-        let answer = call(&mut client).await.map_err(|error| why(&error));
+        // On the heap: calls of etcd-client's are futures of many KB.
+        let answer = Box::pin(call(&mut client)).await.map_err(|error| why(&error));
         let alive = match &answer {
             Ok(_) => true,
-            // A token that is no longer good is replaced by connecting again.
-            Err(CallError::Answered { code, .. }) => *code != Code::Unauthenticated,
+            // A token that is no longer good is replaced by connecting again; and behind an address that several members have,
+            // one that cannot answer by another.
+            Err(error @ CallError::Answered { code, .. }) => {
+                *code != Code::Unauthenticated && error.class() != Class::Elsewhere
+            }
             Err(_) => false,
         };
         if alive {
@@ -90,10 +96,33 @@ impl Cluster for EtcdCluster {
         &self.endpoints
     }
 
+    /// All over one connection, so that it is one process that has caught up and lists: an address may stand for several.
+    async fn agreed_members(&self, endpoint: &str) -> Result<Option<Vec<Member>>, CallError> {
+        let (asked, caught_up, list) = self
+            .call(endpoint, async |client| {
+                let status = client.status().await?;
+                let mut asked = vec![member_id(status.header())];
+                let mut caught_up = None;
+                if !lists_are_agreed(status.version()) {
+                    let read = client.get(BARRIER, Some(GetOptions::new().with_count_only())).await?;
+                    asked.push(member_id(read.header()));
+                    caught_up = Some(time::now());
+                }
+                let list = client.member_list().await?;
+                asked.push(member_id(list.header()));
+                Ok((asked, caught_up, list))
+            })
+            .await?;
+        if asked.windows(2).any(|pair| pair.first() != pair.last()) {
+            return Err(CallError::NoAnswer("several members answered, one after the other".to_owned()));
+        }
+        caught_up.map_or(Ok(()), super::rotation::not_late)?;
+        Ok(Some(list.members().iter().map(member).collect()))
+    }
+
     async fn barrier(&self, endpoint: &str) -> Result<(), CallError> {
-        // Any key will do; this one does not exist, and nobody needs a right to its value: only its count is asked.
-        let options = etcd_client::GetOptions::new().with_count_only();
-        self.call(endpoint, async |client| client.get("relent/barrier", Some(options)).await).await.map(drop)
+        let options = GetOptions::new().with_count_only();
+        self.call(endpoint, async |client| client.get(BARRIER, Some(options)).await).await.map(drop)
     }
 
     async fn local_members(&self, endpoint: &str) -> Result<Vec<Member>, CallError> {
@@ -117,9 +146,27 @@ impl Cluster for EtcdCluster {
 
     async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
         let status = self.call(endpoint, async |client| client.status().await).await?;
-        let id = status.header().map_or(0, etcd_client::ResponseHeader::member_id);
-        Ok(Status { id, leader: status.leader(), learner: status.is_learner(), errors: status.errors().to_vec() })
+        let (id, leader) = (member_id(status.header()), status.leader());
+        Ok(Status { id, leader, learner: status.is_learner(), errors: status.errors().to_vec() })
     }
+
+    async fn status_anew(&self, endpoint: &str) -> Result<Status, CallError> {
+        drop(self.idle.lock().unwrap_or_else(PoisonError::into_inner).remove(endpoint));
+        self.status(endpoint).await
+    }
+}
+
+/// Any key will do. This one does not exist; only its count is asked.
+const BARRIER: &str = "relent/barrier";
+
+/// Whether this version's lists are agreed upon, if that is asked for: from 3.5 on.
+fn lists_are_agreed(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(3), Some(5))
+}
+
+fn member_id(header: Option<&etcd_client::ResponseHeader>) -> u64 {
+    header.map_or(0, etcd_client::ResponseHeader::member_id)
 }
 
 fn member(listed: &etcd_client::Member) -> Member {
@@ -182,5 +229,28 @@ pub(super) fn why(error: &etcd_client::Error) -> CallError {
         (true, _) => CallError::Untrusted(text),
         (false, true) => CallError::NotSent(text),
         (false, false) => CallError::NoAnswer(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_agreed_upon_from_3_5_on() {
+        for (version, agreed) in [
+            ("3.4.23", false),
+            ("3.5.1", true),
+            ("3.6.14", true),
+            ("3.10.0", true),
+            ("4.0.0", true),
+            ("2.3.8", false),
+            ("3.4.0-rc.1", false),
+            ("3", false),
+            ("", false),
+            ("news", false),
+        ] {
+            assert_eq!(lists_are_agreed(version), agreed, "{version}");
+        }
     }
 }

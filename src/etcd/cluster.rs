@@ -13,6 +13,14 @@ pub trait Cluster: Send + Sync + 'static {
     /// The endpoints that may be asked, most preferred first.
     fn endpoints(&self) -> &[String];
 
+    /// The members as all had agreed upon them when the call was made, where this etcd can tell. `None` where its lists are only
+    /// what one member happens to know (before 3.5): a [`barrier`](Self::barrier) makes such a list current, if both come from one
+    /// process.
+    fn agreed_members(&self, endpoint: &str) -> impl Future<Output = Result<Option<Vec<Member>>, CallError>> + Send {
+        let _ = endpoint;
+        async { Ok(None) }
+    }
+
     /// Returns when this member has applied all that the cluster had agreed upon when the call was made: a read through
     /// the leader. A member without a quorum cannot answer it, and a learner refuses it.
     fn barrier(&self, endpoint: &str) -> impl Future<Output = Result<(), CallError>> + Send;
@@ -34,8 +42,14 @@ pub trait Cluster: Send + Sync + 'static {
     /// Removes a member for good.
     fn remove(&self, endpoint: &str, id: u64) -> impl Future<Output = Result<(), CallError>> + Send;
 
-    /// How this member sees itself. `endpoint` may be any client URL of the cluster's. A learner answers too.
+    /// How whoever answers there sees itself. `endpoint` may be any client URL of the cluster's, also one that several members
+    /// advertise. A learner answers too.
     fn status(&self, endpoint: &str) -> impl Future<Output = Result<Status, CallError>> + Send;
+
+    /// The same over a new connection, so that another may answer behind an address that several members have.
+    fn status_anew(&self, endpoint: &str) -> impl Future<Output = Result<Status, CallError>> + Send {
+        self.status(endpoint)
+    }
 }
 
 /// A member of a cluster, as a list has it.
@@ -116,6 +130,9 @@ pub enum CallError {
     /// No answer came. The request may have been carried out, or may yet be.
     #[error("no answer: {0}")]
     NoAnswer(String),
+    /// The answer came from another member than was asked, or from one that is another kind of member than the list says.
+    #[error("{0}")]
+    OtherMember(String),
     /// The two sides do not trust each other, or the settings of the client are wrong. Nothing was asked.
     #[error("not connected: {0}")]
     Untrusted(String),
@@ -127,7 +144,7 @@ impl CallError {
     pub fn class(&self) -> Class {
         match self {
             Self::Answered { code, message } => classify::class(*code, message),
-            Self::NotSent(_) | Self::NoAnswer(_) => Class::Elsewhere,
+            Self::NotSent(_) | Self::NoAnswer(_) | Self::OtherMember(_) => Class::Elsewhere,
             Self::Untrusted(_) => Class::Decided,
         }
     }
@@ -137,7 +154,7 @@ impl CallError {
     pub fn in_doubt(&self) -> bool {
         match self {
             Self::Answered { code, message } => classify::in_doubt(*code, message),
-            Self::NotSent(_) | Self::Untrusted(_) => false,
+            Self::NotSent(_) | Self::OtherMember(_) | Self::Untrusted(_) => false,
             Self::NoAnswer(_) => true,
         }
     }

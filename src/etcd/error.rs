@@ -1,8 +1,10 @@
 //! What can go wrong with a change of membership.
 
+use std::fmt;
+
 use crate::{
     Decision,
-    etcd::{CallError, Class, Member},
+    etcd::{CallError, Class, Code, Member, classify},
 };
 
 /// Why a member is not as it was asked for.
@@ -10,7 +12,7 @@ use crate::{
 #[non_exhaustive]
 pub enum MemberError {
     /// A call did not give what it was made for.
-    #[error("{call} at {endpoint}: {error}")]
+    #[error("{call} at {endpoint}: {error}{}", Advice(call, error))]
     Call {
         /// `member add`, `member list`, ..
         call: &'static str,
@@ -78,6 +80,34 @@ pub enum MemberError {
         #[source]
         error: CallError,
     },
+}
+
+/// What to do about a refusal, after a colon.
+struct Advice<'a>(&'static str, &'a CallError);
+
+impl fmt::Display for Advice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, message) = match self.1 {
+            CallError::Answered { code, message } => (code, message),
+            CallError::Untrusted(text)
+                if text.contains("fatal alert: BadCertificate")
+                    || text.contains("fatal alert: CertificateRequired") =>
+            {
+                return f.write_str(": give the client a certificate that this etcd accepts");
+            }
+            _ => return Ok(()),
+        };
+        let known = classify::find(message).map_or("", |known| known.text);
+        f.write_str(match (*code, known) {
+            (_, "user name is empty") => ": give a user's name and password",
+            (Code::PermissionDenied, _) if self.0.ends_with("member list") => {
+                ": before etcd 3.5 a list is known to be current only after a read, so grant this user the right to read the key \
+                 relent/barrier (`etcdctl role grant-permission ROLE read relent/barrier`)"
+            }
+            (Code::PermissionDenied, _) => ": to change members takes a user with the role root",
+            _ => "",
+        })
+    }
 }
 
 impl MemberError {

@@ -70,6 +70,8 @@ impl fmt::Display for Which {
 pub(crate) enum Intent {
     Learner(PeerUrls),
     Voter(PeerUrls),
+    /// A voter that came as a learner.
+    Joined(PeerUrls),
     Promoted(Which),
     Removed(Which),
 }
@@ -133,6 +135,11 @@ impl Goal {
                     let step = Step::Add { peer_urls: urls.clone(), learner: false };
                     self.unless_quorum_is_lost(members, Change::AddVoter, step)
                 }
+                Ok(Some(member)) => promoted(member),
+            },
+            Intent::Joined(urls) => match one_with(urls, members) {
+                Err(error) => View::Not(error),
+                Ok(None) => View::Needs(Step::Add { peer_urls: urls.clone(), learner: true }),
                 Ok(Some(member)) => promoted(member),
             },
             Intent::Promoted(which) => match self.meant(which, members) {
@@ -276,6 +283,11 @@ mod tests {
         let four = urls(&["http://m4:2380"]);
         assert_eq!(view(Intent::Learner(four.clone()), &members), View::There(members[3].clone()));
         assert_eq!(view(Intent::Voter(four.clone()), &members), View::Needs(Step::Promote(members[3].clone())));
+        assert_eq!(view(Intent::Joined(four.clone()), &members), View::Needs(Step::Promote(members[3].clone())));
+        assert_eq!(
+            view(Intent::Joined(four.clone()), &members[..3]),
+            view(Intent::Learner(four.clone()), &members[..3])
+        );
         let one = urls(&["http://m1:2380"]);
         assert_eq!(
             view(Intent::Learner(one.clone()), &members),

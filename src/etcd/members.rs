@@ -15,14 +15,15 @@ use crate::{
         rotation::Rotation,
     },
     operation::Operation,
+    policy::nanos::duration,
 };
 
 /// The members of an etcd cluster: each operation says how it should be, looks, changes what is not so, and looks again.
 ///
-/// Success comes only from a list of members that is known to be current: a read through the leader and then the list, both
-/// from one endpoint. (Etcd before 3.5 answers a list from what one member happens to know, whatever it is asked, and some
-/// clients never ask for more.) Whoever cannot answer is rotated away from: endpoints that are down or hang, learners,
-/// members without a quorum.
+/// Success comes only from a list of members that is known to be current: one that all have agreed upon. (Etcd before 3.5 lists
+/// what one member happens to know, whatever it is asked: there, a read through the leader comes before the list, from the same
+/// endpoint, and with user accounts it takes the right to read the key `relent/barrier`.) Whoever cannot answer is rotated away
+/// from: endpoints that are down or hang, learners, members without a quorum.
 ///
 /// - A member is who it is by its id, and found by any of its peer URLs, written as etcd writes them ([`PeerUrls`]).
 /// - Its kind is checked: a learner is not taken for a voter, nor a voter for a learner.
@@ -31,11 +32,14 @@ use crate::{
 ///   ([`classify`](crate::etcd::classify)).
 /// - A change that would leave too few voters that can vote is not sent, unless [`may_lose_quorum`](Self::may_lose_quorum);
 ///   and no learner is promoted that does not answer. Who can vote is asked of the members themselves, at the client URLs they
-///   advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`.
+///   advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`. An answer counts for the member that
+///   it comes from, if it calls itself what the list calls it. Where several members advertise one URL (a Service, a virtual
+///   address), it is asked until each has answered.
 ///
 /// Each operation is an [`Ensure`]: it tries every 500 ms, every call has 5 s, all of it 2 minutes, and every word of
-/// `ensure` changes that. Operations of several processes at once do no harm to each other: etcd agrees upon one
-/// change at a time, and who comes second looks first.
+/// `ensure` changes that. The time of one call, or half of `finish_within` where that is less, is kept for the closing look: an act
+/// is cut by then and none starts later, so that of `finish_within(4 s)` alone the last act ends at 2 s. Operations of several
+/// processes at once do no harm to each other: etcd agrees upon one change at a time, and the second one looks first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,10 +51,9 @@ use crate::{
 /// model.start_joined_after(Some(Duration::from_secs(3)));
 /// let members = Members::new(model.client())?;
 ///
-/// let learner = members.ensure_learner(["http://etcd-4:2380"])?.await?;
-/// assert_eq!(learner.change, Change::Applied);
-/// let voter = members.ensure_promoted(&learner.value)?.finish_within(Duration::from_secs(60)).await?;
-/// assert!(!voter.value.learner);
+/// // As a learner, until it has started and caught up; then as a voter.
+/// let voter = members.ensure_joined(["http://etcd-4:2380"])?.finish_within(Duration::from_secs(60)).await?;
+/// assert_eq!((voter.change, voter.value.learner), (Change::Applied, false));
 /// members.wait_healthy().await?;
 ///
 /// let gone = members.ensure_removed("http://etcd-1:2380")?.await?;
@@ -93,10 +96,11 @@ impl<C: Cluster> Members<C> {
         Ok(Self { shared: Arc::new(Rotation::new(cluster)), policy, may_lose_quorum: false })
     }
 
-    /// Replaces the settings that each operation begins with.
+    /// The settings that each operation begins with. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay as they are
+    /// where this one sets none; the bounds are replaced as one set.
     #[must_use]
     pub fn policy(mut self, policy: &Policy) -> Self {
-        self.policy = policy.clone();
+        self.policy = policy.clone().guarded_by(&self.policy);
         self
     }
 
@@ -108,11 +112,11 @@ impl<C: Cluster> Members<C> {
         self
     }
 
-    /// The members, as of a moment after this was called: a single try at each endpoint, until one answers.
+    /// The members, as of a moment after this was called: a single try at each endpoint, until one answers. Each has the
+    /// policy's `attempt_timeout`: 5 s.
     ///
-    /// That it is current also holds where the process behind an endpoint was started anew between the read and the list: one that
-    /// was serves nobody before it has caught up, as long as the cluster's `wait-cluster-ready-timeout` (etcd 3.6) is not set below
-    /// 4 s. A list that comes later than that after its read is not believed.
+    /// Before etcd 3.5 that it is current also holds where the process behind an endpoint was started anew between the read and the
+    /// list: one that was serves nobody before it has caught up. A list that comes 4 s or more after its read is not believed.
     ///
     /// # Errors
     /// What the last endpoint answered; at once, if it is an error that no endpoint can mend.
@@ -120,7 +124,24 @@ impl<C: Cluster> Members<C> {
     /// # Cancel safety
     /// Nothing is changed. The next call asks another endpoint first.
     pub async fn list(&self) -> Result<Vec<Member>, MemberError> {
-        self.shared.list().await
+        let each = duration(self.policy.bounds().attempt_timeout);
+        self.shared.list(Some(each)).await
+    }
+
+    /// A member with these peer URLs has joined, and votes: it is added as a learner, and promoted once it has started, answers and
+    /// has caught up. The safe way to add a voter: at no moment does the quorum hang on a member that does not run.
+    ///
+    /// Whoever runs the member's process starts it when the member is listed (etcd wants `--initial-cluster-state=existing`).
+    /// Etcd allows one learner at a time unless told otherwise: while there is another, this waits its turn.
+    ///
+    /// # Errors
+    /// `ConfigError` for URLs that etcd would not take; [`MemberError::NotStarted`] and [`MemberError::NotAnswering`] say what was
+    /// waited for in vain: the learner is left as it is then, and counts for no quorum.
+    pub fn ensure_joined<U: AsRef<str>>(
+        &self,
+        peer_urls: impl IntoIterator<Item = U>,
+    ) -> Result<EnsureMember<C, Member>, ConfigError> {
+        Ok(self.ensure(Intent::Joined(PeerUrls::new(peer_urls)?), there))
     }
 
     /// There is a learner with these peer URLs; it is added if there is none.
@@ -136,7 +157,8 @@ impl<C: Cluster> Members<C> {
         Ok(self.ensure(Intent::Learner(PeerUrls::new(peer_urls)?), there))
     }
 
-    /// There is a voter with these peer URLs. It is added if there is no such member, and promoted if it is a learner.
+    /// There is a voter with these peer URLs. It is added as a voter if there is no such member, and promoted if it is a learner.
+    /// Until its process runs it counts for quorum and cannot vote: [`ensure_joined`](Self::ensure_joined) is the safe way.
     ///
     /// # Errors
     /// `ConfigError` for URLs that etcd would not take; [`MemberError::WouldLoseQuorum`] at once where its coming would cost the
@@ -249,7 +271,7 @@ impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
         let (shared, goal) = (Arc::clone(&self.shared), Arc::clone(&self.goal));
         let (read, may_lose_quorum) = (self.read, self.may_lose_quorum);
         Box::pin(async move {
-            let members = shared.list().await?;
+            let members = shared.list(None).await?;
             let view = goal.lock().unwrap_or_else(PoisonError::into_inner).view(&members);
             let view = match read(view) {
                 Ok(value) => return Ok(Seen::AsWanted(value)),

@@ -5,6 +5,9 @@
 //! (Debian: `protobuf-compiler` and `libprotobuf-dev`) when it is built, and for a model of etcd's rules in
 //! `testing::etcd`.
 
+mod asking;
+#[cfg(feature = "etcd")]
+mod channel;
 pub mod classify;
 #[cfg(feature = "etcd")]
 mod client;

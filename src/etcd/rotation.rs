@@ -1,20 +1,21 @@
 //! One call at a time, to one endpoint at a time; and what several calls say together.
 
 use std::{
-    future::poll_fn,
     sync::atomic::{AtomicUsize, Ordering},
-    task::Poll,
     time::Duration,
 };
 
 use crate::{
     Decision, Progress,
-    etcd::{CallError, Class, Cluster, Member, MemberError, Status, Step},
+    etcd::{
+        CallError, Class, Cluster, Member, MemberError, Step,
+        asking::{Silence, ask},
+    },
     policy::{
         nanos::duration,
         quorum::{Change, Voters},
     },
-    time,
+    time::{self, Instant},
 };
 
 /// How long after a read the list must have come. Below the 5 s after which a process of etcd's that was started anew may serve
@@ -57,12 +58,14 @@ impl<C: Cluster> Rotation<C> {
         self.next.store(turn, Ordering::Relaxed);
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<Member>, MemberError> {
+    /// The members, from the first endpoint that answers; each call has so long, where that is not left to whoever awaits it.
+    pub(super) async fn list(&self, each: Option<Duration>) -> Result<Vec<Member>, MemberError> {
         let mut tried = 0_usize;
         loop {
             let (turn, endpoint) = self.turn();
             tried = tried.saturating_add(1);
-            let error = match self.list_at(endpoint).await {
+            // On the heap: a client of etcd may need many KB for a call.
+            let error = match Box::pin(self.list_at(endpoint, each)).await {
                 Ok(members) => {
                     self.keep(turn);
                     return Ok(members);
@@ -75,22 +78,23 @@ impl<C: Cluster> Rotation<C> {
         }
     }
 
-    /// What this endpoint lists after it has caught up: each part proves nothing without the other.
+    /// What all had agreed upon. Where this etcd cannot tell, what this endpoint lists after it has caught up: each part proves
+    /// nothing without the other.
     ///
     /// The process may end between the two, and the list may come from the one that was started in its place. Until that one has
     /// got its own name agreed upon, and so has applied all that was agreed upon before it was started, it serves no client;
     /// unless, in newer versions, 5 s have passed. So it is by the time between the two that the list is known to be current.
-    async fn list_at(&self, endpoint: &str) -> Result<Vec<Member>, MemberError> {
-        self.cluster.barrier(endpoint).await.map_err(failed("read before the member list", endpoint))?;
-        let caught_up = time::now();
-        let members = self.cluster.local_members(endpoint).await.map_err(failed("member list", endpoint))?;
-        let apart = duration(time::between(caught_up, time::now()));
-        if apart < APART {
+    async fn list_at(&self, endpoint: &str, each: Option<Duration>) -> Result<Vec<Member>, MemberError> {
+        let cluster = &self.cluster;
+        let agreed = limited(each, cluster.agreed_members(endpoint)).await.map_err(failed("member list", endpoint))?;
+        if let Some(members) = agreed {
             return Ok(members);
         }
-        let late =
-            CallError::NoAnswer(format!("the list came {apart:?} after the read that it belongs to, and may be old"));
-        Err(failed("member list", endpoint)(late))
+        let barrier = limited(each, cluster.barrier(endpoint)).await;
+        barrier.map_err(failed("read before the member list", endpoint))?;
+        let caught_up = time::now();
+        let members = limited(each, cluster.local_members(endpoint)).await;
+        members.and_then(|members| not_late(caught_up).map(|()| members)).map_err(failed("member list", endpoint))
     }
 
     pub(super) async fn change(&self, step: &Step) -> Result<(), MemberError> {
@@ -123,8 +127,8 @@ impl<C: Cluster> Rotation<C> {
             Step::Add { learner: true, .. } => return Ok(()),
             Step::Remove(member) if member.learner => return Ok(()),
             Step::Promote(member) => {
-                return match self.ask(member, each).await {
-                    Err(error) if error.means_down() => {
+                return match ask(&self.cluster, &[member], members.len(), each).await.pop() {
+                    Some(Err(error)) if error.means_down() => {
                         Err(MemberError::NotAnswering { member: Box::new(member.clone()), error: error.0 })
                     }
                     _ => Ok(()),
@@ -136,7 +140,8 @@ impl<C: Cluster> Rotation<C> {
         let leaves = |member: &Member| matches!(step, Step::Remove(gone) if gone.id == member.id);
         let voters: Vec<_> = members.iter().filter(|member| !member.learner && !leaves(member)).collect();
         let all = voters.len().saturating_add(usize::from(matches!(step, Step::Remove(_))));
-        let answers = join(voters.iter().filter(|voter| voter.started()).map(|voter| self.ask(voter, each))).await;
+        let started: Vec<_> = voters.into_iter().filter(|voter| voter.started()).collect();
+        let answers = ask(&self.cluster, &started, members.len(), each).await;
         let able = answers.iter().filter(|answer| !matches!(answer, Err(error) if error.means_down())).count();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let after = Voters::new(count(all), count(able)).after(change);
@@ -153,29 +158,15 @@ impl<C: Cluster> Rotation<C> {
         })
     }
 
-    /// Asks a member itself, at its own client URLs.
-    async fn ask(&self, member: &Member, each: Duration) -> Result<Status, Silence> {
-        let mut last = Silence(CallError::NotSent("it names no client url".to_owned()));
-        for url in &member.client_urls {
-            match crate::retry(|_| self.cluster.status(url)).max_attempts(1).attempt_timeout(each).await {
-                Ok(status) => return Ok(status),
-                Err(gave_up) => {
-                    let nothing = || CallError::NoAnswer(format!("nothing within {each:?}"));
-                    last = Silence(gave_up.into_error().unwrap_or_else(nothing));
-                }
-            }
-        }
-        Err(last)
-    }
-
     pub(super) async fn health(&self, each: Duration) -> Result<Progress<Health, MemberError>, MemberError> {
-        let members = self.list().await?;
-        let answers = join(members.iter().map(|member| self.well(member, each))).await;
+        let members = self.list(None).await?;
+        let (started, others): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.started());
+        let answers = ask(&self.cluster, &started, members.len(), each).await;
         let mut leader = 0;
-        let mut ill = Vec::new();
-        for (member, answer) in members.iter().zip(answers) {
+        let mut ill: Vec<_> = others.iter().map(|member| format!("{member}: it has not started yet")).collect();
+        for (member, answer) in started.iter().zip(answers) {
             match answer {
-                Err(why) => ill.push(format!("{member}: {why}")),
+                Err(Silence(error)) => ill.push(format!("{member}: {error}")),
                 Ok(status) if !status.errors.is_empty() => ill.push(format!("{member}: {}", status.errors.join(", "))),
                 Ok(status) if status.leader == 0 => ill.push(format!("{member}: it follows no leader")),
                 Ok(status) if leader != 0 && status.leader != leader => {
@@ -191,43 +182,25 @@ impl<C: Cluster> Rotation<C> {
             Progress::Moving(format!("{well} of {} members are well; {}", members.len(), ill.join("; ")))
         })
     }
-
-    async fn well(&self, member: &Member, each: Duration) -> Result<Status, String> {
-        if !member.started() {
-            return Err("it has not started yet".to_owned());
-        }
-        self.ask(member, each).await.map_err(|Silence(error)| error.to_string())
-    }
-}
-
-/// Why a member could not be asked.
-struct Silence(CallError);
-
-impl Silence {
-    /// Whether it looks as if it did not run: nobody listens, or nobody answers. What answers anything runs; and where the way to it
-    /// is not known to this process, nothing is known about it.
-    fn means_down(&self) -> bool {
-        matches!(&self.0, CallError::NotSent(_) | CallError::NoAnswer(_))
-    }
-}
-
-/// All of them at once.
-async fn join<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.map(Box::pin).collect();
-    let mut outputs: Vec<_> = futures.iter().map(|_| None).collect();
-    poll_fn(|cx| {
-        for (future, output) in futures.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
-            if let Poll::Ready(ready) = future.as_mut().poll(cx) {
-                *output = Some(ready);
-            }
-        }
-        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    outputs.into_iter().flatten().collect()
 }
 
 fn failed(call: &'static str, endpoint: &str) -> impl FnOnce(CallError) -> MemberError {
     let endpoint = endpoint.to_owned();
     move |error| MemberError::Call { call, endpoint, error }
+}
+
+/// Whether a list that comes now belongs to a read that ended then.
+pub(super) fn not_late(caught_up: Instant) -> Result<(), CallError> {
+    let apart = duration(time::between(caught_up, time::now()));
+    if apart < APART {
+        return Ok(());
+    }
+    Err(CallError::NoAnswer(format!("the list came {apart:?} after the read that it belongs to, and may be old")))
+}
+
+/// A call, with its own deadline.
+async fn limited<T>(each: Option<Duration>, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let Some(each) = each else { return call.await };
+    let nothing = || Err(CallError::NoAnswer(format!("nothing within {each:?}")));
+    time::within(each, call).await.unwrap_or_else(nothing)
 }

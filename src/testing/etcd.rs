@@ -20,6 +20,8 @@
 //! # }
 //! ```
 
+mod client;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -30,8 +32,9 @@ use std::{
 
 use tokio::sync::Notify;
 
+pub use crate::testing::membership::Release;
 use crate::{
-    etcd::{CallError, Cluster, Code, Member, Status},
+    etcd::{CallError, Code, Member},
     policy::nanos,
     testing::membership::{Change, Membership},
     time::{self, Instant},
@@ -73,6 +76,8 @@ pub enum Fault {
     Hang,
     /// No answer ever comes, and the request was carried out.
     HangAfter,
+    /// It is not carried out, and this is what etcd answers.
+    Answer(Code, &'static str),
 }
 
 /// A cluster of etcd, modelled. Clones are the same cluster.
@@ -213,6 +218,22 @@ impl Model {
         self.disturb_one(peer_url, |membership, id| membership.isolate(id, false));
     }
 
+    /// It is a cluster of this release from now on; of 3.4 by default.
+    pub fn release(&self, release: Release) {
+        self.disturb(|membership| membership.release = release);
+    }
+
+    /// So many learners are allowed at a time (`--max-learners`); 1 by default.
+    pub fn max_learners(&self, most: usize) {
+        self.disturb(|membership| membership.max_learners = most);
+    }
+
+    /// From now on all members advertise this one client URL, as behind a Service or a virtual address: whoever runs answers
+    /// there, in turn. Each is also served at its own.
+    pub fn share_client_url(&self, url: &str) {
+        self.disturb(|membership| membership.share(url));
+    }
+
     /// All members have only just connected to each other: for five seconds etcd adds nobody.
     pub fn unsettle(&self) {
         self.disturb(Membership::unsettle);
@@ -274,6 +295,17 @@ impl Model {
         }
     }
 
+    /// Waits until this process has a leader, and all that was agreed upon until then.
+    async fn caught_up(&self, node: u64) {
+        let mut applied = None;
+        self.until(|membership| {
+            let applied = *applied.get_or_insert_with(|| membership.applied_at());
+            if membership.leads(node) { Ok(applied) } else { Err(None) }
+        })
+        .await;
+        self.wait_until(applied.unwrap_or(0)).await;
+    }
+
     /// The way there: what becomes of the request, and which process takes it.
     async fn send(&self, call: Call, endpoint: &str, what: &str) -> Result<(Fault, u64), CallError> {
         let (fault, latency) = {
@@ -301,6 +333,10 @@ impl Model {
             Some((id, false)) => Ok(Ok((fault, id))),
         })
         .await
+        .and_then(|(fault, node)| match fault {
+            Fault::Answer(code, message) => Err(client::answered((code, message))),
+            fault => Ok((fault, node)),
+        })
     }
 
     /// The way back.
@@ -322,7 +358,7 @@ impl Model {
         };
         let (fault, node) = self.send(call, endpoint, &what).await?;
         if self.now().membership.is_learner(node) {
-            return self.answer(fault, Err(answered(NOT_FOR_LEARNERS))).await;
+            return self.answer(fault, Err(self.not_for_learners())).await;
         }
         let late = if let Fault::Late(by) = fault { nanos::nanos(by) } else { 0 };
         let due = self.elapsed().saturating_add(late);
@@ -335,7 +371,16 @@ impl Model {
             Ok(_) => self.record(format_args!("{call:?} {what}: done")),
             Err((_, message)) => self.record(format_args!("{call:?} {what}: {message}")),
         }
-        self.answer(fault, answer.map_err(answered)).await
+        self.answer(fault, answer.map_err(client::answered)).await
+    }
+
+    /// What a learner says to what it does not do.
+    fn not_for_learners(&self) -> CallError {
+        let code = match self.state().membership.release {
+            Release::V3_6 => Code::FailedPrecondition,
+            _ => Code::Unavailable,
+        };
+        client::answered((code, "etcdserver: rpc not supported for learner"))
     }
 }
 
@@ -343,63 +388,4 @@ impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("members", &self.members()).finish_non_exhaustive()
     }
-}
-
-// ===== impl ModelClient =====
-
-impl Cluster for ModelClient {
-    fn endpoints(&self) -> &[String] {
-        &self.endpoints
-    }
-
-    async fn barrier(&self, endpoint: &str) -> Result<(), CallError> {
-        let (fault, node) = self.model.send(Call::Barrier, endpoint, "").await?;
-        if self.model.now().membership.is_learner(node) {
-            return self.model.answer(fault, Err(answered(NOT_FOR_LEARNERS))).await;
-        }
-        let mut applied = None;
-        self.model
-            .until(|membership| {
-                let applied = *applied.get_or_insert_with(|| membership.applied_at());
-                if membership.leads(node) { Ok(applied) } else { Err(None) }
-            })
-            .await;
-        self.model.wait_until(applied.unwrap_or(0)).await;
-        self.model.answer(fault, Ok(())).await
-    }
-
-    async fn local_members(&self, endpoint: &str) -> Result<Vec<Member>, CallError> {
-        let (fault, node) = self.model.send(Call::List, endpoint, "").await?;
-        let learner = self.model.now().membership.is_learner(node);
-        let members = self.model.now().membership.local(node);
-        self.model.answer(fault, if learner { Err(answered(NOT_FOR_LEARNERS)) } else { Ok(members) }).await
-    }
-
-    async fn add(&self, endpoint: &str, peer_urls: &[String], learner: bool) -> Result<u64, CallError> {
-        self.model.change(Call::Add, endpoint, Change::Add { peer_urls: peer_urls.to_vec(), learner }).await
-    }
-
-    async fn promote(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-        self.model.change(Call::Promote, endpoint, Change::Promote(id)).await.map(drop)
-    }
-
-    async fn remove(&self, endpoint: &str, id: u64) -> Result<(), CallError> {
-        self.model.change(Call::Remove, endpoint, Change::Remove(id)).await.map(drop)
-    }
-
-    async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
-        let (fault, node) = self.model.send(Call::Status, endpoint, "").await?;
-        let (leader, learner) = {
-            let state = self.model.now();
-            let leader = if state.membership.leads(node) { state.membership.leader() } else { 0 };
-            (leader, state.membership.is_learner(node))
-        };
-        self.model.answer(fault, Ok(Status::new(node, leader, learner))).await
-    }
-}
-
-const NOT_FOR_LEARNERS: (Code, &str) = (Code::Unavailable, "etcdserver: rpc not supported for learner");
-
-fn answered((code, message): (Code, &'static str)) -> CallError {
-    CallError::Answered { code, message: message.to_owned() }
 }

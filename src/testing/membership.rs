@@ -1,5 +1,7 @@
 //! The rules by which etcd changes its membership, as a state machine over time given as data.
 
+mod checks;
+
 use crate::{
     etcd::{Code, Member},
     policy::quorum::Voters,
@@ -18,6 +20,19 @@ const LAG: u64 = 2 * MILLI;
 
 pub(crate) type Answer = Result<u64, (Code, &'static str)>;
 
+/// A release of etcd, where they differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Release {
+    /// A list is what one member happens to know; a read before it makes it current.
+    #[default]
+    V3_4,
+    /// A list is agreed upon, if that is asked for.
+    V3_5,
+    /// Members are added as long as a quorum is connected that would do for one more; before, all had to be.
+    V3_6,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Add { peer_urls: Vec<String>, learner: bool },
@@ -32,6 +47,8 @@ struct Request {
     due: u64,
     node: u64,
     change: Change,
+    /// The process that it came to has let it pass; it waits for being agreed upon.
+    checked: bool,
 }
 
 /// One etcd process.
@@ -67,6 +84,10 @@ pub(crate) struct Membership {
     joined_start_after: Option<u64>,
     /// Since when every connection stands undisturbed by a join.
     settled: u64,
+    pub(crate) release: Release,
+    pub(crate) max_learners: usize,
+    /// A client URL that every member advertises, and whose turn it is to answer there.
+    shared_url: Option<(String, usize)>,
     pub(crate) changes: u32,
     pub(crate) quorum_losses: u32,
 }
@@ -74,7 +95,7 @@ pub(crate) struct Membership {
 impl Membership {
     /// Voters that have been running for long.
     pub(crate) fn new(peer_urls: &[String]) -> Self {
-        let mut new = Self { now: HEALTH_INTERVAL, ..Self::default() };
+        let mut new = Self { now: HEALTH_INTERVAL, max_learners: 1, ..Self::default() };
         let members: Vec<_> =
             (1..).zip(peer_urls).map(|(id, url)| running(Member::new(id, vec![url.clone()], false))).collect();
         new.nodes = members.iter().map(|member| Node::new(member.clone(), 0)).collect();
@@ -105,10 +126,12 @@ impl Membership {
             if let Some(at) = self.starts.iter().position(|(at, _)| *at <= self.now) {
                 let (_, id) = self.starts.swap_remove(at);
                 self.start(id);
-            } else if let Some(at) = self.requests.iter().position(|request| self.can_be_decided(request)) {
-                let request = self.requests.remove(at);
-                let answer = self.decide(&request);
-                self.answers.push((request.number, answer));
+            } else if let Some(at) = self.requests.iter().position(|request| self.happens_at(request) <= self.now) {
+                let mut request = self.requests.remove(at);
+                match self.step(&mut request) {
+                    Some(answer) => self.answers.push((request.number, answer)),
+                    None => self.requests.insert(at, request),
+                }
             }
         }
         self.now = self.now.max(now);
@@ -117,22 +140,25 @@ impl Membership {
     /// When something happens next by itself.
     pub(crate) fn next_event(&self) -> Option<u64> {
         let starts = self.starts.iter().map(|(at, _)| *at);
-        let requests = self.requests.iter().map(|request| {
-            let due = request.due.max(self.now);
-            if self.leads(request.node) { due } else { request.due.saturating_add(REQUEST_TIMEOUT).max(self.now) }
-        });
-        starts.chain(requests).min()
+        let requests = self.requests.iter().map(|request| self.happens_at(request));
+        starts.chain(requests).filter(|at| *at != u64::MAX).min()
     }
 
-    fn can_be_decided(&self, request: &Request) -> bool {
-        let expired = self.now >= request.due.saturating_add(REQUEST_TIMEOUT);
-        self.now >= request.due && (expired || self.leads(request.node))
+    /// When something happens to a change on its way, as things are.
+    fn happens_at(&self, request: &Request) -> u64 {
+        match request {
+            Request { checked: false, due, .. } => *due,
+            Request { node, .. } if self.leads(*node) => self.now,
+            Request { change: Change::Promote(_), due, .. } => due.saturating_add(REQUEST_TIMEOUT),
+            // Nobody leads: it is not answered. It may be carried out yet.
+            _ => u64::MAX,
+        }
     }
 
     /// Sends a change through a node; the number under which its answer will be found.
     pub(crate) fn request(&mut self, node: u64, change: Change, due: u64) -> u64 {
         self.numbers = self.numbers.saturating_add(1);
-        self.requests.push(Request { number: self.numbers, due: due.max(self.now), node, change });
+        self.requests.push(Request { number: self.numbers, due: due.max(self.now), node, change, checked: false });
         self.requests.sort_by_key(|request| (request.due, request.number));
         self.numbers
     }
@@ -144,8 +170,24 @@ impl Membership {
 
     // ----- processes
 
+    /// From now on every member advertises this client URL, as behind a Service; whoever runs answers there in turn.
+    pub(crate) fn share(&mut self, client_url: &str) {
+        self.shared_url = Some((client_url.to_owned(), 0));
+        self.agree(|members| {
+            for member in members.iter_mut().filter(|member| member.started()) {
+                member.client_urls = vec![client_url.to_owned()];
+            }
+        });
+    }
+
     /// The process that serves this client URL, if it runs: its id, and whether it is frozen.
-    pub(crate) fn serving(&self, client_url: &str) -> Option<(u64, bool)> {
+    pub(crate) fn serving(&mut self, client_url: &str) -> Option<(u64, bool)> {
+        if let Some((_, turn)) = self.shared_url.as_mut().filter(|(shared, _)| shared == client_url) {
+            *turn = turn.wrapping_add(1);
+            let running: Vec<_> = self.nodes.iter().filter(|node| node.running).collect();
+            let node = running.get(turn.checked_rem(running.len())?)?;
+            return Some((node.member.id, node.frozen));
+        }
         let serves = |node: &&Node| node.running && node.member.client_urls.iter().any(|url| url == client_url);
         self.nodes.iter().rev().find(serves).map(|node| (node.member.id, node.frozen))
     }
@@ -162,7 +204,10 @@ impl Membership {
         (node.running, node.frozen, node.isolated, node.connected) = (true, false, false, now);
         if first {
             node.member = running(node.member.clone());
-            let started = node.member.clone();
+            let mut started = node.member.clone();
+            if let Some((shared, _)) = &self.shared_url {
+                started.client_urls = vec![shared.clone()];
+            }
             self.settled = now;
             self.agree(|members| {
                 for member in members.iter_mut().filter(|member| member.id == id) {
@@ -242,119 +287,6 @@ impl Membership {
         change(&mut members);
         self.log.push((self.now, members));
     }
-
-    fn decide(&mut self, request: &Request) -> Answer {
-        if !self.leads(request.node) {
-            return Err((Code::Unavailable, "etcdserver: request timed out"));
-        }
-        let before = self.voters();
-        let answer = match &request.change {
-            Change::Add { peer_urls, learner } => self.add(peer_urls, *learner),
-            Change::Promote(id) => self.promote(*id),
-            Change::Remove(id) => self.remove(*id),
-        };
-        if answer.is_ok() {
-            self.changes = self.changes.saturating_add(1);
-            let lost = before.have_quorum() && !self.voters().have_quorum();
-            self.quorum_losses = self.quorum_losses.saturating_add(lost.into());
-        }
-        answer
-    }
-
-    fn add(&mut self, peer_urls: &[String], learner: bool) -> Answer {
-        const NOT_ENOUGH: Answer =
-            Err((Code::FailedPrecondition, "etcdserver: re-configuration failed due to not enough started members"));
-        let (all, started) = self.started_voters(None);
-        let one_to_two = all == 1 && started == 1;
-        if !learner && !one_to_two && !Voters::new(all.saturating_add(1), started).have_quorum() {
-            return NOT_ENOUGH;
-        }
-        let since = self.now.saturating_sub(HEALTH_INTERVAL);
-        let active = |member: &&Member| self.active_since(member.id, since);
-        if self.settled > since || self.members().iter().filter(|member| !member.learner).any(|member| !active(&member))
-        {
-            return Err((Code::Unavailable, "etcdserver: unhealthy cluster"));
-        }
-        let id = id_for(peer_urls, self.now);
-        if self.removed.contains(&id) {
-            return Err((Code::NotFound, "etcdserver: member not found"));
-        }
-        if self.members().iter().any(|member| member.id == id) {
-            return Err((Code::FailedPrecondition, "etcdserver: member ID already exist"));
-        }
-        if self.members().iter().any(|member| member.peer_urls.iter().any(|url| peer_urls.contains(url))) {
-            return Err((Code::FailedPrecondition, "etcdserver: Peer URLs already exists"));
-        }
-        if learner && self.members().iter().any(|member| member.learner) {
-            return Err((Code::FailedPrecondition, "etcdserver: too many learner members in cluster"));
-        }
-        let member = Member::new(id, peer_urls.to_vec(), learner);
-        self.nodes.push(Node { running: false, ..Node::new(member.clone(), self.now) });
-        self.agree(|members| members.push(member));
-        if let Some(after) = self.joined_start_after {
-            self.starts.push((self.now.saturating_add(after), id));
-        }
-        Ok(id)
-    }
-
-    fn promote(&mut self, id: u64) -> Answer {
-        let Some(member) = self.members().iter().find(|member| member.id == id) else {
-            return Err((Code::NotFound, "etcdserver: member not found"));
-        };
-        let node = self.nodes.iter().find(|node| node.member.id == id);
-        let (learner, started) = (member.learner, member.started());
-        // A learner that has caught up and died since still counts as caught up.
-        let ready = started && node.is_some_and(|node| self.now >= node.connected.saturating_add(CATCH_UP));
-        if !learner {
-            return Err((Code::FailedPrecondition, "etcdserver: can only promote a learner member"));
-        }
-        if !ready {
-            let text = "etcdserver: can only promote a learner member which is in sync with leader";
-            return Err((Code::FailedPrecondition, text));
-        }
-        self.settled = self.now;
-        self.agree(|members| {
-            for member in members.iter_mut().filter(|member| member.id == id) {
-                member.learner = false;
-            }
-        });
-        Ok(id)
-    }
-
-    fn remove(&mut self, id: u64) -> Answer {
-        if !self.members().iter().any(|member| member.id == id) {
-            return Err((Code::NotFound, "etcdserver: member not found"));
-        }
-        if !self.is_learner(id) {
-            let (all, started) = self.started_voters(Some(id));
-            if !Voters::new(all, started).have_quorum() {
-                let text = "etcdserver: re-configuration failed due to not enough started members";
-                return Err((Code::Unknown, text));
-            }
-            let since = self.now.saturating_sub(HEALTH_INTERVAL);
-            let active = |member: &&Member| !member.learner && self.active_since(member.id, since);
-            let active = u32::try_from(self.members().iter().filter(active).count()).unwrap_or(u32::MAX);
-            let quorum_after = self.voters().all.saturating_add(1) / 2;
-            if self.able(id) && active.saturating_sub(1) < quorum_after {
-                return Err((Code::Unavailable, "etcdserver: unhealthy cluster"));
-            }
-        }
-        self.removed.push(id);
-        self.agree(|members| members.retain(|member| member.id != id));
-        self.stop(id);
-        Ok(id)
-    }
-
-    /// The voters but one, and how many of them have ever started.
-    fn started_voters(&self, but: Option<u64>) -> (u32, u32) {
-        let voters = self.members().iter().filter(|member| !member.learner && Some(member.id) != but);
-        let started = voters.clone().filter(|member| member.started()).count();
-        (u32::try_from(voters.count()).unwrap_or(u32::MAX), u32::try_from(started).unwrap_or(u32::MAX))
-    }
-
-    fn active_since(&self, id: u64, since: u64) -> bool {
-        self.nodes.iter().any(|node| node.member.id == id && node.able() && node.connected <= since)
-    }
 }
 
 impl Node {
@@ -371,13 +303,4 @@ fn running(mut member: Member) -> Member {
     scheme_and_host.rsplit('/').next().unwrap_or_default().clone_into(&mut member.name);
     member.client_urls = vec![format!("{scheme_and_host}:{client_port}")];
     member
-}
-
-/// As etcd does it: from the URLs and the second.
-fn id_for(peer_urls: &[String], now: u64) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in peer_urls.concat().bytes().chain((now / SECOND).to_be_bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
 }

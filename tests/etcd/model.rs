@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
 use relent::{
     Change, Detail, Stop,
     etcd::{CallError, Cluster, MemberError, Members},
@@ -14,12 +13,12 @@ const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 const NEW: &str = "http://etcd-9:2380";
 
-fn quick(model: &Model) -> Members<ModelClient> {
+pub(crate) fn quick(model: &Model) -> Members<ModelClient> {
     let policy = relent::Policy::new().every(100 * MS).attempt_timeout(S).finish_within(60 * S);
     Members::new(model.client()).unwrap().policy(&policy)
 }
 
-const FAULTS: [Fault; 7] = [
+pub(crate) const FAULTS: [Fault; 7] = [
     Fault::Fine,
     Fault::Refused,
     Fault::LostBefore,
@@ -282,102 +281,6 @@ async fn who_is_not_well_is_named() {
     model.stop("http://etcd-3:2380");
     let gave_up = members.wait_healthy().finish_within(5 * S).await.unwrap_err();
     assert!(matches!(gave_up.stop(), Stop::Deadline | Stop::Stalled), "{gave_up}");
-}
-
-/// What the model is asked to do besides.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Stop(usize),
-    Start(usize),
-    Freeze(usize),
-    Thaw(usize),
-    Isolate(usize),
-    Rejoin(usize),
-    Nothing,
-}
-
-fn event() -> impl Strategy<Value = (u64, Event)> {
-    let event = prop_oneof![
-        (1_usize..4).prop_map(Event::Stop),
-        (1_usize..4).prop_map(Event::Start),
-        (1_usize..4).prop_map(Event::Freeze),
-        (1_usize..4).prop_map(Event::Thaw),
-        (1_usize..4).prop_map(Event::Isolate),
-        (1_usize..4).prop_map(Event::Rejoin),
-        Just(Event::Nothing),
-    ];
-    (0_u64..4000, event)
-}
-
-/// 200, or as many as `PROPTEST_CASES` says.
-fn cases() -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(200),
-    }
-}
-
-proptest! {
-    #![proptest_config(cases())]
-
-    /// Three operations one after the other, while processes die, freeze and are cut off and every call may fail in any way: a value
-    /// that is true, or an error; the quorum is never lost by a call of ours; and once all is well again, it is as wanted.
-    #[test]
-    fn among_random_trouble(
-        events in prop::collection::vec(event(), 0..12),
-        faults in prop::collection::vec((0_usize..5, 0_usize..7), 0..30),
-        seed: u64,
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let model = Model::new(3);
-            model.start_joined_after(Some(S));
-            for (call, fault) in faults {
-                let calls = [Call::Add, Call::Promote, Call::Remove, Call::Barrier, Call::List];
-                model.fault(calls[call], [FAULTS[fault]]);
-            }
-            let trouble = tokio::spawn({
-                let model = model.clone();
-                async move {
-                    for (after, event) in events {
-                        sleep(Duration::from_millis(after)).await;
-                        let url = |number: usize| format!("http://etcd-{number}:2380");
-                        match event {
-                            Event::Stop(number) => model.stop(&url(number)),
-                            Event::Start(number) => model.start(&url(number)),
-                            Event::Freeze(number) => model.freeze(&url(number)),
-                            Event::Thaw(number) => model.thaw(&url(number)),
-                            Event::Isolate(number) => model.isolate(&url(number)),
-                            Event::Rejoin(number) => model.rejoin(&url(number)),
-                            Event::Nothing => {}
-                        }
-                    }
-                    // All is well again.
-                    for number in 1..4 {
-                        model.start(&format!("http://etcd-{number}:2380"));
-                    }
-                }
-            });
-            let members = quick(&model);
-            let remove = 1 + seed % 3;
-            let within = Duration::from_secs(120);
-            let added = members.ensure_learner([NEW]).unwrap().finish_within(within).await;
-            let added = added.unwrap_or_else(|gave_up| panic!("{gave_up}\n{:#?}", model.history()));
-            let promoted = members.ensure_promoted(&added.value).unwrap().finish_within(within).await;
-            let promoted = promoted.unwrap_or_else(|gave_up| panic!("{gave_up}\n{:#?}", model.history()));
-            assert!(!promoted.value.learner && promoted.value.id == added.value.id);
-            trouble.await.unwrap();
-            let gone = members.ensure_removed(remove).unwrap().finish_within(within).await;
-            gone.unwrap_or_else(|gave_up| panic!("{gave_up}\n{:#?}", model.history()));
-            sleep(10 * S).await;
-            let there = model.members();
-            assert_eq!(there.len(), 3, "{there:?}");
-            assert!(there.iter().all(|member| !member.learner && member.id != remove));
-            assert_eq!(there.iter().filter(|member| member.id == added.value.id).count(), 1);
-            assert_eq!(model.changes(), 3);
-            assert_eq!(model.quorum_losses(), 0, "{:#?}", model.history());
-        });
-    }
 }
 
 /// Permissions and wrong certificates: at once.

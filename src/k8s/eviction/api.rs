@@ -1,28 +1,21 @@
 //! The calls of one eviction.
 
-use std::{fmt, time::Duration};
-
-use k8s_openapi::{
-    api::core::v1::{Event, EventSource, ObjectReference, Pod},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, Preconditions},
     client::Body,
     core::{Status, response::StatusDetails},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::PodKey;
-use crate::policy::attempts::Decision;
+use super::{EvictError, PodKey};
 
 /// What evicting a pod came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evicted {
-    /// The Eviction API took it.
+    /// The Eviction API took it: the pod ends within its grace period.
     Accepted,
     /// There is no Eviction API; the pod was deleted.
     Deleted,
@@ -30,66 +23,33 @@ pub enum Evicted {
     Gone,
     /// There is a pod of this name, but another one.
     Replaced,
-}
-
-/// Why a pod was not evicted, or its event not written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EvictError {
-    /// A disruption budget, or a server that is too busy, says wait.
-    #[error("told to wait: {}", Words(source))]
-    #[non_exhaustive]
-    Wait {
-        /// How long at least; `None` if it does not say.
-        after: Option<Duration>,
-        /// What the server answered.
-        source: kube::Error,
-    },
-    /// The call failed.
-    #[error("could not evict: {}", Words(.0))]
-    Evict(#[source] kube::Error),
-    /// The pod is evicted, but its event could not be written.
-    #[error("evicted, but could not write the event: {}", Words(.0))]
-    Event(#[source] kube::Error),
-}
-
-/// What a server said, in its words: `Cannot evict pod ..: The disruption budget .. (429)`.
-struct Words<'a>(&'a kube::Error);
-
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kube::Error::Api(status) = self.0 else { return self.0.fmt(f) };
-        f.write_str(status.message.trim_end_matches('.'))?;
-        for cause in status.details.iter().flat_map(|details| &details.causes) {
-            write!(f, ": {}", cause.message)?;
-        }
-        write!(f, " ({})", status.code)
-    }
-}
-
-impl EvictError {
-    /// What follows: as long as the server asks for; requests that it calls malformed are not repeated.
-    #[must_use]
-    pub fn decision(&self) -> Decision {
-        match self {
-            Self::Wait { after: Some(after), .. } => Decision::RetryAfter(*after),
-            Self::Evict(kube::Error::Api(status)) | Self::Event(kube::Error::Api(status))
-                if matches!(status.code, 400 | 422) =>
-            {
-                Decision::Fatal
-            }
-            _ => Decision::Retry,
-        }
-    }
+    /// The pod is being deleted already, and has the grace period that it was given then: nothing was sent.
+    Terminating,
 }
 
 /// Evicts a pod once, if it is still the one with this UID.
 ///
 /// `grace`: seconds that it has to end; `None`: the pod's own.
 ///
+/// The pod is read first: of a pod that was made anew under the same name the server would take the disruption from the budget
+/// before it compares the UIDs. Without the right to read pods that is left out. A pod is deleted past the Eviction API only where
+/// the API server itself says that it has none, in its answer and in its discovery.
+///
 /// # Errors
-/// What the server answered, if the pod may still be there.
+/// What the server answered, if the pod may still be there; [`EvictError::Invalid`] for a key without a UID.
+///
+/// # Cancel safety
+/// Dropped, it may have evicted the pod or not; called again, it does no harm.
 pub async fn evict(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<Evicted, EvictError> {
+    pod.check().map_err(EvictError::Invalid)?;
+    match look(client, pod).await {
+        // With a grace period of its own the eviction may shorten what is left.
+        Ok(Some(Evicted::Terminating)) if grace.is_some() => {}
+        Ok(Some(gone)) => return Ok(gone),
+        Ok(None) => {}
+        Err(error) if is_refusal(code(&error)) => {}
+        Err(error) => return Err(EvictError::of(pod, error)),
+    }
     // `Api::evict` writes `delete_options`, which servers do not read: the precondition would be lost.
     let mut options = json!({ "preconditions": { "uid": pod.uid() } });
     if let Some(grace) = grace {
@@ -111,12 +71,24 @@ pub async fn evict(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<
     };
     match answer {
         Ok(()) => Ok(Evicted::Accepted),
+        Err(error) if is_absence(&error, pod) => Ok(Evicted::Gone),
         Err(error) => match code(&error) {
-            404 | 405 if !is_about(&error, pod) => delete(client, pod, grace).await,
-            404 => Ok(Evicted::Gone),
+            404 | 405 if is_status(&error) && has_no_evictions(client).await => delete(client, pod, grace).await,
             409 => conflict(client, pod, error).await,
-            _ => Err(failed(error)),
+            _ => Err(EvictError::of(pod, error)),
         },
+    }
+}
+
+/// What has become of the pod: `None` if it is there as ever.
+pub(super) async fn look(client: &Client, pod: &PodKey) -> Result<Option<Evicted>, kube::Error> {
+    match pods(client, pod).get_metadata(pod.name()).await {
+        Ok(found) if found.metadata.uid.as_deref() == Some(pod.uid()) => {
+            Ok(found.metadata.deletion_timestamp.is_some().then_some(Evicted::Terminating))
+        }
+        Ok(_) => Ok(Some(Evicted::Replaced)),
+        Err(error) if is_absence(&error, pod) => Ok(Some(Evicted::Gone)),
+        Err(error) => Err(error),
     }
 }
 
@@ -125,9 +97,20 @@ fn is_unknown_kind(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 400 && status.message.contains("no kind \"Eviction\" is registered"))
 }
 
+/// Whether the server itself does not list the subresource. Whatever else is unclear counts as "it has it".
+async fn has_no_evictions(client: &Client) -> bool {
+    match client.list_core_api_resources("v1").await {
+        Ok(list) => {
+            let has = |name: &str| list.resources.iter().any(|resource| resource.name == name);
+            has("pods") && !has("pods/eviction")
+        }
+        Err(_) => false,
+    }
+}
+
 /// Posts, and keeps what `Client::request` loses of a refusal: a `Retry-After` that comes without a `Status`, as from a
 /// server that sheds load.
-async fn post(client: &Client, path: &str, body: &serde_json::Value) -> Result<(), kube::Error> {
+async fn post(client: &Client, path: &str, body: &Value) -> Result<(), kube::Error> {
     let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
     let request = request.body(Body::from(body.to_string().into_bytes())).map_err(kube::Error::HttpError)?;
     let response = client.send(request).await?;
@@ -137,8 +120,11 @@ async fn post(client: &Client, path: &str, body: &serde_json::Value) -> Result<(
     let code = response.status().as_u16();
     let told = response.headers().get(http::header::RETRY_AFTER).and_then(|told| told.to_str().ok()?.parse().ok());
     let text = response.into_body().collect_bytes().await?;
-    let mut status = serde_json::from_slice(&text)
-        .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&text).trim(), "").with_code(code));
+    let is_status = |value: &Value| value.get("kind").and_then(Value::as_str) == Some("Status");
+    let status =
+        serde_json::from_slice(&text).ok().filter(is_status).and_then(|value| serde_json::from_value(value).ok());
+    let mut status =
+        status.unwrap_or_else(|| Status::failure(String::from_utf8_lossy(&text).trim(), "")).with_code(code);
     if let Some(told) = told {
         let details = status.details.get_or_insert_with(|| StatusDetails {
             name: String::new(),
@@ -161,60 +147,17 @@ async fn delete(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<Evi
     };
     match pods(client, pod).delete(pod.name(), &options).await {
         Ok(_) => Ok(Evicted::Deleted),
-        Err(error) => match code(&error) {
-            404 => Ok(Evicted::Gone),
-            409 => conflict(client, pod, error).await,
-            _ => Err(failed(error)),
-        },
+        Err(error) if is_absence(&error, pod) => Ok(Evicted::Gone),
+        Err(error) if code(&error) == 409 => conflict(client, pod, error).await,
+        Err(error) => Err(EvictError::of(pod, error)),
     }
 }
 
 /// A conflict is a UID that differs, or something passing: look.
 async fn conflict(client: &Client, pod: &PodKey, error: kube::Error) -> Result<Evicted, EvictError> {
-    match pods(client, pod).get_metadata_opt(pod.name()).await {
-        Ok(None) => Ok(Evicted::Gone),
-        Ok(Some(found)) if found.metadata.uid.as_deref() != Some(pod.uid()) => Ok(Evicted::Replaced),
-        _ => Err(EvictError::Evict(error)),
-    }
-}
-
-/// Writes the event of an eviction: at most one for each pod, however often it is tried.
-pub(super) async fn write_event(client: &Client, component: &str, pod: &PodKey, note: &str) -> Result<(), EvictError> {
-    // The one place where the crate asks for the date: events are for people.
-    let now = Time(Timestamp::now());
-    let event = Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{}.{}", pod.name(), pod.uid())),
-            namespace: Some(pod.namespace().into()),
-            ..ObjectMeta::default()
-        },
-        involved_object: ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
-            namespace: Some(pod.namespace().into()),
-            name: Some(pod.name().into()),
-            uid: Some(pod.uid().into()),
-            ..ObjectReference::default()
-        },
-        reason: Some("TaintManagerEviction".into()),
-        message: Some(note.into()),
-        source: Some(EventSource { component: Some(component.into()), host: None }),
-        type_: Some("Normal".into()),
-        first_timestamp: Some(now.clone()),
-        last_timestamp: Some(now),
-        count: Some(1),
-        ..Event::default()
-    };
-    let events: Api<Event> = Api::namespaced(client.clone(), pod.namespace());
-    match events.create(&PostParams::default(), &event).await {
-        Ok(_) => Ok(()),
-        Err(error) => match code(&error) {
-            // It is there already, or its namespace is going and takes no more.
-            409 | 404 => Ok(()),
-            403 if error.to_string().contains("being terminated") => Ok(()),
-            429 => Err(failed(error)),
-            _ => Err(EvictError::Event(error)),
-        },
+    match look(client, pod).await {
+        Ok(Some(gone @ (Evicted::Gone | Evicted::Replaced))) => Ok(gone),
+        _ => Err(EvictError::of(pod, error)),
     }
 }
 
@@ -222,24 +165,24 @@ fn pods(client: &Client, pod: &PodKey) -> Api<Pod> {
     Api::namespaced(client.clone(), pod.namespace())
 }
 
-fn code(error: &kube::Error) -> u16 {
+/// The status code of an answer; 0 if there was none.
+pub(super) fn code(error: &kube::Error) -> u16 {
     if let kube::Error::Api(status) = error { status.code } else { 0 }
 }
 
-/// Whether a 404 says that the pod is not there, rather than the Eviction API.
-fn is_about(error: &kube::Error, pod: &PodKey) -> bool {
+/// The caller is not known, or has no right.
+pub(super) fn is_refusal(code: u16) -> bool {
+    matches!(code, 401 | 403)
+}
+
+/// Whether the answer is the API's own, and not the text of something on the way to it.
+fn is_status(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if kube::core::response::reason::is_known(&status.reason))
+}
+
+/// Whether a 404 says that the pod is not there, rather than anything else.
+fn is_absence(error: &kube::Error, pod: &PodKey) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let named = |details: &StatusDetails| details.name == pod.name() && details.kind == "pods";
     status.code == 404 && status.details.as_ref().is_some_and(named)
-}
-
-fn failed(error: kube::Error) -> EvictError {
-    match &error {
-        kube::Error::Api(status) if status.code == 429 => {
-            let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-            let after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
-            EvictError::Wait { after, source: error }
-        }
-        _ => EvictError::Evict(error),
-    }
 }

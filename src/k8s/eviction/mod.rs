@@ -1,170 +1,103 @@
 //! Evicting pods at their time, as the taint manager does: [`Evictor`].
 //!
-//! Each pod is a key of a [`TimedQueue`] that holds its UID, so a new pod of an old name is another key. An eviction asks
-//! the Eviction API with the UID as a precondition and deletes the pod where that API is not there; a disruption budget
-//! that says wait is waited for as told; a pod that is gone or replaced is what was wanted. Then the event is written,
-//! and only when that is acknowledged is the eviction done. Whatever fails is tried again by the policy.
+//! Each pod is a key of a [`TimedQueue`] that holds its UID, so a new pod of an old name is another key. An eviction reads the
+//! pod, asks the Eviction API with the UID as a precondition and deletes the pod where the server has no such API; a disruption
+//! budget that says wait is waited for as told; a pod that is gone or replaced is what was wanted. Whatever fails is tried again
+//! by the policy; a caller without the right to evict hears so after two seconds. Then the event is written, as well as can be.
 
 mod api;
+mod error;
+mod event;
+mod handle;
+mod plan;
+mod pod;
+mod progress;
 mod toleration;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeSet,
     fmt,
+    pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Pod, Taint};
+use futures_util::{
+    StreamExt,
+    future::{Either, select},
+    stream,
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::progress::Pods;
 pub use self::{
-    api::{EvictError, Evicted, evict},
+    api::{Evicted, evict},
+    error::EvictError,
+    handle::{Evictions, Observed},
+    pod::{Eviction, PodKey},
     toleration::{Tolerated, tolerated},
 };
 use crate::{
     Backoff, ConfigError, Policy,
-    queue::{Cancelled, Drain, Finished, Idle, Job, Outcome, QueueHandle, Scheduled, Status, TimedQueue, When},
-    time::{self, Instant},
+    policy::attempts::Decision,
+    queue::{Finished, GivenUp, Job, Outcome, TimedQueue},
+    time,
 };
 
-/// A pod: namespace, name and UID. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PodKey {
-    namespace: Arc<str>,
-    name: Arc<str>,
-    uid: Arc<str>,
-}
-
-impl PodKey {
-    /// The pod of this namespace, name and UID.
-    #[must_use]
-    pub fn new(namespace: &str, name: &str, uid: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into(), uid: uid.into() }
-    }
-
-    /// The key of a pod that an API server gave; `None` if it has no namespace, name or UID.
-    #[must_use]
-    pub fn of(pod: &Pod) -> Option<Self> {
-        let meta = &pod.metadata;
-        Some(Self::new(meta.namespace.as_deref()?, meta.name.as_deref()?, meta.uid.as_deref()?))
-    }
-
-    /// The namespace.
-    #[must_use]
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The UID.
-    #[must_use]
-    pub fn uid(&self) -> &str {
-        &self.uid
-    }
-}
-
-impl fmt::Display for PodKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pod {}/{} (uid {})", self.namespace, self.name, self.uid)
-    }
-}
-
-/// Why a pod is evicted, and how.
-#[derive(Clone, Debug)]
-pub struct Eviction {
-    note: Arc<str>,
-    grace: Option<u32>,
-    /// Whether an attempt has evicted the pod, so that only the event is missing.
-    evicted: Arc<AtomicBool>,
-}
-
-impl Eviction {
-    /// An eviction with the text of its event.
-    #[must_use]
-    pub fn new(note: &str) -> Self {
-        Self { note: note.into(), grace: None, evicted: Arc::default() }
-    }
-
-    /// Seconds that the pod has to end; unset: the pod's own.
-    #[must_use]
-    pub fn grace_period_seconds(mut self, seconds: u32) -> Self {
-        self.grace = Some(seconds);
-        self
-    }
-
-    /// The text of the event.
-    #[must_use]
-    pub fn note(&self) -> &str {
-        &self.note
-    }
-}
+/// How often it is looked whether an evicted pod is gone.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one such look may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Evicts pods at their time.
 ///
 /// One attempt has 10 s; failed ones are tried again forever, 100 ms to 30 s apart, unless [`policy`](Self::policy) says
 /// otherwise; a budget that says wait longer is waited for as told. Four pods are evicted side by side.
 ///
+/// An event is tried for 2 s, and not again; while events fail, for a quarter of a second. Whether it was written says
+/// [`Eviction::event_error`] of the value that is handed back.
+///
 /// ```no_run
 /// use std::time::Duration;
 /// use relent::k8s::eviction::{Eviction, Evictor, PodKey};
 /// use tokio_util::sync::CancellationToken;
 ///
-/// # async fn run(client: kube::Client) {
+/// # async fn run(client: kube::Client) -> Result<(), relent::ConfigError> {
 /// let mut evictor = Evictor::new(client, "taint-manager");
 /// let evictions = evictor.handle();
 /// let pod = PodKey::new("default", "web-0", "6d0f1c6e");
-/// let _ = evictions.evict(pod, Eviction::new("node is going away"), Duration::from_secs(300));
+/// let _ = evictions.evict(pod, Eviction::new("node is going away"), Duration::from_secs(300))?;
 /// let finished = evictor.run(CancellationToken::new(), |outcome| eprintln!("{outcome:?}")).await;
-/// # drop(finished); }
+/// # drop(finished); Ok(()) }
 /// ```
 pub struct Evictor {
     client: kube::Client,
-    component: Arc<str>,
+    events: Events,
     queue: TimedQueue<PodKey, Eviction>,
+    policy: Policy,
+    when: Option<When>,
+    once: bool,
+    until_gone: bool,
     concurrency: usize,
-    seen: Arc<Seen>,
+    pods: Arc<Pods>,
+    /// Evicted, and not gone yet.
+    leaving: Arc<watch::Sender<BTreeSet<PodKey>>>,
 }
 
-/// Since when pods are seen tainted, and when they go for it.
-#[derive(Debug, Default)]
-struct Seen(Mutex<HashMap<PodKey, Planned>>);
-
-impl Seen {
-    fn lock(&self) -> MutexGuard<'_, HashMap<PodKey, Planned>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Planned {
-    since: Instant,
-    after: Duration,
-}
-
-/// What [`Evictions::observe`] did.
+/// How the events are signed.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Observed {
-    /// Nothing is to change.
-    Unchanged,
-    /// The pod will be evicted then.
-    Planned(Instant),
-    /// The pod may stay; what was planned is cancelled.
-    Stays,
-    /// The pod has no namespace, name or UID.
-    Nameless,
-    /// The evictor takes nothing more.
-    Closed,
+struct Events {
+    component: Arc<str>,
+    reason: Arc<str>,
+    /// The last one was not written: evictions wait less for the next.
+    fail: Arc<AtomicBool>,
 }
+
+type When = Box<dyn FnMut(&EvictError) -> Decision + Send>;
 
 impl Evictor {
     /// An evictor whose events say that they come from `component`.
@@ -173,14 +106,65 @@ impl Evictor {
         let policy = Policy::new()
             .backoff(Backoff::exponential(Duration::from_millis(100), Duration::from_secs(30)))
             .attempt_timeout(Duration::from_secs(10));
-        let queue = TimedQueue::new().policy(&policy);
-        Self { client, component: component.into(), queue, concurrency: 4, seen: Arc::default() }
+        Self {
+            client,
+            events: Events { component: component.into(), reason: "TaintManagerEviction".into(), fail: Arc::default() },
+            queue: TimedQueue::new().policy(&policy),
+            policy,
+            when: None,
+            once: false,
+            until_gone: false,
+            concurrency: 4,
+            pods: Arc::default(),
+            leaving: Arc::new(watch::Sender::default()),
+        }
     }
 
-    /// What becomes of evictions that fail, per pod.
+    /// What becomes of evictions that fail, per pod. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay as they are
+    /// where this one sets none; the bounds are replaced as one set.
     #[must_use]
     pub fn policy(mut self, policy: &Policy) -> Self {
-        self.queue = self.queue.policy(policy);
+        self.policy = policy.clone().guarded_by(&self.policy);
+        self.settle_policy()
+    }
+
+    /// Each pod is tried once: what fails is handed back at once, as given up. Whatever the policy allows.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self.settle_policy()
+    }
+
+    fn settle_policy(mut self) -> Self {
+        let policy = if self.once { self.policy.clone().max_attempts(1) } else { self.policy.clone() };
+        self.queue = self.queue.policy(&policy);
+        self
+    }
+
+    /// Which errors to try again, and when. Default: [`EvictError::decision`].
+    #[must_use]
+    pub fn when<D: Into<Decision>>(mut self, mut classify: impl FnMut(&EvictError) -> D + Send + 'static) -> Self {
+        self.when = Some(Box::new(move |error| classify(error).into()));
+        self
+    }
+
+    /// The reason that events give; `TaintManagerEviction` unless set.
+    ///
+    /// # Errors
+    /// An event must have one, in one word of at most 128 bytes, as machines read it.
+    pub fn event_reason(mut self, reason: &str) -> Result<Self, ConfigError> {
+        if reason.is_empty() || reason.len() > 128 || reason.contains(char::is_whitespace) {
+            return Err(ConfigError::new("event reason", format_args!("{reason:?}"), "one word of at most 128 bytes"));
+        }
+        self.events.reason = reason.into();
+        Ok(self)
+    }
+
+    /// [`Evictions::drain`] and [`run`](Self::run) wait also until the pods that were evicted are gone: it is looked every second.
+    /// A pod that a finalizer keeps is waited for without end; [`Evictions::leaving`] names it.
+    #[must_use]
+    pub fn until_gone(mut self) -> Self {
+        self.until_gone = true;
         self
     }
 
@@ -199,12 +183,12 @@ impl Evictor {
     /// A handle, to plan and to cancel evictions.
     #[must_use]
     pub fn handle(&self) -> Evictions {
-        Evictions { queue: self.queue.handle(), seen: self.seen.clone() }
+        Evictions { queue: self.queue.handle(), pods: self.pods.clone(), leaving: self.leaving.subscribe() }
     }
 
     /// Evicts until told to stop, or until nothing is left and nothing can come any more; what is being evicted then is
     /// seen to its end, and what waits is handed back. `notify` hears of every attempt and gets the pods back that are
-    /// given up.
+    /// done or given up: [`Eviction::outcome`] of what it gets says what became of them.
     ///
     /// Cancel safe: dropped, it drops the attempts in flight; their pods go back by the policy.
     pub async fn run(
@@ -212,128 +196,127 @@ impl Evictor {
         stop: CancellationToken,
         mut notify: impl FnMut(Outcome<'_, PodKey, Eviction, EvictError>) + Send,
     ) -> Finished<PodKey, Eviction, EvictError> {
-        let Self { client, component, queue, concurrency, seen } = self;
+        let Self { client, events, queue, when, until_gone, concurrency, pods, leaving, .. } = self;
+        let (client, pods, leaving) = (&*client, &*pods, &*leaving);
         let worker = |job: Job<PodKey, Eviction>| {
-            let (client, component, seen) = (client.clone(), component.clone(), seen.clone());
+            let (client, events, pods) = (client.clone(), events.clone(), pods.clone());
+            let leaving = until_gone.then(|| leaving.clone());
             async move {
-                attempt(&client, &component, &job.key, &job.value).await?;
-                seen.lock().remove(&job.key);
+                let evicted = attempt(&client, &events, &pods, &job.key, &job.value).await?;
+                let leaves = matches!(evicted, Evicted::Accepted | Evicted::Deleted | Evicted::Terminating);
+                if let Some(leaving) = leaving.filter(|_| leaves) {
+                    leaving.send_if_modified(|leaving| leaving.insert(job.key));
+                }
                 Ok(())
             }
         };
-        let notify = |outcome: Outcome<'_, _, _, _>| {
-            if let Outcome::GaveUp(back) = &outcome {
-                seen.lock().remove(&back.key);
-            }
-            notify(outcome);
-        };
-        let work = queue.run(worker).when(EvictError::decision).notify(notify).cancel_on(stop);
+        let notify = |outcome: Outcome<'_, _, _, _>| notify(with_outcome(pods, outcome));
+        let classify = |error: &EvictError| when.as_mut().map_or_else(|| error.decision(), |when| when(error));
+        let work = queue.run(worker).when(classify).notify(notify).cancel_on(stop.clone());
         let Ok(work) = work.concurrency(*concurrency) else { unreachable!("it was checked when it was set") };
-        let finished = work.await;
+        let watching = pin!(watch_leaving(client, leaving));
+        let (finished, watching) = match select(pin!(work.into_future()), watching).await {
+            Either::Left(ended) => ended,
+            Either::Right((never, _)) => match never {},
+        };
+        let mut left = leaving.subscribe();
+        let gone = async { left.wait_for(BTreeSet::is_empty).await.is_ok() };
+        select(select(pin!(gone), pin!(stop.cancelled())), watching).await;
         for (pod, ..) in &finished.waiting {
-            seen.lock().remove(pod);
+            pods.forget(pod);
         }
         finished
     }
 }
 
 /// One attempt: evict, unless that is done, then write the event.
-async fn attempt(client: &kube::Client, component: &str, pod: &PodKey, eviction: &Eviction) -> Result<(), EvictError> {
-    if !eviction.evicted.load(Ordering::Acquire) {
-        match evict(client, pod, eviction.grace).await? {
-            Evicted::Accepted | Evicted::Deleted => eviction.evicted.store(true, Ordering::Release),
-            Evicted::Gone | Evicted::Replaced => return Ok(()),
+async fn attempt(
+    client: &kube::Client,
+    events: &Events,
+    pods: &Pods,
+    pod: &PodKey,
+    eviction: &Eviction,
+) -> Result<Evicted, EvictError> {
+    let progress = pods.progress(pod);
+    pods.note(pod, |progress| progress.asked = true);
+    let evicted = match progress.evicted {
+        Some(evicted) => evicted,
+        None => match evict(client, pod, eviction.grace).await {
+            Ok(mut evicted) => {
+                if evicted == Evicted::Terminating && progress.asked {
+                    // By an attempt before this one.
+                    evicted = Evicted::Accepted;
+                }
+                pods.note(pod, |progress| progress.evicted = Some(evicted));
+                evicted
+            }
+            Err(error) => return Err(pods.failed(pod, error, time::now())),
+        },
+    };
+    if matches!(evicted, Evicted::Accepted | Evicted::Deleted) && !progress.event_tried {
+        pods.note(pod, |progress| progress.event_tried = true);
+        let within = if events.fail.load(Ordering::Relaxed) { event::WITHIN / 8 } else { event::WITHIN };
+        let written = event::write(client, events, pod, eviction.note(), within).await;
+        events.fail.store(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = written {
+            pods.note(pod, |progress| progress.event_error = Some(error.into()));
         }
     }
-    api::write_event(client, component, pod, &eviction.note).await
+    Ok(evicted)
 }
+
+/// What is told of a pod says what became of it; what is over is forgotten.
+fn with_outcome<'a>(
+    pods: &Pods,
+    mut outcome: Outcome<'a, PodKey, Eviction, EvictError>,
+) -> Outcome<'a, PodKey, Eviction, EvictError> {
+    let progress = match &outcome {
+        Outcome::Done { key, .. } => pods.forget(key).progress,
+        Outcome::GaveUp(back) => pods.forget(&back.key).progress,
+        // The newer one goes on from there.
+        Outcome::Superseded(back) => pods.progress(&back.key),
+        Outcome::Failed { .. } => return outcome,
+    };
+    if let Outcome::Done { value, .. }
+    | Outcome::GaveUp(GivenUp { value, .. })
+    | Outcome::Superseded(GivenUp { value, .. }) = &mut outcome
+    {
+        (value.outcome, value.event_error) = (progress.evicted, progress.event_error);
+    }
+    outcome
+}
+
+/// Looks again and again whether the pods that were evicted are gone.
+async fn watch_leaving(client: &kube::Client, leaving: &watch::Sender<BTreeSet<PodKey>>) -> Never {
+    let mut seen = leaving.subscribe();
+    loop {
+        // The sender is borrowed here, so that it cannot be gone.
+        let _ = seen.wait_for(|leaving| !leaving.is_empty()).await;
+        time::pause(LOOK_EVERY).await;
+        let pods: Vec<_> = leaving.borrow().iter().cloned().collect();
+        stream::iter(pods)
+            .for_each_concurrent(4, async |pod| {
+                let look = crate::retry(async |_| api::look(client, &pod).await);
+                // What cannot be seen is looked at again.
+                if let Ok(Some(Evicted::Gone | Evicted::Replaced)) =
+                    look.max_attempts(1).attempt_timeout(LOOK_TIMEOUT).await
+                {
+                    leaving.send_if_modified(|leaving| leaving.remove(&pod));
+                }
+            })
+            .await;
+    }
+}
+
+/// It does not return.
+enum Never {}
 
 impl fmt::Debug for Evictor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Evictor")
-            .field("component", &self.component)
+            .field("events", &self.events)
+            .field("policy", &self.policy)
             .field("queue", &self.queue)
             .finish_non_exhaustive()
-    }
-}
-
-/// A handle to an [`Evictor`]. Cheap to clone, usable from any thread.
-#[derive(Clone, Debug)]
-pub struct Evictions {
-    queue: QueueHandle<PodKey, Eviction>,
-    seen: Arc<Seen>,
-}
-
-impl Evictions {
-    /// Plans an eviction, in place of what was planned for the pod.
-    pub fn evict(&self, pod: PodKey, eviction: Eviction, due: impl Into<When>) -> Scheduled<Eviction> {
-        self.queue.reschedule(pod, eviction, due)
-    }
-
-    /// Plans what the taints of a pod's node ask for: eviction at once, after what the pod tolerates, or not at all.
-    ///
-    /// Call it whenever the pod or its node's taints have changed. The time a pod tolerates counts from the first call
-    /// that saw it tainted, on the local clock; where tolerations change it counts from there still. A call that
-    /// changes nothing does nothing: an eviction that waits for a disruption budget goes on waiting. A pod that was given
-    /// up or handed back is planned anew, and its time counts from that call.
-    pub fn observe(&self, pod: &Pod, taints: &[Taint]) -> Observed {
-        let Some(key) = PodKey::of(pod) else { return Observed::Nameless };
-        let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
-        let mut seen = self.seen.lock();
-        let after = match tolerated(taints, tolerations) {
-            Tolerated::Forever => {
-                let planned = seen.remove(&key).is_some();
-                drop(self.queue.cancel(&key));
-                return if planned { Observed::Stays } else { Observed::Unchanged };
-            }
-            Tolerated::For(after) => after,
-        };
-        let old = seen.get(&key).copied();
-        let planned = Planned { since: old.map_or_else(time::now, |old| old.since), after };
-        if old == Some(planned) && self.queue.get(&key).is_some() {
-            return Observed::Unchanged;
-        }
-        let due = planned.since.checked_add(after);
-        let when = due.map_or(When::In(Duration::MAX), When::At);
-        let note = format!("Marking for deletion Pod {}/{}", key.namespace, key.name);
-        match self.queue.reschedule(key.clone(), Eviction::new(&note), when) {
-            Scheduled::Closed { .. } => return Observed::Closed,
-            _ => seen.insert(key, planned),
-        };
-        Observed::Planned(due.unwrap_or(planned.since))
-    }
-
-    /// The pod may stay. An attempt in flight is not stopped, but nothing follows it.
-    pub fn cancel(&self, pod: &PodKey) -> Cancelled<Eviction> {
-        self.seen.lock().remove(pod);
-        self.queue.cancel(pod)
-    }
-
-    /// What is happening about a pod.
-    #[must_use]
-    pub fn get(&self, pod: &PodKey) -> Option<Status> {
-        self.queue.get(pod)
-    }
-
-    /// How many pods wait for their eviction or are being evicted.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Whether no pod waits or is being evicted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Waits until no pod is being evicted and none is due.
-    pub fn idle(&self) -> Idle<PodKey, Eviction> {
-        self.queue.idle()
-    }
-
-    /// Takes nothing more and waits until all pods are evicted, each at its time.
-    pub fn drain(&self) -> Drain<PodKey, Eviction> {
-        self.queue.drain()
     }
 }

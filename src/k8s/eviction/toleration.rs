@@ -14,11 +14,13 @@ pub enum Tolerated {
     For(Duration),
 }
 
-/// How long a pod with these tolerations tolerates these taints.
+/// How long a pod with these tolerations tolerates these taints, if all of them came now.
 ///
 /// Only taints with the effect `NoExecute` count. One that is not tolerated evicts at once; else the shortest
 /// `tolerationSeconds` of the tolerations that are used counts, where each taint uses the first that fits.
-/// This is the rule of the Kubernetes documentation ("Taints and Tolerations", taint based evictions).
+/// This is the rule of the Kubernetes documentation ("Taints and Tolerations", taint based evictions), with the operators
+/// `Lt` and `Gt` (Kubernetes 1.35, alpha): the taint's value is less, or greater, than the toleration's, both as integers.
+/// An operator that is not known here may mean that the pod tolerates the taint: it is not evicted for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,37 +35,51 @@ pub enum Tolerated {
 /// ```
 #[must_use]
 pub fn tolerated(taints: &[Taint], tolerations: &[Toleration]) -> Tolerated {
-    let mut shortest = None;
-    for taint in taints.iter().filter(|taint| taint.effect == "NoExecute") {
-        let Some(toleration) = tolerations.iter().find(|toleration| fits(toleration, taint)) else {
-            return Tolerated::For(Duration::ZERO);
-        };
-        // Negative is zero: at once.
-        let seconds = toleration.toleration_seconds.map(|seconds| u64::try_from(seconds).unwrap_or(0));
-        shortest = match (shortest, seconds) {
-            (Some(shortest), Some(seconds)) => Some(seconds.min(shortest)),
-            (shortest, seconds) => shortest.or(seconds),
-        };
-    }
-    shortest.map_or(Tolerated::Forever, |seconds| Tolerated::For(Duration::from_secs(seconds)))
+    let shortest = taints.iter().filter_map(|taint| tolerated_for(taint, tolerations)).min();
+    shortest.map_or(Tolerated::Forever, Tolerated::For)
 }
 
-fn fits(toleration: &Toleration, taint: &Taint) -> bool {
+/// How long one taint is tolerated; `None` is for ever.
+pub(super) fn tolerated_for(taint: &Taint, tolerations: &[Toleration]) -> Option<Duration> {
+    if taint.effect != "NoExecute" {
+        return None;
+    }
+    for toleration in tolerations {
+        match fits(toleration, taint) {
+            Some(false) => {}
+            // Negative is zero: at once.
+            Some(true) => {
+                let seconds = toleration.toleration_seconds?;
+                return Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+            }
+            None => return None,
+        }
+    }
+    Some(Duration::ZERO)
+}
+
+/// Whether a toleration is for this taint; `None` if that is not known, as its operator is not.
+fn fits(toleration: &Toleration, taint: &Taint) -> Option<bool> {
     let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     if set(&toleration.effect).is_some_and(|effect| effect != taint.effect) {
-        return false;
+        return Some(false);
     }
     let key = set(&toleration.key);
     if key.as_ref().is_some_and(|key| *key != taint.key) {
-        return false;
+        return Some(false);
     }
+    let (wanted, value) = (toleration.value.as_deref().unwrap_or(""), taint.value.as_deref().unwrap_or(""));
+    // An empty key goes with `Exists` alone. What is no integer is neither less nor greater.
+    let compare = |fits: fn(i64, i64) -> bool| match (value.parse(), wanted.parse()) {
+        (Ok(value), Ok(wanted)) => key.is_some() && fits(value, wanted),
+        _ => false,
+    };
     match set(&toleration.operator).as_deref() {
-        Some("Exists") => true,
-        // An empty key goes with `Exists` alone.
-        None | Some("Equal") => {
-            key.is_some() && toleration.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or("")
-        }
-        Some(_) => false,
+        Some("Exists") => Some(true),
+        None | Some("Equal") => Some(key.is_some() && wanted == value),
+        Some("Lt") => Some(compare(|value, wanted| value < wanted)),
+        Some("Gt") => Some(compare(|value, wanted| value > wanted)),
+        Some(_) => None,
     }
 }
 
@@ -104,5 +120,42 @@ mod tests {
         assert_eq!(tolerated(one(&b), &[toleration("b", "Lt", "7", None)]), seconds(0));
         let no_schedule = Taint { effect: "NoSchedule".into(), ..b };
         assert_eq!(tolerated(&[no_schedule], &[]), Tolerated::Forever);
+    }
+
+    /// KEP-5471: the taint's value stands before the operator.
+    #[test]
+    fn less_and_greater() {
+        for (operator, wanted, value, fits) in [
+            ("Gt", "750", "900", true),
+            ("Gt", "900", "900", false),
+            ("Gt", "950", "900", false),
+            ("Lt", "950", "900", true),
+            ("Lt", "900", "900", false),
+            ("Lt", "750", "900", false),
+            ("Gt", "-5", "-4", true),
+            ("Gt", "75.0", "900", false),
+            ("Gt", "", "900", false),
+            ("Lt", "9", "", false),
+            ("Gt", "9223372036854775808", "900", false),
+        ] {
+            let got = tolerated(one(&taint("sla", value)), &[toleration("sla", operator, wanted, None)]);
+            let expected = if fits { Tolerated::Forever } else { Tolerated::For(Duration::ZERO) };
+            assert_eq!(got, expected, "{value} {operator} {wanted}");
+        }
+        let for_a_while = toleration("sla", "Gt", "750", Some(60));
+        assert_eq!(tolerated(one(&taint("sla", "900")), &[for_a_while]), Tolerated::For(Duration::from_secs(60)));
+    }
+
+    /// What it means is not known here; that it was meant to keep the pod is.
+    #[test]
+    fn an_operator_of_a_later_version_evicts_nobody() {
+        let taint = taint("version", "1.35");
+        let later = toleration("version", "SemverGt", "1.30", Some(5));
+        assert_eq!(tolerated(one(&taint), one(&later)), Tolerated::Forever);
+        let known = toleration("version", "Exists", "", Some(30));
+        let seconds = Tolerated::For(Duration::from_secs(30));
+        assert_eq!(tolerated(one(&taint), &[known, later.clone()]), seconds, "the first that fits is known");
+        let other = Toleration { key: Some("other".into()), ..later };
+        assert_eq!(tolerated(one(&taint), one(&other)), Tolerated::For(Duration::ZERO), "it is for another taint");
     }
 }

@@ -26,6 +26,9 @@ pub(crate) trait Between: Send + Sync + 'static {
 
     fn before(&self, call: Call, endpoint: &str) -> impl Future<Output = Self::Held> + Send;
 
+    /// Whether a list is made of a read and a list that may be old, as before 3.5.
+    const SPLIT: bool = false;
+
     /// Whether the call goes over a new connection.
     fn fresh(_: &Self::Held) -> bool {
         false
@@ -82,11 +85,8 @@ impl<B> Around<B> {
             self.judge.running.as_ref().is_none_or(|map| map.lock().unwrap().values().any(|has| has == url))
         };
         for endpoint in cluster.endpoints().iter().filter(|url| runs(url)) {
-            let list = async {
-                cluster.barrier(endpoint).await?;
-                cluster.local_members(endpoint).await
-            };
-            if let Ok(Ok(members)) = tokio::time::timeout(Duration::from_millis(200), list).await {
+            let list = cluster.agreed_members(endpoint);
+            if let Ok(Ok(Some(members))) = tokio::time::timeout(Duration::from_millis(200), list).await {
                 return members;
             }
         }
@@ -137,6 +137,18 @@ impl<B: Between> Cluster for Around<B> {
         self.inner.endpoints()
     }
 
+    async fn agreed_members(&self, endpoint: &str) -> Result<Option<Vec<Member>>, CallError> {
+        if B::SPLIT {
+            return Ok(None);
+        }
+        let (_held, fresh) = self.before(Call::Barrier, endpoint).await;
+        let members = fresh.as_ref().unwrap_or(&self.inner).agreed_members(endpoint).await?;
+        if let Some(members) = &members {
+            self.listed.lock().unwrap().clone_from(members);
+        }
+        Ok(members)
+    }
+
     async fn barrier(&self, endpoint: &str) -> Result<(), CallError> {
         let (_held, fresh) = self.before(Call::Barrier, endpoint).await;
         fresh.as_ref().unwrap_or(&self.inner).barrier(endpoint).await
@@ -169,5 +181,9 @@ impl<B: Between> Cluster for Around<B> {
 
     async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
         self.inner.status(endpoint).await
+    }
+
+    async fn status_anew(&self, endpoint: &str) -> Result<Status, CallError> {
+        self.inner.status_anew(endpoint).await
     }
 }

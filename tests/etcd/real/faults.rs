@@ -350,7 +350,7 @@ async fn adds_and_removes(version: Version, learner: bool) -> Tally {
 /// in these clusters: it is about adds, and would hold up each round.
 async fn promotions(version: Version, half: usize) -> Tally {
     let flags = vec!["--strict-reconfig-check=false".to_owned()];
-    let mut rounds = Rounds::new(Server::start_with(version, 3, Settings { flags, tls: None }).await).await;
+    let mut rounds = Rounds::new(Server::start_with(version, 3, Settings { flags, ..Settings::default() }).await).await;
     let at = rounds.server.new_node();
     let url = rounds.server.nodes[at].peer_url();
     for point in POINTS.into_iter().skip(half).step_by(2) {

@@ -5,6 +5,7 @@ mod bad_input;
 #[allow(dead_code)]
 mod child;
 mod faults;
+mod no_quorum;
 mod processes;
 mod server;
 mod trouble;

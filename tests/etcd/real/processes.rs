@@ -211,7 +211,7 @@ fn one_is_killed_and_started_again() {
 async fn killed(version: Version) {
     // Its check that all have been connected for five seconds would hold up each round.
     let flags = vec!["--strict-reconfig-check=false".to_owned()];
-    let mut server = Server::start_with(version, 3, Settings { flags, tls: None }).await;
+    let mut server = Server::start_with(version, 3, Settings { flags, ..Settings::default() }).await;
     let direct = server.members();
     let mut killed = 0;
     for moment in MOMENTS {

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     /// For the client port: certificate, key, and the authority that clients must be signed by.
     pub(crate) tls: Option<[PathBuf; 3]>,
     pub(crate) flags: Vec<String>,
+    /// All members advertise the client URL of the first.
+    pub(crate) shared_url: bool,
 }
 
 pub(crate) struct Server {
@@ -160,6 +162,7 @@ impl Server {
     /// Starts the process of a node, or starts it again.
     pub(crate) fn run(&mut self, at: usize) {
         let (version, settings) = (self.version, self.settings.clone());
+        let shared = settings.shared_url.then(|| self.nodes[0].client_url());
         let node = &mut self.nodes[at];
         let log = File::options().create(true).append(true).open(node.data.with_extension("log")).unwrap();
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
@@ -168,7 +171,8 @@ impl Server {
         command
             .args(["--name", &node.name, "--data-dir"])
             .arg(&node.data)
-            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-client-urls", &client_url])
+            .args(["--advertise-client-urls", shared.as_ref().unwrap_or(&client_url)])
             .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
             .args(["--heartbeat-interval=50", "--election-timeout=500", "--logger=zap", "--log-level=error"])
             .args(&node.arguments)

@@ -64,7 +64,7 @@ struct Rounds {
 impl Rounds {
     async fn new(version: Version, voters: usize, strict: bool) -> Self {
         let flags = vec![format!("--strict-reconfig-check={strict}")];
-        let mut server = Server::start_with(version, voters, Settings { flags, tls: None }).await;
+        let mut server = Server::start_with(version, voters, Settings { flags, ..Settings::default() }).await;
         let at = server.new_node();
         Self { server, at, made: 0 }
     }
@@ -237,6 +237,7 @@ struct BetweenReadAndList(mpsc::Sender<oneshot::Sender<()>>);
 
 impl Between for BetweenReadAndList {
     type Held = ();
+    const SPLIT: bool = true;
 
     async fn before(&self, call: Call, _: &str) {
         if call == Call::List {
@@ -254,7 +255,7 @@ impl Between for BetweenReadAndList {
 fn a_member_that_is_started_anew_lists_nothing_old() {
     let rounds = async |version: Version| {
         let flags = vec!["--strict-reconfig-check=false".to_owned()];
-        let mut server = Server::start_with(version, 3, Settings { flags, tls: None }).await;
+        let mut server = Server::start_with(version, 3, Settings { flags, ..Settings::default() }).await;
         let mut listed = 0;
         for port in 1..=12_usize {
             let at = port % 3;
@@ -288,6 +289,30 @@ fn a_member_that_is_started_anew_lists_nothing_old() {
         assert!(listed > 0);
     };
     abreast(Version::BOTH.map(|version| lane(move || rounds(version))).into());
+}
+
+/// Also where something answers at the URL that it advertises: all members have one, as behind a Service.
+#[tokio::test]
+async fn a_dead_learner_behind_a_shared_url() {
+    for version in Version::BOTH {
+        // The address of the first one, which is another's for all others.
+        let mut server = Server::start_with(version, 1, Settings { shared_url: true, ..Settings::default() }).await;
+        let at = server.new_node();
+        let url = server.nodes[at].peer_url();
+        let members = server.members();
+        members.ensure_learner([&url]).unwrap().every(ms(100)).await.unwrap();
+        server.join(at).await;
+        eventually("started", async || members.list().await.ok()?.iter().all(Member::started).then_some(())).await;
+        server.caught_up(at).await;
+        server.kill(at);
+        let gave_up = members.ensure_joined([&url]).unwrap().every(ms(100)).finish_within(ms(1500)).await.unwrap_err();
+        let told = gave_up.to_string();
+        assert!(matches!(gave_up.last_error(), Some(MemberError::NotAnswering { .. })), "{told}");
+        assert!(told.contains("at its client url answers another member"), "{told}");
+        let ill = members.wait_healthy().every(ms(100)).finish_within(ms(1500)).await.unwrap_err();
+        assert!(ill.to_string().contains("1 of 2 members are well"), "{ill}");
+        assert!(members.list().await.is_ok(), "the one voter still is a quorum");
+    }
 }
 
 #[tokio::test]
