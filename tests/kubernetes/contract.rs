@@ -8,6 +8,7 @@ use relent::testing::kube::ApiServer;
 
 use super::world::{World, configuration, real};
 
+mod apply;
 mod custom;
 mod deletion;
 mod eviction;
@@ -40,6 +41,7 @@ use facts;
 fn all() -> Vec<Fact> {
     [
         objects::FACTS,
+        apply::FACTS,
         refusals::FACTS,
         lease::FACTS,
         deletion::FACTS,

@@ -144,6 +144,34 @@ impl Failure {
         )
     }
 
+    /// The options of a write are wrong.
+    pub(super) fn invalid_options(field: &str, message: &str) -> Self {
+        let reason = match message.split(':').next().unwrap_or("") {
+            "Required value" => "FieldValueRequired",
+            "Too long" => "FieldValueTooLong",
+            "Forbidden" => "FieldValueForbidden",
+            _ => "FieldValueInvalid",
+        };
+        let text = format!("PatchOptions.meta.k8s.io \"\" is invalid: {field}: {message}");
+        Self::new(422, "Invalid", text)
+            .with("details", json!({ "group": "meta.k8s.io", "kind": "PatchOptions" }))
+            .cause(reason, message, field)
+    }
+
+    /// Fields that are applied are others'.
+    pub(super) fn apply_conflict(message: String, causes: &[Value]) -> Self {
+        Self::new(409, "Conflict", message).with("details", json!({ "causes": causes }))
+    }
+
+    /// An object with this uid was to be changed, and there is none.
+    pub(super) fn no_such_uid(resource: &Resource, name: &str, uid: &str) -> Self {
+        Self::conflict(
+            resource,
+            name,
+            &format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found"),
+        )
+    }
+
     /// A JSON patch that does not apply.
     pub(super) fn patch_refused() -> Self {
         Self::new(422, "Invalid", "the server rejected our request due to an error in our request")

@@ -32,6 +32,8 @@
 //!   strategic merge), delete (preconditions, finalizers, the grace of pods), delete a collection, dry runs.
 //! - Watches: every change once and in order, bookmarks, `sendInitialEvents`, `timeoutSeconds`, `410 Expired` after
 //!   [`compact`](ApiServer::compact).
+//! - Server-side apply of objects and of their status: `managedFields`, conflicts in the words of a real server, force, lists
+//!   with keys, sets, YAML. Every other write owns what it changes, too.
 //! - `pods/eviction` against disruption budgets.
 //! - `Status` bodies in the words of a real server. A contract of about a hundred facts is asked of this server and of
 //!   kube-apiserver alike.
@@ -39,7 +41,7 @@
 //! - Discovery, as far as `kubectl` needs it.
 //!
 //! # What it does not do
-//! It says so, with 501 `NotImplemented` and a `Status` that names it: server-side apply, subresources other than `status` and
+//! It says so, with 501 `NotImplemented` and a `Status` that names it: subresources other than `status` and
 //! `pods/eviction` (logs, exec, scale, binding, ..), impersonation, paths with `/watch/`. Other formats than JSON are
 //! answered with 415 or 406.
 //!
@@ -49,12 +51,14 @@
 //!   Namespaces are the exception: deleting one deletes what is in it.
 //! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, sizes, immutable maps, times and
 //!   numbers of leases, the fixed fields of pods. Custom kinds keep every field, and their versions are not converted.
-//! - No `managedFields`, no tables, no OpenAPI: `kubectl create -f` and `kubectl apply` need `--validate=false`, and
+//! - Apply knows which lists have keys, and refuses no field that a kind does not have: a real server answers 500 there.
+//! - No tables, no OpenAPI: `kubectl create -f` and `kubectl apply` need `--validate=false`, and
 //!   `kubectl create namespace` (configmap, ..) of newer versions, which speaks protobuf, is answered with 415.
 //! - History is kept until [`compact`](ApiServer::compact). A watch without `timeoutSeconds` has no end.
 //! - Times that the server writes follow tokio's clock from the wall clock at its start.
 
 mod access;
+mod apply;
 mod body;
 mod broken;
 mod delete;

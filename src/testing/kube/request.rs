@@ -113,6 +113,8 @@ pub(super) struct Call {
     pub(super) subresource: String,
     pub(super) query: Query,
     pub(super) content_type: String,
+    /// Who owns what is written: the query's `fieldManager`, or what the client calls itself.
+    pub(super) manager: String,
 }
 
 /// Everything a request can be.
@@ -188,6 +190,11 @@ impl Request {
             return Err(Failure::not_acceptable());
         }
         let content_type = header("content-type").split(';').next().unwrap_or("").trim().to_owned();
+        let manager = match (query.get("fieldManager"), header("user-agent").split('/').next()) {
+            ("", None | Some("")) => "unknown".to_owned(),
+            ("", Some(client)) => client.to_owned(),
+            (manager, _) => manager.to_owned(),
+        };
         Ok(Self::Resource(Box::new(Call {
             verb: verb(parts),
             resource: resource.clone(),
@@ -197,6 +204,7 @@ impl Request {
             subresource: place.subresource,
             query,
             content_type,
+            manager,
         })))
     }
 }

@@ -395,7 +395,7 @@ fn perform(state: &mut State, call: &Call, body: &Bytes) -> Result<Outcome, Fail
         }
         Verb::Create => (201, write::create(state, call, json()?)?),
         Verb::Update => write::update(state, call, json()?)?,
-        Verb::Patch => (200, write::change(state, call, body)?),
+        Verb::Patch => write::change(state, call, body)?,
         Verb::Get => (200, read::get(state, call)?),
         Verb::List => return Ok(Outcome::Object(200, read::list(state, call)?)),
         Verb::Delete | Verb::DeleteCollection => {
