@@ -19,6 +19,7 @@ mod load;
 mod objects;
 mod refusals;
 mod watching;
+mod workloads;
 
 /// How asking went.
 pub enum Ran {
@@ -50,6 +51,7 @@ fn all() -> Vec<Fact> {
         custom::FACTS,
         eviction::FACTS,
         kinds::FACTS,
+        workloads::FACTS,
         load::FACTS,
     ]
     .concat()

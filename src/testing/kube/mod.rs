@@ -25,8 +25,9 @@
 //! ```
 //!
 //! # What it does
-//! - Namespaces, pods, config maps, secrets, services, service accounts, nodes, endpoints, events, leases and disruption
-//!   budgets (`policy/v1` and `policy/v1beta1`), and whatever is [registered](ApiServer::register).
+//! - The kinds of the core group, of `apps`, `batch`, `autoscaling/v2`, `rbac`, `networking`, `storage`, `discovery`,
+//!   `scheduling`, `coordination` and `policy` (`v1` and `v1beta1`) that controllers use, with their defaults; and whatever is
+//!   [registered](ApiServer::register).
 //! - One revision for everything, never used twice; uid, generation, creationTimestamp; the status subresource.
 //! - Create, get, list (label and field selectors, pages of one revision, `resourceVersionMatch`), update, patch (merge, JSON,
 //!   strategic merge), delete (preconditions, finalizers, the grace of pods), delete a collection, dry runs.
@@ -61,12 +62,14 @@ mod access;
 mod apply;
 mod body;
 mod broken;
+mod defaults;
 mod delete;
 mod discovery;
 mod evict;
 mod failure;
 mod fault;
 mod journal;
+mod kinds;
 mod listen;
 mod object;
 mod patch;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::{apply::Schema, kinds};
+
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
 /// ```
@@ -35,9 +37,15 @@ pub(super) struct Rules {
     pub(super) unconditional_update: bool,
     /// `metadata.generation` is kept.
     pub(super) generation: bool,
+    /// Reads an object as its type: unknown fields are dropped, wrong ones refused.
+    pub(super) read: Option<fn(Value) -> Result<Value, String>>,
+    /// Writes what nobody has said.
+    pub(super) defaults: fn(&mut Value),
+    /// How its parts are merged; `None` for a custom kind whose fields are not known.
+    pub(super) schema: Option<fn() -> Schema>,
 }
 
-/// Kinds whose fields the server knows.
+/// Kinds that the server treats in ways of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Builtin {
     ConfigMap,
@@ -51,6 +59,8 @@ pub(super) enum Builtin {
     Secret,
     Service,
     ServiceAccount,
+    /// A kind whose fields are known, and nothing more.
+    Plain,
 }
 
 impl Resource {
@@ -62,7 +72,15 @@ impl Resource {
         kind: impl Into<String>,
         plural: impl Into<String>,
     ) -> Self {
-        let rules = Rules { builtin: None, creates_on_update: false, unconditional_update: false, generation: true };
+        let rules = Rules {
+            builtin: None,
+            creates_on_update: false,
+            unconditional_update: false,
+            generation: true,
+            read: None,
+            defaults: |_| {},
+            schema: None,
+        };
         Self {
             group: group.into(),
             versions: vec![version.into()],
@@ -143,16 +161,37 @@ impl Resource {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
-    fn builtin(mut self, builtin: Builtin, short: &'static [&'static str]) -> Self {
-        self.rules = Rules {
-            builtin: Some(builtin),
-            creates_on_update: matches!(
-                builtin,
-                Builtin::Lease | Builtin::Event | Builtin::Endpoints | Builtin::Service
-            ),
-            unconditional_update: !matches!(builtin, Builtin::Lease | Builtin::PodDisruptionBudget),
-            generation: matches!(builtin, Builtin::PodDisruptionBudget),
-        };
+    /// A kind that the server treats in ways of its own.
+    pub(super) fn builtin(mut self, builtin: Builtin) -> Self {
+        self.rules.builtin = Some(builtin);
+        self.rules.creates_on_update =
+            matches!(builtin, Builtin::Lease | Builtin::Event | Builtin::Endpoints | Builtin::Service);
+        self.rules.unconditional_update = !matches!(builtin, Builtin::Lease | Builtin::PodDisruptionBudget);
+        self.rules.generation = matches!(builtin, Builtin::PodDisruptionBudget);
+        self
+    }
+
+    pub(super) fn generation(mut self) -> Self {
+        self.rules.generation = true;
+        self
+    }
+
+    pub(super) fn defaults(mut self, defaults: fn(&mut Value)) -> Self {
+        self.rules.defaults = defaults;
+        self
+    }
+
+    pub(super) fn schema(mut self, schema: fn() -> Schema) -> Self {
+        self.rules.schema = Some(schema);
+        self
+    }
+
+    pub(super) fn reads(mut self, read: fn(Value) -> Result<Value, String>) -> Self {
+        self.rules.read = Some(read);
+        self
+    }
+
+    pub(super) fn short(mut self, short: &'static [&'static str]) -> Self {
         self.short = short.to_vec();
         self
     }
@@ -186,24 +225,7 @@ pub(super) struct Resources(Vec<Arc<Resource>>);
 
 impl Resources {
     pub(super) fn builtin() -> Self {
-        let core = |kind, plural| Resource::new("", "v1", kind, plural);
-        let all = [
-            core("Namespace", "namespaces").cluster_wide().with_status().builtin(Builtin::Namespace, &["ns"]),
-            core("ConfigMap", "configmaps").builtin(Builtin::ConfigMap, &["cm"]),
-            core("Endpoints", "endpoints").builtin(Builtin::Endpoints, &["ep"]),
-            core("Event", "events").builtin(Builtin::Event, &["ev"]),
-            core("Node", "nodes").cluster_wide().with_status().builtin(Builtin::Node, &["no"]),
-            core("Pod", "pods").with_status().builtin(Builtin::Pod, &["po"]),
-            core("Secret", "secrets").builtin(Builtin::Secret, &[]),
-            core("ServiceAccount", "serviceaccounts").builtin(Builtin::ServiceAccount, &["sa"]),
-            core("Service", "services").with_status().builtin(Builtin::Service, &["svc"]),
-            Resource::new("coordination.k8s.io", "v1", "Lease", "leases").builtin(Builtin::Lease, &[]),
-            Resource::new("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
-                .also("v1beta1")
-                .with_status()
-                .builtin(Builtin::PodDisruptionBudget, &["pdb"]),
-        ];
-        Self(all.into_iter().map(Arc::new).collect())
+        Self(kinds::all().into_iter().map(Arc::new).collect())
     }
 
     /// Adds a resource; one that is written the same replaces the earlier.

@@ -12,7 +12,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-pub(super) use self::{merge::check, schema::Schema};
+pub(super) use self::{
+    merge::check,
+    schema::{List, Schema},
+};
 use self::{
     merge::{Difference, closure, compare, lay, members, prune},
     set::{FieldSet, written},

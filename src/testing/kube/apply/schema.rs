@@ -3,11 +3,11 @@
 //! Only the exceptions are known: everywhere else lists are one piece, and objects are merged field by field. So fields that a
 //! kind does not have are not refused here.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::resource::{Builtin, Resource};
+use super::super::resource::Resource;
 
 /// How a value and what is below it are merged.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +34,7 @@ enum Kind {
 }
 
 /// How a list is merged.
-pub(super) enum List<'a> {
+pub(in super::super) enum List<'a> {
     Atomic,
     Set,
     Keyed(&'a [(String, Option<Value>)]),
@@ -54,6 +54,19 @@ impl Schema {
         self.fields.get(name).unwrap_or_else(unknown)
     }
 
+    /// What is at a path of fields, without the items of lists on the way.
+    pub(in super::super) fn at(&self, path: &str) -> &Self {
+        path.split('.').fold(self, |place, field| place.item_or_self().field(field))
+    }
+
+    /// What the items of a list are like, or else this.
+    fn item_or_self(&self) -> &Self {
+        match self.kind {
+            Kind::Keyed(_) | Kind::Set => self.item(),
+            _ => self,
+        }
+    }
+
     /// Whether a name is a field that the kind has, rather than data.
     pub(super) fn declares(&self, name: &str) -> bool {
         !matches!(self.kind, Kind::Map) || self.fields.contains_key(name)
@@ -68,7 +81,7 @@ impl Schema {
         self.kind == Kind::Atomic
     }
 
-    pub(super) fn list(&self) -> List<'_> {
+    pub(in super::super) fn list(&self) -> List<'_> {
         match &self.kind {
             Kind::Set => List::Set,
             Kind::Keyed(keys) => List::Keyed(keys),
@@ -118,7 +131,7 @@ impl Schema {
             .with("annotations", MAP.clone())
     }
 
-    pub(super) fn object() -> Self {
+    pub(in super::super) fn object() -> Self {
         Self::default().with("metadata", Self::metadata())
     }
 
@@ -134,38 +147,84 @@ impl Schema {
     }
 
     /// Of a resource.
-    pub(in super::super) fn of(resource: &Resource) -> Cow<'_, Self> {
-        let schema = match resource.rules.builtin {
-            None => Self::free_form(),
-            Some(Builtin::Pod) => Self::object()
-                .with("spec", pod_spec())
-                .with("status.conditions", Self::conditions())
-                .with("status.podIPs", Self::keyed(&["ip"], STRUCT.clone()))
-                .with("status.resourceClaimStatuses", Self::keyed(&["name"], STRUCT.clone())),
-            Some(Builtin::Service) => Self::object()
-                .with("spec.ports", Self::ports("port"))
-                .with("spec.selector", Self::atomic())
-                .with("status.conditions", Self::conditions()),
-            Some(Builtin::ServiceAccount) => Self::object().with("secrets", Self::keyed(&["name"], STRUCT.clone())),
-            Some(Builtin::Node) => Self::object()
-                .with("spec.podCIDRs", Self::set())
-                .with("status.conditions", Self::conditions())
-                .with("status.addresses", Self::keyed(&["type"], STRUCT.clone())),
-            Some(Builtin::Namespace) => Self::object().with("status.conditions", Self::conditions()),
-            Some(Builtin::PodDisruptionBudget) => Self::object()
-                .with("spec.selector", Self::atomic())
-                .with("status.conditions", Self::conditions())
-                .with("status.disruptedPods", MAP.clone()),
-            Some(Builtin::ConfigMap | Builtin::Secret) => {
-                Self::object().with("data", MAP.clone()).with("binaryData", MAP.clone())
-            }
-            Some(Builtin::Event) => {
-                Self::object().with("involvedObject", Self::atomic()).with("related", Self::atomic())
-            }
-            Some(Builtin::Endpoints | Builtin::Lease) => Self::object(),
-        };
-        Cow::Owned(schema)
+    pub(in super::super) fn of(resource: &Resource) -> Self {
+        resource.rules.schema.map_or_else(Self::free_form, |schema| schema())
     }
+
+    pub(in super::super) fn with_conditions() -> Self {
+        Self::object().with("status.conditions", Self::conditions())
+    }
+
+    pub(in super::super) fn of_data() -> Self {
+        Self::object().with("data", MAP.clone()).with("binaryData", MAP.clone())
+    }
+
+    pub(in super::super) fn of_event() -> Self {
+        Self::object().with("involvedObject", Self::atomic()).with("related", Self::atomic())
+    }
+
+    pub(in super::super) fn of_node() -> Self {
+        Self::with_conditions()
+            .with("spec.podCIDRs", Self::set())
+            .with("status.addresses", Self::keyed(&["type"], STRUCT.clone()))
+    }
+
+    pub(in super::super) fn of_pod() -> Self {
+        Self::with_conditions()
+            .with("spec", pod_spec())
+            .with("status.podIPs", Self::keyed(&["ip"], STRUCT.clone()))
+            .with("status.resourceClaimStatuses", Self::keyed(&["name"], STRUCT.clone()))
+    }
+
+    pub(in super::super) fn of_account() -> Self {
+        Self::object().with("secrets", Self::keyed(&["name"], STRUCT.clone()))
+    }
+
+    pub(in super::super) fn of_service() -> Self {
+        Self::with_conditions().with("spec.ports", Self::ports("port")).with("spec.selector", Self::atomic())
+    }
+
+    pub(in super::super) fn of_budget() -> Self {
+        Self::with_conditions().with("spec.selector", Self::atomic()).with("status.disruptedPods", MAP.clone())
+    }
+
+    pub(in super::super) fn of_volume() -> Self {
+        Self::object().with("spec.claimRef", Self::atomic()).with("spec.capacity", MAP.clone())
+    }
+
+    /// Of kinds with a selector and the template of a pod.
+    pub(in super::super) fn of_workload() -> Self {
+        Self::with_conditions().with("spec.selector", Self::atomic()).with("spec.template", template())
+    }
+
+    /// Its conditions are one piece.
+    pub(in super::super) fn of_job() -> Self {
+        Self::object().with("spec.selector", Self::atomic()).with("spec.template", template())
+    }
+
+    pub(in super::super) fn of_cron_job() -> Self {
+        Self::object()
+            .with("spec.jobTemplate.metadata", Self::metadata())
+            .with("spec.jobTemplate.spec.selector", Self::atomic())
+            .with("spec.jobTemplate.spec.template", template())
+    }
+
+    pub(in super::super) fn of_binding() -> Self {
+        Self::object().with("roleRef", Self::atomic())
+    }
+
+    pub(in super::super) fn of_ingress() -> Self {
+        let port = || Self::default().with("service.port", Self::atomic()).with("resource", Self::atomic());
+        Self::object().with("spec.defaultBackend", port())
+    }
+
+    pub(in super::super) fn of_network_policy() -> Self {
+        Self::object().with("spec.podSelector", Self::atomic())
+    }
+}
+
+fn template() -> Schema {
+    Schema::default().with("metadata", Schema::metadata()).with("spec", pod_spec())
 }
 
 fn pod_spec() -> Schema {
