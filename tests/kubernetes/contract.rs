@@ -12,6 +12,7 @@ mod apply;
 mod custom;
 mod deletion;
 mod eviction;
+mod forms;
 mod kinds;
 mod lease;
 mod listing;
@@ -50,6 +51,7 @@ fn all() -> Vec<Fact> {
         watching::FACTS,
         custom::FACTS,
         eviction::FACTS,
+        forms::FACTS,
         kinds::FACTS,
         workloads::FACTS,
         load::FACTS,

@@ -181,7 +181,7 @@ fn namespace(state: &mut State, key: &Key, old: &Value) -> Value {
 pub(super) fn many(state: &mut State, call: &Call, options: &Options) -> Result<Value, Failure> {
     let query = &call.query;
     let selector = Selector::parse(&call.resource, query.get("labelSelector"), query.get("fieldSelector"))?;
-    let resource = call.qualified();
+    let resource = call.stored();
     let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
     let chosen: Vec<String> = state
         .store

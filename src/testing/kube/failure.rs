@@ -210,6 +210,11 @@ impl Failure {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// A list was asked for in the form of one object, or the other way round.
+    pub(super) fn other_form(message: &str) -> Self {
+        Self::new(406, "NotAcceptable", message)
+    }
+
     pub(super) fn unsupported_media(accepted: &str) -> Self {
         let message =
             format!("the body of the request was in an unknown format - accepted media types include: {accepted}");

@@ -70,6 +70,7 @@ fn core() -> Vec<Resource> {
             .short(&["ep"])
             .schema(Schema::object),
         in_namespaces::<Event>(&["ev"]).builtin(Builtin::Event).schema(Schema::of_event),
+        in_namespaces::<k8s_openapi::api::events::v1::Event>(&["ev"]).builtin(Builtin::Event).schema(Schema::of_event),
         cluster_wide::<Node>(&["no"]).with_status().builtin(Builtin::Node).schema(Schema::of_node),
         in_namespaces::<Pod>(&["po"])
             .with_status()

@@ -39,7 +39,8 @@
 //! - `Status` bodies in the words of a real server. A contract of about a hundred facts is asked of this server and of
 //!   kube-apiserver alike.
 //! - [Users and rules](ApiServer::user), [faults](ApiServer::inject), a [journal](ApiServer::journal).
-//! - Discovery, as far as `kubectl` needs it.
+//! - Events in both groups; metadata alone (`PartialObjectMetadata`) for get, list and watch.
+//! - Discovery, aggregated too.
 //!
 //! # What it does not do
 //! It says so, with 501 `NotImplemented` and a `Status` that names it: subresources other than `status` and
@@ -65,6 +66,7 @@ mod broken;
 mod defaults;
 mod delete;
 mod discovery;
+mod event;
 mod evict;
 mod failure;
 mod fault;

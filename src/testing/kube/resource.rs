@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{apply::Schema, kinds};
+use super::{apply::Schema, event, kinds};
 
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
@@ -140,8 +140,17 @@ impl Resource {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 
+    /// Under which name its objects are stored: two groups may show the same ones.
+    pub(super) fn stored(&self) -> String {
+        if event::is_view(self) { self.plural.clone() } else { self.qualified() }
+    }
+
     pub(super) fn versions(&self) -> &[String] {
         &self.versions
+    }
+
+    pub(super) fn serves(&self, version: &str) -> bool {
+        self.versions.iter().any(|served| served == version)
     }
 
     pub(super) fn is_namespaced(&self) -> bool {

@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    event,
     failure::Failure,
     kinds, object,
     resource::{Builtin, Resource},
@@ -56,6 +57,9 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
     let mut read = read.map_err(cannot)?;
     if !read.get("metadata").is_some_and(Value::is_object) {
         read["metadata"] = json!({});
+    }
+    if event::is_view(resource) {
+        read = event::to_stored(read);
     }
     object::tidy(&mut read);
     (resource.rules.defaults)(&mut read);
@@ -130,6 +134,9 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
         let labels = new.pointer("/spec/template/metadata/labels").cloned().unwrap_or(json!({}));
         let message = format!("Invalid value: {labels}: `selector` does not match template `labels`");
         return Err(invalid("spec.template.metadata.labels", "FieldValueInvalid", message));
+    }
+    if event::is_view(resource) {
+        event::check(resource, new)?;
     }
     match resource.rules.builtin {
         Some(Builtin::ConfigMap | Builtin::Secret) => {
@@ -275,6 +282,9 @@ pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Res
             );
             return Err(invalid("metadata.finalizers", "FieldValueForbidden", message));
         }
+    }
+    if event::is_view(resource) {
+        event::check_change(resource, old, new)?;
     }
     if resource.is(Builtin::Plain) {
         for (path, field) in kinds::fixed(resource) {

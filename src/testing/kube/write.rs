@@ -161,7 +161,7 @@ pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16
     let Some(old) = state.store.get(&call.key(&call.name)).cloned() else {
         return Err(Failure::not_found(resource, &call.name));
     };
-    let mut new = call.present(&old);
+    let mut new = call.whole(&old);
     match call.content_type.as_str() {
         "application/json-patch+json" => patch::json(&mut new, &patch)?,
         "application/merge-patch+json" if patch.is_object() => patch::merge(&mut new, &patch),
@@ -245,7 +245,7 @@ fn apply_patch(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16, Valu
         let path = if bad.path.is_empty() { String::new() } else { format!("{}: ", bad.path) };
         Failure::new(500, "", format!("failed to create typed patch object ({place}; {kind}): {path}{}", bad.why))
     })?;
-    let live = old.as_ref().map(|old| call.present(old));
+    let live = old.as_ref().map(|old| call.whole(old));
     let merged = apply::apply(&schema, live.as_ref(), &applied, &writer, call.query.flag("force"))
         .map_err(|conflicts| Failure::apply_conflict(conflicts.message(), &conflicts.causes()))?;
     let entries = merged.pointer("/metadata/managedFields").cloned();
