@@ -10,6 +10,7 @@ use super::world::{World, configuration, real};
 
 mod apply;
 mod custom;
+mod definitions;
 mod deletion;
 mod eviction;
 mod forms;
@@ -52,6 +53,7 @@ fn all() -> Vec<Fact> {
         custom::FACTS,
         eviction::FACTS,
         forms::FACTS,
+        definitions::FACTS,
         kinds::FACTS,
         workloads::FACTS,
         load::FACTS,

@@ -144,6 +144,30 @@ impl Failure {
         )
     }
 
+    /// An object is not as its schema wants it: every fault is a cause.
+    pub(super) fn invalid_by_schema(
+        resource: &Resource,
+        name: &str,
+        faults: &[(String, &'static str, String)],
+    ) -> Self {
+        let told: Vec<_> = faults.iter().map(|(field, _, message)| format!("{field}: {message}")).collect();
+        let told = if told.len() == 1 { told.join("") } else { format!("[{}]", told.join(", ")) };
+        let text = if resource.group().is_empty() {
+            format!("{} \"{name}\" is invalid: {told}", resource.kind())
+        } else {
+            format!("{}.{} \"{name}\" is invalid: {told}", resource.kind(), resource.group())
+        };
+        let causes: Vec<_> = faults
+            .iter()
+            .map(|(field, reason, message)| json!({ "reason": reason, "message": message, "field": field }))
+            .collect();
+        let mut failure = Self::new(422, "Invalid", text).about(resource, resource.kind(), name);
+        if let Body::Status(status) = &mut failure.body {
+            status["details"]["causes"] = causes.into();
+        }
+        failure
+    }
+
     /// The options of a write are wrong.
     pub(super) fn invalid_options(field: &str, message: &str) -> Self {
         let reason = match message.split(':').next().unwrap_or("") {

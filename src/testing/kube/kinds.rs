@@ -19,12 +19,14 @@ use k8s_openapi::{
         scheduling::v1::PriorityClass,
         storage::v1::{CSIDriver, StorageClass, VolumeAttachment},
     },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
     apply::Schema,
+    crd,
     defaults::{self, pod_spec},
     object,
     resource::{Builtin, Resource},
@@ -152,6 +154,11 @@ fn access() -> Vec<Resource> {
             .generation()
             .defaults(|class| defaults::at(class, &["preemptionPolicy"], json!("PreemptLowerPriority"))),
         cluster_wide::<RuntimeClass>(&[]),
+        cluster_wide::<CustomResourceDefinition>(&["crd", "crds"])
+            .with_status()
+            .generation()
+            .schema(Schema::with_conditions)
+            .defaults(crd::defaults),
     ]
 }
 

@@ -27,7 +27,8 @@
 //! # What it does
 //! - The kinds of the core group, of `apps`, `batch`, `autoscaling/v2`, `rbac`, `networking`, `storage`, `discovery`,
 //!   `scheduling`, `coordination` and `policy` (`v1` and `v1beta1`) that controllers use, with their defaults; and whatever is
-//!   [registered](ApiServer::register).
+//!   [registered](ApiServer::register) or defined by a `CustomResourceDefinition`: established at once, pruned, completed and
+//!   checked by its schema, and applied by the keys of its lists.
 //! - One revision for everything, never used twice; uid, generation, creationTimestamp; the status subresource.
 //! - Create, get, list (label and field selectors, pages of one revision, `resourceVersionMatch`), update, patch (merge, JSON,
 //!   strategic merge), delete (preconditions, finalizers, the grace of pods), delete a collection, dry runs.
@@ -52,7 +53,8 @@
 //!   budget. A pod on a node keeps its deletionTimestamp until somebody deletes it with a grace period of 0, as a kubelet does.
 //!   Namespaces are the exception: deleting one deletes what is in it.
 //! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, sizes, immutable maps, times and
-//!   numbers of leases, the fixed fields of pods. Custom kinds keep every field, and their versions are not converted.
+//!   numbers of leases, the fixed fields of pods. Custom kinds that were registered keep every field; of schemas no patterns, formats, `oneOf` and rules in CEL
+//!   are evaluated. Versions are not converted.
 //! - Apply knows which lists have keys, and refuses no field that a kind does not have: a real server answers 500 there.
 //! - No tables, no OpenAPI: `kubectl create -f` and `kubectl apply` need `--validate=false`, and
 //!   `kubectl create namespace` (configmap, ..) of newer versions, which speaks protobuf, is answered with 415.
@@ -63,6 +65,7 @@ mod access;
 mod apply;
 mod body;
 mod broken;
+mod crd;
 mod defaults;
 mod delete;
 mod discovery;
@@ -74,6 +77,7 @@ mod journal;
 mod kinds;
 mod listen;
 mod object;
+mod openapi;
 mod patch;
 mod read;
 mod request;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{apply::Schema, event, kinds};
+use super::{apply::Schema, crd::Custom, event, kinds};
 
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
@@ -24,6 +24,8 @@ pub struct Resource {
     short: Vec<&'static str>,
     namespaced: bool,
     status: bool,
+    /// Of a kind that was defined with its schemas.
+    custom: Option<Arc<Custom>>,
     pub(super) rules: Rules,
 }
 
@@ -89,6 +91,7 @@ impl Resource {
             short: Vec::new(),
             namespaced: true,
             status: false,
+            custom: None,
             rules,
         }
     }
@@ -180,6 +183,16 @@ impl Resource {
         self
     }
 
+    pub(super) fn custom(mut self, custom: Arc<Custom>) -> Self {
+        self.custom = Some(custom);
+        self
+    }
+
+    /// What its schemas say, if it was defined with some.
+    pub(super) fn known(&self) -> Option<&Custom> {
+        self.custom.as_deref()
+    }
+
     pub(super) fn generation(mut self) -> Self {
         self.rules.generation = true;
         self
@@ -241,6 +254,11 @@ impl Resources {
     pub(super) fn register(&mut self, resource: Resource) {
         self.0.retain(|known| known.group != resource.group || known.plural != resource.plural);
         self.0.push(Arc::new(resource));
+    }
+
+    /// Serves a resource no more.
+    pub(super) fn forget(&mut self, group: &str, plural: &str) {
+        self.0.retain(|known| known.group != group || known.plural != plural);
     }
 
     pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    event,
+    crd, event,
     failure::Failure,
     kinds, object,
     resource::{Builtin, Resource},
@@ -61,6 +61,9 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
     if event::is_view(resource) {
         read = event::to_stored(read);
     }
+    if let Some(custom) = resource.known() {
+        custom.read(version, &mut read);
+    }
     object::tidy(&mut read);
     (resource.rules.defaults)(&mut read);
     for data in ["data", "binaryData"] {
@@ -105,6 +108,10 @@ pub(super) fn complete(resource: &Resource, new: &mut Value) {
         }
         Some(Builtin::Pod) => new["status"] = json!({ "phase": "Pending" }),
         Some(Builtin::Service) => new["status"] = json!({ "loadBalancer": {} }),
+        _ if crd::is_definition(resource) => {
+            new["status"] =
+                json!({ "conditions": [], "acceptedNames": { "plural": "", "kind": "" }, "storedVersions": [] });
+        }
         _ if resource.kind() == "Job" => {
             kinds::own_selector(new);
             object::set(new, &["status"], Value::Null);
@@ -137,6 +144,13 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
     }
     if event::is_view(resource) {
         event::check(resource, new)?;
+    }
+    if crd::is_definition(resource) {
+        crd::check(resource, new)?;
+    }
+    let faults = resource.known().map(|custom| custom.check(new)).unwrap_or_default();
+    if !faults.is_empty() {
+        return Err(Failure::invalid_by_schema(resource, name, &faults));
     }
     match resource.rules.builtin {
         Some(Builtin::ConfigMap | Builtin::Secret) => {

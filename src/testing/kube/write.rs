@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     apply::{self, Schema, Writer},
-    delete,
+    crd, delete,
     failure::Failure,
     object, patch,
     request::Call,
@@ -114,7 +114,11 @@ fn make(state: &mut State, call: &Call, mut new: Value, applied: Option<Vec<Valu
         Some(entries) => object::set_meta(&mut new, "managedFields", entries.into()),
         None => apply::updated(&Schema::of(resource), None, &mut new, &writer(state, call)?),
     }
-    Ok((*state.store.put(key, &new)).clone())
+    let made = (*state.store.put(key.clone(), &new)).clone();
+    if crd::is_definition(resource) {
+        crd::establish(state, &key);
+    }
+    Ok(made)
 }
 
 fn named(namespace: &str) -> Value {
@@ -348,7 +352,11 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value, applied:
         delete::erase(state, &key);
         return Ok(new);
     }
-    Ok((*state.store.put(key, &new)).clone())
+    let changed = (*state.store.put(key.clone(), &new)).clone();
+    if crd::is_definition(resource) {
+        crd::establish(state, &key);
+    }
+    Ok(changed)
 }
 
 fn without_owners(object: &Value) -> Value {

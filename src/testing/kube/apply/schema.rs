@@ -97,11 +97,11 @@ impl Schema {
         }
     }
 
-    pub(super) fn atomic() -> Self {
+    pub(in super::super) fn atomic() -> Self {
         Self { kind: Kind::Atomic, ..Self::default() }
     }
 
-    pub(super) fn set() -> Self {
+    pub(in super::super) fn set() -> Self {
         Self { kind: Kind::Set, ..Self::default() }
     }
 
@@ -110,20 +110,29 @@ impl Schema {
         Self { kind: Kind::Keyed(keys), items: Some(Box::new(item)), ..Self::default() }
     }
 
+    pub(in super::super) fn keyed_with_defaults(keys: Vec<(String, Option<Value>)>, item: Self) -> Self {
+        Self { kind: Kind::Keyed(keys), items: Some(Box::new(item)), ..Self::default() }
+    }
+
+    /// An object with these fields; other names in it are data.
+    pub(in super::super) fn declared(fields: BTreeMap<String, Self>, values: Option<Self>) -> Self {
+        Self { kind: Kind::Map, fields, items: values.map(Box::new) }
+    }
+
     /// Ports are told apart by number and protocol, and the protocol is TCP unless it says otherwise.
     fn ports(number: &str) -> Self {
         let keys = vec![(number.to_owned(), None), ("protocol".to_owned(), Some(json!("TCP")))];
         Self { kind: Kind::Keyed(keys), ..Self::default() }
     }
 
-    pub(super) fn with(mut self, path: &str, schema: Self) -> Self {
+    pub(in super::super) fn with(mut self, path: &str, schema: Self) -> Self {
         let (first, rest) = path.split_once('.').unwrap_or((path, ""));
         let place = self.fields.entry(first.to_owned()).or_default();
         *place = if rest.is_empty() { schema } else { std::mem::take(place).with(rest, schema) };
         self
     }
 
-    fn metadata() -> Self {
+    pub(in super::super) fn metadata() -> Self {
         Self::default()
             .with("finalizers", Self::set())
             .with("ownerReferences", Self::keyed(&["uid"], Self::atomic()))
@@ -148,7 +157,11 @@ impl Schema {
 
     /// Of a resource.
     pub(in super::super) fn of(resource: &Resource) -> Self {
-        resource.rules.schema.map_or_else(Self::free_form, |schema| schema())
+        match (resource.known(), resource.rules.schema) {
+            (Some(custom), _) => custom.merged().clone(),
+            (None, Some(schema)) => schema(),
+            (None, None) => Self::free_form(),
+        }
     }
 
     pub(in super::super) fn with_conditions() -> Self {
