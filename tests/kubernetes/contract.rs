@@ -8,9 +8,12 @@ use relent::testing::kube::ApiServer;
 
 use super::world::{World, configuration, real};
 
+mod apply;
 mod custom;
+mod definitions;
 mod deletion;
 mod eviction;
+mod forms;
 mod kinds;
 mod lease;
 mod listing;
@@ -18,6 +21,7 @@ mod load;
 mod objects;
 mod refusals;
 mod watching;
+mod workloads;
 
 /// How asking went.
 pub enum Ran {
@@ -40,6 +44,7 @@ use facts;
 fn all() -> Vec<Fact> {
     [
         objects::FACTS,
+        apply::FACTS,
         refusals::FACTS,
         lease::FACTS,
         deletion::FACTS,
@@ -47,7 +52,10 @@ fn all() -> Vec<Fact> {
         watching::FACTS,
         custom::FACTS,
         eviction::FACTS,
+        forms::FACTS,
+        definitions::FACTS,
         kinds::FACTS,
+        workloads::FACTS,
         load::FACTS,
     ]
     .concat()

@@ -221,9 +221,9 @@ async fn a_watch_that_is_dropped_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_it_does_not_do_it_says() {
     let (_, maps) = prepared().await;
-    let applied = maps.patch("a", &PatchParams::apply("me"), &Patch::Apply(map("2"))).await.unwrap_err();
-    assert_eq!(code(&applied), 501);
-    assert!(applied.to_string().contains("server-side apply"), "{applied}");
+    let scaled = maps.get_subresource("scale", "a").await.unwrap_err();
+    assert_eq!(code(&scaled), 501);
+    assert!(scaled.to_string().contains("the subresource configmaps/scale"), "{scaled}");
 }
 
 #[tokio::test(start_paused = true)]

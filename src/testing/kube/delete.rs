@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{failure::Failure, object, request::Call, resource::Builtin, selector::Selector, state::State, store::Key};
+use super::{
+    crd, failure::Failure, object, request::Call, resource::Builtin, selector::Selector, state::State, store::Key,
+};
 
 /// How something is to be deleted: the body of the request, or its query.
 #[derive(Clone, Debug, Default)]
@@ -140,6 +142,11 @@ fn deleted(call: &Call, uid: &str) -> Value {
 
 /// Takes an object out of the store; the namespace that waited for it goes too. What is returned bears the revision of its end.
 pub(super) fn erase(state: &mut State, key: &Key) -> Option<Value> {
+    if *key.resource == *crd::DEFINITIONS
+        && let Some(definition) = state.store.get(key).cloned()
+    {
+        crd::retire(state, &definition);
+    }
     let gone = state.store.remove(key)?;
     let gone = object::at_revision(&gone, state.store.revision());
     if !key.namespace.is_empty() {
@@ -181,7 +188,7 @@ fn namespace(state: &mut State, key: &Key, old: &Value) -> Value {
 pub(super) fn many(state: &mut State, call: &Call, options: &Options) -> Result<Value, Failure> {
     let query = &call.query;
     let selector = Selector::parse(&call.resource, query.get("labelSelector"), query.get("fieldSelector"))?;
-    let resource = call.qualified();
+    let resource = call.stored();
     let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
     let chosen: Vec<String> = state
         .store

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{failure::Failure, resource::Resources};
+use super::{
+    failure::Failure,
+    resource::{Resource, Resources},
+};
 
 /// The version that it says it is.
 const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0+relent");
@@ -10,6 +13,8 @@ const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0+relent");
 /// A document: JSON, or a word.
 pub(super) enum Document {
     Json(Value),
+    /// All groups at once.
+    Aggregated(Value),
     Word(&'static str),
 }
 
@@ -18,8 +23,14 @@ pub(super) fn is_open(path: &str) -> bool {
     matches!(path, "/healthz" | "/livez" | "/readyz" | "/version")
 }
 
-pub(super) fn document(resources: &Resources, path: &str) -> Result<Document, Failure> {
+pub(super) fn document(resources: &Resources, path: &str, aggregated: bool) -> Result<Document, Failure> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if aggregated && matches!(parts.as_slice(), ["api" | "apis"]) {
+        let groups = if parts == ["api"] { vec![String::new()] } else { groups(resources) };
+        let items: Vec<Value> = groups.iter().map(|group| aggregate(resources, group)).collect();
+        let list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items });
+        return Ok(Document::Aggregated(list));
+    }
     let json = match parts.as_slice() {
         ["healthz" | "livez" | "readyz"] => return Ok(Document::Word("ok")),
         ["version"] => {
@@ -56,13 +67,7 @@ fn groups(resources: &Resources) -> Vec<String> {
 }
 
 fn describe(resources: &Resources, group: &str) -> Value {
-    let mut versions: Vec<&String> = Vec::new();
-    for version in resources.all().filter(|resource| resource.group() == group).flat_map(|resource| resource.versions())
-    {
-        if !versions.contains(&version) {
-            versions.push(version);
-        }
-    }
+    let versions = versions(resources, group);
     let versions: Vec<Value> = versions
         .into_iter()
         .map(|version| json!({ "groupVersion": format!("{group}/{version}"), "version": version }))
@@ -70,11 +75,63 @@ fn describe(resources: &Resources, group: &str) -> Value {
     json!({ "name": group, "preferredVersion": versions.first(), "versions": versions })
 }
 
-fn resource_list(resources: &Resources, group: &str, version: &str) -> Result<Value, Failure> {
-    let served: Vec<_> = resources
-        .all()
-        .filter(|resource| resource.group() == group && resource.versions().iter().any(|known| known == version))
+/// A group with all that it serves.
+fn aggregate(resources: &Resources, group: &str) -> Value {
+    let versions: Vec<Value> = versions(resources, group)
+        .into_iter()
+        .map(|version| {
+            let served = resources.all().filter(|resource| resource.group() == group && resource.serves(version));
+            let resources: Vec<Value> = served.map(|resource| aggregated(resource, group, version)).collect();
+            json!({ "version": version, "freshness": "Current", "resources": resources })
+        })
         .collect();
+    let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
+    json!({ "metadata": metadata, "versions": versions })
+}
+
+/// A resource and its subresources, from what the older documents say of them.
+fn aggregated(resource: &Resource, group: &str, version: &str) -> Value {
+    let described = resource.described();
+    let kind = |of: &Value| {
+        let text = |field: &str, or: &str| of.get(field).and_then(Value::as_str).unwrap_or(or).to_owned();
+        json!({ "group": text("group", group), "version": text("version", version), "kind": text("kind", "") })
+    };
+    let subresources: Vec<Value> = described[1..]
+        .iter()
+        .map(|sub| {
+            let (_, name) = sub["name"].as_str().unwrap_or("").split_once('/').unwrap_or_default();
+            json!({ "subresource": name, "responseKind": kind(sub), "verbs": sub["verbs"] })
+        })
+        .collect();
+    let main = &described[0];
+    let mut all = json!({
+        "resource": main["name"], "responseKind": kind(main), "singularResource": main["singularName"],
+        "scope": if resource.is_namespaced() { "Namespaced" } else { "Cluster" }, "verbs": main["verbs"],
+    });
+    if main["shortNames"].as_array().is_some_and(|names| !names.is_empty()) {
+        all["shortNames"] = main["shortNames"].clone();
+    }
+    if !subresources.is_empty() {
+        all["subresources"] = subresources.into();
+    }
+    all
+}
+
+/// The versions of a group, in order, each once.
+fn versions<'r>(resources: &'r Resources, group: &str) -> Vec<&'r String> {
+    let mut versions: Vec<&String> = Vec::new();
+    let of_group = resources.all().filter(|resource| resource.group() == group);
+    for version in of_group.flat_map(|resource| resource.versions()) {
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    versions
+}
+
+fn resource_list(resources: &Resources, group: &str, version: &str) -> Result<Value, Failure> {
+    let served: Vec<_> =
+        resources.all().filter(|resource| resource.group() == group && resource.serves(version)).collect();
     let first = served.first().ok_or_else(Failure::no_such_path)?;
     Ok(json!({
         "kind": "APIResourceList",

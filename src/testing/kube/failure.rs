@@ -150,6 +150,58 @@ impl Failure {
         )
     }
 
+    /// An object is not as its schema wants it: every fault is a cause.
+    pub(super) fn invalid_by_schema(
+        resource: &Resource,
+        name: &str,
+        faults: &[(String, &'static str, String)],
+    ) -> Self {
+        let told: Vec<_> = faults.iter().map(|(field, _, message)| format!("{field}: {message}")).collect();
+        let told = if told.len() == 1 { told.join("") } else { format!("[{}]", told.join(", ")) };
+        let text = if resource.group().is_empty() {
+            format!("{} \"{name}\" is invalid: {told}", resource.kind())
+        } else {
+            format!("{}.{} \"{name}\" is invalid: {told}", resource.kind(), resource.group())
+        };
+        let causes: Vec<_> = faults
+            .iter()
+            .map(|(field, reason, message)| json!({ "reason": reason, "message": message, "field": field }))
+            .collect();
+        let mut failure = Self::new(422, "Invalid", text).about(resource, resource.kind(), name);
+        if let Body::Status(status) = &mut failure.body {
+            status["details"]["causes"] = causes.into();
+        }
+        failure
+    }
+
+    /// The options of a write are wrong.
+    pub(super) fn invalid_options(field: &str, message: &str) -> Self {
+        let reason = match message.split(':').next().unwrap_or("") {
+            "Required value" => "FieldValueRequired",
+            "Too long" => "FieldValueTooLong",
+            "Forbidden" => "FieldValueForbidden",
+            _ => "FieldValueInvalid",
+        };
+        let text = format!("PatchOptions.meta.k8s.io \"\" is invalid: {field}: {message}");
+        Self::new(422, "Invalid", text)
+            .with("details", json!({ "group": "meta.k8s.io", "kind": "PatchOptions" }))
+            .cause(reason, message, field)
+    }
+
+    /// Fields that are applied are others'.
+    pub(super) fn apply_conflict(message: String, causes: &[Value]) -> Self {
+        Self::new(409, "Conflict", message).with("details", json!({ "causes": causes }))
+    }
+
+    /// An object with this uid was to be changed, and there is none.
+    pub(super) fn no_such_uid(resource: &Resource, name: &str, uid: &str) -> Self {
+        Self::conflict(
+            resource,
+            name,
+            &format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found"),
+        )
+    }
+
     /// A JSON patch that does not apply.
     pub(super) fn patch_refused() -> Self {
         Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
@@ -185,6 +237,11 @@ impl Failure {
 
     pub(super) fn not_acceptable() -> Self {
         let message = "only the following media types are accepted: application/json, application/json;stream=watch";
+        Self::new(406, "NotAcceptable", message)
+    }
+
+    /// A list was asked for in the form of one object, or the other way round.
+    pub(super) fn other_form(message: &str) -> Self {
         Self::new(406, "NotAcceptable", message)
     }
 

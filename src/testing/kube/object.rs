@@ -78,15 +78,15 @@ pub(super) fn at_revision(object: &Value, revision: u64) -> Value {
 /// Takes away what a server never keeps: nulls, and what is empty in `metadata`.
 pub(super) fn tidy(object: &mut Value) {
     if let Some(Value::Object(meta)) = object.get_mut("metadata") {
-        meta.retain(|_, value| match value {
+        meta.retain(|field, value| match value {
             Value::Null => false,
+            // An empty list of these is a wish.
+            _ if field == "managedFields" => true,
             Value::String(text) => !text.is_empty(),
             Value::Array(list) => !list.is_empty(),
             Value::Object(map) => !map.is_empty(),
             _ => true,
         });
-        for nobodys in ["managedFields", "selfLink"] {
-            meta.remove(nobodys);
-        }
+        meta.remove("selfLink");
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    event,
     failure::Failure,
     object,
     request::Call,
@@ -10,6 +11,9 @@ use super::{
     state::State,
     store::{Key, Store},
 };
+
+/// The group of what all kinds have in common.
+const META: &str = "meta.k8s.io/v1";
 
 /// GET of one object.
 pub(super) fn get(state: &State, call: &Call) -> Result<Value, Failure> {
@@ -108,7 +112,7 @@ pub(super) fn list(state: &State, call: &Call) -> Result<Value, Failure> {
 }
 
 fn page(call: &Call, store: &Store, selector: &Selector, limit: Option<u64>, from: Option<&Continue>) -> Value {
-    let resource = call.qualified();
+    let resource = call.stored();
     let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
     let mut matching = store
         .list(&resource, namespace)
@@ -137,9 +141,21 @@ fn invalid_options(field: &str, message: &str) -> Failure {
 }
 
 impl Call {
-    /// An object as it is answered: in the version that was asked for.
+    /// An object as it is answered: in the version and the form that were asked for.
     pub(super) fn present(&self, object: &Value) -> Value {
+        if self.metadata_only {
+            let metadata = object.get("metadata").cloned().unwrap_or(json!({}));
+            return json!({ "kind": "PartialObjectMetadata", "apiVersion": META, "metadata": metadata });
+        }
+        self.whole(object)
+    }
+
+    /// An object in the version that was asked for.
+    pub(super) fn whole(&self, object: &Value) -> Value {
         let mut object = object.clone();
+        if event::is_view(&self.resource) {
+            object = event::from_stored(object);
+        }
         object["kind"] = self.resource.kind().into();
         object["apiVersion"] = self.resource.api_version(&self.version).into();
         object
@@ -147,18 +163,22 @@ impl Call {
 
     /// An object inside a list: the built-in kinds do not repeat what they are.
     pub(super) fn listed(&self, object: &Value) -> Value {
-        if self.resource.rules.builtin.is_none() {
+        if self.resource.rules.builtin.is_none() || self.metadata_only {
             return self.present(object);
         }
-        let mut object = object.clone();
+        let mut object = self.whole(object);
         object::set(&mut object, &["kind"], Value::Null);
         object::set(&mut object, &["apiVersion"], Value::Null);
         object
     }
 
     pub(super) fn list(&self, items: Vec<Value>, meta: Value) -> Value {
-        let kind = format!("{}List", self.resource.kind());
-        let mut list = json!({ "kind": kind, "apiVersion": self.resource.api_version(&self.version) });
+        let (kind, version) = if self.metadata_only {
+            ("PartialObjectMetadata", META.to_owned())
+        } else {
+            (self.resource.kind(), self.resource.api_version(&self.version))
+        };
+        let mut list = json!({ "kind": format!("{kind}List"), "apiVersion": version });
         list["metadata"] = meta;
         list["items"] = Value::Array(items);
         list
@@ -166,10 +186,10 @@ impl Call {
 
     /// The key of an object of this resource in this namespace.
     pub(super) fn key(&self, name: &str) -> Key {
-        Key { resource: self.qualified(), namespace: self.namespace.clone(), name: name.to_owned() }
+        Key { resource: self.stored(), namespace: self.namespace.clone(), name: name.to_owned() }
     }
 
-    pub(super) fn qualified(&self) -> std::sync::Arc<str> {
-        self.resource.qualified().into()
+    pub(super) fn stored(&self) -> std::sync::Arc<str> {
+        self.resource.stored().into()
     }
 }

@@ -113,13 +113,20 @@ pub(super) struct Call {
     pub(super) subresource: String,
     pub(super) query: Query,
     pub(super) content_type: String,
+    /// Only the metadata of objects is wanted.
+    pub(super) metadata_only: bool,
+    /// Who owns what is written: the query's `fieldManager`, or what the client calls itself.
+    pub(super) manager: String,
 }
 
 /// Everything a request can be.
 #[derive(Debug)]
 pub(super) enum Request {
     /// A document about the server: discovery, version, health.
-    Document(String),
+    Document {
+        path: String,
+        aggregated: bool,
+    },
     Resource(Box<Call>),
 }
 
@@ -147,7 +154,10 @@ impl Request {
         let query = Query::parse(parts.uri.query().unwrap_or(""));
         let Some(place) = place(path) else {
             return match parts.method {
-                Method::GET => Ok(Self::Document(path.trim_end_matches('/').to_owned())),
+                Method::GET => Ok(Self::Document {
+                    path: path.trim_end_matches('/').to_owned(),
+                    aggregated: forms(parts).contains(&Form::Aggregated),
+                }),
                 _ => Err(Failure::method_not_allowed()),
             };
         };
@@ -184,12 +194,29 @@ impl Request {
         if !header("impersonate-user").is_empty() {
             return Err(Failure::not_implemented("impersonation"));
         }
-        if !accepts_json(header("accept")) {
-            return Err(Failure::not_acceptable());
-        }
+        let verb = verb(parts);
+        let form = forms(parts).into_iter().find(|form| *form != Form::Other && *form != Form::Aggregated);
+        let metadata_only = match (form, verb) {
+            (None, _) => return Err(Failure::not_acceptable()),
+            (Some(Form::MetadataList), Verb::List) => true,
+            (Some(Form::Metadata), Verb::List) => {
+                let list = format!("the requested object is a list ({}List)", resource.kind());
+                return Err(Failure::other_form(&format!("you requested PartialObjectMetadata, but {list}")));
+            }
+            (Some(Form::MetadataList), _) => {
+                let one = format!("the requested object is not a list ({})", resource.kind());
+                return Err(Failure::other_form(&format!("you requested PartialObjectMetadataList, but {one}")));
+            }
+            (Some(form), _) => form == Form::Metadata,
+        };
         let content_type = header("content-type").split(';').next().unwrap_or("").trim().to_owned();
+        let manager = match (query.get("fieldManager"), header("user-agent").split('/').next()) {
+            ("", None | Some("")) => "unknown".to_owned(),
+            ("", Some(client)) => client.to_owned(),
+            (manager, _) => manager.to_owned(),
+        };
         Ok(Self::Resource(Box::new(Call {
-            verb: verb(parts),
+            verb,
             resource: resource.clone(),
             version: place.version,
             namespace: place.namespace,
@@ -197,17 +224,47 @@ impl Request {
             subresource: place.subresource,
             query,
             content_type,
+            metadata_only,
+            manager,
         })))
     }
 }
 
-/// Whether JSON will do. Tables are JSON with another shape; those who ask for one take a plain list too.
-fn accepts_json(accept: &str) -> bool {
-    accept.is_empty()
-        || accept.split(',').any(|range| {
-            let kind = range.split(';').next().unwrap_or("").trim();
-            matches!(kind, "*/*" | "application/*" | "application/json")
-        })
+/// In which form an answer would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// JSON.
+    Whole,
+    Metadata,
+    MetadataList,
+    /// Discovery of all groups at once.
+    Aggregated,
+    /// One that this server does not have, tables among them.
+    Other,
+}
+
+/// What the client accepts, in its order.
+fn forms(parts: &Parts) -> Vec<Form> {
+    let accept = parts.headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or("");
+    if accept.is_empty() {
+        return vec![Form::Whole];
+    }
+    let form = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        if !matches!(parts.next(), Some("*/*" | "application/*" | "application/json")) {
+            return Form::Other;
+        }
+        let given: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
+        let of = |name: &str| given.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| *value);
+        match (of("as"), of("g"), of("v")) {
+            ("", ..) => Form::Whole,
+            ("PartialObjectMetadata", "meta.k8s.io", "v1") => Form::Metadata,
+            ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::MetadataList,
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Form::Aggregated,
+            _ => Form::Other,
+        }
+    };
+    accept.split(',').map(form).collect()
 }
 
 /// Where a path points.

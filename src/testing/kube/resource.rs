@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::{apply::Schema, crd::Custom, event, kinds};
+
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
 /// ```
@@ -22,6 +24,8 @@ pub struct Resource {
     short: Vec<&'static str>,
     namespaced: bool,
     status: bool,
+    /// Of a kind that was defined with its schemas.
+    custom: Option<Arc<Custom>>,
     pub(super) rules: Rules,
 }
 
@@ -35,9 +39,15 @@ pub(super) struct Rules {
     pub(super) unconditional_update: bool,
     /// `metadata.generation` is kept.
     pub(super) generation: bool,
+    /// Reads an object as its type: unknown fields are dropped, wrong ones refused.
+    pub(super) read: Option<fn(Value) -> Result<Value, String>>,
+    /// Writes what nobody has said.
+    pub(super) defaults: fn(&mut Value),
+    /// How its parts are merged; `None` for a custom kind whose fields are not known.
+    pub(super) schema: Option<fn() -> Schema>,
 }
 
-/// Kinds whose fields the server knows.
+/// Kinds that the server treats in ways of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Builtin {
     ConfigMap,
@@ -51,6 +61,8 @@ pub(super) enum Builtin {
     Secret,
     Service,
     ServiceAccount,
+    /// A kind whose fields are known, and nothing more.
+    Plain,
 }
 
 impl Resource {
@@ -62,7 +74,15 @@ impl Resource {
         kind: impl Into<String>,
         plural: impl Into<String>,
     ) -> Self {
-        let rules = Rules { builtin: None, creates_on_update: false, unconditional_update: false, generation: true };
+        let rules = Rules {
+            builtin: None,
+            creates_on_update: false,
+            unconditional_update: false,
+            generation: true,
+            read: None,
+            defaults: |_| {},
+            schema: None,
+        };
         Self {
             group: group.into(),
             versions: vec![version.into()],
@@ -71,6 +91,7 @@ impl Resource {
             short: Vec::new(),
             namespaced: true,
             status: false,
+            custom: None,
             rules,
         }
     }
@@ -122,8 +143,17 @@ impl Resource {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 
+    /// Under which name its objects are stored: two groups may show the same ones.
+    pub(super) fn stored(&self) -> String {
+        if event::is_view(self) { self.plural.clone() } else { self.qualified() }
+    }
+
     pub(super) fn versions(&self) -> &[String] {
         &self.versions
+    }
+
+    pub(super) fn serves(&self, version: &str) -> bool {
+        self.versions.iter().any(|served| served == version)
     }
 
     pub(super) fn is_namespaced(&self) -> bool {
@@ -143,16 +173,47 @@ impl Resource {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
-    fn builtin(mut self, builtin: Builtin, short: &'static [&'static str]) -> Self {
-        self.rules = Rules {
-            builtin: Some(builtin),
-            creates_on_update: matches!(
-                builtin,
-                Builtin::Lease | Builtin::Event | Builtin::Endpoints | Builtin::Service
-            ),
-            unconditional_update: !matches!(builtin, Builtin::Lease | Builtin::PodDisruptionBudget),
-            generation: matches!(builtin, Builtin::PodDisruptionBudget),
-        };
+    /// A kind that the server treats in ways of its own.
+    pub(super) fn builtin(mut self, builtin: Builtin) -> Self {
+        self.rules.builtin = Some(builtin);
+        self.rules.creates_on_update =
+            matches!(builtin, Builtin::Lease | Builtin::Event | Builtin::Endpoints | Builtin::Service);
+        self.rules.unconditional_update = !matches!(builtin, Builtin::Lease | Builtin::PodDisruptionBudget);
+        self.rules.generation = matches!(builtin, Builtin::PodDisruptionBudget);
+        self
+    }
+
+    pub(super) fn custom(mut self, custom: Arc<Custom>) -> Self {
+        self.custom = Some(custom);
+        self
+    }
+
+    /// What its schemas say, if it was defined with some.
+    pub(super) fn known(&self) -> Option<&Custom> {
+        self.custom.as_deref()
+    }
+
+    pub(super) fn generation(mut self) -> Self {
+        self.rules.generation = true;
+        self
+    }
+
+    pub(super) fn defaults(mut self, defaults: fn(&mut Value)) -> Self {
+        self.rules.defaults = defaults;
+        self
+    }
+
+    pub(super) fn schema(mut self, schema: fn() -> Schema) -> Self {
+        self.rules.schema = Some(schema);
+        self
+    }
+
+    pub(super) fn reads(mut self, read: fn(Value) -> Result<Value, String>) -> Self {
+        self.rules.read = Some(read);
+        self
+    }
+
+    pub(super) fn short(mut self, short: &'static [&'static str]) -> Self {
         self.short = short.to_vec();
         self
     }
@@ -186,30 +247,18 @@ pub(super) struct Resources(Vec<Arc<Resource>>);
 
 impl Resources {
     pub(super) fn builtin() -> Self {
-        let core = |kind, plural| Resource::new("", "v1", kind, plural);
-        let all = [
-            core("Namespace", "namespaces").cluster_wide().with_status().builtin(Builtin::Namespace, &["ns"]),
-            core("ConfigMap", "configmaps").builtin(Builtin::ConfigMap, &["cm"]),
-            core("Endpoints", "endpoints").builtin(Builtin::Endpoints, &["ep"]),
-            core("Event", "events").builtin(Builtin::Event, &["ev"]),
-            core("Node", "nodes").cluster_wide().with_status().builtin(Builtin::Node, &["no"]),
-            core("Pod", "pods").with_status().builtin(Builtin::Pod, &["po"]),
-            core("Secret", "secrets").builtin(Builtin::Secret, &[]),
-            core("ServiceAccount", "serviceaccounts").builtin(Builtin::ServiceAccount, &["sa"]),
-            core("Service", "services").with_status().builtin(Builtin::Service, &["svc"]),
-            Resource::new("coordination.k8s.io", "v1", "Lease", "leases").builtin(Builtin::Lease, &[]),
-            Resource::new("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
-                .also("v1beta1")
-                .with_status()
-                .builtin(Builtin::PodDisruptionBudget, &["pdb"]),
-        ];
-        Self(all.into_iter().map(Arc::new).collect())
+        Self(kinds::all().into_iter().map(Arc::new).collect())
     }
 
     /// Adds a resource; one that is written the same replaces the earlier.
     pub(super) fn register(&mut self, resource: Resource) {
         self.0.retain(|known| known.group != resource.group || known.plural != resource.plural);
         self.0.push(Arc::new(resource));
+    }
+
+    /// Serves a resource no more.
+    pub(super) fn forget(&mut self, group: &str, plural: &str) {
+        self.0.retain(|known| known.group != group || known.plural != plural);
     }
 
     pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
+    event,
     failure::Failure,
     object,
     resource::{Builtin, Resource},
@@ -42,8 +43,11 @@ impl Selector {
         })?;
         let mut chosen = Vec::new();
         for part in fields.split(',').filter(|part| !part.is_empty()) {
-            let chosen_field = field(part)
+            let mut chosen_field = field(part)
                 .ok_or_else(|| Failure::bad_request(format!("invalid field selector: {part}: can't understand it")))?;
+            if event::is_view(resource) {
+                chosen_field.field = event::stored_field(&chosen_field.field);
+            }
             if !supported(resource).contains(&chosen_field.field.as_str()) {
                 let field = &chosen_field.field;
                 return Err(Failure::bad_request(match resource.rules.builtin {
@@ -217,6 +221,7 @@ fn supported(resource: &Resource) -> &'static [&'static str] {
             "involvedObject.apiVersion",
             "involvedObject.resourceVersion",
             "involvedObject.fieldPath",
+            "reportingComponent",
             "reason",
             "type",
         ],

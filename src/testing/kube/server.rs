@@ -35,6 +35,8 @@ use crate::time;
 
 /// The most that a request may carry.
 const BODY_LIMIT: usize = 3 << 20;
+/// The form of discovery in which all groups come at once.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// How long a read waits for a revision that is still to come.
 const AHEAD_WAIT: Duration = Duration::from_secs(3);
 
@@ -287,6 +289,7 @@ where
             Ok(Outcome::Object(code, object)) => {
                 return Ok(response(code, "application/json", Body::whole(object.to_string())));
             }
+            Ok(Outcome::Aggregated(json)) => return Ok(response(200, AGGREGATED, Body::whole(json.to_string()))),
             Ok(Outcome::Word(word)) => return Ok(response(200, "text/plain; charset=utf-8", Body::whole(word))),
             Ok(Outcome::Watch(watching)) => return Ok(response(200, "application/json", Body::events(*watching))),
             Err(failure) => {
@@ -326,6 +329,7 @@ fn refusal(failure: &Failure) -> Response<Body> {
 
 enum Outcome {
     Object(u16, Value),
+    Aggregated(Value),
     Word(&'static str),
     Watch(Box<Watching>),
 }
@@ -335,12 +339,13 @@ fn apply(shared: &Arc<Shared>, parts: &Parts, body: &Bytes, stream: Option<(u64,
     let mut state = shared.lock();
     let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
     let call = match Request::parse(parts, &state.resources) {
-        Ok(Request::Document(path)) => {
+        Ok(Request::Document { path, aggregated }) => {
             if !discovery::is_open(&path) {
                 state.access.who(authorization)?;
             }
-            return Ok(match discovery::document(&state.resources, &path)? {
+            return Ok(match discovery::document(&state.resources, &path, aggregated)? {
                 Document::Json(json) => Outcome::Object(200, json),
+                Document::Aggregated(json) => Outcome::Aggregated(json),
                 Document::Word(word) => Outcome::Word(word),
             });
         }
@@ -395,7 +400,7 @@ fn perform(state: &mut State, call: &Call, body: &Bytes) -> Result<Outcome, Fail
         }
         Verb::Create => (201, write::create(state, call, json()?)?),
         Verb::Update => write::update(state, call, json()?)?,
-        Verb::Patch => (200, write::change(state, call, body)?),
+        Verb::Patch => write::change(state, call, body)?,
         Verb::Get => (200, read::get(state, call)?),
         Verb::List => return Ok(Outcome::Object(200, read::list(state, call)?)),
         Verb::Delete | Verb::DeleteCollection => {

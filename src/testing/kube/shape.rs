@@ -1,16 +1,13 @@
 //! What the server knows of the built-in kinds: how they are read, what they are given when they are made, and what they
 //! may not be. Custom kinds are kept as they come.
 
-use k8s_openapi::{
-    api::{coordination::v1 as coordination, core::v1 as core, policy::v1 as policy},
-    jiff::Timestamp,
-};
-use serde::{Serialize, de::DeserializeOwned};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    crd, event,
     failure::Failure,
-    object,
+    kinds, object,
     resource::{Builtin, Resource},
 };
 
@@ -56,29 +53,19 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
     if resource.is(Builtin::Secret) {
         plain_secrets(&mut value);
     }
-    let read = match resource.rules.builtin {
-        None | Some(Builtin::Endpoints) => Ok(value),
-        Some(Builtin::ConfigMap) => through::<core::ConfigMap>(value),
-        Some(Builtin::Event) => through::<core::Event>(value),
-        Some(Builtin::Lease) => through::<coordination::Lease>(value),
-        Some(Builtin::Namespace) => through::<core::Namespace>(value),
-        Some(Builtin::Node) => through::<core::Node>(value),
-        Some(Builtin::Pod) => through::<core::Pod>(value),
-        // Both versions have the same fields; the type only knows one of them.
-        Some(Builtin::PodDisruptionBudget) => {
-            value["apiVersion"] = "policy/v1".into();
-            through::<policy::PodDisruptionBudget>(value)
-        }
-        Some(Builtin::Secret) => through::<core::Secret>(value),
-        Some(Builtin::Service) => through::<core::Service>(value),
-        Some(Builtin::ServiceAccount) => through::<core::ServiceAccount>(value),
-    };
+    let read = resource.rules.read.map_or(Ok(value.clone()), |read| read(value));
     let mut read = read.map_err(cannot)?;
     if !read.get("metadata").is_some_and(Value::is_object) {
         read["metadata"] = json!({});
     }
+    if event::is_view(resource) {
+        read = event::to_stored(read);
+    }
+    if let Some(custom) = resource.known() {
+        custom.read(version, &mut read);
+    }
     object::tidy(&mut read);
-    fill(resource, &mut read);
+    (resource.rules.defaults)(&mut read);
     for data in ["data", "binaryData"] {
         let empty = read.get(data).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
         if empty && matches!(resource.rules.builtin, Some(Builtin::ConfigMap | Builtin::Secret)) {
@@ -86,11 +73,6 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
         }
     }
     Ok(read)
-}
-
-fn through<K: DeserializeOwned + Serialize>(value: Value) -> Result<Value, String> {
-    let typed: K = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    serde_json::to_value(typed).map_err(|error| error.to_string())
 }
 
 /// Go reads these strictly: six digits after the point, and a zone.
@@ -117,29 +99,6 @@ fn plain_secrets(value: &mut Value) {
     }
 }
 
-/// What a kind has when nobody says otherwise.
-fn fill(resource: &Resource, object: &mut Value) {
-    let defaults: &[(&[&str], Value)] = match resource.rules.builtin {
-        Some(Builtin::Pod) => &[
-            (&["spec", "restartPolicy"], json!("Always")),
-            (&["spec", "terminationGracePeriodSeconds"], json!(30)),
-            (&["spec", "dnsPolicy"], json!("ClusterFirst")),
-            (&["spec", "schedulerName"], json!("default-scheduler")),
-            (&["spec", "securityContext"], json!({})),
-        ],
-        Some(Builtin::Secret) => &[(&["type"], json!("Opaque"))],
-        Some(Builtin::Service) => {
-            &[(&["spec", "type"], json!("ClusterIP")), (&["spec", "sessionAffinity"], json!("None"))]
-        }
-        _ => &[],
-    };
-    for (path, value) in defaults {
-        if object.pointer(&format!("/{}", path.join("/"))).is_none() {
-            object::set(object, path, value.clone());
-        }
-    }
-}
-
 /// What the server adds to a new object of this kind.
 pub(super) fn complete(resource: &Resource, new: &mut Value) {
     match resource.rules.builtin {
@@ -149,6 +108,17 @@ pub(super) fn complete(resource: &Resource, new: &mut Value) {
         }
         Some(Builtin::Pod) => new["status"] = json!({ "phase": "Pending" }),
         Some(Builtin::Service) => new["status"] = json!({ "loadBalancer": {} }),
+        _ if crd::is_definition(resource) => {
+            new["status"] =
+                json!({ "conditions": [], "acceptedNames": { "plural": "", "kind": "" }, "storedVersions": [] });
+        }
+        _ if resource.kind() == "Job" => {
+            kinds::own_selector(new);
+            object::set(new, &["status"], Value::Null);
+        }
+        _ if matches!(resource.kind(), "PersistentVolumeClaim" | "PersistentVolume") => {
+            new["status"] = json!({ "phase": "Pending" });
+        }
         Some(Builtin::PodDisruptionBudget) => {
             new["status"] =
                 json!({ "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0 });
@@ -164,6 +134,24 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
     let invalid =
         |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
     check_metadata(resource, new)?;
+    if matches!(resource.kind(), "Deployment" | "DaemonSet" | "ReplicaSet" | "StatefulSet")
+        && resource.is(Builtin::Plain)
+        && !kinds::selects_itself(new)
+    {
+        let labels = new.pointer("/spec/template/metadata/labels").cloned().unwrap_or(json!({}));
+        let message = format!("Invalid value: {labels}: `selector` does not match template `labels`");
+        return Err(invalid("spec.template.metadata.labels", "FieldValueInvalid", message));
+    }
+    if event::is_view(resource) {
+        event::check(resource, new)?;
+    }
+    if crd::is_definition(resource) {
+        crd::check(resource, new)?;
+    }
+    let faults = resource.known().map(|custom| custom.check(new)).unwrap_or_default();
+    if !faults.is_empty() {
+        return Err(Failure::invalid_by_schema(resource, name, &faults));
+    }
     match resource.rules.builtin {
         Some(Builtin::ConfigMap | Builtin::Secret) => {
             let size: usize = ["data", "binaryData"].iter().map(|field| held(resource, new, field)).sum();
@@ -307,6 +295,18 @@ pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Res
                 added.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
             );
             return Err(invalid("metadata.finalizers", "FieldValueForbidden", message));
+        }
+    }
+    if event::is_view(resource) {
+        event::check_change(resource, old, new)?;
+    }
+    if resource.is(Builtin::Plain) {
+        for (path, field) in kinds::fixed(resource) {
+            if old.pointer(path) != new.pointer(path) {
+                let is = new.pointer(path).unwrap_or(&Value::Null);
+                let why = if *field == "roleRef" { "cannot change roleRef" } else { "field is immutable" };
+                return Err(invalid(field, "FieldValueInvalid", format!("Invalid value: {is}: {why}")));
+            }
         }
     }
     match resource.rules.builtin {

@@ -132,6 +132,11 @@ impl Store {
     }
 
     /// The keys of everything in a namespace.
+    /// The keys of all objects of a resource.
+    pub(super) fn of(&self, resource: &str) -> Vec<Key> {
+        self.list(&resource.into(), None).map(|(key, _)| key.clone()).collect()
+    }
+
     pub(super) fn inside(&self, namespace: &str) -> Vec<Key> {
         self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect()
     }

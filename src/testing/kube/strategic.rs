@@ -6,68 +6,32 @@
 use serde_json::{Map, Value};
 
 use super::{
+    apply::{List, Schema},
     failure::Failure,
-    resource::{Builtin, Resource},
+    resource::Resource,
 };
 
 /// How a list is merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Merge {
     /// Items with the same value of this field are one.
-    By(&'static str),
+    By(String),
     /// It is a set of words.
     Set,
 }
 
-/// The lists that are merged: a path, without the indices of lists on the way.
-const METADATA: &[(&str, Merge)] =
-    &[("metadata.finalizers", Merge::Set), ("metadata.ownerReferences", Merge::By("uid"))];
-
-const POD: &[(&str, Merge)] = &[
-    ("spec.volumes", Merge::By("name")),
-    ("spec.imagePullSecrets", Merge::By("name")),
-    ("spec.hostAliases", Merge::By("ip")),
-    ("spec.topologySpreadConstraints", Merge::By("topologyKey")),
-    ("spec.resourceClaims", Merge::By("name")),
-    ("spec.schedulingGates", Merge::By("name")),
-    ("status.conditions", Merge::By("type")),
-    ("status.podIPs", Merge::By("ip")),
-    ("status.resourceClaimStatuses", Merge::By("name")),
-];
-
-const CONTAINER: &[(&str, Merge)] = &[
-    ("", Merge::By("name")),
-    (".ports", Merge::By("containerPort")),
-    (".env", Merge::By("name")),
-    (".volumeMounts", Merge::By("mountPath")),
-    (".volumeDevices", Merge::By("devicePath")),
-];
-
-const OTHERS: &[(Builtin, &str, Merge)] = &[
-    (Builtin::Service, "spec.ports", Merge::By("port")),
-    (Builtin::Service, "status.conditions", Merge::By("type")),
-    (Builtin::ServiceAccount, "secrets", Merge::By("name")),
-    (Builtin::Node, "spec.podCIDRs", Merge::Set),
-    (Builtin::Node, "status.conditions", Merge::By("type")),
-    (Builtin::Node, "status.addresses", Merge::By("type")),
-    (Builtin::Namespace, "status.conditions", Merge::By("type")),
-    (Builtin::PodDisruptionBudget, "status.conditions", Merge::By("type")),
-];
-
 fn merging(resource: &Resource, within: &str) -> Option<Merge> {
-    if let Some((_, merge)) = METADATA.iter().find(|(known, _)| *known == within) {
-        return Some(*merge);
+    // These two differ from how they are applied.
+    match (resource.kind(), within) {
+        ("Job", "status.conditions") => return Some(Merge::By("type".to_owned())),
+        ("Pod", "status.hostIPs") => return Some(Merge::By("ip".to_owned())),
+        _ => {}
     }
-    if resource.is(Builtin::Pod) {
-        for list in ["spec.containers", "spec.initContainers", "spec.ephemeralContainers"] {
-            if let Some(rest) = within.strip_prefix(list) {
-                return CONTAINER.iter().find(|(known, _)| *known == rest).map(|(_, merge)| *merge);
-            }
-        }
-        return POD.iter().find(|(known, _)| *known == within).map(|(_, merge)| *merge);
+    match Schema::of(resource).at(within).list() {
+        List::Atomic => None,
+        List::Set => Some(Merge::Set),
+        List::Keyed(keys) => keys.first().map(|(key, _)| Merge::By(key.clone())),
     }
-    let known = OTHERS.iter().find(|(kind, known, _)| resource.is(*kind) && *known == within);
-    known.map(|(.., merge)| *merge)
 }
 
 /// Lays a strategic merge patch over an object.
@@ -119,7 +83,7 @@ fn lay(resource: &Resource, within: &str, target: &mut Value, patch: &Value) -> 
                 let inner = below(within, list);
                 let merge = merging(resource, &inner).ok_or_else(|| unknown(field))?;
                 if let Some(Value::Array(items)) = map.get_mut(list) {
-                    *items = in_order(merge, Vec::new(), &std::mem::take(items), value)?;
+                    *items = in_order(&merge, Vec::new(), &std::mem::take(items), value)?;
                 }
             }
         } else if field == "$patch" || field == "$retainKeys" {
@@ -133,7 +97,7 @@ fn lay(resource: &Resource, within: &str, target: &mut Value, patch: &Value) -> 
             match (value, merging(resource, &inner)) {
                 (Value::Array(items), Some(merge)) => {
                     let order = fields.get(&format!("$setElementOrder/{field}"));
-                    list(resource, &inner, merge, place, items, order)?;
+                    list(resource, &inner, &merge, place, items, order)?;
                 }
                 _ => lay(resource, &inner, place, value)?,
             }
@@ -150,7 +114,7 @@ fn below(within: &str, field: &str) -> String {
 fn list(
     resource: &Resource,
     within: &str,
-    merge: Merge,
+    merge: &Merge,
     target: &mut Value,
     patch: &[Value],
     order: Option<&Value>,
@@ -190,7 +154,7 @@ fn list(
 }
 
 /// What makes an item itself.
-fn key(merge: Merge, item: &Value) -> Option<&Value> {
+fn key<'v>(merge: &Merge, item: &'v Value) -> Option<&'v Value> {
     match merge {
         Merge::By(field) => item.get(field),
         Merge::Set => Some(item),
@@ -199,7 +163,7 @@ fn key(merge: Merge, item: &Value) -> Option<&Value> {
 
 /// Puts patched and other live items together. `order` (keys, or items with keys) is that of the patched ones; the others keep
 /// theirs and come before the first patched one that they were before.
-fn in_order(merge: Merge, patched: Vec<Value>, live: &[Value], order: &Value) -> Result<Vec<Value>, Failure> {
+fn in_order(merge: &Merge, patched: Vec<Value>, live: &[Value], order: &Value) -> Result<Vec<Value>, Failure> {
     let order = order.as_array().ok_or_else(|| unknown("$setElementOrder"))?;
     let place = |item: &Value| {
         let wanted = key(merge, item);

@@ -68,7 +68,7 @@ impl Watching {
         let from_now = initial || query.get("sendInitialEvents").is_empty() && asked.unwrap_or(0) == 0;
         let from = if from_now || asked.is_none() { state.store.revision() } else { asked.unwrap_or(0) };
         if from_now {
-            let resource = call.qualified();
+            let resource = call.stored();
             let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
             let matching = state.store.list(&resource, namespace).filter(|(_, object)| selector.matches(object));
             first.extend(matching.map(|(_, object)| event("ADDED", call.present(object))));
@@ -141,7 +141,7 @@ impl Watching {
     /// The next change that concerns this watch.
     fn change(&mut self) -> Option<Value> {
         let state = self.shared.lock();
-        let resource = self.call.qualified();
+        let resource = self.call.stored();
         for change in state.store.since(self.cursor.load(Ordering::SeqCst)) {
             self.cursor.store(change.revision, Ordering::SeqCst);
             let here = self.call.namespace.is_empty() || change.key.namespace == self.call.namespace;

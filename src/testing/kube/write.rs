@@ -3,9 +3,22 @@
 use serde_json::Value;
 
 use super::{
-    delete, failure::Failure, object, patch, request::Call, resource::Builtin, shape, state::State, store::Key,
+    apply::{self, Schema, Writer},
+    crd, delete,
+    failure::Failure,
+    object, patch,
+    request::Call,
+    resource::Builtin,
+    shape,
+    state::State,
+    store::Key,
     strategic,
 };
+
+/// The media type of server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
+/// What a manager may be called at most, in bytes.
+const MANAGER_LIMIT: usize = 128;
 
 /// What no update changes, whatever it says.
 const KEPT: [&str; 7] = [
@@ -20,12 +33,30 @@ const KEPT: [&str; 7] = [
 
 /// POST to a collection.
 pub(super) fn create(state: &mut State, call: &Call, body: Value) -> Result<Value, Failure> {
-    let new = shape::read(&call.resource, &call.version, body)?;
-    make(state, call, new)
+    let mut new = shape::read(&call.resource, &call.version, body)?;
+    object::set_meta(&mut new, "managedFields", Value::Null);
+    make(state, call, new, None)
 }
 
-/// Checks and stores what does not exist yet.
-fn make(state: &mut State, call: &Call, mut new: Value) -> Result<Value, Failure> {
+/// Who writes, if the request says it in a way that can be kept.
+fn writer(state: &State, call: &Call) -> Result<Writer, Failure> {
+    let wrong = |message: String| Err(Failure::invalid_options("fieldManager", &message));
+    let manager = call.manager.clone();
+    if manager.len() > MANAGER_LIMIT {
+        return wrong(format!("Too long: may not be more than {MANAGER_LIMIT} bytes"));
+    }
+    if let Some((at, bad)) = manager.chars().enumerate().find(|(_, c)| c.is_control()) {
+        return wrong(format!(
+            "Invalid value: {manager:?}: invalid character U+{:04X} (at position {at})",
+            u32::from(bad)
+        ));
+    }
+    let api_version = call.resource.api_version(&call.version);
+    Ok(Writer { manager, subresource: call.subresource.clone(), api_version, now: state.stamp(0) })
+}
+
+/// Checks and stores what does not exist yet. `applied`: the fields have their owners, by server-side apply.
+fn make(state: &mut State, call: &Call, mut new: Value, applied: Option<Vec<Value>>) -> Result<Value, Failure> {
     let resource = &call.resource;
     let namespace = object::meta(&new, "namespace");
     if !namespace.is_empty() && namespace != call.namespace {
@@ -79,7 +110,15 @@ fn make(state: &mut State, call: &Call, mut new: Value) -> Result<Value, Failure
     if !object::meta(&new, "resourceVersion").is_empty() {
         return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
-    Ok((*state.store.put(key, &new)).clone())
+    match applied {
+        Some(entries) => object::set_meta(&mut new, "managedFields", entries.into()),
+        None => apply::updated(&Schema::of(resource), None, &mut new, &writer(state, call)?),
+    }
+    let made = (*state.store.put(key.clone(), &new)).clone();
+    if crd::is_definition(resource) {
+        crd::establish(state, &key);
+    }
+    Ok(made)
 }
 
 fn named(namespace: &str) -> Value {
@@ -99,24 +138,26 @@ pub(super) fn update(state: &mut State, call: &Call, body: Value) -> Result<(u16
             return Err(Failure::other_uid(&call.resource, &call.namespace, &call.name, uid, ""));
         }
         object::set_meta(&mut new, "resourceVersion", Value::Null);
-        return make(state, call, new).map(|made| (201, made));
+        return make(state, call, new, None).map(|made| (201, made));
     };
-    replace(state, call, &old, new).map(|changed| (200, changed))
+    replace(state, call, &old, new, false).map(|changed| (200, changed))
 }
 
-/// PATCH.
-pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<Value, Failure> {
+/// PATCH. The code tells whether it was made (201) or changed (200).
+pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16, Value), Failure> {
     let resource = &call.resource;
-    let apply = "application/apply-patch+yaml";
-    if call.content_type == apply {
-        return Err(Failure::not_implemented("server-side apply; send a merge patch"));
+    if call.content_type == APPLY {
+        return apply_patch(state, call, body);
+    }
+    if call.query.flag("force") {
+        return Err(Failure::invalid_options("force", "Forbidden: may not be specified for non-apply patch"));
     }
     let mut accepted = vec!["application/json-patch+json", "application/merge-patch+json"];
     if resource.rules.builtin.is_some() {
         accepted.push("application/strategic-merge-patch+json");
     }
     if !accepted.contains(&call.content_type.as_str()) {
-        accepted.push(apply);
+        accepted.push(APPLY);
         return Err(Failure::unsupported_media(&accepted.join(", ")));
     }
     let patch: Value =
@@ -124,7 +165,7 @@ pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<Valu
     let Some(old) = state.store.get(&call.key(&call.name)).cloned() else {
         return Err(Failure::not_found(resource, &call.name));
     };
-    let mut new = call.present(&old);
+    let mut new = call.whole(&old);
     match call.content_type.as_str() {
         "application/json-patch+json" => patch::json(&mut new, &patch)?,
         "application/merge-patch+json" if patch.is_object() => patch::merge(&mut new, &patch),
@@ -133,7 +174,101 @@ pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<Valu
     }
     let new = shape::read(resource, &call.version, new)?;
     same_place(call, &new)?;
-    replace(state, call, &old, new)
+    replace(state, call, &old, new, false).map(|changed| (200, changed))
+}
+
+/// PATCH with what a manager wants to own.
+fn apply_patch(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16, Value), Failure> {
+    let resource = &call.resource;
+    if call.query.get("fieldManager").is_empty() {
+        return Err(Failure::invalid_options("fieldManager", "Required value: is required for apply patch"));
+    }
+    let writer = writer(state, call)?;
+    let mut applied: Value = match serde_json::from_slice(body) {
+        Ok(json) => json,
+        Err(_) => serde_saphyr::from_slice(body)
+            .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")))?,
+    };
+    let typed = |field: &str| applied.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (version, kind) = (typed("apiVersion"), typed("kind"));
+    if (version.as_str(), kind.as_str()) != (&resource.api_version(&call.version), resource.kind()) {
+        let version = if version.contains('/') { version } else { format!("/{version}") };
+        return Err(Failure::bad_request(format!("invalid object type: {version}, Kind={kind}")));
+    }
+    if applied.pointer("/metadata/managedFields").is_some_and(|given| !given.is_null()) {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
+    }
+    let namespace = object::meta(&applied, "namespace");
+    if !namespace.is_empty() && namespace != call.namespace {
+        return Err(Failure::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let old = state.store.get(&call.key(&call.name)).cloned();
+    if old.is_some() && object::meta(&applied, "name").is_empty() {
+        object::set_meta(&mut applied, "name", call.name.as_str().into());
+    }
+    same_place(call, &applied)?;
+    let uid = object::meta(&applied, "uid");
+    match old.as_ref().map(|old| object::meta(old, "uid")) {
+        _ if uid.is_empty() => {}
+        Some(is) if is == uid => {}
+        Some(_) => {
+            let message = format!("Invalid value: \"{uid}\": field is immutable");
+            return Err(Failure::invalid(resource, &call.name, "metadata.uid", "FieldValueInvalid", &message));
+        }
+        None => return Err(Failure::no_such_uid(resource, &call.name, uid)),
+    }
+    if old.is_none() && !call.subresource.is_empty() {
+        return Err(Failure::not_found(resource, &call.name));
+    }
+    let known = object::meta(&applied, "resourceVersion").to_owned();
+    // What the server writes itself is nobody's wish.
+    for field in ["creationTimestamp", "generation", "resourceVersion", "uid", "selfLink", "managedFields"] {
+        object::set_meta(&mut applied, field, Value::Null);
+    }
+    if call.subresource == "status" {
+        let status = applied.get("status").cloned();
+        let wish = applied.as_object_mut().into_iter().flat_map(|wish| wish.iter_mut());
+        wish.filter(|(field, _)| !["apiVersion", "kind", "metadata"].contains(&field.as_str()))
+            .for_each(|(_, value)| *value = Value::Null);
+        object::set(
+            &mut applied,
+            &["metadata"],
+            serde_json::json!({ "name": call.name, "namespace": named(&call.namespace) }),
+        );
+        object::set(&mut applied, &["status"], status.unwrap_or(Value::Null));
+        without_nulls(&mut applied);
+    } else if resource.has_status() {
+        object::set(&mut applied, &["status"], Value::Null);
+    }
+    let schema = Schema::of(resource);
+    apply::check(&schema, &applied, "").map_err(|bad| {
+        let kind = format!("{}, Kind={}", resource.api_version(&call.version), resource.kind());
+        let place = format!("{}/{}", call.namespace, call.name);
+        let path = if bad.path.is_empty() { String::new() } else { format!("{}: ", bad.path) };
+        Failure::new(500, "", format!("failed to create typed patch object ({place}; {kind}): {path}{}", bad.why))
+    })?;
+    let live = old.as_ref().map(|old| call.whole(old));
+    let merged = apply::apply(&schema, live.as_ref(), &applied, &writer, call.query.flag("force"))
+        .map_err(|conflicts| Failure::apply_conflict(conflicts.message(), &conflicts.causes()))?;
+    let entries = merged.pointer("/metadata/managedFields").cloned();
+    let mut new = shape::read(resource, &call.version, merged)?;
+    object::set_meta(&mut new, "managedFields", entries.clone().unwrap_or(Value::Null));
+    let Some(old) = old else {
+        let entries = entries.and_then(|entries| entries.as_array().cloned()).unwrap_or_default();
+        return make(state, call, new, Some(entries)).map(|made| (201, made));
+    };
+    let known =
+        if matches!(known.as_str(), "" | "0") { object::meta(&old, "resourceVersion").to_owned() } else { known };
+    object::set_meta(&mut new, "resourceVersion", known.into());
+    replace(state, call, &old, new, true).map(|changed| (200, changed))
+}
+
+fn without_nulls(object: &mut Value) {
+    if let Value::Object(map) = object {
+        map.retain(|_, value| !value.is_null());
+    }
 }
 
 fn same_place(call: &Call, new: &Value) -> Result<(), Failure> {
@@ -159,8 +294,9 @@ fn same_place(call: &Call, new: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Puts a new state of an object in the place of the old one, if the caller knew the old one or does not care.
-fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Result<Value, Failure> {
+/// Puts a new state of an object in the place of the old one, if the caller knew the old one or does not care. `applied`: the
+/// fields have their owners, by server-side apply.
+fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value, applied: bool) -> Result<Value, Failure> {
     let resource = &call.resource;
     let (uid, is) = (object::meta(&new, "uid"), object::meta(old, "uid"));
     if !uid.is_empty() && uid != is {
@@ -195,6 +331,15 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Resul
     }
     shape::check(resource, &new)?;
     shape::check_change(resource, old, &new)?;
+    if !applied {
+        let owners = "/metadata/managedFields";
+        let given = new.pointer(owners);
+        if (given.is_none() || given == old.pointer(owners)) && without_owners(&new) == without_owners(old) {
+            object::copy(old, &mut new, &["metadata", "managedFields"]);
+        } else {
+            apply::updated(&Schema::of(resource), Some(old), &mut new, &writer(state, call)?);
+        }
+    }
     if new == *old {
         return Ok(new);
     }
@@ -207,7 +352,17 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value) -> Resul
         delete::erase(state, &key);
         return Ok(new);
     }
-    Ok((*state.store.put(key, &new)).clone())
+    let changed = (*state.store.put(key.clone(), &new)).clone();
+    if crd::is_definition(resource) {
+        crd::establish(state, &key);
+    }
+    Ok(changed)
+}
+
+fn without_owners(object: &Value) -> Value {
+    let mut bare = object.clone();
+    object::set_meta(&mut bare, "managedFields", Value::Null);
+    bare
 }
 
 /// A write to the status subresource: custom kinds take the status alone, built-in ones some metadata too.
@@ -215,6 +370,7 @@ fn only_status(call: &Call, old: &Value, mut new: Value) -> Value {
     if call.resource.rules.builtin.is_none() {
         let mut kept = old.clone();
         object::copy(&new, &mut kept, &["status"]);
+        object::copy(&new, &mut kept, &["metadata", "managedFields"]);
         return kept;
     }
     object::copy(old, &mut new, &["spec"]);

@@ -1,0 +1,164 @@
+//! `CustomResourceDefinition` objects: once one is there, its kind is served.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+
+use super::{
+    apply::Schema,
+    failure::Failure,
+    object,
+    openapi::{Fault, OpenApi},
+    resource::Resource,
+    state::State,
+    store::Key,
+};
+
+/// Under which name definitions are stored.
+pub(super) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
+/// What is known of a custom kind by its schemas.
+#[derive(Clone, Debug)]
+pub(super) struct Custom {
+    versions: BTreeMap<String, OpenApi>,
+    merged: Schema,
+}
+
+impl Custom {
+    /// Drops what the version does not have and adds what it gives.
+    pub(super) fn read(&self, version: &str, object: &mut Value) {
+        if let Some(schema) = self.versions.get(version) {
+            schema.read(object);
+        }
+    }
+
+    pub(super) fn check(&self, object: &Value) -> Vec<Fault> {
+        let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or("");
+        let version = version.rsplit('/').next().unwrap_or("");
+        self.versions.get(version).map(|schema| schema.check(object)).unwrap_or_default()
+    }
+
+    pub(super) fn merged(&self) -> &Schema {
+        &self.merged
+    }
+}
+
+pub(super) fn is_definition(resource: &Resource) -> bool {
+    resource.qualified() == DEFINITIONS
+}
+
+fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
+    object::text(value, pointer).unwrap_or("")
+}
+
+/// What the server fills in.
+pub(super) fn defaults(definition: &mut Value) {
+    let (kind, list) =
+        (text(definition, "/spec/names/kind").to_owned(), text(definition, "/spec/names/listKind").is_empty());
+    if text(definition, "/spec/names/singular").is_empty() {
+        object::set(definition, &["spec", "names", "singular"], kind.to_lowercase().into());
+    }
+    if list {
+        object::set(definition, &["spec", "names", "listKind"], format!("{kind}List").into());
+    }
+    if definition.pointer("/spec/conversion").is_none() {
+        object::set(definition, &["spec", "conversion"], json!({ "strategy": "None" }));
+    }
+}
+
+/// The rules for a definition.
+pub(super) fn check(resource: &Resource, definition: &Value) -> Result<(), Failure> {
+    let name = object::meta(definition, "name");
+    let invalid =
+        |field: &str, reason: &str, message: &str| Err(Failure::invalid(resource, name, field, reason, message));
+    let wanted = format!("{}.{}", text(definition, "/spec/names/plural"), text(definition, "/spec/group"));
+    if name != wanted {
+        let message = format!("Invalid value: \"{name}\": must be spec.names.plural+\".\"+spec.group");
+        return invalid("metadata.name", "FieldValueInvalid", &message);
+    }
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let stored = versions.iter().filter(|version| version["storage"] == true).count();
+    if stored != 1 {
+        let message = "Invalid value: must have exactly one version marked as storage version";
+        return invalid("spec.versions", "FieldValueInvalid", message);
+    }
+    for (at, version) in versions.iter().enumerate() {
+        if !version.pointer("/schema/openAPIV3Schema").is_some_and(Value::is_object) {
+            let field = format!("spec.versions[{at}].schema.openAPIV3Schema");
+            return invalid(&field, "FieldValueRequired", "Required value: schemas are required");
+        }
+    }
+    if text(definition, "/spec/conversion/strategy") == "Webhook" {
+        return Err(Failure::not_implemented("conversion by a webhook"));
+    }
+    Ok(())
+}
+
+/// The kind that a definition is about. Objects are stored as they come: no version is converted to another.
+fn defined(definition: &Value) -> Resource {
+    let listed = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    let (mut served, mut schemas, mut merged) = (Vec::new(), BTreeMap::new(), Schema::default());
+    let mut status = false;
+    for version in listed {
+        let name = text(version, "/name").to_owned();
+        let schema = OpenApi::new(version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(json!({})));
+        if version["storage"] == true {
+            merged = schema.merged();
+        }
+        status |= version.pointer("/subresources/status").is_some();
+        schemas.insert(name.clone(), schema);
+        match version["served"] == true {
+            true if version["storage"] == true => served.insert(0, name),
+            true => served.push(name),
+            false => {}
+        }
+    }
+    let mut served = served.into_iter();
+    let first = served.next().unwrap_or_default();
+    let (kind, plural) = (text(definition, "/spec/names/kind"), text(definition, "/spec/names/plural"));
+    let mut resource = Resource::new(text(definition, "/spec/group"), first, kind, plural);
+    resource = served.fold(resource, Resource::also);
+    if text(definition, "/spec/scope") == "Cluster" {
+        resource = resource.cluster_wide();
+    }
+    if status {
+        resource = resource.with_status();
+    }
+    resource.custom(Arc::new(Custom { versions: schemas, merged }))
+}
+
+/// A definition is there or has changed: its kind is served as it says, and its status tells so.
+pub(super) fn establish(state: &mut State, key: &Key) {
+    let Some(definition) = state.store.get(key).cloned() else { return };
+    state.resources.register(defined(&definition));
+    let conditions = [
+        ("NamesAccepted", "NoConflicts", "no conflicts found"),
+        ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+    ];
+    let stamp = state.stamp(0);
+    let known = definition.pointer("/status/conditions").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    if known {
+        return;
+    }
+    let conditions: Vec<Value> = conditions
+        .iter()
+        .map(|(kind, reason, message)| json!({ "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": stamp }))
+        .collect();
+    let stored = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    let stored: Vec<Value> =
+        stored.filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect();
+    let mut new = (*definition).clone();
+    new["status"] = json!({
+        "acceptedNames": definition.pointer("/spec/names"), "conditions": conditions, "storedVersions": stored,
+    });
+    state.store.put(key.clone(), &new);
+}
+
+/// A definition goes, and with it all objects of its kind.
+pub(super) fn retire(state: &mut State, definition: &Value) {
+    let resource = defined(definition);
+    for key in state.store.of(&resource.stored()) {
+        state.store.remove(&key);
+    }
+    state.resources.forget(resource.group(), resource.plural());
+}
