@@ -43,7 +43,7 @@ pub use self::{
     health::{Health, Unhealthy},
     identity::identity,
     leading::Leading,
-    lock::{Lock, LockError, Put, Reports, Seen},
+    lock::{Lock, LockError, Prepared, Put, Reports, Seen},
     manager::{Failure, Manager, ManagerError},
     memory::MemoryLock,
     term::{Guarded, Term},
