@@ -35,7 +35,7 @@ pub use self::{
     client::{client, client_from, inferred_client},
     error::Error,
     get::{ByClass, Get, GetFuture, get, get_config_map},
-    lease::LeaseLock,
+    lease::{LeaseError, LeaseLock},
     operation::{Contract, Operation, OperationError, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},
     wait::{WaitError, wait},
