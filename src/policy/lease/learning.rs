@@ -146,10 +146,8 @@ impl Lease {
             _ => self.pause(),
         };
         self.retry_at = if self.failures == 0 { now } else { began.saturating_add(pause).max(now) };
-        if let Phase::Lead(tenure) = self.phase
-            && now < self.last_try_at(tenure)
-        {
-            self.retry_at = self.retry_at.min(self.last_try_at(tenure));
+        if let Phase::Lead(tenure) = self.phase {
+            self.retry_at = self.retry_at.min(self.one_more_try_at(tenure, now));
         }
         self.failures = self.failures.saturating_add(1);
     }

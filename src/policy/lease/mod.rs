@@ -317,7 +317,19 @@ impl Lease {
         tenure.sent.saturating_add(self.timing.deadline_nanos())
     }
 
-    /// When the last renewal is tried, if those before have failed: there must be time for an answer.
+    /// When a renewal is tried at the latest that comes after a failure: well before the deadline, and then each time half of
+    /// what is left, as long as that may be enough for an answer.
+    fn one_more_try_at(&self, tenure: Tenure, now: u64) -> u64 {
+        let last_try_at = self.last_try_at(tenure);
+        let half = self.lost_at(tenure).saturating_sub(now) / 2;
+        match now < last_try_at {
+            true => last_try_at,
+            false if half >= self.timing.retry_nanos() / 64 => now.saturating_add(half),
+            false => u64::MAX,
+        }
+    }
+
+    /// Until then a call that hangs is given up, so that there is time for another try.
     fn last_try_at(&self, tenure: Tenure) -> u64 {
         self.lost_at(tenure).saturating_sub(self.timing.retry_nanos().div_ceil(4))
     }
