@@ -1,5 +1,6 @@
 //! The manager: each way in which an error could be swallowed has a test that shows it come out.
 
+mod leading;
 mod phases;
 mod stopping;
 
