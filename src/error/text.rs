@@ -2,10 +2,7 @@
 
 use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
-use super::{
-    Detail, Ending, GaveUp, Reason, Stop,
-    reason::AsError,
-};
+use super::{Detail, Ending, GaveUp, Reason, Stop, reason::AsError};
 use crate::policy::{
     bounds::CutBy,
     nanos::{FOREVER, Measured, Written, duration, nanos},

@@ -175,7 +175,9 @@ fn advice(error: &CallError) -> Option<&'static str> {
         CallError::Answered { code: Code::InvalidArgument, message } if message.contains("auth") => {
             Some("check the user's name and password, or the client certificate")
         }
-        CallError::Untrusted(_) => Some("check the certificates of both sides, and whether the endpoint's URL is https"),
+        CallError::Untrusted(_) => {
+            Some("check the certificates of both sides, and whether the endpoint's URL is https")
+        }
         _ => None,
     }
 }

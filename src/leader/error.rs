@@ -85,7 +85,10 @@ impl fmt::Display for Loss {
             Self::TakenOver { by } => write!(f, "{by} has taken over"),
             Self::Cleared => f.write_str("somebody else released the lock"),
             Self::SameIdentity { identity } => {
-                write!(f, "another process with the same identity, {identity}, has taken over: identities must be unique")
+                write!(
+                    f,
+                    "another process with the same identity, {identity}, has taken over: identities must be unique"
+                )
             }
         }
     }

@@ -280,7 +280,13 @@ async fn the_rights_it_needs() {
     let short = Timing::new(S(3), S(2), MS(500)).unwrap();
     for (user, password, key, why, advice) in [
         ("all", "all", "other", "permission denied", "grant the user a role"),
-        ("all", "wrong", "lock", "authentication failed, invalid user ID or password", "check the user's name and password"),
+        (
+            "all",
+            "wrong",
+            "lock",
+            "authentication failed, invalid user ID or password",
+            "check the user's name and password",
+        ),
     ] {
         // Nothing was ever answered: after a lease that is the last word.
         let began = Instant::now();

@@ -308,7 +308,9 @@ async fn the_rights_it_needs() {
                 });
                 assert!(matches!(ended.unwrap(), Ended::Cancelled { finished: None }));
                 let heard = heard.lock().unwrap();
-                let said = format!("lease default/demo: leases.coordination.k8s.io is forbidden: User \"role\" cannot {verb} resource");
+                let said = format!(
+                    "lease default/demo: leases.coordination.k8s.io is forbidden: User \"role\" cannot {verb} resource"
+                );
                 assert!(heard.starts_with(&said) && heard.contains("grant this right"), "{heard}");
             }
         }

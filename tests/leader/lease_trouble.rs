@@ -39,14 +39,16 @@ fn leases(server: &ApiServer) -> Api<Lease> {
 }
 
 async fn create(server: &ApiServer, spec: serde_json::Value) {
-    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "demo"}, "spec": spec});
+    let lease =
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "demo"}, "spec": spec});
     leases(server).create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
 }
 
 /// A Lease that was released.
 async fn released(server: &ApiServer) {
     let stamp = "2020-01-01T00:00:00.000000Z";
-    create(server, json!({"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 3, "renewTime": stamp})).await;
+    create(server, json!({"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 3, "renewTime": stamp}))
+        .await;
 }
 
 async fn patch(server: &ApiServer, patch: serde_json::Value) {
@@ -143,7 +145,10 @@ async fn one_bad_answer_ends_nothing() {
             sleep(S(60)).await;
             assert!(all.iter().all(|run| !run.is_finished()), "{verb}: {:?}", said.lock().unwrap());
             assert!(hit.hits() > 0, "{verb} was not hit");
-            assert!(again.hits() > 0 || matches!(verb, Verb::Get | Verb::Create | Verb::Watch), "{verb} was not hit again");
+            assert!(
+                again.hits() > 0 || matches!(verb, Verb::Get | Verb::Create | Verb::Watch),
+                "{verb} was not hit again"
+            );
             assert_eq!(terms.check().len(), 1, "{verb}: {:?}", said.lock().unwrap());
             all.iter().for_each(JoinHandle::abort);
         }
@@ -241,7 +246,10 @@ async fn trouble_is_told_in_words() {
     let manager = Manager::new();
     manager.elect(elect(lock(&server), "a")).unwrap();
     let error = manager.run(CancellationToken::new()).await.unwrap_err().to_string();
-    assert!(error.starts_with("election failed: cannot read lock default/demo: ") && !error.contains("Status {"), "{error}");
+    assert!(
+        error.starts_with("election failed: cannot read lock default/demo: ") && !error.contains("Status {"),
+        "{error}"
+    );
     assert!(error.contains("grant this right"), "{error}");
 }
 
@@ -293,14 +301,11 @@ async fn the_same_identity_does_not_lead_beside_itself_after_a_partition() {
             }
             let cut = Arc::new(AtomicBool::new(false));
             let old = LeaseLock::new(cuttable(&server, &cut), "default", "demo").unwrap();
-            let all = [
-                stands(old, "web-0", 0, &terms, &said),
-                {
-                    sleep(S(20 + seed)).await;
-                    cut.store(true, Ordering::SeqCst);
-                    stands(lock(&server), "web-0", 1, &terms, &said)
-                },
-            ];
+            let all = [stands(old, "web-0", 0, &terms, &said), {
+                sleep(S(20 + seed)).await;
+                cut.store(true, Ordering::SeqCst);
+                stands(lock(&server), "web-0", 1, &terms, &said)
+            }];
             sleep(S(60)).await;
             cut.store(false, Ordering::SeqCst);
             sleep(S(3_600)).await;
@@ -331,7 +336,9 @@ async fn the_same_identity_never_leads_beside_itself() {
                 0 => drop(server.inject(Fault::hang().path("**/leases*/**").times(calls))),
                 1 | 2 => drop(server.inject(Fault::lose_answer().path("**/leases*/**").times(calls))),
                 3 => drop(server.inject(Fault::status(403).path("**/leases*/**").times(calls))),
-                4 => drop(server.inject(Fault::delay(MS(random() % 8_000)).detached().path("**/leases*/**").times(calls))),
+                4 => drop(
+                    server.inject(Fault::delay(MS(random() % 8_000)).detached().path("**/leases*/**").times(calls)),
+                ),
                 5 => drop(cuts[(calls % 2) as usize].fetch_not(Ordering::SeqCst)),
                 6 => drop(tokio::time::timeout(S(1), leases(&server).delete("demo", &Default::default())).await),
                 _ => server.lift_faults(),
@@ -388,7 +395,11 @@ async fn a_lease_that_is_edited_by_hand_has_never_two_leaders() {
     }
     // What a release looks like is one: the one that waits leads at once, while the other does not know yet.
     let server = ApiServer::new();
-    create(&server, json!({"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2020-01-01T00:00:00.000000Z"})).await;
+    create(
+        &server,
+        json!({"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2020-01-01T00:00:00.000000Z"}),
+    )
+    .await;
     let waiting = elect(lock(&server), "b").run(|_| async { Instant::now() });
     let (ended, at) = tokio::join!(waiting, async {
         sleep(S(5)).await;

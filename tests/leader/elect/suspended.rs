@@ -19,10 +19,7 @@ struct Polled<F>(F, Arc<AtomicUsize>);
 impl<F: Future + Unpin> Future for Polled<F> {
     type Output = F::Output;
 
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
         self.1.fetch_add(1, Ordering::SeqCst);
         std::pin::Pin::new(&mut self.0).poll(cx)
     }
@@ -36,7 +33,14 @@ async fn work_is_not_polled_again_after_a_suspension_that_outlasts_its_term() {
     let first = machine.run(elect(lock.clone(), "laptop").run(move |term: Term| {
         *keep.lock().unwrap() = Some(term);
         // It works all the time.
-        Polled(Box::pin(async { loop { sleep(MS(10)).await } }), count)
+        Polled(
+            Box::pin(async {
+                loop {
+                    sleep(MS(10)).await
+                }
+            }),
+            count,
+        )
     }));
     let suspend = async {
         sleep(S(31)).await;

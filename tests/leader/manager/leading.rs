@@ -30,8 +30,7 @@ fn add_noting(manager: &Manager, name: &'static str, log: &Log) {
 #[tokio::test(start_paused = true)]
 async fn leader_tasks_may_be_added_at_any_time() {
     for first in ["none", "one that ends", "one that stays"] {
-        let (manager, lock, stop, log) =
-            (Manager::new(), MemoryLock::new(), CancellationToken::new(), Log::default());
+        let (manager, lock, stop, log) = (Manager::new(), MemoryLock::new(), CancellationToken::new(), Log::default());
         idle(&manager, "webhook");
         match first {
             "one that ends" => manager.add_leader("once", |_| async { Ok::<(), Any>(()) }).unwrap(),
@@ -173,8 +172,7 @@ async fn a_failure_in_a_later_term_comes_out() {
 #[tokio::test(start_paused = true)]
 async fn it_stops_in_order() {
     for loses in [false, true] {
-        let (manager, lock, stop, log) =
-            (Manager::new(), MemoryLock::new(), CancellationToken::new(), Log::default());
+        let (manager, lock, stop, log) = (Manager::new(), MemoryLock::new(), CancellationToken::new(), Log::default());
         let (plain, held) = (Arc::clone(&log), lock.clone());
         manager
             .add("webhook", move |stop: CancellationToken| async move {
@@ -209,7 +207,14 @@ async fn it_stops_in_order() {
         log[..2].sort();
         assert_eq!(
             log,
-            ["quick told", "slow told", "quick ends", "slow ends", &format!("webhook told, the lock is {holder:?}"), "webhook ends"]
+            [
+                "quick told",
+                "slow told",
+                "quick ends",
+                "slow ends",
+                &format!("webhook told, the lock is {holder:?}"),
+                "webhook ends"
+            ]
         );
         assert_eq!(began.elapsed(), S(if loses { 12 } else { 11 }) + S(4));
     }
