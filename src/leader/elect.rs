@@ -131,9 +131,12 @@ impl<L: Lock> Elect<L> {
     ///     // Drains what it has begun.
     ///     sleep(Duration::from_secs(45)).await;
     /// });
-    /// stop.cancel();
-    /// # let stop = CancellationToken::new();
-    /// assert!(matches!(run.await?, Ended::Cancelled { .. }));
+    /// let cancel = async {
+    ///     sleep(Duration::from_secs(10)).await;
+    ///     stop.cancel();
+    /// };
+    /// let (ended, ()) = tokio::join!(run, cancel);
+    /// assert!(matches!(ended?, Ended::Cancelled { finished: Some(()) }));
     /// # Ok(()) }
     /// ```
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
