@@ -79,6 +79,7 @@ pub mod k8s;
 mod keyed;
 pub mod leader;
 mod limiter;
+mod mapped;
 mod operation;
 #[doc(hidden)]
 pub mod policy;
@@ -103,6 +104,7 @@ pub use crate::{
     events::{Event, Listener, Wait},
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
+    mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
     operation::{Classify, Judged, Operation, Outcome, RetryAll},
     policy::{
         Policy,
@@ -120,5 +122,5 @@ pub use crate::{
     queue::TimedQueue,
     retry::{Retry, RetryFuture, retry},
     settle::{Observation, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Place, Shared, Ties},
+    shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
 };

@@ -29,8 +29,11 @@ use crate::{
 /// # Errors
 /// [`GaveUp`]: why the run stopped, and what the last check answered.
 ///
-/// # Cancel safety, panics
-/// As [`retry`](crate::retry()).
+/// # Cancel safety
+/// Dropping the future leaves no timer, permit or task behind.
+///
+/// # Panics
+/// As [`retry`](crate::retry()): if it has to wait outside a tokio runtime with time enabled.
 ///
 /// ```
 /// use std::time::Duration;
@@ -202,9 +205,10 @@ impl<A: Answer> Verb<A> for Looking {
     type Value = A::Value;
     type Error = A::Error;
     const NAME: &'static str = "PollingFuture";
+    const OBSERVES: bool = true;
 
     #[inline]
-    fn judge(&mut self, output: A) -> Judged<A::Value, A::Error> {
+    fn judge(&mut self, output: A, _: impl FnOnce() -> u64) -> Judged<A::Value, A::Error> {
         output.judge()
     }
 }

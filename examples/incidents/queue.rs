@@ -148,7 +148,7 @@ async fn under_load(stage: &mut Stage) -> Result<(), Failed> {
     let listen = |outcome: Outcome<'_, u32, (), &'static str>| match outcome {
         Outcome::Done { .. } => done += 1,
         Outcome::Failed { again: Some(_), .. } => retried += 1,
-        Outcome::GaveUp(given_up) => back.push((given_up.key, given_up.error.to_string())),
+        Outcome::GaveUp(given_up) => back.push((given_up.key, given_up.error.sentence().to_string())),
         _ => {}
     };
     drop(queue.run(worker).concurrency(20)?.notify(listen).await);

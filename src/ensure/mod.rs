@@ -24,23 +24,25 @@ use crate::{
 /// was read, add what may exist only once. A request that was lost on its way may still arrive after it was looked for.
 ///
 /// A round is: look, act, look. The words of the builder hold for rounds, with these differences:
-/// - `max_attempts` counts acts. With 0 it looks once and never acts.
+/// - `max_attempts` counts acts. With 0 it never acts: it ends at the first look that says an act is due.
 /// - `attempt_timeout` is the deadline of each call, look or act.
 /// - With `attempt_timeout(a)` and `finish_within(d)` an act is cut at `d - a`, and none starts later, so that the look
 ///   that closes the run has its time. Where `a` is more than half of `d`, half of `d` is kept.
 /// - `on_cut` is about acts. A look that was cut is always repeated.
+/// - Once it is cancelled, or `finish_within` is over by the clock, it neither acts nor looks: where it has acted by then, the
+///   error says that the outcome is unknown. What is cancelled at the very instant of a look comes before the act.
 ///
 /// With nothing set it goes on for ever, as `retry` does.
 ///
 /// # Errors
 /// [`GaveUp`], with a [`Detail::Ensure`](crate::Detail): how often it acted, and whether an act may have been applied without an
-/// observation to tell. Its `attempts` are rounds, except where `max_attempts` ended the run.
+/// observation to tell. Its `attempts` are rounds.
 ///
 /// # Cancel safety
 /// Dropping the future leaves no timer, permit or task behind. An act in flight may be applied or not, as always.
 ///
 /// # Panics
-/// As [`retry`](crate::retry()).
+/// As [`retry`](crate::retry()): if it has to wait outside a tokio runtime with time enabled.
 ///
 /// ```
 /// use std::{cell::Cell, time::Duration};

@@ -3,6 +3,8 @@
 mod chain;
 mod config;
 pub mod reason;
+#[cfg(test)]
+mod sentences;
 mod stop;
 mod text;
 
@@ -30,7 +32,7 @@ use crate::policy::nanos::duration;
 /// tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
 ///
 /// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is [`boxed`](Self::boxed),
-/// and by reference [`sentence`](Self::sentence).
+/// and by reference [`sentence`](Self::sentence). `boxed` and `chained` are words of the builders, too.
 ///
 /// ```
 /// use relent::{Backoff, Stop, retry};
@@ -77,9 +79,21 @@ impl<E> GaveUp<E> {
         Self { stop, elapsed, bound, cut_after, detail: None, kept }
     }
 
-    pub(crate) fn with_detail(mut self, detail: Detail) -> Self {
-        self.detail = Some(Box::new(detail));
+    pub(crate) fn with_detail(mut self, detail: Option<Detail>) -> Self {
+        self.detail = detail.map(Box::new);
         self
+    }
+
+    /// The same end said again, without the error, which was given away.
+    pub(crate) fn without_error<F>(&self) -> GaveUp<F> {
+        GaveUp {
+            stop: self.stop.clone(),
+            elapsed: self.elapsed,
+            bound: self.bound,
+            cut_after: self.cut_after,
+            detail: self.detail.clone(),
+            kept: Kept::Nothing { attempts: self.attempts(), ending: self.ending() },
+        }
     }
 
     /// Why the run stopped.

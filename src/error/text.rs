@@ -2,14 +2,11 @@
 
 use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
-use super::{Detail, Ending, GaveUp, Reason, Stop, reason::AsError};
+use super::{Detail, Ending, GaveUp, Last, Reason, Stop, reason::AsError};
 use crate::policy::{
     bounds::CutBy,
-    nanos::{FOREVER, Measured, Written, duration, nanos},
+    nanos::{Measured, NEVER, Written, duration, nanos},
 };
-
-/// What takes longer never comes: 292 years, which is what is left of forever after any part of it was subtracted.
-const NEVER: u64 = FOREVER / 2;
 
 /// Without the text of the error.
 pub(super) struct Summary<'a, E>(pub(super) &'a GaveUp<E>);
@@ -48,7 +45,51 @@ impl<E: Error> fmt::Display for GaveUp<E> {
 
 impl<E: Error> Error for GaveUp<E> {}
 
-/// The parts by name; times as `352ms`.
+/// What the last attempt did, its error with every cause.
+impl<E: Error> fmt::Display for Last<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.tell(f),
+            Self::FailedBefore => f.write_str("failed with an error that was handed out before"),
+            Self::NotReady => f.write_str("not ready"),
+            Self::NotReadyBecause(error) => {
+                f.write_str("not ready: ")?;
+                error.tell(f)
+            }
+            Self::Cut { after, by: CutBy::AttemptTimeout } => {
+                write!(f, "cut after {} by its own deadline", Measured(*after))
+            }
+            Self::Cut { after, by: CutBy::Deadline } => {
+                write!(f, "cut after {} by the overall deadline", Measured(*after))
+            }
+            Self::Cut { after, by: CutBy::Cancelled } => write!(f, "dropped after {}", Measured(*after)),
+            Self::NotStarted => f.write_str("nothing was attempted"),
+        }
+    }
+}
+
+/// As derived, but for times that never come.
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ready_in, allowed) = match *self {
+            Self::Fatal => return f.write_str("Fatal"),
+            Self::Attempts => return f.write_str("Attempts"),
+            Self::BackoffEnded => return f.write_str("BackoffEnded"),
+            Self::StartWindow => return f.write_str("StartWindow"),
+            Self::Deadline => return f.write_str("Deadline"),
+            Self::Cancelled => return f.write_str("Cancelled"),
+            Self::Budget => return f.write_str("Budget"),
+            Self::Stalled => return f.write_str("Stalled"),
+            Self::Unobservable => return f.write_str("Unobservable"),
+            Self::Limiter { ready_in, allowed } => (ready_in, allowed),
+        };
+        let time = |time: Duration| if nanos(time) >= NEVER { None } else { Some(time) };
+        f.debug_struct("Limiter").field("ready_in", &time(ready_in)).field("allowed", &time(allowed)).finish()
+    }
+}
+
+/// What there is to say, by name; times as `352ms`.
+#[expect(clippy::missing_fields_in_debug, reason = "the error and what packs it are shown as what they mean")]
 impl<E: fmt::Debug> fmt::Debug for GaveUp<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = f.debug_struct("GaveUp");
@@ -71,7 +112,6 @@ impl<E> GaveUp<E> {
     /// All but the error: as far as "last attempt", where that failed.
     fn write_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.attempts() {
-            0 if self.has_looked() => f.write_str("gave up before the first act")?,
             0 => f.write_str("gave up before the first attempt")?,
             1 => f.write_str("gave up after 1 attempt")?,
             many => write!(f, "gave up after {many} attempts")?,
@@ -85,14 +125,12 @@ impl<E> GaveUp<E> {
         self.write_last(f)
     }
 
-    /// An `ensure` that may not act observes all the same.
-    fn has_looked(&self) -> bool {
-        self.attempts() == 0 && self.ending() != Ending::NotStarted
-    }
-
     fn write_stop(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = Written(duration(self.bound));
         match &self.stop {
+            Stop::Fatal if matches!(self.ending(), Ending::Cut(_) | Ending::ObservationCut(_)) => {
+                f.write_str(": a call without an answer must not be repeated")
+            }
             Stop::Fatal => f.write_str(": repeating cannot mend this"),
             Stop::Attempts => {
                 // Of an `ensure` it is the acts that are counted.
@@ -120,6 +158,7 @@ impl<E> GaveUp<E> {
                 Measured(allowed)
             ),
             Stop::Stalled => f.write_str(": nothing has moved"),
+            Stop::Unobservable => f.write_str(": observing has failed for longer than is tolerated"),
         }
     }
 
@@ -145,19 +184,28 @@ impl<E> GaveUp<E> {
     }
 
     fn write_last(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cut = Measured(duration(self.cut_after));
-        // Observations have no outcome, and of acts it has been said.
-        let outcome = if self.detail().is_none() { ", outcome unknown" } else { "" };
-        if self.ending() == Ending::NotStarted {
+        let ending = self.ending();
+        if ending == Ending::NotStarted {
             return f.write_str("; nothing was attempted");
         }
-        f.write_str(if self.has_looked() { "; last observation" } else { "; last attempt" })?;
-        match self.ending() {
-            Ending::NotStarted | Ending::Failed => Ok(()),
-            Ending::NotReady | Ending::NotReadyBecause => f.write_str(": not ready"),
-            Ending::Cut(CutBy::AttemptTimeout) => write!(f, ": cut after {cut} by its own deadline{outcome}"),
-            Ending::Cut(CutBy::Deadline) => write!(f, ": cut after {cut} by the overall deadline{outcome}"),
-            Ending::Cut(CutBy::Cancelled) => write!(f, ": cancelled after {cut}{outcome}"),
+        f.write_str("; last attempt")?;
+        // Observations have no outcome, and of acts it has been said.
+        let (by, outcome) = match ending {
+            Ending::Failed if self.last_error().is_none() => {
+                return f.write_str(" failed with an error that was handed out before");
+            }
+            Ending::NotStarted | Ending::Failed => return Ok(()),
+            Ending::NotReady | Ending::NotReadyBecause => return f.write_str(": not ready"),
+            Ending::Cut(by) if self.detail().is_none() => (by, ", outcome unknown"),
+            Ending::Cut(by) | Ending::ObservationCut(by) => (by, ""),
+        };
+        let after = Measured(duration(self.cut_after));
+        match by {
+            CutBy::AttemptTimeout => write!(f, ": cut after {after} by its own deadline{outcome}"),
+            CutBy::Deadline => write!(f, ": cut after {after} by the overall deadline{outcome}"),
+            CutBy::Cancelled if self.is_cancelled() => write!(f, ": cancelled after {after}{outcome}"),
+            // By whoever polled it, and the run went on.
+            CutBy::Cancelled => write!(f, ": dropped after {after}{outcome}"),
         }
     }
 }

@@ -1,7 +1,22 @@
 //! Watching a run: attempts started and ended, waits, the end.
 //!
-//! Every verb takes a [`Listener`] with `.notify(..)`: a closure, `Tracing` (feature `tracing`), which writes spans and
-//! events, or `Metrics` (feature `metrics`), which counts. Several `.notify` add up.
+//! Every verb takes a closure with `.notify(..)`, and a [`Listener`] that is a type with `.listen(..)`: `Tracing` (feature
+//! `tracing`), which writes spans and events, or `Metrics` (feature `metrics`), which counts. Several add up.
+//!
+//! ```
+//! use relent::{Backoff, Event, Last, retry};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let answer = retry(async |attempt| if attempt.number() < 3 { Err("busy") } else { Ok(7) })
+//!     .notify(|event| {
+//!         if let Event::Ended { last: Last::Failed(error), again: Some(pause), .. } = event {
+//!             println!("failed with {error}, retrying in {pause:?}");
+//!         }
+//!     })
+//!     .await;
+//! assert_eq!(answer.unwrap(), 7);
+//! # }
+//! ```
 
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -21,7 +36,7 @@ use crate::{
     policy::attempts::Attempt,
 };
 
-/// What happens in a run, in this order: `Waiting`* `Started` `Ended` .. then `Succeeded` or `GaveUp`.
+/// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.
 ///
 /// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are rounds that
 /// begin and end with a look, `Acting` and `Acted` stand between where it acts.
@@ -39,6 +54,9 @@ pub enum Event<'a, E> {
         elapsed: Duration,
         /// What it did.
         last: Last<&'a E>,
+        /// How long the run pauses before the next attempt, which a limiter may put off further. Zero: it follows at once;
+        /// `None`: there is none.
+        again: Option<Duration>,
     },
     /// An `ensure` has looked, it is not as wanted, and the act begins.
     #[non_exhaustive]
@@ -84,7 +102,8 @@ pub enum Wait {
 
 /// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, and `()`, which costs nothing.
 ///
-/// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics.
+/// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics; what it was told of is
+/// decided by then, and nothing that is shared stays taken.
 pub trait Listener<E> {
     /// Whether nothing is heard, so that nothing need be said.
     #[doc(hidden)]

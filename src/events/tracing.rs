@@ -26,9 +26,9 @@ use crate::{
 /// | message | level | fields |
 /// |---|---|---|
 /// | `attempt started` | `TRACE` | `attempt` |
-/// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error` |
-/// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after` |
-/// | `not ready` | `DEBUG` | `attempt`, `elapsed` |
+/// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error`; `again`: the pause before the next one, if there is one |
+/// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after`, `again` |
+/// | `not ready` | `DEBUG` | `attempt`, `elapsed`, `error`: why, if it was said |
 /// | `acting`, `acted` | `DEBUG` | `attempt`, `elapsed`: an `ensure` acts between two looks |
 /// | `act failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `act cut` | `INFO` | `attempt`, `elapsed`, `after` |
@@ -52,7 +52,7 @@ use crate::{
 /// let gave_up = retry(|_| async { Err::<(), _>("no route") })
 ///     .backoff(Backoff::fixed(std::time::Duration::ZERO))
 ///     .max_attempts(3)
-///     .notify(Tracing::new("fetch config map"))
+///     .listen(Tracing::new("fetch config map"))
 ///     .await
 ///     .unwrap_err();
 /// assert_eq!(gave_up.stop().as_str(), "attempts");
@@ -111,18 +111,23 @@ impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
             Event::Started(attempt) => {
                 event!(target: "relent", parent: &*span, Level::TRACE, attempt = attempt.number(), "attempt started");
             }
-            Event::Ended { attempt, elapsed, last } => {
+            Event::Ended { attempt, elapsed, last, again } => {
                 let elapsed = field::display(Measured(*elapsed));
+                let again = again.map(|pause| field::display(Short(pause)));
                 match last {
                     Last::Failed(error) => {
                         event!(
                             target: "relent", parent: &*span, Level::INFO,
-                            attempt, elapsed, error = %Told(*error, self.kind), "attempt failed"
+                            attempt, elapsed, error = %Told(*error, self.kind), again, "attempt failed"
                         );
                     }
                     Last::Cut { after, .. } => {
                         let after = field::display(Measured(*after));
-                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "attempt cut");
+                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, again, "attempt cut");
+                    }
+                    Last::NotReadyBecause(error) => {
+                        let error = field::display(Told(*error, self.kind));
+                        event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, error, "not ready");
                     }
                     _ => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "not ready"),
                 }

@@ -28,6 +28,7 @@ use crate::{
 /// assert_eq!(items.failed("a"), Some(Duration::from_millis(10)));
 /// assert_eq!(items.failed("b"), Some(Duration::from_millis(5)));
 /// assert_eq!(items.failures("a"), 2);
+/// assert_eq!(items.last_delay("a"), Some(Duration::from_millis(10)));
 /// assert!(items.forget("a"));
 /// assert_eq!(items.failed("a"), Some(Duration::from_millis(5)));
 /// ```
@@ -46,6 +47,8 @@ struct Item {
     ready_at: u64,
     /// When it last failed.
     failed_at: u64,
+    /// The pause that it got then; `None` when the schedule has ended.
+    delay: Option<u64>,
     seed: u64,
 }
 
@@ -74,6 +77,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
             item.failures = number.saturating_add(1);
             let delay = self.backoff.next(&mut item.progress, || series(item.seed, number.into()));
             item.failed_at = now;
+            item.delay = delay;
             item.ready_at = delay.map_or(FOREVER, |delay| now.saturating_add(delay));
             delay.map(nanos::duration)
         })
@@ -88,6 +92,18 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
     {
         let now = self.now();
         self.items.get(key, |item| if self.expired(item, now) { 0 } else { item.failures }).unwrap_or(0)
+    }
+
+    /// The pause that the last failure of this key got. `None` if it has not failed, or if its schedule has ended.
+    #[must_use]
+    pub fn last_delay<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let now = self.now();
+        let delay = self.items.get(key, |item| item.delay.filter(|_| !self.expired(item, now)));
+        delay.flatten().map(nanos::duration)
     }
 
     /// How long this key has to wait still: zero if it may be tried, `Duration::MAX` if its schedule has ended.

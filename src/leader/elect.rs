@@ -60,6 +60,7 @@ pub struct Elect<L> {
     settings: Settings,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(super) struct Settings {
     pub(super) identity: Arc<str>,
     pub(super) timing: Timing,
@@ -120,8 +121,9 @@ impl<L: Lock> Elect<L> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use relent::{CancellationToken, leader::{Ended, MemoryLock, elect}};
+    /// use relent::leader::{Ended, MemoryLock, elect};
     /// use tokio::time::sleep;
+    /// use tokio_util::sync::CancellationToken;
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), relent::leader::ElectError> {
     /// let stop = CancellationToken::new();

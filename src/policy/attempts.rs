@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    DELAY_FIRST, FINAL_TRY, Policy,
+    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE,
     backoff::Progress,
     bounds::CutBy,
+    jitter::pick,
     nanos::{FOREVER, nanos},
 };
 
@@ -142,13 +143,26 @@ impl Attempts {
         self.started
     }
 
+    /// How many starts were planned before, each with one number of the run's random series.
+    #[inline]
+    pub(crate) fn draw(&self, policy: &Policy) -> u64 {
+        u64::from(self.number()).saturating_sub(u64::from(!policy.has(DELAY_FIRST)))
+    }
+
     /// Where the first attempt starts. One that is not delayed always does.
     #[inline]
     pub fn first(&mut self, policy: &Policy, random: impl FnOnce() -> u64) -> Next {
         if policy.max_attempts == 0 {
             return Next::Stop(Ended::Attempts);
         }
-        if policy.has(DELAY_FIRST) { self.plan(policy, 0, 0, random) } else { Next::Start(0) }
+        if !policy.has(DELAY_FIRST) {
+            return Next::Start(0);
+        }
+        if policy.has(RANDOM_PHASE) {
+            self.plan_in_phase(policy, 0, 0, random())
+        } else {
+            self.plan(policy, 0, 0, random)
+        }
     }
 
     /// An attempt starts at `now`.
@@ -192,13 +206,30 @@ impl Attempts {
         if !self.may_repeat(policy) {
             return Next::Stop(Ended::Attempts);
         }
-        if self.number() == 1 {
+        let is_first = self.number() == 1;
+        if is_first {
             self.grid = self.started;
         }
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
             (self.current, self.step) = (0, 0);
         }
-        self.plan(policy, now, now.saturating_add(pause), random)
+        let earliest = now.saturating_add(pause);
+        // With `delay_first` the first attempt stands on a grid already.
+        if is_first && policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
+            return self.plan_in_phase(policy, now, earliest, random());
+        }
+        self.plan(policy, now, earliest, random)
+    }
+
+    /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start. The backoff
+    /// uses the same number: the longer the phase, the longer its delay.
+    #[cold]
+    fn plan_in_phase(&mut self, policy: &Policy, now: u64, earliest: u64, random: u64) -> Next {
+        if let Some(every) = policy.period() {
+            let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
+            self.grid = self.started.saturating_add(phase);
+        }
+        self.plan(policy, now, earliest, || random)
     }
 
     /// Plans the next start: on the cadence, and not before `earliest`.
@@ -221,9 +252,10 @@ impl Attempts {
             Ok(()) => policy.bounds.nearer(),
             Err(refused) => refused,
         };
-        let last_chance = policy.bounds.last_chance().filter(|&at| {
+        let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
+        let last_chance = last_chance.filter(|&at| {
             let comes_yet = at >= earliest && (at > self.started || self.number() == 0);
-            policy.has(FINAL_TRY) && !self.is_final() && comes_yet
+            !self.is_final() && comes_yet
         });
         match last_chance {
             Some(at) => {
@@ -241,6 +273,9 @@ impl Attempts {
             return now;
         }
         let after = |instant: u64| {
+            if instant < self.grid {
+                return self.grid;
+            }
             let ticks = instant.saturating_sub(self.grid).checked_div(every).unwrap_or(0).saturating_add(1);
             self.grid.saturating_add(ticks.saturating_mul(every))
         };

@@ -1,10 +1,11 @@
 //! Delays between attempts.
 
-use std::{iter::successors, sync::Arc, time::Duration};
+use std::{collections::VecDeque, iter::once, mem, sync::Arc, time::Duration};
 
+pub use super::delays::Delays;
 use super::{
-    jitter::{Jitter, Kind, pick, series},
-    nanos::{FOREVER, duration, nanos},
+    jitter::{Jitter, Kind, pick},
+    nanos::{FOREVER, nanos},
 };
 use crate::Ratio;
 
@@ -63,17 +64,29 @@ impl Shape {
 pub(super) struct More {
     pub(super) steps: Vec<u64>,
     pub(super) take: Option<u32>,
-    pub(super) then: Option<Backoff>,
+    /// What follows, in a row: none of them has followers, or anything that is set for a whole run.
+    then: VecDeque<Backoff>,
     pub(super) reset_after: Option<u64>,
     pub(super) seed: Option<u64>,
     /// The ratio of the jitter, if it has one.
     pub(super) jitter: Option<Ratio>,
     /// What an exponential delay grows by, if not by 2.
     pub(super) factor: Option<Ratio>,
-    /// The policy's: the pause after a cut.
+    /// What few policies have; here, so that a run is no larger for it.
+    pub(super) policy: Rare,
+}
+
+/// Settings of the policy that are rare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Rare {
+    /// The pause after a cut.
     pub(super) after_cut: u64,
-    /// The policy's: the most that is waited of what a server asks for.
+    /// The most that is waited of what a server asks for.
     pub(super) max_retry_after: Option<u64>,
+    /// The latest end that a default window may be moved to.
+    pub(super) window_moves_to: Option<u64>,
+    /// How long before the hard bound there is a last look.
+    pub(super) last_look: Option<u64>,
 }
 
 /// How far a run has come in its backoff.
@@ -185,15 +198,21 @@ impl Backoff {
     /// [`seed`](Self::seed) and [`reset_after`](Self::reset_after), is taken over from `next` where `self` has none.
     #[must_use]
     pub fn then(mut self, mut next: Self) -> Self {
-        let (mut reset_after, mut seed) = (None, None);
-        next.change(|more| (reset_after, seed) = (more.reset_after.take(), more.seed.take()));
+        let (mut reset_after, mut seed, mut behind) = (None, None, VecDeque::new());
+        next.change(|more| {
+            (reset_after, seed, behind) = (more.reset_after.take(), more.seed.take(), mem::take(&mut more.then));
+        });
         self.change(|more| {
             more.reset_after = more.reset_after.or(reset_after);
             more.seed = more.seed.or(seed);
-            more.then = Some(match more.then.take() {
-                Some(first) => first.then(next),
-                None => next,
-            });
+            if more.then.is_empty() {
+                // So that a chain is as quickly built from its end as from its beginning.
+                behind.push_front(next);
+                more.then = behind;
+            } else {
+                more.then.push_back(next);
+                more.then.append(&mut behind);
+            }
         });
         self
     }
@@ -206,7 +225,8 @@ impl Backoff {
         self
     }
 
-    /// Makes every run draw this one series of random numbers: for tests, and to replay a run.
+    /// Makes every run draw this one series of random numbers: for tests, and to replay a run. The iterator, a run, its plan
+    /// and each key of a [`KeyedBackoff`](crate::KeyedBackoff) draw the same.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.change(|more| more.seed = Some(seed));
@@ -237,12 +257,6 @@ impl Backoff {
         self.more.as_ref().and_then(|more| more.reset_after)
     }
 
-    /// Whether every delay is zero.
-    #[inline]
-    pub(crate) fn is_zero(&self) -> bool {
-        self.shape == Shape::Fixed && self.base == 0 && self.more.is_none()
-    }
-
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
     pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
@@ -255,7 +269,12 @@ impl Backoff {
 
     /// The schedules of the chain.
     fn chain(&self) -> impl Iterator<Item = &Self> {
-        successors(Some(self), |schedule| schedule.more.as_ref()?.then.as_ref())
+        once(self).chain(self.followers())
+    }
+
+    /// What comes `then`.
+    pub(super) fn followers(&self) -> impl Iterator<Item = &Self> {
+        self.more.iter().flat_map(|more| &more.then)
     }
 
     /// No delay of the chain is longer.
@@ -278,8 +297,8 @@ impl Backoff {
 
     /// Whether a schedule without an end is followed by another.
     pub(super) fn has_unreachable(&self) -> bool {
-        let has_follower = |schedule: &Self| schedule.more.as_ref().is_some_and(|more| more.then.is_some());
-        self.chain().any(|schedule| schedule.length().is_none() && has_follower(schedule))
+        let followers = self.followers().count();
+        self.chain().take(followers).any(|schedule| schedule.length().is_none())
     }
 
     /// The first delay and the cap of a schedule whose cap is below it.
@@ -287,18 +306,31 @@ impl Backoff {
         self.chain().find(|schedule| schedule.cap < schedule.base).map(|schedule| (schedule.base, schedule.cap))
     }
 
-    /// Finds the schedule of the chain that is in turn.
+    /// The next delay of the chain.
     fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
-        let (mut schedule, mut begins) = (self, 0_u64);
-        while let Some(length) = schedule.length() {
+        let (at, begins) = self.in_turn(progress.step, (0, 0))?;
+        Some(self.nth(at)?.next_of(begins, progress, random))
+    }
+
+    /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.
+    pub(super) fn in_turn(&self, step: u32, known: (usize, u64)) -> Option<(usize, u64)> {
+        let (mut at, mut begins) = known;
+        while let Some(length) = self.nth(at)?.length() {
             let ends = begins.saturating_add(length);
-            if u64::from(progress.step) < ends {
+            if u64::from(step) < ends {
                 break;
             }
-            begins = ends;
-            schedule = schedule.more.as_ref()?.then.as_ref()?;
+            (at, begins) = (at.saturating_add(1), ends);
         }
-        Some(schedule.next_of(begins, progress, random))
+        Some((at, begins))
+    }
+
+    /// A schedule of the chain.
+    pub(super) fn nth(&self, at: usize) -> Option<&Self> {
+        match at.checked_sub(1) {
+            None => Some(self),
+            Some(behind) => self.more.as_ref()?.then.get(behind),
+        }
     }
 
     /// How many delays the schedule has, its followers apart; `None` is no end.
@@ -312,7 +344,7 @@ impl Backoff {
 
     /// The next delay of this schedule, which began at step `begins`.
     #[inline]
-    fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
+    pub(super) fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
         let index = u64::from(progress.step).saturating_sub(begins);
         progress.step = progress.step.saturating_add(1);
         let nominal = match self.shape {
@@ -354,45 +386,5 @@ fn fibonacci(index: u64) -> u64 {
 impl Default for Backoff {
     fn default() -> Self {
         Self::exponential(Duration::from_millis(100), Duration::from_secs(10))
-    }
-}
-
-impl IntoIterator for Backoff {
-    type Item = Duration;
-    type IntoIter = Delays;
-
-    fn into_iter(self) -> Delays {
-        Delays {
-            seed: self.seeded().unwrap_or_else(|| fastrand::u64(..)),
-            backoff: self,
-            progress: Progress::default(),
-        }
-    }
-}
-
-impl IntoIterator for &Backoff {
-    type Item = Duration;
-    type IntoIter = Delays;
-
-    fn into_iter(self) -> Delays {
-        self.iter()
-    }
-}
-
-/// The delays of one run, as an iterator. Each iterator draws its own random series.
-#[derive(Clone, Debug)]
-#[must_use = "iterators do nothing unless asked"]
-pub struct Delays {
-    backoff: Backoff,
-    progress: Progress,
-    seed: u64,
-}
-
-impl Iterator for Delays {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let (seed, n) = (self.seed, self.progress.step);
-        self.backoff.next(&mut self.progress, || series(seed, n.into())).map(duration)
     }
 }

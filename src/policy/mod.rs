@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bounds;
 pub mod bucket;
 pub mod budget;
+mod delays;
 pub mod ensure;
 mod gate;
 pub mod jitter;
@@ -20,6 +21,7 @@ pub mod plan;
 pub mod quorum;
 pub mod rate;
 pub mod ratio;
+pub mod refusal;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod stall;
@@ -27,12 +29,13 @@ mod text;
 mod timeline;
 pub mod timetable;
 pub mod warning;
+mod window;
 
 use std::time::Duration;
 
 use self::{
     attempts::Decision,
-    backoff::Backoff,
+    backoff::{Backoff, Rare},
     bounds::Bounds,
     nanos::{FOREVER, duration, nanos},
 };
@@ -76,6 +79,9 @@ const SET_EVERY: u32 = 2;
 const DELAY_FIRST: u32 = 4;
 const FINAL_TRY: u32 = 8;
 const CUT_IS_FATAL: u32 = 16;
+/// The start window is the builder's own, and gives way to any bound.
+const DEFAULT_WINDOW: u32 = 32;
+const RANDOM_PHASE: u32 = 64;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
@@ -105,10 +111,9 @@ impl Policy {
     /// Puts in another backoff and keeps the settings that are the policy's own.
     #[inline(never)]
     fn replace_backoff(&mut self, backoff: Backoff) {
-        let (after_cut, most_asked) = (self.cut_pause(), self.most_asked());
+        let rare = self.rare();
         self.backoff = backoff;
-        self.set_cut_pause(after_cut);
-        self.set_most_asked(most_asked);
+        self.change_rare(|now| *now = rare);
     }
 
     /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is
@@ -117,6 +122,26 @@ impl Policy {
     pub fn every(mut self, period: Duration) -> Self {
         self.every = nanos(period);
         self.flags |= SET_EVERY;
+        self
+    }
+
+    /// Gives each run a grid of its own: the first pause is any between half of [`every`](Self::every) and one and a half, at
+    /// random, and the grid is laid where it ends. Runs that begin together, as those of many instances of a program do, then
+    /// never meet again at the same instants; unless set, they do for ever. Without `every` it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Backoff, Policy};
+    ///
+    /// let policy: Policy = "every 10s, random_phase, attempt_timeout 1s, max_attempts 4".parse()?;
+    /// let starts = |course: &relent::Course| course.starts().map(|start| start.as_secs()).collect::<Vec<_>>();
+    /// assert_eq!(starts(policy.plan().best()), [0, 5, 15, 25]);
+    /// assert_eq!(starts(policy.plan().longest_pauses()), [0, 14, 24, 34]);
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    #[inline]
+    pub fn random_phase(mut self) -> Self {
+        self.flags |= RANDOM_PHASE;
         self
     }
 
@@ -131,13 +156,20 @@ impl Policy {
     /// Attempts may start up to and including this long after the run began. One in flight is left to finish.
     #[inline]
     pub fn start_within(mut self, window: Duration) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
         self.bounds.start_within = nanos(window);
         self
     }
 
-    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there.
+    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts then or
+    /// later, however late a timer or a permit came.
     #[inline]
     pub fn finish_within(mut self, bound: Duration) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
         self.bounds.finish_within = nanos(bound);
         self
     }
@@ -145,6 +177,9 @@ impl Policy {
     /// At most so many attempts. 0 is none: the run ends at once and says so.
     #[inline]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
         self.max_attempts = attempts;
         self
     }
@@ -164,14 +199,15 @@ impl Policy {
         self
     }
 
-    /// What follows an attempt that its own deadline cut. `Fatal` is for calls that must not run twice. Default: retry.
+    /// What follows an attempt that ended without an answer: its own deadline cut it, or its owner dropped it while the run
+    /// goes on. `Fatal` is for calls that must not run twice. Default: retry.
     pub fn on_cut(mut self, decision: impl Into<Decision>) -> Self {
         let (pause, fatal) = match decision.into() {
             Decision::Retry => (0, 0),
             Decision::RetryAfter(pause) => (nanos(pause), 0),
             Decision::Fatal => (0, CUT_IS_FATAL),
         };
-        self.set_cut_pause(pause);
+        self.change_rare(|rare| rare.after_cut = pause);
         self.flags = self.flags & !CUT_IS_FATAL | fatal;
         self
     }
@@ -179,33 +215,34 @@ impl Policy {
     /// At most this much of what a server asks for with `RetryAfter` is waited. Default: all of it, within the bounds.
     #[inline]
     pub fn max_retry_after(mut self, most: Duration) -> Self {
-        self.set_most_asked(nanos(most));
+        let most = nanos(most);
+        self.change_rare(|rare| rare.max_retry_after = (most != FOREVER).then_some(most));
         self
     }
 
-    /// The pause after a cut; where the rare settings live, so that a run is no larger for it.
     #[inline]
-    fn cut_pause(&self) -> u64 {
-        self.backoff.more.as_ref().map_or(0, |more| more.after_cut)
+    fn rare(&self) -> Rare {
+        self.backoff.more.as_ref().map_or_else(Rare::default, |more| more.policy)
     }
 
-    #[inline]
-    fn set_cut_pause(&mut self, pause: u64) {
-        if pause != self.cut_pause() {
-            self.backoff.change(|more| more.after_cut = pause);
+    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare();
+        change(&mut rare);
+        if rare != self.rare() {
+            self.backoff.change(|more| more.policy = rare);
         }
+    }
+
+    /// The pause after a cut.
+    #[inline]
+    fn cut_pause(&self) -> u64 {
+        self.backoff.more.as_ref().map_or(0, |more| more.policy.after_cut)
     }
 
     /// The most that is waited of what a server asks for.
     #[inline]
     fn most_asked(&self) -> u64 {
-        self.backoff.more.as_ref().and_then(|more| more.max_retry_after).unwrap_or(FOREVER)
-    }
-
-    fn set_most_asked(&mut self, most: u64) {
-        if most != self.most_asked() {
-            self.backoff.change(|more| more.max_retry_after = (most != FOREVER).then_some(most));
-        }
+        self.backoff.more.as_ref().and_then(|more| more.policy.max_retry_after).unwrap_or(FOREVER)
     }
 
     /// The same with `every` as its cadence, unless it has one.
@@ -213,10 +250,27 @@ impl Policy {
         if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
     }
 
-    /// The same with a deadline for each call, where none is set.
-    #[cfg(feature = "k8s")]
-    pub(crate) fn or_attempt_timeout(self, timeout: Duration) -> Self {
-        if self.bounds.attempt_timeout == FOREVER { self.attempt_timeout(timeout) } else { self }
+    /// What `.policy(self)` makes of a builder that was set as `before`: the bounds are these, as one set; the cadence, the
+    /// deadline of each call, what follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.
+    pub(crate) fn guarded_by(mut self, before: &Self) -> Self {
+        if !self.has(SET_EVERY | SET_BACKOFF) {
+            self.every = before.every;
+            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
+            self.replace_backoff(before.backoff.clone());
+        }
+        if self.bounds.attempt_timeout == FOREVER {
+            self.bounds.attempt_timeout = before.bounds.attempt_timeout;
+        }
+        if self.after_cut() == Decision::Retry {
+            self.change_rare(|rare| rare.after_cut = before.cut_pause());
+            self.flags |= before.flags & CUT_IS_FATAL;
+        }
+        let before = before.rare();
+        self.change_rare(|rare| {
+            rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);
+            rare.last_look = rare.last_look.or(before.last_look);
+        });
+        self
     }
 
     #[inline]
@@ -243,6 +297,11 @@ impl Policy {
         &self.bounds
     }
 
+    /// How many attempts there may be.
+    pub(crate) fn attempts_allowed(&self) -> u32 {
+        self.max_attempts
+    }
+
     /// Whether the first attempt already needs to know the time.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
@@ -251,16 +310,16 @@ impl Policy {
         attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
     }
 
+    /// Whether anything but a cancellation can cut an attempt.
+    #[inline]
+    pub(crate) fn cuts(&self) -> bool {
+        self.bounds.attempt_timeout & self.bounds.finish_within != FOREVER
+    }
+
     /// Whether the first thing to happen is an attempt.
     #[inline]
     pub(crate) fn starts_at_once(&self) -> bool {
         self.max_attempts > 0 && !self.has(DELAY_FIRST)
-    }
-
-    /// Whether retries come without any pause, so that an attempt that did not wait took no time.
-    #[inline]
-    pub(crate) fn is_immediate(&self) -> bool {
-        self.has(SET_BACKOFF) && !self.has(SET_EVERY) && self.backoff.is_zero()
     }
 
     /// The seed of the random series, if one was set.
@@ -287,7 +346,52 @@ impl Default for Policy {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Some settings, as text; the same number of parts as [`Setting::ALL`](text::Setting::ALL), empty where not set.
+    fn settings() -> impl Strategy<Value = Vec<&'static str>> {
+        let one = |choices: &'static [&'static str]| prop_oneof![2 => Just(""), 3 => prop::sample::select(choices)];
+        (
+            one(&["every 0ms", "every 50ms", "every forever"]),
+            one(&["backoff fixed 1s", "backoff exponential 1s..9s take 3 seed 7", "backoff steps 1s 2s then fixed 5s"]),
+            one(&["attempt_timeout 0ms", "attempt_timeout 10s"]),
+            one(&["start_within 350ms", "start_within 0ms"]),
+            one(&["finish_within 1m", "finish_within 2m"]),
+            one(&["max_attempts 0", "max_attempts 8"]),
+            one(&["final_try"]),
+            one(&["delay_first"]),
+            one(&["on_cut fatal", "on_cut retry after 5s"]),
+            one(&["max_retry_after 0ms", "max_retry_after 1m"]),
+        )
+            .prop_map(|(a, b, c, d, e, f, g, h, i, j)| vec![a, b, c, d, e, f, g, h, i, j])
+    }
+
+    fn read(settings: &[&str]) -> Policy {
+        settings.iter().filter(|set| !set.is_empty()).copied().collect::<Vec<_>>().join(", ").parse().unwrap()
+    }
+
+    proptest! {
+        /// What is expected is put together from the texts, setting by setting.
+        #[test]
+        fn guards_hold_where_a_policy_sets_none_and_bounds_are_one_set(own in settings(), before in settings()) {
+            let mut expected = own.clone();
+            if own[0].is_empty() && own[1].is_empty() {
+                expected[..2].copy_from_slice(&before[..2]);
+            }
+            for guard in [2, 8, 9] {
+                if own[guard].is_empty() {
+                    expected[guard] = before[guard];
+                }
+            }
+            let guarded = read(&own).guarded_by(&read(&before));
+            prop_assert_eq!(&guarded, &read(&expected));
+            prop_assert_eq!(guarded.to_string(), read(&expected).to_string());
+            prop_assert_eq!(&guarded.clone().guarded_by(&read(&before)), &guarded);
+            prop_assert_eq!(read(&own).guarded_by(&Policy::new()), read(&own));
+        }
+    }
 
     #[test]
     fn pauses_that_reach_584_years_are_one_and_the_same_forever() {

@@ -7,6 +7,9 @@ use crate::ConfigError;
 /// Longer than anything that runs: 584 years. A bound of this length is no bound.
 pub(crate) const FOREVER: u64 = u64::MAX;
 
+/// What takes so long never comes: 292 years. It is what is left of forever when any part of it was subtracted.
+pub(crate) const NEVER: u64 = FOREVER / 2;
+
 /// Whole nanoseconds, at most [`FOREVER`].
 #[inline]
 pub(crate) const fn nanos(duration: Duration) -> u64 {
@@ -26,7 +29,17 @@ pub(crate) struct Written(pub(crate) Duration);
 
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if nanos(self.0) == FOREVER {
+        if nanos(self.0) == FOREVER { f.write_str("forever") } else { Exact(self.0).fmt(f) }
+    }
+}
+
+/// The same of any duration: only `Duration::MAX` is `forever`. [`parse_exact`] reads it back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact(pub(crate) Duration);
+
+impl fmt::Display for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == Duration::MAX {
             return f.write_str("forever");
         }
         let seconds = self.0.as_secs();
@@ -45,7 +58,7 @@ impl fmt::Display for Written {
     }
 }
 
-/// Writes a measured time to three digits or so: 352.18402ms is `352ms`.
+/// Writes a measured time to three digits or so: 352.18402ms is `352ms`. What never comes takes `forever`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured(pub(crate) Duration);
 
@@ -56,7 +69,8 @@ impl fmt::Display for Measured {
             1_000..1_000_000 => 1_000,
             1_000_000..10_000_000_000 => 1_000_000,
             10_000_000_000..60_000_000_000 => 100_000_000,
-            60_000_000_000.. => 1_000_000_000,
+            60_000_000_000..NEVER => 1_000_000_000,
+            NEVER.. => return f.write_str("forever"),
         };
         let whole = nanos(self.0);
         Written(duration(whole.saturating_sub(whole.checked_rem(unit).unwrap_or(0)))).fmt(f)
@@ -78,40 +92,69 @@ impl fmt::Display for Short {
 
 /// Reads `350ms`, `1.5s`, `1h30m`, `forever`. Units: ns, us (µs), ms, s, m, h, d.
 pub(crate) fn parse(setting: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let exact = parse_exact(setting, text)?;
+    if nanos(exact) == FOREVER && exact != Duration::MAX {
+        return Err(ConfigError::new(setting, text, "at most 584 years, or write `forever`"));
+    }
+    Ok(exact)
+}
+
+/// The same, however long.
+pub(crate) fn parse_exact(setting: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let wrong = || ConfigError::new(setting, text, "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`");
-    if text.trim() == "forever" {
+    let mut rest = text.trim();
+    if rest == "forever" {
         return Ok(Duration::MAX);
     }
-    let mut rest = text.trim();
-    let mut total = 0_u128;
     if rest.is_empty() {
         return Err(wrong());
     }
+    let mut total = 0_u128;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
         let (number, tail) = rest.split_at(digits);
         let letters = tail.find(|c: char| c.is_ascii_digit() || c.is_whitespace()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
-        let unit: u64 = match unit {
-            "ns" => 1,
-            "us" | "µs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            "d" => 86_400_000_000_000,
-            _ => return Err(wrong()),
-        };
+        let unit = unit_of(unit).ok_or_else(wrong)?;
         total = total.saturating_add(scaled(number, unit).ok_or_else(wrong)?);
         rest = tail.trim_start();
     }
-    let too_long = |_| ConfigError::new(setting, text, "at most 584 years, or write `forever`");
-    u64::try_from(total).map(duration).map_err(too_long)
+    let whole = |part: Option<u128>| part.and_then(|part| u64::try_from(part).ok());
+    let seconds =
+        whole(total.checked_div(1_000_000_000)).ok_or_else(|| ConfigError::new(setting, text, "write `forever`"))?;
+    let below = whole(total.checked_rem(1_000_000_000)).unwrap_or(0);
+    Ok(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(below)))
+}
+
+/// The nanoseconds of a unit. The sign for micro is two characters: that of the keyboards, U+00B5, and the Greek letter, U+03BC,
+/// which Unicode prefers.
+pub(crate) fn unit_of(name: &str) -> Option<u64> {
+    Some(match name {
+        "ns" => 1,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
+        _ => return None,
+    })
+}
+
+/// The digits before the point and those behind it: at least one before, and where there is a point, at least one behind.
+pub(crate) fn decimal(text: &str) -> Option<(&str, &str)> {
+    let (whole, places) = match text.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (text, ""),
+    };
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    (!whole.is_empty() && digits(whole) && digits(places)).then_some((whole, places))
 }
 
 /// A decimal number times a unit, if that is a whole number.
 fn scaled(number: &str, unit: u64) -> Option<u128> {
-    let (whole, places) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, places) = decimal(number)?;
     let whole: u128 = whole.parse::<u64>().ok()?.into();
     let mut nanos = whole.saturating_mul(unit.into());
     let mut weight = unit;
@@ -143,11 +186,40 @@ mod tests {
         assert_eq!(written(FOREVER), "forever");
         assert_eq!(Measured(Duration::from_nanos(352_184_020)).to_string(), "352ms");
         assert_eq!(Measured(Duration::from_nanos(83_184_020_000)).to_string(), "1m23s");
+        assert_eq!(Measured(duration(FOREVER - 7_000_000_000)).to_string(), "forever");
+        assert_eq!(Short(duration(FOREVER - 7_000_000_000)).to_string(), "forever");
+    }
+
+    #[test]
+    fn both_signs_for_micro() {
+        for text in ["1us", "1\u{b5}s", "1\u{3bc}s"] {
+            assert_eq!(parse("x", text).unwrap(), Duration::from_micros(1), "{text}");
+        }
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "x", "5", "ms", "1.0000001us", "-1s", "1s x", "99999999999999999999s", "1..5s", "600000d"] {
+        for text in [
+            "1.s",
+            ".5s",
+            "+1s",
+            "1. 5s",
+            "1 s",
+            "1.+5s",
+            "\u{661}s",
+            "1\u{b5}",
+            "1s forever",
+            "",
+            "x",
+            "5",
+            "ms",
+            "1.0000001us",
+            "-1s",
+            "1s x",
+            "99999999999999999999s",
+            "1..5s",
+            "600000d",
+        ] {
             assert!(parse("x", text).is_err(), "{text}: {:?}", parse("x", text));
         }
     }
@@ -157,6 +229,12 @@ mod tests {
         fn what_is_written_is_read_back(nanos: u64) {
             let duration = duration(nanos);
             prop_assert_eq!(parse("x", &Written(duration).to_string()).unwrap(), duration);
+        }
+
+        #[test]
+        fn so_is_the_longest(seconds in prop_oneof![any::<u64>(), Just(u64::MAX)], sub in 0_u32..1_000_000_000) {
+            let duration = Duration::new(seconds, sub);
+            prop_assert_eq!(parse_exact("x", &Exact(duration).to_string()).unwrap(), duration);
         }
 
         #[test]

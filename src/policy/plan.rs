@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    Policy,
+    DELAY_FIRST, Policy,
     attempts::{Attempts, Decision, Ended, Next},
     backoff::Backoff,
     bounds::CutBy,
     gate::{Gate, TooFar},
+    jitter::series,
     nanos::{FOREVER, duration},
     rate::Rate,
     ratio::Ratio,
@@ -100,7 +101,7 @@ impl Policy {
             Finish::Limiter { .. } if !can_start_over => {
                 u32::try_from(best.attempts()).unwrap_or(u32::MAX).saturating_add(1).min(self.max_attempts)
             }
-            _ => self.max_attempts,
+            _ => u32::try_from(self.most_attempts()).unwrap_or(u32::MAX),
         };
         let timeout = self.bounds.attempt_timeout;
         if count == u32::MAX || timeout == FOREVER {
@@ -132,6 +133,16 @@ impl Policy {
             }
             Finish::Hangs | Finish::Waits | Finish::Starves | Finish::Limiter { .. } => FOREVER,
         }
+    }
+
+    /// No run makes more attempts; `u64::MAX` is no limit.
+    pub(super) fn most_attempts(&self) -> u64 {
+        let allowed = if self.max_attempts == u32::MAX { u64::MAX } else { self.max_attempts.into() };
+        let ends = self.uses_backoff() && !self.can_start_over();
+        let delays = if ends { self.backoff.count() } else { None };
+        // The first attempt needs no delay, unless it is delayed.
+        let planned = |delays: u64| delays.saturating_add(u64::from(!self.has(DELAY_FIRST)));
+        allowed.min(delays.map_or(u64::MAX, planned))
     }
 
     /// Whether attempts may run long enough for the backoff to begin anew.
@@ -284,13 +295,15 @@ pub(super) enum Calls {
 }
 
 impl Course {
-    /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest.
+    /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest. With a seed they
+    /// are those that a run draws.
     pub(super) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
         let (mut spans, mut waits) = (Vec::new(), Vec::new());
         let mut over = 0;
         let mut gate = Gate::new(limiter);
         let mut run = Attempts::default();
-        let mut next = run.first(policy, || random);
+        let draw = |number: u64| policy.seed().map_or(random, |seed| series(seed, number));
+        let mut next = run.first(policy, || draw(0));
         let finish = loop {
             let planned = match next {
                 Next::Stop(why) => break Finish::Stops(why),
@@ -318,10 +331,11 @@ impl Course {
             spans.push((start, end));
             waits.push(start.saturating_sub(planned));
             over = end;
+            let number = run.draw(policy);
             next = match by {
                 _ if end == FOREVER => break Finish::Hangs,
-                None => run.end(policy, end, Decision::Retry, || random),
-                Some(CutBy::AttemptTimeout) => run.end(policy, end, policy.after_cut(), || random),
+                None => run.end(policy, end, Decision::Retry, || draw(number)),
+                Some(CutBy::AttemptTimeout) => run.end(policy, end, policy.after_cut(), || draw(number)),
                 Some(_) => break Finish::Stops(Ended::Deadline),
             };
         };

@@ -1,13 +1,19 @@
 //! How often: permits per span of time, as whole numbers.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    time::Duration,
+};
 
 use crate::{
     ConfigError,
-    policy::nanos::{self, FOREVER, Written},
+    policy::nanos::{self, FOREVER, Written, decimal},
 };
 
-/// So many permits per span of time, kept exactly as it was written: 3 per second is 3 per 1 000 000 000 ns.
+/// So many permits per span of time, kept exactly as it was written: 3 per second is 3 per 1 000 000 000 ns. Rates are equal
+/// if as much flows: 5 per second is 10 in two seconds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,9 +23,10 @@ use crate::{
 /// assert_eq!(Rate::every(Duration::from_millis(250))?.to_string(), "1/250ms");
 /// assert_eq!(Rate::per_minute(90).to_string(), "90/1m");
 /// assert_eq!("90/m".parse::<Rate>()?, Rate::per_minute(90));
+/// assert_eq!("2.5/s".parse::<Rate>()?, Rate::new(5, Duration::from_secs(2))?);
 /// # Ok::<(), relent::ConfigError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rate {
     permits: u32,
     /// Nanoseconds. Zero with permits above zero is no limit at all.
@@ -111,13 +118,40 @@ impl fmt::Display for Rate {
     }
 }
 
-/// `5/s`, `90/m`, `90/1m30s`, `1/250ms`, `0`, `unlimited`.
+impl PartialEq for Rate {
+    fn eq(&self, other: &Self) -> bool {
+        // 32 + 64 bits fit into 128, so the products are exact.
+        let product = |permits: u32, per: u64| u128::from(permits).saturating_mul(per.into());
+        product(self.permits, other.per) == product(other.permits, self.per)
+    }
+}
+
+impl Eq for Rate {}
+
+impl Hash for Rate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let divisor = common_divisor(self.permits.into(), self.per);
+        (u64::from(self.permits).checked_div(divisor), self.per.checked_div(divisor)).hash(state);
+    }
+}
+
+/// The greatest; never zero unless both are.
+fn common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while let Some(rest) = a.checked_rem(b) {
+        (a, b) = (b, rest);
+    }
+    a
+}
+
+/// `5/s`, `2.5/s`, `90/m`, `90/1m30s`, `1/250ms`, `0`, `unlimited`.
 impl FromStr for Rate {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let wrong =
-            || ConfigError::new("rate", text, "write it as `5/s`, `1/250ms`, `0` or `unlimited`, permits below 2^32");
+        let wrong = || {
+            let rule = "write it as `5/s`, `2.5/s`, `1/250ms`, `0` or `unlimited`, permits below 2^32";
+            ConfigError::new("rate", text, rule)
+        };
         match text.trim() {
             "unlimited" => return Ok(Self::UNLIMITED),
             "0" => return Ok(Self::ZERO),
@@ -125,16 +159,25 @@ impl FromStr for Rate {
         }
         let (permits, per) = text.split_once('/').ok_or_else(wrong)?;
         let (permits, per) = (permits.trim(), per.trim());
-        if !permits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(wrong());
-        }
-        let permits = permits.parse().map_err(|_| wrong())?;
+        let (whole, places) = decimal(permits).ok_or_else(wrong)?;
         // A unit alone is one of it.
-        let per = match per {
-            "ns" | "us" | "µs" | "ms" | "s" | "m" | "h" | "d" => Cow::Owned(format!("1{per}")),
-            _ => Cow::Borrowed(per),
+        let per = match nanos::unit_of(per) {
+            Some(unit) => nanos::duration(unit),
+            None => nanos::parse("rate", per).map_err(|error| ConfigError::new("rate", text, error.rule()))?,
         };
-        let per = nanos::parse("rate", &per).map_err(|error| ConfigError::new("rate", text, error.rule()))?;
-        Self::new(permits, per)
+        if places.is_empty() {
+            return Self::new(whole.parse().map_err(|_| wrong())?, per);
+        }
+        // 2.5 in a second is 25 in ten, which is 5 in two.
+        let scale = u32::try_from(places.len()).ok().and_then(|places| 10_u64.checked_pow(places)).ok_or_else(wrong)?;
+        let permits: u64 = format!("{whole}{places}").parse().map_err(|_| wrong())?;
+        let divisor = common_divisor(permits, scale);
+        let permits = permits.checked_div(divisor).and_then(|permits| u32::try_from(permits).ok()).ok_or_else(wrong)?;
+        let times = scale.checked_div(divisor).unwrap_or(1);
+        let span = match nanos::nanos(per) {
+            FOREVER => FOREVER,
+            span => span.checked_mul(times).ok_or_else(wrong)?,
+        };
+        Self::new(permits, nanos::duration(span)).map_err(|error| ConfigError::new("rate", text, error.rule()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
+use super::nanos::decimal;
 use crate::ConfigError;
 
 /// An exact, non-negative fraction in lowest terms: a growth factor, a share, a rate per second.
@@ -119,15 +120,20 @@ impl FromStr for Ratio {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::new("ratio", text, "write it as `3/2`, `1.5`, `60%` or `2`, each part below 2^32");
-        let number = |digits: &str| digits.trim().parse::<u32>().map_err(|_| wrong());
+        // `parse` alone would read a sign.
+        let number = |text: &str| match decimal(text) {
+            Some((digits, "")) => digits.parse::<u32>().map_err(|_| wrong()),
+            _ => Err(wrong()),
+        };
+        let text = text.trim();
         if let Some((above, below)) = text.split_once('/') {
-            return Self::new(number(above)?, number(below)?);
+            return Self::new(number(above.trim_end())?, number(below.trim_start())?);
         }
-        let (decimal, hundred) = match text.trim().strip_suffix('%') {
-            Some(decimal) => (decimal, 100_u32),
+        let (number_of, hundred) = match text.strip_suffix('%') {
+            Some(number_of) => (number_of, 100_u32),
             None => (text, 1),
         };
-        let (whole, places) = decimal.trim().split_once('.').unwrap_or((decimal, ""));
+        let (whole, places) = decimal(number_of).ok_or_else(wrong)?;
         let scale = u32::try_from(places.len()).ok().and_then(|places| 10_u32.checked_pow(places)).ok_or_else(wrong)?;
         let below = scale.checked_mul(hundred).ok_or_else(wrong)?;
         let fraction = if places.is_empty() { 0 } else { number(places)? };
@@ -150,9 +156,41 @@ mod tests {
         {
             assert_eq!(text.parse::<Ratio>().unwrap(), Ratio::new(above, below).unwrap(), "{text}");
         }
-        for text in ["", "x", "-1", "1/0", "1.", "1.x", ".5", "%", "1/2/3", "4294967296", "0.12345678901", "1e3"] {
+        for text in [" 1.5 ", "3 / 2", "1.50", "0001.5", "150%"] {
+            assert_eq!(text.parse::<Ratio>().unwrap(), Ratio::new(3, 2).unwrap(), "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            "-1",
+            "1/0",
+            "1.",
+            "1.x",
+            ".5",
+            "%",
+            "1/2/3",
+            "4294967296",
+            "0.12345678901",
+            "1e3",
+            "1. 5",
+            "1.+5",
+            "+1",
+            "1.+50%",
+            "+3/+2",
+            "3/+2",
+            "1 .5",
+            "1.0 5",
+            "1.5.0",
+            "1 %",
+            "1.5/2",
+            "\u{661}",
+            "1_000",
+            "3//2",
+            "/2",
+            "3/",
+        ] {
             let said = text.parse::<Ratio>();
-            assert!(said.is_err() || text == "1.", "{text}: {said:?}");
+            assert!(said.is_err(), "{text}: {said:?}");
         }
     }
 

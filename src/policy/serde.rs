@@ -1,10 +1,10 @@
-//! Policies in configuration files: a map of the names and texts of [`text`](super::text).
+//! Policies in configuration files: a map of the names and texts of [`text`](super::text), or one text.
 
 use std::fmt;
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error, MapAccess, Visitor},
+    de::{DeserializeSeed, Error, MapAccess, Unexpected, Visitor},
     ser::SerializeMap,
 };
 
@@ -19,7 +19,7 @@ impl Serialize for Policy {
             let Some(value) = value else { continue };
             match setting {
                 Setting::MaxAttempts => map.serialize_entry(setting.name(), &self.max_attempts)?,
-                Setting::FinalTry | Setting::DelayFirst => map.serialize_entry(setting.name(), &true)?,
+                setting if setting.is_switch() => map.serialize_entry(setting.name(), &true)?,
                 _ => map.serialize_entry(setting.name(), &value)?,
             }
         }
@@ -27,9 +27,15 @@ impl Serialize for Policy {
     }
 }
 
+/// A map of the settings, or, where the format itself tells a text from a map, the one-line text (`every 50ms, start_within 350ms`).
+/// What is wrong is reported where it stands.
 impl<'de> Deserialize<'de> for Policy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Settings)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Settings)
+        } else {
+            deserializer.deserialize_map(Settings)
+        }
     }
 }
 
@@ -39,27 +45,88 @@ impl<'de> Visitor<'de> for Settings {
     type Value = Policy;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of settings such as `every: 50ms`")
+        f.write_str("a map of settings such as `every: 50ms`, or their text such as `every 50ms, start_within 350ms`")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Policy, E> {
+        text.parse().map_err(E::custom)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Policy, A::Error> {
         let mut policy = Policy::new();
         let mut given = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            let setting = Setting::named(&name).ok_or_else(|| Error::unknown_field(&name, Setting::NAMES))?;
-            if given.contains(&setting) {
-                return Err(Error::duplicate_field(setting.name()));
-            }
+        while let Some(setting) = map.next_key_seed(Name(&given))? {
             given.push(setting);
-            policy = match setting {
-                Setting::MaxAttempts => policy.max_attempts(map.next_value()?),
-                Setting::FinalTry | Setting::DelayFirst if !map.next_value::<bool>()? => policy,
-                Setting::FinalTry => policy.final_try(),
-                Setting::DelayFirst => policy.delay_first(),
-                _ => setting.read(policy, &map.next_value::<String>()?).map_err(Error::custom)?,
-            };
+            policy = map.next_value_seed(Value(setting, policy))?;
         }
         Ok(policy)
+    }
+}
+
+/// The name of a setting that was not given before. As a seed, so that a wrong one is reported where it stands.
+struct Name<'a>(&'a [Setting]);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Setting;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Setting, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Setting;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a setting")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Setting, E> {
+        let setting = Setting::named(name).ok_or_else(|| E::unknown_field(name, Setting::NAMES))?;
+        if self.0.contains(&setting) { Err(E::duplicate_field(setting.name())) } else { Ok(setting) }
+    }
+}
+
+/// The policy with this setting as the value says.
+struct Value(Setting, Policy);
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = Policy;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Policy, D::Error> {
+        match self.0 {
+            Setting::MaxAttempts => Ok(self.1.max_attempts(u32::deserialize(deserializer)?)),
+            setting if setting.is_switch() => deserializer.deserialize_bool(self),
+            _ => deserializer.deserialize_str(self),
+        }
+    }
+}
+
+impl Visitor<'_> for Value {
+    type Value = Policy;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Setting::Backoff => "a backoff such as `exponential 100ms..10s`",
+            Setting::OnCut => "a decision such as `retry`",
+            setting if setting.is_switch() => "a boolean",
+            _ => "a duration such as `350ms`",
+        })
+    }
+
+    fn visit_bool<E: Error>(self, on: bool) -> Result<Policy, E> {
+        match self {
+            Self(setting, policy) if on && setting.is_switch() => setting.read(policy, "").map_err(E::custom),
+            Self(setting, policy) if setting.is_switch() => Ok(policy),
+            other => Err(E::invalid_type(Unexpected::Bool(on), &other)),
+        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Policy, E> {
+        if self.0.is_switch() {
+            return Err(E::invalid_type(Unexpected::Str(text), &self));
+        }
+        self.0.read(self.1, text).map_err(E::custom)
     }
 }
 

@@ -1,24 +1,22 @@
 //! Policies as text: what is written is read back.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use super::{
-    DELAY_FIRST, FINAL_TRY, Policy, SET_BACKOFF,
+    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF,
     attempts::Decision,
     backoff::{Backoff, Shape},
     jitter::Jitter,
-    nanos::{FOREVER, Written, duration, parse},
+    nanos::{Exact, FOREVER, Written, duration, parse, parse_exact},
     ratio::Ratio,
 };
 use crate::ConfigError;
-
-/// A longer chain is a mistake, and would be read and dropped schedule within schedule.
-const CHAIN: usize = 1000;
 
 /// The settings of a policy, by the names that they have everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
     Every,
+    RandomPhase,
     Backoff,
     AttemptTimeout,
     StartWithin,
@@ -32,8 +30,9 @@ pub(super) enum Setting {
 
 impl Setting {
     /// In the order in which they are written.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Every,
+        Self::RandomPhase,
         Self::Backoff,
         Self::AttemptTimeout,
         Self::StartWithin,
@@ -48,6 +47,7 @@ impl Setting {
     /// The names of [`ALL`](Self::ALL).
     pub(super) const NAMES: &[&str] = &[
         "every",
+        "random_phase",
         "backoff",
         "attempt_timeout",
         "start_within",
@@ -73,6 +73,7 @@ impl Setting {
         let switch = |on: bool| on.then(String::new);
         match self {
             Self::Every => policy.period().map(|every| Written(duration(every)).to_string()),
+            Self::RandomPhase => switch(policy.has(RANDOM_PHASE)),
             Self::Backoff => policy.has(SET_BACKOFF).then(|| policy.backoff.to_string()),
             Self::AttemptTimeout => time(policy.bounds.attempt_timeout),
             Self::StartWithin => time(policy.bounds.start_within),
@@ -85,15 +86,21 @@ impl Setting {
         }
     }
 
+    /// Whether it is on or off, and has no other value.
+    pub(super) fn is_switch(self) -> bool {
+        matches!(self, Self::RandomPhase | Self::FinalTry | Self::DelayFirst)
+    }
+
     /// The policy with this setting as `value` says.
     pub(super) fn read(self, policy: Policy, value: &str) -> Result<Policy, ConfigError> {
         let name = self.name();
-        if matches!(self, Self::FinalTry | Self::DelayFirst) != value.is_empty() {
+        if self.is_switch() != value.is_empty() {
             let rule = if value.is_empty() { "a value must follow" } else { "a switch takes no value" };
             return Err(ConfigError::new(name, value, rule));
         }
         Ok(match self {
             Self::Every => policy.every(parse(name, value)?),
+            Self::RandomPhase => policy.random_phase(),
             Self::Backoff => policy.backoff(value.parse()?),
             Self::AttemptTimeout => policy.attempt_timeout(parse(name, value)?),
             Self::StartWithin => policy.start_within(parse(name, value)?),
@@ -101,7 +108,7 @@ impl Setting {
             Self::MaxAttempts => policy.max_attempts(number(name, value)?),
             Self::FinalTry => policy.final_try(),
             Self::DelayFirst => policy.delay_first(),
-            Self::OnCut => policy.on_cut(decision(name, value)?),
+            Self::OnCut => policy.on_cut(decision(name, value, parse)?),
             Self::MaxRetryAfter => policy.max_retry_after(parse(name, value)?),
         })
     }
@@ -131,7 +138,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Settings, each at most once, with commas between them: `every 50ms`, `backoff exponential 100ms..10s take 3` (see
+/// Settings, each at most once, with commas between them: `every 50ms`, `random_phase`, `backoff exponential 100ms..10s take 3` (see
 /// [`Backoff`]), `attempt_timeout 10s`, `start_within 350ms`, `finish_within 5s`, `max_attempts 8`, `final_try`,
 /// `delay_first`, `on_cut retry`, `on_cut fatal`, `on_cut retry after 5s`, `max_retry_after 1m`. `default`, or nothing,
 /// is the default.
@@ -169,7 +176,7 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Retry => f.write_str("retry"),
-            Self::RetryAfter(pause) => write!(f, "retry after {}", Written(*pause)),
+            Self::RetryAfter(pause) => write!(f, "retry after {}", Exact(*pause)),
             Self::Fatal => f.write_str("fatal"),
         }
     }
@@ -180,16 +187,20 @@ impl FromStr for Decision {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        decision("decision", text)
+        decision("decision", text, parse_exact)
     }
 }
 
-fn decision(setting: &'static str, text: &str) -> Result<Decision, ConfigError> {
+fn decision(
+    setting: &'static str,
+    text: &str,
+    read: fn(&'static str, &str) -> Result<Duration, ConfigError>,
+) -> Result<Decision, ConfigError> {
     let mut words = text.split_whitespace();
     match (words.next(), words.next(), words.next(), words.next()) {
         (Some("retry"), None, ..) => Ok(Decision::Retry),
         (Some("fatal"), None, ..) => Ok(Decision::Fatal),
-        (Some("retry"), Some("after"), Some(pause), None) => Ok(Decision::RetryAfter(parse(setting, pause)?)),
+        (Some("retry"), Some("after"), Some(pause), None) => Ok(Decision::RetryAfter(read(setting, pause)?)),
         _ => Err(ConfigError::new(setting, text.trim(), "write `retry`, `retry after 5s` or `fatal`")),
     }
 }
@@ -227,15 +238,12 @@ const OPTIONS: &str = "after a schedule come `factor 3/2`, `jitter full`, `take 
 /// A schedule with what was set about it: `exponential 100ms..10s factor 3/2 take 3 then fixed 10s`.
 impl fmt::Display for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut schedule = self;
-        loop {
-            schedule.write_one(f)?;
-            match schedule.more.as_ref().and_then(|more| more.then.as_ref()) {
-                Some(next) => schedule = next,
-                None => return Ok(()),
-            }
+        self.write_one(f)?;
+        for next in self.followers() {
             f.write_str(" then ")?;
+            next.write_one(f)?;
         }
+        Ok(())
     }
 }
 
@@ -279,21 +287,17 @@ impl Backoff {
 
 /// `fixed 50ms`, `exponential 100ms..10s`, `linear 1s..10s`, `fibonacci 1s..10s`, `decorrelated 1s..10s` or
 /// `steps 1s 2s 5s`; behind it in any order, each at most once, `factor 3/2`, `jitter full` (see [`Jitter`]), `take 3`,
-/// `reset_after 5m`, `seed 7`; and at last, if need be, `then` with another schedule. A chain has at most 1000.
+/// `reset_after 5m`, `seed 7`; and at last, if need be, `then` with another schedule.
 impl FromStr for Backoff {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let mut words = Words(text.trim());
-        let mut chain = vec![words.schedule()?];
+        let mut chain = words.schedule()?;
         while !words.0.is_empty() {
-            if chain.len() >= CHAIN {
-                return Err(ConfigError::new("backoff", "then", format!("a chain has at most {CHAIN} schedules")));
-            }
-            chain.push(words.schedule()?);
+            chain = chain.then(words.schedule()?);
         }
-        let last = chain.pop().unwrap_or_default();
-        Ok(chain.into_iter().rfold(last, |rest, schedule| schedule.then(rest)))
+        Ok(chain)
     }
 }
 
@@ -351,11 +355,7 @@ impl<'a> Words<'a> {
         self.0.split_whitespace().next() == Some(word)
     }
 
-    fn span(
-        &mut self,
-        shape: &'static str,
-        make: fn(std::time::Duration, std::time::Duration) -> Backoff,
-    ) -> Result<Backoff, ConfigError> {
+    fn span(&mut self, shape: &'static str, make: fn(Duration, Duration) -> Backoff) -> Result<Backoff, ConfigError> {
         let word = self.next();
         let wrong = || ConfigError::new(shape, word, "write its first delay and its cap as `100ms..10s`");
         let (base, cap) = word.split_once("..").ok_or_else(wrong)?;

@@ -8,7 +8,7 @@ use std::{
 use super::{
     nanos::{FOREVER, Short, duration},
     plan::{Course, Finish, Plan},
-    warning::setting_of,
+    warning::{is_endless, setting_of},
 };
 
 /// How wide a timeline is.
@@ -112,7 +112,9 @@ impl Plan {
             Finish::Starves => format!("{attempts}, then no permit ever again"),
             Finish::Hangs => "the first attempt never ends".to_owned(),
             Finish::Waits => format!("{attempts}, then a pause without end"),
-            Finish::GoesOn if self.worst_total().is_none() && self.is_endless() => "attempts without end".to_owned(),
+            Finish::GoesOn if self.worst_total().is_none() && is_endless(self.policy()) => {
+                "attempts without end".to_owned()
+            }
             Finish::GoesOn => format!("more than {attempts}"),
         }
     }
@@ -132,11 +134,6 @@ impl Plan {
             "when all fail, {RUNS} runs make at most {allowed} retries instead of {more}{wanted}: \
              {gained} by the budget, {reserve} from its reserve"
         ))
-    }
-
-    fn is_endless(&self) -> bool {
-        let bounds = self.policy().bounds();
-        self.policy().max_attempts == u32::MAX && bounds.start_within.min(bounds.finish_within) == FOREVER
     }
 
     fn at_worst(&self) -> String {

@@ -106,11 +106,11 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     }
 
     /// What becomes of items that fail. Attempts, start window and bound count per item, from its first start.
-    /// `delay_first` has no effect: the due time says when the first attempt starts.
+    /// `delay_first` has no effect: the due time says when the first attempt starts. What the policy does not set stays as it
+    /// is here: the cadence, `attempt_timeout`, `on_cut`, `max_retry_after`; the bounds are replaced as one set.
     #[must_use]
-    pub fn policy(mut self, policy: &Policy) -> Self {
-        self.policy = Arc::new(policy.clone());
-        self
+    pub fn policy(self, policy: &Policy) -> Self {
+        self.with(|before| policy.clone().guarded_by(&before))
     }
 
     /// The pause from the end of an item's failed attempt to the start of its next.

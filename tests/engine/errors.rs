@@ -1,9 +1,10 @@
-//! Every pair of a stop and a last attempt: a sentence, a source, and the ways into other errors.
+//! Stops and last attempts as runs make them: their sentences, and the ways into other errors.
 
-use std::{error::Error, future::pending, io, time::Duration};
+use std::{error::Error, future::pending, io, iter::successors, time::Duration};
 
+use futures_util::TryFutureExt;
 use relent::{
-    Backoff, Budget, Check, Decision, GaveUp, Last, Limiter, NoAnswer, Policy, Rate, Ratio, Stop, poll, retry,
+    Backoff, Budget, Chained, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, ensure, poll, retry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,13 +25,12 @@ async fn fails_then_hangs(number: u32) -> Result<(), io::Error> {
 
 fn says(gave_up: &GaveUp<io::Error>, sentence: &str) {
     assert_eq!(gave_up.to_string(), sentence);
-    let source = gave_up.source().expect("there is always a source");
+    assert!(gave_up.source().is_none(), "all causes are told");
+    assert_eq!(gave_up.sentence().to_string(), sentence);
     if let Some(error) = gave_up.last_error() {
-        assert_eq!(source.to_string(), error.to_string());
         assert!(sentence.ends_with(&error.to_string()));
         assert!(!gave_up.summary().to_string().contains(&error.to_string()), "the summary leaves the cause out");
     } else {
-        assert!(source.is::<NoAnswer>());
         assert_eq!(gave_up.summary().to_string(), sentence);
     }
 }
@@ -93,7 +93,7 @@ async fn after_a_cut() {
     );
     says(
         &end(own.clone().on_cut(Decision::Fatal)).await,
-        "gave up after 2 attempts in 70ms: repeating cannot mend this; last attempt: cut after 20ms by its own deadline, outcome \
+        "gave up after 2 attempts in 70ms: a call without an answer must not be repeated; last attempt: cut after 20ms by its own deadline, outcome \
          unknown; last error: no route to host",
     );
     says(
@@ -155,7 +155,7 @@ async fn not_ready() {
         &because,
         "gave up after 2 attempts in 50ms: at most 2 attempts were allowed; last attempt: not ready: 1 of 3 ready",
     );
-    assert!(matches!(because.last(), Last::NotReady));
+    assert!(matches!(because.last(), Last::NotReadyBecause(error) if error.to_string() == "1 of 3 ready"));
     let before = poll(|attempt| async move {
         if attempt.number() == 1 {
             lost().await?;
@@ -202,7 +202,7 @@ async fn it_goes_into_other_errors_and_comes_out_again() {
 
     let error = anyhow().await.unwrap_err();
     assert_eq!(*error.downcast_ref::<GaveUp<io::Error>>().unwrap().stop(), Stop::Attempts);
-    assert_eq!(error.root_cause().downcast_ref::<io::Error>().unwrap().to_string(), "no route to host");
+    assert_eq!(error.chain().count(), 1, "nothing is told twice");
     let error = boxed().await.unwrap_err();
     let gave_up = error.downcast::<GaveUp<io::Error>>().unwrap();
     assert_eq!(gave_up.into_error().unwrap().to_string(), "no route to host");
@@ -211,6 +211,100 @@ async fn it_goes_into_other_errors_and_comes_out_again() {
     let error = of_text().await.unwrap_err();
     assert!(error.to_string().ends_with("last attempt: out of luck"));
     let error = of_anyhow().await.unwrap_err();
-    assert!(error.to_string().ends_with("last attempt: shallow"));
-    assert_eq!(error.root_cause().to_string(), "deep");
+    assert!(error.to_string().ends_with("last attempt: shallow: deep"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_chain_itself_for_whoever_looks_for_an_error_in_it() {
+    let gave_up = retry(|_| lost()).max_attempts(1).await.unwrap_err();
+    let error = anyhow::Error::from(gave_up.chained());
+    assert_eq!(error.root_cause().downcast_ref::<io::Error>().unwrap().to_string(), "no route to host");
+    let chained = error.downcast::<Chained<io::Error>>().unwrap();
+    assert!(chained.get_ref().is_exhausted());
+    assert_eq!(chained.into_inner().into_error().unwrap().to_string(), "no route to host");
+
+    let anyhow = || async { Err::<(), _>(anyhow::Error::from(lost().await.unwrap_err()).context("dialing")) };
+    let gave_up = retry(|_| anyhow()).max_attempts(1).await.unwrap_err();
+    let chained = gave_up.boxed().chained();
+    let levels: Vec<_> = successors(chained.source(), |&level| level.source()).map(ToString::to_string).collect();
+    assert_eq!(levels, ["dialing", "no route to host"], "the box is no level of its own");
+
+    let cut = retry(|_| pending::<Result<(), io::Error>>()).finish_within(MS).await.unwrap_err();
+    let text = cut.to_string();
+    let chained = cut.chained();
+    assert!(chained.source().is_none());
+    assert_eq!(chained.to_string(), text);
+}
+
+/// tonic answers for an error with the status that it finds among the sources.
+#[cfg(feature = "etcd")]
+#[tokio::test]
+async fn tonic_finds_its_status() {
+    let gave_up = retry(|_| async { Err::<(), _>(tonic::Status::not_found("no such lease")) }).when(|_| false);
+    let status = tonic::Status::from_error(gave_up.await.unwrap_err().chained().into());
+    assert_eq!((status.code(), status.message()), (tonic::Code::NotFound, "no such lease"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_or_else_why_there_is_none() {
+    let why = |gave_up: GaveUp<std::convert::Infallible>| {
+        assert_eq!(gave_up.attempts(), 1);
+        assert!(matches!(gave_up.last(), Last::Cut { .. }));
+        io::Error::new(io::ErrorKind::TimedOut, gave_up)
+    };
+    let cut = retry(|_| pending::<io::Result<()>>()).finish_within(MS).await.unwrap_err();
+    let sentence = cut.to_string();
+    let error = cut.error_or_else(why);
+    assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::TimedOut, sentence));
+    let failed = retry(|_| lost()).max_attempts(1).await.unwrap_err();
+    assert_eq!(failed.error_or_else(|_| unreachable!()).to_string(), "no route to host");
+}
+
+#[tokio::test(start_paused = true)]
+async fn debug_says_no_more_than_is_known() {
+    let gave_up = retry(|_| async { Err::<(), _>("no") }).max_attempts(1).await.unwrap_err();
+    assert_eq!(
+        format!("{gave_up:?}"),
+        "GaveUp { stop: Attempts, last: Failed(\"no\"), attempts: 1, elapsed: 0ns, detail: None }"
+    );
+    let cut = retry(|_| pending::<Result<(), &str>>()).finish_within(80 * MS).await.unwrap_err();
+    assert_eq!(
+        format!("{cut:?}"),
+        "GaveUp { stop: Deadline, last: Cut { after: 80ms, by: Deadline }, last_error: None, bound: 80ms, attempts: 1, \
+         elapsed: 80ms, detail: None }"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_words_of_a_builder() {
+    async fn anyhow() -> anyhow::Result<()> {
+        Err(anyhow::Error::from(lost().await.unwrap_err()).context("dialing"))
+    }
+    async fn question_mark() -> anyhow::Result<()> {
+        retry(async |_| anyhow().await).max_attempts(1).boxed().await?;
+        Ok(())
+    }
+    // Spawned, for the errors that made it hard.
+    let told = tokio::spawn(async { question_mark().await.unwrap_err().to_string() }).await.unwrap();
+    assert!(told.ends_with("last attempt: dialing: no route to host"), "{told}");
+    let of_text = tokio::spawn(async {
+        poll(async |_| Err::<Option<()>, _>("out of luck")).when(|_| false).boxed().await.unwrap_err().to_string()
+    });
+    assert!(of_text.await.unwrap().ends_with("last attempt: out of luck"));
+
+    let chained = retry(|_| lost()).max_attempts(1).chained().await.unwrap_err();
+    assert!(chained.source().unwrap().is::<io::Error>());
+    let chained = retry(async |_| anyhow().await).max_attempts(1).boxed().chained().await.unwrap_err();
+    assert_eq!(chained.source().unwrap().to_string(), "dialing");
+    assert!(chained.get_ref().is_exhausted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ensure_that_may_not_act_contradicts_itself_nowhere() {
+    let differs = || async { Ok::<Option<()>, io::Error>(None) };
+    let gave_up = ensure(|_| differs(), |()| lost()).max_attempts(0).await.unwrap_err();
+    says(&gave_up, "gave up after 1 attempt: at most 0 acts were allowed (never acted); last attempt: not ready");
+    let gave_up =
+        ensure(|_| lost().map_ok(|()| None::<()>), |()| lost()).max_attempts(0).when(|_| false).await.unwrap_err();
+    says(&gave_up, "gave up after 1 attempt: repeating cannot mend this (never acted); last attempt: no route to host");
 }

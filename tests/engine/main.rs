@@ -6,13 +6,18 @@
 
 mod against_the_model;
 mod bad_input;
+mod cursor;
 mod discipline;
 mod drops;
+mod ends;
 mod errors;
+mod late;
 mod listening;
 mod model;
 mod polling;
 mod script;
 mod shared;
+mod snapshot;
 mod tables;
+mod texts;
 mod types;

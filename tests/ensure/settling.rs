@@ -29,7 +29,7 @@ fn reference(history: &[Shown], stall: Option<u64>, stable: u32, tolerate: Optio
             row = 0;
             let since = *failing.get_or_insert(now);
             if tolerate.is_some_and(|span| now - since >= span * 2) {
-                return (now, if matches!(shown, Shown::Hang) { "stalled" } else { "fatal" });
+                return (now, "unobservable");
             }
         } else {
             failing = None;
@@ -127,9 +127,7 @@ proptest! {
         });
         let said = match &ended {
             Ok(()) => "settled",
-            Err(gave_up) if gave_up.is_stalled() => "stalled",
-            Err(gave_up) if gave_up.is_fatal() => "fatal",
-            Err(_) => "something else",
+            Err(gave_up) => gave_up.stop().as_str(),
         };
         prop_assert_eq!((half_seconds, said), (u128::from(ends), how), "{:?} of {:?}", ended, history);
     }
@@ -157,8 +155,8 @@ async fn the_last_error_is_kept_where_it_stalls() {
     assert!(gave_up.is_stalled());
     assert_eq!(gave_up.last_error(), Some(&"no route"));
     assert!(
-        gave_up.to_string().contains("(last seen: annotation, unchanged for 5s); last attempt: no route"),
-        "{gave_up}"
+        gave_up.sentence().to_string().contains("(last seen: annotation, unchanged for 5s); last attempt: no route"),
+        "{gave_up:?}"
     );
 }
 
@@ -169,5 +167,5 @@ async fn what_has_failed_is_final() {
         Progress::<(), _>::Failed("quota")
     };
     let gave_up = settle(observe).await.unwrap_err();
-    assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up}");
+    assert!(gave_up.is_fatal() && gave_up.attempts() == 1, "{gave_up:?}");
 }

@@ -23,7 +23,7 @@ async fn no_act_allowed() {
         ensure(|_| async { Ok::<Option<()>, &str>(None) }, |()| async { Ok::<(), &str>(()) }).max_attempts(0).await;
     let gave_up = gave_up.unwrap_err();
     assert_eq!(*gave_up.stop(), Stop::Attempts);
-    assert!(gave_up.to_string().contains("(never acted)"), "{gave_up}");
+    assert!(gave_up.sentence().to_string().contains("(never acted)"), "{gave_up:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn what_never_will_be() {
     let gave_up =
         ensure(|_| async { Seen::<(), (), _>::Fatal("a voter") }, |()| async { Ok::<(), &str>(()) }).await.unwrap_err();
     assert!(gave_up.is_fatal());
-    assert!(gave_up.to_string().ends_with("(never acted); last attempt: a voter"), "{gave_up}");
+    assert!(gave_up.sentence().to_string().ends_with("(never acted); last attempt: a voter"), "{gave_up:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,11 +134,11 @@ async fn what_a_cut_leaves_known_is_said_once() {
             pending::<Result<(), &str>>()
         };
         let run = ensure(look, act).every(30 * MS).attempt_timeout(20 * MS).finish_within(100 * MS).max_attempts(1);
-        run.await.unwrap_err().to_string()
+        run.await.unwrap_err().sentence().to_string()
     };
     assert_eq!(
         run(u32::MAX).await,
-        "gave up after 1 attempt in 20ms: at most 1 attempt was allowed (acted once, and it was not seen to be applied); last \
+        "gave up after 1 attempt in 20ms: at most 1 act was allowed (acted once, and it was not seen to be applied); last \
          attempt: cut after 20ms by its own deadline"
     );
     let unknown = run(2).await;

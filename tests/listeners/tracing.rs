@@ -116,7 +116,7 @@ async fn a_run_that_gives_up() {
     .attempt_timeout(10 * MS)
     .throttle(&Limiter::new(Rate::per_second(10), 1))
     .start_within(199 * MS)
-    .notify(Tracing::new("fetch config map"))
+    .listen(Tracing::new("fetch config map"))
     .await
     .unwrap_err();
     // Nothing is ever entered: a run is left at every await point.
@@ -125,13 +125,13 @@ async fn a_run_that_gives_up() {
         [
             "open #1 INFO run what=\"fetch config map\"",
             "#1 TRACE message=attempt started attempt=1",
-            "#1 INFO message=attempt failed attempt=1 elapsed=0ns error=no route",
+            "#1 INFO message=attempt failed attempt=1 elapsed=0ns error=no route again=40ms",
             "#1 DEBUG message=waiting delay=40ms reason=\"pause\"",
             "#1 DEBUG message=waiting delay=60ms reason=\"limiter\"",
             "#1 TRACE message=attempt started attempt=2",
-            "#1 INFO message=attempt cut attempt=2 elapsed=110ms after=10ms",
+            "#1 INFO message=attempt cut attempt=2 elapsed=110ms after=10ms again=40ms",
             "#1 DEBUG message=waiting delay=40ms reason=\"pause\"",
-            &format!("#1 WARN message={gave_up} stop=\"limiter\" attempts=2 elapsed=150ms error=no route"),
+            &format!("#1 WARN message={} stop=\"limiter\" attempts=2 elapsed=150ms error=no route", gave_up.sentence()),
             "record #1 stop=\"limiter\"",
             "record #1 attempts=2",
             "record #1 elapsed=150ms",
@@ -147,7 +147,7 @@ async fn a_poll_that_succeeds_and_a_builder_that_is_cloned() {
     let check = |attempt: relent::Attempt| async move {
         if attempt.number() == 1 { Check::<(), String>::NotYet } else { Check::Ready(()) }
     };
-    let polling = poll(check).every(1000 * MS).notify(Tracing::new("wait"));
+    let polling = poll(check).every(1000 * MS).listen(Tracing::new("wait"));
     let expected = |id| {
         [
             format!("open #{id} INFO run what=\"wait\""),
@@ -182,7 +182,7 @@ async fn looks_and_acts_are_told_apart() {
             _ => Ok(()),
         }
     };
-    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).notify(Tracing::new("set")).await.unwrap();
+    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).listen(Tracing::new("set")).await.unwrap();
     let of_acts: Vec<_> = notebook.take().into_iter().filter(|line| line.contains("message=act")).collect();
     assert_eq!(
         of_acts,
@@ -201,7 +201,7 @@ async fn looks_and_acts_are_told_apart() {
 async fn a_dropped_run_closes_its_span() {
     let notebook = Notebook::default();
     let _guard = set_default(notebook.clone());
-    let hung = retry(|_| std::future::pending::<Result<(), String>>()).notify(Tracing::new("hang"));
+    let hung = retry(|_| std::future::pending::<Result<(), String>>()).listen(Tracing::new("hang"));
     tokio::time::timeout(5 * MS, hung.into_future()).await.unwrap_err();
     assert_eq!(
         notebook.take(),
@@ -213,6 +213,51 @@ async fn a_dropped_run_closes_its_span() {
         ]
     );
     // One that was never polled has no span.
-    drop(retry(|_| std::future::pending::<Result<(), String>>()).notify(Tracing::new("hang")).into_future());
+    drop(retry(|_| std::future::pending::<Result<(), String>>()).listen(Tracing::new("hang")).into_future());
     assert_eq!(notebook.take(), Vec::<String>::new());
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("transport error")]
+struct Transport(#[source] std::io::Error);
+
+/// Errors are told to the last cause, whatever their kind.
+#[tokio::test]
+async fn errors_are_told_to_the_end() {
+    let notebook = Notebook::default();
+    let _guard = set_default(notebook.clone());
+    let refused = || Transport(std::io::Error::other("connection refused"));
+    let told = || {
+        let lines = notebook.take();
+        let of = |level: &str| lines.iter().find(|line| line.contains(level)).unwrap().clone();
+        (of("attempt failed"), of("WARN"))
+    };
+    let ends = [
+        {
+            let _ = retry(|_| async { Err::<(), _>(refused()) }).max_attempts(1).listen(Tracing::new("error")).await;
+            told()
+        },
+        {
+            let _ = retry(|_| async { Err::<(), _>(anyhow::Error::from(refused())) })
+                .max_attempts(1)
+                .listen(Tracing::new("anyhow"))
+                .await;
+            told()
+        },
+        {
+            let boxed = || -> Box<dyn std::error::Error + Send + Sync> { refused().into() };
+            let _ = retry(|_| async { Err::<(), _>(boxed()) }).max_attempts(1).listen(Tracing::new("boxed")).await;
+            told()
+        },
+        {
+            let text = || "transport error: connection refused".to_owned();
+            let _ = retry(|_| async { Err::<(), _>(text()) }).max_attempts(1).listen(Tracing::new("text")).await;
+            told()
+        },
+    ];
+    for (failed, end) in ends {
+        assert!(failed.ends_with("error=transport error: connection refused"), "{failed}");
+        assert!(end.contains("last attempt: transport error: connection refused stop="), "{end}");
+        assert!(end.ends_with("error=transport error: connection refused"), "{end}");
+    }
 }

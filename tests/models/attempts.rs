@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use relent::{
     CutBy, Decision, Policy,
-    policy::attempts::{Attempts, Ended, Next},
+    policy::{
+        attempts::{Attempts, Ended, Next},
+        jitter::series,
+    },
 };
 
 use super::{
@@ -17,6 +20,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub every: Option<Duration>,
+    pub random_phase: bool,
     pub backoff: Option<Schedule>,
     pub attempt_timeout: Option<Duration>,
     pub start_within: Option<Duration>,
@@ -43,6 +47,8 @@ pub struct Call {
     pub says: Says,
     /// What is drawn for the pause before the call.
     pub random: u64,
+    /// How much later than planned it starts.
+    pub late: Duration,
 }
 
 /// What became of a run.
@@ -104,10 +110,24 @@ impl Settings {
         if let Some(most) = self.max_retry_after {
             policy = policy.max_retry_after(most);
         }
+        if self.random_phase {
+            policy = policy.random_phase();
+        }
         if self.final_try {
             policy = policy.final_try();
         }
         if self.delay_first { policy.delay_first() } else { policy }
+    }
+
+    /// The same calls, with what a run draws for the pause before each if it has a seed.
+    pub fn seeded(&self, calls: &[Call]) -> Vec<Call> {
+        let seed = self.backoff.as_ref().and_then(Schedule::seed);
+        let first = u64::from(!self.delay_first);
+        let drawn = |(before, call): (u64, &Call)| match (seed, before.checked_sub(first)) {
+            (Some(seed), Some(number)) => Call { random: series(seed, number), ..*call },
+            _ => *call,
+        };
+        (0_u64..).zip(calls).map(drawn).collect()
     }
 
     /// What the documentation says that a run with these calls does.
@@ -127,6 +147,7 @@ impl Settings {
         let mut attempts: Vec<(u128, u128, Option<CutBy>)> = Vec::new();
         let mut drawn: Vec<u64> = Vec::new();
         let mut tried_finally = false;
+        let mut grid = 0_u128;
         // When the call before ended, and the pause that was asked for.
         let (mut now, mut asked) = (0_u128, 0_u128);
         let max = self.max_attempts.unwrap_or(u32::MAX);
@@ -148,7 +169,12 @@ impl Settings {
                 }
                 let started = attempts.last().map_or(0, |last| last.0);
                 if let Some(every) = self.every.map(nanos) {
-                    let grid = attempts.first().map_or(0, |first| first.0);
+                    match attempts.len() {
+                        0 if self.random_phase => grid = phase(every, call.random),
+                        1 if self.random_phase && !self.delay_first => grid = started + phase(every, call.random),
+                        1 => grid = started,
+                        _ => {}
+                    }
                     planned = planned.max(tick(grid, every, started, now));
                 }
                 let is_admitted = |start: u128| start.min(FOREVER) <= window && start.min(FOREVER) < hard;
@@ -172,6 +198,14 @@ impl Settings {
                     }
                 }
             };
+            if start >= FOREVER {
+                return History { attempts, end: End::Never };
+            }
+            let start = start + nanos(call.late);
+            // However late it has become, nothing starts at the hard bound.
+            if start > 0 && start >= hard {
+                return stopped(attempts, Ended::Deadline);
+            }
             if start >= FOREVER {
                 return History { attempts, end: End::Never };
             }
@@ -207,12 +241,17 @@ impl Settings {
     }
 }
 
+/// The place of a grid among all that there may be.
+fn phase(every: u128, random: u64) -> u128 {
+    every.div_ceil(2) + ((every * u128::from(random)) >> 64)
+}
+
 /// The first point of the grid that is neither before now nor one that had its attempt.
 fn tick(grid: u128, every: u128, started: u128, now: u128) -> u128 {
     if every == 0 {
         return now;
     }
-    let at_or_after_now = grid + (now - grid).div_ceil(every) * every;
+    let at_or_after_now = grid + now.saturating_sub(grid).div_ceil(every) * every;
     if at_or_after_now > started { at_or_after_now } else { at_or_after_now + every }
 }
 
@@ -233,6 +272,13 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
             Next::Stop(why) => return History { attempts, end: End::Stopped(why) },
             _ => unreachable!("no third way"),
         };
+        let start = start.saturating_add(u64::try_from(nanos(call.late)).unwrap());
+        if policy.bounds().is_over(start) {
+            return History { attempts, end: End::Stopped(Ended::Deadline) };
+        }
+        if start == u64::MAX {
+            return History { attempts, end: End::Never };
+        }
         let attempt = run.start(&policy, start);
         assert_eq!(attempt.number() as usize, attempts.len() + 1);
         assert_eq!(nanos(attempt.elapsed()), u128::from(start));

@@ -77,6 +77,11 @@ impl Schedule {
         self.reset_after.or_else(|| self.then.as_ref()?.reset_after())
     }
 
+    /// The seed: the first of the chain that has it says so for all.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed.or_else(|| self.then.as_ref()?.seed())
+    }
+
     /// The last of the delays that come when these are the random numbers drawn, one for each; `None` if it has ended.
     pub fn last_of(&self, randoms: &[u64]) -> Option<u128> {
         let taken = self.take.map_or(usize::MAX, |take| take as usize);

@@ -134,6 +134,7 @@ impl<'a> Source<'a> {
             delay_first: self.one_in(3),
             on_cut: if self.one_in(2) { self.says() } else { Says::Retry },
             max_retry_after: self.one_in(3).then(|| self.time()),
+            random_phase: self.one_in(4),
         }
     }
 
@@ -146,6 +147,7 @@ impl<'a> Source<'a> {
     }
 
     pub fn call(&mut self) -> Call {
-        Call { takes: self.time(), says: self.says(), random: self.random() }
+        let late = if self.one_in(6) { self.time() } else { Duration::ZERO };
+        Call { takes: self.time(), says: self.says(), random: self.random(), late }
     }
 }

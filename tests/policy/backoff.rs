@@ -4,8 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 use relent::{
-    Backoff, Decision, Jitter, Policy, Ratio,
+    Backoff, Decision, Event, Jitter, KeyedBackoff, Policy, Ratio, Wait,
     policy::attempts::{Attempts, Ended, Next},
+    retry,
 };
 
 use crate::{bytes, cases, models, source};
@@ -255,4 +256,47 @@ fn retries_and_what_servers_ask_for() {
     assert_eq!(run.end(&policy, 7 * second, Decision::Retry, || 0), Next::Start(9 * second));
     run.start(&policy, 9 * second);
     assert_eq!(run.end(&policy, 9 * second, Decision::Fatal, || 0), Next::Stop(Ended::Fatal));
+}
+
+/// The iterator, a run, its plan and each key draw the same series from one seed.
+#[tokio::test(start_paused = true)]
+async fn a_seed_names_one_series_for_all() {
+    for backoff in [
+        Backoff::exponential(SECOND, 60 * SECOND).seed(7),
+        Backoff::decorrelated(SECOND, 60 * SECOND).seed(8),
+        Backoff::fixed(SECOND).jitter(Jitter::Full).take(2).then(Backoff::linear(SECOND, 9 * SECOND)).seed(9),
+    ] {
+        let of_iter: Vec<Duration> = backoff.iter().take(5).collect();
+        for delayed in [false, true] {
+            let mut policy = Policy::new().backoff(backoff.clone()).max_attempts(if delayed { 5 } else { 6 });
+            if delayed {
+                policy = policy.delay_first();
+            }
+            let mut waits = Vec::new();
+            let run = retry(|_| async { Err::<(), _>("no") }).policy(&policy);
+            let run = run.notify(|event: &Event<'_, &str>| {
+                if let Event::Waiting(Wait::Pause(delay)) = event {
+                    waits.push(*delay);
+                }
+            });
+            assert!(run.await.unwrap_err().is_exhausted());
+            assert_eq!(waits, of_iter, "the run: {policy}");
+            let starts = of_iter.iter().scan(Duration::ZERO, |at, delay| {
+                *at += *delay;
+                Some(*at)
+            });
+            let first = (!delayed).then_some(Duration::ZERO);
+            let starts: Vec<Duration> = first.into_iter().chain(starts).collect();
+            assert_eq!(policy.plan().best().starts().collect::<Vec<_>>(), starts, "the plan: {policy}");
+            assert_eq!(policy.plan().longest_pauses().starts().collect::<Vec<_>>(), starts, "the plan: {policy}");
+        }
+        let keys: KeyedBackoff<u8> = KeyedBackoff::new(backoff, Duration::MAX);
+        for key in [1, 2] {
+            for &delay in &of_iter {
+                assert_eq!(keys.failed(&key), Some(delay), "a key");
+                assert_eq!(keys.last_delay(&key), Some(delay));
+            }
+        }
+        assert_eq!(keys.last_delay(&3), None);
+    }
 }

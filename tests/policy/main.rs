@@ -1,5 +1,5 @@
 //! The policy: its text, its delays, its decisions, its plan.
-#![allow(clippy::too_many_lines)]
+#![allow(clippy::too_many_lines, clippy::disallowed_methods)]
 
 #[path = "../models/mod.rs"]
 mod models;
@@ -7,6 +7,10 @@ mod models;
 mod attempts;
 mod backoff;
 mod example;
+#[cfg(feature = "serde")]
+mod files;
+mod guards;
+mod phase;
 mod plan;
 #[cfg(feature = "serde")]
 mod serde;

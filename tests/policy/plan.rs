@@ -97,6 +97,11 @@ fn sane_policies_have_no_warning() {
         "backoff decorrelated 50ms..5s, attempt_timeout 1s, max_attempts 8, max_retry_after 30s",
         "attempt_timeout 1s, start_within 10s, finish_within 12s, max_retry_after 5s",
         "delay_first, every 1s, attempt_timeout 5s, start_within 1m",
+        "every 10s, random_phase, attempt_timeout 1s, finish_within 5m",
+        "every 10s, random_phase, backoff exponential 100ms..5s, attempt_timeout 1s, finish_within 5m",
+        "every 10s, backoff exponential 100ms..5s seed 1, attempt_timeout 1s, finish_within 5m",
+        "every 1s, backoff exponential 100ms..5s, attempt_timeout 1s, finish_within 5m",
+        "backoff exponential 100ms..5s take 5, attempt_timeout 1s",
     ];
     for text in sane {
         assert_eq!(plan(text).warnings(), [], "{text}");
@@ -173,6 +178,10 @@ fn warnings_say_what_defeats_what() {
         ),
         ("every forever, attempt_timeout 1s", &["the pause before attempt 2 has no end"]),
         ("attempt_timeout 1s, max_attempts 3, final_try", &[final_try]),
+        // The start window has an effect: without it the final try would come at 4 s.
+        ("every 3s, attempt_timeout 1s, start_within 5s, finish_within 5s, final_try", &[final_try]),
+        // And so has the deadline: without it there would be no final try at the start.
+        ("every 9s, delay_first, attempt_timeout 5s, finish_within 5s, final_try, max_attempts 1", &[]),
         ("every 50ms, attempt_timeout 100ms, start_within 350ms, final_try", &[final_try]),
         (
             "every 50ms, attempt_timeout 100ms, start_within 350ms, max_attempts 20",
@@ -188,7 +197,10 @@ fn warnings_say_what_defeats_what() {
         ),
         (
             "max_attempts 3, finish_within 1m, on_cut fatal",
-            &["on_cut has no effect: it is about calls cut by attempt_timeout, and none ever is"],
+            &[
+                "on_cut is about calls cut by attempt_timeout, and none ever is: only for attempts dropped by hand does it say what \
+               follows",
+            ],
         ),
         (
             "attempt_timeout 1s, start_within 10s, max_retry_after 1m",
@@ -197,6 +209,23 @@ fn warnings_say_what_defeats_what() {
         (
             "backoff fixed 1s reset_after 5m, attempt_timeout 10s, max_attempts 9",
             &["reset_after 5m is never reached: calls are cut after 10s"],
+        ),
+        (
+            "backoff exponential 1s..1m reset_after 5m, max_attempts 9",
+            &[
+                "reset_after starts the backoff over, not the count: max_attempts 9 ends the run, however long its attempts were healthy",
+            ],
+        ),
+        (
+            "every 10s, backoff exponential 100ms..5s, attempt_timeout 1s, finish_within 5m",
+            &[
+                "every 10s swallows the jitter of the backoff: calls that fail at once start again on its grid, in all runs that \
+               began together at the same instants; random_phase spreads them",
+            ],
+        ),
+        (
+            "random_phase, attempt_timeout 1s, max_attempts 3",
+            &["random_phase has no effect: it is about the grid of every, and there is none"],
         ),
         (
             "backoff fixed 1s then fixed 2s, attempt_timeout 10s, max_attempts 9",
@@ -218,7 +247,7 @@ const COMPARED: usize = 48;
 
 /// The plan's course is the model's run.
 fn same(course: &Course, settings: &crate::models::attempts::Settings, call: Call) {
-    let history = settings.history(&[call; COMPARED]);
+    let history = settings.history(&settings.seeded(&[call; COMPARED]));
     let spans = course.starts().zip(course.ends()).map(|(start, end)| (start.as_nanos(), end.as_nanos()));
     let expected: Vec<(u128, u128)> = history.attempts.iter().map(|&(start, end, _)| (start, end)).collect();
     let compared: Vec<(u128, u128)> = spans.take(expected.len()).collect();
@@ -242,7 +271,7 @@ proptest! {
     fn courses_are_the_runs_of_the_model(bytes in bytes()) {
         let settings = source(&bytes).settings();
         let plan = settings.policy().plan();
-        let at_once = Call { takes: Duration::ZERO, says: Says::Retry, random: 0 };
+        let at_once = Call { takes: Duration::ZERO, says: Says::Retry, random: 0, late: Duration::ZERO };
         same(plan.best(), &settings, at_once);
         same(plan.longest_pauses(), &settings, Call { random: u64::MAX, ..at_once });
         same(plan.worst(), &settings, Call { takes: Duration::MAX, random: u64::MAX, ..at_once });
@@ -253,7 +282,7 @@ proptest! {
         let mut source = source(&bytes);
         let settings = source.settings();
         let plan = settings.policy().plan();
-        let calls: Vec<Call> = (0..40).map(|_| source.call()).collect();
+        let calls: Vec<Call> = settings.seeded(&(0..40).map(|_| source.call()).collect::<Vec<_>>());
         let bound = |time: Option<Duration>| time.map_or(FOREVER, nanos);
         let windows = bound(settings.start_within) + bound(settings.attempt_timeout);
         let latest = windows.min(bound(settings.finish_within));
@@ -264,7 +293,7 @@ proptest! {
             Says::RetryAfter(_) if !is_foreseen => Says::Retry,
             says => says,
         };
-        let calls: Vec<Call> = calls.iter().map(|call| Call { says: foreseen(call.says), ..*call }).collect();
+        let calls: Vec<Call> = calls.iter().map(|call| Call { says: foreseen(call.says), late: Duration::ZERO, ..*call }).collect();
         let history = drive(&settings, &calls);
         if let Some(total) = plan.worst_total() {
             let end = history.attempts.last().map_or(0, |last| last.1);
@@ -302,6 +331,27 @@ proptest! {
             let with = |timeout: Duration| policy.clone().attempt_timeout(timeout).plan();
             prop_assert!(with(most).worst().attempts() > 1, "{policy}: {most:?}");
             prop_assert_eq!(with(most + Duration::from_nanos(1)).worst().attempts(), 1, "{}: {:?}", policy, most);
+        }
+    }
+
+    /// What is said to be without effect changes no run when it is taken away.
+    #[test]
+    fn what_is_unused_is_not_missed(bytes in bytes()) {
+        let mut source = source(&bytes);
+        let settings = source.settings();
+        let calls: Vec<Call> = settings.seeded(&(0..40).map(|_| source.call()).collect::<Vec<_>>());
+        for warning in settings.policy().plan().warnings() {
+            let mut without = settings.clone();
+            match warning {
+                Warning::AttemptTimeoutUnused { .. } => without.attempt_timeout = None,
+                Warning::StartWindowUnused { .. } => without.start_within = None,
+                Warning::MaxRetryAfterUnused { .. } => without.max_retry_after = None,
+                Warning::OnCutUnused => without.on_cut = Says::Retry,
+                Warning::FinalTryUnused => without.final_try = false,
+                Warning::RandomPhaseUnused => without.random_phase = false,
+                _ => continue,
+            }
+            prop_assert_eq!(drive(&settings, &calls), drive(&without, &calls), "{}: {}", settings.policy(), warning);
         }
     }
 

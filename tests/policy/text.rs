@@ -1,6 +1,9 @@
 //! What is written is read back, and what cannot be is refused with its reason.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use relent::{Backoff, ConfigError, Decision, Jitter, Policy, Rate, Ratio};
@@ -29,6 +32,7 @@ fn policies_as_text() {
         ),
         ("backoff exponential 100ms..10s", Policy::new().backoff(Backoff::default())),
         ("every 0ns", Policy::new().every(Duration::ZERO)),
+        ("every 10s, random_phase", Policy::new().random_phase().every(10 * SECOND)),
         ("every forever, max_attempts 0", Policy::new().every(Duration::MAX).max_attempts(0)),
     ];
     for (text, policy) in written {
@@ -92,7 +96,7 @@ fn refusals_say_what_and_why() {
     let policies = [
         (
             "frobnicate 3",
-            "policy `frobnicate 3`: the settings are every, backoff, attempt_timeout, start_within, finish_within, max_attempts, final_try, delay_first, on_cut, max_retry_after",
+            "policy `frobnicate 3`: the settings are every, random_phase, backoff, attempt_timeout, start_within, finish_within, max_attempts, final_try, delay_first, on_cut, max_retry_after",
         ),
         ("every 1s,, final_try", "policy ``: a setting must stand between two commas"),
         ("every 1s, default", "policy `default`: default stands alone"),
@@ -126,7 +130,11 @@ fn refusals_say_what_and_why() {
         ("fixed 1s factor 1/0", "factor 1/0: the denominator must not be zero".into()),
         ("fixed 1s jitter wild", "jitter `wild`: write `none`, `full`, `equal`, `plus 1/2` or `plus_minus 10%`".into()),
         ("fixed 1s jitter plus", "jitter ``: write it as `3/2`, `1.5`, `60%` or `2`, each part below 2^32".into()),
-        (&"fixed 1s then ".repeat(100_000), "backoff then: a chain has at most 1000 schedules".into()),
+        (&"fixed 1s then ".repeat(100_000), format!("backoff `then`: {shapes}")),
+        (
+            "exponential 1s..10s factor 1.+5",
+            "factor 1.+5: write it as `3/2`, `1.5`, `60%` or `2`, each part below 2^32".into(),
+        ),
     ];
     for (text, message) in backoffs {
         assert_eq!(text.parse::<Backoff>().unwrap_err().to_string(), message, "{text:.80}");
@@ -141,6 +149,7 @@ fn refusals_say_what_and_why() {
 fn words() -> impl Strategy<Value = String> {
     let word = proptest::sample::select(vec![
         "every",
+        "random_phase",
         "backoff",
         "attempt_timeout",
         "max_attempts",
@@ -176,6 +185,13 @@ fn words() -> impl Strategy<Value = String> {
         "\u{2003}",
         "µs",
         "1µs",
+        "1\u{3bc}s",
+        "1.5",
+        "1.",
+        "+1",
+        "2.5/s",
+        "unlimited",
+        "\u{661}s",
     ]);
     proptest::collection::vec(word, 0..12).prop_map(|words| words.join(" "))
 }
@@ -188,6 +204,14 @@ fn rates_as_text() {
         ("90/1m", Rate::per_minute(90)),
         ("7/h", Rate::per_hour(7)),
         ("1/250ms", Rate::every(250 * MILLI).unwrap()),
+        ("2.5/s", Rate::new(5, 2 * SECOND).unwrap()),
+        ("0.1/s", Rate::every(10 * SECOND).unwrap()),
+        ("1.50 / 1m", Rate::new(3, 120 * SECOND).unwrap()),
+        ("5.0/s", Rate::per_second(5)),
+        ("0.0/s", Rate::ZERO),
+        ("2.5/forever", Rate::ZERO),
+        ("1/1\u{b5}s", Rate::new(1, Duration::from_micros(1)).unwrap()),
+        ("1/\u{3bc}s", Rate::new(1, Duration::from_micros(1)).unwrap()),
         ("3/1m30s", Rate::new(3, 90 * SECOND).unwrap()),
         ("4294967295/ns", Rate::new(u32::MAX, Duration::from_nanos(1)).unwrap()),
         ("0", Rate::ZERO),
@@ -199,13 +223,21 @@ fn rates_as_text() {
         assert_eq!(text.parse::<Rate>().unwrap(), rate, "{text}");
         assert_eq!(rate.to_string().parse::<Rate>().unwrap(), rate, "{rate}");
     }
-    let shape = "write it as `5/s`, `1/250ms`, `0` or `unlimited`, permits below 2^32";
+    let shape = "write it as `5/s`, `2.5/s`, `1/250ms`, `0` or `unlimited`, permits below 2^32";
     let refused = [
         ("", shape),
         ("5", shape),
         ("+5/s", shape),
         ("4294967296/s", shape),
-        ("1.5/s", shape),
+        ("1./s", shape),
+        (".5/s", shape),
+        ("1. 5/s", shape),
+        ("1.+5/s", shape),
+        ("1.5.0/s", shape),
+        ("-1/s", shape),
+        ("1.000000000000000000001/s", shape),
+        ("0.03/90000d", shape),
+        ("4294967295.5/s", shape),
         ("5/", "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`"),
         ("5/week", "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`"),
         ("5/600000d", "at most 584 years, or write `forever`"),
@@ -217,8 +249,71 @@ fn rates_as_text() {
     }
 }
 
+fn hash(value: impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
+}
+
+#[test]
+fn rates_of_which_as_much_flows_are_equal() {
+    let five = Rate::per_second(5);
+    for text in ["5/s", "10/2s", "300/m", "1/200ms", "18000/h", "5.0/s"] {
+        let rate: Rate = text.parse().unwrap();
+        assert_eq!((rate, hash(rate)), (five, hash(five)), "{text}");
+    }
+    for text in ["0", "unlimited", "5/1001ms", "4/s", "4.9/s"] {
+        assert_ne!(text.parse::<Rate>().unwrap(), five, "{text}");
+    }
+    assert_ne!(Rate::ZERO, Rate::UNLIMITED);
+    assert_eq!(Rate::per_minute(90).to_string(), "90/1m", "it is written as it was given");
+}
+
+/// Longer than any stack could hold, if one schedule held the next.
+#[test]
+fn a_chain_of_any_length() {
+    const LINKS: usize = 100_000;
+    let link = |n: usize| Backoff::fixed(Duration::from_nanos(n as u64)).take(1);
+    let from_the_front = (1..LINKS).fold(link(0), |chain, n| chain.then(link(n)));
+    let from_the_back = (0..LINKS - 1).rfold(link(LINKS - 1), |chain, n| link(n).then(chain));
+    assert_eq!(from_the_front, from_the_back);
+    assert_eq!(hash(&from_the_front), hash(&from_the_back));
+    let text = from_the_front.to_string();
+    assert_eq!(text.parse::<Backoff>().unwrap(), from_the_front);
+    assert!(format!("{from_the_front:?}").len() > LINKS);
+    assert!((0..LINKS as u128).eq(from_the_front.iter().map(|delay| delay.as_nanos())));
+    let policy = Policy::new().backoff(from_the_front.clone()).attempt_timeout(SECOND);
+    assert_eq!(policy.to_string().parse::<Policy>().unwrap(), policy);
+    assert_eq!(policy.plan().best().attempts(), 1000);
+    assert_eq!(policy.plan().warnings(), []);
+    // No less than all pauses, and every call cut after 1 s; beyond what a plan looks at, each pause counts as the longest.
+    let pauses = Duration::from_nanos((0..LINKS as u64).sum());
+    assert!(policy.plan().worst_total().unwrap() >= pauses + Duration::from_secs(LINKS as u64 + 1));
+    let halves = from_the_front.clone().then(from_the_back);
+    assert_eq!(halves.to_string(), format!("{text} then {text}"));
+}
+
+#[test]
+fn a_pause_is_as_long_as_it_was_asked_for() {
+    for seconds in [0, 1, 600 * 366 * 86_400, u64::MAX] {
+        let asked = Decision::RetryAfter(Duration::from_secs(seconds));
+        assert_eq!(asked.to_string().parse::<Decision>().unwrap(), asked);
+    }
+    assert_eq!("retry after forever".parse::<Decision>().unwrap(), Decision::RetryAfter(Duration::MAX));
+    assert!("on_cut retry after 600000d".parse::<Policy>().is_err(), "no setting is that long");
+}
+
 proptest! {
     #![proptest_config(cases())]
+
+    #[test]
+    fn rates_are_equal_as_fractions_are(one: (u32, u64), factor in 1_u32..1000, other: (u32, u64)) {
+        let rate = |(permits, per): (u32, u64)| Rate::new(permits, Duration::from_nanos(per.max(1))).unwrap();
+        let (one, other) = ((one.0 / 1000, (one.1 / 1000).max(1)), (other.0, other.1.max(1)));
+        let times = (one.0 * factor, one.1 * u64::from(factor));
+        prop_assert_eq!((rate(one), hash(rate(one))), (rate(times), hash(rate(times))));
+        let product = |a: u32, b: u64| u128::from(a) * u128::from(b);
+        let is_equal = product(one.0, other.1) == product(other.0, one.1);
+        prop_assert_eq!(rate(one) == rate(other), is_equal);
+    }
 
     #[test]
     fn what_is_written_is_read_back(bytes in bytes()) {
@@ -230,8 +325,7 @@ proptest! {
         let jitter = source.jitter();
         prop_assert_eq!(jitter.to_string().parse::<Jitter>().unwrap(), jitter);
         let decision = Decision::from(source.says());
-        let again = decision.to_string().parse::<Decision>().unwrap();
-        prop_assert_eq!(Policy::new().on_cut(again), Policy::new().on_cut(decision));
+        prop_assert_eq!(decision.to_string().parse::<Decision>().unwrap(), decision);
     }
 
     #[test]
@@ -244,7 +338,15 @@ proptest! {
             Ok(backoff) => prop_assert_eq!(backoff.to_string().parse::<Backoff>().unwrap(), backoff),
             Err(error) => prop_assert!(!error.setting().is_empty() && !error.rule().is_empty()),
         }
-        let _ = (text.parse::<Jitter>(), text.parse::<Decision>(), text.parse::<Ratio>());
+        if let Ok(jitter) = text.parse::<Jitter>() {
+            prop_assert_eq!(jitter.to_string().parse::<Jitter>().unwrap(), jitter);
+        }
+        if let Ok(decision) = text.parse::<Decision>() {
+            prop_assert_eq!(decision.to_string().parse::<Decision>().unwrap(), decision);
+        }
+        if let Ok(ratio) = text.parse::<Ratio>() {
+            prop_assert_eq!(ratio.to_string().parse::<Ratio>().unwrap(), ratio);
+        }
         if let Ok(rate) = text.parse::<Rate>() {
             prop_assert_eq!(rate.to_string().parse::<Rate>().unwrap(), rate);
         }

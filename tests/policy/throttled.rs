@@ -123,7 +123,7 @@ proptest! {
         prop_assert!(starts.len() <= plan.best().attempts(), "{starts:?}\n{plan}");
         if let Some(total) = plan.worst_total() {
             let gave_up = gave_up.expect("the plan says that it ends");
-            prop_assert!(gave_up.elapsed() <= total, "{gave_up}\n{plan}");
+            prop_assert!(gave_up.elapsed() <= total, "{gave_up:?}\n{plan}");
         }
     }
 

@@ -76,7 +76,7 @@ async fn errors_are_told_and_after_the_last_try_the_item_comes_back() {
                     format!("{now} {key} {} {error} {again:?}", attempt.number())
                 }
                 Outcome::Done { key, .. } => format!("{now} {key} done"),
-                Outcome::GaveUp(back) => format!("{now} {} {} back: {}", back.key, back.value, back.error),
+                Outcome::GaveUp(back) => format!("{now} {} {} back: {}", back.key, back.value, back.error.sentence()),
                 other => panic!("{other:?}"),
             });
         })

@@ -249,7 +249,7 @@ async fn a_wait_that_cannot_fit_ends_the_item_at_once() {
     assert_eq!(told.all(), [(1, 10)]);
     let given_up = back.pop().unwrap();
     assert_eq!((given_up.value, given_up.error.last_error()), (1, Some(&"luckless")));
-    let Stop::Limiter { ready_in, allowed, .. } = given_up.error.stop() else { panic!("{}", given_up.error) };
+    let Stop::Limiter { ready_in, allowed, .. } = given_up.error.stop() else { panic!("{:?}", given_up.error) };
     assert_eq!((*ready_in, *allowed), (990 * MS, 40 * MS));
     assert_eq!((given_up.error.attempts(), given_up.error.elapsed()), (1, 10 * MS));
     assert!(finished.given_up.is_empty());

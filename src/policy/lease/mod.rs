@@ -56,6 +56,7 @@ const RELEASES: u32 = 5;
 /// Ask [`next`](Self::next) after everything that happens and whenever the time comes that it named. At most one call of
 /// the lock is under way at a time; a call that is given up has the answer [`Wrote::Unknown`], or `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Lease {
     timing: Timing,
     phase: Phase,

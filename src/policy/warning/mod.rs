@@ -1,11 +1,14 @@
 //! Settings that defeat each other.
 
-use std::{fmt, time::Duration};
+mod text;
+
+use std::time::Duration;
 
 use super::{
-    DELAY_FIRST, FINAL_TRY, Policy,
+    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY,
     attempts::{Decision, Ended},
-    nanos::{FOREVER, Short, duration},
+    bounds::Bounds,
+    nanos::{FOREVER, duration},
     plan::{Calls, Course, Finish, Plan},
 };
 
@@ -109,7 +112,8 @@ pub enum Warning {
         /// How many are used at most.
         used: u64,
     },
-    /// `on_cut` decides what follows a call cut by its own deadline, and none is.
+    /// `on_cut` decides what follows a call cut by its own deadline, and none is. It holds all the same for an attempt that the
+    /// owner of a [`Run`](crate::Run) drops.
     OnCutUnused,
     /// A pause longer than the window ends the run, whatever `max_retry_after` says.
     #[non_exhaustive]
@@ -127,6 +131,22 @@ pub enum Warning {
         /// How long it may run.
         longest: Duration,
     },
+    /// `reset_after` starts the backoff over, but `max_attempts` ends the run all the same: for a loop that is to live long
+    /// it is too few.
+    #[non_exhaustive]
+    ResetDefeated {
+        /// How many attempts there are in all.
+        max_attempts: u32,
+    },
+    /// The grid of `every` is so wide that calls which fail at once start again on it, whatever the jitter of the backoff: runs
+    /// that began together stay together.
+    #[non_exhaustive]
+    JitterSwallowed {
+        /// The period of the grid.
+        every: Duration,
+    },
+    /// `random_phase` is about the grid of `every`, and there is none.
+    RandomPhaseUnused,
     /// A schedule without an end is followed by another.
     FollowerUnreachable,
     /// The cap is below the first delay, so that every delay is at most the cap.
@@ -153,6 +173,7 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     of_switches(policy, &mut found);
     if policy.uses_backoff() {
         of_backoff(policy, &mut found);
+        of_jitter(plan, &mut found);
     }
     found
 }
@@ -167,10 +188,14 @@ fn of_time(plan: &Plan, found: &mut Vec<Warning>) {
     } else if let Some(warning) = hung_call(plan) {
         found.push(warning);
     }
-    if own != FOREVER && own >= hard && hard != 0 {
+    // `final_try` reckons with both of them.
+    let moves_final_try = |without: Bounds| policy.has(FINAL_TRY) && bounds.last_chance() != without.last_chance();
+    let uncut = Bounds { attempt_timeout: FOREVER, ..*bounds };
+    let open = Bounds { start_within: FOREVER, ..*bounds };
+    if own != FOREVER && own >= hard && hard != 0 && !moves_final_try(uncut) {
         found.push(Warning::AttemptTimeoutUnused { attempt_timeout: duration(own), finish_within: duration(hard) });
     }
-    if window != FOREVER && window >= hard {
+    if window != FOREVER && window >= hard && !moves_final_try(open) {
         found.push(Warning::StartWindowUnused { start_within: duration(window), finish_within: duration(hard) });
     }
     // What lives long, such as a connection, is neither cut nor ended: `reset_after` says that it is meant.
@@ -245,13 +270,17 @@ fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
     let bounds = policy.bounds();
     let (own, hard) = (bounds.attempt_timeout, bounds.finish_within);
     // A grid that ends with the window has an attempt there of its own.
-    let on_grid = |every: u64| !policy.has(DELAY_FIRST) && bounds.start_within.checked_rem(every) == Some(0);
+    let on_grid =
+        |every: u64| !policy.has(DELAY_FIRST | RANDOM_PHASE) && bounds.start_within.checked_rem(every) == Some(0);
     let has_tick = bounds.start_within != FOREVER && !policy.uses_backoff() && policy.period().is_some_and(on_grid);
     if policy.has(FINAL_TRY) && (bounds.last_chance().is_none() || has_tick) {
         found.push(Warning::FinalTryUnused);
     }
     if policy.after_cut() != Decision::Retry && (own == FOREVER || own >= hard) {
         found.push(Warning::OnCutUnused);
+    }
+    if policy.has(RANDOM_PHASE) && policy.period().is_none_or(|every| every < 2) {
+        found.push(Warning::RandomPhaseUnused);
     }
     let window = bounds.start_within.min(hard);
     if policy.most_asked() != FOREVER && policy.most_asked() > window {
@@ -268,6 +297,8 @@ fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
     let longest = policy.bounds().attempt_timeout.min(policy.bounds().finish_within);
     if let Some(healthy) = backoff.healthy().filter(|&healthy| healthy > longest) {
         found.push(Warning::ResetUnreachable { reset_after: duration(healthy), longest: duration(longest) });
+    } else if backoff.healthy().is_some() && policy.max_attempts != u32::MAX {
+        found.push(Warning::ResetDefeated { max_attempts: policy.max_attempts });
     }
     // The first attempt needs no pause, unless it is delayed.
     let used = u64::from(policy.max_attempts).saturating_sub(u64::from(!policy.has(DELAY_FIRST)));
@@ -282,13 +313,28 @@ fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
     }
 }
 
+/// The jitter of the backoff against the grid: only the latter shows where the former is always shorter.
+fn of_jitter(plan: &Plan, found: &mut Vec<Warning>) {
+    let policy = plan.policy();
+    let (Some(every), None, None) = (policy.period(), policy.seed(), plan.limiter()) else { return };
+    if policy.has(RANDOM_PHASE) || plan.best().spans != plan.longest_pauses().spans {
+        return;
+    }
+    let mut without = policy.clone();
+    without.flags &= !SET_EVERY;
+    let course = |random| Course::of(&without, None, Calls::FailAtOnce, random).spans;
+    if course(0) != course(u64::MAX) {
+        found.push(Warning::JitterSwallowed { every: duration(every) });
+    }
+}
+
 fn is_long_lived(policy: &Policy) -> bool {
     policy.uses_backoff() && policy.backoff.healthy().is_some()
 }
 
-fn is_endless(policy: &Policy) -> bool {
+pub(super) fn is_endless(policy: &Policy) -> bool {
     let bounds = policy.bounds();
-    policy.max_attempts == u32::MAX && bounds.start_within.min(bounds.finish_within) == FOREVER
+    policy.most_attempts() == u64::MAX && bounds.start_within.min(bounds.finish_within) == FOREVER
 }
 
 /// The name of the setting that ends a run so.
@@ -304,110 +350,4 @@ pub(super) fn setting_of(why: Ended) -> &'static str {
 
 fn bound_of(policy: &Policy, why: Ended) -> u64 {
     if why == Ended::StartWindow { policy.bounds().start_within } else { policy.bounds().finish_within }
-}
-
-/// One sentence.
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NothingAttempted { why } => match why {
-                Ended::Attempts => f.write_str("nothing is ever attempted: max_attempts is 0"),
-                Ended::BackoffEnded => {
-                    f.write_str("nothing is ever attempted: delay_first waits for a delay, and the backoff has none")
-                }
-                why => write!(f, "nothing is ever attempted: delay_first waits beyond {}", setting_of(why)),
-            },
-            Self::NoRetry { why } => match why {
-                Ended::BackoffEnded => f.write_str("there is never a retry: the backoff has no delay for it"),
-                why => write!(f, "there is never a retry: the first pause goes beyond {}", setting_of(why)),
-            },
-            Self::LimiterRefuses { attempts, ready_in, allowed } => {
-                let never = if attempts == 0 { "nothing is ever attempted" } else { "there is never a retry" };
-                match ready_in {
-                    Duration::MAX => write!(f, "{never}: the limiter has no further permit"),
-                    takes => {
-                        let (takes, left) = (Short(takes), Short(allowed));
-                        write!(f, "{never}: the next permit of the limiter takes {takes}, and {left} is left")
-                    }
-                }
-            }
-            Self::PermitNeverComes { before } => write!(f, "the limiter never has a permit for attempt {before}"),
-            Self::PauseWithoutEnd { before } => write!(f, "the pause before attempt {before} has no end"),
-            Self::RetryByChance { bound } => write!(
-                f,
-                "jitter decides whether there is any retry: the longest first pause goes beyond {}",
-                Short(bound)
-            ),
-            Self::HungCallGetsNoRetry { attempt_timeout, window, bound, at_most } => {
-                f.write_str("a call that hangs gets no second try: ")?;
-                let bound = Short(bound);
-                match attempt_timeout {
-                    Some(own) if own > bound.0 => write!(f, "attempt_timeout {} outlasts {window} {bound}", Short(own)),
-                    Some(own) => write!(f, "attempt_timeout {} leaves no time for one in {window} {bound}", Short(own)),
-                    None => write!(f, "only {window} {bound} cuts it"),
-                }?;
-                match at_most {
-                    Some(most) => {
-                        write!(f, "; an attempt_timeout of at most {} would give it one", Short(most))
-                    }
-                    None => Ok(()),
-                }
-            }
-            Self::AttemptTimeoutUnused { attempt_timeout, finish_within } => write!(
-                f,
-                "attempt_timeout {} is never reached: finish_within {} cuts first",
-                Short(attempt_timeout),
-                Short(finish_within)
-            ),
-            Self::StartWindowUnused { start_within, finish_within } => write!(
-                f,
-                "start_within {} has no effect: nothing starts after finish_within {}",
-                Short(start_within),
-                Short(finish_within)
-            ),
-            Self::NoTimeToAnswer => f.write_str("only a call that is ready at once can succeed: it is cut after 0ns"),
-            Self::CallNeverCut => {
-                f.write_str("a call that hangs is never cut: there is neither attempt_timeout nor finish_within")
-            }
-            Self::Endless => {
-                f.write_str("the retries never end: there is no start_within, finish_within or max_attempts")
-            }
-            Self::Spins => {
-                f.write_str("calls that fail at once are repeated without any pause, and no max_attempts ends it soon")
-            }
-            Self::FinalTryUnused => f.write_str(
-                "final_try adds no attempt: it needs a start_within that the cadence does not meet anyway, \
-                 or both attempt_timeout and a longer finish_within",
-            ),
-            Self::AttemptsUnreachable { max_attempts, reachable, why } => write!(
-                f,
-                "max_attempts {max_attempts} is never reached: at most {reachable} fit before {} ends the run",
-                setting_of(why)
-            ),
-            Self::DelaysUnused { delays, used } => {
-                write!(f, "max_attempts leaves room for {used} of the {delays} delays of the backoff")
-            }
-            Self::OnCutUnused => {
-                f.write_str("on_cut has no effect: it is about calls cut by attempt_timeout, and none ever is")
-            }
-            Self::MaxRetryAfterUnused { max_retry_after, bound } => write!(
-                f,
-                "max_retry_after {} has no effect: a pause beyond {} ends the run",
-                Short(max_retry_after),
-                Short(bound)
-            ),
-            Self::ResetUnreachable { reset_after, longest } => {
-                write!(f, "reset_after {} is never reached: calls are cut after {}", Short(reset_after), Short(longest))
-            }
-            Self::FollowerUnreachable => {
-                f.write_str("the backoff never comes to what is behind `then`: the schedule before it has no end")
-            }
-            Self::CapBelowBase { base, cap } => write!(
-                f,
-                "the cap {} of the backoff is below its first delay {}: no delay exceeds the cap",
-                Short(cap),
-                Short(base)
-            ),
-        }
-    }
 }

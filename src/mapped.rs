@@ -1,0 +1,119 @@
+//! The last words of a builder: what becomes of its error.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project::pin_project;
+
+use crate::{
+    ensure::Ensure,
+    error::{BoxedError, Chained, GaveUp},
+    poll::Polling,
+    retry::Retry,
+    settle::Settle,
+};
+
+/// A run whose error is an [`Error`] whatever the operation's is: what `.boxed()` makes of a builder. Its last word but one.
+///
+/// See [`GaveUp::boxed`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless you `.await` it"]
+pub struct Boxed<B>(B);
+
+/// A run whose error has the operation's as its source: what `.chained()` makes of a builder. Its last word.
+///
+/// See [`GaveUp::chained`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless you `.await` it"]
+pub struct WithSource<B>(B);
+
+/// The future of [`Boxed`].
+#[derive(Debug)]
+#[pin_project]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct BoxedFuture<F>(#[pin] F);
+
+/// The future of [`WithSource`].
+#[derive(Debug)]
+#[pin_project]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct WithSourceFuture<F>(#[pin] F);
+
+impl<B> Boxed<B> {
+    /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own in the
+    /// sources. See [`GaveUp::chained`].
+    pub fn chained(self) -> WithSource<Self> {
+        WithSource(self)
+    }
+}
+
+impl<B, T, E> IntoFuture for Boxed<B>
+where
+    B: IntoFuture<Output = Result<T, GaveUp<E>>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<T, GaveUp<BoxedError>>;
+    type IntoFuture = BoxedFuture<B::IntoFuture>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        BoxedFuture(self.0.into_future())
+    }
+}
+
+impl<F, T, E> Future for BoxedFuture<F>
+where
+    F: Future<Output = Result<T, GaveUp<E>>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<T, GaveUp<BoxedError>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx).map_err(GaveUp::boxed)
+    }
+}
+
+impl<B, T, E> IntoFuture for WithSource<B>
+where
+    B: IntoFuture<Output = Result<T, GaveUp<E>>>,
+{
+    type Output = Result<T, Chained<E>>;
+    type IntoFuture = WithSourceFuture<B::IntoFuture>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        WithSourceFuture(self.0.into_future())
+    }
+}
+
+impl<F, T, E> Future for WithSourceFuture<F>
+where
+    F: Future<Output = Result<T, GaveUp<E>>>,
+{
+    type Output = Result<T, Chained<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx).map_err(GaveUp::chained)
+    }
+}
+
+macro_rules! last_words {
+    ($($builder:ident),+) => {$(
+        impl<O, W, L, G> $builder<O, W, L, G> {
+            /// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings: the error of the run is
+            /// one. The last word of the builder, but for `chained`. See [`GaveUp::boxed`].
+            pub fn boxed(self) -> Boxed<Self> {
+                Boxed(self)
+            }
+
+            /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own
+            /// in the sources. The last word of the builder. See [`GaveUp::chained`].
+            pub fn chained(self) -> WithSource<Self> {
+                WithSource(self)
+            }
+        }
+    )+};
+}
+
+last_words!(Retry, Polling, Settle, Ensure);
