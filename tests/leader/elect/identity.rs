@@ -194,7 +194,7 @@ async fn a_write_that_lands_late_is_known() {
             let mut writes = self.1.lock().unwrap();
             *writes += 1;
             // Each fifth write is refused by the connection, and lands a little later all the same.
-            let late = *writes % 5 == 0;
+            let late = writes.is_multiple_of(5);
             Some(Prepared::new(prepared.mark(), async move {
                 let write = prepared.into_write();
                 if late {
