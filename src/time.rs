@@ -24,7 +24,104 @@ pub(crate) fn now() -> Instant {
     if let Some(now) = VIRTUAL.get() {
         return now;
     }
+    #[cfg(feature = "test-util")]
+    if let Some(now) = Instant::now().checked_sub(ASLEEP.get()) {
+        return now;
+    }
     Instant::now()
+}
+
+/// A clock that goes on while the machine is suspended, where the platform has one (Linux: `CLOCK_BOOTTIME`). Elsewhere, and by
+/// a paused clock, it shows what [`now`] shows. Times are nanoseconds since its start.
+///
+/// The timers go by the other clock: what is due by this one may ring late by the time of a suspension.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BootClock {
+    begun: Instant,
+    asleep_before: u64,
+}
+
+impl BootClock {
+    pub(crate) fn start() -> Self {
+        Self { begun: now(), asleep_before: asleep() }
+    }
+
+    pub(crate) fn now(self) -> u64 {
+        between(self.begun, now()).saturating_add(self.asleep())
+    }
+
+    /// The instant at which it will show `nanos`, if the machine is not suspended until then; `None`: never.
+    pub(crate) fn at(self, nanos: u64) -> Option<Instant> {
+        if nanos == nanos::FOREVER { None } else { after(self.begun, nanos.saturating_sub(self.asleep())) }
+    }
+
+    fn asleep(self) -> u64 {
+        asleep().saturating_sub(self.asleep_before)
+    }
+}
+
+/// For how long the machine has been suspended since some time before.
+fn asleep() -> u64 {
+    #[cfg(feature = "test-util")]
+    let played = nanos::nanos(ASLEEP.get());
+    #[cfg(not(feature = "test-util"))]
+    let played = 0;
+    suspension::asleep().saturating_add(played)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod suspension {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    /// The two clocks are read one after the other: less than this apart is no suspension.
+    const LEAST: u64 = 1_000_000;
+
+    /// By how far the one that goes on has got ahead of the other since the first call. It never falls.
+    pub(super) fn asleep() -> u64 {
+        static FIRST: OnceLock<u64> = OnceLock::new();
+        static MOST: AtomicU64 = AtomicU64::new(0);
+        let ahead = ahead();
+        let since = ahead.saturating_sub(*FIRST.get_or_init(|| ahead));
+        let since = if since < LEAST { 0 } else { since };
+        // Relaxed: the number itself is all that is shared.
+        MOST.fetch_max(since, Ordering::Relaxed).max(since)
+    }
+
+    /// A thread may be interrupted between the two readings: of some tries the quickest counts.
+    fn ahead() -> u64 {
+        const QUICK: u64 = 20_000;
+        let (mut quickest, mut best) = (u64::MAX, 0);
+        for _ in 0..8 {
+            let before = read(ClockId::Monotonic);
+            let boot = read(ClockId::Boottime);
+            let took = read(ClockId::Monotonic).saturating_sub(before);
+            if took < quickest {
+                (quickest, best) = (took, boot.saturating_sub(before));
+            }
+            if took <= QUICK {
+                break;
+            }
+        }
+        best
+    }
+
+    fn read(clock: ClockId) -> u64 {
+        let time = clock_gettime(clock);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod suspension {
+    pub(super) fn asleep() -> u64 {
+        0
+    }
 }
 
 /// The wall clock: for stamps that people read. No decision hangs on it.
@@ -89,6 +186,8 @@ impl Alarm for Timer {
     #[inline]
     fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         let Some(at) = at else { return Poll::Pending };
+        #[cfg(feature = "test-util")]
+        let Some(at) = at.checked_add(ASLEEP.get()) else { return Poll::Pending };
         let mut this = self.project();
         match this.sleep.as_mut().as_pin_mut() {
             Some(sleep) if sleep.deadline() == at => {}
@@ -141,6 +240,9 @@ thread_local! {
     /// The time of a virtual clock.
     #[cfg(feature = "test-util")]
     static VIRTUAL: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// For how long the machine that is played on this thread has been suspended: so far its clock is behind.
+    #[cfg(feature = "test-util")]
+    static ASLEEP: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 /// The alarm of a run that blocks its thread: [`block_on`] sleeps until it rings.
@@ -198,4 +300,10 @@ pub(crate) fn virtual_now() -> Option<Instant> {
 #[cfg(feature = "test-util")]
 pub(crate) fn set_virtual(now: Option<Instant>) {
     VIRTUAL.set(now);
+}
+
+/// Plays a machine that has been suspended for so long; answers what was played before.
+#[cfg(feature = "test-util")]
+pub(crate) fn set_asleep(asleep: Duration) -> Duration {
+    ASLEEP.replace(asleep)
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ConfigError,
-    leader::{Lock, LockError, Put, Reports, Seen},
+    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
     policy::nanos,
 };
 
@@ -20,8 +20,11 @@ use crate::{
 /// the fence of a term is the revision of the transaction that began it, so it grows over every deletion of the key (a
 /// restore of the cluster from a backup breaks that).
 ///
-/// The key holds the length of the lease in nanoseconds and the holder's identity (`15000000000 worker-7f3a`). It is not
-/// attached to a lease of etcd, whose end is told by etcd's clock.
+/// The key holds the length of the lease in nanoseconds, the number of the write and the holder's identity
+/// (`15000000000/9f86d081884c7d65 worker-7f3a`); `0/.. ` once it was released. It is not attached to a lease of etcd, whose end is
+/// told by etcd's clock. The number is random: a key that bears this identity is this candidate's only if it wrote it, also if
+/// another process has the same identity by mistake. A number may be missing where somebody writes the key by hand. Whoever
+/// leads by then loses the term with the next renewal, and the key is left alone for a lease.
 ///
 /// # Endpoints
 /// All calls go to one endpoint, until one there fails or is given up unanswered: then it is the next one's turn. So a
@@ -31,12 +34,14 @@ use crate::{
 /// # Changes
 /// A watch tells candidates of a release or a deletion at once; who leads has none. It is opened again when it breaks, when
 /// etcd cancels it (no leader, revisions compacted away) and when the turn passes, after pauses that grow from 100 ms to
-/// 5 s; what happened meanwhile is looked up. It is never the only source: candidates look each retry period as well.
+/// 5 s; what happened meanwhile is looked up. It is never the only source: candidates look where no renewal is
+/// reported within 2.2 retry periods.
 ///
 /// # Rights
 /// With authentication, the user needs a role with the permission `readwrite` on this one key, and no other:
 /// `etcdctl role grant-permission ROLE readwrite KEY`. Reads and the watch need the right to read, the transactions both.
-/// A right that is missing ends a campaign with an error; a term that is under way ends by its renew deadline.
+/// Where a right is missing each try is a [`Change::Trouble`](crate::leader::Change::Trouble) in etcd's words, with what to do; a
+/// term ends by its renew deadline, a campaign with an error only where not one call has succeeded for a whole lease.
 ///
 /// # Without a quorum
 /// Every read and write goes through etcd's quorum. Without one no write is confirmed: the leader's term ends by its renew
@@ -107,6 +112,76 @@ impl EtcdLock {
     }
 }
 
+impl EtcdLock {
+    fn marked_write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Prepared<()> {
+        let (holder, lease) = match put {
+            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
+            Put::Release => ("", Duration::ZERO),
+        };
+        let mark = fastrand::u64(..);
+        let value = format!("{}/{mark:016x} {holder}", nanos::nanos(lease));
+        let before = over.map_or(Ok(0), |over| i64::try_from(over.version));
+        let lock = self.clone();
+        Prepared::new(mark, async move {
+            let before = before.map_err(|_| LockError::fatal("the revision is out of range"))?;
+            let same = Compare::mod_revision(&*lock.key, CompareOp::Equal, before);
+            let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*lock.key, value.clone(), None)]);
+            let mut left = lock.turns.endpoints().len();
+            let answer = loop {
+                left = left.saturating_sub(1);
+                match lock.turns.call(async |turn| turn.client.kv_client().txn(transaction.clone()).await).await {
+                    // Nothing was done, and nothing will be: another endpoint may be asked.
+                    Err(failed) if left > 0 && !failed.error.in_doubt() && !is_final(&failed.error) => {}
+                    answer => break answer.map_err(|failed| lock.failed(Failure::Call(failed)))?,
+                }
+            };
+            if !answer.succeeded() {
+                return Err(LockError::conflict("the key has changed"));
+            }
+            let revision = answer.header().map(ResponseHeader::revision);
+            let revision = revision.ok_or_else(|| LockError::fatal("etcd answered without a revision"))?;
+            seen(revision, value.as_bytes()).map_err(|failure| lock.failed(failure))
+        })
+    }
+
+    fn failed(&self, failure: Failure) -> LockError {
+        let last = failure.is_final();
+        match failure {
+            Failure::NoLock => LockError::fatal(format!(
+                "key {}: it holds something that is not a lock: delete it, or use another key",
+                self.key
+            )),
+            Failure::Call(failed) => {
+                let text = format!("key {}: {}", self.key, crate::chain(&failed));
+                match advice(&failed.error) {
+                    Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
+                    _ if last => LockError::fatal(text),
+                    _ => LockError::unavailable(text),
+                }
+            }
+        }
+    }
+}
+
+/// What an operator can do about a refusal.
+fn advice(error: &CallError) -> Option<&'static str> {
+    match error {
+        CallError::Answered { code: Code::PermissionDenied, .. } => Some(
+            "grant the user a role with `readwrite` on this key (`etcdctl role grant-permission ROLE readwrite KEY`), or use another user",
+        ),
+        CallError::Answered { code: Code::Unauthenticated, .. } => {
+            Some("check the user's name and password, or the client certificate")
+        }
+        CallError::Answered { code: Code::InvalidArgument, message } if message.contains("auth") => {
+            Some("check the user's name and password, or the client certificate")
+        }
+        CallError::Untrusted(_) => {
+            Some("check the certificates of both sides, and whether the endpoint's URL is https")
+        }
+        _ => None,
+    }
+}
+
 impl fmt::Debug for EtcdLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdLock")
@@ -129,37 +204,18 @@ impl Lock for EtcdLock {
             left = left.saturating_sub(1);
             match self.look().await {
                 Ok(looked) => return Ok(looked.seen),
-                Err(failure) if left == 0 || failure.is_final() => return Err(failure.into()),
+                Err(failure) if left == 0 || failure.is_final() => return Err(self.failed(failure)),
                 Err(_) => {}
             }
         }
     }
 
     async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
-        let (holder, lease) = match put {
-            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-            Put::Release => ("", Duration::from_secs(1)),
-        };
-        let before = over.map_or(Ok(0), |over| i64::try_from(over.version));
-        let before = before.map_err(|_| LockError::fatal("the revision is out of range"))?;
-        let value = format!("{} {holder}", nanos::nanos(lease));
-        let same = Compare::mod_revision(&*self.key, CompareOp::Equal, before);
-        let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*self.key, value.clone(), None)]);
-        let mut left = self.turns.endpoints().len();
-        let answer = loop {
-            left = left.saturating_sub(1);
-            match self.turns.call(async |turn| turn.client.kv_client().txn(transaction.clone()).await).await {
-                // Nothing was done, and nothing will be: another endpoint may be asked.
-                Err(failed) if left > 0 && !failed.error.in_doubt() && !is_final(&failed.error) => {}
-                answer => break answer.map_err(Failure::Call)?,
-            }
-        };
-        if !answer.succeeded() {
-            return Err(LockError::conflict("the key has changed"));
-        }
-        let revision = answer.header().map(ResponseHeader::revision);
-        let revision = revision.ok_or_else(|| LockError::fatal("etcd answered without a revision"))?;
-        Ok(seen(revision, value.as_bytes())?)
+        self.marked_write(over, put).into_write().await
+    }
+
+    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+        Some(self.marked_write(over, put))
     }
 
     fn changes(&self) -> Reports<()> {
@@ -188,18 +244,7 @@ impl From<Failed> for Failure {
     }
 }
 
-impl From<Failure> for LockError {
-    fn from(failure: Failure) -> Self {
-        let last = failure.is_final();
-        match failure {
-            Failure::NoLock => Self::fatal("the key holds something that is not a lock"),
-            Failure::Call(failed) if last => Self::fatal(failed),
-            Failure::Call(failed) => Self::unavailable(failed),
-        }
-    }
-}
-
-/// Whether no campaign will ever get past this: settings and rights, not the state of the cluster.
+/// Whether it is a refusal: about settings and rights, not about the state of the cluster.
 fn is_final(error: &CallError) -> bool {
     let settings = match error {
         CallError::Answered { code, .. } => matches!(
@@ -215,12 +260,21 @@ fn is_final(error: &CallError) -> bool {
     settings && error.class() == Class::Decided
 }
 
-/// `NANOSECONDS HOLDER`.
+/// `NANOSECONDS/NUMBER HOLDER`; without a number if it was written by hand.
 pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Seen<()>, Failure> {
-    let text = std::str::from_utf8(value).ok().and_then(|text| text.split_once(' '));
-    let parsed = text.and_then(|(lease, holder)| Some((lease.parse().ok()?, holder)));
-    let (Some((lease, holder)), Ok(version)) = (parsed, u128::try_from(revision)) else {
-        return Err(Failure::NoLock);
+    parsed(revision, value).ok_or(Failure::NoLock)
+}
+
+fn parsed(revision: i64, value: &[u8]) -> Option<Seen<()>> {
+    let (numbers, holder) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let (lease, mark) = match numbers.split_once('/') {
+        Some((lease, mark)) => (lease, Some(u64::from_str_radix(mark, 16).ok()?)),
+        None => (numbers, None),
     };
-    Ok(Seen { version, beat: version, holder: holder.to_owned(), lease: nanos::duration(lease), object: () })
+    let version = u128::try_from(revision).ok()?;
+    let seen = Seen::new(version, ()).held(holder, nanos::duration(lease.parse().ok()?), version);
+    Some(match mark {
+        Some(mark) => seen.marked(mark),
+        None => seen,
+    })
 }

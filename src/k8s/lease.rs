@@ -16,11 +16,12 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Error,
     api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
+    core::Status,
 };
 
 use crate::{
     ConfigError,
-    leader::{Lock, LockError, Put, Reports, Seen},
+    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
     policy::nanos::Written,
     time,
 };
@@ -46,8 +47,27 @@ use crate::{
 /// - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, update, watch], resourceNames: [my-controller]}
 /// ```
 ///
-/// Where `get`, `create` or `update` is missing, a campaign ends with the server's answer as its error, and a term by its renew
-/// deadline. Without `watch` an election works; a release is then noticed by looking, within 2.2 retry periods.
+/// Where `get`, `create` or `update` is missing, each try is a [`Change::Trouble`](crate::leader::Change::Trouble) in the server's
+/// own words, with what to do; a term ends by its renew deadline. A campaign ends with an error only where not one call has
+/// succeeded for a whole lease: an API server that has just started refuses for a moment what it will allow, and rights or a
+/// namespace may come later. Without `watch` an election works; a release is then noticed by looking, within 2.2 retry periods.
+///
+/// # Whose Lease it is
+/// A Lease that bears this identity is this candidate's only if it wrote it: by the `resourceVersion` of its last write, or, where
+/// the answer was lost or others have changed labels or annotations, by holder, `acquireTime`, `renewTime` and `leaseTransitions`
+/// as it wrote them, to the microsecond. So two processes that by mistake have one identity (a pod of a StatefulSet deleted by force
+/// whose node comes back) never lead at once.
+///
+/// # Changed by hand
+/// - `holderIdentity` emptied, or the whole `spec` removed: not a release, which sets `leaseDurationSeconds` to 1. The leader's term is
+///   lost with its next renewal, the others leave the Lease alone for a lease. (Candidates in Go take it at once, beside the
+///   leader; to move leadership, end the leader's process.)
+/// - `holderIdentity` changed: the leader's term is lost with its next renewal; one lease later somebody leads.
+/// - `leaseDurationSeconds` shortened or removed: nothing. Candidates of this crate wait for their own lease at least, and the next
+///   renewal puts it right. (Candidates in Go wait only as long as it says: lengthen a lease in all processes, not in the Lease.)
+/// - The Lease deleted: its leader lays it down again with its next renewal; otherwise somebody leads one lease later.
+/// - `renewTime`, `acquireTime`, `leaseTransitions` changed: the leader's term is lost, as if by another process of its identity.
+/// - Labels, annotations and the like: nothing; they are kept.
 ///
 /// # Cancel safety
 /// A call that is dropped leaves nothing behind in this process. A write that is dropped may have been done or may yet be:
@@ -92,23 +112,88 @@ impl LeaseLock {
         self
     }
 
-    async fn create(&self, put: Put<'_>) -> Result<Seen<Lease>, LockError> {
+    /// The Lease is laid out before it is sent: what a later read has to show, if it was written, is known by then.
+    fn marked_write(&self, over: Option<&Seen<Lease>>, put: Put<'_>) -> Prepared<Lease> {
+        let mut lease = over.map_or_else(|| self.blank(), |over| over.object.clone());
+        lease.metadata.managed_fields = None;
+        if !self.labels.is_empty() {
+            lease.metadata.labels.get_or_insert_default().extend(self.labels.clone());
+        }
+        fill(&mut lease, put);
+        let mark = lease.spec.as_ref().map_or(0, mark);
+        let (lock, creates) = (self.clone(), over.is_none());
+        Prepared::new(mark, async move {
+            let params = PostParams::default();
+            let answer = if creates {
+                lock.api.create(&params, &lease).await
+            } else {
+                lock.api.replace(&lock.name, &params, &lease).await
+            };
+            match answer {
+                Ok(lease) => seen(lease),
+                // It was deleted since it was read.
+                Err(Error::Api(status)) if !creates && lock.is_absent(&status) => Err(LockError::conflict(status)),
+                Err(error) => Err(lock.failed(error)),
+            }
+        })
+    }
+
+    fn blank(&self) -> Lease {
         let metadata = ObjectMeta {
             name: Some(self.name.clone()),
             namespace: Some(self.namespace.clone()),
-            labels: Some(self.labels.clone()).filter(|labels| !labels.is_empty()),
             ..ObjectMeta::default()
         };
-        let mut lease = Lease { metadata, spec: None };
-        fill(&mut lease, put);
-        match self.api.create(&PostParams::default(), &lease).await {
-            Ok(lease) => seen(lease),
-            // Here it is the namespace that is missing.
-            Err(Error::Api(status)) if status.code == 404 => Err(LockError::fatal(Error::Api(status))),
-            Err(error) => Err(classed(error)),
+        Lease { metadata, spec: None }
+    }
+
+    /// Only a 404 that names the Lease means that it is not there: a server that has just started, or something in between, may
+    /// answer `404 page not found`.
+    fn is_absent(&self, status: &Status) -> bool {
+        status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == self.name)
+    }
+
+    fn failed(&self, error: Error) -> LockError {
+        let code = if let Error::Api(status) = &error { status.code } else { 0 };
+        let error = super::Error::of(error, "leases", &self.name, Some(&self.namespace));
+        let error = LeaseError { lease: self.name(), name: self.name.clone(), error };
+        match code {
+            409 => LockError::conflict(error),
+            408 | 429 => LockError::unavailable(error),
+            400..500 => LockError::fatal(error),
+            _ => LockError::unavailable(error),
         }
     }
 }
+
+/// What a call of a [`LeaseLock`] failed with: the [cause](LockError::cause) of its [`LockError`]s. Its text names the Lease, and
+/// says all that [`Error`](super::Error) has to say.
+#[derive(Debug)]
+pub struct LeaseError {
+    lease: String,
+    name: String,
+    error: super::Error,
+}
+
+impl LeaseError {
+    /// The error of the call.
+    #[must_use]
+    pub fn get_ref(&self) -> &super::Error {
+        &self.error
+    }
+}
+
+impl fmt::Display for LeaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.error.to_string();
+        if text.contains(&format!("\"{}\"", self.name)) {
+            return f.write_str(&text);
+        }
+        write!(f, "lease {}: {text}", self.lease)
+    }
+}
+
+impl std::error::Error for LeaseError {}
 
 impl fmt::Debug for LeaseLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,21 +219,19 @@ impl Lock for LeaseLock {
     }
 
     async fn read(&self) -> Result<Option<Seen<Lease>>, LockError> {
-        match self.api.get_opt(&self.name).await {
-            Ok(lease) => lease.map(seen).transpose(),
-            Err(error) => Err(classed(error)),
+        match self.api.get(&self.name).await {
+            Ok(lease) => seen(lease).map(Some),
+            Err(Error::Api(status)) if self.is_absent(&status) => Ok(None),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
     async fn write(&self, over: Option<&Seen<Lease>>, put: Put<'_>) -> Result<Seen<Lease>, LockError> {
-        let Some(over) = over else { return self.create(put).await };
-        let mut lease = over.object.clone();
-        lease.metadata.managed_fields = None;
-        if !self.labels.is_empty() {
-            lease.metadata.labels.get_or_insert_default().extend(self.labels.clone());
-        }
-        fill(&mut lease, put);
-        seen(self.api.replace(&self.name, &PostParams::default(), &lease).await.map_err(classed)?)
+        self.marked_write(over, put).into_write().await
+    }
+
+    fn prepare(&self, over: Option<&Seen<Lease>>, put: Put<'_>) -> Option<Prepared<Lease>> {
+        Some(self.marked_write(over, put))
     }
 
     fn changes(&self) -> Reports<Lease> {
@@ -174,6 +257,9 @@ fn seconds(lease: Duration) -> Option<i32> {
     lease.as_secs().checked_add(part).and_then(|seconds| i32::try_from(seconds).ok())
 }
 
+/// The `leaseDurationSeconds` of a Lease that was released: client-go's, and so ours.
+const RELEASED: u32 = 1;
+
 /// Writes the record, as client-go does: a new holder counts as a transition, a release keeps the count and lasts 1 s.
 fn fill(lease: &mut Lease, put: Put<'_>) {
     let first = lease.spec.is_none();
@@ -181,7 +267,7 @@ fn fill(lease: &mut Lease, put: Put<'_>) {
     let now = later_than(spec);
     let (holder, length) = match put {
         Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-        Put::Release => ("", Duration::from_secs(1)),
+        Put::Release => ("", Duration::from_secs(RELEASED.into())),
     };
     let same = spec.holder_identity.as_deref() == Some(holder);
     let transitions = spec.lease_transitions.unwrap_or(0);
@@ -219,9 +305,30 @@ fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
         return Err(LockError::fatal(text));
     };
     let spec = lease.spec.clone().unwrap_or_default();
-    let length = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-    let beat = beat(lease.metadata.uid.as_deref(), &spec);
-    Ok(Seen::new(version, lease).held(spec.holder_identity.unwrap_or_default(), Duration::from_secs(length), beat))
+    let length = u32::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+    let (mark, beat) = (mark(&spec), beat(lease.metadata.uid.as_deref(), &spec));
+    let holder = spec.holder_identity.unwrap_or_default();
+    let length = match (holder.as_str(), length) {
+        ("", RELEASED) => 0,
+        // Emptied by hand: whoever led may do so still.
+        ("", length) => length.max(1),
+        (_, length) => length,
+    };
+    Ok(Seen::new(version, lease).held(holder, Duration::from_secs(length.into()), beat).marked(mark))
+}
+
+/// Tells a write from every other write of the same holder. Not by the duration: somebody may have shortened it by hand, and it
+/// is still what this holder wrote.
+fn mark(spec: &LeaseSpec) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    spec.holder_identity.hash(&mut hasher);
+    spec.lease_transitions.hash(&mut hasher);
+    hash_times(spec, &mut hasher);
+    hasher.finish()
+}
+
+fn hash_times(spec: &LeaseSpec, hasher: &mut DefaultHasher) {
+    [&spec.acquire_time, &spec.renew_time].map(|time| time.as_ref().map(|time| time.0.as_nanosecond())).hash(hasher);
 }
 
 /// The record as a number: labels and annotations may change without being a renewal. A Lease that was deleted and created
@@ -234,21 +341,8 @@ fn beat(uid: Option<&str>, spec: &LeaseSpec) -> u128 {
         spec.holder_identity.hash(&mut hasher);
         spec.lease_duration_seconds.hash(&mut hasher);
         spec.lease_transitions.hash(&mut hasher);
-        [&spec.acquire_time, &spec.renew_time]
-            .map(|time| time.as_ref().map(|time| time.0.as_nanosecond()))
-            .hash(&mut hasher);
+        hash_times(spec, &mut hasher);
         u128::from(hasher.finish())
     };
     half(0) << 64 | half(1)
-}
-
-fn classed(error: Error) -> LockError {
-    match &error {
-        Error::Api(status) => match status.code {
-            409 => LockError::conflict(error),
-            400 | 401 | 403 | 404 | 405 | 415 | 422 => LockError::fatal(error),
-            _ => LockError::unavailable(error),
-        },
-        _ => LockError::unavailable(error),
-    }
 }

@@ -40,7 +40,7 @@ pub use self::{
     condition::{Awaited, Unless, Verdict, conditions, unless},
     error::Error,
     get::{ByClass, Get, GetFuture, get, get_config_map},
-    lease::LeaseLock,
+    lease::{LeaseError, LeaseLock},
     operation::{Contract, LongOperation, OperationError, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},
     wait::{Sighting, WaitError, wait, wait_labelled},

@@ -16,8 +16,9 @@ use crate::policy::{lease::Timing, nanos::nanos};
 
 /// A campaign for `lock` under `identity`.
 ///
-/// The identity must be unique among all processes, and should be so for each run of a process: host name and a random
-/// part, say. An election takes a record that bears its identity, and that it did not write, for another's.
+/// The identity should be unique among all processes, and for each run of a process: host name and a random part, say
+/// ([`identity`](super::identity())). An election takes a record that bears its identity, and that it did not write, for another's:
+/// two processes of one identity do not lead at once, but neither can tell from the record which of them does.
 ///
 /// ```
 /// use relent::leader::{Ended, MemoryLock, Timing, elect};
@@ -42,7 +43,9 @@ pub fn elect<L: Lock>(lock: L, identity: impl Into<String>) -> Elect<L> {
         release_on_end: true,
         lead_on_create: false,
         cancel: None,
-        tasks_grace: None,
+        unless_held: false,
+        cancel_grace: 20_000_000_000,
+        in_tasks: false,
         on_change: None,
         pulse: Arc::default(),
     };
@@ -57,15 +60,18 @@ pub struct Elect<L> {
     settings: Settings,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(super) struct Settings {
     pub(super) identity: Arc<str>,
     pub(super) timing: Timing,
     pub(super) release_on_end: bool,
     pub(super) lead_on_create: bool,
     pub(super) cancel: Option<CancellationToken>,
-    /// The work runs in tasks of its own: how long they may take to end after a cancellation, instead of the stop grace;
-    /// the term is renewed meanwhile.
-    pub(super) tasks_grace: Option<u64>,
+    pub(super) unless_held: bool,
+    /// How long the work may take to end after a cancellation; the term is renewed meanwhile.
+    pub(super) cancel_grace: u64,
+    /// The work runs in tasks of its own, which outlive the future that is dropped.
+    pub(super) in_tasks: bool,
     pub(super) on_change: Option<OnChange>,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -103,16 +109,77 @@ impl<L: Lock> Elect<L> {
     }
 
     /// Ends the run: a campaign at once (a write under way is awaited, and undone if it made this the leader), a term
-    /// after its work has ended or the [`stop_grace`](Timing::stop_grace) has passed, and the lock was given back.
+    /// after its work has ended or the [`cancel_grace`](Self::cancel_grace) has passed, and the lock was given back.
     pub fn cancel_on(mut self, token: CancellationToken) -> Self {
         self.settings.cancel = Some(token);
         self
     }
 
+    /// How long the work may take to end once the run was cancelled. The term is renewed meanwhile, so this may be longer than
+    /// the [`stop_grace`](Timing::stop_grace), which is what a term that is lost leaves. Default: 20 s, of the 30 s that
+    /// Kubernetes gives a pod to end. `Duration::MAX` waits for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::leader::{Ended, MemoryLock, elect};
+    /// use tokio::time::sleep;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), relent::leader::ElectError> {
+    /// let stop = CancellationToken::new();
+    /// let run = elect(MemoryLock::new(), "one").cancel_on(stop.clone()).cancel_grace(Duration::from_secs(60));
+    /// let run = run.run(|term| async move {
+    ///     term.lost().await;
+    ///     // Drains what it has begun.
+    ///     sleep(Duration::from_secs(45)).await;
+    /// });
+    /// let cancel = async {
+    ///     sleep(Duration::from_secs(10)).await;
+    ///     stop.cancel();
+    /// };
+    /// let (ended, ()) = tokio::join!(run, cancel);
+    /// assert!(matches!(ended?, Ended::Cancelled { finished: Some(()) }));
+    /// # Ok(()) }
+    /// ```
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.settings.cancel_grace = nanos(grace);
+        self
+    }
+
     /// The work runs in tasks of its own, which outlive the future that is dropped: then the lock is not given back, but
     /// lapses.
-    pub(super) fn tasks_grace(mut self, grace: u64) -> Self {
-        self.settings.tasks_grace = Some(grace);
+    pub(super) fn in_tasks(mut self, grace: u64) -> Self {
+        (self.settings.in_tasks, self.settings.cancel_grace) = (true, grace);
+        self
+    }
+
+    /// Goes away where another holds the lock, instead of waiting: the run ends with [`Ended::Held`](super::Ended::Held) as
+    /// soon as it sees another take or renew it. A job that is started on several nodes at once is done by one of them.
+    ///
+    /// A record that nobody renews may be a dead process's. It is waited for as in any campaign, and taken after a lease: so
+    /// the run decides within about a retry period where somebody leads, and within a lease where nobody does. Nodes whose
+    /// clocks differ begin at different times: let the work, or a lock that is
+    /// [not given back](Self::release_on_end), last longer than that, or the job is done twice.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::leader::{Ended, MemoryLock, elect};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), relent::leader::ElectError> {
+    /// let lock = MemoryLock::new();
+    /// let job = |node| {
+    ///     elect(lock.clone(), node).unless_held().run(|_| async {
+    ///         tokio::time::sleep(Duration::from_secs(60)).await;
+    ///         "the nightly report"
+    ///     })
+    /// };
+    /// let (one, other) = tokio::join!(job("node-1"), job("node-2"));
+    /// assert!(matches!(one?, Ended::Finished("the nightly report")));
+    /// assert!(matches!(other?, Ended::Held { by } if by == "node-1"));
+    /// # Ok(()) }
+    /// ```
+    pub fn unless_held(mut self) -> Self {
+        self.settings.unless_held = true;
         self
     }
 
@@ -137,12 +204,14 @@ impl<L: Lock> Elect<L> {
 
     /// Runs `work` once this candidate leads.
     ///
-    /// The work is a part of the run: it is polled by it, told by [`Term::lost`], and dropped with it. It is dropped a
-    /// [`stop_grace`](Timing::stop_grace) after it was told, at the latest when somebody else may begin to lead.
+    /// The work is a part of the run: it is polled by it, told by [`Term::lost`], and dropped with it. When the term is lost it
+    /// is dropped a [`stop_grace`](Timing::stop_grace) after it was told, at the latest when somebody else may begin to
+    /// lead; when the run is cancelled, a [`cancel_grace`](Self::cancel_grace) after.
     ///
     /// # Errors
-    /// [`ElectError`](super::ElectError): an empty identity, a lease that the lock cannot hold, or a lock that refuses for good.
-    /// Failures that may pass are reported to [`on_change`](Self::on_change), and end a term by its renew deadline.
+    /// [`ElectError`](super::ElectError): an empty identity, a lease that the lock cannot hold; a lock that refuses, if no call of
+    /// this run has ever succeeded and that has lasted for a lease. All other failures, refusals included, are reported to
+    /// [`on_change`](Self::on_change), and end a term by its renew deadline.
     ///
     /// # Cancel safety
     /// Dropping the future drops the work, and leaves no task behind. The lock is not given back then: it lapses.

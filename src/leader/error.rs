@@ -1,12 +1,13 @@
 //! How elections end.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use super::lock::LockError;
 use crate::{ConfigError, policy::nanos::Written};
 
 /// How a run ended that did not fail.
 #[derive(Clone, Debug)]
+#[must_use = "it may be that the term was lost, or that there was none"]
 #[non_exhaustive]
 pub enum Ended<R> {
     /// The work ended by itself; the lock was given back if that was asked for.
@@ -22,6 +23,11 @@ pub enum Ended<R> {
     Cancelled {
         /// What the work answered, if there was a term and it ended before it had to be dropped.
         finished: Option<R>,
+    },
+    /// Another holds the lock, and this run was not to wait: see [`unless_held`](super::Elect::unless_held).
+    Held {
+        /// Whose it is.
+        by: String,
     },
     /// The work has ended, but the lock could not be given back: it lapses after a lease.
     Unreleased {
@@ -39,6 +45,7 @@ impl<R> Ended<R> {
         match self {
             Self::Finished(value) => Some(value),
             Self::Lost { finished, .. } | Self::Cancelled { finished } | Self::Unreleased { finished, .. } => finished,
+            Self::Held { .. } => None,
         }
     }
 }
@@ -59,8 +66,13 @@ pub enum Loss {
         /// Whose.
         by: String,
     },
-    /// Somebody released the lock in this candidate's stead.
+    /// Somebody released or emptied the lock in this candidate's stead.
     Cleared,
+    /// The lock bears this candidate's identity, and this candidate did not write that: another process has the same one.
+    SameIdentity {
+        /// The identity.
+        identity: String,
+    },
 }
 
 impl fmt::Display for Loss {
@@ -72,21 +84,25 @@ impl fmt::Display for Loss {
             Self::Deadline { after, last: None } => write!(f, "no renewal was confirmed within {}", Written(*after)),
             Self::TakenOver { by } => write!(f, "{by} has taken over"),
             Self::Cleared => f.write_str("somebody else released the lock"),
+            Self::SameIdentity { identity } => {
+                write!(
+                    f,
+                    "another process with the same identity, {identity}, has taken over: identities must be unique"
+                )
+            }
         }
     }
 }
 
-/// Why an election could not go on.
-#[derive(Clone, Debug, thiserror::Error)]
+/// Why an election could not go on. Its text tells the whole chain of causes, so it has no source.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ElectError {
     /// A setting that cannot be.
-    #[error("{0}")]
-    Config(#[from] ConfigError),
-    /// The lock refuses for good, and there is no term.
-    #[error("cannot {doing} lock {lock}: {source}")]
+    Config(ConfigError),
+    /// The lock refuses: no call of this run has ever succeeded, for a whole lease.
     Lock {
-        /// What was tried.
+        /// What was tried last.
         doing: &'static str,
         /// The lock.
         lock: String,
@@ -94,3 +110,20 @@ pub enum ElectError {
         source: LockError,
     },
 }
+
+impl From<ConfigError> for ElectError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl fmt::Display for ElectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Lock { doing, lock, source } => write!(f, "cannot {doing} lock {lock}: {source}"),
+        }
+    }
+}
+
+impl Error for ElectError {}

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     policy::nanos::{self, Measured, Written},
-    time::{self, Instant},
+    time::BootClock,
 };
 
 /// Tells a liveness probe whether this process claims leadership without renewing it: its run is stuck, starved or
@@ -42,15 +42,15 @@ impl Unhealthy {
 /// When the last confirmed renewal of the term that runs was sent.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
-    /// What the times of the run count from.
-    begun: OnceLock<Instant>,
+    /// The run's.
+    clock: OnceLock<BootClock>,
     /// One more than the nanoseconds; 0 is: no term runs.
     sent: AtomicU64,
 }
 
 impl Pulse {
-    pub(super) fn beat(&self, begun: Instant, sent: u64) {
-        self.begun.get_or_init(|| begun);
+    pub(super) fn beat(&self, clock: BootClock, sent: u64) {
+        self.clock.get_or_init(|| clock);
         self.sent.store(sent.saturating_add(1), Ordering::Release);
     }
 
@@ -66,8 +66,8 @@ impl Health {
     /// [`Unhealthy`], with the times.
     pub fn check(&self) -> Result<(), Unhealthy> {
         let sent = self.pulse.sent.load(Ordering::Acquire);
-        let (Some(begun), Some(sent)) = (self.pulse.begun.get(), sent.checked_sub(1)) else { return Ok(()) };
-        let since = time::between(*begun, time::now()).saturating_sub(sent);
+        let (Some(clock), Some(sent)) = (self.pulse.clock.get(), sent.checked_sub(1)) else { return Ok(()) };
+        let since = clock.now().saturating_sub(sent);
         if since <= self.lease.saturating_add(self.tolerance) {
             return Ok(());
         }

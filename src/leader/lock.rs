@@ -22,6 +22,15 @@ use crate::ConfigError;
 /// - The beat changes with every write that takes or renews and with every creation of the record, even one that brings
 ///   back what was there before a deletion; and with nothing else.
 /// - A duration is never written shorter than it was asked for.
+///
+/// # Whose record it is
+/// A record that bears this identity need not be this candidate's: another process may have the same one. An election takes
+/// a record for its own only if a write of its own was confirmed with that version, or if the record shows the
+/// [mark](Seen::mark) of a write whose outcome is unknown. Without marks the election is as safe, but each answer that is lost
+/// while the write was done costs it a term, or a lease of waiting. So a lock that can keep a number beside the holder should
+/// override [`prepare`](Self::prepare): it draws a random mark for each write, stores it with the record, and gives it back
+/// with each [`Seen`]. Where there is no room for a number, one that is computed of what the write leaves will do (a
+/// Lease's times), if no two writes leave the same. Whoever wraps a lock passes `prepare` and `changes` on as well.
 pub trait Lock: Send + Sync + 'static {
     /// What has to be kept from a read for the next write.
     type Object: Clone + Send + Sync + 'static;
@@ -48,11 +57,17 @@ pub trait Lock: Send + Sync + 'static {
         put: Put<'_>,
     ) -> impl Future<Output = Result<Seen<Self::Object>, LockError>> + Send;
 
+    /// The same write, not begun yet, with the mark by which a later read will know it. Default: none.
+    fn prepare(&self, over: Option<&Seen<Self::Object>>, put: Put<'_>) -> Option<Prepared<Self::Object>> {
+        let _ = (over, put);
+        None
+    }
+
     /// Reports changes of the record, so that a release is noticed at once; a candidate that leads does not listen. Late,
-    /// repeated and lost reports are harmless. When the stream ends it is opened again, a retry period later. Default:
-    /// no reports.
+    /// repeated and lost reports are harmless. While reports come in, a candidate hardly looks by itself; so a stream that can
+    /// report nothing any more should end. It is opened again, a retry period later. Default: one that ends at once.
     fn changes(&self) -> Reports<Self::Object> {
-        Box::pin(Never(std::marker::PhantomData))
+        Box::pin(NoReports(std::marker::PhantomData))
     }
 }
 
@@ -77,8 +92,12 @@ pub struct Seen<O> {
     pub beat: u128,
     /// Whose it is; empty when it was released.
     pub holder: String,
-    /// How long others have to leave it alone after they saw its beat change.
+    /// How long others have to leave it alone after they saw its beat change. Of a record without a holder: zero if it was
+    /// released, which is when anyone may take it at once. Otherwise somebody has emptied it, perhaps under a leader, and
+    /// it is left alone for a lease.
     pub lease: Duration,
+    /// The mark of the write that left holder and beat as they are, as it was [prepared](Lock::prepare); `None` if it had none.
+    pub mark: Option<u64>,
     /// What the lock needs in order to write over it.
     pub object: O,
 }
@@ -87,7 +106,14 @@ impl<O> Seen<O> {
     /// A record that nobody holds.
     #[must_use]
     pub fn new(version: u128, object: O) -> Self {
-        Self { version, beat: 0, holder: String::new(), lease: Duration::ZERO, object }
+        Self { version, beat: 0, holder: String::new(), lease: Duration::ZERO, mark: None, object }
+    }
+
+    /// The same, left by the write with this mark.
+    #[must_use]
+    pub fn marked(mut self, mark: u64) -> Self {
+        self.mark = Some(mark);
+        self
     }
 
     /// The same, held: by whom, for how long others have to leave it alone, and by which beat.
@@ -95,6 +121,38 @@ impl<O> Seen<O> {
     pub fn held(mut self, holder: impl Into<String>, lease: Duration, beat: u128) -> Self {
         (self.holder, self.lease, self.beat) = (holder.into(), lease, beat);
         self
+    }
+}
+
+/// A write that was not begun yet: made by [`Lock::prepare`].
+#[must_use = "a write does nothing until it is awaited"]
+pub struct Prepared<O> {
+    mark: u64,
+    write: Pin<Box<dyn Future<Output = Result<Seen<O>, LockError>> + Send>>,
+}
+
+impl<O> Prepared<O> {
+    /// `write` leaves a record that is read back with this mark, until another write has changed it.
+    pub fn new(mark: u64, write: impl Future<Output = Result<Seen<O>, LockError>> + Send + 'static) -> Self {
+        Self { mark, write: Box::pin(write) }
+    }
+
+    /// By which mark a later read will know it.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// The write itself.
+    #[must_use]
+    pub fn into_write(self) -> Pin<Box<dyn Future<Output = Result<Seen<O>, LockError>> + Send>> {
+        self.write
+    }
+}
+
+impl<O> fmt::Debug for Prepared<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("mark", &self.mark).finish_non_exhaustive()
     }
 }
 
@@ -120,7 +178,8 @@ pub enum Put<'a> {
     Release,
 }
 
-/// Why a call of a lock failed.
+/// Why a call of a lock failed. It stands for its [cause](Self::cause), and its text tells the whole chain of causes; so it has
+/// no source.
 #[derive(Clone)]
 pub struct LockError {
     kind: Kind,
@@ -149,7 +208,9 @@ impl LockError {
         Self::new(Kind::Unavailable, cause.into())
     }
 
-    /// No campaign will ever get past this: no right, no such place, a record that cannot be read.
+    /// A refusal: no right, no such place, a record that cannot be read. Servers that have just started refuse what they will
+    /// allow a moment later, so it ends a campaign only if no call of the run has ever succeeded, and it has lasted for a
+    /// whole lease.
     pub fn fatal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Kind::Fatal, cause.into())
     }
@@ -169,7 +230,7 @@ impl LockError {
         self.kind == Kind::Conflict
     }
 
-    /// It will not pass.
+    /// The lock refuses: as things stand, the same call will get the same answer.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         self.kind == Kind::Fatal
@@ -190,16 +251,11 @@ impl fmt::Debug for LockError {
 
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.cause.fmt(f)
+        crate::chain(&*self.cause).fmt(f)
     }
 }
 
-/// It stands for its cause, so its source is the cause's.
-impl Error for LockError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.source()
-    }
-}
+impl Error for LockError {}
 
 /// Several candidates, or a candidate and a [`watch`](super::watch()), may share one lock.
 impl<L: Lock> Lock for Arc<L> {
@@ -225,17 +281,21 @@ impl<L: Lock> Lock for Arc<L> {
         (**self).write(over, put)
     }
 
+    fn prepare(&self, over: Option<&Seen<Self::Object>>, put: Put<'_>) -> Option<Prepared<Self::Object>> {
+        (**self).prepare(over, put)
+    }
+
     fn changes(&self) -> Reports<Self::Object> {
         (**self).changes()
     }
 }
 
-struct Never<T>(std::marker::PhantomData<fn() -> T>);
+struct NoReports<T>(std::marker::PhantomData<fn() -> T>);
 
-impl<T> Stream for Never<T> {
+impl<T> Stream for NoReports<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<T>> {
-        Poll::Pending
+        Poll::Ready(None)
     }
 }

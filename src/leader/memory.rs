@@ -12,7 +12,7 @@ use std::{
 use futures_core::Stream;
 use tokio::sync::watch;
 
-use super::lock::{Lock, LockError, Put, Reports, Seen};
+use super::lock::{Lock, LockError, Prepared, Put, Reports, Seen};
 
 /// A lock in memory. Clones share it; a new one is free.
 ///
@@ -56,7 +56,9 @@ struct Record {
     version: u128,
     beat: u128,
     holder: String,
+    /// Zero once it was released.
     lease: Duration,
+    mark: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +73,7 @@ impl MemoryLock {
     /// A lock that nobody holds.
     #[must_use]
     pub fn new() -> Self {
-        let record = Record { version: 1, beat: 0, holder: String::new(), lease: Duration::from_secs(1) };
+        let record = Record { version: 1, beat: 0, holder: String::new(), lease: Duration::ZERO, mark: None };
         let state = State { record: Some(record), version: 1, ..State::default() };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) }) }
     }
@@ -85,13 +87,14 @@ impl MemoryLock {
         });
     }
 
-    /// Makes it nobody's, whoever holds it.
+    /// Releases it in its holder's stead: another may take it at once, while the holder does not know yet.
     pub fn clear(&self) {
         self.change(|state| {
             state.version += 1;
             let version = state.version;
             if let Some(record) = &mut state.record {
                 record.version = version;
+                (record.lease, record.mark) = (Duration::ZERO, None);
                 record.holder.clear();
             }
             true
@@ -103,7 +106,7 @@ impl MemoryLock {
         self.change(|state| {
             state.version += 1;
             let version = state.version;
-            state.record = Some(Record { version, beat: version, holder: holder.to_owned(), lease });
+            state.record = Some(Record { version, beat: version, holder: holder.to_owned(), lease, mark: None });
             true
         });
     }
@@ -123,7 +126,7 @@ impl MemoryLock {
         self.plan(Fault::AppliedButLost, calls);
     }
 
-    /// The next `calls` calls are refused for good.
+    /// The next `calls` calls are refused, as by a server that gives no right to them.
     pub fn forbid(&self, calls: usize) {
         self.plan(Fault::Forbid, calls);
     }
@@ -133,9 +136,11 @@ impl MemoryLock {
         self.lock().faults.clear();
     }
 
-    /// Whether changes are reported to those who wait for them. They are, by default.
+    /// Whether changes are reported to those who wait for them. They are, by default. Otherwise their reports end, as those of
+    /// a lock without any do.
     pub fn announce(&self, announce: bool) {
         self.lock().silent = !announce;
+        self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Who holds it; empty when nobody does, `None` when it was deleted.
@@ -193,7 +198,9 @@ impl fmt::Debug for MemoryLock {
 }
 
 fn seen(record: &Record) -> Seen<()> {
-    Seen::new(record.version, ()).held(record.holder.clone(), record.lease, record.beat)
+    let mut seen = Seen::new(record.version, ()).held(record.holder.clone(), record.lease, record.beat);
+    seen.mark = record.mark;
+    seen
 }
 
 /// What befalls its answer.
@@ -223,33 +230,47 @@ impl Lock for MemoryLock {
     }
 
     async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
-        let fault = {
-            let mut state = self.lock();
-            state.writes += 1;
-            state.next_fault()
-        };
-        Self::suffer(fault).await?;
-        let mut answer = Err(LockError::conflict("the lock has changed"));
-        self.change(|state| {
-            if state.record.as_ref().map(|record| record.version) != over.map(|over| over.version) {
-                return false;
-            }
-            state.version += 1;
-            let (holder, lease) = match put {
-                Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-                Put::Release => ("", Duration::from_secs(1)),
-            };
-            let version = state.version;
-            let record = state.record.insert(Record { version, beat: version, holder: holder.to_owned(), lease });
-            answer = Ok(seen(record));
-            true
-        });
-        lost(fault)?;
-        answer
+        self.marked_write(over, put).into_write().await
+    }
+
+    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+        Some(self.marked_write(over, put))
     }
 
     fn changes(&self) -> Reports<()> {
         Box::pin(Changes { lock: self.clone(), next: next_change(self.shared.changed.subscribe()) })
+    }
+}
+
+impl MemoryLock {
+    fn marked_write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Prepared<()> {
+        let (holder, lease) = match put {
+            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
+            Put::Release => ("", Duration::ZERO),
+        };
+        let (lock, over, holder, mark) =
+            (self.clone(), over.map(|over| over.version), holder.to_owned(), fastrand::u64(..));
+        Prepared::new(mark, async move {
+            let fault = {
+                let mut state = lock.lock();
+                state.writes += 1;
+                state.next_fault()
+            };
+            Self::suffer(fault).await?;
+            let mut answer = Err(LockError::conflict("the lock has changed"));
+            lock.change(|state| {
+                if state.record.as_ref().map(|record| record.version) != over {
+                    return false;
+                }
+                state.version += 1;
+                let version = state.version;
+                let record = Record { version, beat: version, holder, lease, mark: Some(mark) };
+                answer = Ok(seen(state.record.insert(record)));
+                true
+            });
+            lost(fault)?;
+            answer
+        })
     }
 }
 
@@ -268,7 +289,13 @@ impl Stream for Changes {
     type Item = Option<Seen<()>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.lock.lock().silent {
+            return Poll::Ready(None);
+        }
         let Some(changed) = std::task::ready!(self.next.as_mut().poll(cx)) else { return Poll::Ready(None) };
+        if self.lock.lock().silent {
+            return Poll::Ready(None);
+        }
         self.next = next_change(changed);
         Poll::Ready(Some(self.lock.lock().record.as_ref().map(seen)))
     }

@@ -15,10 +15,21 @@
 //!
 //! # What an election can promise, and what not
 //! No two terms are valid at the same time, as long as clocks run at rates within the
-//! [`clock_drift`](Timing::clock_drift), identities are unique, and all candidates keep the rules of this module. A process
-//! that freezes inside a poll of the work, a task that the work spawned, and a request that the work has sent are beyond
-//! any election: give them the [`fence`](Term::fence) and let the other side refuse an older one, and wrap spawned tasks
-//! in [`Term::guard`].
+//! [`clock_drift`](Timing::clock_drift) and all candidates keep the rules of this module. That holds for restarts of the
+//! server, for answers that are lost or late, for two processes that have one identity by mistake, and for machines that are
+//! suspended, where the platform has a clock that goes on meanwhile (Linux and Android: `CLOCK_BOOTTIME`).
+//!
+//! What no election can help:
+//! - A request that the work has sent may arrive after the term: give it the [`fence`](Term::fence), and let the other side
+//!   refuse an older one.
+//! - A process that freezes, or is suspended, inside a poll of the work goes on in it afterwards: the clock is read before each
+//!   poll, not within one. Ask [`Term::valid_for`] before what must not be done late.
+//! - Tasks that the work has spawned are not the run's to drop: wrap them in [`Term::guard`].
+//! - A virtual machine that is paused, copied or set back to a snapshot, where its host does not set its clocks forward.
+//!   Elsewhere than on Linux and Android, a suspension.
+//! - Whoever writes the lock without the rules: a candidate of another kind that takes an emptied record at once, a release
+//!   written by hand, a store that is restored from a backup.
+//! - Work that goes on after it was told and before it is dropped, which is in its term still.
 //!
 //! A lock that is missing may have been deleted under a leader that goes on for a while. Whoever creates it therefore
 //! waits for a lease before its term begins; [`Elect::lead_on_create`] does without.
@@ -43,7 +54,7 @@ pub use self::{
     health::{Health, Unhealthy},
     identity::identity,
     leading::Leading,
-    lock::{Lock, LockError, Put, Reports, Seen},
+    lock::{Lock, LockError, Prepared, Put, Reports, Seen},
     manager::{Failure, Manager, ManagerError},
     memory::MemoryLock,
     term::{Guarded, Term},

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::health::Pulse;
 use crate::{
     policy::{lease::Tenure, nanos},
-    time::{self, Alarm, Instant, Timer},
+    time::{Alarm, BootClock, Timer},
 };
 
 /// The term that the work runs in. Clones stand for the same term.
@@ -29,12 +29,12 @@ pub struct Term {
 struct Shared {
     fence: u128,
     identity: Arc<str>,
-    begun: Instant,
+    clock: BootClock,
     /// The work should end.
     told: CancellationToken,
     /// The work has ended, or is gone.
     over: CancellationToken,
-    /// In nanoseconds since `begun`: nobody else can lead before.
+    /// By `clock`: nobody else can lead before.
     valid_until: AtomicU64,
     /// The work that was told is dropped then, at the latest.
     drop_at: AtomicU64,
@@ -55,7 +55,7 @@ impl Term {
     }
 
     /// Done when the work should end: the term was lost, or the run was cancelled or dropped. From then on the work has
-    /// the [`stop_grace`](super::Timing::stop_grace).
+    /// the [`stop_grace`](super::Timing::stop_grace), or the [`cancel_grace`](super::Elect::cancel_grace).
     ///
     /// # Cancel safety
     /// Safe: it may be dropped and asked again.
@@ -63,10 +63,10 @@ impl Term {
         self.shared.told.cancelled().await;
     }
 
-    /// Whether the work should end.
+    /// Whether the work should end: it was told, or the term is over by the clock, which is read.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.shared.told.is_cancelled()
+        self.shared.told.is_cancelled() || self.shared.is_over()
     }
 
     /// A token that is cancelled when the work should end, for code that takes one. Cancelling it ends nothing else.
@@ -96,7 +96,7 @@ impl Term {
 
 impl Shared {
     fn now(&self) -> u64 {
-        time::between(self.begun, time::now())
+        self.clock.now()
     }
 
     /// When the term is over, as things stand.
@@ -118,12 +118,18 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// `begun` is what the times of the run count from.
-    pub(super) fn new(tenure: Tenure, valid_until: u64, identity: Arc<str>, begun: Instant, pulse: Arc<Pulse>) -> Self {
+    /// `clock` is the run's.
+    pub(super) fn new(
+        tenure: Tenure,
+        valid_until: u64,
+        identity: Arc<str>,
+        clock: BootClock,
+        pulse: Arc<Pulse>,
+    ) -> Self {
         let (told, over) = (CancellationToken::new(), CancellationToken::new());
         let (valid_until, drop_at) = (AtomicU64::new(valid_until), AtomicU64::new(nanos::FOREVER));
-        let shared = Shared { fence: tenure.fence, identity, begun, told, over, valid_until, drop_at };
-        pulse.beat(begun, tenure.sent);
+        let shared = Shared { fence: tenure.fence, identity, clock, told, over, valid_until, drop_at };
+        pulse.beat(clock, tenure.sent);
         Self { term: Term { shared: Arc::new(shared) }, pulse }
     }
 
@@ -139,7 +145,7 @@ impl Held {
 
     /// The term has been renewed. Says whether it is longer than before.
     pub(super) fn extend(&self, tenure: Tenure, valid_until: u64) -> bool {
-        self.pulse.beat(self.term.shared.begun, tenure.sent);
+        self.pulse.beat(self.term.shared.clock, tenure.sent);
         self.term.shared.valid_until.swap(valid_until, Ordering::AcqRel) < valid_until
     }
 }
@@ -196,7 +202,7 @@ impl<F: Future> Future for Guarded<F> {
                 *this.told = true;
                 this.news.set(shared.over.clone().cancelled_owned());
             }
-            if this.timer.as_mut().poll_at(cx, time::after(shared.begun, shared.until())).is_pending() {
+            if this.timer.as_mut().poll_at(cx, shared.clock.at(shared.until())).is_pending() {
                 return Poll::Pending;
             }
         }

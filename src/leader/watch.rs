@@ -13,7 +13,7 @@ use super::lock::{Lock, LockError, Reports, Seen};
 use crate::time::{self, Alarm, Instant, Timer};
 
 /// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
-/// order. It hears of changes where the lock reports them, and looks every 2 s besides.
+/// order. It hears of changes where the lock reports them, and hardly looks then; elsewhere it looks every 2 s.
 ///
 /// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
 pub fn watch<L: Lock>(lock: L) -> Watch<L> {
@@ -32,6 +32,9 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
 
 /// How long one look may take, unless a report comes in meanwhile.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// While reports are open only each 30th look is made: for a connection that has died without a word.
+const RARELY: u32 = 30;
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +67,7 @@ type Known<L> = Option<Seen<<L as Lock>::Object>>;
 type Reading<L> = Pin<Box<dyn Future<Output = Result<Known<L>, LockError>> + Send>>;
 
 impl<L: Lock> Watch<L> {
-    /// How often to look when nothing is heard. Default: every 2 s.
+    /// How often to look where nothing is reported. Default: every 2 s. While reports are open it is 30 times as rare.
     pub fn every(mut self, period: Duration) -> Self {
         self.every = period;
         self
@@ -124,6 +127,10 @@ impl<L: Lock> Watch<L> {
         }
         // They are opened again with the next look.
         self.reports = None;
+        if self.reading.is_none() {
+            let soon = time::now().checked_add(self.every);
+            self.alarm = [self.alarm, soon].into_iter().flatten().min();
+        }
         Poll::Pending
     }
 
@@ -147,7 +154,8 @@ impl<L: Lock> Watch<L> {
             }
         };
         self.reading = None;
-        self.alarm = time::now().checked_add(self.every);
+        let pause = if self.reports.is_some() { self.every.saturating_mul(RARELY) } else { self.every };
+        self.alarm = time::now().checked_add(pause);
         Poll::Ready(answer)
     }
 

@@ -4,7 +4,9 @@ mod clock;
 pub mod etcd;
 #[cfg(feature = "k8s")]
 pub mod kube;
+mod machine;
 mod membership;
 pub mod proxy;
 
 pub use clock::VirtualClock;
+pub use machine::{Machine, OnMachine};

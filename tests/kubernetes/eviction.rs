@@ -63,7 +63,7 @@ fn start_as(client: &Client, policy: &Policy, how: impl FnOnce(Evictor) -> Evict
             let notify = |outcome: Outcome<'_, PodKey, Eviction, EvictError>| {
                 told.lock().unwrap().push(match outcome {
                     Outcome::Done { key, value, attempt, .. } => {
-                        done.lock().unwrap().push((key.name().to_owned(), value));
+                        done.lock().unwrap().push((key.name().to_owned(), value.clone()));
                         format!("{} done {}", key.name(), attempt.number())
                     }
                     Outcome::Failed { key, last, .. } => format!("{} {last:?}", key.name()),

@@ -6,7 +6,7 @@ use etcd_client::{Client, ConnectOptions, Permission};
 use futures_util::StreamExt;
 use relent::{
     etcd::EtcdLock,
-    leader::{ElectError, Ended, Lock, Put, Reports, Seen, Timing, elect, watch},
+    leader::{Change, ElectError, Ended, Lock, Put, Reports, Seen, Timing, elect, watch},
     testing::proxy::{Proxy, Wire},
 };
 use tokio::{
@@ -277,19 +277,45 @@ async fn the_rights_it_needs() {
     // Given back, so that the reader tries to write at once.
     let seen = lock("all", "all", "lock").read().await.unwrap();
     lock("all", "all", "lock").write(seen.as_ref(), Put::Release).await.unwrap();
-    for (user, password, key, doing, why) in [
-        ("all", "all", "other", "read", "permission denied"),
-        ("reader", "reader", "lock", "write", "permission denied"),
-        ("all", "wrong", "lock", "read", "authentication failed, invalid user ID or password"),
+    let short = Timing::new(S(3), S(2), MS(500)).unwrap();
+    for (user, password, key, why, advice) in [
+        ("all", "all", "other", "permission denied", "grant the user a role"),
+        (
+            "all",
+            "wrong",
+            "lock",
+            "authentication failed, invalid user ID or password",
+            "check the user's name and password",
+        ),
     ] {
+        // Nothing was ever answered: after a lease that is the last word.
         let began = Instant::now();
-        let error = timeout(S(30), run(user, password, key)).await.expect("it does not go on trying").unwrap_err();
+        let run = elect(lock(user, password, key), user).timing(short).run(|_| async {});
+        let error = timeout(S(30), run).await.expect("it does not go on trying").unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, ElectError::Lock { .. }), "{text}");
-        assert!(text.starts_with(&format!("cannot {doing} lock {key}: ")) && text.contains(why), "{text}");
+        assert!(text.starts_with(&format!("cannot read lock {key}: key {key}: ")), "{text}");
+        assert!(text.contains(why) && text.contains(advice), "{text}");
         println!("{text}");
-        assert!(began.elapsed() < S(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= S(3), "{:?}", began.elapsed());
     }
+    // One that may read is answered, so it goes on trying, and says what is wrong; once it may write it leads.
+    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let run = elect(lock("reader", "reader", "lock"), "reader").timing(short).on_change(move |change| {
+        if let Change::Trouble(error) = change {
+            let _ = said.send(error.to_string());
+        }
+    });
+    let run = tokio::spawn(run.run(|term| async move { term.fence() }));
+    for _ in 0..4 {
+        let text = timeout(S(30), heard.recv()).await.expect("it goes on trying").unwrap();
+        assert!(text.starts_with("key lock: ") && text.contains("permission denied"), "{text}");
+        assert!(text.contains("grant the user a role"), "{text}");
+    }
+    assert!(!run.is_finished());
+    let mut root = Client::connect([&url], Some(ConnectOptions::new().with_user("root", "secret"))).await.unwrap();
+    root.role_grant_permission("reader", Permission::read_write("lock")).await.unwrap();
+    assert!(timeout(S(30), run).await.unwrap().unwrap().unwrap().into_finished().unwrap() > fence);
     let mut none = lock("all", "all", "other").changes();
     assert_eq!(timeout(S(5), none.next()).await.expect("it ends"), None, "there is nothing to hear");
     assert_eq!(none.next().await, None);

@@ -1,6 +1,10 @@
 //! The Lease as a lock, on the API server inside this process, and on a real one when `RELENT_KUBECONFIG` names it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
@@ -10,7 +14,7 @@ use kube::{
 };
 use relent::{
     k8s::LeaseLock,
-    leader::{ElectError, Ended, Lock, Loss, Put, Timing, elect},
+    leader::{Change, ElectError, Ended, Lock, Loss, Put, Timing, elect},
     testing::kube::{ApiServer, Fault, Rule, Verb},
 };
 use serde_json::json;
@@ -98,7 +102,7 @@ async fn a_missing_lease_is_created() {
     assert_eq!(lease.spec.unwrap().lease_transitions, Some(0));
     leases(&server).delete("demo", &Default::default()).await.unwrap();
     let began = Instant::now();
-    elect(lock(&server), "a").lead_on_create().run(|_| async {}).await.unwrap();
+    let _ = elect(lock(&server), "a").lead_on_create().run(|_| async {}).await.unwrap();
     assert_eq!(began.elapsed(), S(0));
 }
 
@@ -154,7 +158,7 @@ async fn go_and_rust_contend_for_one_lease() {
         lease.spec.as_mut().unwrap().lease_duration_seconds = Some(1);
         api.replace("demo", &PostParams::default(), &lease).await.unwrap();
     };
-    tokio::join!(async { rust.await.unwrap() }, release);
+    let (_, ()) = tokio::join!(async { rust.await.unwrap() }, release);
     assert!(began.elapsed() <= S(3) + MS(20));
 }
 
@@ -232,23 +236,12 @@ async fn faults_of_the_server_do_not_end_a_term_early_nor_let_it_go_on_too_long(
         .unwrap();
     let Ended::Lost { why, finished: Some(after) } = ended else { panic!() };
     assert!(after > S(7) && after <= S(10), "{after:?}");
-    assert_eq!(why.to_string(), "no renewal was confirmed within 10s: no answer within 4s");
+    assert!(why.to_string().starts_with("no renewal was confirmed within 10s: no answer within "), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_refuses_for_good_comes_out() {
+async fn settings_that_cannot_be_are_refused() {
     let server = ApiServer::new();
-    server.user("t", "eve");
-    server.rule(Rule::deny().user("eve").verb(Verb::Create));
-    let eve = LeaseLock::new(server.client_with_token("t"), "default", "demo").unwrap();
-    let error = elect(eve, "a").run(|_| async {}).await.unwrap_err();
-    assert!(error.to_string().starts_with("cannot write lock default/demo: "), "{error}");
-    assert!(error.to_string().contains("forbidden"), "{error}");
-    let server = ApiServer::new();
-    let nowhere = LeaseLock::new(server.client(), "nowhere", "demo").unwrap();
-    let error = elect(nowhere, "a").run(|_| async {}).await.unwrap_err();
-    assert!(error.to_string().contains("namespaces \"nowhere\" not found"), "{error}");
-    assert!(matches!(error, ElectError::Lock { .. }));
     for (namespace, name) in [("", "demo"), ("default", "")] {
         assert!(LeaseLock::new(server.client(), namespace, name).is_err());
     }
@@ -257,7 +250,7 @@ async fn what_the_server_refuses_for_good_comes_out() {
     assert!(error.to_string().ends_with("a Lease holds at most 2147483647 seconds"), "{error}");
 }
 
-/// The documented verbs are enough; without `watch` a release is noticed by looking; without another it says so.
+/// The documented verbs are enough; without `watch` a release is noticed by looking; without another it says so, and goes on.
 #[tokio::test(start_paused = true)]
 async fn the_rights_it_needs() {
     const NEEDED: [Verb; 4] = [Verb::Get, Verb::Create, Verb::Update, Verb::Watch];
@@ -290,9 +283,35 @@ async fn the_rights_it_needs() {
                 let Ended::Lost { why, .. } = first.await.unwrap() else { panic!() };
                 assert!(why.to_string().contains("cannot update resource"), "{why}");
             }
-            Some(verb) => {
+            Some(Verb::Get) => {
+                // Nothing was ever answered: after a lease that is the last word.
                 let error = first.await.unwrap_err().to_string();
-                assert!(error.contains(&format!("cannot {verb} resource \"leases\"")), "{error}");
+                assert_eq!(
+                    error,
+                    "cannot read lock default/demo: leases.coordination.k8s.io \"demo\" is forbidden: User \"role\" cannot get \
+                     resource \"leases\" in API group \"coordination.k8s.io\" in the namespace \"default\": grant this right with a \
+                     Role and a RoleBinding (`kubectl auth can-i` tells who has it), or use other credentials"
+                );
+                assert!(began.elapsed() >= S(15), "{:?}", began.elapsed());
+            }
+            Some(verb) => {
+                let heard = Arc::new(Mutex::new(String::new()));
+                let (stop, said) = (CancellationToken::new(), Arc::clone(&heard));
+                let run = elect(lock(), "a").cancel_on(stop.clone()).on_change(move |change| {
+                    if let Change::Trouble(error) = change {
+                        *said.lock().unwrap() = error.to_string();
+                    }
+                });
+                let (ended, ()) = tokio::join!(run.run(|_| async {}), async {
+                    sleep(S(600)).await;
+                    stop.cancel();
+                });
+                assert!(matches!(ended.unwrap(), Ended::Cancelled { finished: None }));
+                let heard = heard.lock().unwrap();
+                let said = format!(
+                    "lease default/demo: leases.coordination.k8s.io is forbidden: User \"role\" cannot {verb} resource"
+                );
+                assert!(heard.starts_with(&said) && heard.contains("grant this right"), "{heard}");
             }
         }
     }

@@ -24,6 +24,8 @@ mod elect;
 mod etcd;
 #[cfg(all(feature = "k8s", feature = "test-util"))]
 mod lease;
+#[cfg(all(feature = "k8s", feature = "test-util"))]
+mod lease_trouble;
 mod manager;
 mod release;
 #[cfg(all(feature = "etcd", feature = "test-util"))]

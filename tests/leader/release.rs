@@ -39,7 +39,7 @@ async fn handovers<L: Lock + Clone>(what: &str, lock: L) {
         (stop, run, fence) = (next_stop, next_run, next_fence);
     }
     drop(stop);
-    run.await.unwrap().unwrap();
+    let _ = run.await.unwrap().unwrap();
     took.sort_unstable();
     println!(
         "{what}: from the end of the work to the next term, {HANDOVERS} handovers: {:?} to {:?}, median {:?}",

@@ -44,7 +44,7 @@ pub use self::{
 use crate::{
     Backoff, ConfigError, Policy,
     policy::attempts::Decision,
-    queue::{Finished, GivenUp, Job, Outcome, TimedQueue},
+    queue::{Finished, Job, Outcome, TimedQueue},
     time,
 };
 
@@ -210,7 +210,10 @@ impl Evictor {
                 Ok(())
             }
         };
-        let notify = |outcome: Outcome<'_, _, _, _>| notify(with_outcome(pods, outcome));
+        let notify = |outcome: Outcome<'_, _, _, _>| {
+            note_outcome(pods, outcome);
+            notify(outcome);
+        };
         let classify = |error: &EvictError| when.as_mut().map_or_else(|| error.decision(), |when| when(error));
         let work = queue.run(worker).when(classify).notify(notify).cancel_on(stop.clone());
         let Ok(work) = work.concurrency(*concurrency) else { unreachable!("it was checked when it was set") };
@@ -266,24 +269,15 @@ async fn attempt(
 }
 
 /// What is told of a pod says what became of it; what is over is forgotten.
-fn with_outcome<'a>(
-    pods: &Pods,
-    mut outcome: Outcome<'a, PodKey, Eviction, EvictError>,
-) -> Outcome<'a, PodKey, Eviction, EvictError> {
-    let progress = match &outcome {
-        Outcome::Done { key, .. } => pods.forget(key).progress,
-        Outcome::GaveUp(back) => pods.forget(&back.key).progress,
+fn note_outcome(pods: &Pods, outcome: Outcome<'_, PodKey, Eviction, EvictError>) {
+    let (value, progress) = match outcome {
+        Outcome::Done { key, value, .. } => (value, pods.forget(key).progress),
+        Outcome::GaveUp(back) => (&back.value, pods.forget(&back.key).progress),
         // The newer one goes on from there.
-        Outcome::Superseded(back) => pods.progress(&back.key),
-        Outcome::Failed { .. } => return outcome,
+        Outcome::Superseded(back) => (&back.value, pods.progress(&back.key)),
+        Outcome::Failed { .. } => return,
     };
-    if let Outcome::Done { value, .. }
-    | Outcome::GaveUp(GivenUp { value, .. })
-    | Outcome::Superseded(GivenUp { value, .. }) = &mut outcome
-    {
-        (value.outcome, value.event_error) = (progress.evicted, progress.event_error);
-    }
-    outcome
+    value.tell(progress.evicted, progress.event_error);
 }
 
 /// Looks again and again whether the pods that were evicted are gone.

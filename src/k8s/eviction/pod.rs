@@ -1,6 +1,9 @@
 //! Which pod, and why it is evicted.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -75,16 +78,18 @@ impl fmt::Display for PodKey {
 pub struct Eviction {
     note: Arc<str>,
     pub(super) grace: Option<u32>,
-    /// What it came to, where the evictor hands the value back.
-    pub(super) outcome: Option<Evicted>,
-    pub(super) event_error: Option<Arc<str>>,
+    /// What it came to: of the value that was given for one pod, and its clones.
+    outcome: Arc<OnceLock<Told>>,
 }
+
+/// What an eviction came to, and why its event was not written.
+type Told = (Option<Evicted>, Option<Arc<str>>);
 
 impl Eviction {
     /// An eviction with the text of its event.
     #[must_use]
     pub fn new(note: &str) -> Self {
-        Self { note: note.into(), grace: None, outcome: None, event_error: None }
+        Self { note: note.into(), grace: None, outcome: Arc::default() }
     }
 
     /// Seconds that the pod has to end; unset: the pod's own.
@@ -103,19 +108,24 @@ impl Eviction {
     /// What it came to: in the value that [`Outcome`](crate::queue::Outcome) hands back. `None`: the pod was not evicted.
     #[must_use]
     pub fn outcome(&self) -> Option<Evicted> {
-        self.outcome
+        self.outcome.get().and_then(|(evicted, _)| *evicted)
     }
 
     /// Why the event was not written: in the value that [`Outcome`](crate::queue::Outcome) hands back. `None` if it was, or if
     /// there was none to write.
     #[must_use]
     pub fn event_error(&self) -> Option<&str> {
-        self.event_error.as_deref()
+        self.outcome.get().and_then(|(_, error)| error.as_deref())
+    }
+
+    /// Notes what it came to. Once: what is over is over.
+    pub(super) fn tell(&self, evicted: Option<Evicted>, event_error: Option<Arc<str>>) {
+        let _ = self.outcome.set((evicted, event_error));
     }
 
     /// What was asked for, and nothing of what became of it.
     pub(super) fn anew(mut self) -> Self {
-        (self.outcome, self.event_error) = (None, None);
+        self.outcome = Arc::default();
         self
     }
 }

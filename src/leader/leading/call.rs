@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::{Leading, record};
@@ -11,7 +12,7 @@ use crate::{
     leader::{
         change::Change,
         error::ElectError,
-        lock::{Lock, LockError, Put, Seen},
+        lock::{Lock, LockError, Prepared, Put, Seen},
         work::Work,
     },
     policy::{
@@ -44,7 +45,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
         self.call(None, now, Box::pin(async move { lock.read().await }));
     }
 
-    pub(super) fn write(self: Pin<&mut Self>, write: Write, now: u64) {
+    pub(super) fn write(mut self: Pin<&mut Self>, write: Write, now: u64) {
         let over = match write.over() {
             None => None,
             Some(version) => match &self.seen {
@@ -56,34 +57,35 @@ impl<L: Lock, W: Work> Leading<L, W> {
                 }
             },
         };
-        let (lock, holder) = (Arc::clone(&self.lock), Arc::clone(&self.settings.identity));
-        let lease = self.settings.timing.lease();
-        let answer = async move {
-            let put = match write {
-                Write::Release { .. } => Put::Release,
-                Write::Renew { .. } => Put::Renew { holder: &holder, lease },
-                Write::Create | Write::Acquire { .. } => Put::Take { holder: &holder, lease },
-            };
-            lock.write(over.as_ref(), put).await.map(Some)
-        };
+        let (holder, lease) = (Arc::clone(&self.settings.identity), self.settings.timing.lease());
+        let put = put(write, &holder, lease);
+        if let Some(prepared) = self.lock.prepare(over.as_ref(), put) {
+            self.as_mut().project().lease.marked(prepared.mark());
+            let answer = async move { Prepared::into_write(prepared).await.map(Some) };
+            return self.call(Some(write), now, Box::pin(answer));
+        }
+        let (lock, holder) = (Arc::clone(&self.lock), Arc::clone(&holder));
+        let answer = async move { lock.write(over.as_ref(), self::put(write, &holder, lease)).await.map(Some) };
         self.call(Some(write), now, Box::pin(answer));
     }
 
     fn call(self: Pin<&mut Self>, write: Option<Write>, now: u64, answer: Answer<L>) {
-        let deadline = now.saturating_add(self.settings.timing.call_nanos());
-        *self.project().call = Some(Call { write, sent: now, deadline, answer });
+        let deadline = self.lease.give_up_at(now);
+        let this = self.project();
+        *this.overtaken = false;
+        *this.call = Some(Call { write, sent: now, deadline, answer });
     }
 
     /// Takes in the answer of the call under way, or that there was none by its deadline.
     ///
     /// # Errors
-    /// The lock refuses for good, and there is no term.
+    /// The lock refuses, and that is its last word.
     pub(super) fn poll_call(mut self: Pin<&mut Self>, cx: &mut Context<'_>, now: u64) -> Poll<Result<(), ElectError>> {
         let this = self.as_mut().project();
         let Some(call) = this.call else { return Poll::Pending };
         let answer = match call.answer.as_mut().poll(cx) {
             Poll::Pending if now >= call.deadline => {
-                Err(LockError::timeout(duration(this.settings.timing.call_nanos())))
+                Err(LockError::timeout(duration(call.deadline.saturating_sub(call.sent))))
             }
             answer => ready!(answer),
         };
@@ -101,7 +103,12 @@ impl<L: Lock, W: Work> Leading<L, W> {
     fn answered(mut self: Pin<&mut Self>, write: Option<Write>, sent: u64, now: u64, seen: Known<L>) {
         let this = self.as_mut().project();
         let record = seen.as_ref().map(|seen| record(seen, &this.settings.identity));
-        *this.seen = seen;
+        this.refusals.answered();
+        // What was reported since the call began may be newer.
+        let reported = this.seen.as_ref().filter(|_| *this.overtaken).map_or(0, |seen| seen.version);
+        if seen.as_ref().is_none_or(|seen| seen.version >= reported) {
+            *this.seen = seen;
+        }
         match (write, record) {
             (Some(write), Some(record)) => this.lease.wrote(write, sent, now, Wrote::Done { version: record.version }),
             (Some(write), None) => this.lease.wrote(write, sent, now, Wrote::Unknown),
@@ -126,11 +133,18 @@ impl<L: Lock, W: Work> Leading<L, W> {
         }
         // Somebody was faster: a part of the game.
         if error.is_conflict() {
+            this.refusals.answered();
             return Ok(());
         }
         *this.last_error = Some(error.clone());
+        let last_word = if error.is_fatal() {
+            this.refusals.refused(now, this.settings.timing.lease_nanos())
+        } else {
+            this.refusals.unanswered();
+            false
+        };
         let campaigns = this.term.is_none() && this.end.is_none();
-        if campaigns && error.is_fatal() {
+        if campaigns && last_word {
             let doing = if write.is_some() { "write" } else { "read" };
             return Err(ElectError::Lock { doing, lock: this.lock.name(), source: error });
         }
@@ -146,5 +160,14 @@ impl<L: Lock, W: Work> Leading<L, W> {
             Some(Call { write: None, .. }) => this.lease.looked(now, None),
             None => {}
         }
+    }
+}
+
+/// What is written.
+fn put(write: Write, holder: &str, lease: Duration) -> Put<'_> {
+    match write {
+        Write::Release { .. } => Put::Release,
+        Write::Renew { .. } => Put::Renew { holder, lease },
+        Write::Create | Write::Acquire { .. } => Put::Take { holder, lease },
     }
 }

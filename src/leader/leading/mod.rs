@@ -26,10 +26,10 @@ use super::{
 use crate::{
     ConfigError,
     policy::{
-        lease::{Holder, Lease, Record, Step},
+        lease::{Holder, Lease, Record, Refusals, Step},
         nanos::nanos,
     },
-    time::{self, Alarm, Instant, Timer},
+    time::{Alarm, BootClock, Timer},
 };
 
 /// The future of an election: made by [`Elect::run`](super::Elect::run).
@@ -46,11 +46,14 @@ pub struct Leading<L: Lock, W: Work> {
     #[pin]
     timer: Timer,
     /// What all times count from.
-    begun: Option<Instant>,
+    clock: Option<BootClock>,
     /// Decides.
     lease: Lease,
-    /// What the last answer said.
+    refusals: Refusals,
+    /// What the last answer said, or the last report.
     seen: Option<Seen<L::Object>>,
+    /// A report came since the last call began.
+    overtaken: bool,
     call: Option<Call<L>>,
     reported: Reported<L>,
     /// The term that the work runs in.
@@ -93,9 +96,11 @@ impl<L: Lock, W: Work> Leading<L, W> {
             running: None,
             cancelled,
             timer: Timer::default(),
-            begun: None,
+            clock: None,
             lease,
+            refusals: Refusals::default(),
             seen: None,
+            overtaken: false,
             call: None,
             reported: Reported::default(),
             term: None,
@@ -128,9 +133,9 @@ impl<L: Lock, W: Work> Future for Leading<L, W> {
 
 impl<L: Lock, W: Work> Leading<L, W> {
     fn advance(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<W>> {
-        if self.begun.is_none() {
+        if self.clock.is_none() {
             self.check()?;
-            *self.as_mut().project().begun = Some(time::now());
+            *self.as_mut().project().clock = Some(BootClock::start());
         }
         // The term whose work has had its turn in this poll.
         let mut worked = None;
@@ -161,6 +166,9 @@ impl<L: Lock, W: Work> Leading<L, W> {
                 reports += 1;
                 continue;
             }
+            if let Some(by) = self.held() {
+                return Poll::Ready(Ok(Ended::Held { by }));
+            }
             let step = self.as_mut().project().lease.next(now);
             if let Some(exit) = self.lease.exit() {
                 match self.as_mut().conclude(exit, now) {
@@ -187,7 +195,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
             let alarms = [self.call.as_ref().map(|call| call.deadline), self.drop_at(), reopen_at];
             let wake = alarms.into_iter().flatten().fold(until, u64::min);
             let this = self.as_mut().project();
-            let at = this.begun.and_then(|begun| time::after(begun, wake));
+            let at = this.clock.and_then(|clock| clock.at(wake));
             ready!(this.timer.poll_at(cx, at));
         }
     }
@@ -200,7 +208,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
     }
 
     fn now(&self) -> u64 {
-        self.begun.map_or(0, |begun| time::between(begun, time::now()))
+        self.clock.map_or(0, BootClock::now)
     }
 
     fn fence(&self) -> Option<u128> {
@@ -210,6 +218,13 @@ impl<L: Lock, W: Work> Leading<L, W> {
     /// Whether it waits for the lock. Who leads asks for no reports: each renewal would come back as one.
     fn follows(&self) -> bool {
         self.term.is_none() && self.end.is_none()
+    }
+
+    /// Who holds the lock, for one that does not want to wait for it.
+    fn held(&self) -> Option<String> {
+        let waits = self.settings.unless_held && self.follows() && self.call.is_none();
+        let held = waits && self.lease.is_held();
+        held.then(|| self.seen.as_ref().map_or_else(String::new, |seen| seen.holder.clone()))
     }
 
     fn poll_work(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
@@ -228,7 +243,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
         this.lease.seen(now, record);
         let latest = this.seen.as_ref().map_or(0, |seen| seen.version);
         if record.is_some_and(|record| record.version > latest) {
-            *this.seen = seen;
+            (*this.seen, *this.overtaken) = (seen, true);
             self.note_holder();
         }
         Poll::Ready(())
@@ -253,9 +268,10 @@ impl<L: Lock, W: Work> Leading<L, W> {
 /// What the state machine has to know of it.
 fn record<O>(seen: &Seen<O>, identity: &str) -> Record {
     let holder = match seen.holder.as_str() {
-        "" => Holder::Nobody,
+        "" if seen.lease.is_zero() => Holder::Nobody,
+        "" => Holder::Emptied,
         holder if holder == identity => Holder::Me,
         _ => Holder::Other,
     };
-    Record::new(seen.version, seen.beat, holder, nanos(seen.lease))
+    Record::new(seen.version, seen.beat, holder, nanos(seen.lease)).marked(seen.mark)
 }

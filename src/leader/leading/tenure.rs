@@ -31,8 +31,8 @@ impl<L: Lock, W: Work> Leading<L, W> {
     /// Begins a term, or makes it longer.
     pub(super) fn follow_tenure(mut self: Pin<&mut Self>, now: u64) {
         let mut this = self.as_mut().project();
-        let (Some(tenure), Some(valid_until), Some(begun)) =
-            (this.lease.tenure(), this.lease.valid_until(), *this.begun)
+        let (Some(tenure), Some(valid_until), Some(clock)) =
+            (this.lease.tenure(), this.lease.valid_until(), *this.clock)
         else {
             return;
         };
@@ -48,7 +48,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
             return self.end_term(now, End::Cancelled(None), true);
         }
         let (identity, pulse) = (Arc::clone(&this.settings.identity), Arc::clone(&this.settings.pulse));
-        let held = Held::new(tenure, valid_until, identity, begun, pulse);
+        let held = Held::new(tenure, valid_until, identity, clock, pulse);
         this.running.set(Some(this.work.begin(held.term().clone())));
         (*this.term, *this.reported) = (Some(held), Reported::default());
         *this.last_error = None;
@@ -66,6 +66,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
                 Loss::TakenOver { by: self.seen.as_ref().map_or_else(String::new, |seen| seen.holder.clone()) }
             }
             lease::Loss::Cleared => Loss::Cleared,
+            lease::Loss::SameIdentity => Loss::SameIdentity { identity: self.settings.identity.to_string() },
             lease::Loss::Deadline => {
                 Loss::Deadline { after: self.settings.timing.renew_deadline(), last: self.last_error.clone() }
             }
@@ -100,7 +101,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
             Some(loss) => End::Lost(loss, None),
             None => End::Cancelled(None),
         };
-        let gone = self.settings.tasks_grace.is_none();
+        let gone = !self.settings.in_tasks;
         self.end_term(now, end, gone);
     }
 
@@ -126,7 +127,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
     /// The run is cancelled: ends a campaign, or tells the work.
     pub(super) fn cancel(mut self: Pin<&mut Self>, now: u64) -> Option<Ended<Value<W>>> {
         let first = self.stop_at.is_none();
-        let grace = self.settings.tasks_grace.unwrap_or_else(|| self.settings.timing.grace_nanos());
+        let grace = self.settings.cancel_grace;
         let stop_at = *self.as_mut().project().stop_at.get_or_insert(now.saturating_add(grace));
         if let Some(held) = self.term.as_ref().filter(|_| first) {
             held.tell(stop_at);

@@ -8,7 +8,8 @@ use crate::{
     policy::nanos::Written,
 };
 
-/// Why a [`Manager`](super::Manager) did not run, or did not run to a good end.
+/// Why a [`Manager`](super::Manager) did not run, or did not run to a good end. Its text tells the whole chain of causes, so it
+/// has no source; what a task failed with can be had by [`failures`](Self::failures) and [`Failure::error`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ManagerError {
@@ -21,22 +22,17 @@ pub enum ManagerError {
         /// The tasks that did not end within the grace.
         not_stopped: Vec<String>,
     },
-    /// It was told to stop, and some tasks did not end within the grace.
+    /// It was told to stop, and some tasks did not end in time.
     NotStopped {
         /// Their names.
         tasks: Vec<String>,
-        /// The grace.
+        /// How long they had: the grace, or until a second signal ended it.
         grace: Duration,
     },
     /// It was started before.
     AlreadyStarted,
     /// A task was added after the stop.
     Stopped {
-        /// The task.
-        task: String,
-    },
-    /// A leader task was added after its term.
-    TermOver {
         /// The task.
         task: String,
     },
@@ -88,24 +84,15 @@ impl fmt::Display for ManagerError {
             }
             Self::AlreadyStarted => f.write_str("the manager was started already"),
             Self::Stopped { task } => write!(f, "cannot add {task}: the manager has been stopped"),
-            Self::TermOver { task } => write!(f, "cannot add {task}: the term is over"),
             Self::TwoElections => f.write_str("the manager has an election already"),
             Self::Config(error) => error.fmt(f),
         }
     }
 }
 
-impl Error for ManagerError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Failed { first, .. } => Some(first),
-            Self::Config(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl Error for ManagerError {}
 
-/// The failure of one task.
+/// The failure of one task. Its text tells the whole chain of causes, so it has no source.
 #[derive(Debug)]
 pub struct Failure {
     task: String,
@@ -120,6 +107,7 @@ pub(super) enum Cause {
     Panic(String),
     Elect(ElectError),
     Lost(Loss),
+    Held(String),
     Unreleased(LockError),
 }
 
@@ -140,6 +128,29 @@ impl Failure {
         matches!(*self.cause, Cause::Panic(_))
     }
 
+    /// What the task failed with, or the election; `None` for a panic, and for a loss that no failure of the lock has led to.
+    ///
+    /// ```
+    /// use relent::leader::Manager;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = Manager::new();
+    /// manager.add("metrics", |_| async { Err::<(), _>(std::io::Error::from(std::io::ErrorKind::AddrInUse)) })?;
+    /// let error = manager.run(Default::default()).await.unwrap_err();
+    /// let failed_with = error.failures().next().and_then(|failure| failure.error()).unwrap();
+    /// assert!(failed_with.is::<std::io::Error>());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        match &*self.cause {
+            Cause::Error(error) => Some(&**error),
+            Cause::Elect(error) => Some(error),
+            Cause::Lost(Loss::Deadline { last: Some(error), .. }) | Cause::Unreleased(error) => Some(error),
+            Cause::Panic(_) | Cause::Lost(_) | Cause::Held(_) => None,
+        }
+    }
+
     /// Why the leadership was lost, if it was.
     #[must_use]
     pub fn loss(&self) -> Option<&Loss> {
@@ -154,22 +165,14 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let task = &self.task;
         match &*self.cause {
-            Cause::Error(error) => write!(f, "{task} failed: {error}"),
+            Cause::Error(error) => write!(f, "{task} failed: {}", crate::chain(&**error)),
             Cause::Panic(text) => write!(f, "{task} panicked: {text}"),
             Cause::Elect(error) => write!(f, "{task} failed: {error}"),
+            Cause::Held(by) => write!(f, "{task} failed: {by} leads, and this process was not to wait"),
             Cause::Lost(loss) => write!(f, "leadership lost: {loss}"),
             Cause::Unreleased(error) => write!(f, "the lock was not given back: {error}"),
         }
     }
 }
 
-impl Error for Failure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &*self.cause {
-            Cause::Error(error) => Some(&**error),
-            Cause::Elect(error) => Some(error),
-            Cause::Lost(Loss::Deadline { last: Some(error), .. }) | Cause::Unreleased(error) => Some(error),
-            Cause::Panic(_) | Cause::Lost(_) => None,
-        }
-    }
-}
+impl Error for Failure {}

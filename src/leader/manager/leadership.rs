@@ -1,13 +1,18 @@
 //! The election of a manager, and its leader tasks.
 
-use std::{future::poll_fn, task::Poll};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     error::Cause,
-    plan::Task,
+    plan::{EachTerm, LeaderTask},
     running::{Registry, Tasks},
 };
 use crate::leader::{elect::Elect, error::Ended, lock::Lock, term::Term};
@@ -15,41 +20,100 @@ use crate::leader::{elect::Elect, error::Ended, lock::Lock, term::Term};
 pub(super) struct Leadership {
     pub(super) stop: CancellationToken,
     pub(super) grace: u64,
-    pub(super) tasks: Vec<Task<Term>>,
+    /// Campaign again after a loss.
+    pub(super) again: bool,
+    pub(super) tasks: Vec<LeaderTask>,
     /// Tasks that are added later.
-    pub(super) newcomers: UnboundedReceiver<Task<Term>>,
+    pub(super) newcomers: UnboundedReceiver<LeaderTask>,
     pub(super) registry: Registry,
 }
 
+/// What is kept from one term to the next.
+struct Members {
+    waiting: Vec<LeaderTask>,
+    each_term: Vec<EachTerm>,
+    newcomers: UnboundedReceiver<LeaderTask>,
+}
+
 impl Leadership {
-    /// Campaigns, and runs the leader tasks in the term.
+    /// Campaigns, and runs the leader tasks in the term, or in one term after the other.
     pub(super) async fn lead<L: Lock>(self, elect: Elect<L>) -> Result<(), Cause> {
-        let Self { stop, grace, tasks, mut newcomers, registry } = self;
-        let leading = elect.cancel_on(stop).tasks_grace(grace).run(|term| async move {
-            let mut running = Tasks::new(&registry);
-            for task in tasks {
-                running.spawn_in(&term, task);
-            }
-            // A failure is the manager's, who stops everything; until then the other tasks go on.
-            poll_fn(|cx| {
-                loop {
-                    while let Poll::Ready(Some(task)) = newcomers.poll_recv(cx) {
-                        running.spawn_in(&term, task);
-                    }
-                    match running.poll_join(cx) {
-                        Poll::Ready(true) => {}
-                        Poll::Ready(false) => return Poll::Ready(()),
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
-            })
-            .await;
-        });
-        match leading.await.map_err(Cause::Elect)? {
+        let Self { stop, grace, again, tasks: waiting, newcomers, registry } = self;
+        let members = Arc::new(Mutex::new(Members { waiting, each_term: Vec::new(), newcomers }));
+        let elect = elect.cancel_on(stop).in_tasks(grace);
+        let work = move |term| in_term(Arc::clone(&members), registry.clone(), term);
+        let ended = if again { elect.again().run(work).await } else { elect.run(work).await };
+        match ended.map_err(Cause::Elect)? {
             // Tasks that had to be dropped are named by the manager.
             Ended::Finished(()) | Ended::Cancelled { .. } => Ok(()),
             Ended::Lost { why, .. } => Err(Cause::Lost(why)),
+            Ended::Held { by } => Err(Cause::Held(by)),
             Ended::Unreleased { error, .. } => Err(Cause::Unreleased(error)),
         }
     }
+}
+
+/// Runs the tasks until the term is to end and all of them have ended. A failure is the manager's, who stops everything;
+/// until then the other tasks go on.
+async fn in_term(members: Arc<Mutex<Members>>, registry: Registry, term: Term) {
+    let mut running = Tasks::new(&registry);
+    let _leads = Leads { members: Arc::clone(&members), registry: registry.clone() };
+    lock(&members).begin(&mut running, &term);
+    registry.leads(Some(term.clone()));
+    let (mut lost, mut told) = (pin!(term.lost()), false);
+    poll_fn(|cx| {
+        loop {
+            told = told || lost.as_mut().poll(cx).is_ready();
+            let mut members = lock(&members);
+            // One that comes when the term is to end waits for the next one.
+            while !told && let Poll::Ready(Some(task)) = members.newcomers.poll_recv(cx) {
+                members.begin_one(&mut running, &term, task);
+            }
+            drop(members);
+            match running.poll_join(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) if told => return Poll::Ready(()),
+                Poll::Ready(false) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}
+
+impl Members {
+    fn begin(&mut self, running: &mut Tasks, term: &Term) {
+        for task in &self.each_term {
+            running.spawn_in(term, task.task());
+        }
+        for task in std::mem::take(&mut self.waiting) {
+            self.begin_one(running, term, task);
+        }
+    }
+
+    fn begin_one(&mut self, running: &mut Tasks, term: &Term, task: LeaderTask) {
+        match task {
+            LeaderTask::Once(task) => running.spawn_in(term, task),
+            LeaderTask::EachTerm(task) => {
+                running.spawn_in(term, task.task());
+                self.each_term.push(task);
+            }
+        }
+    }
+}
+
+/// However a term ends: what runs in each waits for the next one.
+struct Leads {
+    members: Arc<Mutex<Members>>,
+    registry: Registry,
+}
+
+impl Drop for Leads {
+    fn drop(&mut self) {
+        self.registry.wait(lock(&self.members).each_term.len());
+        self.registry.leads(None);
+    }
+}
+
+fn lock(members: &Mutex<Members>) -> MutexGuard<'_, Members> {
+    members.lock().unwrap_or_else(PoisonError::into_inner)
 }

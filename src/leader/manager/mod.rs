@@ -4,13 +4,14 @@ mod error;
 mod leadership;
 mod plan;
 mod running;
+mod signals;
 
 use std::{
     fmt,
     future::poll_fn,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -20,8 +21,9 @@ pub use self::error::{Failure, ManagerError};
 use self::{
     error::{AnyError, Cause},
     leadership::Leadership,
-    plan::{Begun, Plan, Task},
+    plan::{Begun, EachTerm, LeaderTask, Plan, Task},
     running::{Registry, Tasks},
+    signals::Signals,
 };
 use super::{elect::Elect, lock::Lock, term::Term};
 use crate::policy::nanos::{duration, nanos};
@@ -31,6 +33,11 @@ use crate::policy::nanos::{duration, nanos};
 /// Plain tasks run from the start; leader tasks run while this process leads, if there is an
 /// [election](Self::elect). The first failure is what [`run`](Self::run) returns; everything else is stopped then, joined
 /// within the [`grace`](Self::grace), and whatever did not stop is named. Clones stand for the same manager.
+///
+/// # How it stops
+/// In this order: the leader tasks are told, and end while the term is still renewed; the lock is given back; the plain tasks
+/// are told, and end. Leader tasks that do not end keep the plain tasks from being told for half of the grace at most. At the end
+/// of the grace everything is dropped. The order is the same for a wish to stop, a failure and a loss.
 ///
 /// ```
 /// use relent::leader::{Manager, MemoryLock, elect};
@@ -56,7 +63,7 @@ use crate::policy::nanos::{duration, nanos};
 pub struct Manager {
     shared: Arc<Shared>,
     grace: u64,
-    #[cfg(feature = "signal")]
+    again: bool,
     signals: bool,
 }
 
@@ -84,7 +91,7 @@ impl Manager {
         Self {
             shared: Arc::new(Shared { plan: Mutex::default(), registry: Registry::default() }),
             grace: 30_000_000_000,
-            #[cfg(feature = "signal")]
+            again: false,
             signals: false,
         }
     }
@@ -96,7 +103,37 @@ impl Manager {
         self
     }
 
-    /// Stop on ctrl-c and SIGTERM, too.
+    /// Campaign again after a loss, instead of failing with it. Tasks that are added by
+    /// [`add_leader_each_term`](Self::add_leader_each_term) begin again with each term; those of
+    /// [`add_leader`](Self::add_leader) run in one. The losses can be heard by [`on_change`](Elect::on_change).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::leader::{Manager, MemoryLock, Term, elect};
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), relent::leader::ManagerError> {
+    /// let (manager, lock, stop) = (Manager::new().campaign_again(), MemoryLock::new(), CancellationToken::new());
+    /// manager.add_leader_each_term("controller", |term: Term| async move {
+    ///     term.lost().await;
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// manager.elect(elect(lock.clone(), "one"))?;
+    /// # let stopped = stop.clone();
+    /// # tokio::spawn(async move { tokio::time::sleep(Duration::from_secs(60)).await; lock.give("thief", Duration::from_secs(5)); tokio::time::sleep(Duration::from_secs(60)).await; assert_eq!(lock.holder().as_deref(), Some("one")); stopped.cancel() });
+    /// manager.run(stop).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn campaign_again(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    /// Stop on ctrl-c and SIGTERM, too. A second signal ends the grace: what has not stopped by then is dropped, and named.
+    ///
+    /// Before and after [`run`](Self::run) these signals have their default effect again: they end the process, also where other
+    /// code of it listens to them.
     #[cfg(feature = "signal")]
     #[must_use]
     pub fn stop_on_signals(mut self) -> Self {
@@ -119,18 +156,32 @@ impl Manager {
     }
 
     /// Adds a task that runs only while this process leads: from the beginning of the term, or from now on if it has
-    /// begun. It should end when its term is [lost](Term::lost), and is not polled after the term's validity. The term
-    /// ends when none of its tasks is left.
+    /// begun. It should end when its term is [lost](Term::lost), and is not polled after the term's validity. The process
+    /// goes on leading while none is left, until the manager stops.
     ///
     /// # Errors
-    /// The manager has been stopped, or its term is over. It runs without an election.
+    /// The manager has been stopped. It runs without an election.
     pub fn add_leader<F, Fut, E>(&self, name: impl Into<String>, task: F) -> Result<(), ManagerError>
     where
         F: FnOnce(Term) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add_leader(Task::new(name, task))
+        self.plan().add_leader(LeaderTask::Once(Task::new(name, task)), || self.shared.registry.wait(1))
+    }
+
+    /// As [`add_leader`](Self::add_leader), for a task that begins again with each term, if the manager is to
+    /// [campaign again](Self::campaign_again).
+    ///
+    /// # Errors
+    /// The manager has been stopped. It runs without an election.
+    pub fn add_leader_each_term<F, Fut, E>(&self, name: impl Into<String>, task: F) -> Result<(), ManagerError>
+    where
+        F: FnMut(Term) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<AnyError> + 'static,
+    {
+        self.plan().add_leader(LeaderTask::EachTerm(EachTerm::new(name, task)), || self.shared.registry.wait(1))
     }
 
     /// The election that decides when the leader tasks run. Its lock is given back after they have ended; where one does
@@ -163,7 +214,8 @@ impl Manager {
         }))
     }
 
-    /// Runs the tasks until `token` is cancelled, a task fails, the leadership is lost, or all tasks have ended.
+    /// Runs the tasks until `token` is cancelled, a task fails, the leadership is lost, or all tasks that were added have ended.
+    /// With an election and without any task it leads until it is told to stop: tasks may be added at any time.
     ///
     /// # Errors
     /// The first failure with all that followed it: a task that failed or panicked, an election that could not be built
@@ -173,17 +225,18 @@ impl Manager {
     /// # Cancel safety
     /// Dropping the future aborts the tasks without grace.
     pub async fn run(&self, token: CancellationToken) -> Result<(), ManagerError> {
-        let stop = CancellationToken::new();
+        let (stop, stop_leading) = (CancellationToken::new(), CancellationToken::new());
         let Begun { tasks, mut newcomers, leader_tasks, leader_newcomers, election } = self.plan().begin()?;
         // However the run ends, also when it is dropped: nothing can be added any more, everyone is told.
-        let _closing = Closing { manager: self, stop: stop.clone() };
+        let _closing = Closing { manager: self, tokens: [stop_leading.clone(), stop.clone()] };
         let mut running = Tasks::new(&self.shared.registry);
         match (election, leader_tasks.first()) {
             (Some(election), _) => {
-                let grace = self.grace;
+                let (grace, again) = (self.grace, self.again);
                 let registry = self.shared.registry.clone();
-                let (tasks, newcomers) = (leader_tasks, leader_newcomers);
-                let leadership = Leadership { stop: stop.clone(), grace, tasks, newcomers, registry };
+                registry.wait(leader_tasks.len());
+                let (stop, tasks, newcomers) = (stop_leading.clone(), leader_tasks, leader_newcomers);
+                let leadership = Leadership { stop, grace, again, tasks, newcomers, registry };
                 running.spawn_election(election(leadership));
             }
             (None, Some(task)) => return Err(task.without_election()),
@@ -192,71 +245,44 @@ impl Manager {
         for task in tasks {
             running.spawn(task, stop.clone());
         }
-        let mut told = pin!(self.told(&token));
         let registry = &self.shared.registry;
-        let over = poll_fn(|cx| {
+        let mut signals = match Signals::listen(self.signals) {
+            Ok(signals) => signals,
+            Err(error) => {
+                registry.fail(Failure::new("signals", Cause::Error(error.into())));
+                Signals::default()
+            }
+        };
+        let mut told = pin!(token.cancelled());
+        poll_fn(|cx| {
             loop {
                 while let Poll::Ready(Some(task)) = newcomers.poll_recv(cx) {
                     running.spawn(task, stop.clone());
                 }
                 // A failure goes before a wish to stop.
                 if registry.poll_failed(cx).is_ready() {
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(());
                 }
                 match running.poll_join(cx) {
                     Poll::Ready(true) => {}
-                    Poll::Ready(false) => return Poll::Ready(Ok(())),
-                    Poll::Pending => return told.as_mut().poll(cx),
+                    Poll::Ready(false) => return Poll::Ready(()),
+                    Poll::Pending if registry.poll_idle(cx).is_ready() => return Poll::Ready(()),
+                    Poll::Pending => break,
                 }
             }
-        });
-        if let Err(failure) = over.await {
-            registry.fail(failure);
-        }
-        self.close(&stop);
-        let not_stopped = running.join(self.grace).await;
+            if signals.poll_first(cx).is_ready() { Poll::Ready(()) } else { told.as_mut().poll(cx) }
+        })
+        .await;
+        self.plan().close();
+        stop_leading.cancel();
+        let (not_stopped, waited) =
+            running.join(self.grace, || stop.cancel(), |cx: &mut Context<'_>| signals.poll_second(cx)).await;
         let mut failures = registry.take_failures().into_iter();
         match (failures.next(), not_stopped.is_empty()) {
             (None, true) => Ok(()),
-            (None, false) => Err(ManagerError::NotStopped { tasks: not_stopped, grace: duration(self.grace) }),
+            (None, false) => Err(ManagerError::NotStopped { tasks: not_stopped, grace: duration(waited) }),
             (Some(first), _) => Err(ManagerError::Failed { first, others: failures.collect(), not_stopped }),
         }
-    }
-
-    fn close(&self, stop: &CancellationToken) {
-        self.plan().close();
-        stop.cancel();
-    }
-
-    #[cfg(not(feature = "signal"))]
-    async fn told(&self, token: &CancellationToken) -> Result<(), Failure> {
-        token.cancelled().await;
-        Ok(())
-    }
-
-    #[cfg(feature = "signal")]
-    async fn told(&self, token: &CancellationToken) -> Result<(), Failure> {
-        let mut told = pin!(token.cancelled());
-        if !self.signals {
-            told.await;
-            return Ok(());
-        }
-        let signal = |error: std::io::Error| Failure::new("signals", Cause::Error(error.into()));
-        let mut ctrl_c = pin!(tokio::signal::ctrl_c());
-        #[cfg(unix)]
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(signal)?;
-        poll_fn(|cx| {
-            #[cfg(unix)]
-            if terminate.poll_recv(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            if let Poll::Ready(pressed) = ctrl_c.as_mut().poll(cx) {
-                return Poll::Ready(pressed.map_err(signal));
-            }
-            told.as_mut().poll(cx).map(Ok)
-        })
-        .await
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -266,11 +292,12 @@ impl Manager {
 
 struct Closing<'a> {
     manager: &'a Manager,
-    stop: CancellationToken,
+    tokens: [CancellationToken; 2],
 }
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.manager.close(&self.stop);
+        self.manager.plan().close();
+        self.tokens.iter().for_each(CancellationToken::cancel);
     }
 }

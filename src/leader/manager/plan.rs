@@ -1,6 +1,9 @@
 //! What a manager is to run.
 
-use std::pin::Pin;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -42,10 +45,53 @@ impl<A: 'static> Task<A> {
     }
 }
 
-impl Task<Term> {
+/// A task that runs while this process leads.
+pub(super) enum LeaderTask {
+    /// In one term.
+    Once(Task<Term>),
+    /// In each.
+    EachTerm(EachTerm),
+}
+
+pub(super) struct EachTerm {
+    name: String,
+    start: Arc<Mutex<dyn FnMut(Term) -> Work + Send>>,
+}
+
+impl EachTerm {
+    pub(super) fn new<F, Fut, E>(name: impl Into<String>, mut task: F) -> Self
+    where
+        F: FnMut(Term) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<AnyError> + 'static,
+    {
+        let start = move |term| -> Work {
+            let work = task(term);
+            Box::pin(async move { work.await.map_err(|error| Cause::Error(error.into())) })
+        };
+        Self { name: name.into(), start: Arc::new(Mutex::new(start)) }
+    }
+
+    /// The task of one term.
+    pub(super) fn task(&self) -> Task<Term> {
+        let start = Arc::clone(&self.start);
+        // It may have panicked in the term before; that has been its failure.
+        let start = move |term| start.lock().unwrap_or_else(PoisonError::into_inner)(term);
+        Task { name: self.name.clone(), start: Box::new(start) }
+    }
+}
+
+impl LeaderTask {
+    fn name(&self) -> &str {
+        match self {
+            Self::Once(task) => &task.name,
+            Self::EachTerm(task) => &task.name,
+        }
+    }
+
     pub(super) fn without_election(&self) -> ManagerError {
         let rule = "runs only while this process leads, and there is no election";
-        ConfigError::new("leader task", &self.name, rule).into()
+        ConfigError::new("leader task", self.name(), rule).into()
     }
 }
 
@@ -61,19 +107,19 @@ pub(super) enum Phase {
 pub(super) struct Plan {
     pub(super) phase: Phase,
     tasks: Vec<Task<CancellationToken>>,
-    leader_tasks: Vec<Task<Term>>,
+    leader_tasks: Vec<LeaderTask>,
     election: Option<Election>,
     /// Where a task goes that is added while the manager runs.
     late: Option<UnboundedSender<Task<CancellationToken>>>,
-    late_leader: Option<UnboundedSender<Task<Term>>>,
+    late_leader: Option<UnboundedSender<LeaderTask>>,
 }
 
 /// What a run begins with, and where tasks come from that are added later.
 pub(super) struct Begun {
     pub(super) tasks: Vec<Task<CancellationToken>>,
     pub(super) newcomers: UnboundedReceiver<Task<CancellationToken>>,
-    pub(super) leader_tasks: Vec<Task<Term>>,
-    pub(super) leader_newcomers: UnboundedReceiver<Task<Term>>,
+    pub(super) leader_tasks: Vec<LeaderTask>,
+    pub(super) leader_newcomers: UnboundedReceiver<LeaderTask>,
     pub(super) election: Option<Election>,
 }
 
@@ -90,17 +136,20 @@ impl Plan {
         refused.map_or(Ok(()), |task| Err(ManagerError::Stopped { task: task.name }))
     }
 
-    pub(super) fn add_leader(&mut self, task: Task<Term>) -> Result<(), ManagerError> {
+    /// Where the manager runs, `waits` is called before the task may begin.
+    pub(super) fn add_leader(&mut self, task: LeaderTask, waits: impl FnOnce()) -> Result<(), ManagerError> {
         match (self.phase, &self.late_leader) {
             (Phase::New, _) => {
                 self.leader_tasks.push(task);
                 Ok(())
             }
             (Phase::Running, Some(late)) => {
-                late.send(task).map_err(|unsent| ManagerError::TermOver { task: unsent.0.name })
+                waits();
+                // Where the election has ended the manager is about to stop.
+                late.send(task).map_err(|unsent| ManagerError::Stopped { task: unsent.0.name().to_owned() })
             }
             (Phase::Running, None) => Err(task.without_election()),
-            (Phase::Stopped, _) => Err(ManagerError::Stopped { task: task.name }),
+            (Phase::Stopped, _) => Err(ManagerError::Stopped { task: task.name().to_owned() }),
         }
     }
 

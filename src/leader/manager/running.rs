@@ -31,13 +31,26 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct Inner {
     last: u64,
-    running: BTreeMap<u64, String>,
+    running: BTreeMap<u64, Running>,
     dropped: BTreeMap<u64, String>,
     election: Option<u64>,
+    /// A task other than the election has begun.
+    begun: bool,
+    /// How many leader tasks wait for a term.
+    waiting: usize,
+    /// The term that the leader tasks run in.
+    term: Option<Term>,
     /// In the order in which they became known.
     failures: Vec<Failure>,
     /// The manager's.
     waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Running {
+    name: String,
+    /// It is the election, or runs in its term.
+    leads: bool,
 }
 
 /// The entry of a task for as long as its future lives.
@@ -47,11 +60,11 @@ struct Entry {
 }
 
 impl Registry {
-    fn enter(&self, name: String) -> Entry {
+    fn enter(&self, name: String, leads: bool) -> Entry {
         let mut inner = self.lock();
         inner.last = inner.last.wrapping_add(1);
         let number = inner.last;
-        inner.running.insert(number, name);
+        inner.running.insert(number, Running { name, leads });
         Entry { registry: self.clone(), number }
     }
 
@@ -63,6 +76,33 @@ impl Registry {
         let mut inner = self.lock();
         inner.failures.push(failure);
         wake(inner);
+    }
+
+    /// So many more leader tasks wait for a term.
+    pub(super) fn wait(&self, tasks: usize) {
+        let mut inner = self.lock();
+        inner.waiting = inner.waiting.saturating_add(tasks);
+    }
+
+    /// Leader tasks run in this term now; `None`: in none.
+    pub(super) fn leads(&self, term: Option<Term>) {
+        let mut inner = self.lock();
+        inner.term = term;
+        wake(inner);
+    }
+
+    /// Ready when every task has ended, and none is left that waits for a term, while the election goes on.
+    pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |inner| {
+            let leads = inner.term.as_ref().is_some_and(|term| !term.is_lost());
+            let left = inner.running.keys().any(|number| Some(*number) != inner.election);
+            leads && inner.begun && inner.waiting == 0 && !left
+        })
+    }
+
+    /// Ready when the election and all its tasks are gone.
+    fn poll_leads_no_more(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |inner| !inner.running.values().any(|task| task.leads))
     }
 
     /// Ready when a task has failed.
@@ -92,7 +132,7 @@ impl Registry {
     fn not_stopped(&self) -> Vec<String> {
         let inner = self.lock();
         let mut names = inner.dropped.clone();
-        names.extend(inner.running.clone());
+        names.extend(inner.running.iter().map(|(number, task)| (*number, task.name.clone())));
         // The election is there only for its tasks: named beside others it would say nothing.
         if let Some(election) = inner.election.filter(|_| names.len() > 1) {
             names.remove(&election);
@@ -117,9 +157,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut inner = self.registry.lock();
         inner.running.remove(&self.number);
-        if inner.running.is_empty() {
-            wake(inner);
-        }
+        wake(inner);
     }
 }
 
@@ -136,14 +174,19 @@ impl Tasks {
     }
 
     pub(super) fn spawn(&mut self, task: Task<CancellationToken>, stop: CancellationToken) {
-        let entry = self.registry.enter(task.name.clone());
+        let entry = self.registry.enter(task.name.clone(), false);
+        self.registry.lock().begun = true;
         self.start(entry, task.name.clone(), task.run(stop));
     }
 
     /// A task that is not polled once the term is over.
     pub(super) fn spawn_in(&mut self, term: &Term, task: Task<Term>) {
         let (name, registry) = (task.name.clone(), self.registry.clone());
-        let entry = self.registry.enter(name.clone());
+        let entry = self.registry.enter(name.clone(), true);
+        {
+            let mut inner = self.registry.lock();
+            (inner.begun, inner.waiting) = (true, inner.waiting.saturating_sub(1));
+        }
         let number = entry.number;
         let guarded = term.guard(task.run(term.clone()));
         self.start(entry, name.clone(), async move {
@@ -156,7 +199,7 @@ impl Tasks {
 
     pub(super) fn spawn_election(&mut self, election: Work) {
         let name = "election".to_owned();
-        let entry = self.registry.enter(name.clone());
+        let entry = self.registry.enter(name.clone(), true);
         self.registry.lock().election = Some(entry.number);
         self.start(entry, name, election);
     }
@@ -187,26 +230,38 @@ impl Tasks {
         }
     }
 
-    /// Joins all tasks, and waits for the leader tasks of an election that has dropped them, within the grace; aborts
-    /// what runs even then. Answers the names of those that did not stop.
-    pub(super) async fn join(&mut self, grace: u64) -> Vec<String> {
+    /// Joins all tasks. The election and its tasks have been told; `tell_others` is called once they are gone, or after half of
+    /// the grace. What runs at the end of the grace, or when `hurry` is ready, is aborted. Answers the names of those that did not
+    /// stop, and how long they had.
+    pub(super) async fn join(
+        &mut self,
+        grace: u64,
+        tell_others: impl Fn(),
+        mut hurry: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> (Vec<String>, u64) {
         let began = time::now();
-        let mut timer = pin!(Timer::default());
+        let (mut timer, mut others_told) = (pin!(Timer::default()), false);
         poll_fn(|cx| {
-            let all = loop {
-                match self.poll_join(cx) {
-                    Poll::Ready(true) => {}
-                    Poll::Ready(false) => break self.registry.poll_gone(cx),
-                    Poll::Pending => break Poll::Pending,
+            loop {
+                while let Poll::Ready(true) = self.poll_join(cx) {}
+                if self.set.is_empty() && self.registry.poll_gone(cx).is_ready() || hurry(cx).is_ready() {
+                    return Poll::Ready(());
                 }
-            };
-            if all.is_ready() { all } else { timer.as_mut().poll_at(cx, time::after(began, grace)) }
+                if others_told {
+                    return timer.as_mut().poll_at(cx, time::after(began, grace));
+                }
+                if self.registry.poll_leads_no_more(cx).is_pending() {
+                    ready!(timer.as_mut().poll_at(cx, time::after(began, grace.div_ceil(2))));
+                }
+                others_told = true;
+                tell_others();
+            }
         })
         .await;
         self.note_ended();
         let names = self.registry.not_stopped();
         self.set.abort_all();
-        names
+        (names, time::between(began, time::now()).min(grace))
     }
 
     /// What has ended, but was not joined, has not been dropped: its failure counts.

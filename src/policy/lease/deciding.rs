@@ -9,7 +9,7 @@ impl Lease {
             return Step::Wait(self.retry_at);
         }
         let Some(known) = self.known.filter(|_| !self.must_look && now < self.look_at) else { return Step::Look };
-        let free_at = Self::free_at(known);
+        let free_at = self.free_at(known);
         match known.record {
             _ if now < free_at => Step::Wait(free_at.min(self.look_at)),
             Some(record) => Step::Write(Write::Acquire { over: record.version }),
@@ -17,12 +17,13 @@ impl Lease {
         }
     }
 
-    /// When the lock may be written.
-    pub(super) fn free_at(known: Known) -> u64 {
+    /// When the lock may be written. What the record says of its lease may have been shortened by hand, or be missing: a
+    /// holder with this candidate's own times is waited for in any case.
+    pub(super) fn free_at(&self, known: Known) -> u64 {
         match known.record {
             _ if known.ours => 0,
             Some(Record { holder: Holder::Nobody, .. }) => 0,
-            Some(record) => known.since.saturating_add(record.lease),
+            Some(record) => known.since.saturating_add(record.lease.max(self.timing.lease_nanos())),
             None => known.since,
         }
     }

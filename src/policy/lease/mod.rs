@@ -6,14 +6,20 @@
 //! - A record is left alone for a full lease from the moment at which this candidate saw it change.
 //! - A lock that is missing may have been deleted under a leader that still is one. So creating the record only starts
 //!   that same wait; the term begins with a conditional write over it.
-//! - The record of another life of this identity is another's record.
+//! - A record is this candidate's own only if it is the one that it wrote: by the version that was confirmed, or by the mark of
+//!   a write whose outcome is unknown. That it bears this identity proves nothing: another process may have the same one.
+//! - What was released may be taken at once. What somebody has emptied is left alone for a lease, as what was deleted is.
 
 mod deciding;
+mod doubt;
 mod learning;
+mod refusals;
 pub mod timing;
 mod words;
 
+use self::doubt::Doubt;
 pub use self::{
+    refusals::Refusals,
     timing::{Explained, Timing},
     words::{Exit, Holder, Loss, Record, Step, Tenure, Write, Wrote},
 };
@@ -50,12 +56,13 @@ const RELEASES: u32 = 5;
 /// Ask [`next`](Self::next) after everything that happens and whenever the time comes that it named. At most one call of
 /// the lock is under way at a time; a call that is given up has the answer [`Wrote::Unknown`], or `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Lease {
     timing: Timing,
     phase: Phase,
     known: Option<Known>,
-    /// A write of this candidate over this version may still land, or has landed unseen.
-    claim: Option<u128>,
+    /// Writes of this candidate that may still land, or have landed unseen.
+    doubt: Doubt,
     /// This candidate once created the lock: that write is bound to no version, and may be delayed for ever.
     created: bool,
     lead_on_create: bool,
@@ -63,12 +70,18 @@ pub struct Lease {
     must_look: bool,
     /// When the call that is under way began.
     call_began: Option<u64>,
+    /// The mark of the write that is under way.
+    call_mark: Option<u64>,
+    /// A report came while the call that is under way, or was last, had no answer.
+    overtaken: bool,
     /// Failures in a row: the first is followed up at once, later ones after a retry period.
     failures: u32,
     /// No call before this time, after a failure.
     retry_at: u64,
     /// What is known counts until then; a candidate looks again.
     look_at: u64,
+    /// Another process was seen to take or to renew the lock.
+    held: bool,
     /// The state of the random numbers that spread the looks of candidates.
     jitter: Option<u64>,
 }
@@ -81,14 +94,17 @@ impl Lease {
             timing,
             phase: Phase::Follow,
             known: None,
-            claim: None,
+            doubt: Doubt::default(),
             created: false,
             lead_on_create: false,
             must_look: true,
             call_began: None,
+            call_mark: None,
+            overtaken: false,
             failures: 0,
             retry_at: 0,
             look_at: 0,
+            held: false,
             jitter: seed,
         }
     }
@@ -114,12 +130,32 @@ impl Lease {
             (step, _) if self.call_began.is_none() => {
                 if !matches!(step, Step::Wait(_)) {
                     self.call_began = Some(now);
+                    self.overtaken = false;
                 }
                 step
             }
             (_, Phase::Lead(tenure)) => Step::Wait(self.lost_at(tenure)),
             (_, Phase::Release { until, .. }) => Step::Wait(until.max(now.saturating_add(1))),
             _ => Step::Wait(u64::MAX),
+        }
+    }
+
+    /// The write that [`next`](Self::next) has just asked for can be told from all others by this mark: if its answer is lost,
+    /// a later look still shows whose record it is. Without a mark such a record counts as another's.
+    pub fn marked(&mut self, mark: u64) {
+        self.call_mark = Some(mark);
+    }
+
+    /// When a call that begins now is to be given up: after the call timeout, and soon enough for a last try before the renew
+    /// deadline.
+    #[must_use]
+    pub fn give_up_at(&self, began: u64) -> u64 {
+        let timeout = began.saturating_add(self.timing.call_nanos());
+        match self.phase {
+            Phase::Lead(tenure) if began.saturating_add(self.timing.retry_nanos()) <= self.last_try_at(tenure) => {
+                timeout.min(self.last_try_at(tenure))
+            }
+            _ => timeout,
         }
     }
 
@@ -136,7 +172,13 @@ impl Lease {
             None => self.failed(began, now),
             Some(record) => {
                 self.must_look = false;
-                self.saw(record, now);
+                let known = self.known.and_then(|known| known.record);
+                if self.overtaken && record.map(|record| record.version) < known.map(|known| known.version) {
+                    // What was reported meanwhile is newer.
+                    self.look_at = now.saturating_add(self.timing.longest_pause());
+                } else {
+                    self.saw(record, now);
+                }
             }
         }
     }
@@ -145,14 +187,15 @@ impl Lease {
     pub fn wrote(&mut self, write: Write, sent: u64, now: u64, answer: Wrote) {
         self.settle(now);
         let began = self.call_began.take().unwrap_or(sent);
+        let mark = self.call_mark.take();
         self.created |= matches!(write, Write::Create | Write::Renew { over: None });
         match answer {
             // A write that changed nothing renewed nothing.
-            Wrote::Done { version } if Some(version) != write.over() => self.done(write, version, sent, now),
+            Wrote::Done { version } if Some(version) != write.over() => self.done(write, (version, mark), sent, now),
             Wrote::Done { .. } | Wrote::Refused => self.failed(began, now),
             Wrote::Unknown => {
-                if let (Write::Acquire { .. } | Write::Renew { .. }, Some(over)) = (write, write.over()) {
-                    self.claim = Some(over);
+                if let (Write::Acquire { .. } | Write::Renew { .. }, Some(mark)) = (write, mark) {
+                    self.doubt.add(write.over(), mark);
                 }
                 self.failed(began, now);
             }
@@ -174,7 +217,10 @@ impl Lease {
                     // What failed before is of no matter: one call for each change is not too many.
                     self.must_look = false;
                     self.retry_at = now;
+                    self.overtaken |= self.call_began.is_some();
                     self.saw(Some(record), now);
+                    // Where reports come, each renewal of a living leader is one: a look is due only where one is missing.
+                    self.look_at = now.saturating_add(self.timing.longest_pause());
                 }
             }
             (Phase::Follow, None) => self.must_look = true,
@@ -196,6 +242,7 @@ impl Lease {
                 beat: 0,
                 holder: Holder::Me,
                 lease: self.timing.lease_nanos(),
+                mark: tenure.mark,
             }),
             since: now,
             ours: true,
@@ -215,6 +262,9 @@ impl Lease {
     pub fn campaign(&mut self, now: u64) {
         if let Phase::Over(_) = self.phase {
             self.phase = Phase::Follow;
+            // A creation is bound to no version: it may land at any time, also under another leader.
+            self.doubt.forget_creations();
+            self.held = false;
             self.must_look = true;
             self.look_at = now;
             self.retry_at = self.retry_at.max(now);
@@ -228,6 +278,13 @@ impl Lease {
             Phase::Lead(tenure) => Some(tenure),
             _ => None,
         }
+    }
+
+    /// Whether another process was seen to take or to renew the lock, and has not released it since. A record that only lies
+    /// there may be a dead one's.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.phase == Phase::Follow && self.held
     }
 
     /// Why the term was lost, and when its work must be dropped.
@@ -259,6 +316,23 @@ impl Lease {
 
     fn lost_at(&self, tenure: Tenure) -> u64 {
         tenure.sent.saturating_add(self.timing.deadline_nanos())
+    }
+
+    /// When a renewal is tried at the latest that comes after a failure: well before the deadline, and then each time half of
+    /// what is left, as long as that may be enough for an answer.
+    fn one_more_try_at(&self, tenure: Tenure, now: u64) -> u64 {
+        let last_try_at = self.last_try_at(tenure);
+        let half = self.lost_at(tenure).saturating_sub(now) / 2;
+        match now < last_try_at {
+            true => last_try_at,
+            false if half >= self.timing.retry_nanos() / 64 => now.saturating_add(half),
+            false => u64::MAX,
+        }
+    }
+
+    /// Until then a call that hangs is given up, so that there is time for another try.
+    fn last_try_at(&self, tenure: Tenure) -> u64 {
+        self.lost_at(tenure).saturating_sub(self.timing.retry_nanos().div_ceil(4))
     }
 
     fn end_of(&self, tenure: Tenure) -> u64 {

@@ -4,9 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Holder {
-    /// It was released.
+    /// It was released: whoever comes first may have it.
     Nobody,
-    /// It bears the identity of this candidate.
+    /// It bears no identity, and was not released: somebody has emptied it, perhaps under a leader.
+    Emptied,
+    /// It bears the identity of this candidate, which does not yet mean that this candidate wrote it.
     Me,
     /// It bears another identity.
     Other,
@@ -24,6 +26,9 @@ pub struct Record {
     pub holder: Holder,
     /// How long others have to leave it alone, in nanoseconds.
     pub lease: u64,
+    /// Tells the write that left it from every other write, if the lock can; changes of what is not the election's leave it
+    /// as it is.
+    pub mark: Option<u64>,
 }
 
 /// A write to the lock. `over` is the version that it must replace; without one the lock must be missing.
@@ -86,6 +91,8 @@ pub struct Tenure {
     pub sent: u64,
     /// What that renewal left in the lock.
     pub version: u128,
+    /// By which mark it is known there.
+    pub mark: Option<u64>,
 }
 
 /// Why a term was lost.
@@ -96,8 +103,10 @@ pub enum Loss {
     Deadline,
     /// The lock bears another identity.
     TakenOver,
-    /// Somebody released the lock in this candidate's stead.
+    /// Somebody released or emptied the lock in this candidate's stead.
     Cleared,
+    /// The lock bears this identity, and this candidate did not write it: another process has the same one.
+    SameIdentity,
 }
 
 /// How a candidacy ended.
@@ -116,7 +125,13 @@ impl Record {
     /// A record of this version and this beat.
     #[must_use]
     pub fn new(version: u128, beat: u128, holder: Holder, lease: u64) -> Self {
-        Self { version, beat, holder, lease }
+        Self { version, beat, holder, lease, mark: None }
+    }
+
+    /// The same, left by the write with this mark.
+    #[must_use]
+    pub fn marked(self, mark: Option<u64>) -> Self {
+        Self { mark, ..self }
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) async fn never_overlap<L: Lock>(
     trouble(None, 0).await;
     stop.cancel();
     while let Some(run) = runs.join_next().await {
-        run.unwrap().unwrap();
+        let _ = run.unwrap().unwrap();
     }
     assert!(*seat.fence.lock().unwrap() > 0, "nobody ever led");
 }

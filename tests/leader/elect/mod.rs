@@ -1,6 +1,10 @@
 //! The future of an election, under a paused clock.
 
 pub(crate) mod chaos;
+mod identity;
+mod once;
+#[cfg(feature = "test-util")]
+mod suspended;
 mod terms;
 mod troubles;
 mod watching;

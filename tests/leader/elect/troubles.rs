@@ -1,10 +1,13 @@
 //! Locks that fail, hang, lie, are taken away and deleted.
 
+use std::sync::{Arc, Mutex};
+
 use relent::{
     leader::{ElectError, Ended, MemoryLock, Timing, elect},
     policy::lease::{Holder, Lease, Record, Step, Write, Wrote},
 };
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{S, hear};
 
@@ -81,26 +84,84 @@ async fn a_takeover_and_a_clearing_are_noticed_by_the_next_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_never_work_is_an_error_at_once() {
-    let lock = MemoryLock::new();
-    let error = elect(lock.clone(), "").run(|_| async {}).await.unwrap_err();
+async fn a_setting_that_cannot_be_is_an_error_at_once() {
+    let error = elect(MemoryLock::new(), "").run(|_| async {}).await.unwrap_err();
     assert_eq!(error.to_string(), "identity \"\": must not be empty: it tells candidates apart");
     assert!(matches!(error, ElectError::Config(_)));
-    lock.forbid(1);
-    let error = elect(lock.clone(), "a").run(|_| async {}).await.unwrap_err();
+}
+
+/// A server that has just started, rights that come later: what time can mend ends nothing.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_ends_a_campaign_only_where_nothing_else_was_ever_answered() {
+    // From the beginning, and for a lease: the last word.
+    let (lock, began) = (MemoryLock::new(), Instant::now());
+    lock.forbid(1000);
+    let (elect_a, heard) = hear(elect(lock.clone(), "a"));
+    let error = elect_a.run(|_| async {}).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot read lock in memory: no right to use the lock");
-    assert!(std::error::Error::source(&error).is_some());
-    // In a term it is borne until the deadline, and named.
-    let acting = lock.clone();
-    let ended = elect(lock, "a")
-        .run(|term| async move {
-            acting.forbid(1000);
-            term.lost().await;
-        })
-        .await
-        .unwrap();
-    let Ended::Lost { why, .. } = ended else { panic!("{ended:?}") };
-    assert_eq!(why.to_string(), "no renewal was confirmed within 10s: no right to use the lock");
+    assert!(std::error::Error::source(&error).is_none(), "the text tells it all");
+    assert!(began.elapsed() >= S(15) && began.elapsed() < S(20), "{:?}", began.elapsed());
+    assert!(heard.lock().unwrap().iter().all(|text| text == "trouble: no right to use the lock"));
+    // Not quite so long.
+    lock.heal();
+    let began = Instant::now();
+    let healing = async {
+        lock.forbid(1000);
+        sleep(S(14)).await;
+        lock.heal();
+    };
+    let (ended, ()) = tokio::join!(elect(lock.clone(), "a").run(|_| async { Instant::now() }), healing);
+    assert!(ended.unwrap().into_finished().unwrap() - began < S(20));
+    // With outages in between it says nothing about rights.
+    let (stop, broken) = (CancellationToken::new(), lock.clone());
+    for _ in 0..100 {
+        broken.forbid(2);
+        broken.fail(1);
+    }
+    let run = elect(lock.clone(), "a").cancel_on(stop.clone()).run(|_| async {});
+    let (ended, ()) = tokio::join!(run, async {
+        sleep(S(60)).await;
+        stop.cancel();
+    });
+    assert!(matches!(ended.unwrap(), Ended::Cancelled { finished: None }));
+    lock.heal();
+    // After an answer it never ends, for as long as it lasts: follower, and former leader.
+    lock.give("other", S(15));
+    let began = Instant::now();
+    let (ended, ()) = tokio::join!(elect(lock.clone(), "a").run(|_| async { Instant::now() }), async {
+        sleep(S(1)).await;
+        lock.forbid(100_000);
+        sleep(S(3600)).await;
+        lock.heal();
+    });
+    assert!(ended.unwrap().into_finished().unwrap() - began >= S(3601));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_refused_loses_its_term_and_leads_again() {
+    let (lock, terms) = (MemoryLock::new(), Arc::new(Mutex::new(Vec::new())));
+    let (elect, heard) = hear(elect(lock.clone(), "a"));
+    let (acting, count) = (lock.clone(), Arc::clone(&terms));
+    let run = elect.again().run(move |term| {
+        let first = count.lock().unwrap().is_empty();
+        count.lock().unwrap().push(term.fence());
+        let acting = acting.clone();
+        async move {
+            if first {
+                acting.forbid(100_000);
+                term.lost().await;
+            }
+        }
+    });
+    let (ended, ()) = tokio::join!(run, async {
+        sleep(S(300)).await;
+        lock.heal();
+    });
+    assert!(matches!(ended.unwrap(), Ended::Finished(())));
+    let terms = terms.lock().unwrap();
+    assert!(terms.len() == 2 && terms[1] > terms[0], "{terms:?}");
+    let lost = "lost: no renewal was confirmed within 10s: no right to use the lock";
+    assert_eq!(heard.lock().unwrap().iter().filter(|text| *text == lost).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The manager: each way in which an error could be swallowed has a test that shows it come out.
 
+mod leading;
 mod phases;
 mod stopping;
 
@@ -62,7 +63,7 @@ async fn a_bad_timing_comes_out_and_does_not_hang() {
         "election failed: renew_deadline 20s: must be less than lease * (1 - 2 * clock_drift), here 13.5s of a lease of 15s"
     );
     assert_eq!(began.elapsed(), Duration::ZERO);
-    let cause = error.source().and_then(Error::source).and_then(|error| error.downcast_ref::<ConfigError>());
+    let cause = error.failures().next().and_then(|failure| failure.error()?.downcast_ref::<ConfigError>());
     assert_eq!(cause.unwrap().setting(), "renew_deadline");
 }
 
@@ -78,8 +79,9 @@ async fn a_lock_that_cannot_be_built_or_used_comes_out() {
         .unwrap();
     assert_eq!(ended(&manager).await.unwrap_err().to_string(), "election failed: no namespace outside a cluster");
 
+    // Refused once it goes on; refused for a lease, without ever having been answered, it does not.
     let (manager, lock) = (Manager::new(), MemoryLock::new());
-    lock.forbid(1);
+    lock.forbid(1000);
     idle(&manager, "webhook");
     manager.elect(elect(lock, "a")).unwrap();
     let error = ended(&manager).await.unwrap_err();
@@ -114,7 +116,7 @@ async fn a_task_that_fails_while_starting_comes_out_in_every_phase() {
         manager.elect(elect(lock.clone(), "a")).unwrap();
         let error = ended(&manager).await.unwrap_err();
         assert_eq!(error.to_string(), "metrics failed: address in use");
-        let io = error.source().and_then(Error::source).and_then(|error| error.downcast_ref::<std::io::Error>());
+        let io = error.failures().next().and_then(|failure| failure.error()?.downcast_ref::<std::io::Error>());
         assert_eq!(io.unwrap().kind(), std::io::ErrorKind::AddrInUse);
         assert_eq!(lock.holder().as_deref(), Some(if held { "other" } else { "" }));
     }

@@ -127,20 +127,6 @@ async fn a_task_that_comes_too_late_is_refused_with_the_reason() {
         stop.cancel();
     });
     run.unwrap();
-
-    // The manager runs, and the term is over because its tasks have ended.
-    let (manager, stop) = (Manager::new(), CancellationToken::new());
-    idle(&manager, "webhook");
-    manager.add_leader("once", |_| async { Ok::<(), Any>(()) }).unwrap();
-    manager.elect(elect(MemoryLock::new(), "a")).unwrap();
-    let other = manager.clone();
-    let (run, ()) = tokio::join!(manager.run(stop.clone()), async {
-        sleep(S(1)).await;
-        let late = other.add_leader("late", |_| async { Ok::<(), Any>(()) }).unwrap_err();
-        assert_eq!(late.to_string(), "cannot add late: the term is over");
-        stop.cancel();
-    });
-    run.unwrap();
 }
 
 /// A run that could not begin has ended: it neither waits nor can be begun again.

@@ -9,7 +9,7 @@ impl Sim {
     pub(super) fn send(&mut self, index: usize, local: u64, call: Call) {
         self.calls += 1;
         let id = self.calls;
-        let deadline = local + self.timing.call_nanos();
+        let deadline = self.nodes[index].lease.give_up_at(local);
         let life = self.nodes[index].life;
         self.nodes[index].call = Some(Pending { id, call, sent: local, deadline });
         let identity = self.nodes[index].identity;
@@ -47,13 +47,14 @@ impl Sim {
         if self.now < self.server.up_from {
             return;
         }
-        let identity = identity(index, life);
+        let identity = identity(index, life, self.doubled);
         let before = self.server.revision;
         let answer = match what {
+            _ if self.now < self.server.refuses_until => Answer::Refusal,
             Call::Look => Answer::Look(self.server.stored),
-            Call::Write { write, beat } => {
+            Call::Write { write, beat, mark } => {
                 let lease = self.timing.lease().as_nanos() as u64;
-                Answer::Write(self.server.write(write, identity, beat, lease, self.fault))
+                Answer::Write(self.server.write(write, identity, (beat, mark), lease, self.fault))
             }
         };
         self.say(|| format!("server: {what:?} of {identity} -> {answer:?}"));

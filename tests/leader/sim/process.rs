@@ -1,6 +1,6 @@
 //! What a process does: it drives its state machine, as the future of an election does.
 
-use relent::policy::lease::{Holder, Loss, Step, Write, Wrote};
+use relent::policy::lease::{Holder, Loss, Record, Step, Write, Wrote};
 
 use super::{
     Fault, MS, S, Sim,
@@ -60,21 +60,30 @@ impl Sim {
         let fault = self.fault;
         let node = &mut self.nodes[index];
         match (pending.call, answer) {
+            (_, Answer::Refusal) => {
+                self.report.refusals += 1;
+                self.cut(index, pending, local);
+            }
             (Call::Look, Answer::Look(stored)) => {
                 let mut found = stored.map(|stored| record(stored, node.identity));
                 if let (Fault::ReleaseByCachedHolder, true, Some(found)) = (fault, node.releasing, &mut found) {
-                    found.holder = Holder::Me;
+                    *found = Record::new(found.version, found.beat, Holder::Me, found.lease).marked(node.wrote);
+                }
+                if let (Fault::IdentityIsEnough, Some(found)) = (fault, &mut found)
+                    && found.holder == Holder::Me
+                {
+                    found.mark = node.wrote;
                 }
                 node.seen = stored;
                 node.lease.looked(local, Some(found));
             }
-            (Call::Write { write, beat }, Answer::Write(wrote)) => {
+            (Call::Write { write, beat, mark }, Answer::Write(wrote)) => {
                 let sent = if fault == Fault::ValidFromResponse { local } else { pending.sent };
                 let led = node.lease.tenure().is_some();
                 node.lease.wrote(write, sent, local, wrote);
                 if let Wrote::Done { version } = wrote {
                     let holder = (!matches!(write, Write::Release { .. })).then_some(node.identity);
-                    node.seen = Some(Stored { version, beat, born: 0, holder, lease: 0 });
+                    node.seen = Some(Stored { version, beat, born: 0, holder, lease: 0, mark: Some(mark) });
                     match write {
                         Write::Acquire { .. } if !led => self.begun(index),
                         Write::Renew { .. } => self.renewed(index),
@@ -93,12 +102,12 @@ impl Sim {
         let id = self.calls;
         self.nodes[index].term = Some(Term { id, fence: tenure.fence, valid: 0 });
         self.report.terms += 1;
-        let identity = self.nodes[index].identity;
-        self.say(|| format!("{identity} LEADS fence {}", tenure.fence));
-        if self.last_leader != Some(identity) {
+        let (identity, leader) = (self.nodes[index].identity, (index, self.nodes[index].life));
+        self.say(|| format!("{identity} (node {index}) LEADS fence {}", tenure.fence));
+        if self.last_leader != Some(leader) {
             self.report.takeovers += 1;
         }
-        self.last_leader = Some(identity);
+        self.last_leader = Some(leader);
         if tenure.fence <= self.last_fence {
             self.violate(format!("fence {} after {}", tenure.fence, self.last_fence));
         }
@@ -171,7 +180,11 @@ impl Sim {
                 Step::Look => self.send(index, local, Call::Look),
                 Step::Write(write) => {
                     let beat = self.beat(index, local);
-                    self.send(index, local, Call::Write { write, beat });
+                    // A number for each write, or no more than the time in it.
+                    let mark = if self.numbered { self.calls } else { beat as u64 };
+                    self.nodes[index].lease.marked(mark);
+                    self.nodes[index].wrote = Some(mark);
+                    self.send(index, local, Call::Write { write, beat, mark });
                 }
                 Step::Wait(until) => {
                     let deadline = self.nodes[index].call.as_ref().map_or(u64::MAX, |pending| pending.deadline);

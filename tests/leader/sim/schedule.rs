@@ -22,11 +22,15 @@ pub(super) struct Sim {
     pub(super) fault: Fault,
     pub(super) calls: u64,
     pub(super) last_fence: u128,
-    pub(super) last_leader: Option<u64>,
+    pub(super) last_leader: Option<(usize, u64)>,
     pub(super) leaderless_since: Option<u64>,
     pub(super) quiet: bool,
     pub(super) settled: bool,
     pub(super) watched: bool,
+    /// Two processes have the same identity.
+    pub(super) doubled: bool,
+    /// The lock keeps a number for each write.
+    pub(super) numbered: bool,
     pub(super) losses: u64,
     pub(super) chaos: u64,
     pub(super) trace: bool,
@@ -68,6 +72,12 @@ impl Sim {
         match event {
             Event::Arrives { node, life, call, what } => return self.arrives(node, life, call, what),
             Event::Pause { node } => self.nodes[node].frozen = true,
+            Event::Suspend { node } => {
+                self.nodes[node].frozen = true;
+                self.nodes[node].asleep_since.get_or_insert(self.now);
+            }
+            Event::Rouse { node } => self.rouse(node),
+            Event::Refuse { until } => self.server.refuses_until = self.server.refuses_until.max(until),
             Event::Part { node, until } => self.nodes[node].parted_until = until.max(self.nodes[node].parted_until),
             Event::Outage { until } => self.server.up_from = self.server.up_from.max(until),
             Event::Jump { node } => {
@@ -150,13 +160,37 @@ impl Sim {
         let node = &mut self.nodes[index];
         node.alive = true;
         node.frozen = false;
-        node.identity = identity(index, node.life);
+        node.asleep_since = None;
+        node.identity = identity(index, node.life, self.doubled);
         node.releasing = false;
         node.clock.start = now;
         node.lease = Lease::new(timing, Some(seed));
-        node.seen = None;
+        (node.seen, node.wrote) = (None, None);
         let life = node.life;
         let token = node.token;
         self.at(now, Event::Wake { node: index, life, token });
+    }
+
+    /// It goes on after a suspension. What was due meanwhile by a timer rings late by so much.
+    fn rouse(&mut self, index: usize) {
+        let Some(since) = self.nodes[index].asleep_since.take() else { return };
+        let slept = self.now - since;
+        self.report.suspensions += 1;
+        let node = &mut self.nodes[index];
+        node.frozen = false;
+        if self.fault == Fault::MonotonicClock {
+            // Its clock has stood still, and so it believes in its term for longer.
+            node.clock.start += slept;
+            if node.term.is_some() {
+                self.renewed(index);
+            }
+        }
+        let waiting: Vec<_> = self.nodes[index].frozen_events.drain(..).collect();
+        for event in waiting {
+            match event {
+                Event::Wake { .. } => self.at(self.now + slept, event),
+                event => self.happen(event),
+            }
+        }
     }
 }

@@ -42,6 +42,8 @@ impl Sim {
             quiet: false,
             settled: false,
             watched: random.chance(400),
+            doubled: random.chance(300),
+            numbered: random.chance(500),
             losses: [0, 20, 100, 300][random.below(4) as usize],
             chaos: random.below(4),
             trace,
@@ -50,25 +52,27 @@ impl Sim {
         };
         if sim.random.chance(500) {
             sim.server.revision = 1;
-            sim.server.stored = Some(Stored { version: 1, beat: 0, born: 1, holder: None, lease: S });
+            sim.server.stored = Some(Stored { version: 1, beat: 0, born: 1, holder: None, lease: S, mark: None });
         }
         for index in 0..sim.random.between(2, 5) as usize {
             let rate = 1000 - drift + sim.random.below(2 * drift + 1);
             let start = sim.random.below(3 * S);
             let seed = sim.random.next();
             sim.nodes.push(Node {
-                identity: identity(index, 0),
+                identity: identity(index, 0, sim.doubled),
                 releasing: false,
                 token: 0,
                 life: 0,
                 alive: true,
                 frozen: false,
+                asleep_since: None,
                 clock: Clock { start, rate },
                 wall: sim.random.below(20 * S) as i64 - 10 * S as i64,
                 lease: Lease::new(timing, Some(seed)),
                 call: None,
                 term: None,
                 seen: None,
+                wrote: None,
                 parted_until: 0,
                 frozen_events: VecDeque::new(),
             });
@@ -86,7 +90,7 @@ impl Sim {
             let node = self.random.below(self.nodes.len() as u64) as usize;
             let length = self.random.between(100 * MS, 25 * S);
             let end = (at + length).min(quiet_from);
-            match self.random.below(9) {
+            match self.random.below(12) {
                 0 | 1 => {
                     self.at(at, Event::Pause { node });
                     self.at(end, Event::Resume { node });
@@ -99,6 +103,17 @@ impl Sim {
                 5 => self.at(at, Event::Jump { node }),
                 6 => self.at(at, Event::Outage { until: at + length / 4 }),
                 7 => self.at(at, Event::Touch),
+                8 | 9 => {
+                    self.at(at, Event::Suspend { node });
+                    self.at(end, Event::Rouse { node });
+                }
+                10 => {
+                    // A restart: nothing for a while, and refusals after it.
+                    let up = at + length / 8;
+                    self.at(at, Event::Outage { until: up });
+                    let until = up + self.random.below(2 * S);
+                    self.at(at, Event::Refuse { until });
+                }
                 _ => {
                     self.at(at, Event::Delete);
                     if self.random.chance(500) {

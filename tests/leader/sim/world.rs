@@ -33,6 +33,7 @@ pub(super) struct Stored {
     pub(super) born: u128,
     pub(super) holder: Option<u64>,
     pub(super) lease: u64,
+    pub(super) mark: Option<u64>,
 }
 
 /// The real lock: a register with compare and swap.
@@ -41,10 +42,19 @@ pub(super) struct Server {
     pub(super) stored: Option<Stored>,
     pub(super) revision: u128,
     pub(super) up_from: u64,
+    /// Until then it refuses all that it is asked, as one that has just started does.
+    pub(super) refuses_until: u64,
 }
 
 impl Server {
-    pub(super) fn write(&mut self, write: Write, identity: u64, beat: u128, lease: u64, fault: Fault) -> Wrote {
+    pub(super) fn write(
+        &mut self,
+        write: Write,
+        identity: u64,
+        (beat, mark): (u128, u64),
+        lease: u64,
+        fault: Fault,
+    ) -> Wrote {
         let unconditional = fault == Fault::UnconditionalTakeover && matches!(write, Write::Acquire { .. });
         if !unconditional && self.stored.map(|stored| stored.version) != write.over() {
             return Wrote::Refused;
@@ -59,7 +69,7 @@ impl Server {
             _ => {
                 self.revision += 1;
                 let born = self.stored.map_or(self.revision, |stored| stored.born);
-                self.stored = Some(Stored { version: self.revision, beat, born, holder, lease });
+                self.stored = Some(Stored { version: self.revision, beat, born, holder, lease, mark: Some(mark) });
             }
         }
         Wrote::Done { version: self.stored.map_or(0, |stored| stored.version) }
@@ -69,13 +79,15 @@ impl Server {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Call {
     Look,
-    Write { write: Write, beat: u128 },
+    Write { write: Write, beat: u128, mark: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
     Look(Option<Stored>),
     Write(Wrote),
+    /// 401, 403, 404: nothing was done.
+    Refusal,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +125,16 @@ pub(super) enum Event {
     },
     Resume {
         node: usize,
+    },
+    /// The machine is suspended: as a pause, and its timers stand still meanwhile.
+    Suspend {
+        node: usize,
+    },
+    Rouse {
+        node: usize,
+    },
+    Refuse {
+        until: u64,
     },
     Part {
         node: usize,
@@ -157,19 +179,22 @@ pub(super) struct Node {
     pub(super) releasing: bool,
     pub(super) alive: bool,
     pub(super) frozen: bool,
+    pub(super) asleep_since: Option<u64>,
     pub(super) clock: Clock,
     pub(super) wall: i64,
     pub(super) lease: Lease,
     pub(super) call: Option<Pending>,
     pub(super) term: Option<Term>,
     pub(super) seen: Option<Stored>,
+    /// The mark of its last write.
+    pub(super) wrote: Option<u64>,
     pub(super) parted_until: u64,
     pub(super) frozen_events: VecDeque<Event>,
 }
 
-/// Every life of a process has an identity of its own.
-pub(super) fn identity(index: usize, life: u64) -> u64 {
-    index as u64 + 1 + 100 * life
+/// Every life of a process has an identity of its own; unless the first two, in all their lives, have the same by mistake.
+pub(super) fn identity(index: usize, life: u64, doubled: bool) -> u64 {
+    if doubled && index < 2 { 1 } else { index as u64 + 1 + 100 * life }
 }
 
 pub(super) fn record(stored: Stored, identity: u64) -> Record {
@@ -179,5 +204,5 @@ pub(super) fn record(stored: Stored, identity: u64) -> Record {
         Some(_) => Holder::Other,
     };
     // A creation that lands again after a deletion brings back the same beat, but not the same lock.
-    Record::new(stored.version, stored.beat << 40 | stored.born, holder, stored.lease)
+    Record::new(stored.version, stored.beat << 40 | stored.born, holder, stored.lease).marked(stored.mark)
 }

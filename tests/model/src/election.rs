@@ -5,7 +5,7 @@ use std::time::Duration;
 use relent::{
     Ratio,
     leader::Timing,
-    policy::lease::{Holder, Step, Write, Wrote},
+    policy::lease::{Holder, Record, Step, Write, Wrote},
 };
 
 use crate::state::{Answer, Call, Message, State, Stored};
@@ -17,6 +17,8 @@ pub enum Fault {
     UnconditionalTakeover,
     ReleaseByCachedHolder,
     LeadOnCreate,
+    /// A record that bears this identity is taken for this candidate's own, whoever wrote it.
+    IdentityIsEnough,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Election {
     pub pauses: u8,
     pub duplicates: u8,
     pub deletions: u8,
+    /// All candidates have the same identity, by mistake.
+    pub one_identity: bool,
     /// Whether there is a record, released, at the start.
     pub vacant: bool,
     pub fault: Fault,
@@ -83,6 +87,13 @@ impl Election {
             _ => return,
         };
         candidate.call = Some((call, now));
+        if let Call::Write(_) = call {
+            let mark = self.mark(index, now);
+            candidate.lease.marked(mark);
+            if matches!(self.fault, Fault::IdentityIsEnough | Fault::ReleaseByCachedHolder) {
+                candidate.wrote = Some(mark);
+            }
+        }
         state.messages.push((index, Message::Request { call, sent: now }));
     }
 
@@ -100,15 +111,25 @@ impl Election {
         candidate.releasing = candidate.lease.exit().is_none();
     }
 
-    pub fn serve(&self, state: &mut State, index: usize, call: Call) -> Answer {
-        let Call::Write(write) = call else { return Answer::Look(state.stored.map(|stored| stored.record(index))) };
+    /// Tells the writes of one identity apart. Where identities differ it may leave out whose write it is, so that one order of
+    /// the candidates stands for all.
+    fn mark(&self, index: usize, sent: u64) -> u64 {
+        let whose = if self.one_identity { index as u64 } else { 0 };
+        sent * 8 + whose
+    }
+
+    pub fn serve(&self, state: &mut State, index: usize, call: Call, sent: u64) -> Answer {
+        let Call::Write(write) = call else {
+            return Answer::Look(state.stored.map(|stored| stored.record(index, self.one_identity)));
+        };
         let unconditional = self.fault == Fault::UnconditionalTakeover && matches!(write, Write::Acquire { .. });
         if !unconditional && state.stored.map(|stored| stored.version) != write.over() {
             return Answer::Write(Wrote::Refused);
         }
         let holder = (!matches!(write, Write::Release { .. })).then_some(index);
         state.revision += 1;
-        state.stored = Some(Stored { version: state.revision, beat: state.revision, holder });
+        let mark = Some(self.mark(index, sent));
+        state.stored = Some(Stored { version: state.revision, beat: state.revision, holder, mark });
         Answer::Write(Wrote::Done { version: state.revision })
     }
 
@@ -124,7 +145,12 @@ impl Election {
                 if let (Fault::ReleaseByCachedHolder, true, Some(record)) =
                     (self.fault, candidate.releasing, &mut record)
                 {
-                    record.holder = Holder::Me;
+                    *record = Record::new(record.version, record.beat, Holder::Me, LEASE).marked(candidate.wrote);
+                }
+                if let (Fault::IdentityIsEnough, Some(record)) = (self.fault, &mut record)
+                    && record.holder == Holder::Me
+                {
+                    record.mark = candidate.wrote;
                 }
                 candidate.lease.looked(now, Some(record));
             }

@@ -2,14 +2,16 @@
 //!
 //! Time is discrete. Any candidate may act late or never again (a pause, a crash), any message may arrive at any later
 //! time, in any order, twice, or not at all (a loss is a message that stays on its way); work may end at any time; the
-//! lock may be deleted. In no state may two terms be valid, and fences only grow.
+//! lock may be deleted; all candidates may have the same identity by mistake. In no state may two terms be valid, and fences
+//! only grow.
 //!
 //! ```sh
 //! cargo run --release --manifest-path tests/model/Cargo.toml            # the bounds of the checks
 //! cargo run --release --manifest-path tests/model/Cargo.toml -- --long  # greater ones: some minutes, some GB
 //! cargo run --release --manifest-path tests/model/Cargo.toml -- --faults
 //! ```
-//! The last one only shows that known faults of other elections are found.
+//! The last one only shows that known faults of other elections are found, and the former rule of this one, by which a record
+//! with this identity was this candidate's own.
 
 mod election;
 mod model;
@@ -58,6 +60,7 @@ fn main() {
         pauses: 0,
         duplicates: 0,
         deletions: 0,
+        one_identity: false,
         vacant: true,
         fault: Fault::None,
     };
@@ -69,6 +72,16 @@ fn main() {
         Election { name: "two, the lock is deleted", horizon: 5, deletions: 1, ..base },
         Election { name: "two, no lock at first", vacant: false, ..base },
         Election { name: "three candidates", candidates: 3, horizon: 3, messages: 3, ..base },
+        Election { name: "two of one identity", one_identity: true, ..base },
+        Election { name: "two of one identity, one freezes", one_identity: true, horizon: 5, pauses: 1, ..base },
+        Election { name: "two of one identity, work ends", one_identity: true, horizon: 4, ends: 1, ..base },
+        Election {
+            name: "two of one identity, the lock is deleted",
+            one_identity: true,
+            horizon: 5,
+            deletions: 1,
+            ..base
+        },
     ];
     if std::env::args().any(|argument| argument == "--long") {
         models = vec![
@@ -77,6 +90,14 @@ fn main() {
             Election { name: "two, work ends, longer", horizon: 5, ends: 1, ..base },
             Election { name: "two, the lock is deleted, longer", horizon: 6, deletions: 1, ..base },
             Election { name: "three candidates, longer", candidates: 3, horizon: 4, messages: 3, ..base },
+            Election { name: "two of one identity, longer", one_identity: true, horizon: 8, ..base },
+            Election {
+                name: "two of one identity, one freezes, longer",
+                one_identity: true,
+                horizon: 6,
+                pauses: 1,
+                ..base
+            },
         ];
     }
     // The known faults must be found, or the search has no teeth.
@@ -85,13 +106,21 @@ fn main() {
         Election { name: "two", fault: Fault::UnconditionalTakeover, ..base },
         Election { name: "two, work ends", horizon: 5, ends: 1, fault: Fault::ReleaseByCachedHolder, ..base },
         Election { name: "two, the lock is deleted", deletions: 1, vacant: false, fault: Fault::LeadOnCreate, ..base },
+        Election {
+            name: "two of one identity",
+            one_identity: true,
+            horizon: 8,
+            fault: Fault::IdentityIsEnough,
+            ..base
+        },
     ];
     if std::env::args().any(|argument| argument == "--faults") {
         models.clear();
     }
     let states: u64 = models.into_iter().map(check).sum();
+    let faults = faulty.len();
     for election in faulty {
         check(election);
     }
-    println!("model of the lease: {states} states in all, none bad; 4 of 4 faults found");
+    println!("model of the lease: {states} states in all, none bad; {faults} of {faults} faults found");
 }

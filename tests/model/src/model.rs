@@ -14,11 +14,11 @@ impl Model for Election {
 
     fn init_states(&self) -> Vec<State> {
         let lease = Lease::new(timing(), None).lead_on_create(self.fault == Fault::LeadOnCreate);
-        let candidate = Candidate { lease, call: None, works: false, releasing: false, paused: false };
+        let candidate = Candidate { lease, call: None, wrote: None, works: false, releasing: false, paused: false };
         vec![State {
             now: 0,
             candidates: vec![candidate; self.candidates],
-            stored: self.vacant.then_some(Stored { version: 1, beat: 0, holder: None }),
+            stored: self.vacant.then_some(Stored { version: 1, beat: 0, holder: None, mark: None }),
             revision: 1,
             messages: Vec::new(),
             fence: 0,
@@ -94,7 +94,7 @@ impl Model for Election {
                 }
                 match found {
                     Message::Request { call, sent } => {
-                        let answer = self.serve(&mut state, index, call);
+                        let answer = self.serve(&mut state, index, call, sent);
                         // An answer that nobody waits for any more is no event.
                         let answer = (index, Message::Answer { call, answer, sent });
                         if state.candidates[index].awaits(call, sent, state.now) && !state.messages.contains(&answer) {
@@ -128,7 +128,11 @@ impl Model for Election {
         if state == *before || state.messages.len() > self.messages {
             return None;
         }
-        state.in_order();
+        if self.one_identity {
+            state.messages_in_order()
+        } else {
+            state.in_order()
+        }
         Some(state)
     }
 

@@ -11,6 +11,7 @@ pub struct Stored {
     pub version: u128,
     pub beat: u128,
     pub holder: Option<usize>,
+    pub mark: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ pub enum Message {
 pub struct Candidate {
     pub lease: Lease,
     pub call: Option<(Call, u64)>,
+    /// The mark of its last write, where a fault wants to know it.
+    pub wrote: Option<u64>,
     pub works: bool,
     pub releasing: bool,
     pub paused: bool,
@@ -68,20 +71,25 @@ pub enum Action {
 }
 
 impl Stored {
-    /// As `index` reads it.
-    pub fn record(self, index: usize) -> Record {
+    /// As `index` reads it; where all have one identity, each reads its own.
+    pub fn record(self, index: usize, one_identity: bool) -> Record {
         let holder = match self.holder {
             None => Holder::Nobody,
-            Some(holder) if holder == index => Holder::Me,
+            Some(holder) if holder == index || one_identity => Holder::Me,
             Some(_) => Holder::Other,
         };
-        Record::new(self.version, self.beat, holder, LEASE)
+        Record::new(self.version, self.beat, holder, LEASE).marked(self.mark)
     }
 }
 
 impl State {
     /// Candidates differ by number only, so one order of them stands for all.
     pub fn in_order(&mut self) {
+        self.candidates_in_order();
+        self.messages_in_order();
+    }
+
+    fn candidates_in_order(&mut self) {
         let mut order: Vec<(u64, usize)> = (0..self.candidates.len())
             .map(|index| {
                 let mut hasher = DefaultHasher::new();
@@ -98,6 +106,9 @@ impl State {
             *holder = place(*holder);
         }
         self.messages.iter_mut().for_each(|(index, _)| *index = place(*index));
+    }
+
+    pub fn messages_in_order(&mut self) {
         self.messages.sort_by_key(|(index, message)| match *message {
             Message::Request { sent, call } => (*index, 0, sent, call == Call::Look),
             Message::Answer { sent, call, .. } => (*index, 1, sent, call == Call::Look),
