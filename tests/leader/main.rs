@@ -28,6 +28,8 @@ mod lease;
 mod lease_trouble;
 mod manager;
 mod release;
+#[cfg(all(feature = "k8s", feature = "test-util"))]
+mod restart;
 #[cfg(all(feature = "etcd", feature = "test-util"))]
 #[path = "../etcd/real/server.rs"]
 #[allow(dead_code)]
