@@ -1,0 +1,28 @@
+//! What uses the parts of the API that may still change.
+
+use relent::{Backoff, Budget, InFlight, Policy, Ratio, queue::GivenUp};
+
+use super::world::{E, Queue, Val};
+
+/// Values that were given up where no listener was told: key, value, what the error says.
+pub fn given_up(queue: &Queue) -> Vec<(Val, String)> {
+    let all = queue.take_given_up().into_iter();
+    all.map(|GivenUp { value, error, .. }| (value, error.to_string())).collect()
+}
+
+/// A budget that only the reserve fills.
+pub fn exact_budget(reserve: u32) -> Budget {
+    Budget::ratio(Ratio::ZERO).reserve(reserve)
+}
+
+pub fn give_back(run: &mut InFlight) {
+    run.give_back();
+}
+
+pub fn cursor(policy: &Policy) -> relent::Run<E> {
+    policy.begin()
+}
+
+pub fn fixed(ms: u64) -> Backoff {
+    Backoff::fixed(super::world::ms(ms))
+}

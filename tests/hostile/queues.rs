@@ -1,0 +1,211 @@
+//! What is known of the queue: where every value is, what runs, what failed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use relent::queue::{Cancelled, GivenUp, Scheduled};
+
+use super::{
+    changing,
+    world::{E, MS, Nanos, Queue, Val, ms, note, now, require, shared, with},
+};
+
+pub const KEYS: u8 = 4;
+
+#[derive(Default)]
+pub struct Book {
+    pub values: Vec<Value>,
+    pub keys: BTreeMap<u8, Key>,
+    pub backoff: Nanos,
+    pub max: Option<u32>,
+    pub finish: Option<Nanos>,
+    pub window: bool,
+    pub cut_is_fatal: bool,
+    pub closed: bool,
+    pub gone: bool,
+}
+
+/// A value that was given to the queue.
+#[derive(Clone, Debug, Default)]
+pub struct Value {
+    pub key: u8,
+    /// How it came out.
+    pub out: Option<&'static str>,
+    pub latest: Option<u64>,
+    pub first: Option<Nanos>,
+    pub cut: bool,
+    /// Its guard was leaked, or dropped when there was no queue to take it.
+    pub excused: bool,
+    /// The budget that it counts for.
+    pub budget: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Key {
+    pub runs: Option<usize>,
+    /// When its last attempt failed, if another is to follow after the pause.
+    pub failed: Option<Nanos>,
+}
+
+pub fn book<R>(f: impl FnOnce(&mut Book) -> R) -> R {
+    with(|world| f(&mut world.book))
+}
+
+/// A value has come out.
+pub fn out(value: usize, how: &'static str) {
+    note("value", value, how, 0);
+    let before = book(|book| book.values[value].out.replace(how));
+    require(before.is_none(), "every value comes out once", || format!("value {value}: {how} after {before:?}"));
+}
+
+/// One that was given up has come back.
+pub fn back<T>(item: &GivenUp<u8, Val, T>, text: &str, how: &'static str)
+where
+    T: std::fmt::Debug,
+{
+    given_up(item.value.0, text, how);
+}
+
+pub fn given_up(value: usize, text: &str, how: &'static str) {
+    out(value, how);
+    let latest = book(|book| {
+        let Value { key, latest, .. } = book.values[value];
+        // Something newer goes on with the pause.
+        if how != "superseded" {
+            book.keys.entry(key).or_default().failed = None;
+        }
+        latest
+    });
+    if let Some(error) = latest {
+        require(text.contains(&E::tag(error)), "the latest real error comes back", || {
+            format!("value {value}: {} is not in: {text}", E::tag(error))
+        });
+    }
+}
+
+pub fn collect(queue: &Queue) {
+    for (value, text) in changing::given_up(queue) {
+        given_up(value.0, &text, "shelved");
+    }
+}
+
+/// Gives a new value for some key.
+pub fn give() {
+    let shared = shared();
+    let Some(handle) = &shared.handle else { return };
+    let (key, value, due, how) = with(|world| {
+        let key = world.rng.u8(0..KEYS);
+        world.book.values.push(Value { key, ..Value::default() });
+        let due = match world.rng.u8(0..5) {
+            0 | 1 => Duration::ZERO,
+            2 => ms(world.rng.u64(1..20)),
+            3 => ms(world.rng.u64(20..500)),
+            _ => ms(world.rng.u64(500..50_000)),
+        };
+        (key, world.book.values.len() - 1, due, world.rng.u8(0..4))
+    });
+    let what = ["schedule", "schedule", "bring_forward", "reschedule"][usize::from(how)];
+    note("value", value, what, key.into());
+    let scheduled = match how {
+        0 | 1 => handle.schedule(key, Val(value), due),
+        2 => handle.bring_forward(key, Val(value), due),
+        _ => {
+            // Whoever moves it by hand may mean to begin anew.
+            book(|book| book.keys.entry(key).or_default().failed = None);
+            handle.reschedule(key, Val(value), due)
+        }
+    };
+    match scheduled {
+        Scheduled::New | Scheduled::AfterCurrentRun { replaced: None } => {}
+        Scheduled::Kept { value, .. } => out(value.0, "not taken"),
+        Scheduled::Closed { value } => out(value.0, "not taken: closed"),
+        Scheduled::Moved { value, .. } => out(value.0, "replaced"),
+        Scheduled::AfterCurrentRun { replaced: Some((_, value)) } => out(value.0, "replaced"),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn cancel() {
+    let shared = shared();
+    let Some(handle) = &shared.handle else { return };
+    let key = with(|world| world.rng.u8(0..KEYS));
+    note("key", key.into(), "cancel", 0);
+    book(|book| book.keys.entry(key).or_default().failed = None);
+    match handle.cancel(&key) {
+        Cancelled::Absent | Cancelled::Running { next: None } => {}
+        Cancelled::Removed { value, .. } => out(value.0, "cancelled"),
+        Cancelled::Running { next: Some((_, value)) } => out(value.0, "cancelled"),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn cancel_all() {
+    let shared = shared();
+    let Some(handle) = &shared.handle else { return };
+    note("queue", 0, "cancel_all", 0);
+    book(|book| book.keys.values_mut().for_each(|key| key.failed = None));
+    for (_, value, _) in handle.cancel_all() {
+        out(value.0, "cancelled");
+    }
+}
+
+/// A run of the key starts: may it?
+pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: Option<usize>) {
+    note("value", value, "starts", number.into());
+    let now = now();
+    let cancelled = token.is_some_and(|token| shared().tokens[token].is_cancelled());
+    require(!cancelled, "nothing starts after the cancellation", || format!("value {value} of the queue"));
+    let (twice, out, late, cut, early) = with(|world| {
+        world.progress += 1;
+        let Book { values, keys, finish, backoff, cut_is_fatal, .. } = &mut world.book;
+        let item = &mut values[value];
+        let key = keys.entry(key).or_default();
+        let first = *item.first.get_or_insert(now);
+        if let Some(budget) = item.budget {
+            world.budgets[budget].retries += 1;
+        }
+        item.budget = item.budget.or(budget);
+        let early = key.failed.take().filter(|failed| now < failed + *backoff);
+        let late = finish.is_some_and(|finish| now - first >= finish && number > 1);
+        (key.runs.replace(value), item.out, late, item.cut && *cut_is_fatal, early)
+    });
+    require(twice.is_none(), "no key runs twice at once", || format!("key {key}: {value} and {twice:?}"));
+    require(out.is_none(), "every value comes out once", || format!("value {value} runs, and was {out:?}"));
+    require(!late, "nothing starts at the hard bound or later", || format!("value {value} of the queue"));
+    require(!cut, "what was cut for good does not run again", || format!("value {value} of the queue"));
+    require(early.is_none(), "a failing key keeps its backoff", || {
+        format!("key {key}: failed at {} ms, runs again with value {value}", early.unwrap_or(0) / MS)
+    });
+}
+
+/// The attempt has failed with that.
+pub fn failed(key: u8, value: usize, number: u32, error: E) {
+    note("value", value, "failed", error.id);
+    let now = now();
+    book(|book| {
+        book.values[value].latest = Some(error.id);
+        let last = book.max.is_some_and(|max| number >= max) || error.decision == relent::Decision::Fatal;
+        let bounded = book.finish.is_some() || book.window;
+        book.keys.entry(key).or_default().failed = (!last && !bounded).then_some(now);
+    });
+}
+
+/// The run of the key is over.
+pub fn over(key: u8) {
+    book(|book| book.keys.entry(key).or_default().runs = None);
+}
+
+/// The attempt was dropped without an answer.
+pub fn cut(key: u8, value: usize) {
+    note("value", value, "cut", 0);
+    over(key);
+    book(|book| book.values[value].cut = true);
+}
+
+/// When all has ended.
+pub fn every_value_came_out() {
+    let lost: Vec<_> = book(|book| {
+        let lost = book.values.iter().enumerate().filter(|(_, value)| value.out.is_none() && !value.excused);
+        lost.map(|(number, value)| (number, value.clone())).collect()
+    });
+    require(lost.is_empty(), "every value comes out", || format!("lost: {lost:?}"));
+}
