@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::world::{Injected, Nanos, Val, WAKERS_MAY_PANIC, now, note, require, shared, violated, with};
+use super::world::{Injected, Nanos, is_off, Val, WAKERS_MAY_PANIC, now, note, require, shared, violated, with};
 
 type Future = Pin<Box<dyn std::future::Future<Output = ()>>>;
 
@@ -171,7 +171,7 @@ pub fn poll(index: usize) {
         woken: woken.clone(),
         panics: odd && evil,
         limiter: if odd { shared.limiters.first().cloned() } else { None },
-        handle: if odd { shared.handle.clone() } else { None },
+        handle: if odd && !is_off("queue wakers") { shared.handle.clone() } else { None },
     };
     drop(shared);
     let waker = Waker::from(Arc::new(flag));

@@ -58,7 +58,7 @@ fn watch() {
         thread::sleep(Duration::from_secs(5));
         let cases = CASES.load(SeqCst);
         last = if last.0 == cases { (cases, last.1 + 1) } else { (cases, 0) };
-        if last.1 == 4 {
+        if last.1 == 2 {
             println!("nothing deadlocks: RELENT_SEED={} hangs, case {}", SEED.load(SeqCst), cases + 1);
             process::exit(101);
         }
@@ -74,8 +74,6 @@ fn what_is_promised_holds() {
     thread::spawn(watch);
     let one = number("RELENT_SEED");
     let survey = env::var_os("RELENT_SURVEY").is_some();
-    let off = env::var("RELENT_OFF").unwrap_or_default();
-    let off: Vec<&str> = off.split(',').filter(|name| !name.is_empty()).collect();
     let cases = if one.is_some() { 1 } else { number("PROPTEST_CASES").unwrap_or(400) };
     let first = one.unwrap_or_else(|| number("RELENT_FIRST").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2)));
     let mut events = BTreeMap::<&str, u64>::new();
@@ -88,7 +86,7 @@ fn what_is_promised_holds() {
         for (event, count) in std::mem::take(&mut world.tally.events) {
             *events.entry(event).or_default() += count;
         }
-        let violation = world.violations.iter().find(|(name, _)| !off.iter().any(|off| name.starts_with(off)));
+        let violation = world.violations.first();
         let Some((name, message)) = violation else { continue };
         if !survey {
             println!("{}", world::history(&world));

@@ -38,6 +38,8 @@ thread_local! {
     static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
     /// The limiter of the session that runs: it may be in line there.
     static LIMIT: Cell<Option<usize>> = const { Cell::new(None) };
+    /// One consumer at a time.
+    static ACTIVE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The worker's future is there, and so the key runs.
@@ -66,9 +68,10 @@ impl Drop for Running {
 pub fn begin() {
     let shared = shared();
     let Some(slot) = shared.queue.clone() else { return };
-    if slot.try_borrow().is_ok_and(|slot| slot.is_none()) || slot.try_borrow_mut().is_err() {
+    if ACTIVE.get() || slot.try_borrow_mut().map_or(true, |slot| slot.is_none()) {
         return;
     }
+    ACTIVE.set(true);
     let (session, runs) = with(|world| {
         let rng = &mut world.rng;
         let mut one = |count: usize| (count > 0 && rng.bool()).then(|| rng.usize(0..count));
@@ -93,6 +96,7 @@ pub fn begin() {
 
 /// The session is over: what was given up is told.
 pub fn gone() {
+    ACTIVE.set(false);
     if let Some(limit) = LIMIT.take() {
         with(|world| world.limits[limit].unlisted -= 1);
     }
@@ -176,7 +180,11 @@ fn finished(finished: Finished<u8, Val, E>) {
 
 async fn run(slot: Slot, session: Session) {
     let mut slot = slot.borrow_mut();
-    let queue = slot.as_mut().expect("it was there");
+    let Some(queue) = slot.as_mut() else {
+        // Dropped before the first poll.
+        actors::ended();
+        return gone();
+    };
     let shared = shared();
     let worker = move |job: Job<u8, Val>| work(session, &job);
     let work = queue.run(worker).concurrency(session.concurrency).unwrap();
@@ -260,7 +268,11 @@ impl Held {
 
 async fn stream(slot: Slot) {
     let mut slot = slot.borrow_mut();
-    let queue = slot.as_mut().expect("it was there");
+    let Some(queue) = slot.as_mut() else {
+        // Dropped before the first poll.
+        actors::ended();
+        return gone();
+    };
     let rounds = with(|world| world.rng.usize(1..8));
     for _ in 0..rounds {
         let form = with(|world| world.rng.u8(0..3));

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     actors::{self, Kind},
     limits,
-    world::{ms, note, require, shared, trouble, with},
+    world::{is_off, ms, note, require, shared, trouble, with},
 };
 
 /// A wait with a number of its own begins.
@@ -124,11 +124,13 @@ async fn reserve(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
     }
     limits::got(limit, wait, permits, !at_once);
     over();
-    if uses {
+    if uses || is_off("ready uses") {
         held.spend();
     } else {
-        // `ready` has used the permits.
+        let before = limiter.available();
         drop(held);
+        let after = limiter.available();
+        require(after <= before, "ready uses the permits", || format!("limiter {limit}: {before} before the drop, {after}"));
     }
     trouble("wait", wait);
     pending::<()>().await;
