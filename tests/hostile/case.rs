@@ -128,9 +128,12 @@ async fn step([runs, waits, queues]: [u8; 3]) {
             if pick < runs {
                 verbs::begin();
             } else if pick < runs + waits {
-                let count = with(|world| if world.rng.u8(0..4) == 0 { world.rng.usize(1..12) } else { 1 });
-                let limit = with(|world| world.rng.usize(0..limiters));
-                (0..count).for_each(|_| waits::begin(limit));
+                let (limit, crowd) = with(|world| (world.rng.usize(0..limiters), world.rng.u8(0..3) == 0));
+                if crowd {
+                    waits::crowd(limit).await;
+                } else {
+                    waits::begin(limit);
+                }
             } else if with(|world| world.rng.bool()) {
                 sessions::begin();
             } else {

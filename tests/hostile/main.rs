@@ -77,7 +77,7 @@ fn what_is_promised_holds() {
     let cases = if one.is_some() { 1 } else { number("PROPTEST_CASES").unwrap_or(400) };
     let first = one.unwrap_or_else(|| number("RELENT_FIRST").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2)));
     let mut events = BTreeMap::<&str, u64>::new();
-    let mut found = BTreeMap::<&str, (u64, u64, u64, String)>::new();
+    let mut found = BTreeMap::<String, (u64, u64, u64, String)>::new();
     for case in 0..cases {
         let seed = first + case;
         SEED.store(seed, SeqCst);
@@ -92,8 +92,12 @@ fn what_is_promised_holds() {
             println!("{}", world::history(&world));
             panic!("{name}: {message}\nRELENT_SEED={seed} plays it again; case {} of {cases}", case + 1);
         }
-        let entry = found.entry(name).or_insert((0, seed, case + 1, message.clone()));
-        entry.0 += 1;
+        // By invariant and, in brackets, what broke it.
+        for (name, message) in &world.violations {
+            let kind = message.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(kind, _)| kind);
+            let entry = found.entry(format!("{name} ({kind})")).or_insert((0, seed, case + 1, message.clone()));
+            entry.0 += 1;
+        }
     }
     println!("{cases} cases from seed {first}");
     println!("{}", events.iter().map(|(event, count)| format!("{event}: {count}")).collect::<Vec<_>>().join(", "));

@@ -6,7 +6,7 @@ use relent::queue::{Cancelled, GivenUp, Scheduled};
 
 use super::{
     changing,
-    world::{E, MS, Nanos, Queue, Val, ms, note, now, require, shared, with},
+    world::{E, MS, Nanos, Queue, Val, ms, note, now, require, shared, violated, with},
 };
 
 pub const KEYS: u8 = 4;
@@ -28,6 +28,9 @@ pub struct Book {
 #[derive(Clone, Debug, Default)]
 pub struct Value {
     pub key: u8,
+    /// How it was given, and what was done with it last.
+    pub given: &'static str,
+    pub last: &'static str,
     /// How it came out.
     pub out: Option<&'static str>,
     pub latest: Option<u64>,
@@ -77,7 +80,7 @@ pub fn given_up(value: usize, text: &str, how: &'static str) {
     });
     if let Some(error) = latest {
         require(text.contains(&E::tag(error)), "the latest real error comes back", || {
-            format!("value {value}: {} is not in: {text}", E::tag(error))
+            format!("value {value} ({how}): {} is not in: {text}", E::tag(error))
         });
     }
 }
@@ -94,7 +97,7 @@ pub fn give() {
     let Some(handle) = &shared.handle else { return };
     let (key, value, due, how) = with(|world| {
         let key = world.rng.u8(0..KEYS);
-        world.book.values.push(Value { key, ..Value::default() });
+        world.book.values.push(Value { key, last: "given", ..Value::default() });
         let due = match world.rng.u8(0..5) {
             0 | 1 => Duration::ZERO,
             2 => ms(world.rng.u64(1..20)),
@@ -105,6 +108,16 @@ pub fn give() {
     });
     let what = ["schedule", "schedule", "bring_forward", "reschedule"][usize::from(how)];
     note("value", value, what, key.into());
+    book(|book| {
+        let runs = book.keys.entry(key).or_default().runs.is_some();
+        book.values[value].given = match (how, runs) {
+            (0 | 1, true) => "schedule during the run",
+            (0 | 1, false) => "schedule",
+            (2, true) => "bring_forward during the run",
+            (2, false) => "bring_forward",
+            _ => "reschedule",
+        };
+    });
     let scheduled = match how {
         0 | 1 => handle.schedule(key, Val(value), due),
         2 => handle.bring_forward(key, Val(value), due),
@@ -153,12 +166,13 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
     note("value", value, "starts", number.into());
     let now = now();
     let cancelled = token.is_some_and(|token| shared().tokens[token].is_cancelled());
-    require(!cancelled, "nothing starts after the cancellation", || format!("value {value} of the queue"));
+    require(!cancelled, "nothing starts after the cancellation", || format!("value {value} (queue)"));
     let (twice, out, late, cut, early) = with(|world| {
         world.progress += 1;
         let Book { values, keys, finish, backoff, cut_is_fatal, .. } = &mut world.book;
         let item = &mut values[value];
         let key = keys.entry(key).or_default();
+        item.last = "runs";
         let first = *item.first.get_or_insert(now);
         if let Some(budget) = item.budget {
             world.budgets[budget].retries += 1;
@@ -170,10 +184,11 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
     });
     require(twice.is_none(), "no key runs twice at once", || format!("key {key}: {value} and {twice:?}"));
     require(out.is_none(), "every value comes out once", || format!("value {value} runs, and was {out:?}"));
-    require(!late, "nothing starts at the hard bound or later", || format!("value {value} of the queue"));
-    require(!cut, "what was cut for good does not run again", || format!("value {value} of the queue"));
+    require(!late, "nothing starts at the hard bound or later", || format!("value {value} (queue)"));
+    require(!cut, "what was cut for good does not run again", || format!("value {value} (queue)"));
+    let given = book(|book| book.values[value].given);
     require(early.is_none(), "a failing key keeps its backoff", || {
-        format!("key {key}: failed at {} ms, runs again with value {value}", early.unwrap_or(0) / MS)
+        format!("key {key}: failed at {} ms, runs again with value {value} ({given})", early.unwrap_or(0) / MS)
     });
 }
 
@@ -183,6 +198,7 @@ pub fn failed(key: u8, value: usize, number: u32, error: E) {
     let now = now();
     book(|book| {
         book.values[value].latest = Some(error.id);
+        book.values[value].last = "failed";
         let last = book.max.is_some_and(|max| number >= max) || error.decision == relent::Decision::Fatal;
         let bounded = book.finish.is_some() || book.window;
         book.keys.entry(key).or_default().failed = (!last && !bounded).then_some(now);
@@ -198,7 +214,10 @@ pub fn over(key: u8) {
 pub fn cut(key: u8, value: usize) {
     note("value", value, "cut", 0);
     over(key);
-    book(|book| book.values[value].cut = true);
+    book(|book| {
+        book.values[value].cut = true;
+        book.values[value].last = "cut";
+    });
 }
 
 /// When all has ended.
@@ -207,5 +226,7 @@ pub fn every_value_came_out() {
         let lost = book.values.iter().enumerate().filter(|(_, value)| value.out.is_none() && !value.excused);
         lost.map(|(number, value)| (number, value.clone())).collect()
     });
-    require(lost.is_empty(), "every value comes out", || format!("lost: {lost:?}"));
+    for (number, value) in lost {
+        violated("every value comes out", format!("value {number} ({}): {value:?}", value.last));
+    }
 }

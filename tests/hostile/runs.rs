@@ -67,6 +67,11 @@ fn run<R>(id: usize, f: impl FnOnce(&mut Run) -> R) -> R {
     with(|world| f(&mut world.runs[id]))
 }
 
+/// Its number and its verb.
+pub fn name(id: usize) -> String {
+    format!("run {id} ({})", run(id, |run| run.verb))
+}
+
 /// It stands in line no more.
 pub fn left(id: usize) {
     let limit = run(id, |run| std::mem::take(&mut run.in_line).then_some(run.limit).flatten());
@@ -89,12 +94,12 @@ fn may_start(id: usize, what: &str) {
     let now = now();
     let (began, finish, token) = run(id, |run| (run.began, run.finish, run.token));
     let cancelled = token.is_some_and(|token| shared().tokens[token].is_cancelled());
-    require(!cancelled, "nothing starts after the cancellation", || format!("run {id}: {what}"));
+    require(!cancelled, "nothing starts after the cancellation", || format!("{} ({what})", name(id)));
     if let (Some(began), Some(finish)) = (began, finish)
         && finish > 0
     {
         let late = now - began >= finish;
-        require(!late, "nothing starts at the hard bound or later", || format!("run {id}: {what}"));
+        require(!late, "nothing starts at the hard bound or later", || format!("{} ({what})", name(id)));
     }
 }
 
@@ -121,7 +126,7 @@ fn attempt_starts(id: usize, info: Attempt, what: &str) {
         let elapsed = u64::try_from(info.elapsed().as_nanos()).unwrap();
         let least = now.saturating_sub(counts);
         require((least..=now - began).contains(&elapsed), "an attempt knows the time", || {
-            format!("run {id}: attempt {} says {elapsed}, it is {least}..={}", info.number(), now - began)
+            format!("{}: attempt {} says {elapsed}, it is {least}..={}", name(id), info.number(), now - began)
         });
     }
 }
@@ -135,14 +140,14 @@ pub fn called(id: usize, info: Attempt, act: bool) {
         run.acts += u32::from(act);
         (run.listens, first, run.cut && (act || run.verb != "ensure"))
     });
-    require(!cut, "what was cut for good does not run again", || format!("run {id}, attempt {}", info.number()));
+    require(!cut, "what was cut for good does not run again", || format!("{}, attempt {}", name(id), info.number()));
     if first && !listens {
         attempt_starts(id, info, "call");
     } else if !listens {
         may_start(id, if act { "act" } else { "closing look" });
     }
     let over = run(id, |run| run.over);
-    require(!over, "nothing starts after the end", || format!("run {id}"));
+    require(!over, "nothing starts after the end", || name(id));
 }
 
 /// The attempt has answered.
@@ -185,7 +190,7 @@ pub fn was_cut(id: usize, act: bool) {
 }
 
 pub fn heard(id: usize, event: &Event<'_, E>) {
-    let name = match event {
+    let told = match event {
         Event::Started(_) => "Started",
         Event::Ended { .. } => "Ended",
         Event::Acting { .. } => "Acting",
@@ -196,7 +201,7 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
         Event::GaveUp(_) => "GaveUp",
         _ => "?",
     };
-    note("run", id, name, 0);
+    note("run", id, told, 0);
     let before = run(id, |run| run.grammar);
     let after = match (event, before) {
         (Event::Waiting(_) | Event::Ended { .. }, Grammar::Between) if !matches!(event, Event::Ended { .. }) => before,
@@ -205,7 +210,7 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
         (Event::Ended { .. }, Grammar::Started) => Grammar::Between,
         (Event::Succeeded { .. }, Grammar::Started | Grammar::Between) | (Event::GaveUp(_), Grammar::Between) => Grammar::Over,
         _ => {
-            violated("events obey the grammar", format!("run {id}: {name} after {before:?}"));
+            violated("events obey the grammar", format!("{}: {told} after {before:?}", name(id)));
             before
         }
     };
@@ -224,7 +229,7 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
             if let Some(Answer::Fails(error) | Answer::Because(error)) = answer {
                 let text = format!("{last:?}");
                 require(text.contains(&E::tag(error.id)), "an event tells the real error", || {
-                    format!("run {id}: {} said {text}", E::tag(error.id))
+                    format!("{}: {} said {text}", name(id), E::tag(error.id))
                 });
             }
         }
@@ -252,10 +257,10 @@ pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
         run.clone()
     });
     require(!known.listens || known.grammar == Grammar::Over, "events obey the grammar", || {
-        format!("run {id}: it has ended, and the listener has not heard of it")
+        format!("{}: it has ended, and the listener has not heard of it", name(id))
     });
     match end {
-        Ok(_) => require(known.answer == Some(Answer::Value), "a value was given", || format!("run {id}")),
+        Ok(_) => require(known.answer == Some(Answer::Value), "a value was given", || name(id)),
         Err(gave_up) => gave_up_tells_the_truth(id, &known, gave_up),
     }
     actors::ended();

@@ -235,6 +235,7 @@ impl Held {
 
     fn answer(mut self) {
         let Some(due) = self.due.take() else { return };
+        let after = book(|book| book.gone);
         let failure = match with(|world| world.rng.u8(0..3)) {
             0 => {
                 queues::over(self.key);
@@ -245,6 +246,7 @@ impl Held {
                 let error = E { decision: Decision::Retry, ..some_error() };
                 queues::failed(self.key, self.value, self.number, error);
                 queues::over(self.key);
+                book(|book| book.values[self.value].last = if after { "guard failed after the queue" } else { "guard failed" });
                 match due.fail(error) {
                     Failure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
                     Failure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),
@@ -253,6 +255,7 @@ impl Held {
             }
             _ => {
                 queues::over(self.key);
+                book(|book| book.values[self.value].last = if after { "retry_after after the queue" } else { "retry_after" });
                 match due.retry_after(ms(with(|world| world.rng.u64(0..100)))) {
                     Failure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
                     Failure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),

@@ -92,6 +92,7 @@ fn attempt(id: usize, info: Attempt, act: bool) -> impl Future<Output = Answer> 
         };
         flying.lands();
         runs::answered(id, answer, act);
+        trouble("answer of run", id);
         answer
     }
 }
@@ -310,10 +311,10 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
                 runs::ended::<()>(id, &Err(gave_up));
                 // Asked again, it says so again.
                 match run.next().await {
-                    Ok(_) => require(false, "nothing starts after the end", || format!("run {id}: a turn")),
+                    Ok(_) => require(false, "nothing starts after the end", || format!("{}: a turn", runs::name(id))),
                     Err(again) => {
                         let not_ready = matches!(again.last(), relent::Last::NotReady);
-                        require(*again.stop() == stop && !not_ready, "asked again, it says so again", || format!("run {id}: {again}"));
+                        require(*again.stop() == stop && !not_ready, "asked again, it says so again", || format!("{}: {again}", runs::name(id)));
                     }
                 }
                 break;

@@ -15,8 +15,23 @@ use super::{
     world::{is_off, ms, note, require, shared, trouble, with},
 };
 
+/// Many wait; some of them are never polled again, some leave.
+pub async fn crowd(limit: usize) {
+    let (count, hostile) = with(|world| (world.rng.usize(3..14), world.hostile));
+    let all: Vec<usize> = (0..count).map(|_| begin(limit)).collect();
+    while actors::step().await {}
+    for actor in all {
+        match with(|world| world.rng.u8(0..8)) {
+            0 | 1 if hostile.unpolled => actors::set_unpolled(actor, true),
+            2 if hostile.leaks => actors::leak(actor),
+            3..6 if hostile.drops => actors::drop_actor(actor, "dropped"),
+            _ => {}
+        }
+    }
+}
+
 /// A wait with a number of its own begins.
-pub fn begin(limit: usize) {
+pub fn begin(limit: usize) -> usize {
     let shared = shared();
     let limiter = shared.limiters[limit].clone();
     let (wait, permits, form) = with(|world| {
@@ -31,7 +46,7 @@ pub fn begin(limit: usize) {
         3..5 => actors::spawn(kind, acquire(limit, wait, permits, limiter)),
         5 | 6 => actors::spawn(kind, reserve(limit, wait, permits, limiter)),
         _ => actors::spawn(kind, many(limit, wait, limiter)),
-    };
+    }
 }
 
 /// The place in line is taken at the first poll, with whatever budget.

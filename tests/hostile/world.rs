@@ -99,6 +99,8 @@ pub struct World {
     pub hostile: Hostile,
     /// No trouble any more: the case ends.
     pub quiet: bool,
+    /// Trouble is one in so many.
+    often: u8,
     history: Vec<Line>,
     pub violations: Vec<(&'static str, String)>,
     pub injected: bool,
@@ -153,11 +155,13 @@ pub fn shared() -> Rc<Shared> {
 pub fn begin(seed: u64, hostile: impl FnOnce(&mut Rng) -> Hostile) {
     let mut rng = Rng::with_seed(seed);
     let hostile = hostile(&mut rng);
+    let often = *rng.choice(&[2, 4, 8, 16]).unwrap();
     let world = World {
         rng,
         zero: Instant::now(),
         hostile,
         quiet: false,
+        often,
         history: Vec::with_capacity(256),
         violations: Vec::new(),
         injected: false,
@@ -274,8 +278,8 @@ enum Deed {
 /// Something hostile inside of a callback.
 pub fn trouble(who: &'static str, number: usize) {
     let deed = with(|world| {
-        let World { rng, hostile, quiet, .. } = world;
-        if *quiet || rng.u8(0..8) != 0 {
+        let World { rng, hostile, quiet, often, .. } = world;
+        if *quiet || rng.u8(0..*often) != 0 {
             return Deed::Nothing;
         }
         match rng.u8(0..10) {
