@@ -92,7 +92,11 @@ impl Wake for Flag {
         wake_root();
         self.look();
         if self.panics && WAKERS_MAY_PANIC.get() && !std::thread::panicking() {
-            with(|world| world.injected = true);
+            with(|world| {
+                world.injected = true;
+                // What the call was about to give back is gone.
+                world.book.unsure = true;
+            });
             note("waker", 0, "panics", 0);
             resume_unwind(Box::new(Injected));
         }
@@ -226,10 +230,13 @@ pub fn poll(index: usize) {
 
 fn drop_future(index: usize, kind: Kind, future: Future) {
     let ended = ACTORS.with_borrow(|actors| actors[index].ended);
+    let injected = with(|world| world.injected);
     let may = WAKERS_MAY_PANIC.replace(true);
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
     WAKERS_MAY_PANIC.set(may);
     if dropped.is_err() {
+        // Caught here, it propagates no further.
+        with(|world| world.injected = injected);
         note("actor", index, "panicked when it was dropped", 0);
     }
     if !ended {

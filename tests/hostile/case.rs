@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     actors::{self, Kind},
+    afterlife,
     changing,
     limits::{self, Limit},
     meddle, queues, sessions, verbs, waits,
@@ -17,7 +18,7 @@ use super::{
 
 pub fn play(seed: u64) -> Box<World> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    let (mut world, left) = runtime.block_on(async {
         world::begin(seed, hostile);
         prepare();
         let steps = with(|world| world.rng.usize(3..40));
@@ -32,10 +33,16 @@ pub fn play(seed: u64) -> Box<World> {
             finish().await;
         }
         with(|world| world.quiet = true);
+        let goes_on = with(|world| world.violations.is_empty() && world.rng.u8(0..8) == 0);
+        let left = goes_on.then(afterlife::Left::of_this_runtime);
         actors::clear();
         sessions::answer_all();
-        world::end()
-    })
+        (world::end(), left)
+    });
+    if let Some(left) = left {
+        left.go_on(runtime, &mut world);
+    }
+    world
 }
 
 fn hostile(rng: &mut Rng) -> Hostile {

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, clippy::too_many_lines, clippy::cast_possible_truncation)]
 
 mod actors;
+mod afterlife;
 mod case;
 mod changing;
 mod limits;

@@ -2,7 +2,7 @@
 
 use super::{
     changing, limits, queues,
-    world::{note, shared, with},
+    world::{is_off, note, shared, with},
 };
 
 pub fn meddle() {
@@ -31,8 +31,10 @@ pub fn meddle() {
             note("budget", index, "a retry that is not made", 0);
             let mut run = budget.begin();
             // What was not allowed cannot be given back.
-            let _ = with(|world| world.rng.bool()) && run.may_retry();
-            changing::give_back(&mut run);
+            let asks = with(|world| world.rng.bool()) || is_off("give_back");
+            if !asks || run.may_retry() {
+                changing::give_back(&mut run);
+            }
         }
         (5 | 6, ..) => queues::give(),
         (7, ..) => queues::cancel(),

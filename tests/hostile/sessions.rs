@@ -133,6 +133,9 @@ fn work(session: Session, job: &Job<u8, Val>) -> impl Future<Output = Result<(),
         running.ends();
         if with(|world| world.rng.u8(0..3) == 0) {
             note("value", value, "succeeds", 0);
+            if !session.listens {
+                queues::out(value, "done, and no one was to be told");
+            }
             return Ok(());
         }
         let error = some_error();
