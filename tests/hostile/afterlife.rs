@@ -64,10 +64,17 @@ impl Left {
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             next.block_on(async {
                 let mut late = Vec::new();
-                if !back || is_off("clock back") {
+                if !back {
                     tokio::time::advance(end.saturating_duration_since(Instant::now())).await;
                 }
-                if let Some((mut queue, handle)) = queue {
+                for (limiter, wait) in limiters {
+                    let began = Instant::now();
+                    let _ = timeout(wait * 2, limiter.ready()).await;
+                    if began.elapsed() > wait {
+                        late.push(("limiter", began.elapsed()));
+                    }
+                }
+                if let Some((mut queue, handle)) = queue.filter(|_| !back || !is_off("clock back")) {
                     let began = Instant::now();
                     let _ = handle.schedule(0, Val(usize::MAX), ms(180));
                     let due = timeout(ms(10_000), std::future::poll_fn(|cx| Pin::new(&mut queue).poll_next(cx))).await;
@@ -79,13 +86,6 @@ impl Left {
                         due.done();
                     }
                 }
-                for (limiter, wait) in limiters {
-                    let began = Instant::now();
-                    let _ = timeout(wait * 2, limiter.ready()).await;
-                    if began.elapsed() > wait {
-                        late.push(("limiter", began.elapsed()));
-                    }
-                }
                 late
             })
         }));
@@ -93,7 +93,7 @@ impl Left {
             Ok(late) => {
                 for (who, by) in late {
                     let name = if who == "queue" { "the next runtime (queue)" } else { "the next runtime (limiter)" };
-                    violated(name, format!("({who}, idle {idle}, clock back {back}) took {by:?}"));
+                    violated(name, format!("{who} (idle {idle}, clock back {back}) took {by:?}"));
                 }
             }
             Err(_) => violated("the next runtime (queue)", format!("(panic, idle {idle}, clock back {back})")),

@@ -253,6 +253,11 @@ async fn finish() {
     // Guards outlive the queue, and what has ended outlives both.
     if with(|world| world.rng.bool()) {
         sessions::drop_queue();
+        if with(|world| world.book.gone && world.rng.bool()) {
+            queues::cancel_all();
+            note("queue", 0, "handle dropped", 0);
+            world::drop_handle();
+        }
     }
     sessions::answer_all();
     queues::cancel_all();

@@ -183,6 +183,19 @@ pub fn share(shared: Shared) -> Rc<Shared> {
     shared
 }
 
+/// No handle of the queue is left.
+pub fn drop_handle() {
+    let Shared { tokens, budgets, limiters, queue, .. } = &*shared();
+    let shared = Shared {
+        tokens: tokens.clone(),
+        budgets: budgets.clone(),
+        limiters: limiters.clone(),
+        handle: None,
+        queue: queue.clone(),
+    };
+    share(shared);
+}
+
 pub fn end() -> Box<World> {
     drop(SHARED.take());
     WORLD.take().expect("a case runs")
