@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
@@ -19,7 +19,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::world::{Injected, Nanos, is_off, Val, WAKERS_MAY_PANIC, now, note, require, shared, violated, with};
+use super::{
+    sessions::{self, Held},
+    world::{Injected, Nanos, Val, WAKERS_MAY_PANIC, is_off, note, now, require, shared, violated, with},
+};
 
 type Future = Pin<Box<dyn std::future::Future<Output = ()>>>;
 
@@ -69,6 +72,8 @@ struct Flag {
     panics: bool,
     limiter: Option<Limiter>,
     handle: Option<QueueHandle<u8, Val>>,
+    /// Dropped with it.
+    _guard: Mutex<Option<Held>>,
 }
 
 impl Flag {
@@ -187,6 +192,7 @@ pub fn poll(index: usize) {
         panics: odd && evil,
         limiter: if odd { shared.limiters.first().cloned() } else { None },
         handle: if odd && !is_off("queue wakers") { shared.handle.clone() } else { None },
+        _guard: Mutex::new(if odd && !is_off("queue wakers") { sessions::take_one() } else { None }),
     };
     drop(shared);
     let waker = Waker::from(Arc::new(flag));
@@ -370,7 +376,9 @@ pub async fn nothing_was_missed() {
         poll(index);
         fresh().await;
         let after = with(|world| world.progress);
-        require(before == after, "whoever has something to do is woken", || format!("{}, actor {index}, was not", kind.name()));
+        require(before == after, "whoever has something to do is woken", || {
+            format!("{}, actor {index}, was not", kind.name())
+        });
     }
     with(|world| world.quiet = before);
 }

@@ -34,7 +34,8 @@ impl Left {
     pub fn of_this_runtime() -> Self {
         let shared = shared();
         let limiters = shared.limiters.iter().enumerate().filter_map(|(index, limiter)| {
-            let limit = with(|world| (world.limits[index].unit, world.limits[index].yields, world.limits[index].changed));
+            let limit =
+                with(|world| (world.limits[index].unit, world.limits[index].yields, world.limits[index].changed));
             let wait = u64::try_from(limit.0 / limit.1).unwrap() + 11 * MS;
             (limiter.waiters() == 0 && !limit.2).then(|| (limiter.clone(), Duration::from_nanos(wait)))
         });
@@ -102,7 +103,10 @@ impl Left {
         if threads {
             let rates = two_threads();
             if rates.0 != rates.1 {
-                violated("settings made at once end the same for all keys", format!("(keyed) {} and {}", rates.0, rates.1));
+                violated(
+                    "settings made at once end the same for all keys",
+                    format!("(keyed) {} and {}", rates.0, rates.1),
+                );
             }
         }
     }

@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     actors::{self, Kind},
-    afterlife,
-    changing,
+    afterlife, changing,
     limits::{self, Limit},
     meddle, queues, sessions, verbs, waits,
-    world::{self, BudgetBook, Hostile, MS, Shared, World, cancel, ms, note, now, require, shared, some_stall, stall, with},
+    world::{
+        self, BudgetBook, Hostile, MS, Shared, World, cancel, ms, note, now, require, shared, some_stall, stall, with,
+    },
 };
 
 pub fn play(seed: u64) -> Box<World> {
@@ -296,7 +297,9 @@ fn limiters_are_as_new() {
             (limit.ideal.line.len() + limit.ideal.granted.len() + limit.unlisted, limit.modelled && !limit.changed)
         });
         let (waiters, available, burst) = (limiter.waiters(), limiter.available(), limiter.max_burst());
-        require(waiters <= waiting, "places in line are conserved", || format!("limiter {index}: {waiters} in line at the end"));
+        require(waiters <= waiting, "places in line are conserved", || {
+            format!("limiter {index}: {waiters} in line at the end")
+        });
         let full = available == burst || waiting > 0 || limiter.rate() == Rate::every(ms(60_000)).unwrap();
         require(full || !exact, "permits come back", || format!("limiter {index}: {available} of {burst} at the end"));
         if waiting == 0 && burst > 0 {

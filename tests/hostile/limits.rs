@@ -138,7 +138,11 @@ pub fn came_out(limit: usize, permits: u32, excused: bool) {
         broken
     });
     if broken {
-        violated("law of the window", format!("limiter {limit}: {permits} more than burst + rate * (w + 10 ms)"));
+        let how = if with(|world| world.hostile.stalls) { "stalls" } else { "none stalls" };
+        violated(
+            "law of the window",
+            format!("limiter {limit} ({how}): {permits} more than burst + rate * (w + 10 ms)"),
+        );
     }
 }
 
@@ -175,6 +179,9 @@ pub fn tried(limit: usize, permits: u32, taken: bool) {
         came_out(limit, permits, false);
     }
     if modelled && could != taken && !with(|world| world.hostile.stalls) {
-        violated("order of the wait list", format!("limiter {limit}: try_acquire({permits}) took {taken}, ideally {could}"));
+        violated(
+            "order of the wait list",
+            format!("limiter {limit}: try_acquire({permits}) took {taken}, ideally {could}"),
+        );
     }
 }

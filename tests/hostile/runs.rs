@@ -138,6 +138,7 @@ pub fn called(id: usize, info: Attempt, act: bool) {
         let first = !act && info.number() > run.calls;
         run.calls = run.calls.max(info.number());
         run.acts += u32::from(act);
+        run.answer = None;
         (run.listens, first, run.cut && (act || run.verb != "ensure"))
     });
     require(!cut, "what was cut for good does not run again", || format!("{}, attempt {}", name(id), info.number()));
@@ -152,9 +153,7 @@ pub fn called(id: usize, info: Attempt, act: bool) {
 
 /// The attempt has answered.
 pub fn answered(id: usize, answer: Answer, act: bool) {
-    let now = now();
     run(id, |run| {
-        run.counts.get_or_insert(now);
         run.answer = Some(answer);
         if let Answer::Fails(error) | Answer::Because(error) | Answer::Dead(error) = answer {
             run.latest = Some(error.id);
@@ -208,7 +207,9 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
         (Event::Started(_), Grammar::Between) | (Event::Acted { .. }, Grammar::Acting) => Grammar::Started,
         (Event::Acting { .. }, Grammar::Started) => Grammar::Acting,
         (Event::Ended { .. }, Grammar::Started) => Grammar::Between,
-        (Event::Succeeded { .. }, Grammar::Started | Grammar::Between) | (Event::GaveUp(_), Grammar::Between) => Grammar::Over,
+        (Event::Succeeded { .. }, Grammar::Started | Grammar::Between) | (Event::GaveUp(_), Grammar::Between) => {
+            Grammar::Over
+        }
         _ => {
             violated("events obey the grammar", format!("{}: {told} after {before:?}", name(id)));
             before
@@ -224,7 +225,8 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
         Event::Ended { last, .. } => {
             let answer = run(id, |run| {
                 run.ended += 1;
-                run.answer
+                // Where an act was refused for good, that is what the run ends with.
+                run.answer.filter(|_| !run.act_was_fatal)
             });
             if let Some(Answer::Fails(error) | Answer::Because(error)) = answer {
                 let text = format!("{last:?}");
@@ -296,7 +298,9 @@ pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     };
     require(true_stop, "the reason is the true one", || tell(gave_up.stop().as_str()));
     let not_ready = matches!(gave_up.last(), Last::NotReady);
-    require(!(not_ready && matches!(known.verb, "retry" | "cursor")), "the last attempt is told as it was", || tell("not ready"));
+    require(!(not_ready && matches!(known.verb, "retry" | "cursor")), "the last attempt is told as it was", || {
+        tell("not ready")
+    });
     let started = if known.listens { known.started } else { known.calls };
     if known.verb != "ensure" {
         require(gave_up.attempts() == started, "attempts are counted", || tell("attempts"));

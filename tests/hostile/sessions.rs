@@ -152,7 +152,9 @@ fn told(outcome: Outcome<'_, u8, Val, E>) {
         }
         Outcome::Failed { key, last, .. } => {
             let key = usize::from(**key);
-            require(!matches!(last, Last::NotStarted), "an event tells the real error", || format!("key {key}: {last:?}"));
+            require(!matches!(last, Last::NotStarted), "an event tells the real error", || {
+                format!("key {key}: {last:?}")
+            });
             note("key", key, "Failed", 0);
             key
         }
@@ -211,7 +213,7 @@ async fn run(slot: Slot, session: Session) {
 }
 
 /// A guard, with what is known of it.
-struct Held {
+pub struct Held {
     due: Option<Due<u8, Val>>,
     key: u8,
     value: usize,
@@ -249,7 +251,9 @@ impl Held {
                 let error = E { decision: Decision::Retry, ..some_error() };
                 queues::failed(self.key, self.value, self.number, error);
                 queues::over(self.key);
-                book(|book| book.values[self.value].last = if after { "guard failed after the queue" } else { "guard failed" });
+                book(|book| {
+                    book.values[self.value].last = if after { "guard failed after the queue" } else { "guard failed" }
+                });
                 match due.fail(error) {
                     Failure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
                     Failure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),
@@ -258,7 +262,9 @@ impl Held {
             }
             _ => {
                 queues::over(self.key);
-                book(|book| book.values[self.value].last = if after { "retry_after after the queue" } else { "retry_after" });
+                book(|book| {
+                    book.values[self.value].last = if after { "retry_after after the queue" } else { "retry_after" }
+                });
                 match due.retry_after(ms(with(|world| world.rng.u64(0..100)))) {
                     Failure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
                     Failure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),
@@ -304,6 +310,11 @@ async fn stream(slot: Slot) {
     let _ = poll_fn(|_| Poll::Ready(())).await;
     actors::ended();
     gone();
+}
+
+/// One of the guards that are held, for whoever keeps it.
+pub fn take_one() -> Option<Held> {
+    HELD.with_borrow_mut(Vec::pop)
 }
 
 /// Answers or drops one of the guards that are held.

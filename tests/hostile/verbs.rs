@@ -93,6 +93,7 @@ fn attempt(id: usize, info: Attempt, act: bool) -> impl Future<Output = Answer> 
         flying.lands();
         runs::answered(id, answer, act);
         trouble("answer of run", id);
+        runs::waits(id);
         answer
     }
 }
@@ -177,7 +178,8 @@ pub fn begin() {
         let finish = finish.map(|finish| finish * MS);
         let stall = verb == "settle" && rng.bool();
         let extra = (rng.u64(1..500), rng.bool(), rng.u64(1..300));
-        let run = Run { verb, max, window, finish, stall, cut_is_fatal, token, limit, budget, listens, ..Run::default() };
+        let run =
+            Run { verb, max, window, finish, stall, cut_is_fatal, token, limit, budget, listens, ..Run::default() };
         if let (Some(limit), false) = (limit, listens) {
             world.limits[limit].unlisted += 1;
         }
@@ -216,7 +218,9 @@ pub fn begin() {
                 async move {
                     Ok(match answer.await {
                         Answer::Value => Progress::Done(()),
-                        Answer::NotYet | Answer::Because(_) if info.number() % 2 == 0 => Progress::Moving(info.number().to_string()),
+                        Answer::NotYet | Answer::Because(_) if info.number() % 2 == 0 => {
+                            Progress::Moving(info.number().to_string())
+                        }
                         Answer::NotYet | Answer::Because(_) => Progress::Waiting("waits".into()),
                         Answer::Dead(error) => Progress::Failed(error),
                         Answer::Fails(error) => return Err(error),
@@ -314,7 +318,9 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
                     Ok(_) => require(false, "nothing starts after the end", || format!("{}: a turn", runs::name(id))),
                     Err(again) => {
                         let not_ready = matches!(again.last(), relent::Last::NotReady);
-                        require(*again.stop() == stop && !not_ready, "asked again, it says so again", || format!("{}: {again}", runs::name(id)));
+                        require(*again.stop() == stop && !not_ready, "asked again, it says so again", || {
+                            format!("{}: {again}", runs::name(id))
+                        });
                     }
                 }
                 break;

@@ -95,7 +95,9 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
         Ok(()) => limits::got(limit, wait, permits, actors::is_delayed(actors::current())),
         Err(refused) => {
             let changed = with(|world| world.limits[limit].changed);
-            require(form > 0 || changed, "no wait is refused without a bound", || format!("limiter {limit}: {refused}"));
+            require(form > 0 || changed, "no wait is refused without a bound", || {
+                format!("limiter {limit}: {refused}")
+            });
             note("wait", wait, "refused", 0);
             limits::leaves(limit, wait);
         }
@@ -145,7 +147,9 @@ async fn reserve(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
         let before = limiter.available();
         drop(held);
         let after = limiter.available();
-        require(after <= before, "ready uses the permits", || format!("limiter {limit}: {before} before the drop, {after}"));
+        require(after <= before, "ready uses the permits", || {
+            format!("limiter {limit}: {before} before the drop, {after}")
+        });
     }
     trouble("wait", wait);
     pending::<()>().await;
@@ -204,10 +208,8 @@ pub fn those_in_line_wait() {
             let exact = limit.modelled && !limit.changed && !world.hostile.stalls;
             (ideal + if exact { 0 } else { told + limit.unlisted }, exact)
         });
-        require(
-            if exact { real == ideal } else { real <= ideal },
-            "places in line are conserved",
-            || format!("limiter {index}: {real} in line, and {ideal} wait (exact: {exact})"),
-        );
+        require(if exact { real == ideal } else { real <= ideal }, "places in line are conserved", || {
+            format!("limiter {index}: {real} in line, and {ideal} wait (exact: {exact})")
+        });
     }
 }

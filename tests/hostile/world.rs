@@ -297,7 +297,9 @@ pub fn trouble(who: &'static str, number: usize) {
         }
         match rng.u8(0..10) {
             0..3 if hostile.stalls => Deed::Stall(some_stall(rng)),
-            3 | 4 if hostile.cancels && !world.cancelled.is_empty() => Deed::Cancel(rng.usize(0..world.cancelled.len())),
+            3 | 4 if hostile.cancels && !world.cancelled.is_empty() => {
+                Deed::Cancel(rng.usize(0..world.cancelled.len()))
+            }
             5 if hostile.panics => Deed::Panic,
             6 | 7 if hostile.reentry => Deed::Reenter,
             8 | 9 if hostile.drops => Deed::Drop,
