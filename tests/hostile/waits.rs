@@ -122,15 +122,18 @@ async fn reserve(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
         pending::<()>().await;
         return;
     }
+    let mut was_ready = false;
     if gives_up {
         // The wait is dropped, the place stays.
         let mut ready = Box::pin(held.ready());
-        let _ = poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await;
-        trouble("wait", wait);
+        was_ready = poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await.is_ready();
+        if !was_ready {
+            trouble("wait", wait);
+        }
     }
     let mut first = true;
-    let mut at_once = false;
-    {
+    let mut at_once = was_ready;
+    if !was_ready {
         let mut ready = pin!(held.ready());
         poll_fn(|cx| {
             let polled = ready.as_mut().poll(cx);
