@@ -179,6 +179,9 @@ pub fn poll(index: usize) {
         actor.future.take().map(|future| (future, actor.woken.clone(), actor.polls.1, actor.kind))
     });
     let Some((mut future, woken, polls, kind)) = taken else { return };
+    if super::world::LOUD.with(|loud| *loud) {
+        println!("{now:>15} ns  actor {index} is polled: {kind:?}");
+    }
     if polls == 3000 {
         violated("nothing spins", format!("{} was polled {polls} times at one instant", kind.name()));
     }
@@ -281,6 +284,9 @@ fn delay(index: usize) {
 pub fn set_unpolled(index: usize, unpolled: bool) {
     note("actor", index, "unpolled", u64::from(unpolled));
     delay(index);
+    if !unpolled {
+        resumed(Some(index));
+    }
     ACTORS.with_borrow_mut(|actors| {
         actors[index].unpolled = unpolled;
         // Whoever is polled again is polled.
@@ -288,7 +294,29 @@ pub fn set_unpolled(index: usize, unpolled: bool) {
     });
 }
 
+/// Waits that were not polled are again.
+fn resumed(index: Option<usize>) {
+    let resumed: Vec<Kind> = ACTORS.with_borrow(|actors| {
+        let all = actors
+            .iter()
+            .enumerate()
+            .filter(|(other, actor)| actor.unpolled && index.is_none_or(|index| index == *other));
+        all.map(|(_, actor)| actor.kind).collect()
+    });
+    for kind in resumed {
+        let limit = match kind {
+            Kind::Wait(limit, _) => Some(limit),
+            Kind::Run(id) => with(|world| world.runs[id].limit),
+            _ => None,
+        };
+        if let Some(limit) = limit {
+            with(|world| world.limits[limit].loose = true);
+        }
+    }
+}
+
 pub fn all_polled() {
+    resumed(None);
     ACTORS.with_borrow_mut(|actors| actors.iter_mut().for_each(|actor| actor.unpolled = false));
     ACTORS.with_borrow_mut(|actors| actors.iter_mut().for_each(|actor| actor.woken.store(true, SeqCst)));
 }

@@ -211,7 +211,7 @@ fn settings() {
     let shared = shared();
     let limit = with(|world| world.rng.usize(0..shared.limiters.len()));
     let (rate, burst) = with(|world| (world.rng.u32(1..40), world.rng.u32(1..6)));
-    with(|world| world.limits[limit].changed = true);
+    with(|world| (world.limits[limit].changed, world.limits[limit].loose) = (true, true));
     note("limiter", limit, "set", rate.into());
     shared.limiters[limit].set_rate(Rate::per_second(rate));
     if with(|world| world.rng.bool()) {
@@ -294,7 +294,7 @@ fn limiters_are_as_new() {
     for (index, limiter) in shared.limiters.iter().enumerate() {
         let (waiting, exact) = with(|world| {
             let limit = &world.limits[index];
-            (limit.ideal.line.len() + limit.ideal.granted.len() + limit.unlisted, limit.modelled && !limit.changed)
+            (limit.ideal.line.len() + limit.ideal.granted.len() + limit.unlisted, limit.modelled && !limit.loose)
         });
         let (waiters, available, burst) = (limiter.waiters(), limiter.available(), limiter.max_burst());
         require(waiters <= waiting, "places in line are conserved", || {

@@ -17,6 +17,9 @@ pub struct Limit {
     pub modelled: bool,
     /// Whether the settings were changed.
     pub changed: bool,
+    /// Whether the ideal list does not hold: the settings were changed, or one that was not polled is polled again and takes
+    /// its permits late, by the law of the window; those behind it wait for that.
+    pub loose: bool,
     pub ideal: Ideal,
     /// What may come out by the law, and when that was.
     room: u128,
@@ -40,7 +43,7 @@ impl Limit {
         let (yields, unit, burst) = (u128::from(yields), u128::from(unit), u128::from(burst));
         let ideal = Ideal { level: burst * unit, ..Ideal::default() };
         let room = burst * unit + yields * CATCH_UP;
-        Self { yields, unit, burst, modelled, changed: false, ideal, room, at: 0, unlisted: 0 }
+        Self { yields, unit, burst, modelled, changed: false, loose: false, ideal, room, at: 0, unlisted: 0 }
     }
 
     fn flow(&mut self, to: Nanos) {
@@ -92,6 +95,7 @@ fn at<R>(limit: usize, f: impl FnOnce(&mut Limit) -> R) -> R {
 
 /// It gets in line, for so many.
 pub fn joins(limit: usize, wait: usize, permits: u32) {
+    note("wait", wait, "joins for", permits.into());
     at(limit, |limit| {
         if permits == 0 {
             limit.ideal.granted.insert(wait, (limit.ideal.at, 0));
@@ -151,7 +155,7 @@ pub fn got(limit: usize, wait: usize, permits: u32, excused: bool) {
     let early = at(limit, |limit| {
         let early = limit.ideal.line.iter().any(|(other, _)| *other == wait);
         limit.ideal.granted.remove(&wait);
-        early && limit.modelled && !limit.changed
+        early && limit.modelled && !limit.loose
     });
     if early {
         let stalls = with(|world| world.hostile.stalls);
@@ -162,7 +166,13 @@ pub fn got(limit: usize, wait: usize, permits: u32, excused: bool) {
             violated("order of the wait list", format!("limiter {limit}: {wait} got {permits} before its turn"));
         }
     }
+    note("wait", wait, "got", permits.into());
     came_out(limit, permits, excused);
+}
+
+/// Whether it was granted, ideally, and is not told yet.
+pub fn is_granted(limit: usize, wait: usize) -> bool {
+    at(limit, |limit| limit.loose || limit.ideal.granted.contains_key(&wait))
 }
 
 /// Taken at once, or not.
@@ -173,7 +183,7 @@ pub fn tried(limit: usize, permits: u32, taken: bool) {
         if taken {
             limit.ideal.level = limit.ideal.level.saturating_sub(need);
         }
-        (could, limit.modelled && !limit.changed && permits > 0)
+        (could, limit.modelled && !limit.loose && permits > 0)
     });
     if taken {
         came_out(limit, permits, false);

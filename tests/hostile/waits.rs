@@ -50,9 +50,11 @@ pub fn begin(limit: usize) -> usize {
 }
 
 /// The place in line is taken at the first poll, with whatever budget.
-fn stands(limit: usize, limiter: &Limiter) {
+fn stands(limit: usize, wait: usize, limiter: &Limiter) {
     let waiters = limiter.waiters();
-    require(waiters > 0, "the first poll takes the place", || format!("limiter {limit}: no one waits after it"));
+    require(waiters > 0 || limits::is_granted(limit, wait), "the first poll takes the place", || {
+        format!("limiter {limit}: no one waits after it")
+    });
 }
 
 fn over() {
@@ -67,7 +69,7 @@ async fn ready(limit: usize, wait: usize, limiter: Limiter) {
             limits::joins(limit, wait, 1);
             let polled = ready.as_mut().poll(cx);
             if polled.is_pending() {
-                stands(limit, &limiter);
+                stands(limit, wait, &limiter);
             }
             return polled;
         }
@@ -185,7 +187,7 @@ pub fn nobody_waits_longer_than_the_ideal_list_says() {
         let late = with(|world| {
             let limit = &mut world.limits[limit];
             limit.advance(now);
-            (limit.modelled && !limit.changed).then(|| limit.granted_at(wait)).flatten().filter(|at| *at <= now)
+            (limit.modelled && !limit.loose).then(|| limit.granted_at(wait)).flatten().filter(|at| *at <= now)
         });
         if let Some(at) = late {
             super::world::violated(
@@ -208,7 +210,7 @@ pub fn those_in_line_wait() {
             // Granted and not yet told, they may still be in line where things stalled.
             let told = limit.ideal.granted.len();
             let ideal = limit.ideal.line.len();
-            let exact = limit.modelled && !limit.changed && !world.hostile.stalls;
+            let exact = limit.modelled && !limit.loose && !world.hostile.stalls;
             (ideal + if exact { 0 } else { told + limit.unlisted }, exact)
         });
         require(if exact { real == ideal } else { real <= ideal }, "places in line are conserved", || {

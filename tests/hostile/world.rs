@@ -134,7 +134,7 @@ thread_local! {
         off.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
     /// For a case that hangs.
-    static LOUD: bool = std::env::var_os("RELENT_LOUD").is_some();
+    pub static LOUD: bool = std::env::var_os("RELENT_LOUD").is_some();
     /// Wakers of the world may panic: no code of the runtime is between.
     pub static WAKERS_MAY_PANIC: Cell<bool> = const { Cell::new(false) };
 }
