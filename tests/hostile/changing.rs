@@ -10,6 +10,28 @@ pub fn given_up(queue: &Queue) -> Vec<(Val, String)> {
     all.map(|GivenUp { value, error, .. }| (value, error.to_string())).collect()
 }
 
+/// Whether a listener is handed the item itself, or only shown it.
+pub trait Handed {
+    const OVER: bool;
+    fn item(&self) -> &GivenUp<u8, Val, E>;
+}
+
+impl Handed for GivenUp<u8, Val, E> {
+    const OVER: bool = true;
+
+    fn item(&self) -> &Self {
+        self
+    }
+}
+
+impl Handed for &GivenUp<u8, Val, E> {
+    const OVER: bool = false;
+
+    fn item(&self) -> &GivenUp<u8, Val, E> {
+        self
+    }
+}
+
 /// A budget that only the reserve fills.
 pub fn exact_budget(reserve: u32) -> Budget {
     Budget::ratio(Ratio::ZERO).reserve(reserve)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use relent::queue::{Cancelled, GivenUp, Scheduled};
 
 use super::{
-    changing,
+    changing::{self, Handed},
     world::{E, MS, Nanos, Queue, Val, ms, note, now, require, shared, violated, with},
 };
 
@@ -49,6 +49,14 @@ pub struct Key {
     pub runs: Option<usize>,
     /// When its last attempt failed, if another is to follow after the pause.
     pub failed: Option<Nanos>,
+    /// It was cancelled while it runs: nothing follows that run.
+    pub cancelled: bool,
+}
+
+impl Key {
+    fn cancel(&mut self) {
+        (self.failed, self.cancelled) = (None, self.runs.is_some());
+    }
 }
 
 pub fn book<R>(f: impl FnOnce(&mut Book) -> R) -> R {
@@ -72,6 +80,20 @@ where
 
 pub fn given_up(value: usize, text: &str, how: &'static str) {
     out(value, how);
+    tells(value, text, how);
+}
+
+/// The listener hears of one; it is handed over, or comes back later.
+pub fn heard<T: Handed>(handed: &T, how: &'static str) {
+    let item = handed.item();
+    if T::OVER {
+        return back(item, &item.error.to_string(), how);
+    }
+    note("value", item.value.0, how, 0);
+    tells(item.value.0, &item.error.to_string(), how);
+}
+
+fn tells(value: usize, text: &str, how: &'static str) {
     let latest = book(|book| {
         let Value { key, latest, .. } = book.values[value];
         // Something newer goes on with the pause.
@@ -144,7 +166,7 @@ pub fn cancel() {
     let Some(handle) = &shared.handle else { return };
     let key = with(|world| world.rng.u8(0..KEYS));
     note("key", key.into(), "cancel", 0);
-    book(|book| book.keys.entry(key).or_default().failed = None);
+    book(|book| book.keys.entry(key).or_default().cancel());
     match handle.cancel(&key) {
         Cancelled::Absent | Cancelled::Running { next: None } => {}
         Cancelled::Removed { value, .. } => out(value.0, "cancelled"),
@@ -157,7 +179,7 @@ pub fn cancel_all() {
     let shared = shared();
     let Some(handle) = &shared.handle else { return };
     note("queue", 0, "cancel_all", 0);
-    book(|book| book.keys.values_mut().for_each(|key| key.failed = None));
+    book(|book| book.keys.values_mut().for_each(Key::cancel));
     for (_, value, _) in handle.cancel_all() {
         out(value.0, "cancelled");
     }
@@ -180,6 +202,7 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
             world.budgets[budget].retries += 1;
         }
         item.budget = item.budget.or(budget);
+        key.cancelled = false;
         let early = key.failed.take().filter(|failed| now < failed + *backoff);
         let late = finish.is_some_and(|finish| now - first >= finish && number > 1);
         (key.runs.replace(value), item.out, late, item.cut && *cut_is_fatal, early)
@@ -203,7 +226,8 @@ pub fn failed(key: u8, value: usize, number: u32, error: E) {
         book.values[value].last = "failed";
         let last = book.max.is_some_and(|max| number >= max) || error.decision == relent::Decision::Fatal;
         let bounded = book.finish.is_some() || book.window;
-        book.keys.entry(key).or_default().failed = (!last && !bounded).then_some(now);
+        let key = book.keys.entry(key).or_default();
+        key.failed = (!last && !bounded && !key.cancelled).then_some(now);
     });
 }
 

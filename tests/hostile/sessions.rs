@@ -16,6 +16,7 @@ use relent::{
 
 use super::{
     actors::{self, Kind},
+    changing::Handed,
     limits,
     queues::{self, book},
     verbs::{some_error, some_latency, takes},
@@ -159,12 +160,12 @@ fn told(outcome: Outcome<'_, u8, Val, E>) {
             key
         }
         Outcome::GaveUp(item) => {
-            queues::back(item, &item.error.to_string(), "given up");
-            item.value.0
+            queues::heard(item, "given up");
+            item.item().value.0
         }
         Outcome::Superseded(item) => {
-            queues::back(item, &item.error.to_string(), "superseded");
-            item.value.0
+            queues::heard(item, "superseded");
+            item.item().value.0
         }
         other => panic!("{other:?}"),
     };
@@ -314,7 +315,10 @@ async fn stream(slot: Slot) {
 
 /// One of the guards that are held, for whoever keeps it.
 pub fn take_one() -> Option<Held> {
-    HELD.with_borrow_mut(Vec::pop)
+    let held = HELD.with_borrow_mut(Vec::pop)?;
+    // Nobody knows when that waker is dropped.
+    book(|book| book.values[held.value].excused = true);
+    Some(held)
 }
 
 /// Answers or drops one of the guards that are held.
