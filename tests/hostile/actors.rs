@@ -186,7 +186,7 @@ pub fn poll(index: usize) {
         violated("nothing spins", format!("{} was polled {polls} times at one instant", kind.name()));
     }
     let (odd, spent, evil) = with(|world| {
-        let odd = world.hostile.wakers && world.rng.u8(0..3) == 0;
+        let odd = world.hostile.wakers && !world.quiet && world.rng.u8(0..3) == 0;
         (odd, world.hostile.spent && !world.quiet && world.rng.u8(0..6) == 0, world.hostile.panics && world.rng.bool())
     });
     let shared = shared();

@@ -51,6 +51,8 @@ pub struct Key {
     pub failed: Option<Nanos>,
     /// It was cancelled while it runs: nothing follows that run.
     pub cancelled: bool,
+    /// The budget that its last run counted for.
+    budget: Option<usize>,
 }
 
 impl Key {
@@ -198,10 +200,13 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
         let key = keys.entry(key).or_default();
         item.last = "runs";
         let first = *item.first.get_or_insert(now);
+        // What follows the failed attempts of another value goes on with its count.
+        item.budget = item.budget.or(key.budget.filter(|_| number > 1));
         if let Some(budget) = item.budget {
             world.budgets[budget].retries += 1;
         }
         item.budget = item.budget.or(budget);
+        key.budget = item.budget;
         key.cancelled = false;
         let early = key.failed.take().filter(|failed| now < failed + *backoff);
         let late = finish.is_some_and(|finish| now - first >= finish && number > 1);
@@ -225,7 +230,8 @@ pub fn failed(key: u8, value: usize, number: u32, error: E) {
         book.values[value].latest = Some(error.id);
         book.values[value].last = "failed";
         let last = book.max.is_some_and(|max| number >= max) || error.decision == relent::Decision::Fatal;
-        let bounded = book.finish.is_some() || book.window;
+        // A bound or the budget may allow no other.
+        let bounded = book.finish.is_some() || book.window || book.values[value].budget.is_some();
         let key = book.keys.entry(key).or_default();
         key.failed = (!last && !bounded && !key.cancelled).then_some(now);
     });
