@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::world::{MS, Queue, Val, World, is_off, ms, shared, with};
+use super::{
+    queues::KEYS,
+    world::{MS, Queue, Val, World, is_off, ms, shared, with},
+};
 
 /// What is left of a case.
 pub struct Left {
@@ -43,7 +46,7 @@ impl Left {
         let mut queue = shared.queue.as_ref().and_then(|slot| slot.try_borrow_mut().ok()?.take());
         if let (Some(queue), Some(handle)) = (&mut queue, &shared.handle) {
             // Its timer is set in this runtime.
-            let _ = handle.schedule(0, Val(usize::MAX), ms(3_600_000));
+            let _ = handle.schedule(KEYS, Val(usize::MAX), ms(3_600_000));
             let _ = Pin::new(queue).poll_next(&mut Context::from_waker(Waker::noop()));
             drop(handle.cancel_all());
         }
@@ -77,7 +80,7 @@ impl Left {
                 }
                 if let Some((mut queue, handle)) = queue.filter(|_| !back || !is_off("clock back")) {
                     let began = Instant::now();
-                    let _ = handle.schedule(0, Val(usize::MAX), ms(180));
+                    let _ = handle.schedule(KEYS, Val(usize::MAX), ms(180));
                     let due = timeout(ms(10_000), std::future::poll_fn(|cx| Pin::new(&mut queue).poll_next(cx))).await;
                     // What is late is late by a timer's millisecond at most.
                     if due.is_err() || began.elapsed() > ms(181) {

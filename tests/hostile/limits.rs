@@ -111,7 +111,10 @@ pub fn leaves(limit: usize, wait: usize) {
     at(limit, |limit| {
         let before = limit.ideal.line.len();
         limit.ideal.line.retain(|(other, _)| *other != wait);
-        let had = limit.ideal.granted.remove(&wait).map(|(_, permits)| permits);
+        let had = limit.ideal.granted.remove(&wait);
+        // What comes back late may be more than the burst: whether it is granted again at once is not said.
+        limit.loose |= had.is_some_and(|(at, _)| at < limit.ideal.at);
+        let had = had.map(|(_, permits)| permits);
         if let Some(permits) = had {
             limit.ideal.level += permits * limit.unit;
         }

@@ -21,6 +21,8 @@ pub struct Book {
     pub window: bool,
     pub cut_is_fatal: bool,
     pub closed: bool,
+    /// A waker has kept a guard: where it is dropped, the key goes on.
+    pub kept: bool,
     /// A waker has panicked inside of a call.
     pub unsure: bool,
     pub gone: bool,

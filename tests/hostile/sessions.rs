@@ -301,7 +301,13 @@ async fn stream(slot: Slot) {
             (0 | 1, _) => HELD.with_borrow_mut(|all| all.push(held)),
             (2, true) => {
                 note("value", held.value, "guard leaked", 0);
-                book(|book| book.values[held.value].excused = true);
+                with(|world| {
+                    let value = &mut world.book.values[held.value];
+                    value.excused = true;
+                    if let Some(budget) = value.budget {
+                        world.budgets[budget].leaked = true;
+                    }
+                });
                 std::mem::forget(held);
             }
             (3, _) => drop(held),
@@ -317,7 +323,10 @@ async fn stream(slot: Slot) {
 pub fn take_one() -> Option<Held> {
     let held = HELD.with_borrow_mut(Vec::pop)?;
     // Nobody knows when that waker is dropped.
-    book(|book| book.values[held.value].excused = true);
+    book(|book| {
+        book.values[held.value].excused = true;
+        book.kept = true;
+    });
     Some(held)
 }
 
