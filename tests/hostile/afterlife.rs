@@ -129,7 +129,9 @@ fn two_threads() -> (Rate, Rate) {
             }
         })
     });
-    both.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in both {
+        thread.join().unwrap();
+    }
     let fresh = keyed.get(&1000).rate();
     let other = known.iter().map(Limiter::rate).find(|rate| *rate != fresh);
     (other.unwrap_or(fresh), fresh)

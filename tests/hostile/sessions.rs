@@ -5,7 +5,6 @@ use std::{
     future::{Future, pending, poll_fn},
     pin::pin,
     rc::Rc,
-    task::Poll,
 };
 
 use futures_util::StreamExt;
@@ -314,7 +313,6 @@ async fn stream(slot: Slot) {
             _ => held.answer(),
         }
     }
-    let _ = poll_fn(|_| Poll::Ready(())).await;
     actors::ended();
     gone();
 }

@@ -218,7 +218,7 @@ pub fn begin() {
                 async move {
                     Ok(match answer.await {
                         Answer::Value => Progress::Done(()),
-                        Answer::NotYet | Answer::Because(_) if info.number() % 2 == 0 => {
+                        Answer::NotYet | Answer::Because(_) if info.number().is_multiple_of(2) => {
                             Progress::Moving(info.number().to_string())
                         }
                         Answer::NotYet | Answer::Because(_) => Progress::Waiting("waits".into()),
