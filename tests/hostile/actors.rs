@@ -4,24 +4,23 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     mem,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll},
 };
 
-use relent::{Limiter, queue::QueueHandle};
 use tokio::{
     task::coop,
     time::{Instant, sleep_until},
 };
 
 use super::{
-    sessions::{self, Held},
-    world::{Injected, Nanos, Val, WAKERS_MAY_PANIC, is_off, note, now, require, shared, violated, with},
+    wakers,
+    world::{Injected, Nanos, WAKERS_MAY_PANIC, note, now, require, violated, with},
 };
 
 type Future = Pin<Box<dyn std::future::Future<Output = ()>>>;
@@ -63,59 +62,6 @@ struct Actor {
 thread_local! {
     static ACTORS: RefCell<Vec<Actor>> = const { RefCell::new(Vec::new()) };
     static CURRENT: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-    static ROOT: RefCell<Option<Waker>> = const { RefCell::new(None) };
-}
-
-/// A waker as the world makes them: new for each poll, it may panic, it may own and use what it is kept in.
-struct Flag {
-    woken: Arc<AtomicBool>,
-    panics: bool,
-    limiter: Option<Limiter>,
-    handle: Option<QueueHandle<u8, Val>>,
-    /// Dropped with it.
-    _guard: Mutex<Option<Held>>,
-}
-
-impl Flag {
-    fn look(&self) {
-        if let Some(limiter) = &self.limiter {
-            let _ = limiter.waiters();
-        }
-        if let Some(handle) = &self.handle {
-            let _ = (handle.len(), handle.running());
-        }
-    }
-}
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, SeqCst);
-        wake_root();
-        self.look();
-        if self.panics && WAKERS_MAY_PANIC.get() && !std::thread::panicking() {
-            with(|world| {
-                world.injected = true;
-                // What the call was about to give back is gone.
-                world.book.unsure = true;
-            });
-            note("waker", 0, "panics", 0);
-            resume_unwind(Box::new(Injected));
-        }
-    }
-}
-
-impl Drop for Flag {
-    fn drop(&mut self) {
-        self.look();
-    }
-}
-
-fn wake_root() {
-    ROOT.with_borrow(|root| root.iter().for_each(Waker::wake_by_ref));
 }
 
 /// The name of the actor that is being polled.
@@ -185,20 +131,8 @@ pub fn poll(index: usize) {
     if polls == 3000 {
         violated("nothing spins", format!("{} was polled {polls} times at one instant", kind.name()));
     }
-    let (odd, spent, evil) = with(|world| {
-        let odd = world.hostile.wakers && !world.quiet && world.rng.u8(0..3) == 0;
-        (odd, world.hostile.spent && !world.quiet && world.rng.u8(0..6) == 0, world.hostile.panics && world.rng.bool())
-    });
-    let shared = shared();
-    let flag = Flag {
-        woken: woken.clone(),
-        panics: odd && evil,
-        limiter: if odd { shared.limiters.first().cloned() } else { None },
-        handle: if odd && !is_off("queue wakers") { shared.handle.clone() } else { None },
-        _guard: Mutex::new(if odd && !is_off("queue wakers") { sessions::take_one() } else { None }),
-    };
-    drop(shared);
-    let waker = Waker::from(Arc::new(flag));
+    let waker = wakers::waker(woken.clone());
+    let spent = with(|world| world.hostile.spent && !world.quiet && world.rng.u8(0..6) == 0);
     let mut cx = Context::from_waker(&waker);
     if spent {
         note("actor", index, "polled with a spent budget", 0);
@@ -331,7 +265,7 @@ pub fn drop_all() {
 pub fn clear() {
     drop_all();
     ACTORS.take();
-    ROOT.take();
+    wakers::set_root(None);
 }
 
 fn any_woken() -> bool {
@@ -358,7 +292,7 @@ async fn fresh() {
 /// Polls one of those that were woken, if any was.
 pub async fn step() -> bool {
     poll_fn(|cx| {
-        ROOT.set(Some(cx.waker().clone()));
+        wakers::set_root(Some(cx.waker().clone()));
         Poll::Ready(())
     })
     .await;
@@ -378,7 +312,7 @@ pub async fn drive(until: Instant) {
             }
         }
         let over = poll_fn(|cx| {
-            ROOT.set(Some(cx.waker().clone()));
+            wakers::set_root(Some(cx.waker().clone()));
             if any_woken() { Poll::Ready(false) } else { sleep.as_mut().poll(cx).map(|()| true) }
         })
         .await;

@@ -20,6 +20,7 @@ mod runs;
 mod sessions;
 mod verbs;
 mod waits;
+mod wakers;
 mod world;
 
 use std::{
