@@ -253,9 +253,10 @@ async fn finish() {
     waits::those_in_line_wait();
     // Guards outlive the queue, and what has ended outlives both.
     if with(|world| world.rng.bool()) {
+        sessions::hold_one();
         sessions::drop_queue();
         if with(|world| world.book.gone && world.rng.bool()) {
-            queues::cancel_all();
+            queues::cancel_waiting();
             note("queue", 0, "handle dropped", 0);
             world::drop_handle();
         }

@@ -5,6 +5,7 @@ use std::{
     future::{Future, pending, poll_fn},
     pin::pin,
     rc::Rc,
+    task::{Context, Poll, Waker},
 };
 
 use futures_util::StreamExt;
@@ -315,6 +316,20 @@ async fn stream(slot: Slot) {
     }
     actors::ended();
     gone();
+}
+
+/// Takes a guard to be held, if something is due.
+pub fn hold_one() {
+    queues::give();
+    let slot = shared().queue.clone();
+    if let Some(slot) = slot
+        && let Ok(mut slot) = slot.try_borrow_mut()
+        && let Some(queue) = &mut *slot
+        && let Poll::Ready(Some(due)) = queue.poll_due(&mut Context::from_waker(Waker::noop()))
+    {
+        let held = Held::new(due);
+        HELD.with_borrow_mut(|all| all.push(held));
+    }
 }
 
 /// One of the guards that are held, for whoever keeps it.
