@@ -1,0 +1,200 @@
+//! The law of the window and the ideal wait list, as naive as can be.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::world::{MS, Nanos, note, now, violated, with};
+
+/// What timers need.
+const CATCH_UP: u128 = 10 * MS as u128;
+
+/// What is known of one limiter of the case.
+pub struct Limit {
+    /// One permit is `unit`, a nanosecond yields so many.
+    pub yields: u128,
+    pub unit: u128,
+    pub burst: u128,
+    /// Whether only what the ideal list knows of uses it.
+    pub modelled: bool,
+    /// Whether the settings were changed.
+    pub changed: bool,
+    /// Whether the ideal list does not hold: the settings were changed, or one that was not polled is polled again and takes
+    /// its permits late, by the law of the window; those behind it wait for that.
+    pub loose: bool,
+    pub ideal: Ideal,
+    /// What may come out by the law, and when that was.
+    room: u128,
+    at: Nanos,
+    /// Those that may be in line and are not in the ideal list.
+    pub unlisted: usize,
+}
+
+/// The ideal wait list: the first in line gets its permits as soon as they have come in.
+#[derive(Default)]
+pub struct Ideal {
+    level: u128,
+    at: Nanos,
+    pub line: VecDeque<(usize, u128)>,
+    /// Granted, and not yet told.
+    pub granted: BTreeMap<usize, (Nanos, u128)>,
+}
+
+impl Limit {
+    pub fn new(yields: u64, unit: u64, burst: u32, modelled: bool) -> Self {
+        let (yields, unit, burst) = (u128::from(yields), u128::from(unit), u128::from(burst));
+        let ideal = Ideal { level: burst * unit, ..Ideal::default() };
+        let room = burst * unit + yields * CATCH_UP;
+        Self { yields, unit, burst, modelled, changed: false, loose: false, ideal, room, at: 0, unlisted: 0 }
+    }
+
+    fn flow(&mut self, to: Nanos) {
+        let most = self.burst.max(1) * self.unit + self.yields * CATCH_UP;
+        self.room = (self.room + u128::from(to - self.at) * self.yields).min(most);
+        self.at = to;
+    }
+
+    pub fn advance(&mut self, to: Nanos) {
+        let Self { yields, unit, burst, ideal, .. } = self;
+        ideal.advance(to, *yields, *unit, *burst);
+    }
+
+    /// Up to which instant a wait may take, with timers of a millisecond.
+    pub fn granted_at(&self, wait: usize) -> Option<Nanos> {
+        self.ideal.granted.get(&wait).map(|(at, _)| at.div_ceil(MS) * MS)
+    }
+}
+
+impl Ideal {
+    fn advance(&mut self, to: Nanos, yields: u128, unit: u128, burst: u128) {
+        while let Some(&(wait, permits)) = self.line.front() {
+            let missing = (permits * unit).saturating_sub(self.level);
+            let takes = if yields == 0 && missing > 0 { u128::MAX } else { missing.div_ceil(yields.max(1)) };
+            let left = u128::from(to - self.at);
+            if takes > left {
+                self.level += left * yields;
+                self.at = to;
+                return;
+            }
+            self.at += takes as u64;
+            self.level = self.level + takes * yields - permits * unit;
+            self.line.pop_front();
+            self.granted.insert(wait, (self.at, permits));
+        }
+        self.level = (self.level + u128::from(to - self.at) * yields).min(burst * unit);
+        self.at = to;
+    }
+}
+
+fn at<R>(limit: usize, f: impl FnOnce(&mut Limit) -> R) -> R {
+    let now = now();
+    with(|world| {
+        let limit = &mut world.limits[limit];
+        limit.advance(now);
+        f(limit)
+    })
+}
+
+/// It gets in line, for so many.
+pub fn joins(limit: usize, wait: usize, permits: u32) {
+    note("wait", wait, "joins for", permits.into());
+    at(limit, |limit| {
+        if permits == 0 {
+            limit.ideal.granted.insert(wait, (limit.ideal.at, 0));
+        } else {
+            limit.ideal.line.push_back((wait, permits.into()));
+        }
+    });
+    at(limit, |_| {});
+}
+
+/// It left, wherever it was.
+pub fn leaves(limit: usize, wait: usize) {
+    at(limit, |limit| {
+        let before = limit.ideal.line.len();
+        limit.ideal.line.retain(|(other, _)| *other != wait);
+        let had = limit.ideal.granted.remove(&wait);
+        // What comes back late may be more than the burst: whether it is granted again at once is not said.
+        limit.loose |= had.is_some_and(|(at, _)| at < limit.ideal.at);
+        let had = had.map(|(_, permits)| permits);
+        if let Some(permits) = had {
+            limit.ideal.level += permits * limit.unit;
+        }
+        // What it may have had and not used is there again.
+        let permits = had.unwrap_or(u128::from(before > limit.ideal.line.len()));
+        limit.flow(limit.ideal.at);
+        let most = limit.burst.max(1) * limit.unit + limit.yields * CATCH_UP;
+        limit.room = (limit.room + permits * limit.unit).min(most);
+    });
+    at(limit, |_| {});
+}
+
+/// Permits have come out: the law of the window.
+pub fn came_out(limit: usize, permits: u32, excused: bool) {
+    note("limiter", limit, "permits", permits.into());
+    let now = now();
+    let broken = with(|world| {
+        world.progress += 1;
+        let limit = &mut world.limits[limit];
+        limit.flow(now);
+        let cost = u128::from(permits) * limit.unit;
+        if excused || limit.changed {
+            // Granted before, when no one can say.
+            return false;
+        }
+        let broken = cost > limit.room;
+        limit.room = limit.room.saturating_sub(cost);
+        broken
+    });
+    if broken {
+        let how = if with(|world| world.hostile.stalls) { "stalls" } else { "none stalls" };
+        violated(
+            "law of the window",
+            format!("limiter {limit} ({how}): {permits} more than burst + rate * (w + 10 ms)"),
+        );
+    }
+}
+
+/// A wait that the ideal list knows has got its permits.
+pub fn got(limit: usize, wait: usize, permits: u32, excused: bool) {
+    let early = at(limit, |limit| {
+        let early = limit.ideal.line.iter().any(|(other, _)| *other == wait);
+        limit.ideal.granted.remove(&wait);
+        early && limit.modelled && !limit.loose
+    });
+    if early {
+        let stalls = with(|world| world.hostile.stalls);
+        at(limit, |limit| {
+            limit.ideal.line.retain(|(other, _)| *other != wait);
+        });
+        if !stalls {
+            violated("order of the wait list", format!("limiter {limit}: {wait} got {permits} before its turn"));
+        }
+    }
+    note("wait", wait, "got", permits.into());
+    came_out(limit, permits, excused);
+}
+
+/// Whether it was granted, ideally, and is not told yet.
+pub fn is_granted(limit: usize, wait: usize) -> bool {
+    at(limit, |limit| limit.loose || limit.ideal.granted.contains_key(&wait))
+}
+
+/// Taken at once, or not.
+pub fn tried(limit: usize, permits: u32, taken: bool) {
+    let (could, modelled) = at(limit, |limit| {
+        let need = u128::from(permits) * limit.unit;
+        let could = limit.ideal.line.is_empty() && limit.ideal.level >= need;
+        if taken {
+            limit.ideal.level = limit.ideal.level.saturating_sub(need);
+        }
+        (could, limit.modelled && !limit.loose && permits > 0)
+    });
+    if taken {
+        came_out(limit, permits, false);
+    }
+    if modelled && could != taken && !with(|world| world.hostile.stalls) {
+        violated(
+            "order of the wait list",
+            format!("limiter {limit}: try_acquire({permits}) took {taken}, ideally {could}"),
+        );
+    }
+}

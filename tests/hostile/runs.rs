@@ -1,0 +1,310 @@
+//! What a run must keep to, whatever the verb: checked by its operation, its listener and its end.
+
+use relent::{Attempt, Decision, Event, GaveUp, Last, Stop, Wait};
+
+use super::{
+    actors, limits,
+    world::{E, Nanos, note, now, require, shared, trouble, violated, with},
+};
+
+/// What an attempt answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer {
+    Value,
+    Fails(E),
+    NotYet,
+    Because(E),
+    Dead(E),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Grammar {
+    #[default]
+    Between,
+    Started,
+    Acting,
+    Over,
+}
+
+/// What is known of one run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    pub verb: &'static str,
+    pub max: Option<u32>,
+    pub window: bool,
+    pub finish: Option<Nanos>,
+    pub stall: bool,
+    pub cut_is_fatal: bool,
+    pub token: Option<usize>,
+    pub limit: Option<usize>,
+    pub budget: Option<usize>,
+    pub listens: bool,
+    pub began: Option<Nanos>,
+    /// When the run must have read its clock first.
+    pub counts: Option<Nanos>,
+    /// Attempts whose calls began; acts.
+    pub calls: u32,
+    pub acts: u32,
+    /// Something was cut that must not be repeated.
+    pub cut: bool,
+    pub fatal: bool,
+    pub act_was_fatal: bool,
+    pub latest: Option<u64>,
+    pub answer: Option<Answer>,
+    pub grammar: Grammar,
+    pub ended: u32,
+    pub started: u32,
+    pub in_line: bool,
+    pub over: bool,
+}
+
+/// The number by which the ideal list knows it.
+pub fn wait_of(id: usize) -> usize {
+    1_000_000 + id
+}
+
+fn run<R>(id: usize, f: impl FnOnce(&mut Run) -> R) -> R {
+    with(|world| f(&mut world.runs[id]))
+}
+
+/// Its number and its verb.
+pub fn name(id: usize) -> String {
+    format!("run {id} ({})", run(id, |run| run.verb))
+}
+
+/// It stands in line no more.
+pub fn left(id: usize) {
+    let limit = run(id, |run| std::mem::take(&mut run.in_line).then_some(run.limit).flatten());
+    if let Some(limit) = limit {
+        limits::leaves(limit, wait_of(id));
+    }
+}
+
+/// The future of the run was dropped before its end.
+pub fn gone(id: usize) {
+    left(id);
+    let unlisted = run(id, |run| if run.listens || run.over { None } else { run.limit });
+    if let Some(limit) = unlisted {
+        with(|world| world.limits[limit].unlisted -= 1);
+    }
+}
+
+/// An attempt, a look or an act starts now: may it?
+fn may_start(id: usize, what: &str) {
+    let now = now();
+    let (began, finish, token) = run(id, |run| (run.began, run.finish, run.token));
+    let cancelled = token.is_some_and(|token| shared().tokens[token].is_cancelled());
+    require(!cancelled, "nothing starts after the cancellation", || format!("{} ({what})", name(id)));
+    if let (Some(began), Some(finish)) = (began, finish)
+        && finish > 0
+    {
+        // After an act there is always a look, and it is cut at once where there is no time for it.
+        let late = now - began >= finish && what != "closing look";
+        require(!late, "nothing starts at the hard bound or later", || format!("{} ({what})", name(id)));
+    }
+}
+
+/// The first call of an attempt starts; told by the listener if there is one.
+fn attempt_starts(id: usize, info: Attempt, what: &str) {
+    may_start(id, what);
+    let now = now();
+    let (limit, in_line, budget) = run(id, |run| (run.limit, std::mem::take(&mut run.in_line), run.budget));
+    let excused = actors::is_delayed(actors::current());
+    match limit {
+        Some(limit) if in_line => limits::got(limit, wait_of(id), 1, excused),
+        Some(limit) if run(id, |run| run.listens) => limits::tried(limit, 1, true),
+        Some(limit) => limits::came_out(limit, 1, excused),
+        None => {}
+    }
+    with(|world| {
+        world.progress += 1;
+        if let (Some(budget), true) = (budget, info.number() > 1) {
+            world.budgets[budget].retries += 1;
+        }
+    });
+    let (began, counts) = run(id, |run| (run.began.unwrap_or(now), run.counts.unwrap_or(now)));
+    if info.number() > 1 {
+        let elapsed = u64::try_from(info.elapsed().as_nanos()).unwrap();
+        let least = now.saturating_sub(counts);
+        require((least..=now - began).contains(&elapsed), "an attempt knows the time", || {
+            format!("{}: attempt {} says {elapsed}, it is {least}..={}", name(id), info.number(), now - began)
+        });
+    }
+}
+
+/// The operation is called.
+pub fn called(id: usize, info: Attempt, act: bool) {
+    note("run", id, if act { "acts" } else { "is called" }, info.number().into());
+    let (listens, first, cut) = run(id, |run| {
+        let first = !act && info.number() > run.calls;
+        run.calls = run.calls.max(info.number());
+        run.acts += u32::from(act);
+        run.answer = None;
+        (run.listens, first, run.cut && (act || run.verb != "ensure"))
+    });
+    require(!cut, "what was cut for good does not run again", || format!("{}, attempt {}", name(id), info.number()));
+    if first && !listens {
+        attempt_starts(id, info, "call");
+    } else if !listens {
+        may_start(id, if act { "act" } else { "closing look" });
+    }
+    let over = run(id, |run| run.over);
+    require(!over, "nothing starts after the end", || name(id));
+}
+
+/// The attempt has answered.
+pub fn answered(id: usize, answer: Answer, act: bool) {
+    run(id, |run| {
+        run.answer = Some(answer);
+        if let Answer::Fails(error) | Answer::Because(error) | Answer::Dead(error) = answer {
+            run.latest = Some(error.id);
+            let fatal = matches!(answer, Answer::Dead(_))
+                || (matches!(answer, Answer::Fails(_)) && error.decision == Decision::Fatal);
+            run.fatal |= fatal;
+            run.act_was_fatal |= fatal && act;
+        }
+    });
+    let error = match answer {
+        Answer::Fails(error) | Answer::Because(error) | Answer::Dead(error) => error.id,
+        _ => 0,
+    };
+    note("run", id, if act { "acted" } else { "answered" }, error);
+}
+
+pub fn waits(id: usize) {
+    let now = now();
+    run(id, |run| {
+        run.counts.get_or_insert(now);
+    });
+}
+
+/// The attempt was dropped without an answer.
+pub fn was_cut(id: usize, act: bool) {
+    note("run", id, "cut", 0);
+    run(id, |run| {
+        run.answer = None;
+        if run.cut_is_fatal && (act || run.verb != "ensure") && !matches!(run.verb, "poll" | "settle") {
+            run.cut = true;
+        }
+    });
+}
+
+pub fn heard(id: usize, event: &Event<'_, E>) {
+    let told = match event {
+        Event::Started(_) => "Started",
+        Event::Ended { .. } => "Ended",
+        Event::Acting { .. } => "Acting",
+        Event::Acted { .. } => "Acted",
+        Event::Waiting(Wait::Limiter(_)) => "Waiting for the limiter",
+        Event::Waiting(_) => "Waiting",
+        Event::Succeeded { .. } => "Succeeded",
+        Event::GaveUp(_) => "GaveUp",
+        _ => "?",
+    };
+    note("run", id, told, 0);
+    let before = run(id, |run| run.grammar);
+    let after = match (event, before) {
+        (Event::Waiting(_) | Event::Ended { .. }, Grammar::Between) if !matches!(event, Event::Ended { .. }) => before,
+        (Event::Started(_), Grammar::Between) | (Event::Acted { .. }, Grammar::Acting) => Grammar::Started,
+        (Event::Acting { .. }, Grammar::Started) => Grammar::Acting,
+        (Event::Ended { .. }, Grammar::Started) => Grammar::Between,
+        (Event::Succeeded { .. }, Grammar::Started | Grammar::Between) | (Event::GaveUp(_), Grammar::Between) => {
+            Grammar::Over
+        }
+        _ => {
+            violated("events obey the grammar", format!("{}: {told} after {before:?}", name(id)));
+            before
+        }
+    };
+    run(id, |run| run.grammar = after);
+    match event {
+        Event::Started(info) => {
+            run(id, |run| run.started += 1);
+            attempt_starts(id, *info, "attempt");
+        }
+        Event::Acting { .. } => may_start(id, "act"),
+        Event::Ended { last, .. } => {
+            let answer = run(id, |run| {
+                run.ended += 1;
+                // Where an act was refused for good, that is what the run ends with.
+                run.answer.filter(|_| !run.act_was_fatal)
+            });
+            if let Some(Answer::Fails(error) | Answer::Because(error)) = answer {
+                let text = format!("{last:?}");
+                require(text.contains(&E::tag(error.id)), "an event tells the real error", || {
+                    format!("{}: {} said {text}", name(id), E::tag(error.id))
+                });
+            }
+        }
+        Event::Waiting(Wait::Limiter(_)) => {
+            let limit = run(id, |run| {
+                run.in_line = true;
+                run.limit
+            });
+            if let Some(limit) = limit {
+                limits::joins(limit, wait_of(id), 1);
+            }
+        }
+        Event::GaveUp(_) | Event::Succeeded { .. } => left(id),
+        _ => {}
+    }
+    trouble("listener of run", id);
+}
+
+/// The run has its end.
+pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
+    note("run", id, if end.is_ok() { "gives its value" } else { "gives up" }, 0);
+    gone(id);
+    let known = run(id, |run| {
+        run.over = true;
+        run.clone()
+    });
+    require(!known.listens || known.grammar == Grammar::Over, "events obey the grammar", || {
+        format!("{}: it has ended, and the listener has not heard of it", name(id))
+    });
+    match end {
+        Ok(_) => require(known.answer == Some(Answer::Value), "a value was given", || name(id)),
+        Err(gave_up) => gave_up_tells_the_truth(id, &known, gave_up),
+    }
+    actors::ended();
+    trouble("end of run", id);
+}
+
+pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
+    let (text, error) = (gave_up.to_string(), gave_up.last_error().map(|error| error.id));
+    let tell = |what: &str| format!("run {id} ({}): {what}: {text} {known:?}", known.verb);
+    // Where an act was refused for good, that is what the run ends with.
+    let same = error == known.latest || (known.act_was_fatal && error.is_some());
+    require(same, "the latest real error comes back", || tell(&format!("{:?}, not {error:?}", known.latest)));
+    if let Some(error) = error {
+        require(text.contains(&E::tag(error)), "the latest real error comes back", || tell("the text"));
+    }
+    let observes = matches!(known.verb, "poll" | "settle");
+    require(!(observes && text.contains("outcome unknown")), "a read has no outcome", || tell("outcome"));
+    let contradicts = text.contains("before the first attempt") && text.contains("last attempt");
+    require(!contradicts, "the text does not contradict itself", || tell("text"));
+    let cancelled = known.token.is_some_and(|token| shared().tokens[token].is_cancelled());
+    let true_stop = match gave_up.stop() {
+        Stop::Fatal => known.fatal || known.cut_is_fatal,
+        Stop::Attempts => known.max.is_some(),
+        Stop::StartWindow => known.window,
+        Stop::Deadline => known.finish.is_some(),
+        Stop::Cancelled => cancelled,
+        Stop::Budget => known.budget.is_some(),
+        Stop::Limiter { .. } => known.limit.is_some(),
+        Stop::Stalled => known.stall,
+        Stop::BackoffEnded => false,
+        // One that this version does not know yet.
+        _ => known.verb == "settle",
+    };
+    require(true_stop, "the reason is the true one", || tell(gave_up.stop().as_str()));
+    let not_ready = matches!(gave_up.last(), Last::NotReady);
+    require(!(not_ready && matches!(known.verb, "retry" | "cursor")), "the last attempt is told as it was", || {
+        tell("not ready")
+    });
+    let started = if known.listens { known.started } else { known.calls };
+    if known.verb != "ensure" {
+        require(gave_up.attempts() == started, "attempts are counted", || tell("attempts"));
+    }
+    require(!known.listens || known.ended == known.started, "attempts are counted", || tell("Started and Ended"));
+}
