@@ -1,29 +1,29 @@
-//! A place in line, without a timer: the one who waits has his own.
+//! A place in the wait list, without a timer: its holder has one.
 
 use std::{borrow::Borrow, task::Context};
 
 use crate::{
     limiter::{Limiter, Refused},
-    policy::nanos::FOREVER,
+    policy::{line::Joined, nanos::FOREVER},
     time::Instant,
 };
 
-/// A place in line before a limiter, or the permits it led to. Dropped, it leaves no trace: the place is gone and
-/// permits go back, unless they were [spent](Ticket::spend). `L` is a limiter, its own or a borrowed one.
+/// A place in the wait list of a limiter, or the permits it led to. Dropped, it leaves no trace: the place is gone and
+/// permits go back, unless they were [spent](Ticket::spend). `L` is a limiter, owned or borrowed.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Ticket<L: Borrow<Limiter> = Limiter> {
     limiter: L,
-    /// Where it stands, while it waits.
-    number: u64,
     permits: u32,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Waiting,
-    Granted,
+    /// Under this number.
+    Waiting(u64),
+    /// Collected; its turn came at this time.
+    Granted(u64),
     Spent,
 }
 
@@ -39,51 +39,48 @@ pub(crate) enum Turn {
 }
 
 impl<L: Borrow<Limiter>> Ticket<L> {
-    /// Gets in line, if the turn comes within `allowed` nanoseconds. The permits may be there already.
+    /// Joins the wait list, if the turn comes within `allowed` nanoseconds. It may have come already.
     pub(super) fn join(limiter: L, permits: u32, allowed: u64) -> Result<Self, Refused> {
-        let number = {
-            let limiter = limiter.borrow();
-            limiter.join(limiter.now(), permits, allowed)?
+        let state = match limiter.borrow().reserve_place(permits, allowed)? {
+            (Joined::Waiting(number), _) => State::Waiting(number),
+            (_, now) => State::Granted(now),
         };
-        let state = if number.is_some() { State::Waiting } else { State::Granted };
-        Ok(Self { limiter, number: number.unwrap_or(0), permits, state })
+        Ok(Self { limiter, permits, state })
     }
 
-    /// Whether the turn has come.
+    /// Whether the turn has come. Granted, it was collected: start at once, or drop it.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        if self.state != State::Waiting {
-            return Turn::Granted;
-        }
+        let State::Waiting(number) = self.state else { return Turn::Granted };
         let limiter = self.limiter.borrow();
-        match limiter.inner.shared.turn(limiter.now(), self.number, cx.waker()) {
-            None => {
-                self.state = State::Granted;
+        match limiter.inner.shared.turn(|| limiter.now(), number, self.permits, cx.waker()) {
+            Ok(since) => {
+                self.state = State::Granted(since);
                 Turn::Granted
             }
-            Some(due) => limiter.instant(due).map_or(Turn::Never, Turn::At),
+            Err(due) => limiter.instant(due).map_or(Turn::Never, Turn::At),
         }
     }
 
-    /// When the turn comes as things stand: 0 has come, `FOREVER` never. Walks along the line.
+    /// When the turn comes as things stand: 0 has come, `FOREVER` never. Walks along the list.
     pub(crate) fn ready_in(&self) -> u64 {
-        if self.state != State::Waiting {
-            return 0;
-        }
+        let State::Waiting(number) = self.state else { return 0 };
         let limiter = self.limiter.borrow();
-        let now = limiter.now();
-        match limiter.inner.shared.exact_turn(now, self.number) {
-            None => 0,
-            Some(FOREVER) => FOREVER,
-            Some(turn) => turn.saturating_sub(now),
+        match limiter.inner.shared.exact_turn(|| limiter.now(), number, self.permits) {
+            (FOREVER, _) => FOREVER,
+            (turn, now) => turn.saturating_sub(now),
         }
     }
 
     /// The permits are used; nothing goes back. One that still waits takes its turn all the same.
     pub(crate) fn spend(&mut self) {
-        if self.state == State::Waiting {
-            self.limiter.borrow().inner.shared.unwatch(self.number);
+        if let State::Waiting(number) = self.state {
+            self.limiter.borrow().inner.shared.spend(number);
         }
         self.state = State::Spent;
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.state == State::Spent
     }
 }
 
@@ -91,9 +88,9 @@ impl<L: Borrow<Limiter>> Drop for Ticket<L> {
     fn drop(&mut self) {
         let limiter = self.limiter.borrow();
         match self.state {
-            State::Waiting => limiter.inner.shared.leave(self.number, self.permits),
-            State::Granted => limiter.give_back(self.permits),
-            State::Spent => {}
+            State::Waiting(number) => limiter.inner.shared.leave(|| limiter.now(), number),
+            State::Granted(at) if self.permits > 0 => limiter.inner.shared.give_back(|| limiter.now(), self.permits, at),
+            _ => {}
         }
     }
 }

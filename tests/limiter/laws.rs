@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use proptest::{collection::vec, prelude::*};
 use relent::{
     Rate,
-    policy::line::{Joined, Line, Told},
+    policy::line::{Joined, Line, Looked, Told},
 };
 
 use crate::model::{Case, FOREVER, check};
@@ -80,7 +80,7 @@ proptest! {
         permits in 1_u32.., per in 1_u64..u64::MAX, burst in 1_u32..1000, looks in vec(any::<u64>(), 1..20),
     ) {
         let rate = Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap();
-        let mut line: Line<()> = Line::new(rate, burst);
+        let mut line: Line<()> = Line::new(rate, burst, FOREVER);
         let mut taken = 0_u128;
         let mut looks = looks;
         looks.sort_unstable();
@@ -107,7 +107,7 @@ proptest! {
 
 #[test]
 fn three_per_second_is_exactly_that_over_thirty_years() {
-    let mut line: Line<()> = Line::new(Rate::per_second(3), 1);
+    let mut line: Line<()> = Line::new(Rate::per_second(3), 1, FOREVER);
     assert_eq!(line.join(0, 1, 0), Joined::Granted);
     let (mut asked, mut last) = (0_u64, 0);
     // A billion seconds ahead, in bites as large as the burst allows.
@@ -117,9 +117,8 @@ fn three_per_second_is_exactly_that_over_thirty_years() {
         (asked, last) = (asked + 1_000_000_000, number);
     }
     assert_eq!(line.turn(last), asked / 3 * 1_000_000_000);
-    while line.flow(line.turn(last) - 1, &mut Told::new()) {}
-    assert!(!line.has_gone(last));
-    while line.flow(line.turn(last), &mut Told::new()) {}
-    assert!(line.has_gone(last));
+    let turn = line.turn(last);
+    assert_eq!(line.look(turn - 1, last, 1_000_000_000, &mut Told::new()), Looked::Due(turn));
+    assert_eq!(line.look(turn, last, 1_000_000_000, &mut Told::new()), Looked::Granted(turn));
     assert_eq!(line.bucket().available(), 0);
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use relent::{
     Rate,
     policy::{
-        line::{Joined, Line, Told},
+        line::{CATCH_UP, Joined, Line, Looked, Told},
         parked::{Measure, Taken},
     },
 };
@@ -177,11 +177,15 @@ impl Model {
         Joined::Waiting(who as u64)
     }
 
-    fn leave(&mut self, who: usize, permits: u32) {
+    fn leave(&mut self, who: usize, permits: u32, held: u64) {
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
             self.waiting.remove(index);
         } else if !self.unlimited {
-            self.level += u128::from(permits) * self.unit;
+            // What came back late is worth what has not flowed in anew, and nothing gets fuller than full by it.
+            let anew = if held <= CATCH_UP { 0 } else { u128::from(held) * self.yields };
+            let back = (u128::from(permits) * self.unit).saturating_sub(anew);
+            let first = self.waiting.front().map_or(0, |(_, permits)| u128::from(*permits) * self.unit);
+            self.level = (self.level + back).min(self.level.max(self.full()).max(first));
         }
         self.settle();
         self.advance(self.at);
@@ -191,7 +195,8 @@ impl Model {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Waiting(u64),
-    Granted,
+    /// Since when.
+    Granted(u64),
     Gone,
 }
 
@@ -230,12 +235,26 @@ impl Real {
     fn poll(&mut self, who: usize) {
         self.polls += 1;
         let State::Waiting(number) = self.waiters[who].state else { return };
-        self.look();
-        if self.line.has_gone(number) {
-            self.waiters[who].state = State::Granted;
-            self.grants.push((self.now, who));
-        } else {
-            self.waiters[who].timer = self.line.watch(number, who).0;
+        let looked = loop {
+            let mut told = Told::new();
+            let looked = self.line.look(self.now, number, self.waiters[who].permits, &mut told);
+            while let Some(who) = told.pop() {
+                self.woken.push_back(who);
+            }
+            if looked != Looked::Again {
+                break looked;
+            }
+        };
+        match looked {
+            Looked::Granted(at) => {
+                self.waiters[who].state = State::Granted(at);
+                self.grants.push((self.now, who));
+            }
+            Looked::Due(due) => {
+                self.waiters[who].timer = due;
+                self.line.watch(number, who);
+            }
+            other => panic!("{other:?}"),
         }
     }
 
@@ -262,7 +281,7 @@ impl Real {
                     self.now = self.now.max(timer);
                     self.poll(who);
                     let after = self.waiters[who];
-                    assert!(after.state == State::Granted || after.timer > self.now, "{who} would spin: {after:?}");
+                    assert!(matches!(after.state, State::Granted(_)) || after.timer > self.now, "{who} would spin: {after:?}");
                 }
                 None => break,
             }
@@ -276,7 +295,7 @@ impl Real {
 /// Runs both and compares after each step. Panics where they differ.
 pub(crate) fn check(case: &Case) -> Seen {
     let mut real = Real {
-        line: Line::new(rate(case.rate), case.burst),
+        line: Line::new(rate(case.rate), case.burst, CATCH_UP),
         measure: Measure::default(),
         now: 0,
         waiters: Vec::new(),
@@ -306,7 +325,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                     (Joined::Waiting(number), Joined::Waiting(_)) => State::Waiting(number),
                     (Joined::Granted, Joined::Granted) => {
                         direct.push((real.now, many));
-                        State::Granted
+                        State::Granted(real.now)
                     }
                     _ => {
                         assert_eq!(answer, expected);
@@ -321,18 +340,20 @@ pub(crate) fn check(case: &Case) -> Seen {
             3 if !real.waiters.is_empty() => {
                 let who = many as usize % real.waiters.len();
                 let waiter = real.waiters[who];
-                let number = match waiter.state {
-                    State::Waiting(number) => number,
-                    State::Granted if waiter.permits > 0 && what % 16 < 8 => FOREVER,
-                    _ => continue,
-                };
-                steady &= number != FOREVER;
                 real.waiters[who].state = State::Gone;
                 let mut told = Told::new();
-                let more = if number == FOREVER {
-                    real.line.give_back(waiter.permits, &mut told)
-                } else {
-                    real.line.leave(number, waiter.permits, &mut told).0
+                let mut held = 0;
+                let more = match waiter.state {
+                    State::Waiting(number) => real.line.leave(real.now, number, &mut told).0,
+                    State::Granted(at) if waiter.permits > 0 && what % 16 < 8 => {
+                        steady = false;
+                        held = real.now - at;
+                        real.line.give_back(real.now, waiter.permits, at, &mut told)
+                    }
+                    State::Granted(_) | State::Gone => {
+                        real.waiters[who].state = waiter.state;
+                        continue;
+                    }
                 };
                 while let Some(who) = told.pop() {
                     real.woken.push_back(who);
@@ -340,7 +361,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                 if more {
                     real.look();
                 }
-                model.leave(who, waiter.permits);
+                model.leave(who, waiter.permits, held);
                 seen.left += 1;
             }
             4 => {
@@ -384,7 +405,7 @@ pub(crate) fn check(case: &Case) -> Seen {
         for (who, waiter) in real.waiters.iter().enumerate().filter(|(who, _)| (who + index) % 8 == 0) {
             if let State::Waiting(number) = waiter.state {
                 assert_eq!(real.line.turn(number), model.turn(who));
-                assert!(real.line.due(number).0 >= model.turn(who));
+                assert!(waiter.timer >= model.turn(who));
             }
         }
     }
