@@ -5,5 +5,8 @@
 mod keyed;
 mod laws;
 mod model;
+mod moving_up;
+mod stalled;
+mod stalls;
 mod storm;
 mod waiting;
