@@ -285,6 +285,13 @@ impl Limiter {
         line.waiting() == 0 && line.bucket().is_full() && line.available() == line.bucket().available()
     }
 
+    /// One of many that have the same settings, which are so new.
+    pub(crate) fn of_version(version: u64, rate: Rate, burst: u32) -> Self {
+        let limiter = Self::new(rate, burst);
+        limiter.inner.shared.hold().set_version(version);
+        limiter
+    }
+
     /// The settings of many limiters, unless it has later ones.
     pub(crate) fn set_version(&self, version: u64, rate: Rate, burst: u32) {
         self.inner.shared.set_version(|| self.now(), version, rate, burst);
@@ -302,6 +309,21 @@ impl Limiter {
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn take_now(&self, permits: u32) -> bool {
         self.inner.shared.take(self.now(), permits)
+    }
+
+    /// Takes permits, if they are there at once and nobody waits: at this time, for [`give_back`](Self::give_back).
+    pub(crate) fn take_dated(&self, permits: u32) -> Option<u64> {
+        let now = self.now();
+        if self.inner.shared.take(now, permits) {
+            return Some(now);
+        }
+        let (joined, now) = self.inner.shared.join(|| self.now(), permits, 0);
+        (joined == Joined::Granted).then_some(now)
+    }
+
+    /// Permits that were taken at `at` and not used.
+    pub(crate) fn give_back(&self, permits: u32, at: u64) {
+        self.inner.shared.give_back(|| self.now(), permits, at);
     }
 
     /// A place in line, if the turn comes within `allowed` nanoseconds. Its permits may be there already.

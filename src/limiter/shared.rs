@@ -288,6 +288,13 @@ impl Shared {
     }
 }
 
+impl Held<'_> {
+    /// The settings are so new.
+    pub(super) fn set_version(&mut self, version: u64) {
+        self.unpacked.version = version;
+    }
+}
+
 impl Deref for Held<'_> {
     type Target = Line<Waker>;
 

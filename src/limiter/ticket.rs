@@ -89,7 +89,7 @@ impl<L: Borrow<Limiter>> Drop for Ticket<L> {
         let limiter = self.limiter.borrow();
         match self.state {
             State::Waiting(number) => limiter.inner.shared.leave(|| limiter.now(), number),
-            State::Granted(at) if self.permits > 0 => limiter.inner.shared.give_back(|| limiter.now(), self.permits, at),
+            State::Granted(at) if self.permits > 0 => limiter.give_back(self.permits, at),
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 #![allow(clippy::cast_precision_loss, clippy::too_many_lines, clippy::single_match_else)]
 
+mod budgets;
 mod keyed;
 mod laws;
 mod model;
