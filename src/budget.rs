@@ -77,8 +77,8 @@ pub struct InFlight {
 enum Allowed {
     /// By the rule. True: it made the run one of those that retry.
     Rule(bool),
-    /// By the floor, at this time; as above.
-    Floor(u64, bool),
+    /// By the floor; as above.
+    Floor(bool),
 }
 
 impl Budget {
@@ -195,10 +195,10 @@ impl InFlight {
         self.allowed = if by_rule {
             Some(Allowed::Rule(newly))
         } else {
-            let at = inner.floor.as_ref().and_then(|floor| floor.take_dated(1));
-            at.map(|at| Allowed::Floor(at, newly && inner.join(counted)))
+            let by_floor = inner.floor.as_ref().is_some_and(|floor| floor.try_acquire(1).is_ok());
+            by_floor.then(|| Allowed::Floor(newly && inner.join(counted)))
         };
-        self.retrying |= matches!(self.allowed, Some(Allowed::Rule(_) | Allowed::Floor(_, true)));
+        self.retrying |= matches!(self.allowed, Some(Allowed::Rule(_) | Allowed::Floor(true)));
         self.allowed.is_some()
     }
 
@@ -206,14 +206,14 @@ impl InFlight {
     pub fn give_back(&mut self) {
         let Some(allowed) = self.allowed.take() else { return };
         let inner = &*self.budget.inner;
-        if let (Allowed::Floor(at, _), Some(floor)) = (allowed, &inner.floor) {
-            floor.give_back(1, at);
+        if let (Allowed::Floor(_), Some(floor)) = (allowed, &inner.floor) {
+            floor.give_back(1);
         }
         match (&inner.rule, allowed) {
             (Rule::Ratio(account, ..), Allowed::Rule(_)) => {
                 inner.update(|balance| Some(account.give_back(balance)));
             }
-            (Rule::Share(crowd, ..), Allowed::Rule(true) | Allowed::Floor(_, true)) => {
+            (Rule::Share(crowd, ..), Allowed::Rule(true) | Allowed::Floor(true)) => {
                 self.retrying = false;
                 inner.update(|word| Some(crowd.rest(word)));
             }

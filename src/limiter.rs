@@ -4,13 +4,24 @@ mod acquire;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
 mod reserve;
+mod several;
 mod shared;
 mod ticket;
 
-use std::{fmt, sync::OnceLock, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use self::shared::{Held, Shared};
-pub(crate) use self::ticket::{Ticket, Turn};
+pub(crate) use self::{
+    several::Several,
+    ticket::{Ticket, Turn},
+};
 pub use self::{
     acquire::{Acquire, Ready},
     reserve::Reservation,
@@ -71,6 +82,8 @@ pub struct Limiter {
 
 #[derive(Debug)]
 struct Inner {
+    /// In the order in which they were made.
+    made: u64,
     shared: Shared,
     start: OnceLock<Instant>,
 }
@@ -146,7 +159,9 @@ impl Limiter {
     }
 
     fn made(rate: Rate, burst: u32, catch_up: u64) -> Self {
-        Self { inner: Arc::new(Inner { shared: Shared::new(rate, burst, catch_up), start: OnceLock::new() }) }
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let made = MADE.fetch_add(1, Relaxed);
+        Self { inner: Arc::new(Inner { made, shared: Shared::new(rate, burst, catch_up), start: OnceLock::new() }) }
     }
 
     /// Takes `permits` now, or not at all. Never overtakes anyone who waits.
@@ -311,19 +326,9 @@ impl Limiter {
         self.inner.shared.take(self.now(), permits)
     }
 
-    /// Takes permits, if they are there at once and nobody waits: at this time, for [`give_back`](Self::give_back).
-    pub(crate) fn take_dated(&self, permits: u32) -> Option<u64> {
-        let now = self.now();
-        if self.inner.shared.take(now, permits) {
-            return Some(now);
-        }
-        let (joined, now) = self.inner.shared.join(|| self.now(), permits, 0);
-        (joined == Joined::Granted).then_some(now)
-    }
-
-    /// Permits that were taken at `at` and not used.
-    pub(crate) fn give_back(&self, permits: u32, at: u64) {
-        self.inner.shared.give_back(|| self.now(), permits, at);
+    /// Permits that were taken and not used, however long ago.
+    pub(crate) fn give_back(&self, permits: u32) {
+        self.inner.shared.give_back(|| self.now(), permits, nanos::FOREVER);
     }
 
     /// A place in line, if the turn comes within `allowed` nanoseconds. Its permits may be there already.
@@ -364,7 +369,11 @@ impl Limiter {
     /// Nanoseconds since the first use, and a [`HEAD`].
     #[inline]
     fn now(&self) -> u64 {
-        let now = time::now();
+        self.nanos(time::now())
+    }
+
+    #[inline]
+    fn nanos(&self, now: Instant) -> u64 {
         match self.inner.start.get() {
             Some(start) if *start <= now => time::between(*start, now).saturating_add(HEAD),
             start => self.before(start.copied(), now),

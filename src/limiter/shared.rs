@@ -236,6 +236,18 @@ impl Shared {
         drop((wake, waker));
     }
 
+    /// One holds its turn until then, and gives back what it has collected; see [`Line::hold`].
+    pub(super) fn hold_turn(&self, clock: impl Fn() -> u64, number: u64, collected: Option<(u32, u64)>, until: u64) {
+        let mut wake = Wake::default();
+        let (mut line, now) = self.hold_now(&clock);
+        let more = line.hold(now, number, collected, until, &mut wake.told);
+        drop(line);
+        wake.wake();
+        if more {
+            self.look_again(clock);
+        }
+    }
+
     /// Permits come back that were collected, granted at `at`, and not used.
     pub(super) fn give_back(&self, clock: impl Fn() -> u64, permits: u32, at: u64) {
         let mut wake = Wake::default();

@@ -14,16 +14,17 @@ use crate::{
 #[must_use]
 pub(crate) struct Ticket<L: Borrow<Limiter> = Limiter> {
     limiter: L,
+    /// Waiting: its number. Granted: when its turn came.
+    value: u64,
     permits: u32,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Under this number.
-    Waiting(u64),
-    /// Collected; its turn came at this time.
-    Granted(u64),
+    Waiting,
+    /// Collected.
+    Granted,
     Spent,
 }
 
@@ -38,34 +39,64 @@ pub(crate) enum Turn {
     Never,
 }
 
+impl Turn {
+    /// Greater is later.
+    pub(super) fn order(self) -> (u8, Option<Instant>) {
+        match self {
+            Self::Granted => (0, None),
+            Self::At(instant) => (1, Some(instant)),
+            Self::Never => (2, None),
+        }
+    }
+}
+
 impl<L: Borrow<Limiter>> Ticket<L> {
     /// Joins the wait list, if the turn comes within `allowed` nanoseconds. It may have come already.
     pub(super) fn join(limiter: L, permits: u32, allowed: u64) -> Result<Self, Refused> {
-        let state = match limiter.borrow().reserve_place(permits, allowed)? {
-            (Joined::Waiting(number), _) => State::Waiting(number),
-            (_, now) => State::Granted(now),
+        let (value, state) = match limiter.borrow().reserve_place(permits, allowed)? {
+            (Joined::Waiting(number), _) => (number, State::Waiting),
+            (_, now) => (now, State::Granted),
         };
-        Ok(Self { limiter, permits, state })
+        Ok(Self { limiter, value, permits, state })
     }
 
     /// Whether the turn has come. Granted, it was collected: start at once, or drop it.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        let State::Waiting(number) = self.state else { return Turn::Granted };
+        if self.state != State::Waiting {
+            return Turn::Granted;
+        }
         let limiter = self.limiter.borrow();
-        match limiter.inner.shared.turn(|| limiter.now(), number, self.permits, cx.waker()) {
+        match limiter.inner.shared.turn(|| limiter.now(), self.value, self.permits, cx.waker()) {
             Ok(since) => {
-                self.state = State::Granted(since);
+                (self.value, self.state) = (since, State::Granted);
                 Turn::Granted
             }
             Err(due) => limiter.instant(due).map_or(Turn::Never, Turn::At),
         }
     }
 
+    /// Its number in the wait list, while it waits.
+    pub(super) fn number(&self) -> u64 {
+        self.value
+    }
+
+    /// Holds the turn it has, or will have, under this number until then, since that of another limiter has not come; `None` is as
+    /// long as it takes. Those behind wait until then.
+    pub(super) fn hold(&mut self, number: u64, until: Option<Instant>) {
+        let limiter = self.limiter.borrow();
+        let until = until.map_or(FOREVER, |until| limiter.nanos(until));
+        let collected = (self.state == State::Granted).then_some((self.permits, self.value));
+        limiter.inner.shared.hold_turn(|| limiter.now(), number, collected, until);
+        (self.value, self.state) = (number, State::Waiting);
+    }
+
     /// When the turn comes as things stand: 0 has come, `FOREVER` never. Walks along the list.
     pub(crate) fn ready_in(&self) -> u64 {
-        let State::Waiting(number) = self.state else { return 0 };
+        if self.state != State::Waiting {
+            return 0;
+        }
         let limiter = self.limiter.borrow();
-        match limiter.inner.shared.exact_turn(|| limiter.now(), number, self.permits) {
+        match limiter.inner.shared.exact_turn(|| limiter.now(), self.value, self.permits) {
             (FOREVER, _) => FOREVER,
             (turn, now) => turn.saturating_sub(now),
         }
@@ -73,8 +104,8 @@ impl<L: Borrow<Limiter>> Ticket<L> {
 
     /// The permits are used; nothing goes back. One that still waits takes its turn all the same.
     pub(crate) fn spend(&mut self) {
-        if let State::Waiting(number) = self.state {
-            self.limiter.borrow().inner.shared.spend(number);
+        if self.state == State::Waiting {
+            self.limiter.borrow().inner.shared.spend(self.value);
         }
         self.state = State::Spent;
     }
@@ -88,8 +119,8 @@ impl<L: Borrow<Limiter>> Drop for Ticket<L> {
     fn drop(&mut self) {
         let limiter = self.limiter.borrow();
         match self.state {
-            State::Waiting(number) => limiter.inner.shared.leave(|| limiter.now(), number),
-            State::Granted(at) if self.permits > 0 => limiter.give_back(self.permits, at),
+            State::Waiting => limiter.inner.shared.leave(|| limiter.now(), self.value),
+            State::Granted if self.permits > 0 => limiter.inner.shared.give_back(|| limiter.now(), self.permits, self.value),
             _ => {}
         }
     }

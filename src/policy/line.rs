@@ -66,6 +66,8 @@ struct Place<W> {
     due: u64,
     /// Zero: left.
     permits: u32,
+    /// It holds its turn until then, for one of another limiter.
+    not_before: u64,
     /// Nobody will collect the grant.
     spent: bool,
     waker: Option<W>,
@@ -161,8 +163,13 @@ impl<W> Line<W> {
         self.places.is_empty() && !self.is_paused()
     }
 
+    /// Nobody is granted before: it is paused, or the first holds its turn.
+    fn opens(&self) -> u64 {
+        self.paused.max(self.places.front().map_or(0, |first| first.not_before))
+    }
+
     fn is_paused(&self) -> bool {
-        self.bucket.at() < self.paused
+        self.bucket.at() < self.opens()
     }
 
     /// Lets time pass and all be granted whose turn has come. True: `told` is full, wake them and come again.
@@ -172,13 +179,14 @@ impl<W> Line<W> {
 
     /// The same; after a stall what is above the burst runs over first.
     fn pass(&mut self, now: u64, stalled: bool, told: &mut Told<W>) -> bool {
-        if self.is_paused() {
-            self.bucket.flow(now.min(self.paused));
+        while self.is_paused() {
+            let opens = self.opens();
+            self.bucket.flow(now.min(opens));
             self.cut();
-            if self.is_paused() {
+            if now < opens {
                 return self.tell(told);
             }
-            self.from = self.paused;
+            self.from = opens;
             if self.go(told) {
                 return true;
             }
@@ -211,7 +219,7 @@ impl<W> Line<W> {
         }
         self.asked = asked;
         let number = self.number();
-        self.places.push_back(Place { number, due, permits, spent: false, waker: None });
+        self.places.push_back(Place { number, due, permits, not_before: 0, spent: false, waker: None });
         Joined::Waiting(number)
     }
 
@@ -264,7 +272,7 @@ impl<W> Line<W> {
 
     fn insert(&mut self, Grant { number, permits, at: due }: Grant) {
         let index = self.places.partition_point(|place| place.number < number);
-        self.places.insert(index, Place { number, due, permits, spent: false, waker: None });
+        self.places.insert(index, Place { number, due, permits, not_before: 0, spent: false, waker: None });
         self.asked = self.asked.saturating_add(permits.into());
     }
 
@@ -348,6 +356,32 @@ impl<W> Line<W> {
         (more, waker)
     }
 
+    /// One whose turn has come, and those of others not, is in the list again as far ahead as it was, and holds its turn
+    /// `until` then: nobody behind it is granted before. What it has collected, granted at the instant given, goes back.
+    /// True as in [`Line::flow`].
+    pub fn hold(
+        &mut self,
+        now: u64,
+        number: u64,
+        collected: Option<(u32, u64)>,
+        until: u64,
+        told: &mut Told<W>,
+    ) -> bool {
+        if collected.is_none() && self.get(number).is_none_or(|place| place.not_before == until) {
+            return false;
+        }
+        let more = self.pass(now, false, told);
+        if let Some((permits, at)) = collected {
+            self.put_back(permits, at);
+            self.come_back(number, permits);
+        }
+        if let Some(place) = self.find(number).and_then(|index| self.places.get_mut(index)) {
+            place.not_before = until;
+        }
+        self.moved = (0, self.next);
+        more || self.go(told)
+    }
+
     /// Permits come back that were granted at `at` and not used. True as in [`Line::flow`].
     pub fn give_back(&mut self, now: u64, permits: u32, at: u64, told: &mut Told<W>) -> bool {
         let more = self.pass(now, false, told);
@@ -360,7 +394,7 @@ impl<W> Line<W> {
         let held = self.bucket.at().saturating_sub(at);
         if held <= self.catch_up {
             self.bucket.give_back(permits, 0, self.first());
-            self.from = self.from.max(at);
+            self.from = self.from.max(at.min(self.bucket.at()));
         } else {
             self.bucket.give_back(permits, held, self.first());
             self.from = self.bucket.at();
@@ -406,7 +440,7 @@ impl<W> Line<W> {
             if told.is_full() {
                 return true;
             }
-            if self.bucket.at() < self.paused || !self.bucket.pay(first.permits) {
+            if self.bucket.at() < self.paused.max(first.not_before) || !self.bucket.pay(first.permits) {
                 return self.tell(told);
             }
             self.asked = self.asked.saturating_sub(first.permits.into());

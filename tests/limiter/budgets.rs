@@ -87,8 +87,8 @@ async fn a_floor_shows_and_the_order_of_settings_is_no_matter() {
 #[derive(Debug)]
 struct Run {
     real: InFlight,
-    /// What is allowed and not made: by the floor at this time, and whether it made the run a retrying one.
-    allowed: Option<(Option<u64>, bool)>,
+    /// What is allowed and not made: by the floor, and whether it made the run a retrying one.
+    allowed: Option<(bool, bool)>,
     retrying: bool,
 }
 
@@ -111,7 +111,7 @@ proptest! {
             let (above, below, reserve) = (u64::from(above), u64::from(below), u64::from(reserve));
             let (mut balance, most) = (reserve * below, (reserve * below).max(above + below));
             let full = u64::from(permits) * per;
-            let (mut level, mut now) = (full, 0);
+            let mut level = full;
             for (step, who, long) in steps {
                 let many = runs.len();
                 match (step, many) {
@@ -121,7 +121,6 @@ proptest! {
                     }
                     (5, _) => {
                         advance(Duration::from_millis(long)).await;
-                        now += long;
                         level = (level + long * u64::from(permits)).min(full);
                     }
                     (_, 0) => {}
@@ -132,13 +131,9 @@ proptest! {
                         let Some((by_floor, newly)) = run.allowed.take() else { continue };
                         run.retrying &= !newly;
                         match (by_floor, share) {
-                            // After the catch-up it is worth what has not flowed in anew.
-                            (Some(at), _) if now - at > 10 => {
-                                level = (level + per.saturating_sub((now - at) * u64::from(permits))).min(full);
-                            }
-                            (Some(_), _) => level = (level + per).min(full),
-                            (None, false) => balance = (balance + below).min(most),
-                            (None, true) => {}
+                            (true, _) => level = (level + per).min(full),
+                            (false, false) => balance = (balance + below).min(most),
+                            (false, true) => {}
                         }
                     }
                     _ => {
@@ -157,7 +152,7 @@ proptest! {
                         if by_floor {
                             level -= per;
                         }
-                        run.allowed = (by_rule || by_floor).then_some((by_floor.then_some(now), !was));
+                        run.allowed = (by_rule || by_floor).then_some((by_floor, !was));
                         run.retrying |= by_rule || by_floor;
                     }
                 }

@@ -79,7 +79,7 @@ impl<W> Line<W> {
     fn planned(&self, least: u32) -> Bucket {
         let mut bucket = self.bucket.clone();
         if self.is_paused() {
-            bucket.flow(self.paused);
+            bucket.flow(self.opens());
             bucket.cut(least);
         }
         bucket
