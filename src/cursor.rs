@@ -1,6 +1,7 @@
 //! The loop form of a retry, for operations that need `&mut` of a local.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     pin::pin,
     task::{Poll, ready},
@@ -18,10 +19,9 @@ use crate::{
         Policy,
         attempts::{Attempt, Decision},
         bounds::CutBy,
-        nanos::duration,
     },
     run::Core,
-    shared::{Shared, Ties},
+    shared::{Share, Ties, Until},
     time::Timer,
 };
 
@@ -49,18 +49,13 @@ impl Policy {
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() { assert_eq!(example(Connection).await.unwrap(), 3); }
     /// ```
     pub fn begin<E>(&self) -> Run<E> {
-        Run {
-            core: Core::new(self.clone(), ()),
-            when: RetryAll,
-            listener: (),
-            error: None,
-            stop: None,
-            heard: Heard::Begun,
-        }
+        Run { core: Core::new(self.clone(), ()), when: RetryAll, listener: (), error: None, cut_after: 0, end: None }
     }
 }
 
 /// A run driven by hand: made by [`Policy::begin`].
+///
+/// Whatever is set on it after it began holds from then on: counts, clock and errors go on as they were.
 #[derive(Debug)]
 #[must_use = "a run does nothing unless you call `next`"]
 pub struct Run<E, W = RetryAll, L = (), G: Ties = ()> {
@@ -68,20 +63,20 @@ pub struct Run<E, W = RetryAll, L = (), G: Ties = ()> {
     when: W,
     listener: L,
     error: Option<E>,
-    /// Why the run is over, until `next` says so.
-    stop: Option<Stop>,
-    heard: Heard,
+    /// How long the last attempt had run when it was cut.
+    cut_after: u64,
+    end: Option<RunEnded>,
 }
 
-/// What the listener heard last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// Nothing, or the end of an attempt.
-    Begun,
-    /// The start of an attempt.
-    Started,
-    /// The end of the run.
-    Over,
+/// How a run has ended.
+#[derive(Debug)]
+enum RunEnded {
+    /// With a value: asked again, a new one begins.
+    Succeeded,
+    /// Without one, and `next` has to say so.
+    Stopped(Stop),
+    /// Without one, and `next` has said so: to be said again, without the error that it gave away.
+    GaveUp(GaveUp<Infallible>),
 }
 
 impl<E, W, L, G: Ties> Run<E, W, L, G> {
@@ -91,36 +86,49 @@ impl<E, W, L, G: Ties> Run<E, W, L, G> {
         F: FnMut(&E) -> D,
         D: Into<Decision>,
     {
-        let Self { core, listener, error, stop, heard, .. } = self;
-        Run { core, when, listener, error, stop, heard }
+        let Self { core, listener, error, cut_after, end, .. } = self;
+        Run { core, when, listener, error, cut_after, end }
     }
 
-    /// Hears of attempts, waits and the end.
-    pub fn notify<N: Listener<E>>(self, listener: N) -> Run<E, W, (L, N), G> {
-        let Self { core, when, listener: before, error, stop, heard } = self;
-        Run { core, when, listener: (before, listener), error, stop, heard }
+    /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the first.
+    pub fn notify<N>(self, listener: N) -> Run<E, W, (L, N), G>
+    where
+        N: FnMut(&Event<'_, E>),
+    {
+        self.listen(listener)
+    }
+
+    /// [`notify`](Self::notify) for a listener that is a type, as those in [`events`](crate::events) are.
+    pub fn listen<N: Listener<E>>(self, listener: N) -> Run<E, W, (L, N), G> {
+        let Self { core, when, listener: before, error, cut_after, end } = self;
+        Run { core, when, listener: (before, listener), error, cut_after, end }
     }
 }
 
-impl<E, W, L, G: Ties + Into<Shared>> Run<E, W, L, G> {
-    /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt.
-    pub fn cancel_on(self, token: CancellationToken) -> Run<E, W, L, Shared> {
-        self.share(|shared| shared.cancel_on(token))
+impl<E, W, L, G: Share> Run<E, W, L, G> {
+    /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt. Given twice, either stops it.
+    pub fn cancel_on(self, token: CancellationToken) -> Run<E, W, L, G::With> {
+        self.with(|ties| ties.share(|shared| shared.cancel_on(token)))
+    }
+
+    /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does.
+    pub fn cancel_when<F: Future>(self, until: F) -> Run<E, W, L, Until<G, F>> {
+        self.with(|ties| Until::new(ties, until))
     }
 
     /// Takes a permit before each attempt.
-    pub fn throttle(self, limiter: &Limiter) -> Run<E, W, L, Shared> {
-        self.share(|shared| shared.throttle(limiter.clone()))
+    pub fn throttle(self, limiter: &Limiter) -> Run<E, W, L, G::With> {
+        self.with(|ties| ties.share(|shared| shared.throttle(limiter.clone())))
     }
 
-    /// Asks this budget, shared with other runs, before each retry.
-    pub fn budget(self, budget: &Budget) -> Run<E, W, L, Shared> {
-        self.share(|shared| shared.budget(budget.clone()))
+    /// Asks this budget, shared with other runs, before each retry. Given twice, both must allow it.
+    pub fn budget(self, budget: &Budget) -> Run<E, W, L, G::With> {
+        self.with(|ties| ties.share(|shared| shared.budget(budget.clone())))
     }
 
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Run<E, W, L, Shared> {
-        let Self { core, when, listener, error, stop, heard } = self;
-        Run { core: core.share(set), when, listener, error, stop, heard }
+    fn with<H: Ties>(self, change: impl FnOnce(G) -> H) -> Run<E, W, L, H> {
+        let Self { core, when, listener, error, cut_after, end } = self;
+        Run { core: core.with(change), when, listener, error, cut_after, end }
     }
 }
 
@@ -132,60 +140,74 @@ where
 {
     /// Waits until the next attempt may start.
     ///
-    /// An attempt that was taken and then dropped, before or while it ran, counts as one that was cut.
+    /// An attempt that was taken and then dropped, before or while it ran, counts as one that was cut, and the policy's
+    /// [`on_cut`](Policy::on_cut) says what follows.
+    ///
+    /// Called after the run has given its value, it begins a new one: counts, clock and backoff start over.
     ///
     /// # Errors
-    /// [`GaveUp`] when there is no next attempt. Asked again, it says so again, without the error it gave away.
+    /// [`GaveUp`] when there is no next attempt. Asked again, it says so again, with
+    /// [`Last::FailedBefore`](crate::Last::FailedBefore) in place of the error that it gave away.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it can be called again and waits for the same instant.
+    /// Dropped while it waits, it leaves nothing behind, neither a timer nor a place before the limiter. It can be called
+    /// again: a pause lasts until the same instant as before, and a permit is asked for anew.
     ///
     /// # Panics
     /// If it has to wait outside a tokio runtime with time enabled.
     pub async fn next(&mut self) -> Result<Turn<'_, E, W, L, G>, GaveUp<E>> {
-        let Self { core, listener, error, stop, heard, .. } = self;
-        if *heard == Heard::Started {
-            *heard = Heard::Begun;
-            // The attempt was dropped by its owner.
-            tell_end(core, listener, Ending::Cut(CutBy::Cancelled), error.as_ref());
+        if self.core.is_attempting() {
+            self.end_attempt(Ending::Cut(CutBy::Cancelled), self.core.policy.after_cut());
         }
-        let mut alarm = pin!(Timer::default());
-        let start = poll_fn(|cx| match stop.take() {
-            Some(stop) => Poll::Ready(Err(stop)),
-            None => core.poll_start(cx, alarm.as_mut(), |wait| listener.on_event(&Event::Waiting(wait))),
-        });
-        match start.await {
-            Ok(attempt) => {
-                listener.on_event(&Event::Started(attempt));
-                *heard = Heard::Started;
-                Ok(Turn { run: self, attempt })
+        match &self.end {
+            None => {}
+            Some(RunEnded::Succeeded) => {
+                self.core.begin_anew();
+                (self.error, self.end) = (None, None);
             }
-            Err(why) => {
-                let gave_up = core.give_up(why.clone(), error.take());
-                *stop = Some(why);
-                if *heard != Heard::Over {
-                    *heard = Heard::Over;
-                    listener.on_event(&Event::GaveUp(&gave_up));
-                }
-                Err(gave_up)
+            Some(RunEnded::Stopped(stop)) => {
+                let stop = stop.clone();
+                return Err(self.give_up(stop));
             }
+            Some(RunEnded::GaveUp(gave_up)) => return Err(gave_up.without_error()),
+        }
+        self.core.start_clock();
+        let started = {
+            let mut alarm = pin!(Timer::default());
+            let waiting = Waiting(&mut self.core);
+            let listener = &mut self.listener;
+            poll_fn(|cx| waiting.0.poll_attempt(cx, alarm.as_mut(), listener)).await
+        };
+        match started {
+            Ok(attempt) => Ok(Turn { run: self, attempt }),
+            Err(stop) => Err(self.give_up(stop)),
         }
     }
 
-    /// Notes how an attempt ended.
-    fn end(&mut self, ending: Ending, decision: Decision) {
-        let Self { core, listener, error, stop, heard, .. } = self;
-        *heard = Heard::Begun;
-        tell_end(core, listener, ending, error.as_ref());
-        *stop = core.end::<Timer>(ending, decision, &mut |wait| listener.on_event(&Event::Waiting(wait))).err();
+    /// An attempt has ended without a value. What follows is noted before the listener hears of it.
+    fn end_attempt(&mut self, ending: Ending, decision: Decision) {
+        let decided = self.core.end(ending, decision);
+        self.cut_after = self.core.cut_after(ending, decided.now);
+        if let Err(stop) = &decided.next {
+            self.end = Some(RunEnded::Stopped(stop.clone()));
+        }
+        _ = self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, decided, Some(self.cut_after));
+    }
+
+    fn give_up(&mut self, stop: Stop) -> GaveUp<E> {
+        let gave_up = self.core.stop(stop, Some(self.cut_after), self.error.take());
+        self.end = Some(RunEnded::GaveUp(gave_up.without_error()));
+        Core::<G>::tell_gave_up(&mut self.listener, &gave_up);
+        gave_up
     }
 }
 
-fn tell_end<E, L: Listener<E>, G: Ties>(core: &Core<G>, listener: &mut L, ending: Ending, error: Option<&E>) {
-    if !L::SILENT {
-        let (attempt, elapsed) = (core.attempts(), duration(core.elapsed()));
-        let last = ending.last(error, core.cut_after(ending, elapsed));
-        listener.on_event(&Event::Ended { attempt, elapsed, last });
+/// A run that waits for its next attempt: dropped, no waiter stays behind.
+struct Waiting<'r, G: Ties>(&'r mut Core<G>);
+
+impl<G: Ties> Drop for Waiting<'_, G> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -211,6 +233,9 @@ where
 
     /// Runs the attempt. `None`: it failed or was cut, and [`next`](Run::next) knows what follows.
     ///
+    /// If the run was cancelled, or its [`finish_within`](Policy::finish_within) is over, since `next` gave this attempt, the
+    /// operation is not begun: it counts as cut.
+    ///
     /// # Cancel safety
     /// Dropped before it ends, the attempt counts as one that was cut.
     ///
@@ -219,34 +244,32 @@ where
     /// goes through.
     pub async fn attempt<T>(self, operation: impl Future<Output = Result<T, E>>) -> Option<T> {
         let Self { run, .. } = self;
-        let answer = {
-            let mut alarm = pin!(Timer::default());
-            let mut operation = pin!(operation);
-            poll_fn(|cx| match operation.as_mut().poll(cx) {
-                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-                Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
-            })
-            .await
+        let answer = match run.core.may_call() {
+            Err(by) => Err(by),
+            Ok(()) => {
+                let mut alarm = pin!(Timer::default());
+                let mut operation = pin!(operation);
+                poll_fn(|cx| match operation.as_mut().poll(cx) {
+                    Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                    Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
+                })
+                .await
+            }
         };
         match answer {
             Ok(Ok(value)) => {
-                run.core.over();
-                run.heard = Heard::Over;
-                if !L::SILENT {
-                    let (attempts, elapsed) = (run.core.attempts(), duration(run.core.elapsed()));
-                    run.listener.on_event(&Event::Succeeded { attempts, elapsed });
-                }
+                run.end = Some(RunEnded::Succeeded);
+                run.core.succeed(&mut run.listener);
                 Some(value)
             }
             Ok(Err(error)) => {
-                let decision = run.when.classify(&error);
-                run.error = Some(error);
-                run.end(Ending::Failed, decision);
+                // Kept first, so that a panic of `when` does not lose it.
+                let decision = run.when.classify(run.error.insert(error));
+                run.end_attempt(Ending::Failed, decision);
                 None
             }
             Err(by) => {
-                let decision = run.core.policy.after_cut();
-                run.end(Ending::Cut(by), decision);
+                run.end_attempt(Ending::Cut(by), run.core.policy.after_cut());
                 None
             }
         }

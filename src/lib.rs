@@ -120,5 +120,5 @@ pub use crate::{
     queue::TimedQueue,
     retry::{Retry, RetryFuture, retry},
     settle::{Observation, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Place, Shared, Ties},
+    shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
 };

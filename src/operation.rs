@@ -1,7 +1,7 @@
 //! What can be attempted, and how its answers are read.
 
 use crate::{
-    error::{GaveUp, Stop},
+    error::{Detail, Stop},
     policy::attempts::{Attempt, Decision},
 };
 
@@ -69,24 +69,30 @@ pub(crate) trait Verb<Output> {
     type Error;
     /// The name of its future.
     const NAME: &'static str;
+    /// Whether its attempts only observe, so that one without an answer has no outcome.
+    const OBSERVES: bool = false;
 
     /// An attempt begins.
     #[inline]
-    fn begin(&mut self) {}
+    fn begin(&mut self, attempt: Attempt) {
+        _ = attempt;
+    }
 
-    /// Reads one answer.
-    fn judge(&mut self, output: Output) -> Judged<Self::Value, Self::Error>;
+    /// Reads one answer. `now` reads the clock: nanoseconds since the run began.
+    fn judge(&mut self, output: Output, now: impl FnOnce() -> u64) -> Judged<Self::Value, Self::Error>;
 
     /// An attempt was cut by its own deadline: whether that ends the run.
     #[inline]
-    fn cut(&mut self) -> Option<Stop> {
+    fn cut(&mut self, now: impl FnOnce() -> u64) -> Option<Stop> {
+        _ = now;
         None
     }
 
-    /// Adds what the verb knows to the error.
+    /// What the verb knows of the end of a run without a value.
     #[inline]
-    fn explain(&mut self, gave_up: GaveUp<Self::Error>) -> GaveUp<Self::Error> {
-        gave_up
+    fn detail(&mut self, now: impl FnOnce() -> u64) -> Option<Detail> {
+        _ = now;
+        None
     }
 }
 

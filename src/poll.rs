@@ -202,9 +202,10 @@ impl<A: Answer> Verb<A> for Looking {
     type Value = A::Value;
     type Error = A::Error;
     const NAME: &'static str = "PollingFuture";
+    const OBSERVES: bool = true;
 
     #[inline]
-    fn judge(&mut self, output: A) -> Judged<A::Value, A::Error> {
+    fn judge(&mut self, output: A, _: impl FnOnce() -> u64) -> Judged<A::Value, A::Error> {
         output.judge()
     }
 }

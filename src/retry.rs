@@ -130,7 +130,7 @@ impl<R: Outcome> Verb<R> for Retrying {
     const NAME: &'static str = "RetryFuture";
 
     #[inline]
-    fn judge(&mut self, output: R) -> Judged<R::Value, R::Error> {
+    fn judge(&mut self, output: R, _: impl FnOnce() -> u64) -> Judged<R::Value, R::Error> {
         output.judge()
     }
 }

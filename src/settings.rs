@@ -110,9 +110,19 @@ macro_rules! settings {
                 self.when(when)
             }
 
-            /// Hears of attempts, waits and the end. A second listener hears after the first.
+            /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the
+            /// first.
             #[inline]
             pub fn notify<N>(self, listener: N) -> $builder<O, W, (L, N), G>
+            where
+                N: FnMut(&crate::Event<'_, $error>),
+            {
+                self.listen(listener)
+            }
+
+            /// [`notify`](Self::notify) for a listener that is a type, as those in [`events`](crate::events) are.
+            #[inline]
+            pub fn listen<N>(self, listener: N) -> $builder<O, W, (L, N), G>
             where
                 N: crate::Listener<$error>,
             {
@@ -121,32 +131,41 @@ macro_rules! settings {
             }
         }
 
-        impl<O, W, L, G: Into<crate::Shared>> $builder<O, W, L, G> {
+        impl<O, W, L, G: crate::Share> $builder<O, W, L, G> {
             /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt. Nothing starts once it
-            /// is; an attempt that is ready with its answer at that moment still counts.
+            /// is; an attempt that is ready with its answer at that moment still counts. Given twice, either stops it.
             #[inline]
-            pub fn cancel_on(self, token: tokio_util::sync::CancellationToken) -> $builder<O, W, L, crate::Shared> {
+            pub fn cancel_on(self, token: tokio_util::sync::CancellationToken) -> $builder<O, W, L, G::With> {
                 self.share(|shared| shared.cancel_on(token))
+            }
+
+            /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does: a shutdown signal, the receiver of a
+            /// channel. It is polled by the run, and not before it begins.
+            #[inline]
+            pub fn cancel_when<F: Future>(self, until: F) -> $builder<O, W, L, crate::Until<G, F>> {
+                let Self { operation, when, listener, policy, shared } = self;
+                $builder { operation, when, listener, policy, shared: crate::Until::new(shared, until) }
             }
 
             /// Takes a permit of this limiter before each attempt. The wait for it counts towards `start_within` and
             /// `finish_within`, never towards `attempt_timeout`; one that cannot fit ends the run at once with
             /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched.
-            pub fn throttle(self, limiter: &crate::Limiter) -> $builder<O, W, L, crate::Shared> {
+            pub fn throttle(self, limiter: &crate::Limiter) -> $builder<O, W, L, G::With> {
                 let limiter = limiter.clone();
                 self.share(|shared| shared.throttle(limiter))
             }
 
             /// Asks this budget, shared with other runs, before each retry; refused, the run ends with
-            /// [`Stop::Budget`](crate::Stop::Budget).
-            pub fn budget(self, budget: &crate::Budget) -> $builder<O, W, L, crate::Shared> {
+            /// [`Stop::Budget`](crate::Stop::Budget). Given twice, both must allow it, and a refusal of one takes nothing from
+            /// the other.
+            pub fn budget(self, budget: &crate::Budget) -> $builder<O, W, L, G::With> {
                 let budget = budget.clone();
                 self.share(|shared| shared.budget(budget))
             }
 
-            fn share(self, set: impl FnOnce(crate::Shared) -> crate::Shared) -> $builder<O, W, L, crate::Shared> {
+            fn share(self, set: impl FnOnce(crate::Shared) -> crate::Shared) -> $builder<O, W, L, G::With> {
                 let Self { operation, when, listener, policy, shared } = self;
-                $builder { operation, when, listener, policy, shared: set(shared.into()) }
+                $builder { operation, when, listener, policy, shared: shared.share(set) }
             }
         }
     };

@@ -21,7 +21,7 @@ use crate::{
     run::Run,
     settings::settings,
     shared::Ties,
-    time::{self, Instant, Timer},
+    time::Timer,
 };
 
 /// Watches something that others do until it has really finished, and notices when it does not move.
@@ -215,28 +215,26 @@ where
 #[derive(Debug)]
 pub(crate) struct Watching {
     rules: Rules,
-    /// When watching began.
-    began: Option<Instant>,
+    /// When the first observation started, nanoseconds since the run began.
+    began: Option<u64>,
     movement: Movement,
     /// What was last seen.
     text: String,
 }
 
 impl Watching {
-    fn now(&mut self) -> u64 {
-        let now = time::now();
-        time::between(*self.began.get_or_insert(now), now)
+    /// Nanoseconds since watching began.
+    fn since(&self, now: u64) -> u64 {
+        now.saturating_sub(self.began.unwrap_or(now))
     }
 
-    fn observe(&mut self, observed: Observed) -> Settling {
-        let now = self.now();
-        self.movement.observe(&self.rules, now, observed)
-    }
-
-    fn see(&mut self, text: String, observed: Observed) -> Settling {
-        let settling = self.observe(observed);
-        self.text = text;
-        settling
+    /// What follows what was seen at `now`, since watching began.
+    fn observe(&mut self, now: u64, observed: Observed) -> Option<Stop> {
+        match self.movement.observe(&self.rules, now, observed) {
+            Settling::Settled | Settling::GoOn => None,
+            Settling::Stalled => Some(Stop::Stalled),
+            Settling::Unobservable => Some(Stop::Unobservable),
+        }
     }
 }
 
@@ -244,41 +242,50 @@ impl<A: Observation> Verb<A> for Watching {
     type Value = A::Value;
     type Error = A::Error;
     const NAME: &'static str = "SettleFuture";
+    const OBSERVES: bool = true;
 
-    fn begin(&mut self) {
-        self.now();
+    fn begin(&mut self, attempt: Attempt) {
+        self.began.get_or_insert_with(|| nanos(attempt.elapsed()));
     }
 
-    fn judge(&mut self, answer: A) -> Judged<A::Value, A::Error> {
-        let settling = match answer.progress() {
-            Ok(Progress::Done(value)) => match self.see("done".to_owned(), Observed::Done) {
-                Settling::Settled => return Judged::Value(value),
-                other => other,
-            },
+    fn judge(&mut self, answer: A, now: impl FnOnce() -> u64) -> Judged<A::Value, A::Error> {
+        let now = self.since(now());
+        let (text, observed) = match answer.progress() {
+            Ok(Progress::Done(value)) => {
+                self.text = "done".to_owned();
+                return match self.movement.observe(&self.rules, now, Observed::Done) {
+                    Settling::Settled => Judged::Value(value),
+                    _ => Judged::NotYet,
+                };
+            }
             Ok(Progress::Moving(text)) => {
                 let observed = if text == self.text { Observed::Same } else { Observed::Moved };
-                self.see(text, observed)
+                (text, observed)
             }
-            Ok(Progress::Waiting(text)) => self.see(text, Observed::Waiting),
+            Ok(Progress::Waiting(text)) => (text, Observed::Waiting),
             Ok(Progress::Failed(error)) => return Judged::Fatal(error),
             Err(error) => {
-                return match self.observe(Observed::Failed) {
-                    Settling::Unobservable => Judged::Fatal(error),
-                    Settling::Stalled => Judged::Stopped(Stop::Stalled, Some(error)),
-                    _ => Judged::Failed(error),
+                return match self.observe(now, Observed::Failed) {
+                    Some(stop) => Judged::Stopped(stop, Some(error)),
+                    None => Judged::Failed(error),
                 };
             }
         };
-        if settling == Settling::Stalled { Judged::Stopped(Stop::Stalled, None) } else { Judged::NotYet }
+        self.text = text;
+        match self.observe(now, observed) {
+            Some(stop) => Judged::Stopped(stop, None),
+            None => Judged::NotYet,
+        }
     }
 
-    fn cut(&mut self) -> Option<Stop> {
-        (self.observe(Observed::Failed) != Settling::GoOn).then_some(Stop::Stalled)
+    fn cut(&mut self, now: impl FnOnce() -> u64) -> Option<Stop> {
+        let now = self.since(now());
+        self.observe(now, Observed::Failed)
     }
 
-    fn explain(&mut self, gave_up: GaveUp<A::Error>) -> GaveUp<A::Error> {
-        let now = self.now();
+    fn detail(&mut self, now: impl FnOnce() -> u64) -> Option<Detail> {
         let on = if self.text.is_empty() { "nothing yet".to_owned() } else { self.text.clone() };
-        gave_up.with_detail(Detail::Settle { on, unchanged_for: duration(self.movement.unchanged_for(now)) })
+        let unchanged_for = duration(self.movement.unchanged_for(self.since(now())));
+        Some(Detail::Settle { on, unchanged_for })
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
+    iter::successors,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use pin_project::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
@@ -23,8 +25,10 @@ pub trait Ties {
     /// A place in the limiter's queue. Dropped, it leaves no trace.
     type Ticket: fmt::Debug;
 
-    /// Whether the run was cancelled.
-    fn is_cancelled(&self) -> bool;
+    /// Whether the run was cancelled. It may not go on to wait without [`poll_cancelled`](Self::poll_cancelled).
+    fn is_cancelled(&mut self) -> bool;
+    /// Whether there is anything that could cancel it.
+    fn may_be_cancelled(&self) -> bool;
     /// Ready once the run is cancelled.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Asks the limiter for one permit, to be had within `allowed`.
@@ -33,14 +37,8 @@ pub trait Ties {
     fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
     fn spend(&self, ticket: Self::Ticket);
-    /// An attempt begins; if it is the first, the run counts for its budget.
-    fn begin_attempt(&mut self);
-    /// Whether the budget allows a retry.
-    fn withdraw(&mut self) -> bool;
-    /// An allowed retry is not made after all.
-    fn give_back(&mut self);
-    /// The run is over.
-    fn end_run(&mut self);
+    /// What the run has to do with its budgets, if it may have one.
+    fn retries(&mut self) -> Option<&mut Retries>;
 }
 
 /// The limiter's answer.
@@ -60,7 +58,11 @@ impl Ties for () {
     type Ticket = std::convert::Infallible;
 
     #[inline]
-    fn is_cancelled(&self) -> bool {
+    fn is_cancelled(&mut self) -> bool {
+        false
+    }
+    #[inline]
+    fn may_be_cancelled(&self) -> bool {
         false
     }
     #[inline]
@@ -80,15 +82,9 @@ impl Ties for () {
         match ticket {}
     }
     #[inline]
-    fn begin_attempt(&mut self) {}
-    #[inline]
-    fn withdraw(&mut self) -> bool {
-        true
+    fn retries(&mut self) -> Option<&mut Retries> {
+        None
     }
-    #[inline]
-    fn give_back(&mut self) {}
-    #[inline]
-    fn end_run(&mut self) {}
 }
 
 /// A limiter, a budget, a cancellation: what `.throttle(..)`, `.budget(..)` and `.cancel_on(..)` put into a builder.
@@ -99,27 +95,89 @@ pub struct Shared {
     budget: Retries,
 }
 
+/// What cancels a run: a token, and what is set only with several or while it waits.
 struct Cancel {
     token: CancellationToken,
-    /// Made when something first waits.
-    wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    rest: Option<Pin<Box<Rest>>>,
 }
 
-/// What a run has to do with its budget.
-#[derive(Debug, Default)]
-pub(crate) enum Retries {
+#[derive(Default)]
+#[pin_project]
+struct Rest {
+    /// Made when something first waits.
+    #[pin]
+    wait: Option<WaitForCancellationFutureOwned>,
+    /// Another token that cancels it too.
+    also: Option<Cancel>,
+}
+
+impl Cancel {
+    fn also(&self) -> Option<&Self> {
+        self.rest.as_ref()?.also.as_ref()
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
+        successors(Some(self), |cancel| cancel.also()).map(|cancel| &cancel.token)
+    }
+
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default())).as_mut().project();
+        if rest.wait.is_none() {
+            rest.wait.set(Some(self.token.clone().cancelled_owned()));
+        }
+        match (rest.wait.as_pin_mut().map(|wait| wait.poll(cx)), rest.also) {
+            (Some(Poll::Ready(())), _) => Poll::Ready(()),
+            (_, Some(also)) => also.poll_cancelled(cx),
+            (_, None) => Poll::Pending,
+        }
+    }
+
+    /// The same for another run, and one more token.
+    fn anew(&self, more: Option<CancellationToken>) -> Option<Self> {
+        self.tokens().cloned().chain(more).fold(None, |also, token| {
+            let rest = also.map(|also| Box::pin(Rest { wait: None, also: Some(also) }));
+            Some(Self { token, rest })
+        })
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.tokens()).finish()
+    }
+}
+
+/// What a run, or an item of a queue, has to do with its budgets.
+#[doc(hidden)]
+#[derive(Default)]
+#[non_exhaustive]
+pub enum Retries {
+    /// Every retry is allowed.
     #[default]
     Unlimited,
     /// The run has not begun.
     Of(Budget),
+    /// The run counts for its budget.
+    #[non_exhaustive]
     Running {
+        /// For as long as it runs.
         run: InFlight,
         /// A retry is allowed that has not begun. Dropped now, it goes back.
         allowed: bool,
     },
+    /// Two budgets, and each must allow it.
+    Both(Box<[Self; 2]>),
 }
 
 impl Retries {
+    /// Asks this budget too.
+    pub(crate) fn and(self, budget: Budget) -> Self {
+        match self {
+            Self::Unlimited => Self::Of(budget),
+            first => Self::Both(Box::new([first, Self::Of(budget)])),
+        }
+    }
+
     /// An attempt begins; if it is the first, the run counts.
     #[inline]
     pub(crate) fn begin_attempt(&mut self) {
@@ -127,23 +185,81 @@ impl Retries {
             Self::Unlimited => {}
             Self::Of(budget) => *self = Self::Running { run: budget.begin(), allowed: false },
             Self::Running { allowed, .. } => *allowed = false,
+            Self::Both(both) => both.iter_mut().for_each(Self::begin_attempt),
         }
     }
 
-    /// Whether a retry is allowed.
+    /// Whether a retry is allowed. One that is allowed already and was not made is not asked for again.
     #[inline]
     pub(crate) fn withdraw(&mut self) -> bool {
-        let Self::Running { run, allowed } = self else { return true };
-        *allowed = run.may_retry();
-        *allowed
+        match self {
+            Self::Unlimited | Self::Of(_) => true,
+            Self::Running { run, allowed } => {
+                *allowed = *allowed || run.may_retry();
+                *allowed
+            }
+            Self::Both(both) => {
+                let [first, second] = &mut **both;
+                let allowed = first.withdraw() && second.withdraw();
+                if !allowed {
+                    first.give_back();
+                }
+                allowed
+            }
+        }
     }
 
-    fn give_back(&mut self) {
-        if let Self::Running { run, allowed } = self
-            && std::mem::take(allowed)
-        {
-            run.give_back();
+    /// A retry that was allowed is not made.
+    pub(crate) fn give_back(&mut self) {
+        match self {
+            Self::Unlimited | Self::Of(_) => {}
+            Self::Running { run, allowed } => {
+                if std::mem::take(allowed) {
+                    run.give_back();
+                }
+            }
+            Self::Both(both) => both.iter_mut().for_each(Self::give_back),
         }
+    }
+
+    /// The run is over: it no longer counts, and could begin anew.
+    #[inline]
+    pub(crate) fn end_run(&mut self) {
+        match self {
+            Self::Unlimited | Self::Of(_) => {}
+            Self::Running { .. } => {
+                self.give_back();
+                *self = self.anew();
+            }
+            Self::Both(both) => both.iter_mut().for_each(Self::end_run),
+        }
+    }
+
+    /// The same for a run that has not begun.
+    pub(crate) fn anew(&self) -> Self {
+        match self {
+            Self::Unlimited => Self::Unlimited,
+            Self::Of(budget) => Self::Of(budget.clone()),
+            Self::Running { run, .. } => Self::Of(run.budget().clone()),
+            Self::Both(both) => Self::Both(Box::new([both[0].anew(), both[1].anew()])),
+        }
+    }
+
+    fn budgets(&self, list: &mut fmt::DebugList<'_, '_>) {
+        match self {
+            Self::Unlimited => {}
+            Self::Of(budget) => _ = list.entry(budget),
+            Self::Running { run, .. } => _ = list.entry(run.budget()),
+            Self::Both(both) => both.iter().for_each(|each| each.budgets(list)),
+        }
+    }
+}
+
+impl fmt::Debug for Retries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        self.budgets(&mut list);
+        list.finish()
     }
 }
 
@@ -155,7 +271,10 @@ impl Drop for Retries {
 
 impl Shared {
     pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
-        self.cancel = Some(Cancel { token, wait: None });
+        self.cancel = match self.cancel {
+            None => Some(Cancel { token, rest: None }),
+            Some(before) => before.anew(Some(token)),
+        };
         self
     }
 
@@ -165,43 +284,115 @@ impl Shared {
     }
 
     pub(crate) fn budget(mut self, budget: Budget) -> Self {
-        self.budget = Retries::Of(budget);
+        self.budget = std::mem::take(&mut self.budget).and(budget);
         self
     }
 }
 
-impl From<()> for Shared {
-    fn from((): ()) -> Self {
-        Self::default()
+/// What more can be shared with: `.cancel_on(..)`, `.throttle(..)` and `.budget(..)` add up.
+#[doc(hidden)]
+pub trait Share: Ties {
+    /// The same with more.
+    type With: Ties;
+
+    /// Adds to what is shared.
+    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With;
+}
+
+impl Share for () {
+    type With = Shared;
+
+    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Shared {
+        set(Shared::default())
+    }
+}
+
+impl Share for Shared {
+    type With = Self;
+
+    fn share(self, set: impl FnOnce(Self) -> Self) -> Self {
+        set(self)
+    }
+}
+
+impl<G: Share, F: Future> Share for Until<G, F> {
+    type With = Until<G::With, F>;
+
+    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With {
+        Until { ties: self.ties.share(set), until: self.until, over: self.over }
+    }
+}
+
+/// What a run shares, and a future that cancels it: what `.cancel_when(..)` puts into a builder.
+pub struct Until<G, F> {
+    ties: G,
+    until: Pin<Box<F>>,
+    /// Whether the future is done.
+    over: bool,
+}
+
+impl<G, F> Until<G, F> {
+    pub(crate) fn new(ties: G, until: F) -> Self {
+        Self { ties, until: Box::pin(until), over: false }
+    }
+}
+
+impl<G: Clone, F: Clone> Clone for Until<G, F> {
+    fn clone(&self) -> Self {
+        Self { ties: self.ties.clone(), until: self.until.clone(), over: self.over }
+    }
+}
+
+impl<G: fmt::Debug, F> fmt::Debug for Until<G, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Until").field("ties", &self.ties).field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+impl<G: Ties, F: Future> Ties for Until<G, F> {
+    type Ticket = G::Ticket;
+
+    fn is_cancelled(&mut self) -> bool {
+        // Nobody need be woken: whatever waits next polls with a waker of its own.
+        self.ties.is_cancelled() || self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+    fn may_be_cancelled(&self) -> bool {
+        true
+    }
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.over = self.over || self.until.as_mut().poll(cx).is_ready();
+        if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
+    }
+    fn ask(&self, allowed: Duration) -> Asked<Self::Ticket> {
+        self.ties.ask(allowed)
+    }
+    fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+        self.ties.poll_turn(ticket, cx)
+    }
+    fn spend(&self, ticket: Self::Ticket) {
+        self.ties.spend(ticket);
+    }
+    fn retries(&mut self) -> Option<&mut Retries> {
+        self.ties.retries()
     }
 }
 
 impl Clone for Shared {
     fn clone(&self) -> Self {
-        let budget = match &self.budget {
-            Retries::Unlimited => Retries::Unlimited,
-            Retries::Of(budget) => Retries::Of(budget.clone()),
-            Retries::Running { run, .. } => Retries::Of(run.budget().clone()),
-        };
         Self {
-            cancel: self.cancel.as_ref().map(|cancel| Cancel { token: cancel.token.clone(), wait: None }),
+            cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
             limiter: self.limiter.clone(),
-            budget,
+            budget: self.budget.anew(),
         }
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let budget = match &self.budget {
-            Retries::Unlimited => None,
-            Retries::Of(budget) => Some(budget),
-            Retries::Running { run, .. } => Some(run.budget()),
-        };
         f.debug_struct("Shared")
-            .field("cancel", &self.cancel.as_ref().map(|cancel| &cancel.token))
+            .field("cancel", &self.cancel)
             .field("limiter", &self.limiter)
-            .field("budget", &budget)
+            .field("budget", &self.budget)
             .finish()
     }
 }
@@ -215,14 +406,18 @@ impl Ties for Shared {
     type Ticket = Place;
 
     #[inline]
-    fn is_cancelled(&self) -> bool {
-        self.cancel.as_ref().is_some_and(|cancel| cancel.token.is_cancelled())
+    fn is_cancelled(&mut self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.tokens().any(CancellationToken::is_cancelled))
+    }
+
+    #[inline]
+    fn may_be_cancelled(&self) -> bool {
+        self.cancel.is_some()
     }
 
     #[inline]
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(Cancel { token, wait }) = &mut self.cancel else { return Poll::Pending };
-        wait.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned())).as_mut().poll(cx)
+        self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
     }
 
     fn ask(&self, allowed: Duration) -> Asked<Place> {
@@ -250,24 +445,7 @@ impl Ties for Shared {
     }
 
     #[inline]
-    fn begin_attempt(&mut self) {
-        self.budget.begin_attempt();
-    }
-
-    #[inline]
-    fn withdraw(&mut self) -> bool {
-        self.budget.withdraw()
-    }
-
-    fn give_back(&mut self) {
-        self.budget.give_back();
-    }
-
-    #[inline]
-    fn end_run(&mut self) {
-        self.give_back();
-        if let Retries::Running { run, .. } = &self.budget {
-            self.budget = Retries::Of(run.budget().clone());
-        }
+    fn retries(&mut self) -> Option<&mut Retries> {
+        Some(&mut self.budget)
     }
 }

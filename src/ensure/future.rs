@@ -11,7 +11,7 @@ use pin_project::pin_project;
 use super::Ensured;
 use crate::{
     endeavour::{Endeavour, Look, Seen},
-    error::{Detail, End, Ending, GaveUp, Stop},
+    error::{Detail, Ending, GaveUp, Stop},
     events::{Event, Listener},
     operation::{Classify, RetryAll},
     policy::{
@@ -37,12 +37,10 @@ where
     both: O,
     when: W,
     listener: L,
-    policy: Policy,
     core: Core<G>,
     acts: Acts,
-    /// The round that runs.
-    attempt: Option<Attempt>,
     error: Option<O::Error>,
+    /// How the last call ended that had something to say.
     ending: Ending,
     /// When the call in flight began, and how long it ran if it was cut.
     called: u64,
@@ -50,29 +48,46 @@ where
     #[pin]
     alarm: Timer,
     #[pin]
-    state: State<O::Look, O::Act>,
+    state: State<O::Look, O::State, O::Act>,
 }
 
 #[pin_project(project = StateProj)]
-enum State<V, A> {
+enum State<V, S, A> {
+    /// Between rounds.
     Idle,
-    Looking(#[pin] V),
-    Acting(#[pin] A, u64, CutBy),
+    /// The round's observation, or the one that follows its act.
+    Looking(#[pin] V, Attempt),
+    /// An act is due. Who cancels the run at the very instant of the observation goes first.
+    Differs(Option<S>, Attempt),
+    /// The round's act, until then at most.
+    Acting(#[pin] A, Attempt, u64, CutBy),
+    /// The run is over, or a callback has panicked.
     Done,
+}
+
+/// What follows a call, as the loop sees it.
+enum Then<S> {
+    /// An act is due, if the run is not cancelled at this very instant.
+    Yield(S),
+    /// The round goes on with an act, cut then.
+    Act(S, u64, CutBy),
+    /// The round is over, and another one may follow.
+    Next(Decision),
+    /// The run is over.
+    Stop(Stop),
 }
 
 impl<O: Endeavour, W, L, G: Ties> EnsureFuture<O, W, L, G> {
     pub(super) fn new(both: O, when: W, listener: L, policy: Policy, shared: G) -> Self {
+        let acts = Acts::new(policy.attempts_allowed());
         // The cadence counts rounds; how many acts there may be is not its business.
-        let core = Core::new(policy.clone().max_attempts(u32::MAX), shared);
+        let core = Core::new(policy.max_attempts(u32::MAX), shared);
         Self {
             both,
             when,
             listener,
-            policy,
             core,
-            acts: Acts::default(),
-            attempt: None,
+            acts,
             error: None,
             ending: Ending::NotStarted,
             called: 0,
@@ -81,13 +96,6 @@ impl<O: Endeavour, W, L, G: Ties> EnsureFuture<O, W, L, G> {
             state: State::Idle,
         }
     }
-}
-
-/// What follows a call, as the loop sees it.
-enum Then<S> {
-    Act(S, u64, CutBy),
-    Next(Decision),
-    Stop(Stop),
 }
 
 impl<O, W, L, G> Future for EnsureFuture<O, W, L, G>
@@ -102,96 +110,69 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let mut this = self.as_mut().project();
-            let then = match this.state.as_mut().project() {
-                StateProj::Idle => {
-                    let listener = this.listener;
-                    let on_wait = |wait| listener.on_event(&Event::Waiting(wait));
-                    match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
-                        Ok(attempt) => {
-                            listener.on_event(&Event::Started(attempt));
-                            *this.attempt = Some(attempt);
-                            this.acts.begin_round();
-                            *this.called = this.core.elapsed();
-                            this.state.set(State::Looking(this.both.look(attempt)));
-                            continue;
-                        }
-                        Err(stop) => Then::Stop(stop),
+            let (attempt, then) = match this.state.as_mut().project() {
+                StateProj::Idle => match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
+                    Ok(attempt) => {
+                        this.acts.begin_round();
+                        self.as_mut().look(attempt);
+                        continue;
                     }
-                }
-                StateProj::Looking(look) => match look.poll(cx) {
-                    Poll::Ready(looked) => match self.as_mut().looked(looked.read()) {
-                        Ok(ensured) => return Poll::Ready(Ok(ensured)),
-                        Err(then) => then,
-                    },
-                    Poll::Pending => {
-                        let (at, by) = this.policy.bounds().cut(*this.called);
-                        let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), at, by));
-                        *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
-                        *this.ending = Ending::Cut(by);
-                        let now = this.core.elapsed();
-                        let step = this.acts.looked(this.policy, now, Found::Failed(Decision::Retry));
-                        match by {
-                            CutBy::AttemptTimeout => then_of(step),
-                            CutBy::Deadline => Then::Stop(Stop::Deadline),
-                            CutBy::Cancelled => Then::Stop(Stop::Cancelled),
-                        }
-                    }
+                    Err(stop) => return Poll::Ready(Err(self.give_up(stop))),
                 },
-                StateProj::Acting(act, at, by) => {
-                    let failed = match act.poll(cx) {
-                        Poll::Ready(Ok(_)) => {
-                            *this.ending = Ending::NotReady;
-                            None
-                        }
-                        Poll::Ready(Err(error)) => {
-                            let decision = this.when.classify(&error);
-                            *this.error = Some(error);
-                            *this.ending = Ending::Failed;
-                            Some(decision)
-                        }
+                StateProj::Looking(look, attempt) => {
+                    let attempt = *attempt;
+                    let then = match look.poll(cx) {
+                        Poll::Ready(looked) => match self.as_mut().looked(looked.read()) {
+                            Ok(ensured) => return Poll::Ready(Ok(ensured)),
+                            Err(then) => then,
+                        },
                         Poll::Pending => {
-                            let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by));
-                            *this.cut_after = this.core.elapsed().saturating_sub(*this.called);
-                            *this.ending = Ending::Cut(by);
-                            Some(this.core.policy.after_cut())
+                            let (at, by) = this.core.policy.bounds().cut(*this.called);
+                            let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), at, by));
+                            self.as_mut().look_was_cut(by)
                         }
                     };
-                    if !L::SILENT {
-                        let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
-                        let failed = failed.map(|_| this.ending.last(this.error.as_ref(), duration(*this.cut_after)));
-                        this.listener.on_event(&Event::Acted { attempt, elapsed, failed });
+                    (attempt, then)
+                }
+                StateProj::Differs(state, attempt) => {
+                    let attempt = *attempt;
+                    let Some(state) = state.take() else { unreachable!("it differs by something") };
+                    (attempt, self.as_mut().differs(state))
+                }
+                StateProj::Acting(act, attempt, at, by) => {
+                    let answer = match act.poll(cx) {
+                        Poll::Ready(answer) => Ok(answer.map(drop)),
+                        Poll::Pending => Err(ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by))),
+                    };
+                    let attempt = *attempt;
+                    match self.as_mut().acted(attempt, answer) {
+                        Ok(()) => {
+                            self.as_mut().look(attempt);
+                            continue;
+                        }
+                        Err(stop) => (attempt, Then::Stop(stop)),
                     }
-                    if *this.ending == Ending::Cut(CutBy::Cancelled) {
-                        return Poll::Ready(Err(self.give_up(Stop::Cancelled)));
-                    }
-                    this.acts.acted(failed);
-                    // What the act holds is let go before the look that follows.
-                    this.state.set(State::Idle);
-                    *this.called = this.core.elapsed();
-                    if let Some(attempt) = *this.attempt {
-                        this.state.set(State::Looking(this.both.look(attempt)));
-                    }
-                    continue;
                 }
                 StateProj::Done => panic!("`EnsureFuture` polled after completion"),
             };
-            match then {
-                Then::Act(state, until, by) => {
-                    let mut this = self.as_mut().project();
-                    this.state.set(State::Idle);
-                    *this.called = this.core.elapsed();
-                    if !L::SILENT {
-                        let (attempt, elapsed) = (this.core.attempts(), duration(*this.called));
-                        this.listener.on_event(&Event::Acting { attempt, elapsed });
-                    }
-                    this.state.set(State::Acting(this.both.act(state), until, by));
+            // What the call holds is let go before anything else happens. A panic from here on ends it all.
+            self.as_mut().project().state.set(State::Done);
+            let ended = match then {
+                Then::Yield(state) => {
+                    self.as_mut().project().state.set(State::Differs(Some(state), attempt));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Then::Next(decision) => {
-                    if let Err(stop) = self.as_mut().end_round(decision) {
-                        return Poll::Ready(Err(self.give_up(stop)));
-                    }
+                Then::Act(state, at, by) => {
+                    self.as_mut().act(attempt, state, at, by);
+                    continue;
                 }
-                Then::Stop(stop) => return Poll::Ready(Err(self.give_up(stop))),
+                Then::Next(decision) => self.as_mut().end_round(decision),
+                Then::Stop(stop) => Err(self.as_mut().stop_round(stop)),
+            };
+            match ended {
+                Ok(()) => self.as_mut().project().state.set(State::Idle),
+                Err(stop) => return Poll::Ready(Err(self.give_up(stop))),
             }
         }
     }
@@ -213,38 +194,49 @@ where
     L: Listener<O::Error>,
     G: Ties,
 {
+    /// Begins an observation.
+    fn look(self: Pin<&mut Self>, attempt: Attempt) {
+        let mut this = self.project();
+        *this.called = this.core.read();
+        this.state.set(State::Looking(this.both.look(attempt), attempt));
+    }
+
+    /// Begins an act.
+    fn act(self: Pin<&mut Self>, attempt: Attempt, state: O::State, at: u64, by: CutBy) {
+        let mut this = self.project();
+        *this.called = this.core.read();
+        if !L::SILENT {
+            let (attempt, elapsed) = (attempt.number(), duration(*this.called));
+            this.listener.on_event(&Event::Acting { attempt, elapsed });
+        }
+        this.state.set(State::Acting(this.both.act(state), attempt, at, by));
+    }
+
     /// Reads what a look has seen.
     #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
     fn looked(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         seen: Result<Seen<O::Value, O::State, O::Error>, O::Error>,
     ) -> Result<Ensured<O::Value>, Then<O::State>> {
-        let mut this = self.project();
-        let now = this.core.elapsed();
-        let looked = |acts: &mut Acts, found| acts.looked(this.policy, now, found);
+        let mut this = self.as_mut().project();
+        let now = this.core.read();
+        let bounds = *this.core.policy.bounds();
+        let looked = |acts: &mut Acts, found| acts.looked(&bounds, now, found);
         let then = match seen {
             Ok(Seen::AsWanted(value)) => {
                 let Move::Done(change) = looked(this.acts, Found::AsWanted) else {
                     return Err(Then::Next(Decision::Retry));
                 };
                 this.state.set(State::Done);
-                this.core.over();
-                if !L::SILENT {
-                    let (attempts, elapsed) = (this.core.attempts(), duration(now));
-                    this.listener.on_event(&Event::Succeeded { attempts, elapsed });
-                }
+                this.core.succeed(this.listener);
                 return Ok(Ensured { value, change });
             }
-            Ok(Seen::Differs(state)) => match looked(this.acts, Found::Differs) {
-                Move::Act(until, by) => Then::Act(state, until, by),
-                other => {
-                    // Without an act before it, the last thing known is that it is not so.
-                    if this.acts.acts() == 0 {
-                        *this.ending = Ending::NotReady;
-                    }
-                    then_of(other)
+            Ok(Seen::Differs(state)) => {
+                if this.core.may_be_cancelled() {
+                    return Err(Then::Yield(state));
                 }
-            },
+                return Err(self.differs(state));
+            }
             Ok(Seen::NotYet) => {
                 *this.ending = Ending::NotReady;
                 then_of(looked(this.acts, Found::NotYet))
@@ -273,41 +265,98 @@ where
         Err(then)
     }
 
+    /// It was seen that an act is due: begins it, if there may be one.
+    fn differs(self: Pin<&mut Self>, state: O::State) -> Then<O::State> {
+        let this = self.project();
+        // Without an act before it, the last thing known is that it is not so.
+        if this.acts.acts() == 0 {
+            *this.ending = Ending::NotReady;
+        }
+        let (before, now) = (*this.acts, this.core.read());
+        let bounds = *this.core.policy.bounds();
+        match this.acts.looked(&bounds, now, Found::Differs) {
+            Move::Act(..) if this.core.is_cancelled() => {
+                // It was observed, and that is all.
+                *this.acts = before;
+                _ = this.acts.looked(&bounds, now, Found::NotYet);
+                Then::Stop(Stop::Cancelled)
+            }
+            Move::Act(until, by) => Then::Act(state, until, by),
+            other => then_of(other),
+        }
+    }
+
+    /// A look was cut: always worth another one, while there is time.
+    fn look_was_cut(self: Pin<&mut Self>, by: CutBy) -> Then<O::State> {
+        let this = self.project();
+        let now = this.core.read();
+        *this.cut_after = now.saturating_sub(*this.called);
+        *this.ending = Ending::Cut(by);
+        let step = this.acts.looked(this.core.policy.bounds(), now, Found::Failed(Decision::Retry));
+        match by {
+            CutBy::AttemptTimeout => then_of(step),
+            CutBy::Deadline => Then::Stop(Stop::Deadline),
+            CutBy::Cancelled => Then::Stop(Stop::Cancelled),
+        }
+    }
+
+    /// An act has answered, or was cut: a look follows, if it may.
+    fn acted(self: Pin<&mut Self>, attempt: Attempt, answer: Result<Result<(), O::Error>, CutBy>) -> Result<(), Stop> {
+        let mut this = self.project();
+        let now = this.core.read();
+        // What the act holds is let go before the look that follows. A panic from here on ends it all.
+        this.state.set(State::Done);
+        let failed = match answer {
+            Ok(Ok(())) => {
+                *this.ending = Ending::NotReady;
+                None
+            }
+            Ok(Err(error)) => {
+                *this.ending = Ending::Failed;
+                Some(this.when.classify(this.error.insert(error)))
+            }
+            Err(by) => {
+                *this.cut_after = now.saturating_sub(*this.called);
+                *this.ending = Ending::Cut(by);
+                Some(this.core.policy.after_cut())
+            }
+        };
+        this.acts.acted(failed);
+        if !L::SILENT {
+            let failed = failed.map(|_| this.ending.last(this.error.as_ref(), duration(*this.cut_after)));
+            this.listener.on_event(&Event::Acted { attempt: attempt.number(), elapsed: duration(now), failed });
+        }
+        if this.core.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        // An act may have run up to the hard bound itself, and a look may still answer there and then; not later.
+        if this.core.read() > this.core.policy.bounds().finish_within {
+            return Err(Stop::Deadline);
+        }
+        Ok(())
+    }
+
     /// The round has ended without a value: plans the next one, or says why there is none.
     fn end_round(self: Pin<&mut Self>, decision: Decision) -> Result<(), Stop> {
-        let mut this = self.project();
-        this.state.set(State::Idle);
-        let ending = *this.ending;
-        let listener = this.listener;
-        if !L::SILENT {
-            let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
-            let last = ending.last(this.error.as_ref(), duration(*this.cut_after));
-            listener.on_event(&Event::Ended { attempt, elapsed, last });
-        }
-        this.core.end::<Timer>(ending, decision, &mut |wait| listener.on_event(&Event::Waiting(wait)))
+        let this = self.project();
+        let (ending, cut_after) = (*this.ending, Some(*this.cut_after));
+        this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, cut_after)
+    }
+
+    /// The round has ended, and the run with it.
+    fn stop_round(self: Pin<&mut Self>, stop: Stop) -> Stop {
+        let this = self.project();
+        let (ending, cut_after) = (*this.ending, Some(*this.cut_after));
+        this.core.end_attempt_by_rule(this.listener, this.error.as_ref(), ending, stop, cut_after)
     }
 
     #[cold]
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> GaveUp<O::Error> {
         let mut this = self.project();
-        let in_round = !matches!(*this.state, State::Idle);
         this.state.set(State::Done);
-        if in_round {
-            this.core.over();
-        }
-        let bounds = this.policy.bounds();
-        let end = End {
-            attempts: if stop == Stop::Attempts { this.acts.acts() } else { this.core.attempts() },
-            elapsed: this.core.elapsed(),
-            bound: if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within },
-            cut_after: *this.cut_after,
-            ending: *this.ending,
-            stop,
-        };
         let (acts, outcome_unknown) = (this.acts.acts(), this.acts.outcome_unknown());
-        let gave_up = GaveUp::new(end, this.error.take()).with_detail(Detail::Ensure { acts, outcome_unknown });
-        this.listener.on_event(&Event::GaveUp(&gave_up));
-        gave_up
+        let detail = Some(Detail::Ensure { acts, outcome_unknown });
+        this.core.give_up(this.listener, this.error.take(), stop, detail, Some(*this.cut_after))
     }
 }
 
@@ -319,14 +368,14 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Idle => "between rounds",
-            State::Looking(_) => "looking",
+            State::Looking(..) | State::Differs(..) => "looking",
             State::Acting(..) => "acting",
             State::Done => "done",
         };
         f.debug_struct("EnsureFuture")
             .field("state", &state)
             .field("acts", &self.acts.acts())
-            .field("policy", &self.policy)
+            .field("policy", &self.core.policy)
             .finish_non_exhaustive()
     }
 }

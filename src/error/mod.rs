@@ -72,9 +72,21 @@ impl<E> GaveUp<E> {
         Self { stop, elapsed, bound, cut_after, detail: None, kept }
     }
 
-    pub(crate) fn with_detail(mut self, detail: Detail) -> Self {
-        self.detail = Some(Box::new(detail));
+    pub(crate) fn with_detail(mut self, detail: Option<Detail>) -> Self {
+        self.detail = detail.map(Box::new);
         self
+    }
+
+    /// The same end said again, without the error, which was given away.
+    pub(crate) fn without_error<F>(&self) -> GaveUp<F> {
+        GaveUp {
+            stop: self.stop.clone(),
+            elapsed: self.elapsed,
+            bound: self.bound,
+            cut_after: self.cut_after,
+            detail: self.detail.clone(),
+            kept: Kept::Nothing { attempts: self.attempts(), ending: self.ending() },
+        }
     }
 
     /// Why the run stopped.
@@ -216,9 +228,11 @@ impl<E> GaveUp<E> {
         let bound = Written(duration(self.bound));
         match &self.stop {
             Stop::Fatal => f.write_str(": repeating cannot mend this")?,
-            Stop::Attempts => match self.attempts() {
-                1 => f.write_str(": at most 1 attempt was allowed")?,
-                many => write!(f, ": at most {many} attempts were allowed")?,
+            Stop::Attempts => match (self.detail(), self.attempts()) {
+                (Some(Detail::Ensure { acts: 1, .. }), _) => f.write_str(": at most 1 act was allowed")?,
+                (Some(Detail::Ensure { acts, .. }), _) => write!(f, ": at most {acts} acts were allowed")?,
+                (_, 1) => f.write_str(": at most 1 attempt was allowed")?,
+                (_, many) => write!(f, ": at most {many} attempts were allowed")?,
             },
             Stop::BackoffEnded => f.write_str(": the backoff has no further delay")?,
             Stop::StartWindow => write!(f, ": no attempt may start after {bound}")?,
@@ -233,6 +247,7 @@ impl<E> GaveUp<E> {
                 Measured(*allowed)
             )?,
             Stop::Stalled => f.write_str(": nothing has moved")?,
+            Stop::Unobservable => f.write_str(": it could not be observed for too long")?,
         }
         match self.detail() {
             Some(Detail::Settle { on, unchanged_for }) => {
@@ -254,8 +269,15 @@ impl<E> GaveUp<E> {
         }?;
         let cut = Measured(duration(self.cut_after));
         // Observations have no outcome, and of acts it has been said.
-        let outcome = if self.detail().is_none() { ", outcome unknown" } else { "" };
-        match self.ending() {
+        let (ending, outcome) = match self.ending() {
+            Ending::ObservationCut(by) => (Ending::Cut(by), ""),
+            ending if self.detail().is_some() => (ending, ""),
+            ending => (ending, ", outcome unknown"),
+        };
+        match ending {
+            Ending::Failed if self.last_error().is_none() => {
+                f.write_str("; last attempt: failed, and its error was given away before")
+            }
             Ending::NotStarted if self.attempts() == 0 => f.write_str("; nothing was attempted"),
             Ending::NotStarted | Ending::Failed => f.write_str("; last attempt"),
             Ending::NotReady | Ending::NotReadyBecause => f.write_str("; last attempt: not ready"),
@@ -265,7 +287,9 @@ impl<E> GaveUp<E> {
             Ending::Cut(CutBy::Deadline) => {
                 write!(f, "; last attempt: cut after {cut} by the overall deadline{outcome}")
             }
-            Ending::Cut(CutBy::Cancelled) => write!(f, "; last attempt: cancelled after {cut}{outcome}"),
+            Ending::Cut(CutBy::Cancelled) | Ending::ObservationCut(_) => {
+                write!(f, "; last attempt: cancelled after {cut}{outcome}")
+            }
         }
     }
 }
@@ -286,7 +310,7 @@ impl<E: Error + 'static> Error for GaveUp<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match (self.last_error(), self.ending()) {
             (Some(error), _) => Some(error),
-            (None, Ending::Cut(_)) => Some(&NoAnswer::Cut),
+            (None, Ending::Cut(_) | Ending::ObservationCut(_)) => Some(&NoAnswer::Cut),
             (None, Ending::NotStarted) => Some(&NoAnswer::NotStarted),
             (None, _) => Some(&NoAnswer::NotReady),
         }

@@ -32,11 +32,13 @@ pub enum Stop {
     },
     /// Nothing moved for as long as `stall_after` allows.
     Stalled,
+    /// A `settle` could not observe, be it for errors or for calls that were cut, for as long as `tolerate_errors_for` allows.
+    Unobservable,
 }
 
 impl Stop {
     /// A stable name for logs and metrics: `fatal`, `attempts`, `backoff_ended`, `start_window`, `deadline`,
-    /// `cancelled`, `budget`, `limiter`, `stalled`.
+    /// `cancelled`, `budget`, `limiter`, `stalled`, `unobservable`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -49,6 +51,7 @@ impl Stop {
             Self::Budget => "budget",
             Self::Limiter { .. } => "limiter",
             Self::Stalled => "stalled",
+            Self::Unobservable => "unobservable",
         }
     }
 }
@@ -73,7 +76,11 @@ pub enum Last<E> {
     Failed(E),
     /// It answered that the condition is not met yet.
     NotReady,
-    /// It was dropped before it answered; what it achieved is unknown.
+    /// It answered that the condition is not met yet, and why.
+    NotReadyBecause(E),
+    /// It failed with an error that an earlier [`Run::next`](crate::Run::next) has given away.
+    FailedBefore,
+    /// It was dropped before it answered; what it achieved is unknown, unless it only observed.
     #[non_exhaustive]
     Cut {
         /// How long it had run.
@@ -117,17 +124,26 @@ pub(crate) enum Ending {
     /// Not ready, and the kept error says why.
     NotReadyBecause,
     Cut(CutBy),
+    /// What was cut only observed: it has no outcome that could be unknown.
+    ObservationCut(CutBy),
 }
 
 impl Ending {
-    /// The same for those who ask, with the error that is kept.
+    /// The same as a caller sees it, with the error that is kept.
     pub(crate) fn last<E>(self, error: Option<&E>, cut_after: Duration) -> Last<&E> {
         match (self, error) {
             (Self::Failed, Some(error)) => Last::Failed(error),
-            (Self::Cut(by), _) => Last::Cut { after: cut_after, by },
+            (Self::Failed, None) => Last::FailedBefore,
+            (Self::NotReadyBecause, Some(error)) => Last::NotReadyBecause(error),
+            (Self::NotReadyBecause, None) | (Self::NotReady, _) => Last::NotReady,
+            (Self::Cut(by) | Self::ObservationCut(by), _) => Last::Cut { after: cut_after, by },
             (Self::NotStarted, _) => Last::NotStarted,
-            _ => Last::NotReady,
         }
+    }
+
+    /// The same of something that only observes.
+    pub(crate) fn of_observation(self) -> Self {
+        if let Self::Cut(by) = self { Self::ObservationCut(by) } else { self }
     }
 }
 

@@ -1,7 +1,22 @@
 //! Watching a run: attempts started and ended, waits, the end.
 //!
-//! Every verb takes a [`Listener`] with `.notify(..)`: a closure, `Tracing` (feature `tracing`), which writes spans and
-//! events, or `Metrics` (feature `metrics`), which counts. Several `.notify` add up.
+//! Every verb takes a closure with `.notify(..)`, and a [`Listener`] that is a type with `.listen(..)`: `Tracing` (feature
+//! `tracing`), which writes spans and events, or `Metrics` (feature `metrics`), which counts. Several add up.
+//!
+//! ```
+//! use relent::{Backoff, Event, Last, retry};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let answer = retry(async |attempt| if attempt.number() < 3 { Err("busy") } else { Ok(7) })
+//!     .notify(|event| {
+//!         if let Event::Ended { last: Last::Failed(error), again: Some(pause), .. } = event {
+//!             println!("failed with {error}, retrying in {pause:?}");
+//!         }
+//!     })
+//!     .await;
+//! assert_eq!(answer.unwrap(), 7);
+//! # }
+//! ```
 
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -39,6 +54,9 @@ pub enum Event<'a, E> {
         elapsed: Duration,
         /// What it did.
         last: Last<&'a E>,
+        /// How long the run pauses before the next attempt, which a limiter may put off further. Zero: it follows at once;
+        /// `None`: there is none.
+        again: Option<Duration>,
     },
     /// An `ensure` has looked, it is not as wanted, and the act begins.
     #[non_exhaustive]

@@ -49,7 +49,7 @@ use crate::{
 /// let gave_up = retry(|_| async { Err::<(), _>("no route") })
 ///     .backoff(Backoff::fixed(std::time::Duration::ZERO))
 ///     .max_attempts(3)
-///     .notify(Tracing::new("fetch config map"))
+///     .listen(Tracing::new("fetch config map"))
 ///     .await
 ///     .unwrap_err();
 /// assert_eq!(gave_up.stop().as_str(), "attempts");

@@ -224,8 +224,9 @@ impl<K> Verb<Result<K, Error>> for Getting {
     type Value = K;
     type Error = Error;
     const NAME: &'static str = "GetFuture";
+    const OBSERVES: bool = true;
 
-    fn judge(&mut self, output: Result<K, Error>) -> Judged<K, Error> {
+    fn judge(&mut self, output: Result<K, Error>, _: impl FnOnce() -> u64) -> Judged<K, Error> {
         match output {
             Ok(object) => Judged::Value(object),
             Err(error) if self.waits && error.is_not_found() => Judged::NotYetBecause(error),

@@ -142,6 +142,12 @@ impl Attempts {
         self.started
     }
 
+    /// How many starts were planned before, each with one number of the run's random series.
+    #[inline]
+    pub(crate) fn draw(&self, policy: &Policy) -> u64 {
+        u64::from(self.number()).saturating_sub(u64::from(!policy.has(DELAY_FIRST)))
+    }
+
     /// Where the first attempt starts. One that is not delayed always does.
     #[inline]
     pub fn first(&mut self, policy: &Policy, random: impl FnOnce() -> u64) -> Next {

@@ -237,12 +237,6 @@ impl Backoff {
         self.more.as_ref().and_then(|more| more.reset_after)
     }
 
-    /// Whether every delay is zero.
-    #[inline]
-    pub(crate) fn is_zero(&self) -> bool {
-        self.shape == Shape::Fixed && self.base == 0 && self.more.is_none()
-    }
-
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
     pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {

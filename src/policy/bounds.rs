@@ -38,6 +38,14 @@ impl Bounds {
         if in_window && in_time { Ok(()) } else { Err(self.nearer()) }
     }
 
+    /// Whether it is too late to start anything at `now`, whatever it was planned for. The first instant never is, so that
+    /// a first attempt that waits for nothing always starts.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        now >= self.finish_within && now != 0 && self.finish_within != FOREVER
+    }
+
     /// Which of the two windows closes first; the hard bound when they coincide.
     #[inline]
     #[must_use]
@@ -116,6 +124,15 @@ mod tests {
                     prop_assert_eq!(ended, Ended::Deadline);
                     prop_assert!(planned >= bounds.finish_within && bounds.finish_within <= bounds.start_within);
                 }
+            }
+        }
+
+        #[test]
+        fn what_comes_late_may_start_until_the_hard_bound(bounds in any_bounds(), planned in 0_u64..9, late in 0_u64..9) {
+            if bounds.admit(planned).is_ok() {
+                let over = bounds.is_over(planned + late);
+                prop_assert!(late > 0 || !over, "an admission in time is not revoked");
+                prop_assert_eq!(over, planned + late >= bounds.finish_within);
             }
         }
 

@@ -3,9 +3,8 @@
 //! A round is: look; if it is not as wanted, act; whatever the act answered, look again. The cadence plans rounds.
 
 use super::{
-    Policy,
     attempts::{Decision, Ended},
-    bounds::CutBy,
+    bounds::{Bounds, CutBy},
     nanos::FOREVER,
 };
 
@@ -50,8 +49,11 @@ pub enum Move {
 }
 
 /// The progress of one `ensure`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acts {
+    /// How often it may act.
+    allowed: u32,
+    /// How often it has.
     count: u32,
     /// Whether it has acted, and no look that saw anything has come after the act and all other looks.
     unseen: bool,
@@ -64,6 +66,12 @@ pub struct Acts {
 }
 
 impl Acts {
+    /// None yet, and so many at most.
+    #[must_use]
+    pub fn new(allowed: u32) -> Self {
+        Self { allowed, count: 0, unseen: false, acted: false, fine: false, after: Decision::Retry }
+    }
+
     /// How often it has acted.
     #[must_use]
     pub fn acts(&self) -> u32 {
@@ -85,7 +93,7 @@ impl Acts {
 
     /// A look has ended at `now`, nanoseconds since the run began.
     #[must_use]
-    pub fn looked(&mut self, policy: &Policy, now: u64, found: Found) -> Move {
+    pub fn looked(&mut self, bounds: &Bounds, now: u64, found: Found) -> Move {
         self.unseen = self.count > 0 && matches!(found, Found::Failed(_));
         match found {
             Found::AsWanted => Move::Done(match (self.count, self.fine) {
@@ -104,13 +112,13 @@ impl Acts {
                 if found == Found::NotYet {
                     return Move::NextRound(Decision::Retry);
                 }
-                if self.count >= policy.max_attempts {
+                if self.count >= self.allowed {
                     return Move::Stop(Ended::Attempts);
                 }
                 if self.acted {
                     return Move::NextRound(self.after);
                 }
-                let (until, by) = act_until(policy, now);
+                let (until, by) = act_until(bounds, now);
                 if now >= until {
                     return Move::Stop(Ended::Deadline);
                 }
@@ -131,8 +139,7 @@ impl Acts {
 /// When an act that starts at `start` is cut. What `attempt_timeout` says of a call is kept free of acts before the hard
 /// bound, so that the look that closes the run has its time; never more than half of all the time there is.
 #[must_use]
-pub fn act_until(policy: &Policy, start: u64) -> (u64, CutBy) {
-    let bounds = policy.bounds();
+pub fn act_until(bounds: &Bounds, start: u64) -> (u64, CutBy) {
     let own = start.saturating_add(bounds.attempt_timeout);
     if bounds.finish_within == FOREVER {
         return (own, CutBy::AttemptTimeout);
@@ -149,7 +156,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::Policy, *};
 
     fn found() -> impl Strategy<Value = Found> {
         prop_oneof![
@@ -181,14 +188,14 @@ mod tests {
         /// round, never more often than allowed, never into the time of the closing look, and it is done only when seen.
         #[test]
         fn acts_only_on_what_it_has_seen(policy in policies(), history in prop::collection::vec((found(), answer(), 0_u64..7), 1..40)) {
-            let mut steps = Acts::default();
+            let mut steps = Acts::new(policy.max_attempts);
             let (mut now, mut acts, mut last_answer) = (0_u64, 0_u32, None);
             let mut fatal = false;
             steps.begin_round();
             let mut acted_in_round = false;
             for (found, answer, takes) in history {
                 now += takes;
-                match steps.looked(&policy, now, found) {
+                match steps.looked(policy.bounds(), now, found) {
                     Move::Done(change) => {
                         prop_assert_eq!(found, Found::AsWanted);
                         prop_assert!(!steps.outcome_unknown());
@@ -206,7 +213,7 @@ mod tests {
                         prop_assert!(until > now && until <= bounds.finish_within);
                         prop_assert!(until - now <= bounds.attempt_timeout);
                         prop_assert!(by == CutBy::Deadline || until == now.saturating_add(bounds.attempt_timeout));
-                        prop_assert!(by == CutBy::AttemptTimeout || until == act_until(&policy, u64::MAX).0);
+                        prop_assert!(by == CutBy::AttemptTimeout || until == act_until(policy.bounds(), u64::MAX).0);
                         if bounds.finish_within != FOREVER && bounds.attempt_timeout != FOREVER {
                             prop_assert!(bounds.finish_within - until >= bounds.attempt_timeout.min(bounds.finish_within / 2));
                         }
@@ -231,7 +238,7 @@ mod tests {
                     }
                     Move::Stop(ended) => {
                         prop_assert_eq!(ended, Ended::Deadline);
-                        prop_assert!(now >= act_until(&policy, now).0);
+                        prop_assert!(now >= act_until(policy.bounds(), now).0);
                         return Ok(());
                     }
                 }

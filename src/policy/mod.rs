@@ -243,6 +243,11 @@ impl Policy {
         &self.bounds
     }
 
+    /// How many attempts there may be.
+    pub(crate) fn attempts_allowed(&self) -> u32 {
+        self.max_attempts
+    }
+
     /// Whether the first attempt already needs to know the time.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
@@ -251,16 +256,16 @@ impl Policy {
         attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
     }
 
+    /// Whether anything but a cancellation can cut an attempt.
+    #[inline]
+    pub(crate) fn cuts(&self) -> bool {
+        self.bounds.attempt_timeout & self.bounds.finish_within != FOREVER
+    }
+
     /// Whether the first thing to happen is an attempt.
     #[inline]
     pub(crate) fn starts_at_once(&self) -> bool {
         self.max_attempts > 0 && !self.has(DELAY_FIRST)
-    }
-
-    /// Whether retries come without any pause, so that an attempt that did not wait took no time.
-    #[inline]
-    pub(crate) fn is_immediate(&self) -> bool {
-        self.has(SET_BACKOFF) && !self.has(SET_EVERY) && self.backoff.is_zero()
     }
 
     /// The seed of the random series, if one was set.

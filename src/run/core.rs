@@ -1,176 +1,227 @@
-//! A run without its operation: what it decides, and how it waits.
+//! The attempt loop without an operation: what it decides, and how it waits.
 
 use std::{
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
+use super::end::{AttemptEnd, RunEnd, cut_after, may_start, plan_first};
 use crate::{
-    error::{End, Ending, GaveUp, Stop},
+    error::{Ending, GaveUp, Stop},
     events::Wait,
     policy::{
         Policy,
-        attempts::{Attempt, Attempts, Decision, Next},
+        attempts::{Attempt, Attempts, Decision},
         bounds::CutBy,
-        jitter::series,
-        nanos::{FOREVER, duration, nanos},
+        nanos::{FOREVER, duration},
     },
-    shared::{Asked, Shared, Ties},
+    shared::{Asked, Ties},
     time::{self, Alarm, Instant},
 };
 
-/// A run without its operation.
+/// A run without its operation, its listener and its errors.
 #[derive(Debug)]
 pub(crate) struct Core<G: Ties> {
     pub(crate) policy: Policy,
     attempts: Attempts,
-    /// When the run began; `None` as long as nobody needed to know.
+    /// When the run began; `None` as long as nothing needed to know.
     start: Option<Instant>,
-    /// When the next attempt is due.
-    planned: u64,
-    phase: Phase<G::Ticket>,
-    pub(super) ending: Ending,
-    /// Whether time may have passed since the run last looked at the clock.
-    stale: bool,
-    /// Whether every start needs to know the time.
-    timed: bool,
-    /// Whether retries follow without a pause and without regard to time.
-    hasty: bool,
+    /// While the run waits: when its next attempt is planned. Otherwise the time as it was last read. Both are
+    /// nanoseconds since it began.
+    at: u64,
+    state: State<G::Ticket>,
+    ending: Ending,
     ties: G,
 }
 
+/// In the order of the life of an attempt.
 #[derive(Debug)]
-enum Phase<K> {
-    Begin,
-    /// The next attempt is due without a pause.
-    Breathing,
-    Pausing,
+enum State<K> {
+    /// A run that does not begin with an attempt: it waits first, or ends.
+    Unstarted,
+    /// In a pause.
+    Sleeping,
+    /// The next attempt is due without a pause, and the clock was read a moment ago: others run first.
+    Yielding,
+    /// The same, but other code has run since the clock was read.
+    Yielded,
+    /// The next attempt starts now, if nothing is against it.
     Due,
-    Queueing(K),
+    /// On the wait list of the limiter. Dropped, the waiter is gone.
+    AwaitingPermit(K),
+    /// An attempt runs, or was dropped by its owner.
     Attempting,
+    /// The run has ended.
+    Over,
+}
+
+/// What the owner of a run does next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// This attempt starts.
+    Start(Attempt),
+    /// The listener is told, and the run asked again.
+    Wait(Wait),
+}
+
+/// What was decided when an attempt ended.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    /// When it ended.
+    pub(crate) now: u64,
+    /// How long the run waits before the next one, if it does, or why there is none.
+    pub(crate) next: Result<Option<Wait>, Stop>,
 }
 
 impl<G: Ties> Core<G> {
     #[inline]
     pub(crate) fn new(policy: Policy, ties: G) -> Self {
-        let timed = policy.is_timed();
         Self {
             attempts: Attempts::default(),
             start: None,
-            planned: 0,
+            at: 0,
             // Decided here, where the settings are mostly known to the compiler.
-            phase: if policy.starts_at_once() { Phase::Due } else { Phase::Begin },
+            state: if policy.starts_at_once() { State::Due } else { State::Unstarted },
             ending: Ending::NotStarted,
-            stale: false,
-            timed,
-            hasty: !timed && policy.is_immediate(),
             policy,
             ties,
         }
     }
 
-    /// Waits until the next attempt may start. Dropped, it can be called again.
+    /// The same run with something else shared: begun or not, it goes on as it was.
+    pub(crate) fn with<H: Ties>(self, change: impl FnOnce(G) -> H) -> Core<H> {
+        let Self { policy, attempts, start, at, state, ending, ties } = self;
+        let state = match state {
+            State::Unstarted => State::Unstarted,
+            State::Sleeping | State::AwaitingPermit(_) => State::Sleeping,
+            State::Yielding => State::Yielding,
+            State::Yielded => State::Yielded,
+            State::Due => State::Due,
+            State::Attempting => State::Attempting,
+            State::Over => State::Over,
+        };
+        Core { policy, attempts, start, at, state, ending, ties: change(ties) }
+    }
+
+    /// A new run with the same settings.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.attempts, self.start, self.at, self.ending) = (Attempts::default(), None, 0, Ending::NotStarted);
+        self.state = if self.policy.starts_at_once() { State::Due } else { State::Unstarted };
+    }
+
+    /// Waits until the next attempt starts. Dropped, it can be called again; see [`leave`](Self::leave).
     #[inline]
     pub(crate) fn poll_start<T: Alarm>(
         &mut self,
         cx: &mut Context<'_>,
-        mut alarm: Pin<&mut T>,
-        mut on_wait: impl FnMut(Wait),
-    ) -> Poll<Result<Attempt, Stop>> {
+        alarm: Pin<&mut T>,
+    ) -> Poll<Result<Step, Stop>> {
         // What goes on without a pause does so here, in line.
-        if matches!(self.phase, Phase::Breathing) {
-            ready!(T::poll_breathe(cx));
-            self.phase = Phase::Due;
+        match self.state {
+            State::Due => {}
+            State::Yielding => {
+                if T::poll_breathe(cx).is_pending() {
+                    self.state = State::Yielded;
+                    return Poll::Pending;
+                }
+            }
+            _ => return self.poll_wait(cx, alarm),
         }
-        loop {
-            if !matches!(self.phase, Phase::Due) {
-                ready!(self.poll_wait(cx, alarm.as_mut(), &mut on_wait))?;
-            }
-            if matches!(self.phase, Phase::Due) {
-                if self.ties.is_cancelled() {
-                    return Poll::Ready(Err(Stop::Cancelled));
-                }
-                match self.ties.ask(duration(self.policy.bounds().room(self.planned))) {
-                    Asked::Granted => {}
-                    Asked::Queued(mut ticket) => {
-                        if let Some(turn) = self.ties.poll_turn(&mut ticket, cx) {
-                            let wait = turn.map_or(Duration::MAX, |turn| turn.saturating_duration_since(time::now()));
-                            on_wait(Wait::Limiter(wait));
-                        }
-                        self.phase = Phase::Queueing(ticket);
-                        continue;
-                    }
-                    Asked::Refused(stop) => return Poll::Ready(Err(stop)),
-                }
-            }
-            return Poll::Ready(Ok(self.begin_attempt::<T>()));
+        match self.admit::<T>(cx, self.at) {
+            Ok(Some(step)) => Poll::Ready(Ok(step)),
+            Ok(None) => self.poll_wait(cx, alarm),
+            Err(stop) => Poll::Ready(Err(stop)),
         }
     }
 
-    /// Waits until the next attempt is due, or has the permit that it queues for.
+    /// Waits for whatever the next attempt has to wait for.
     #[inline(never)]
-    fn poll_wait<T: Alarm>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut alarm: Pin<&mut T>,
-        on_wait: &mut impl FnMut(Wait),
-    ) -> Poll<Result<(), Stop>> {
+    fn poll_wait<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
         loop {
-            match self.phase {
-                Phase::Begin => self.begin::<T>(on_wait)?,
-                Phase::Breathing => {
-                    ready!(T::poll_breathe(cx));
-                    self.phase = Phase::Due;
+            match &mut self.state {
+                State::Unstarted => {
+                    if let Some(wait) = self.begin()? {
+                        return Poll::Ready(Ok(Step::Wait(wait)));
+                    }
+                    continue;
                 }
-                Phase::Pausing => {
+                State::Sleeping => {
                     if self.ties.poll_cancelled(cx).is_ready() {
                         return Poll::Ready(Err(Stop::Cancelled));
                     }
-                    let at = self.start.and_then(|start| time::after(start, self.planned));
+                    let at = self.start.and_then(|start| time::after(start, self.at));
                     ready!(alarm.as_mut().poll_at(cx, at));
-                    self.stale = true;
-                    self.phase = Phase::Due;
                 }
-                Phase::Due => return Poll::Ready(Ok(())),
-                Phase::Queueing(_) => return self.poll_queue(cx, alarm),
-                // The attempt was dropped by its owner: nobody knows what it did.
-                Phase::Attempting => self.end::<T>(Ending::Cut(CutBy::Cancelled), Decision::Retry, on_wait)?,
+                State::Yielding | State::Yielded => {
+                    self.state = State::Yielded;
+                    ready!(T::poll_breathe(cx));
+                }
+                State::Due => {}
+                State::AwaitingPermit(_) => {
+                    ready!(self.poll_permit(cx, alarm.as_mut()))?;
+                    return Poll::Ready(self.start_at::<T>(self.read()).map(Step::Start));
+                }
+                State::Attempting | State::Over => panic!("a run was polled after a panic"),
+            }
+            let planned = self.at;
+            self.at = self.read();
+            if let Some(step) = self.admit::<T>(cx, planned)? {
+                return Poll::Ready(Ok(step));
             }
         }
     }
 
-    /// A run that does not begin with an attempt: it waits first, or ends.
-    fn begin<T: Alarm>(&mut self, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
+    /// A run that does not begin with an attempt: where its first one is planned.
+    fn begin(&mut self) -> Result<Option<Wait>, Stop> {
         if self.ties.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        if self.timed {
+        if self.policy.is_timed() {
             self.start = Some(time::now());
         }
-        match self.attempts.first(&self.policy, || random(&self.policy, 0)) {
-            Next::Start(at) => self.pause_until(at, 0, on_wait),
-            Next::Stop(ended) => return Err(ended.into()),
-        }
-        Ok(())
+        let first = plan_first(&self.policy, &mut self.attempts, self.policy.seed())?;
+        Ok(self.wait_until(first, 0))
     }
 
-    /// Waits in the limiter's queue: until the permit is there, the run is cancelled or a bound is over.
-    fn poll_queue<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
+    /// The attempt planned for `planned` is due, and it is `self.at`. `None`: it is on the limiter's wait list, and its
+    /// permit there already.
+    #[inline]
+    fn admit<T: Alarm>(&mut self, cx: &mut Context<'_>, planned: u64) -> Result<Option<Step>, Stop> {
+        if self.ties.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        may_start(&self.policy, self.at)?;
+        match self.ties.ask(duration(self.policy.bounds().room(planned))) {
+            Asked::Granted => Ok(Some(Step::Start(self.start_at::<T>(self.at)?))),
+            Asked::Queued(mut ticket) => {
+                let turn = self.ties.poll_turn(&mut ticket, cx);
+                self.at = planned;
+                self.state = State::AwaitingPermit(ticket);
+                Ok(turn.map(|turn| {
+                    let wait = turn.map_or(FOREVER, |turn| time::between(time::now(), turn));
+                    Step::Wait(Wait::Limiter(duration(wait)))
+                }))
+            }
+            Asked::Refused(stop) => Err(stop),
+        }
+    }
+
+    /// Waits on the limiter's wait list: until the permit is there, the run is cancelled or a bound is over.
+    fn poll_permit<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(Err(Stop::Cancelled));
         }
-        self.stale = true;
         let start = *self.start.get_or_insert_with(time::now);
         let bounds = *self.policy.bounds();
         loop {
-            let Phase::Queueing(ticket) = &mut self.phase else { return Poll::Ready(Ok(())) };
+            let State::AwaitingPermit(ticket) = &mut self.state else { return Poll::Ready(Ok(())) };
             let Some(turn) = self.ties.poll_turn(ticket, cx) else { return Poll::Ready(Ok(())) };
             // A limiter whose rate was lowered may have put the turn off beyond the bounds.
             let turn_at = turn.map_or(FOREVER, |turn| time::between(start, turn));
-            if bounds.admit(turn_at.max(self.planned)).is_err() {
-                let now = time::between(start, time::now());
+            if bounds.admit(turn_at.max(self.at)).is_err() {
+                let now = self.read();
+                may_start(&self.policy, now)?;
                 let ready_in = if turn.is_some() { turn_at.saturating_sub(now) } else { FOREVER };
                 let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(bounds.room(now)) };
                 return Poll::Ready(Err(stop));
@@ -179,14 +230,57 @@ impl<G: Ties> Core<G> {
         }
     }
 
+    /// The attempt starts at `now`, which is too late if a bound has come meanwhile.
+    #[inline]
+    fn start_at<T: Alarm>(&mut self, now: u64) -> Result<Attempt, Stop> {
+        may_start(&self.policy, now)?;
+        if self.start.is_none() && (T::EAGER || self.policy.is_timed()) {
+            self.start = Some(time::now());
+        }
+        if let Some(retries) = self.ties.retries() {
+            retries.begin_attempt();
+        }
+        if let State::AwaitingPermit(ticket) = mem::replace(&mut self.state, State::Attempting) {
+            self.ties.spend(ticket);
+        }
+        self.at = now;
+        Ok(self.attempts.start(&self.policy, now))
+    }
+
+    /// Whoever was to poll for the next attempt goes away: no waiter stays behind. Asked again, the run queues anew.
+    pub(crate) fn leave(&mut self) {
+        if matches!(self.state, State::AwaitingPermit(_)) {
+            self.state = State::Sleeping;
+        }
+    }
+
+    /// The clock starts now, if it has not: for a run between whose attempts its owner may take any time.
+    pub(crate) fn start_clock(&mut self) {
+        self.start.get_or_insert_with(time::now);
+        self.reread();
+    }
+
+    /// Code of others has run since the clock was read: it is read again before the next attempt starts.
+    #[inline]
+    pub(crate) fn reread(&mut self) {
+        if matches!(self.state, State::Yielding) {
+            self.state = State::Yielded;
+        }
+    }
+
     /// While the operation waits: whether it is cut, and by what.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+        if !self.policy.cuts() && !self.ties.may_be_cancelled() {
+            self.start.get_or_insert_with(time::now);
+            return Poll::Pending;
+        }
         let (at, by) = self.attempts.cut(&self.policy);
         self.poll_cut_at(cx, alarm, at, by)
     }
 
     /// The same for one call of several in an attempt: it is cut at `at`, by `by`.
+    #[inline(never)]
     pub(crate) fn poll_cut_at<T: Alarm>(
         &mut self,
         cx: &mut Context<'_>,
@@ -195,7 +289,6 @@ impl<G: Ties> Core<G> {
         by: CutBy,
     ) -> Poll<CutBy> {
         let start = *self.start.get_or_insert_with(time::now);
-        self.stale = true;
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(CutBy::Cancelled);
         }
@@ -203,86 +296,66 @@ impl<G: Ties> Core<G> {
     }
 
     /// The attempt has ended without a value: plans the next one, or says why there is none.
-    #[inline]
-    pub(crate) fn end<T: Alarm>(
-        &mut self,
-        ending: Ending,
-        decision: Decision,
-        on_wait: &mut impl FnMut(Wait),
-    ) -> Result<(), Stop> {
-        self.ending = ending;
-        let failed = ending == Ending::Failed && decision == Decision::Retry;
-        // What `plan_next` would do, sooner: an attempt that never waited took no time that a timer could tell.
-        if failed && self.hasty && !self.stale && self.attempts.may_repeat(&self.policy) {
-            if self.start.is_none() {
-                self.start = Some(time::now());
-            }
-            self.phase = Phase::Breathing;
-            return if self.ties.withdraw() { Ok(()) } else { Err(Stop::Budget) };
-        }
-        self.plan_next::<T>(decision, on_wait)
-    }
-
-    /// Plans the next attempt by the settings.
     #[inline(never)]
-    fn plan_next<T: Alarm>(&mut self, decision: Decision, on_wait: &mut impl FnMut(Wait)) -> Result<(), Stop> {
-        match self.ending {
-            Ending::Cut(CutBy::Deadline) => return Err(Stop::Deadline),
-            Ending::Cut(CutBy::Cancelled) if self.ties.is_cancelled() => return Err(Stop::Cancelled),
-            _ => {}
-        }
-        let now = self.elapsed();
-        self.start.get_or_insert_with(time::now);
-        let number = self.attempts.number();
-        match self.attempts.end(&self.policy, now, decision, || random(&self.policy, number)) {
-            Next::Stop(ended) => Err(ended.into()),
-            Next::Start(_) if !self.ties.withdraw() => Err(Stop::Budget),
-            Next::Start(at) => {
-                self.pause_until(at, now, on_wait);
-                Ok(())
+    pub(crate) fn end(&mut self, ending: Ending, decision: Decision) -> Decided {
+        let now = self.read();
+        (self.at, self.ending) = (now, ending);
+        let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
+            Err(Stop::Cancelled)
+        } else {
+            let seed = self.policy.seed();
+            AttemptEnd { now, ending, decision }.plan(&self.policy, &mut self.attempts, seed, self.ties.retries())
+        };
+        let next = match planned {
+            Ok(at) => {
+                self.start.get_or_insert_with(time::now);
+                Ok(self.wait_until(at, now))
             }
+            Err(stop) => {
+                self.state = State::Over;
+                Err(stop)
+            }
+        };
+        Decided { now, next }
+    }
+
+    /// The attempt has ended, and the run with it, by a rule of the verb's own. When it ended.
+    pub(crate) fn end_by_rule(&mut self, ending: Ending) -> u64 {
+        (self.at, self.ending, self.state) = (self.read(), ending, State::Over);
+        self.at
+    }
+
+    /// The run has given its value: from here on it stands on no wait list and counts for no budget.
+    #[inline]
+    pub(crate) fn finish(&mut self) {
+        self.state = State::Over;
+        if let Some(retries) = self.ties.retries() {
+            retries.end_run();
         }
     }
 
-    /// The error of a run that stopped.
+    /// The run has ended without a value: from here on it stands on no wait list and counts for no budget. `cut_after` is
+    /// how long its last attempt had run when it was cut, where the owner knows better.
     #[cold]
-    pub(crate) fn give_up<E>(&mut self, stop: Stop, error: Option<E>) -> GaveUp<E> {
-        self.ties.end_run();
-        let elapsed = self.elapsed();
-        let bounds = self.policy.bounds();
-        let cut_after = nanos(self.cut_after(self.ending, duration(elapsed)));
-        let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
-        let end = End { stop, attempts: self.attempts.number(), elapsed, bound, cut_after, ending: self.ending };
-        GaveUp::new(end, error)
+    pub(crate) fn stop<E>(&mut self, stop: Stop, cut_after: Option<u64>, error: Option<E>) -> GaveUp<E> {
+        if !matches!(self.state, State::Over) {
+            self.at = self.read();
+        }
+        self.state = State::Over;
+        let (now, ending) = (self.at, self.ending);
+        let cut_after = cut_after.unwrap_or_else(|| self.cut_after(ending, now));
+        let end = RunEnd { stop, now, ending, cut_after };
+        end.give_up(&self.policy, &self.attempts, self.ties.retries(), error)
     }
 
-    /// How long an attempt that is cut now has run: what was set, rather than how late the timer was.
-    pub(crate) fn cut_after(&self, ending: Ending, elapsed: Duration) -> Duration {
-        let bounds = self.policy.bounds();
-        duration(match ending {
-            Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
-            Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(self.attempts.started()),
-            _ => nanos(elapsed).saturating_sub(self.attempts.started()),
-        })
+    /// How long an attempt that was cut just now had run.
+    pub(crate) fn cut_after(&self, ending: Ending, now: u64) -> u64 {
+        cut_after(&self.policy, &self.attempts, ending, now)
     }
 
-    /// The run is over.
-    #[inline]
-    pub(crate) fn over(&mut self) {
-        self.ties.end_run();
-    }
-
-    /// The same run with something more shared. For runs that have not begun.
-    pub(crate) fn share(self, set: impl FnOnce(Shared) -> Shared) -> Core<Shared>
-    where
-        G: Into<Shared>,
-    {
-        Core::new(self.policy, set(self.ties.into()))
-    }
-
-    /// Time since the run began.
-    pub(crate) fn elapsed(&self) -> u64 {
-        self.start.map_or(0, |start| time::between(start, time::now()))
+    /// The attempts were observations.
+    pub(super) fn only_observes(&mut self) {
+        self.ending = self.ending.of_observation();
     }
 
     /// Attempts started.
@@ -290,42 +363,41 @@ impl<G: Ties> Core<G> {
         self.attempts.number()
     }
 
-    #[inline]
-    fn begin_attempt<T: Alarm>(&mut self) -> Attempt {
-        let now = match self.start {
-            Some(start) if self.stale => time::between(start, time::now()),
-            // No time has passed that anybody could have seen.
-            Some(_) => self.attempts.started(),
-            None if self.timed || T::EAGER => {
-                self.start = Some(time::now());
-                0
-            }
-            None => 0,
-        };
-        self.ties.begin_attempt();
-        // A ticket in the queue is spent by this.
-        if let Phase::Queueing(ticket) = mem::replace(&mut self.phase, Phase::Attempting) {
-            self.ties.spend(ticket);
-        }
-        self.stale = self.timed || T::EAGER;
-        self.attempts.start(&self.policy, now)
+    /// Whether there is anything that could cancel the run.
+    pub(crate) fn may_be_cancelled(&self) -> bool {
+        self.ties.may_be_cancelled()
     }
 
-    fn pause_until(&mut self, at: u64, now: u64, on_wait: &mut impl FnMut(Wait)) {
-        self.planned = at;
-        if at > now {
-            on_wait(Wait::Pause(duration(at.saturating_sub(now))));
-            self.phase = Phase::Pausing;
+    /// Whether the run is cancelled.
+    pub(crate) fn is_cancelled(&mut self) -> bool {
+        self.ties.is_cancelled()
+    }
+
+    /// Whether an attempt has started whose end is not noted.
+    pub(crate) fn is_attempting(&self) -> bool {
+        matches!(self.state, State::Attempting)
+    }
+
+    /// Whether a call may start within the attempt that runs: what cuts it if not.
+    pub(crate) fn may_call(&mut self) -> Result<(), CutBy> {
+        if self.ties.is_cancelled() {
+            Err(CutBy::Cancelled)
+        } else if self.policy.bounds().finish_within != FOREVER && self.policy.bounds().is_over(self.read()) {
+            Err(CutBy::Deadline)
         } else {
-            self.phase = Phase::Breathing;
+            Ok(())
         }
     }
-}
 
-/// A number of the run's own series.
-fn random(policy: &Policy, number: u32) -> u64 {
-    match policy.seed() {
-        Some(seed) => series(seed, number.into()),
-        None => fastrand::u64(..),
+    /// Nanoseconds since the run began, by the clock.
+    #[inline]
+    pub(crate) fn read(&self) -> u64 {
+        self.start.map_or(0, |start| time::between(start, time::now()))
+    }
+
+    fn wait_until(&mut self, at: u64, now: u64) -> Option<Wait> {
+        self.at = at;
+        self.state = if at > now { State::Sleeping } else { State::Yielding };
+        (at > now).then(|| Wait::Pause(duration(at.saturating_sub(now))))
     }
 }

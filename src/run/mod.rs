@@ -1,10 +1,12 @@
-//! The one attempt loop that every verb drives.
+//! The one attempt loop that every verb drives, and the one place where a run ends.
 //!
-//! [`Core`] is a run without its operation: it asks `policy/` and waits. [`Run`] adds an operation and is the future
-//! behind `retry` and `poll`, asynchronous and blocking; the cursor drives a [`Core`] by hand. So no verb can differ from
-//! another in what it decides.
+//! [`Core`] is a run without its operation: it asks `policy/`, waits, tells the listener and ends. [`Run`] adds an operation
+//! and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and `ensure` drive a
+//! [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what it decides.
 
 mod core;
+pub(crate) mod end;
+mod tell;
 
 use std::{
     fmt,
@@ -17,9 +19,9 @@ use pin_project::pin_project;
 pub(crate) use self::core::Core;
 use crate::{
     error::{Ending, GaveUp, Stop},
-    events::{Event, Listener},
+    events::Listener,
     operation::{Classify, Judged, Operation, Verb},
-    policy::{Policy, attempts::Decision, bounds::CutBy, nanos::duration},
+    policy::{Policy, attempts::Decision, bounds::CutBy},
     shared::Ties,
     time::Alarm,
 };
@@ -83,11 +85,9 @@ where
         let mut this = self.as_mut().project();
         loop {
             if let SlotProj::Idle = this.slot.as_mut().project() {
-                let on_wait = |wait| this.listener.on_event(&Event::Waiting(wait));
-                match ready!(this.core.poll_start(cx, this.alarm.as_mut(), on_wait)) {
+                match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
                     Ok(attempt) => {
-                        this.listener.on_event(&Event::Started(attempt));
-                        this.verb.begin();
+                        this.verb.begin(attempt);
                         this.slot.set(Slot::Running(this.operation.call(attempt)));
                     }
                     Err(stop) => return self.give_up(stop),
@@ -96,57 +96,61 @@ where
             let SlotProj::Running(operation) = this.slot.as_mut().project() else {
                 panic!("`{}` polled after completion", V::NAME)
             };
-            let (ending, decision) = match operation.poll(cx) {
-                Poll::Ready(output) => match this.verb.judge(output) {
-                    Judged::Value(value) => {
+            let answer = match operation.poll(cx) {
+                Poll::Ready(output) => Ok(output),
+                Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
+            };
+            let (ending, decision) = match answer {
+                Ok(output) => {
+                    let judged = this.verb.judge(output, || this.core.read());
+                    if let Judged::Value(value) = judged {
                         this.slot.set(Slot::Done);
-                        this.core.over();
-                        if !L::SILENT {
-                            let (attempts, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
-                            this.listener.on_event(&Event::Succeeded { attempts, elapsed });
-                        }
+                        this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
-                    Judged::NotYet => (Ending::NotReady, Decision::Retry),
-                    Judged::NotYetBecause(error) => {
-                        *this.error = Some(error);
-                        (Ending::NotReadyBecause, Decision::Retry)
+                    // What the operation holds is let go before anything else happens. A panic from here on ends it all.
+                    this.slot.set(Slot::Done);
+                    match judged {
+                        Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Decision::Retry),
+                        Judged::NotYetBecause(error) => {
+                            *this.error = Some(error);
+                            (Ending::NotReadyBecause, Decision::Retry)
+                        }
+                        Judged::Failed(error) => {
+                            // Kept first, so that a panic of `when` does not lose it.
+                            let error = this.error.insert(error);
+                            (Ending::Failed, this.when.classify(error))
+                        }
+                        Judged::Fatal(error) => {
+                            *this.error = Some(error);
+                            (Ending::Failed, Decision::Fatal)
+                        }
+                        Judged::Stopped(stop, None) => return self.end_by_rule(Ending::NotReady, stop),
+                        Judged::Stopped(stop, Some(error)) => {
+                            let error = this.error.insert(error);
+                            match this.when.classify(error) {
+                                Decision::Fatal => (Ending::Failed, Decision::Fatal),
+                                _ => return self.end_by_rule(Ending::Failed, stop),
+                            }
+                        }
                     }
-                    Judged::Failed(error) => {
-                        let decision = this.when.classify(&error);
-                        *this.error = Some(error);
-                        (Ending::Failed, decision)
-                    }
-                    Judged::Fatal(error) => {
-                        *this.error = Some(error);
-                        (Ending::Failed, Decision::Fatal)
-                    }
-                    Judged::Stopped(stop, error) => {
-                        let ending = if error.is_some() { Ending::Failed } else { Ending::NotReady };
-                        *this.error = error.or(this.error.take());
-                        return self.ruled(ending, stop);
-                    }
-                },
-                Poll::Pending => {
-                    let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
+                }
+                Err(by) => {
+                    this.slot.set(Slot::Done);
+                    let decision = this.core.policy.after_cut();
                     if by == CutBy::AttemptTimeout
-                        && let Some(stop) = this.verb.cut()
+                        && decision != Decision::Fatal
+                        && let Some(stop) = this.verb.cut(|| this.core.read())
                     {
-                        return self.ruled(Ending::Cut(by), stop);
+                        return self.end_by_rule(Ending::Cut(by), stop);
                     }
-                    (Ending::Cut(by), this.core.policy.after_cut())
+                    (Ending::Cut(by), decision)
                 }
             };
-            // Whatever the operation holds is let go before anything else happens.
-            this.slot.set(Slot::Idle);
-            if !L::SILENT {
-                let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
-                let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
-                this.listener.on_event(&Event::Ended { attempt, elapsed, last });
-            }
-            let mut on_wait = |wait| this.listener.on_event(&Event::Waiting(wait));
-            if let Err(stop) = this.core.end::<T>(ending, decision, &mut on_wait) {
-                return self.give_up(stop);
+            let next = this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None);
+            match next {
+                Ok(()) => this.slot.set(Slot::Idle),
+                Err(stop) => return self.give_up(stop),
             }
         }
     }
@@ -162,16 +166,9 @@ where
 {
     /// The verb's own rule ends the run, right after an attempt.
     #[cold]
-    fn ruled(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
-        let mut this = self.as_mut().project();
-        this.slot.set(Slot::Idle);
-        this.core.ending = ending;
-        this.core.over();
-        if !L::SILENT {
-            let (attempt, elapsed) = (this.core.attempts(), duration(this.core.elapsed()));
-            let last = ending.last(this.error.as_ref(), this.core.cut_after(ending, elapsed));
-            this.listener.on_event(&Event::Ended { attempt, elapsed, last });
-        }
+    fn end_by_rule(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        let this = self.as_mut().project();
+        let stop = this.core.end_attempt_by_rule(this.listener, this.error.as_ref(), ending, stop, None);
         self.give_up(stop)
     }
 
@@ -181,10 +178,11 @@ where
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let mut this = self.project();
         this.slot.set(Slot::Done);
-        let gave_up = this.core.give_up(stop, this.error.take());
-        let gave_up = this.verb.explain(gave_up);
-        this.listener.on_event(&Event::GaveUp(&gave_up));
-        Poll::Ready(Err(gave_up))
+        let detail = this.verb.detail(|| this.core.read());
+        if V::OBSERVES {
+            this.core.only_observes();
+        }
+        Poll::Ready(Err(this.core.give_up(this.listener, this.error.take(), stop, detail, None)))
     }
 }
 

@@ -155,7 +155,7 @@ async fn not_ready() {
         &because,
         "gave up after 2 attempts in 50ms: at most 2 attempts were allowed; last attempt: not ready: 1 of 3 ready",
     );
-    assert!(matches!(because.last(), Last::NotReady));
+    assert!(matches!(because.last(), Last::NotReadyBecause(error) if error.to_string() == "1 of 3 ready"));
     let before = poll(|attempt| async move {
         if attempt.number() == 1 {
             lost().await?;

@@ -13,7 +13,9 @@ async fn every_step_is_heard_once_and_in_order() {
     let listen = |event: &Event<'_, &str>| {
         heard.borrow_mut().push(match event {
             Event::Started(attempt) => format!("{} starts", attempt.number()),
-            Event::Ended { attempt, elapsed, last, .. } => format!("{attempt} ends at {elapsed:?}: {last:?}"),
+            Event::Ended { attempt, elapsed, last, again, .. } => {
+                format!("{attempt} ends at {elapsed:?}: {last:?}, again in {again:?}")
+            }
             Event::Waiting(Wait::Pause(pause)) => format!("pause {pause:?}"),
             Event::Waiting(Wait::Limiter(wait)) => format!("limiter {wait:?}"),
             Event::Succeeded { attempts, elapsed, .. } => format!("done after {attempts}, {elapsed:?}"),
@@ -36,11 +38,11 @@ async fn every_step_is_heard_once_and_in_order() {
         heard.take(),
         [
             "1 starts",
-            "1 ends at 10ms: Failed(\"no\")",
+            "1 ends at 10ms: Failed(\"no\"), again in Some(40ms)",
             "pause 40ms",
             "limiter 50ms",
             "2 starts",
-            "2 ends at 110ms: Failed(\"no\")",
+            "2 ends at 110ms: Failed(\"no\"), again in Some(40ms)",
             "pause 40ms",
             "limiter 50ms",
             "3 starts",
@@ -49,5 +51,5 @@ async fn every_step_is_heard_once_and_in_order() {
     );
     assert_eq!(count, 10, "the second listener heard it all too");
     let gave_up = retry(|_| async { Err::<(), _>("no") }).max_attempts(1).notify(listen).await.unwrap_err();
-    assert_eq!(heard.take(), ["1 starts", "1 ends at 0ns: Failed(\"no\")", &gave_up.to_string()]);
+    assert_eq!(heard.take(), ["1 starts", "1 ends at 0ns: Failed(\"no\"), again in None", &gave_up.to_string()]);
 }

@@ -6,9 +6,12 @@
 
 mod against_the_model;
 mod bad_input;
+mod cursor;
 mod discipline;
 mod drops;
+mod ends;
 mod errors;
+mod late;
 mod listening;
 mod model;
 mod polling;

@@ -153,6 +153,10 @@ pub fn simulate(script: &Script, world: World) -> History {
             } else if cancelled_inside || now >= cancel {
                 break 'run "cancelled";
             }
+            // However late it has become, nothing starts at the hard bound.
+            if now >= bound && bound != FOREVER && now > 0 {
+                break 'run "deadline";
+            }
             // The attempt.
             number += 1;
             let started = now;

@@ -138,7 +138,7 @@ async fn what_a_cut_leaves_known_is_said_once() {
     };
     assert_eq!(
         run(u32::MAX).await,
-        "gave up after 1 attempt in 20ms: at most 1 attempt was allowed (acted once, and it was not seen to be applied); last \
+        "gave up after 1 attempt in 20ms: at most 1 act was allowed (acted once, and it was not seen to be applied); last \
          attempt: cut after 20ms by its own deadline"
     );
     let unknown = run(2).await;

@@ -102,7 +102,7 @@ async fn every_run_and_attempt_is_counted_once() {
     })
     .backoff(Backoff::fixed(40 * MS))
     .attempt_timeout(20 * MS)
-    .notify(Metrics::new("fetch"))
+    .listen(Metrics::new("fetch"))
     .await
     .unwrap();
     assert_eq!(
@@ -117,7 +117,7 @@ async fn every_run_and_attempt_is_counted_once() {
     );
 
     let never = poll(|_| async { Check::<(), String>::NotYet }).every(250 * MS).max_attempts(3);
-    never.notify(Metrics::new("wait")).await.unwrap_err();
+    never.listen(Metrics::new("wait")).await.unwrap_err();
     assert_eq!(
         ledger.take(),
         [
@@ -127,14 +127,14 @@ async fn every_run_and_attempt_is_counted_once() {
         ]
     );
 
-    let dropped = retry(|_| std::future::pending::<Result<(), String>>()).notify(Metrics::new("hang"));
+    let dropped = retry(|_| std::future::pending::<Result<(), String>>()).listen(Metrics::new("hang"));
     tokio::time::timeout(5 * MS, dropped.into_future()).await.unwrap_err();
     assert_eq!(
         ledger.take(),
         ["relent_attempts_total{run=hang,outcome=dropped} [1.0]", "relent_runs_total{run=hang,stop=dropped} [1.0]"]
     );
     let waiting =
-        retry(|_| async { Err::<(), _>("no") }).backoff(Backoff::fixed(40 * MS)).notify(Metrics::new("pause"));
+        retry(|_| async { Err::<(), _>("no") }).backoff(Backoff::fixed(40 * MS)).listen(Metrics::new("pause"));
     tokio::time::timeout(5 * MS, waiting.into_future()).await.unwrap_err();
     assert_eq!(
         ledger.take(),
@@ -147,7 +147,7 @@ async fn a_loop_of_ones_own_is_counted_once() {
     let ledger = Ledger::default();
     let _guard = set_default_local_recorder(&ledger);
     let policy = Policy::new().every(100 * MS).max_attempts(2);
-    let mut run = policy.begin::<String>().notify(Metrics::new("loop"));
+    let mut run = policy.begin::<String>().listen(Metrics::new("loop"));
     // Dropped without being used, and asked twice for what is not there.
     drop(run.next().await.unwrap());
     assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("no".to_owned()) }).await.is_none());
@@ -179,7 +179,7 @@ async fn acts_are_counted_once() {
             _ => Ok(()),
         }
     };
-    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).notify(Metrics::new("set")).await.unwrap();
+    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).listen(Metrics::new("set")).await.unwrap();
     assert_eq!(
         ledger.take(),
         [

@@ -116,7 +116,7 @@ async fn a_run_that_gives_up() {
     .attempt_timeout(10 * MS)
     .throttle(&Limiter::new(Rate::per_second(10), 1))
     .start_within(199 * MS)
-    .notify(Tracing::new("fetch config map"))
+    .listen(Tracing::new("fetch config map"))
     .await
     .unwrap_err();
     // Nothing is ever entered: a run is left at every await point.
@@ -147,7 +147,7 @@ async fn a_poll_that_succeeds_and_a_builder_that_is_cloned() {
     let check = |attempt: relent::Attempt| async move {
         if attempt.number() == 1 { Check::<(), String>::NotYet } else { Check::Ready(()) }
     };
-    let polling = poll(check).every(1000 * MS).notify(Tracing::new("wait"));
+    let polling = poll(check).every(1000 * MS).listen(Tracing::new("wait"));
     let expected = |id| {
         [
             format!("open #{id} INFO run what=\"wait\""),
@@ -182,7 +182,7 @@ async fn looks_and_acts_are_told_apart() {
             _ => Ok(()),
         }
     };
-    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).notify(Tracing::new("set")).await.unwrap();
+    ensure(look, act).every(50 * MS).attempt_timeout(10 * MS).listen(Tracing::new("set")).await.unwrap();
     let of_acts: Vec<_> = notebook.take().into_iter().filter(|line| line.contains("message=act")).collect();
     assert_eq!(
         of_acts,
@@ -201,7 +201,7 @@ async fn looks_and_acts_are_told_apart() {
 async fn a_dropped_run_closes_its_span() {
     let notebook = Notebook::default();
     let _guard = set_default(notebook.clone());
-    let hung = retry(|_| std::future::pending::<Result<(), String>>()).notify(Tracing::new("hang"));
+    let hung = retry(|_| std::future::pending::<Result<(), String>>()).listen(Tracing::new("hang"));
     tokio::time::timeout(5 * MS, hung.into_future()).await.unwrap_err();
     assert_eq!(
         notebook.take(),
@@ -213,6 +213,6 @@ async fn a_dropped_run_closes_its_span() {
         ]
     );
     // One that was never polled has no span.
-    drop(retry(|_| std::future::pending::<Result<(), String>>()).notify(Tracing::new("hang")).into_future());
+    drop(retry(|_| std::future::pending::<Result<(), String>>()).listen(Tracing::new("hang")).into_future());
     assert_eq!(notebook.take(), Vec::<String>::new());
 }

@@ -52,7 +52,7 @@ async fn a_map_that_is_created_later() {
 
     let gave_up = k8s::get(&maps, "never").wait_for_creation().await.unwrap_err();
     assert_eq!((gave_up.attempts(), gave_up.stop()), (8, &Stop::StartWindow));
-    assert!(matches!(gave_up.last(), Last::NotReady));
+    assert!(matches!(gave_up.last(), Last::NotReadyBecause(error) if error.is_not_found()));
     assert!(gave_up.to_string().contains("not ready: configmaps \"never\" not found"), "{gave_up}");
     // Waiting is for what is not there, not for what one may not see.
     server.inject(on_get(Fault::status(403)));

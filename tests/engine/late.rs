@@ -1,0 +1,240 @@
+//! Stalls: whatever comes late, nothing starts at the hard bound or later, and the real error stays.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use relent::{
+    Backoff, Budget, Event, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, Wait, ensure, poll, retry,
+    settle,
+};
+use tokio::time::{Instant, sleep};
+
+const S: Duration = Duration::from_secs(1);
+
+/// A blocked thread, SIGSTOP, a suspended machine: the clock jumps in the middle of whatever runs.
+fn stall(jump: Duration) {
+    let advance = pin!(tokio::time::advance(jump));
+    let _ = advance.poll(&mut Context::from_waker(Waker::noop()));
+}
+
+/// Polls the future until it waits, jumps, and lets it go on.
+async fn stalled<F: Future>(future: F, jump: Duration) -> F::Output {
+    let mut future = pin!(future);
+    assert!(poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await, "it does not wait");
+    stall(jump);
+    future.await
+}
+
+fn late<E: PartialEq + std::fmt::Debug>(gave_up: &GaveUp<E>, attempts: u32, error: Option<E>) {
+    assert_eq!((gave_up.stop(), gave_up.attempts()), (&Stop::Deadline, attempts));
+    assert_eq!(gave_up.last_error(), error.as_ref());
+    assert_eq!(gave_up.elapsed(), 100 * S, "it says how late it has become");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_timer_revokes_what_the_hard_bound_admitted() {
+    let run = retry(|_| async { Err::<(), _>("x") }).backoff(Backoff::fixed(9 * S)).finish_within(10 * S);
+    let gave_up = stalled(run.into_future(), 100 * S).await.unwrap_err();
+    late(&gave_up, 1, Some("x"));
+    assert_eq!(gave_up.last(), Last::Failed(&"x"));
+
+    let run = poll(|_| async { None::<()> }).every(9 * S).finish_within(10 * S);
+    let gave_up = stalled(run.into_future(), 100 * S).await.unwrap_err();
+    assert_eq!((gave_up.stop(), gave_up.attempts()), (&Stop::Deadline, 1));
+
+    let run = settle(|_| async { Progress::<(), &str>::Waiting("w".into()) }).every(9 * S).finish_within(10 * S);
+    let gave_up = stalled(run.into_future(), 100 * S).await.unwrap_err();
+    late(&gave_up, 1, None);
+
+    let run = ensure(|_| async { Err::<Option<()>, _>("x") }, |()| async { Ok::<(), &str>(()) });
+    let gave_up = stalled(run.every(9 * S).finish_within(10 * S).into_future(), 100 * S).await.unwrap_err();
+    late(&gave_up, 1, Some("x"));
+
+    let run = retry(|_| async { Ok::<_, ()>(()) }).every(9 * S).delay_first().finish_within(10 * S);
+    let gave_up = stalled(run.into_future(), 100 * S).await.unwrap_err();
+    late(&gave_up, 0, None);
+    assert_eq!(gave_up.last(), Last::NotStarted);
+}
+
+/// At its very end, too; one nanosecond before, it starts.
+#[tokio::test(start_paused = true)]
+async fn the_hard_bound_itself_is_too_late() {
+    let starts = |jump| async move {
+        let run = retry(|attempt| async move { if attempt.number() == 1 { Err("x") } else { Ok(()) } });
+        stalled(run.backoff(Backoff::fixed(9 * S)).finish_within(10 * S).into_future(), jump).await.is_ok()
+    };
+    assert!(starts(10 * S - Duration::from_nanos(1)).await);
+    assert!(!starts(10 * S).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_timer_does_not_revoke_what_the_start_window_admitted() {
+    let run = retry(|attempt| async move { if attempt.number() == 1 { Err("x") } else { Ok(attempt.elapsed()) } });
+    let run = run.backoff(Backoff::fixed(4 * S)).start_within(5 * S);
+    assert_eq!(stalled(run.into_future(), 100 * S).await.unwrap(), 100 * S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_try_that_comes_late() {
+    let run = || {
+        let calls = retry(|attempt| async move { if attempt.number() == 1 { Err("x") } else { Ok(()) } });
+        calls.backoff(Backoff::fixed(20 * S)).final_try()
+    };
+    let without_window = run().attempt_timeout(S).finish_within(10 * S);
+    late(&stalled(without_window.into_future(), 100 * S).await.unwrap_err(), 1, Some("x"));
+    let with_both = run().start_within(5 * S).finish_within(10 * S);
+    late(&stalled(with_both.into_future(), 100 * S).await.unwrap_err(), 1, Some("x"));
+    let with_window = run().start_within(5 * S);
+    stalled(with_window.into_future(), 100 * S).await.unwrap();
+}
+
+/// The permit goes back, and so does the retry.
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_comes_late() {
+    let limiter = Limiter::new(Rate::every(9 * S).unwrap(), 1);
+    let budget = Budget::ratio(Ratio::ZERO).reserve(3);
+    let run = retry(|_| async { Err::<(), _>("x") })
+        .backoff(Backoff::fixed(Duration::ZERO))
+        .finish_within(10 * S)
+        .budget(&budget)
+        .throttle(&limiter)
+        .into_future();
+    let mut run = pin!(run);
+    let gave_up = stalled(run.as_mut(), 100 * S).await.unwrap_err();
+    late(&gave_up, 1, Some("x"));
+    assert_eq!((limiter.waiters(), limiter.available(), budget.available()), (0, 1, 3));
+}
+
+/// A task that has used up its share yields, and does not come back for a long time.
+#[tokio::test(start_paused = true)]
+async fn a_yield_that_takes_long() {
+    let calls = Cell::new(0);
+    let fails = || async { Err::<(), _>(calls.replace(calls.get() + 1)) };
+    let mut run = pin!(retry(|_| fails()).backoff(Backoff::fixed(Duration::ZERO)).finish_within(10 * S).into_future());
+    assert!(poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await, "it yields");
+    let before = calls.get();
+    stall(100 * S);
+    let gave_up = run.await.unwrap_err();
+    late(&gave_up, before, Some(before - 1));
+    assert_eq!(calls.get(), before);
+}
+
+/// Wherever a callback stalls: in the classifier, in the listener.
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_takes_long() {
+    for place in ["when", "ended", "waiting"] {
+        for pause in [Duration::ZERO, S] {
+            if place == "waiting" && pause.is_zero() {
+                continue;
+            }
+            let calls = Cell::new(0);
+            let stall_in = |here| {
+                if here == place {
+                    stall(100 * S);
+                }
+            };
+            let listen = |event: &Event<'_, &str>| match event {
+                Event::Ended { .. } => stall_in("ended"),
+                Event::Waiting(Wait::Pause(_)) => stall_in("waiting"),
+                _ => {}
+            };
+            let gave_up = retry(|_| {
+                calls.set(calls.get() + 1);
+                async { Err::<(), _>("x") }
+            })
+            .backoff(Backoff::fixed(pause))
+            .finish_within(10 * S)
+            .when(|_| {
+                stall_in("when");
+                true
+            })
+            .notify(listen)
+            .await
+            .unwrap_err();
+            late(&gave_up, 1, Some("x"));
+            assert_eq!(calls.get(), 1, "{place} {pause:?}");
+        }
+    }
+}
+
+/// The caller of a cursor takes its time: before the next attempt, or between `next` and `attempt`.
+#[tokio::test(start_paused = true)]
+async fn a_cursor_whose_caller_takes_long() {
+    for pause in [Duration::ZERO, S] {
+        let mut run = Policy::new().backoff(Backoff::fixed(pause)).finish_within(10 * S).begin();
+        assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("x") }).await.is_none());
+        stall(100 * S);
+        late(&run.next().await.map(drop).unwrap_err(), 1, Some("x"));
+    }
+    let mut run = Policy::new().finish_within(10 * S).begin::<&str>();
+    let next = run.next().await.unwrap();
+    stall(100 * S);
+    let began = Cell::new(false);
+    assert!(next.attempt(async { Ok(began.set(true)) }).await.is_none());
+    assert!(!began.get(), "nothing starts at the hard bound or later");
+    let gave_up = run.next().await.map(drop).unwrap_err();
+    late(&gave_up, 1, None);
+    assert!(matches!(gave_up.last(), Last::Cut { .. }));
+}
+
+/// The same call of a thread, which has a clock of its own.
+#[cfg(feature = "test-util")]
+#[test]
+fn a_blocking_run_whose_listener_takes_long() {
+    let clock = relent::testing::VirtualClock::new();
+    let calls = Cell::new(0);
+    let gave_up = relent::blocking::retry(|_| {
+        calls.set(calls.get() + 1);
+        Err::<(), _>("x")
+    })
+    .backoff(Backoff::fixed(Duration::ZERO))
+    .finish_within(10 * S)
+    .notify(|event: &Event<'_, &str>| {
+        if let Event::Ended { .. } = event {
+            clock.advance(100 * S);
+        }
+    })
+    .call()
+    .unwrap_err();
+    late(&gave_up, 1, Some("x"));
+    assert_eq!(calls.get(), 1);
+}
+
+/// Where no pause is made, what an attempt is told of the time is true from the second one on.
+#[tokio::test(start_paused = true)]
+async fn elapsed_is_true_from_the_second_attempt_on() {
+    let zero = Duration::ZERO;
+    for backoff in [Backoff::fixed(zero), Backoff::steps([zero; 4]), Backoff::exponential(zero, zero)] {
+        let (began, seen) = (Cell::new(None), RefCell::new(Vec::new()));
+        let gave_up = retry(|attempt| {
+            if attempt.number() == 2 {
+                began.set(Some(Instant::now() - attempt.elapsed()));
+            }
+            seen.borrow_mut().push((attempt.elapsed(), began.get().map(|began| began.elapsed())));
+            stall(S);
+            async { Err::<(), _>("x") }
+        })
+        .backoff(backoff)
+        .max_attempts(5)
+        .await
+        .unwrap_err();
+        let expected: Vec<_> = (0..4).map(|n| (n * S, Some(n * S))).collect();
+        assert_eq!(seen.take()[1..], expected);
+        assert_eq!(gave_up.elapsed(), 4 * S);
+    }
+}
+
+/// A call that hangs without a bound is not told as one that took no time.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_long_is_told_so() {
+    let slow = retry(|_| async {
+        sleep(30 * S).await;
+        Err::<(), _>("x")
+    });
+    assert_eq!(slow.max_attempts(1).await.unwrap_err().elapsed(), 30 * S);
+}

@@ -1,0 +1,299 @@
+//! Once it is cancelled, or too late by the clock, an ensure does not act and does not look.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use relent::{Backoff, Change, Decision, Detail, Event, Last, Policy, Seen, Stop, ensure};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+const S: Duration = Duration::from_secs(1);
+
+/// The clock jumps in the middle of whatever runs.
+fn stall(jump: Duration) {
+    let advance = pin!(tokio::time::advance(jump));
+    let _ = advance.poll(&mut Context::from_waker(Waker::noop()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_while_it_looks_it_does_not_act() {
+    for same_poll in [true, false] {
+        let (token, acts) = (CancellationToken::new(), Cell::new(0));
+        let look = |_| async {
+            if same_poll {
+                token.cancel();
+            } else {
+                sleep(S).await;
+            }
+            Ok::<Option<()>, &str>(None)
+        };
+        let act = |()| {
+            acts.set(acts.get() + 1);
+            async { Ok::<(), &str>(()) }
+        };
+        let cancel = token.clone();
+        let canceller = tokio::spawn(async move {
+            sleep(S).await;
+            cancel.cancel();
+        });
+        let gave_up = ensure(look, act).cancel_on(token.clone()).await.unwrap_err();
+        assert_eq!((gave_up.stop(), gave_up.last(), acts.get()), (&Stop::Cancelled, Last::NotReady, 0));
+        assert!(gave_up.to_string().ends_with("cancelled (never acted); last attempt: not ready"), "{gave_up}");
+        canceller.abort();
+    }
+}
+
+/// The act that was in flight has answered, or not: nobody looks any more, and that is said.
+#[tokio::test(start_paused = true)]
+async fn cancelled_while_it_acts_it_does_not_look() {
+    for answers in [true, false] {
+        let (token, looks) = (CancellationToken::new(), Cell::new(0));
+        let look = |_| {
+            looks.set(looks.get() + 1);
+            async { Ok::<Option<()>, &str>(None) }
+        };
+        let act = |()| async {
+            token.cancel();
+            if !answers {
+                std::future::pending::<()>().await;
+            }
+            Ok::<(), &str>(())
+        };
+        let gave_up = ensure(look, act).cancel_on(token.clone()).await.unwrap_err();
+        assert_eq!((gave_up.stop(), looks.get()), (&Stop::Cancelled, 1));
+        assert!(matches!(gave_up.detail(), Some(Detail::Ensure { acts: 1, outcome_unknown: true, .. })));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stall_it_neither_acts_nor_looks() {
+    for stalls_in in ["look", "act", "acting", "acted"] {
+        let heard = RefCell::new(Vec::new());
+        let look = |_| async {
+            heard.borrow_mut().push("look");
+            if stalls_in == "look" {
+                stall(100 * S);
+            }
+            Ok::<Option<()>, &str>(None)
+        };
+        let act = |()| async {
+            heard.borrow_mut().push("act");
+            if stalls_in == "act" {
+                stall(100 * S);
+            }
+            Err::<(), &str>("reset")
+        };
+        let listen = |event: &Event<'_, &str>| match event {
+            Event::Acted { .. } if stalls_in == "acted" => stall(100 * S),
+            Event::Acting { .. } if stalls_in == "acting" => stall(100 * S),
+            _ => {}
+        };
+        let run = ensure(look, act).attempt_timeout(2 * S).finish_within(10 * S).notify(listen);
+        let gave_up = run.await.unwrap_err();
+        let acted = stalls_in != "look";
+        let expected: &[_] = if acted { &["look", "act"] } else { &["look"] };
+        assert_eq!(heard.take(), expected, "{stalls_in}");
+        assert_eq!((gave_up.stop(), gave_up.last_error()), (&Stop::Deadline, acted.then_some(&"reset")));
+        let Some(&Detail::Ensure { acts, outcome_unknown, .. }) = gave_up.detail() else { panic!("{gave_up}") };
+        assert_eq!((acts, outcome_unknown), (u32::from(acted), acted));
+    }
+}
+
+/// A look that wakes late, with the answer that an act is due.
+#[tokio::test(start_paused = true)]
+async fn a_late_look_does_not_act() {
+    let acts = Cell::new(0);
+    let look = |_| async {
+        sleep(S).await;
+        Ok::<Option<()>, &str>(None)
+    };
+    let act = |()| {
+        acts.set(acts.get() + 1);
+        async { Ok::<(), &str>(()) }
+    };
+    let mut run = pin!(ensure(look, act).finish_within(10 * S).into_future());
+    assert!(poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await);
+    stall(100 * S);
+    let gave_up = run.await.unwrap_err();
+    assert_eq!((gave_up.stop(), gave_up.elapsed(), acts.get()), (&Stop::Deadline, 100 * S, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_no_act_allowed_it_says_what_it_did() {
+    let look = |_| async { Ok::<Option<()>, &str>(None) };
+    let run = |allowed| ensure(look, |()| async { Err::<(), _>("x") }).backoff(Backoff::fixed(S)).max_attempts(allowed);
+    let gave_up = run(0).await.unwrap_err();
+    assert_eq!((gave_up.attempts(), gave_up.last()), (1, Last::NotReady));
+    assert_eq!(
+        gave_up.to_string(),
+        "gave up after 1 attempt: at most 0 acts were allowed (never acted); last attempt: not ready"
+    );
+    assert_eq!(
+        run(2).await.unwrap_err().to_string(),
+        "gave up after 2 attempts in 1s: at most 2 acts were allowed (acted 2 times, and it was not seen to be applied); \
+         last attempt: x"
+    );
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Heard {
+    Look,
+    Looked(u8),
+    Act,
+    Acted,
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    takes: u64,
+    stalls: u64,
+    answer: u8,
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let takes = prop_oneof![3 => 0_u64..10, 1 => 0_u64..120];
+    let stalls = prop_oneof![9 => Just(0), 1 => 1_u64..400];
+    (takes, stalls, 0_u8..8).prop_map(|(takes, stalls, answer)| Call { takes, stalls, answer })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 500, ..ProptestConfig::default() })]
+
+    /// Random calls under random settings, cancelled at any instant, and stalled in any call: it acts only on what it has
+    /// just seen, never too often, and nothing starts too late; what it says in the end is true.
+    #[test]
+    fn whatever_happens(
+        calls in prop::collection::vec(call(), 1..20),
+        timeout in prop::option::of(1_u64..60),
+        bound in prop::option::of(1_u64..200),
+        window in prop::option::weighted(0.3, 0_u64..100),
+        pause in 0_u64..20,
+        allowed in 0_u32..4,
+        fatal in prop::bool::weighted(0.25),
+        cancel_at in prop::option::weighted(0.2, 0_u64..150),
+    ) {
+        prop_assume!(timeout.is_some() || bound.is_some());
+        let ms = Duration::from_millis;
+        let mut policy = Policy::new().backoff(Backoff::fixed(ms(pause))).max_attempts(allowed);
+        policy = timeout.map_or(policy.clone(), |timeout| policy.attempt_timeout(ms(timeout)));
+        policy = bound.map_or(policy.clone(), |bound| policy.finish_within(ms(bound)));
+        policy = window.map_or(policy.clone(), |window| policy.start_within(ms(window)));
+        if fatal {
+            policy = policy.on_cut(Decision::Fatal);
+        }
+        let log = RefCell::new(Vec::new());
+        let (applied, next, token) = (Cell::new(false), Cell::new(0), CancellationToken::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (ended, end) = runtime.block_on(async {
+            let start = Instant::now();
+            let now = || u64::try_from(start.elapsed().as_millis()).unwrap();
+            let say = |heard| log.borrow_mut().push((now(), token.is_cancelled(), heard));
+            let take = || {
+                next.set(next.get() + 1);
+                // Once the script is over, all is well at once.
+                calls.get(next.get() - 1).cloned().unwrap_or(Call { takes: 0, stalls: 0, answer: 7 })
+            };
+            if let Some(at) = cancel_at {
+                let token = token.clone();
+                tokio::spawn(async move {
+                    sleep(ms(at)).await;
+                    token.cancel();
+                });
+            }
+            let run = ensure(
+                |_| {
+                    say(Heard::Look);
+                    let call = take();
+                    let (applied, say) = (&applied, &say);
+                    async move {
+                        if call.takes > 0 {
+                            sleep(ms(call.takes)).await;
+                        }
+                        stall(ms(call.stalls));
+                        let seen = match call.answer {
+                            0 => 2,
+                            1 => 3,
+                            _ => u8::from(!applied.get()),
+                        };
+                        say(Heard::Looked(seen));
+                        match seen {
+                            0 => Ok(Seen::AsWanted(7)),
+                            1 => Ok(Seen::Differs(())),
+                            2 => Ok(Seen::NotYet),
+                            _ => Err("look"),
+                        }
+                    }
+                },
+                |()| {
+                    say(Heard::Act);
+                    let call = take();
+                    let (applied, say) = (&applied, &say);
+                    async move {
+                        applied.set(applied.get() || call.answer % 4 == 0);
+                        if call.takes > 0 {
+                            sleep(ms(call.takes)).await;
+                        }
+                        stall(ms(call.stalls));
+                        applied.set(applied.get() || call.answer % 4 != 1);
+                        say(Heard::Acted);
+                        if call.answer % 4 < 3 { Ok(()) } else { Err("act") }
+                    }
+                },
+            );
+            let ended = run.policy(&policy).cancel_on(token.clone()).await;
+            (ended, now())
+        });
+        let log = log.into_inner();
+        let what = format!("{policy} {log:?} {end} {ended:?}");
+        let stalled: u64 = calls.iter().map(|call| call.stalls).sum();
+        let acts: Vec<_> = log.iter().filter(|heard| heard.2 == Heard::Act).collect();
+        prop_assert!(acts.len() <= allowed as usize, "{}", what);
+        for (index, &(at, cancelled, ref heard)) in log.iter().enumerate() {
+            let starts = matches!(heard, Heard::Look | Heard::Act);
+            prop_assert!(!(starts && cancelled), "nothing starts once it is cancelled: {}", what);
+            if let Some(bound) = bound {
+                // An act without a deadline of its own may run up to the bound, and a look may answer there and then.
+                let closing = *heard == Heard::Look && index > 0 && at == bound && timeout.is_none();
+                prop_assert!(!starts || at < bound || closing, "nothing starts at the bound: {}", what);
+                if let (Heard::Act, Some(timeout)) = (heard, timeout) {
+                    prop_assert!(at <= bound - timeout.min(bound / 2), "the last look has its time: {}", what);
+                }
+            }
+            if *heard == Heard::Act {
+                prop_assert!(index > 0 && log[index - 1].2 == Heard::Looked(1), "an act on nothing: {}", what);
+            }
+        }
+        if let Some(bound) = bound {
+            prop_assert!(end <= bound + stalled, "{}", what);
+        }
+        match &ended {
+            Ok(ensured) => {
+                prop_assert_eq!(&log.last().unwrap().2, &Heard::Looked(0));
+                prop_assert_eq!(ensured.change == Change::AlreadySo, acts.is_empty());
+            }
+            Err(gave_up) => {
+                let Some(&Detail::Ensure { acts: said, outcome_unknown, .. }) = gave_up.detail() else { panic!() };
+                prop_assert_eq!(said as usize, acts.len(), "{}", what);
+                let rounds = log.iter().filter(|heard| heard.2 == Heard::Look).count() - acts.len().min(log.len());
+                prop_assert!(gave_up.attempts() as usize >= rounds, "{}", what);
+                if let Some(last) = log.iter().rposition(|heard| heard.2 == Heard::Act) {
+                    let look = log[last..].iter().rposition(|heard| heard.2 == Heard::Look);
+                    let seen = look.is_some_and(|look| {
+                        log[last + look..].iter().any(|heard| matches!(heard.2, Heard::Looked(0..=2)))
+                    });
+                    prop_assert_eq!(outcome_unknown, !seen, "{}", what);
+                    let late = bound.is_some_and(|bound| end > bound);
+                    prop_assert!(look.is_some() || gave_up.is_cancelled() || late, "nobody looked after the act: {}", what);
+                } else {
+                    prop_assert!(!outcome_unknown, "{}", what);
+                }
+            }
+        }
+    }
+}
