@@ -19,7 +19,7 @@ use std::{
 
 use self::shared::{Held, Shared};
 pub(crate) use self::{
-    several::Several,
+    several::{Limiters, Place},
     ticket::{Ticket, Turn},
 };
 pub use self::{

@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::{
     budget::{Budget, InFlight},
     error::Stop,
-    limiter::{Limiter, Refused, Ticket, Turn},
+    limiter::{self, Limiter, Limiters, Refused, Turn},
     policy::nanos::nanos,
     time::Instant,
 };
@@ -91,7 +91,7 @@ impl Ties for () {
 #[derive(Default)]
 pub struct Shared {
     cancel: Option<Cancel>,
-    limiter: Option<Limiter>,
+    limiters: Option<Limiters>,
     budget: Retries,
 }
 
@@ -279,7 +279,7 @@ impl Shared {
     }
 
     pub(crate) fn throttle(mut self, limiter: Limiter) -> Self {
-        self.limiter = Some(limiter);
+        self.limiters = Some(Limiters::and(self.limiters.take(), limiter));
         self
     }
 
@@ -381,7 +381,7 @@ impl Clone for Shared {
     fn clone(&self) -> Self {
         Self {
             cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
-            limiter: self.limiter.clone(),
+            limiters: self.limiters.clone(),
             budget: self.budget.anew(),
         }
     }
@@ -391,7 +391,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("cancel", &self.cancel)
-            .field("limiter", &self.limiter)
+            .field("limiters", &self.limiters.as_ref().map_or(&[][..], Limiters::all))
             .field("budget", &self.budget)
             .finish()
     }
@@ -400,7 +400,7 @@ impl fmt::Debug for Shared {
 /// A place in the line before a limiter.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Place(Ticket);
+pub struct Place(limiter::Place);
 
 impl Ties for Shared {
     type Ticket = Place;
@@ -421,12 +421,12 @@ impl Ties for Shared {
     }
 
     fn ask(&self, allowed: Duration) -> Asked<Place> {
-        let Some(limiter) = &self.limiter else { return Asked::Granted };
-        if limiter.take(1) {
+        let Some(limiters) = &self.limiters else { return Asked::Granted };
+        if limiters.take() {
             return Asked::Granted;
         }
-        match limiter.ticket(1, nanos(allowed)) {
-            Ok(ticket) => Asked::Queued(Place(ticket)),
+        match limiters.place(nanos(allowed)) {
+            Ok(place) => Asked::Queued(Place(place)),
             Err(Refused::TooFar { ready_in, .. }) => Asked::Refused(Stop::Limiter { ready_in, allowed }),
             Err(_) => Asked::Refused(Stop::Limiter { ready_in: Duration::MAX, allowed }),
         }

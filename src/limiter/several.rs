@@ -9,73 +9,118 @@ use std::task::Context;
 
 use crate::{
     limiter::{Limiter, Refused, Ticket, Turn},
-    policy::nanos,
-    time::{self, Instant},
+    policy::nanos::FOREVER,
 };
 
-/// A place in the wait lists of several limiters. Dropped, it leaves no trace, unless it was [spent](Several::spend).
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Several {
-    /// The limiters in which it has no place yet, the next last.
-    rest: Vec<Limiter>,
-    /// With their numbers.
-    tickets: Vec<(u64, Ticket)>,
-    /// Not after this instant, which is so far away at first.
-    bound: Option<(Instant, u64)>,
+/// Limiters that are asked together.
+#[derive(Clone, Debug)]
+pub(crate) enum Limiters {
+    One(Limiter),
+    /// In the order in which they were made, each once.
+    More(Box<Vec<Limiter>>),
 }
 
-impl Several {
-    /// Joins the first wait list, if its turn comes within `allowed` nanoseconds. The same limiter counts once.
-    pub(crate) fn join(limiters: &[Limiter], allowed: u64) -> Result<Self, Refused> {
-        let mut rest = limiters.to_vec();
-        rest.sort_unstable_by_key(|limiter| limiter.inner.made);
-        rest.dedup_by_key(|limiter| limiter.inner.made);
-        let bound = time::after(time::now(), allowed).map(|bound| (bound, allowed));
-        let mut this = Self { rest, tickets: Vec::new(), bound };
-        this.next()?;
-        Ok(this)
+/// A place in the wait list of one limiter or of several. Dropped, it leaves no trace, unless it was
+/// [spent](Place::spend).
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Place {
+    One(Ticket),
+    More(Box<Several>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Several {
+    limiters: Vec<Limiter>,
+    /// With their numbers, from the limiter made last on.
+    tickets: Vec<(u64, Ticket)>,
+}
+
+impl Limiters {
+    /// Those before, and this one.
+    pub(crate) fn and(before: Option<Self>, limiter: Limiter) -> Self {
+        let mut all = match before {
+            None => return Self::One(limiter),
+            Some(Self::One(first)) => Box::new(vec![first]),
+            Some(Self::More(all)) => all,
+        };
+        all.push(limiter);
+        all.sort_by_key(|limiter| limiter.inner.made);
+        all.dedup_by_key(|limiter| limiter.inner.made);
+        Self::More(all)
     }
 
-    /// Joins the next wait list. False: there is none.
-    fn next(&mut self) -> Result<bool, Refused> {
-        let Some(limiter) = self.rest.pop() else { return Ok(false) };
-        let left = self.bound.map_or(nanos::FOREVER, |(bound, _)| time::between(time::now(), bound));
-        let ticket = limiter.ticket(1, left)?;
-        self.tickets.push((ticket.number(), ticket));
-        Ok(true)
-    }
-
-    /// Whether the turn has come in all of them. Refused, it has no place any more once it is dropped.
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, Refused> {
-        loop {
-            let turns: Vec<_> = self.tickets.iter_mut().map(|(_, ticket)| ticket.poll_turn(cx)).collect();
-            // The latest is what it waits for.
-            match turns.iter().copied().max_by_key(|turn| turn.order()) {
-                None | Some(Turn::Granted) => {}
-                Some(latest) => return self.hold(&turns, latest),
-            }
-            if !self.next()? {
-                return Ok(Turn::Granted);
-            }
+    /// All of them.
+    pub(crate) fn all(&self) -> &[Limiter] {
+        match self {
+            Self::One(limiter) => std::slice::from_ref(limiter),
+            Self::More(all) => all,
         }
     }
 
-    fn hold(&mut self, turns: &[Turn], latest: Turn) -> Result<Turn, Refused> {
-        let until = if let Turn::At(instant) = latest { Some(instant) } else { None };
-        if let Some((bound, allowed)) = self.bound
-            && until.is_none_or(|until| until > bound)
-        {
-            let ready_in = until.map_or(nanos::FOREVER, |until| time::between(time::now(), until));
-            return Err(Refused::too_far(0, ready_in, allowed));
+    /// Takes a permit for use, if there is only one to ask and it is there at once.
+    #[inline]
+    pub(crate) fn take(&self) -> bool {
+        if let Self::One(limiter) = self { limiter.take(1) } else { false }
+    }
+
+    /// A place in the wait list, if the turn comes within `allowed` nanoseconds. Of several it is asked in the first only.
+    pub(crate) fn place(&self, allowed: u64) -> Result<Place, Refused> {
+        match self {
+            Self::One(limiter) => limiter.ticket(1, allowed).map(Place::One),
+            Self::More(all) => {
+                let mut several = Box::new(Several { limiters: all.to_vec(), tickets: Vec::new() });
+                several.join(allowed)?;
+                Ok(Place::More(several))
+            }
         }
-        let others = self.tickets.iter_mut().zip(turns).filter(|(_, turn)| **turn != latest);
-        others.for_each(|((number, ticket), _)| ticket.hold(*number, until));
-        Ok(latest)
+    }
+}
+
+impl Place {
+    /// Whether the turn has come, in all of them. Granted, start at once, or drop it.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        match self {
+            Self::One(ticket) => ticket.poll_turn(cx),
+            Self::More(several) => several.poll_turn(cx),
+        }
     }
 
     /// The permits are used.
     pub(crate) fn spend(&mut self) {
-        self.tickets.iter_mut().for_each(|(_, ticket)| ticket.spend());
+        match self {
+            Self::One(ticket) => ticket.spend(),
+            Self::More(several) => several.tickets.iter_mut().for_each(|(_, ticket)| ticket.spend()),
+        }
+    }
+}
+
+impl Several {
+    /// Joins the next wait list. False: there is none.
+    fn join(&mut self, allowed: u64) -> Result<bool, Refused> {
+        let Some(limiter) = self.limiters.last() else { return Ok(false) };
+        let ticket = limiter.ticket(1, allowed)?;
+        self.tickets.push((ticket.number(), ticket));
+        self.limiters.pop();
+        Ok(true)
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        loop {
+            let turns: Vec<_> = self.tickets.iter_mut().map(|(_, ticket)| ticket.poll_turn(cx)).collect();
+            // The latest is what it waits for.
+            let latest = turns.iter().copied().max_by_key(|turn| turn.order()).unwrap_or(Turn::Granted);
+            if latest != Turn::Granted {
+                let until = if let Turn::At(instant) = latest { Some(instant) } else { None };
+                let others = self.tickets.iter_mut().zip(turns).filter(|(_, turn)| *turn != latest);
+                others.for_each(|((number, ticket), _)| ticket.hold(*number, until));
+                return latest;
+            }
+            match self.join(FOREVER) {
+                Ok(true) => {}
+                Ok(false) => return Turn::Granted,
+                Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
+            }
+        }
     }
 }

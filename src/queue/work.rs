@@ -9,7 +9,7 @@ use crate::{
     ConfigError,
     budget::Budget,
     error::Last,
-    limiter::Limiter,
+    limiter::{Limiter, Limiters},
     policy::attempts::{Attempt, Decision},
     time::Instant,
 };
@@ -106,7 +106,7 @@ pub struct Work<'q, K, V, W: Worker<K, V>> {
     pub(super) worker: W,
     pub(super) concurrency: usize,
     pub(super) token: Option<CancellationToken>,
-    pub(super) limiter: Option<Limiter>,
+    pub(super) limiter: Option<Limiters>,
     pub(super) budget: Option<Budget>,
     pub(super) classify: Option<Classify<'q, W::Error>>,
     pub(super) notify: Option<Notify<'q, K, V, W::Error>>,
@@ -143,7 +143,7 @@ impl<'q, K: Hash + Eq + Clone, V: Clone, W: Worker<K, V>> Work<'q, K, V, W> {
     /// bounds from its first start on: one that cannot be tried again in time for them is given up with
     /// [`Stop::Limiter`](crate::Stop::Limiter).
     pub fn throttle(mut self, limiter: &Limiter) -> Self {
-        self.limiter = Some(limiter.clone());
+        self.limiter = Some(Limiters::and(self.limiter.take(), limiter.clone()));
         self
     }
 

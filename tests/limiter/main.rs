@@ -7,6 +7,7 @@ mod keyed;
 mod laws;
 mod model;
 mod moving_up;
+mod several;
 mod stalled;
 mod stalls;
 mod storm;
