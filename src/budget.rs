@@ -239,9 +239,7 @@ impl fmt::Debug for Budget {
             Rule::Ratio(_, ratio, reserve) => ("ratio", ratio, reserve),
             Rule::Share(_, share, least) => ("in_flight", share, least),
         };
-        out.field(name, &format_args!("{ratio}"))
-            .field("reserve", reserve)
-            .field("available", &self.available());
+        out.field(name, &format_args!("{ratio}")).field("reserve", reserve).field("available", &self.available());
         if let Some(rate) = self.inner.min_retries() {
             out.field("min_retries", &format_args!("{rate}"));
         }

@@ -18,13 +18,13 @@ use std::{
 };
 
 use self::shared::{Held, Shared};
-pub(crate) use self::{
-    several::{Limiters, Place},
-    ticket::{Ticket, Turn},
-};
 pub use self::{
     acquire::{Acquire, Ready},
     reserve::Reservation,
+};
+pub(crate) use self::{
+    several::{Limiters, Place},
+    ticket::{Ticket, Turn},
 };
 use crate::{
     policy::{

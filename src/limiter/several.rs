@@ -10,6 +10,7 @@ use std::task::Context;
 use crate::{
     limiter::{Limiter, Refused, Ticket, Turn},
     policy::nanos::FOREVER,
+    time,
 };
 
 /// Limiters that are asked together.
@@ -107,14 +108,28 @@ impl Several {
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
         loop {
-            let turns: Vec<_> = self.tickets.iter_mut().map(|(_, ticket)| ticket.poll_turn(cx)).collect();
-            // The latest is what it waits for.
-            let latest = turns.iter().copied().max_by_key(|turn| turn.order()).unwrap_or(Turn::Granted);
-            if latest != Turn::Granted {
-                let until = if let Turn::At(instant) = latest { Some(instant) } else { None };
-                let others = self.tickets.iter_mut().zip(turns).filter(|(_, turn)| *turn != latest);
-                others.for_each(|((number, ticket), _)| ticket.hold(*number, until));
-                return latest;
+            // The last is what it waits for. The others are held until then.
+            let others = self.tickets.len().saturating_sub(1);
+            let (earlier, last) = self.tickets.split_at_mut(others);
+            let turn = last.first_mut().map_or(Turn::Granted, |(_, ticket)| ticket.poll_turn(cx));
+            let until = match turn {
+                Turn::Granted => Some(time::now()),
+                Turn::At(instant) => Some(instant),
+                Turn::Never => None,
+            };
+            let all = earlier.iter_mut();
+            for (number, ticket) in all.filter(|(_, ticket)| turn != Turn::Granted || !ticket.is_granted()) {
+                ticket.hold(*number, until);
+            }
+            if turn != Turn::Granted {
+                return turn;
+            }
+            // One that came back after a stall may stand before it again, and want what it has: it goes back.
+            let lost = earlier.iter_mut().position(|(_, ticket)| ticket.poll_turn(cx) != Turn::Granted);
+            if let Some(index) = lost {
+                let later = self.tickets.split_off(index.saturating_add(1));
+                self.limiters.extend(later.iter().rev().map(|(_, ticket)| ticket.limiter().clone()));
+                continue;
             }
             match self.join(FOREVER) {
                 Ok(true) => {}

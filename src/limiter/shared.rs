@@ -168,13 +168,7 @@ impl Shared {
 
     /// Whether the turn of `number` has come: since when. Otherwise it is to come again then, and `waker` is called if
     /// that is to be earlier.
-    pub(super) fn turn(
-        &self,
-        clock: impl Fn() -> u64,
-        number: u64,
-        permits: u32,
-        waker: &Waker,
-    ) -> Result<u64, u64> {
+    pub(super) fn turn(&self, clock: impl Fn() -> u64, number: u64, permits: u32, waker: &Waker) -> Result<u64, u64> {
         let mut wake = Wake::default();
         // It is somebody else's code that clones and drops a waker.
         let mut cloned = None;

@@ -39,17 +39,6 @@ pub(crate) enum Turn {
     Never,
 }
 
-impl Turn {
-    /// Greater is later.
-    pub(super) fn order(self) -> (u8, Option<Instant>) {
-        match self {
-            Self::Granted => (0, None),
-            Self::At(instant) => (1, Some(instant)),
-            Self::Never => (2, None),
-        }
-    }
-}
-
 impl<L: Borrow<Limiter>> Ticket<L> {
     /// Joins the wait list, if the turn comes within `allowed` nanoseconds. It may have come already.
     pub(super) fn join(limiter: L, permits: u32, allowed: u64) -> Result<Self, Refused> {
@@ -73,6 +62,10 @@ impl<L: Borrow<Limiter>> Ticket<L> {
             }
             Err(due) => limiter.instant(due).map_or(Turn::Never, Turn::At),
         }
+    }
+
+    pub(super) fn limiter(&self) -> &Limiter {
+        self.limiter.borrow()
     }
 
     /// Its number in the wait list, while it waits.
@@ -110,6 +103,10 @@ impl<L: Borrow<Limiter>> Ticket<L> {
         self.state = State::Spent;
     }
 
+    pub(super) fn is_granted(&self) -> bool {
+        self.state == State::Granted
+    }
+
     pub(super) fn is_spent(&self) -> bool {
         self.state == State::Spent
     }
@@ -120,7 +117,9 @@ impl<L: Borrow<Limiter>> Drop for Ticket<L> {
         let limiter = self.limiter.borrow();
         match self.state {
             State::Waiting => limiter.inner.shared.leave(|| limiter.now(), self.value),
-            State::Granted if self.permits > 0 => limiter.inner.shared.give_back(|| limiter.now(), self.permits, self.value),
+            State::Granted if self.permits > 0 => {
+                limiter.inner.shared.give_back(|| limiter.now(), self.permits, self.value)
+            }
             _ => {}
         }
     }

@@ -24,12 +24,7 @@ use self::{
     grants::{Grant, Grants},
     told::TOLD,
 };
-use crate::policy::{
-    bucket::Bucket,
-    nanos::FOREVER,
-    parked::Measure,
-    rate::Rate,
-};
+use crate::policy::{bucket::Bucket, nanos::FOREVER, parked::Measure, rate::Rate};
 
 /// Room for so many is kept when the list is empty.
 const KEPT: usize = 1024;

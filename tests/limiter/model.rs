@@ -277,8 +277,11 @@ impl Real {
     fn advance(&mut self, to: u64) {
         loop {
             self.run_woken();
-            let waiting =
-                self.waiters.iter().enumerate().filter(|(_, waiter)| matches!(waiter.state, State::Waiting(_)) && !waiter.idle);
+            let waiting = self
+                .waiters
+                .iter()
+                .enumerate()
+                .filter(|(_, waiter)| matches!(waiter.state, State::Waiting(_)) && !waiter.idle);
             let next = waiting.map(|(who, waiter)| (waiter.timer, who)).min();
             match next.filter(|(timer, _)| *timer <= to && *timer != FOREVER) {
                 Some((timer, who)) => {
@@ -286,7 +289,10 @@ impl Real {
                     self.now = self.now.max(timer);
                     self.poll(who);
                     let after = self.waiters[who];
-                    assert!(matches!(after.state, State::Granted(_)) || after.timer > self.now, "{who} would spin: {after:?}");
+                    assert!(
+                        matches!(after.state, State::Granted(_)) || after.timer > self.now,
+                        "{who} would spin: {after:?}"
+                    );
                 }
                 None => break,
             }

@@ -193,10 +193,7 @@ async fn a_reservation_uses_its_permits_when_it_is_ready() {
     assert_eq!(start.elapsed(), Duration::from_millis(1000));
     assert_eq!(held.ready_in(), Duration::ZERO);
     let again = tokio::spawn(async move { held.ready().await }).await.unwrap_err();
-    assert_eq!(
-        again.into_panic().downcast_ref::<&str>().unwrap(),
-        &"`Reservation` ready after its permits were used"
-    );
+    assert_eq!(again.into_panic().downcast_ref::<&str>().unwrap(), &"`Reservation` ready after its permits were used");
     // One that cannot be ready in time leaves at once.
     let refused = limiter.reserve(1).unwrap().within(Duration::from_millis(199)).unwrap_err();
     assert!(matches!(refused, Refused::TooFar { ready_in, allowed, .. }

@@ -27,7 +27,8 @@ async fn what_one_does_not_grant_is_not_taken_from_the_other() {
     let (slow, fast) = (Limiter::per_second(1), Limiter::per_second(100).burst(3));
     for limiters in [[&slow, &fast], [&fast, &slow]] {
         assert_eq!(call(&limiters).await, 0);
-        let late = retry(async |_| Ok::<_, &str>(())).throttle(limiters[0]).throttle(limiters[1]).finish_within(ms(999));
+        let late =
+            retry(async |_| Ok::<_, &str>(())).throttle(limiters[0]).throttle(limiters[1]).finish_within(ms(999));
         let stop = late.await.unwrap_err();
         assert!(matches!(stop.stop(), Stop::Limiter { ready_in, .. } if *ready_in == ms(1000)), "{stop:?}");
         assert_eq!((slow.waiters(), fast.waiters()), (0, 0));

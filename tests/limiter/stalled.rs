@@ -277,7 +277,9 @@ async fn a_pause_holds_for_all_and_the_later_end_of_two() {
     limiter.pause_for(ms(500));
     assert!(waits.is_woken() && bounded.is_woken());
     let refused = assert_ready!(bounded.poll()).unwrap_err();
-    assert!(matches!(refused, Refused::TooFar { ready_in, allowed, .. } if (ready_in, allowed) == (ms(2_000), ms(1_000))));
+    assert!(
+        matches!(refused, Refused::TooFar { ready_in, allowed, .. } if (ready_in, allowed) == (ms(2_000), ms(1_000)))
+    );
     assert_pending!(waits.poll());
     assert_eq!(reserved.ready_in(), ms(2_000), "it has filled by then");
     let refused = limiter.try_acquire(1).unwrap_err();
