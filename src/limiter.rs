@@ -3,6 +3,7 @@
 mod acquire;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
+mod refused;
 mod reserve;
 mod several;
 mod shared;
@@ -20,6 +21,7 @@ use std::{
 use self::shared::{Held, Shared};
 pub use self::{
     acquire::{Acquire, Ready},
+    refused::Refused,
     reserve::Reservation,
 };
 pub(crate) use self::{
@@ -86,30 +88,6 @@ struct Inner {
     made: u64,
     shared: Shared,
     start: OnceLock<Instant>,
-}
-
-/// Why there is no permit: the wait would be too long, or what was asked for is more than there ever is at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refused {
-    /// It would be ready, but too late. Nothing was taken.
-    #[error("would be ready in {}, and {} is allowed", nanos::Measured(*.ready_in), nanos::Written(*.allowed))]
-    #[non_exhaustive]
-    TooFar {
-        /// When it would be ready, as things stand; `Duration::MAX` is never.
-        ready_in: Duration,
-        /// The wait that was allowed.
-        allowed: Duration,
-    },
-    /// More than ever are there at once. Nothing was taken.
-    #[error("{asked} permits at once are more than the burst of {burst}")]
-    #[non_exhaustive]
-    OverBurst {
-        /// The number asked for.
-        asked: u32,
-        /// The burst.
-        burst: u32,
-    },
 }
 
 impl Limiter {
@@ -339,13 +317,11 @@ impl Limiter {
     /// The second half of [`try_acquire`](Self::try_acquire).
     #[cold]
     fn refuse(&self, now: u64, permits: u32) -> Result<(), Refused> {
-        match self.inner.shared.refusal(now, permits) {
-            Some(due) => Err(Refused::too_far(now, due, 0)),
-            None => {
-                let (joined, now) = self.inner.shared.join(|| self.now(), permits, 0);
-                self.answer(joined, now, permits, 0).map(drop)
-            }
+        if let Some(due) = self.inner.shared.refusal(now, permits) {
+            return Err(Refused::too_far(now, due, 0));
         }
+        let (joined, now) = self.inner.shared.join(|| self.now(), permits, 0);
+        self.answer(joined, now, permits, 0).map(drop)
     }
 
     /// Joins the wait list, also if the turn is now; and what time it is.
@@ -394,23 +370,6 @@ impl Limiter {
             Some(passed) => time::after(start, passed),
             None => time::before(start, HEAD.saturating_sub(nanos)),
         }
-    }
-}
-
-impl Refused {
-    /// When what was asked for would be ready; `None` if it never would, as things stand.
-    #[must_use]
-    pub fn ready_in(&self) -> Option<Duration> {
-        match self {
-            Self::TooFar { ready_in, .. } if *ready_in < Duration::MAX => Some(*ready_in),
-            _ => None,
-        }
-    }
-
-    /// `due` and `now` since the limiter began.
-    fn too_far(now: u64, due: u64, allowed: u64) -> Self {
-        let ready_in = if due == nanos::FOREVER { due } else { due.saturating_sub(now) };
-        Self::TooFar { ready_in: nanos::duration(ready_in), allowed: nanos::duration(allowed) }
     }
 }
 

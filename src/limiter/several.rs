@@ -18,6 +18,7 @@ use crate::{
 pub(crate) enum Limiters {
     One(Limiter),
     /// In the order in which they were made, each once.
+    #[expect(clippy::box_collection, reason = "the futures of runs with one limiter stay small")]
     More(Box<Vec<Limiter>>),
 }
 

@@ -118,7 +118,7 @@ impl<L: Borrow<Limiter>> Drop for Ticket<L> {
         match self.state {
             State::Waiting => limiter.inner.shared.leave(|| limiter.now(), self.value),
             State::Granted if self.permits > 0 => {
-                limiter.inner.shared.give_back(|| limiter.now(), self.permits, self.value)
+                limiter.inner.shared.give_back(|| limiter.now(), self.permits, self.value);
             }
             _ => {}
         }
