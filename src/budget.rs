@@ -182,6 +182,18 @@ impl InFlight {
         &self.budget
     }
 
+    /// The retry that was allowed last is made.
+    #[inline]
+    pub(crate) fn begin_attempt(&mut self) {
+        self.allowed = None;
+    }
+
+    /// Whether a retry is allowed that has not been made.
+    #[inline]
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.allowed.is_some()
+    }
+
     /// Asks to make one more attempt. Each is asked for anew; the one before has been made then, or counts as made.
     #[must_use]
     pub fn may_retry(&mut self) -> bool {
