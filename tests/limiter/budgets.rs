@@ -139,10 +139,8 @@ proptest! {
                     _ => {
                         let was = runs[who % many].retrying;
                         let others = runs.iter().filter(|run| run.retrying).count() as u64 - u64::from(was);
-                        let by_rule = match share {
-                            true => others < (many as u64 * above / below).max(reserve),
-                            false => balance >= below,
-                        };
+                        let most_share = (many as u64 * above / below).max(reserve);
+                        let by_rule = if share { others < most_share } else { balance >= below };
                         let by_floor = !by_rule && level >= per;
                         let run = &mut runs[who % many];
                         assert_eq!(run.real.may_retry(), by_rule || by_floor);
@@ -157,10 +155,8 @@ proptest! {
                     }
                 }
                 let retrying = runs.iter().filter(|run| run.retrying).count() as u64;
-                let by_rule = match share {
-                    true => (runs.len() as u64 * above / below).max(reserve).saturating_sub(retrying),
-                    false => balance / below,
-                };
+                let most_share = (runs.len() as u64 * above / below).max(reserve);
+                let by_rule = if share { most_share.saturating_sub(retrying) } else { balance / below };
                 assert_eq!(budget.available(), by_rule + level / per);
             }
         });

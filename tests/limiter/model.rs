@@ -180,7 +180,7 @@ impl Model {
     fn leave(&mut self, who: usize, permits: u32, held: u64, uncollected: bool) {
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
             self.waiting.remove(index);
-        } else if !self.unlimited && !(uncollected && held > CATCH_UP) {
+        } else if !(self.unlimited || uncollected && held > CATCH_UP) {
             // What came back late is worth what has not flowed in anew, and nothing gets fuller than full by it.
             let anew = if held <= CATCH_UP { 0 } else { u128::from(held) * self.yields };
             let back = (u128::from(permits) * self.unit).saturating_sub(anew);
@@ -354,7 +354,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                 let waiter = real.waiters[who];
                 real.waiters[who].state = State::Gone;
                 let mut told = Told::new();
-                let mut held = 0;
+                let held;
                 let more = match waiter.state {
                     State::Waiting(number) => {
                         let turn = model.grants.iter().find(|(_, granted)| *granted == who);

@@ -101,10 +101,7 @@ async fn those_that_are_refused_during_a_stall_and_those_that_come_after_it_brea
 
 #[tokio::test]
 async fn a_loop_lets_others_run() {
-    async fn before_the_other<F: Future<Output = ()>>(take: impl Fn() -> F + Send + 'static) -> usize
-    where
-        F: Send,
-    {
+    async fn before_the_other<F: Future<Output = ()>>(take: impl Fn() -> F) -> usize {
         let other = tokio::spawn(async {});
         let mut taken = 0;
         while !other.is_finished() && taken < 100_000 {
