@@ -48,6 +48,8 @@ pub struct Line<W> {
     from: u64,
     /// The number of the next to join.
     next: u64,
+    /// Since when there have been waiters, if there are any.
+    busy: u64,
     /// Permits that those in the list ask for.
     asked: u64,
     /// Places of those that left.
@@ -107,6 +109,7 @@ impl<W> Line<W> {
             paused: 0,
             from: 0,
             next: 0,
+            busy: 0,
             asked: 0,
             left: 0,
             moved: (0, 0),
@@ -215,6 +218,7 @@ impl<W> Line<W> {
         }
         self.asked = asked;
         let number = self.number();
+        self.get_busy();
         self.places.push_back(Place { number, due, permits, not_before: 0, spent: false, waker: None });
         Joined::Waiting(number)
     }
@@ -267,6 +271,7 @@ impl<W> Line<W> {
     }
 
     fn insert(&mut self, Grant { number, permits, at: due }: Grant) {
+        self.get_busy();
         let index = self.places.partition_point(|place| place.number < number);
         self.places.insert(index, Place { number, due, permits, not_before: 0, spent: false, waker: None });
         self.asked = self.asked.saturating_add(permits.into());
@@ -364,6 +369,12 @@ impl<W> Line<W> {
     /// Runs over what is above the burst, or above what the first asks for.
     fn cut(&mut self) -> bool {
         self.bucket.cut(self.first())
+    }
+
+    fn get_busy(&mut self) {
+        if self.places.is_empty() {
+            self.busy = self.bucket.at();
+        }
     }
 
     /// What the first asks for.

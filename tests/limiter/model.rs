@@ -47,6 +47,8 @@ struct Model {
     level: u128,
     at: u64,
     waiting: VecDeque<(usize, u32)>,
+    /// Since when there have been waiters.
+    busy: Option<u64>,
     grants: Vec<(u64, usize)>,
 }
 
@@ -68,6 +70,7 @@ impl Model {
             level: 0,
             at: 0,
             waiting: VecDeque::new(),
+            busy: None,
             grants: Vec::new(),
         };
         model.set_rate(rate);
@@ -107,6 +110,9 @@ impl Model {
     fn settle(&mut self) {
         if self.waiting.is_empty() {
             self.level = self.level.min(self.full());
+            self.busy = None;
+        } else {
+            self.busy = self.busy.or(Some(self.at));
         }
     }
 
@@ -169,6 +175,7 @@ impl Model {
         }
         let mut future = self.clone();
         future.waiting.push_back((who, permits));
+        future.settle();
         let turn = future.turn(who);
         if turn.saturating_sub(self.at) > allowed || (turn == FOREVER && allowed != FOREVER) {
             return Joined::TooFar(turn);
@@ -182,7 +189,8 @@ impl Model {
             self.waiting.remove(index);
         } else if !(self.unlimited || uncollected && held > CATCH_UP) {
             // What came back late is worth what has not flowed in anew, and nothing gets fuller than full by it.
-            let anew = if held <= CATCH_UP { 0 } else { u128::from(held) * self.yields };
+            let waited_for = self.busy.is_some_and(|since| since <= self.at - held);
+            let anew = if held <= CATCH_UP && waited_for { 0 } else { u128::from(held) * self.yields };
             let back = (u128::from(permits) * self.unit).saturating_sub(anew);
             let first = self.waiting.front().map_or(0, |(_, permits)| u128::from(*permits) * self.unit);
             self.level = (self.level + back).min(self.level.max(self.full()).max(first));

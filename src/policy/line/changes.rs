@@ -69,10 +69,11 @@ impl<W> Line<W> {
         more || self.go(told)
     }
 
-    /// Within the catch-up it is as if they had never been asked for. Later, what has flowed in for them is another's.
+    /// Within the catch-up, and where others have waited for them since, it is as if they had never been asked for.
+    /// Otherwise what has flowed in for them meanwhile is another's, or has run over.
     fn put_back(&mut self, permits: u32, at: u64) {
         let held = self.bucket.at().saturating_sub(at);
-        if held <= self.catch_up {
+        if held <= self.catch_up && !self.places.is_empty() && self.busy <= at {
             self.bucket.give_back(permits, 0, self.first());
             self.from = self.from.max(at.min(self.bucket.at()));
         } else {
