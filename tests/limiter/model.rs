@@ -47,6 +47,9 @@ struct Model {
     level: u128,
     at: u64,
     waiting: VecDeque<(usize, u32)>,
+    /// No grant is dated before: what was given back counts from when it was taken.
+    from: u64,
+    dates: Vec<(u64, usize)>,
     /// Since when there have been waiters.
     busy: Option<u64>,
     grants: Vec<(u64, usize)>,
@@ -70,6 +73,8 @@ impl Model {
             level: 0,
             at: 0,
             waiting: VecDeque::new(),
+            from: 0,
+            dates: Vec::new(),
             busy: None,
             grants: Vec::new(),
         };
@@ -83,6 +88,7 @@ impl Model {
     }
 
     fn set_rate(&mut self, rate: Rate) {
+        self.from = self.at;
         if rate.is_unlimited() {
             self.unlimited = true;
             return;
@@ -104,6 +110,7 @@ impl Model {
 
     fn set_burst(&mut self, burst: u32) {
         self.burst = burst;
+        self.from = self.at;
         self.settle();
     }
 
@@ -146,6 +153,8 @@ impl Model {
                 self.level -= u128::from(permits) * self.unit;
             }
             self.grants.push((at, who));
+            let passed = self.level.checked_div(self.yields).unwrap_or(0).min(self.at.into()) as u64;
+            self.dates.push(((self.at - passed).max(self.from), who));
             self.settle();
         }
         self.pass(to);
@@ -187,10 +196,13 @@ impl Model {
     fn leave(&mut self, who: usize, permits: u32, held: u64, uncollected: bool) {
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
             self.waiting.remove(index);
+            self.from = self.at;
         } else if !(self.unlimited || uncollected && held > CATCH_UP) {
             // What came back late is worth what has not flowed in anew, and nothing gets fuller than full by it.
             let waited_for = self.busy.is_some_and(|since| since <= self.at - held);
-            let anew = if held <= CATCH_UP && waited_for { 0 } else { u128::from(held) * self.yields };
+            let whole = held <= CATCH_UP && waited_for;
+            self.from = if whole { self.from.max(self.at - held) } else { self.at };
+            let anew = if whole { 0 } else { u128::from(held) * self.yields };
             let back = (u128::from(permits) * self.unit).saturating_sub(anew);
             let first = self.waiting.front().map_or(0, |(_, permits)| u128::from(*permits) * self.unit);
             self.level = (self.level + back).min(self.level.max(self.full()).max(first));
@@ -365,7 +377,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                 let held;
                 let more = match waiter.state {
                     State::Waiting(number) => {
-                        let turn = model.grants.iter().find(|(_, granted)| *granted == who);
+                        let turn = model.dates.iter().find(|(_, granted)| *granted == who);
                         held = turn.map_or(0, |(at, _)| real.now - at);
                         // What it did not collect comes out later, for another: the catch-up is for that.
                         steady &= turn.is_none();
