@@ -30,14 +30,22 @@ use crate::{
 /// ```
 pub struct KeyedLimiter<K> {
     limiters: Forgetful<K, Limiter>,
-    setting: Mutex<(Rate, u32)>,
+    setting: Mutex<Setting>,
+}
+
+/// What all keys have, or will have in a moment: each takes on the latest version and no earlier one.
+#[derive(Clone, Copy)]
+struct Setting {
+    rate: Rate,
+    burst: u32,
+    version: u64,
 }
 
 impl<K: Eq + Hash> KeyedLimiter<K> {
     /// Each key fills at `rate` and holds `burst` permits.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        Self { limiters: Forgetful::new(), setting: Mutex::new((rate, burst)) }
+        Self { limiters: Forgetful::new(), setting: Mutex::new(Setting { rate, burst, version: 0 }) }
     }
 
     /// The limiter of this key: a new and full one, if the key is not known. Hold on to it as long as you like, it
@@ -49,22 +57,33 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let make = || {
-            let (rate, burst) = *lock(&self.setting);
-            Limiter::new(rate, burst)
+            let Setting { rate, burst, version } = *lock(&self.setting);
+            Limiter::of_version(version, rate, burst)
         };
         self.limiters.with(key, Limiter::is_idle, make, |limiter| limiter.clone())
     }
 
-    /// From now on every key fills at `rate`, known ones too; see [`Limiter::set_rate`].
+    /// From now on every key fills at `rate`, known ones too; see [`Limiter::set_rate`]. Whichever of several changes at once
+    /// is the last, is so for all keys.
     pub fn set_rate(&self, rate: Rate) {
-        lock(&self.setting).0 = rate;
-        self.limiters.each(|limiter| limiter.set_rate(rate));
+        self.set(|setting| setting.rate = rate);
     }
 
-    /// From now on every key holds `burst` permits, known ones too; see [`Limiter::set_burst`].
+    /// From now on every key holds `burst` permits, known ones too; see [`Limiter::set_burst`]. Whichever of several changes
+    /// at once is the last, is so for all keys.
     pub fn set_burst(&self, burst: u32) {
-        lock(&self.setting).1 = burst;
-        self.limiters.each(|limiter| limiter.set_burst(burst));
+        self.set(|setting| setting.burst = burst);
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Setting)) {
+        let setting = {
+            let mut setting = lock(&self.setting);
+            change(&mut setting);
+            setting.version = setting.version.saturating_add(1);
+            *setting
+        };
+        // No lock is held while they wake those that wait for them.
+        self.limiters.each(|limiter| limiter.set_version(setting.version, setting.rate, setting.burst));
     }
 
     /// How many keys are remembered.
@@ -87,7 +106,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
 
 impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (rate, burst) = *lock(&self.setting);
+        let Setting { rate, burst, .. } = *lock(&self.setting);
         f.debug_struct("KeyedLimiter")
             .field("rate", &format_args!("{rate}"))
             .field("burst", &burst)

@@ -3,36 +3,62 @@
 mod acquire;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
+mod refused;
 mod reserve;
+mod several;
 mod shared;
 mod ticket;
 
-use std::{fmt, sync::OnceLock, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use self::shared::Shared;
-pub(crate) use self::ticket::{Ticket, Turn};
+use self::shared::{Held, Shared};
 pub use self::{
     acquire::{Acquire, Ready},
+    refused::Refused,
     reserve::Reservation,
 };
+pub(crate) use self::{
+    several::{Limiters, Place},
+    ticket::{Ticket, Turn},
+};
 use crate::{
-    policy::{line::Joined, nanos, rate::Rate},
+    policy::{
+        line::{CATCH_UP, Joined},
+        nanos,
+        rate::Rate,
+    },
     sync::Arc,
     time::{self, Instant},
 };
 
+/// What a limiter's time is at its first use: another clock may be that far behind. 36 years.
+const HEAD: u64 = 1 << 60;
+
 /// A limit on how often something may happen, shared by all clones: a token bucket in exact integers.
 ///
 /// It holds up to `burst` permits, is full at first, and fills at its rate. Three per second is exactly that, over any
-/// span: in any span of time `w`, at most `burst + rate * w` permits are granted, and under steady demand exactly
-/// `rate * w`, instants being whole nanoseconds. A permit that was granted and came back unused counts where it was
-/// granted first.
+/// span, and whatever stalls: in any span of time `w`, at most `burst + rate * (w + catch-up)` permits come out, where the
+/// [catch-up](Self::catch_up) is what timers need. Under steady demand, and as long as nothing is later than that, exactly
+/// `rate * w` come out, instants being whole nanoseconds. What is not collected in that time, since a thread was blocked,
+/// the process stopped or a future not polled, is lost, as it would have run over a full bucket.
 ///
-/// Those who wait go strictly in the order in which they were first polled, whatever number of permits they ask for,
-/// and nobody overtakes them. One who stops waiting leaves no trace: those behind move up. A wait that cannot fit into
-/// its bound is refused at once.
+/// Waiters are granted strictly in the order in which they were first polled, whatever number of permits they ask for,
+/// and nobody overtakes them. A waiter that leaves, leaves no trace: those behind move up, whichever of them is polled. One
+/// that is not polled when its turn comes holds up nobody; it is the first when it is. A wait that cannot fit into its bound
+/// is refused at once.
 ///
-/// The clock is tokio's and starts at the first use, so a limiter may be made anywhere, in a static too.
+/// Whatever is ready at once takes part in tokio's [cooperative scheduling](tokio::task::coop): a loop around it lets other
+/// tasks run.
+///
+/// The clock is tokio's and starts at the first use, so a limiter may be made anywhere, in a static too. Where a test with a
+/// paused clock has used it ahead of time, it goes on from the time of whoever uses it next, with the permits it has.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,32 +84,10 @@ pub struct Limiter {
 
 #[derive(Debug)]
 struct Inner {
+    /// In the order in which they were made.
+    made: u64,
     shared: Shared,
     start: OnceLock<Instant>,
-}
-
-/// Why there is no permit: the wait would be too long, or what was asked for is more than there ever is at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refused {
-    /// It would be ready, but too late. Nothing was taken.
-    #[error("would be ready in {}, and {} is allowed", nanos::Measured(*.ready_in), nanos::Written(*.allowed))]
-    #[non_exhaustive]
-    TooFar {
-        /// When it would be ready, as things stand; `Duration::MAX` is never.
-        ready_in: Duration,
-        /// The wait that was allowed.
-        allowed: Duration,
-    },
-    /// More than ever are there at once. Nothing was taken.
-    #[error("{asked} permits at once are more than the burst of {burst}")]
-    #[non_exhaustive]
-    OverBurst {
-        /// The number asked for.
-        asked: u32,
-        /// The burst.
-        burst: u32,
-    },
 }
 
 impl Limiter {
@@ -93,7 +97,7 @@ impl Limiter {
     /// gets a permit, each as soon as it has come in.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        Self { inner: Arc::new(Inner { shared: Shared::new(rate, burst), start: OnceLock::new() }) }
+        Self::made(rate, burst, CATCH_UP)
     }
 
     /// So many per second, evenly spaced: the burst is 1, unless [`burst`](Self::burst) says otherwise.
@@ -111,7 +115,31 @@ impl Limiter {
     /// A new limiter of the same rate that holds `burst` permits. To change one that is in use: [`set_burst`](Self::set_burst).
     #[must_use]
     pub fn burst(self, burst: u32) -> Self {
-        Self::new(self.rate(), burst)
+        Self::made(self.rate(), burst, self.inner.shared.hold().catch_up())
+    }
+
+    /// A new limiter of the same rate and burst whose permits may be collected so long after their time: 10 ms, unless this
+    /// says otherwise.
+    ///
+    /// That is what timers and schedulers need. Where they are later, the rate is not reached; the longer this is, the more
+    /// permits may come out at once after a stall: as many as the rate yields in it, on top of the burst.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// // On a machine whose threads are often late, rather up to 50 permits more at once than fewer in all.
+    /// let limiter = relent::Limiter::per_second(1000).burst(10).catch_up(Duration::from_millis(50));
+    /// # let _ = limiter;
+    /// ```
+    #[must_use]
+    pub fn catch_up(self, catch_up: Duration) -> Self {
+        Self::made(self.rate(), self.max_burst(), nanos::nanos(catch_up))
+    }
+
+    fn made(rate: Rate, burst: u32, catch_up: u64) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let made = MADE.fetch_add(1, Relaxed);
+        Self { inner: Arc::new(Inner { made, shared: Shared::new(rate, burst, catch_up), start: OnceLock::new() }) }
     }
 
     /// Takes `permits` now, or not at all. Never overtakes anyone who waits.
@@ -172,7 +200,11 @@ impl Limiter {
         Acquire::new(self, permits)
     }
 
-    /// Takes a place in line now, or the permits if they are there; see [`Reservation`].
+    /// Takes a place in the wait list now, not at the first poll; see [`Reservation`].
+    ///
+    /// [`Reservation::ready`] waits for its turn and uses the permits, [`Reservation::spend`] uses them without waiting. Any
+    /// other end, a drop above all, gives them back: to sleep for [`Reservation::ready_in`], and then to drop it and go, limits
+    /// nothing.
     ///
     /// # Errors
     /// [`Refused::OverBurst`].
@@ -181,41 +213,60 @@ impl Limiter {
     }
 
     /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what the new rate yields in a
-    /// nanosecond. The turns of those who wait are planned anew, in the same order, at a cost in proportion to their number; a wait
+    /// nanosecond. The turns of waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
     /// with a bound that no longer fits is refused.
     pub fn set_rate(&self, rate: Rate) {
-        self.inner.shared.set_rate(self.now(), rate);
+        self.inner.shared.set_rate(|| self.now(), rate);
     }
 
     /// From now on it holds `burst` permits: what is above is gone at once, what is missing fills at the rate. Those
-    /// who already wait keep their places, also when they ask for more.
+    /// that already wait keep their places, also when they ask for more.
     pub fn set_burst(&self, burst: u32) {
-        self.inner.shared.set_burst(self.now(), burst);
+        self.inner.shared.set_burst(|| self.now(), burst);
+    }
+
+    /// No permit is granted for so long: what a server asked of one caller holds for all that share the limiter. Of two
+    /// pauses the later end holds.
+    ///
+    /// Meanwhile it fills, up to its burst. Waiters keep their places; their turns are planned anew, at a cost in proportion to
+    /// their number, and a wait with a bound that no longer fits is refused ([`Refused::TooFar`]).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// use std::time::Duration;
+    ///
+    /// let limiter = relent::Limiter::per_second(10).burst(5);
+    /// limiter.pause_for(Duration::from_secs(30));
+    /// assert_eq!(limiter.try_acquire(1).unwrap_err().ready_in(), Some(Duration::from_secs(30)));
+    /// # }
+    /// ```
+    pub fn pause_for(&self, length: Duration) {
+        self.inner.shared.pause(|| self.now(), nanos::nanos(length));
     }
 
     /// The rate at which it fills.
     #[must_use]
     pub fn rate(&self) -> Rate {
-        self.inner.shared.look(0).bucket().rate()
+        self.inner.shared.hold().bucket().rate()
     }
 
     /// The most it holds.
     #[must_use]
     pub fn max_burst(&self) -> u32 {
-        self.inner.shared.look(0).bucket().burst()
+        self.inner.shared.hold().bucket().burst()
     }
 
-    /// Permits that could be taken at once: none while somebody waits, `u32::MAX` where there is no limit.
+    /// Permits that could be taken at once: none while there are waiters or it is paused, `u32::MAX` where there is no limit.
     #[must_use]
     pub fn available(&self) -> u32 {
-        let line = self.inner.shared.look(self.now());
-        if line.waiting() == 0 { line.bucket().available() } else { 0 }
+        self.look().available()
     }
 
     /// How many wait.
     #[must_use]
     pub fn waiters(&self) -> usize {
-        self.inner.shared.look(self.now()).waiting()
+        self.look().waiting()
     }
 
     /// Whether it is as good as new: full, with nobody waiting, and with no other clone.
@@ -223,12 +274,24 @@ impl Limiter {
         if Arc::strong_count(&self.inner) > 1 {
             return false;
         }
-        let line = self.inner.shared.look(self.now());
-        line.waiting() == 0 && line.bucket().is_full()
+        let line = self.look();
+        line.waiting() == 0 && line.bucket().is_full() && line.available() == line.bucket().available()
     }
 
-    /// Takes permits, if they are there at once and nobody waits: for those who need no place in line.
-    /// [`give_back`](Self::give_back) what is not used after all. Not inlined: it is what it costs, and its callers stay small.
+    /// One of many that have the same settings, which are so new.
+    pub(crate) fn of_version(version: u64, rate: Rate, burst: u32) -> Self {
+        let limiter = Self::new(rate, burst);
+        limiter.inner.shared.hold().set_version(version);
+        limiter
+    }
+
+    /// The settings of many limiters, unless it has later ones.
+    pub(crate) fn set_version(&self, version: u64, rate: Rate, burst: u32) {
+        self.inner.shared.set_version(|| self.now(), version, rate, burst);
+    }
+
+    /// Takes permits for use, if they are there at once and nobody waits. Not inlined: it is what it costs, and its callers
+    /// stay small.
     #[inline(never)]
     pub(crate) fn take(&self, permits: u32) -> bool {
         self.take_now(permits)
@@ -241,9 +304,9 @@ impl Limiter {
         self.inner.shared.take(self.now(), permits)
     }
 
-    /// Permits that were taken and not used.
+    /// Permits that were taken and not used, however long ago.
     pub(crate) fn give_back(&self, permits: u32) {
-        self.inner.shared.give_back(permits);
+        self.inner.shared.give_back(|| self.now(), permits, nanos::FOREVER);
     }
 
     /// A place in line, if the turn comes within `allowed` nanoseconds. Its permits may be there already.
@@ -254,67 +317,68 @@ impl Limiter {
     /// The second half of [`try_acquire`](Self::try_acquire).
     #[cold]
     fn refuse(&self, now: u64, permits: u32) -> Result<(), Refused> {
-        match self.inner.shared.refusal(now, permits) {
-            Some(due) => Err(Refused::too_far(now, due, 0)),
-            None => self.join(now, permits, 0).map(drop),
+        if let Some(due) = self.inner.shared.refusal(now, permits) {
+            return Err(Refused::too_far(now, due, 0));
         }
+        let (joined, now) = self.inner.shared.join(|| self.now(), permits, 0);
+        self.answer(joined, now, permits, 0).map(drop)
     }
 
-    /// `None`: granted. Otherwise the number in line.
-    fn join(&self, now: u64, permits: u32, allowed: u64) -> Result<Option<u64>, Refused> {
-        match self.inner.shared.join(now, permits, allowed) {
-            Joined::Granted => Ok(None),
-            Joined::Waiting(number) => Ok(Some(number)),
+    /// Joins the wait list, also if the turn is now; and what time it is.
+    fn reserve_place(&self, permits: u32, allowed: u64) -> Result<(Joined, u64), Refused> {
+        let (joined, now) = self.inner.shared.reserve(|| self.now(), permits, allowed);
+        self.answer(joined, now, permits, allowed)
+    }
+
+    fn answer(&self, joined: Joined, now: u64, permits: u32, allowed: u64) -> Result<(Joined, u64), Refused> {
+        match joined {
             Joined::TooFar(due) => Err(Refused::too_far(now, due, allowed)),
             Joined::OverBurst => Err(Refused::OverBurst { asked: permits, burst: self.max_burst() }),
+            joined => Ok((joined, now)),
         }
     }
 
-    /// Nanoseconds since the first use.
+    fn look(&self) -> Held<'_> {
+        self.inner.shared.look(|| self.now()).0
+    }
+
+    /// Nanoseconds since the first use, and a [`HEAD`].
     #[inline]
     fn now(&self) -> u64 {
-        let now = time::now();
+        self.nanos(time::now())
+    }
+
+    #[inline]
+    fn nanos(&self, now: Instant) -> u64 {
         match self.inner.start.get() {
-            Some(start) => time::between(*start, now),
-            None => self.begin(now),
+            Some(start) if *start <= now => time::between(*start, now).saturating_add(HEAD),
+            start => self.before(start.copied(), now),
         }
     }
 
     #[cold]
-    fn begin(&self, now: Instant) -> u64 {
-        time::between(*self.inner.start.get_or_init(|| now), now)
+    fn before(&self, start: Option<Instant>, now: Instant) -> u64 {
+        let start = start.unwrap_or_else(|| *self.inner.start.get_or_init(|| now));
+        HEAD.saturating_sub(time::between(now, start)).saturating_add(time::between(start, now))
     }
 
     /// When that is on the clock; `None` is never.
     fn instant(&self, nanos: u64) -> Option<Instant> {
-        time::after(*self.inner.start.get_or_init(time::now), nanos)
-    }
-}
-
-impl Refused {
-    /// When what was asked for would be ready; `None` if it never would, as things stand.
-    #[must_use]
-    pub fn ready_in(&self) -> Option<Duration> {
-        match self {
-            Self::TooFar { ready_in, .. } if *ready_in < Duration::MAX => Some(*ready_in),
-            _ => None,
+        let start = *self.inner.start.get_or_init(time::now);
+        match nanos.checked_sub(HEAD) {
+            _ if nanos == nanos::FOREVER => None,
+            Some(passed) => time::after(start, passed),
+            None => time::before(start, HEAD.saturating_sub(nanos)),
         }
-    }
-
-    /// `due` and `now` since the limiter began.
-    fn too_far(now: u64, due: u64, allowed: u64) -> Self {
-        let ready_in = if due == nanos::FOREVER { due } else { due.saturating_sub(now) };
-        Self::TooFar { ready_in: nanos::duration(ready_in), allowed: nanos::duration(allowed) }
     }
 }
 
 /// `Limiter { rate: 5/s, burst: 10, available: 3, waiters: 0 }`
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = self.inner.shared.look(self.now());
-        let (bucket, waiters) = (line.bucket().clone(), line.waiting());
+        let line = self.look();
+        let (bucket, waiters, available) = (line.bucket().clone(), line.waiting(), line.available());
         drop(line);
-        let available = if waiters == 0 { bucket.available() } else { 0 };
         f.debug_struct("Limiter")
             .field("rate", &format_args!("{}", bucket.rate()))
             .field("burst", &bucket.burst())

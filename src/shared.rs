@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::{
     budget::{Budget, InFlight},
     error::Stop,
-    limiter::{Limiter, Refused, Ticket, Turn},
+    limiter::{self, Limiter, Limiters, Refused, Turn},
     policy::nanos::nanos,
     time::Instant,
 };
@@ -91,7 +91,7 @@ impl Ties for () {
 #[derive(Default)]
 pub struct Shared {
     cancel: Option<Cancel>,
-    limiter: Option<Limiter>,
+    limiters: Option<Limiters>,
     budget: Retries,
 }
 
@@ -157,14 +157,9 @@ pub enum Retries {
     Unlimited,
     /// The run has not begun.
     Of(Budget),
-    /// The run counts for its budget.
-    #[non_exhaustive]
-    Running {
-        /// For as long as it runs.
-        run: InFlight,
-        /// A retry is allowed that has not begun. Dropped now, it goes back.
-        allowed: bool,
-    },
+    /// The run counts for its budget, for as long as it runs. A retry that is allowed and has not begun goes back when it is
+    /// dropped.
+    Running(InFlight),
     /// Two budgets, and each must allow it.
     Both(Box<[Self; 2]>),
 }
@@ -183,8 +178,8 @@ impl Retries {
     pub(crate) fn begin_attempt(&mut self) {
         match self {
             Self::Unlimited => {}
-            Self::Of(budget) => *self = Self::Running { run: budget.begin(), allowed: false },
-            Self::Running { allowed, .. } => *allowed = false,
+            Self::Of(budget) => *self = Self::Running(budget.begin()),
+            Self::Running(run) => run.begin_attempt(),
             Self::Both(both) => both.iter_mut().for_each(Self::begin_attempt),
         }
     }
@@ -194,10 +189,7 @@ impl Retries {
     pub(crate) fn withdraw(&mut self) -> bool {
         match self {
             Self::Unlimited | Self::Of(_) => true,
-            Self::Running { run, allowed } => {
-                *allowed = *allowed || run.may_retry();
-                *allowed
-            }
+            Self::Running(run) => run.is_allowed() || run.may_retry(),
             Self::Both(both) => {
                 let [first, second] = &mut **both;
                 let allowed = first.withdraw() && second.withdraw();
@@ -213,11 +205,7 @@ impl Retries {
     pub(crate) fn give_back(&mut self) {
         match self {
             Self::Unlimited | Self::Of(_) => {}
-            Self::Running { run, allowed } => {
-                if std::mem::take(allowed) {
-                    run.give_back();
-                }
-            }
+            Self::Running(run) => run.give_back(),
             Self::Both(both) => both.iter_mut().for_each(Self::give_back),
         }
     }
@@ -227,7 +215,7 @@ impl Retries {
     pub(crate) fn end_run(&mut self) {
         match self {
             Self::Unlimited | Self::Of(_) => {}
-            Self::Running { .. } => {
+            Self::Running(_) => {
                 self.give_back();
                 *self = self.anew();
             }
@@ -240,7 +228,7 @@ impl Retries {
         match self {
             Self::Unlimited => Self::Unlimited,
             Self::Of(budget) => Self::Of(budget.clone()),
-            Self::Running { run, .. } => Self::Of(run.budget().clone()),
+            Self::Running(run) => Self::Of(run.budget().clone()),
             Self::Both(both) => Self::Both(Box::new([both[0].anew(), both[1].anew()])),
         }
     }
@@ -249,7 +237,7 @@ impl Retries {
         match self {
             Self::Unlimited => {}
             Self::Of(budget) => _ = list.entry(budget),
-            Self::Running { run, .. } => _ = list.entry(run.budget()),
+            Self::Running(run) => _ = list.entry(run.budget()),
             Self::Both(both) => both.iter().for_each(|each| each.budgets(list)),
         }
     }
@@ -279,7 +267,7 @@ impl Shared {
     }
 
     pub(crate) fn throttle(mut self, limiter: Limiter) -> Self {
-        self.limiter = Some(limiter);
+        self.limiters = Some(Limiters::and(self.limiters.take(), limiter));
         self
     }
 
@@ -381,7 +369,7 @@ impl Clone for Shared {
     fn clone(&self) -> Self {
         Self {
             cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
-            limiter: self.limiter.clone(),
+            limiters: self.limiters.clone(),
             budget: self.budget.anew(),
         }
     }
@@ -391,7 +379,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("cancel", &self.cancel)
-            .field("limiter", &self.limiter)
+            .field("limiters", &self.limiters.as_ref().map_or(&[][..], Limiters::all))
             .field("budget", &self.budget)
             .finish()
     }
@@ -400,7 +388,7 @@ impl fmt::Debug for Shared {
 /// A place in the line before a limiter.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Place(Ticket);
+pub struct Place(limiter::Place);
 
 impl Ties for Shared {
     type Ticket = Place;
@@ -421,12 +409,12 @@ impl Ties for Shared {
     }
 
     fn ask(&self, allowed: Duration) -> Asked<Place> {
-        let Some(limiter) = &self.limiter else { return Asked::Granted };
-        if limiter.take(1) {
+        let Some(limiters) = &self.limiters else { return Asked::Granted };
+        if limiters.take() {
             return Asked::Granted;
         }
-        match limiter.ticket(1, nanos(allowed)) {
-            Ok(ticket) => Asked::Queued(Place(ticket)),
+        match limiters.place(nanos(allowed)) {
+            Ok(place) => Asked::Queued(Place(place)),
             Err(Refused::TooFar { ready_in, .. }) => Asked::Refused(Stop::Limiter { ready_in, allowed }),
             Err(_) => Asked::Refused(Stop::Limiter { ready_in: Duration::MAX, allowed }),
         }

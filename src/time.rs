@@ -161,6 +161,11 @@ pub(crate) fn after(start: Instant, nanos: u64) -> Option<Instant> {
     if nanos == nanos::FOREVER { None } else { start.checked_add(Duration::from_nanos(nanos)) }
 }
 
+/// The instant `nanos` before `start`, or `start` where a clock cannot show it.
+pub(crate) fn before(start: Instant, nanos: u64) -> Option<Instant> {
+    start.checked_sub(Duration::from_nanos(nanos)).or(Some(start))
+}
+
 /// How a run tells the time and waits for it.
 pub(crate) trait Alarm: Default {
     /// Whether time passes inside a poll, so that the clock must be read around every attempt.

@@ -88,7 +88,7 @@ impl Future for Acquire<'_> {
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.wait.take(this.permits) {
+        if this.wait.poll_take(this.permits, cx) {
             return Poll::Ready(Ok(()));
         }
         this.wait.poll_turn(this.permits, &mut this.bound, cx, "Acquire")
@@ -115,7 +115,7 @@ impl Future for Ready<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wait.take(1) {
+        if self.wait.poll_take(1, cx) {
             return Poll::Ready(());
         }
         // One permit without a bound is refused by no rule.
@@ -138,13 +138,19 @@ impl<'a> Wait<'a> {
         Self { limiter, done: false, place: ManuallyDrop::new(None) }
     }
 
-    /// One that is new takes the permits, if they are there.
+    /// One that is new takes the permits, if they are there and its task need not let others run.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
-    fn take(&mut self, permits: u32) -> bool {
-        let taken = !self.done && self.place.is_none() && self.limiter.take_now(permits);
-        self.done |= taken;
-        taken
+    fn poll_take(&mut self, permits: u32, cx: &mut Context<'_>) -> bool {
+        if self.done || self.place.is_some() {
+            return false;
+        }
+        let Poll::Ready(progress) = coop::poll_proceed(cx) else { return false };
+        self.done = self.limiter.take_now(permits);
+        if self.done {
+            progress.made_progress();
+        }
+        self.done
     }
 
     /// The rarer half of a poll: in line.
@@ -157,8 +163,8 @@ impl<'a> Wait<'a> {
         cx: &mut Context<'_>,
         name: &str,
     ) -> Poll<Result<(), Refused>> {
-        let progress = ready!(coop::poll_proceed(cx));
         assert!(!self.done, "`{name}` polled after completion");
+        let mut share = coop::poll_proceed(cx);
         let answer = loop {
             let Some(place) = &mut *self.place else {
                 match Ticket::join(self.limiter, permits, bound.left()) {
@@ -170,6 +176,10 @@ impl<'a> Wait<'a> {
                     Err(refused) => break Err(refused),
                 }
             };
+            // A task that has used up its share still takes its place.
+            if share.is_pending() {
+                return Poll::Pending;
+            }
             let place = place.as_mut().project();
             let turn = match place.ticket.poll_turn(cx) {
                 Turn::Granted => {
@@ -184,7 +194,9 @@ impl<'a> Wait<'a> {
             }
             ready!(place.timer.poll_at(cx, turn));
         };
-        progress.made_progress();
+        if let Poll::Ready(progress) = &mut share {
+            progress.made_progress();
+        }
         self.done = true;
         // One who was refused leaves the line.
         *self.place = None;

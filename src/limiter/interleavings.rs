@@ -6,8 +6,9 @@
 
 use std::{
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    task::Poll,
+    task::{Poll, Wake, Waker},
 };
 
 #[cfg(relent_loom)]
@@ -53,35 +54,40 @@ fn explore(name: &str, _: Option<usize>, check: impl Fn() + Send + Sync + 'stati
     println!("{name}: {} schedules", runs.load(Relaxed));
 }
 
-fn wait(shared: &Shared, now: u64, number: u64) {
-    block_on(poll_fn(|cx| match shared.turn(now, number, cx.waker()) {
-        None => Poll::Ready(()),
-        Some(_) => Poll::Pending,
+/// Time stands still.
+fn clock() -> u64 {
+    0
+}
+
+fn shared(rate: Rate, burst: u32) -> Arc<Shared> {
+    Arc::new(Shared::new(rate, burst, FOREVER))
+}
+
+fn wait(shared: &Shared, number: u64) {
+    block_on(poll_fn(|cx| match shared.turn(clock, number, 1, cx.waker()) {
+        Ok(_) => Poll::Ready(()),
+        Err(_) => Poll::Pending,
     }));
 }
 
-fn number(joined: Joined) -> Option<u64> {
-    match joined {
-        Joined::Granted => None,
-        Joined::Waiting(number) => Some(number),
+/// One permit, however long it takes.
+fn reserve(shared: &Shared) -> u64 {
+    match shared.reserve(clock, 1, FOREVER).0 {
+        Joined::Waiting(number) => number,
         other => panic!("{other:?}"),
     }
 }
 
 /// Nothing flows in. Each takes one permit of a burst of one, then gives it back: all get it, one after the other.
 fn handed_on(threads: usize) {
-    let shared = Arc::new(Shared::new(Rate::ZERO, 1));
+    let shared = shared(Rate::ZERO, 1);
     let one = |shared: &Shared| {
         if shared.take(0, 1) {
-            return shared.give_back(1);
+            return shared.give_back(clock, 1, 0);
         }
-        match number(shared.join(0, 1, FOREVER)) {
-            None => shared.give_back(1),
-            Some(number) => {
-                wait(shared, 0, number);
-                shared.leave(number, 1);
-            }
-        }
+        let number = reserve(shared);
+        wait(shared, number);
+        shared.give_back(clock, 1, 0);
     };
     // The last is this one.
     let all: Vec<_> = (1..threads)
@@ -92,15 +98,15 @@ fn handed_on(threads: usize) {
         .collect();
     one(&shared);
     all.into_iter().for_each(|thread| thread.join().unwrap());
-    let line = shared.look(0);
+    let line = shared.look(clock).0;
     assert_eq!((line.waiting(), line.bucket().available()), (0, 1));
 }
 
 /// Two take from the word while a third goes through the lock: exactly the burst is granted.
 fn exactly_the_burst() {
-    let shared = Arc::new(Shared::new(Rate::ZERO, 2));
+    let shared = shared(Rate::ZERO, 2);
     // One whom the closed word turned away asks in the line, as the limiter does.
-    let one = |shared: &Shared| usize::from(shared.take(0, 1) || shared.join(0, 1, 0) == Joined::Granted);
+    let one = |shared: &Shared| usize::from(shared.take(0, 1) || shared.join(clock, 1, 0).0 == Joined::Granted);
     let all: Vec<_> = (0..2)
         .map(|_| {
             let shared = shared.clone();
@@ -108,23 +114,23 @@ fn exactly_the_burst() {
         })
         .collect();
     // Closes the word and opens it again.
-    drop(shared.look(0));
+    drop(shared.look(clock).0);
     let granted = one(&shared) + all.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
     assert_eq!(granted, 2);
-    assert_eq!(shared.look(0).bucket().available(), 0);
+    assert_eq!(shared.look(clock).0.bucket().available(), 0);
 }
 
 /// The measure of the word changes while others take from it: a permit never costs what it did not cost at that moment.
 fn the_rate_changes() {
-    let shared = Arc::new(Shared::new(Rate::per_second(1), 2));
+    let shared = shared(Rate::per_second(1), 2);
     let taker = {
         let shared = shared.clone();
         thread::spawn(move || usize::from(shared.take(0, 1)) + usize::from(shared.take(0, 1)))
     };
-    shared.set_rate(0, Rate::per_second(7));
+    shared.set_rate(clock, Rate::per_second(7));
     let taken = taker.join().unwrap();
     let mut rest = 0;
-    while shared.join(0, 1, 0) == Joined::Granted {
+    while shared.join(clock, 1, 0).0 == Joined::Granted {
         rest += 1;
     }
     assert_eq!(taken + rest, 2);
@@ -132,37 +138,91 @@ fn the_rate_changes() {
 
 /// The first in line leaves at the moment at which a permit comes back: it goes to the next.
 fn the_first_leaves() {
-    let shared = Arc::new(Shared::new(Rate::ZERO, 1));
+    let shared = shared(Rate::ZERO, 1);
     assert!(shared.take(0, 1));
-    let first = number(shared.join(0, 1, FOREVER)).unwrap();
-    let second = number(shared.join(0, 1, FOREVER)).unwrap();
+    let first = reserve(&shared);
+    let second = reserve(&shared);
     let leaver = {
         let shared = shared.clone();
-        thread::spawn(move || shared.leave(first, 1))
+        thread::spawn(move || shared.leave(clock, first))
     };
     let giver = {
         let shared = shared.clone();
-        thread::spawn(move || shared.give_back(1))
+        thread::spawn(move || shared.give_back(clock, 1, 0))
     };
-    wait(&shared, 0, second);
+    wait(&shared, second);
     leaver.join().unwrap();
     giver.join().unwrap();
-    let line = shared.look(0);
+    let line = shared.look(clock).0;
     assert_eq!((line.waiting(), line.bucket().available()), (0, 0));
 }
 
 /// The rate goes up while one waits, who asked for more than is there: he is told.
 fn the_rate_frees_one() {
-    let shared = Arc::new(Shared::new(Rate::ZERO, 1));
+    let shared = shared(Rate::ZERO, 1);
     assert!(shared.take(0, 1));
-    let number = number(shared.join(0, 1, FOREVER)).unwrap();
+    let number = reserve(&shared);
     let setter = {
         let shared = shared.clone();
-        thread::spawn(move || shared.set_rate(0, Rate::UNLIMITED))
+        thread::spawn(move || shared.set_rate(clock, Rate::UNLIMITED))
     };
-    wait(&shared, 0, number);
+    wait(&shared, number);
     setter.join().unwrap();
-    assert_eq!(shared.look(0).waiting(), 0);
+    assert_eq!(shared.look(clock).0.waiting(), 0);
+}
+
+/// The first has been granted its permit and leaves without it, at the moment at which the second looks: that one gets it.
+fn the_granted_leaves() {
+    let shared = shared(Rate::ZERO, 1);
+    let first = reserve(&shared);
+    let second = reserve(&shared);
+    let leaver = {
+        let shared = shared.clone();
+        thread::spawn(move || shared.leave(clock, first))
+    };
+    wait(&shared, second);
+    leaver.join().unwrap();
+    let line = shared.look(clock).0;
+    assert_eq!((line.waiting(), line.bucket().available()), (0, 0));
+}
+
+/// One collects what was granted at the moment at which it is taken back: both cannot have it, and it is not lost.
+fn collected_or_left() {
+    let shared = shared(Rate::ZERO, 1);
+    let first = reserve(&shared);
+    let taker = {
+        let shared = shared.clone();
+        thread::spawn(move || usize::from(shared.take(0, 1) || shared.join(clock, 1, 0).0 == Joined::Granted))
+    };
+    shared.leave(clock, first);
+    let taken = taker.join().unwrap();
+    assert_eq!(shared.look(clock).0.bucket().available() as usize + taken, 1);
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: std::sync::Arc<Self>) {
+        // Without a word.
+        resume_unwind(Box::new(()));
+    }
+}
+
+/// The waker of the first panics while another thread waits behind it, comes or goes: that one is woken all the same.
+fn a_waker_panics() {
+    let shared = shared(Rate::ZERO, 2);
+    assert!(shared.take(0, 2));
+    let (first, second) = (reserve(&shared), reserve(&shared));
+    let waker = Waker::from(std::sync::Arc::new(Panics));
+    assert!(shared.turn(clock, first, 1, &waker).is_err());
+    let waiter = {
+        let shared = shared.clone();
+        thread::spawn(move || wait(&shared, second))
+    };
+    let panic = catch_unwind(AssertUnwindSafe(|| shared.give_back(clock, 2, 0)));
+    assert!(panic.is_err() || shared.turn(clock, first, 1, &waker).is_ok());
+    waiter.join().unwrap();
+    assert_eq!(shared.look(clock).0.waiting(), 0);
 }
 
 /// Three runs share a budget that allows exactly two retries.
@@ -202,4 +262,7 @@ fn every_order_of_a_limiter() {
     explore("the rate changes", Some(3), the_rate_changes);
     explore("the first leaves", Some(3), the_first_leaves);
     explore("the rate frees one", None, the_rate_frees_one);
+    explore("the granted leaves", Some(3), the_granted_leaves);
+    explore("collected or left", Some(3), collected_or_left);
+    explore("a waker panics", Some(3), a_waker_panics);
 }

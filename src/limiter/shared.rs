@@ -10,9 +10,13 @@ use std::{
     task::Waker,
 };
 
+mod wake;
+
+use self::wake::Wake;
+
 use crate::{
     policy::{
-        line::{Joined, Line, Told},
+        line::{Joined, Line, Looked},
         parked::{Measure, Taken},
         rate::Rate,
     },
@@ -50,6 +54,8 @@ struct Unpacked {
     line: Line<Waker>,
     /// Of the measure.
     number: u8,
+    /// Of the settings, where many limiters share them.
+    version: u64,
 }
 
 /// The line, locked and unpacked.
@@ -58,13 +64,9 @@ pub(super) struct Held<'a> {
     unpacked: MutexGuard<'a, Unpacked>,
 }
 
-/// Wakes them when dropped. A waker is somebody else's code: it is neither called nor dropped under the lock, and
-/// those behind one that panics are woken all the same.
-struct Wake(Told<Waker>);
-
 impl Shared {
-    pub(super) fn new(rate: Rate, burst: u32) -> Self {
-        let line = Line::new(rate, burst);
+    pub(super) fn new(rate: Rate, burst: u32, catch_up: u64) -> Self {
+        let line = Line::new(rate, burst, catch_up);
         let (measure, word) = match line.park(Measure::default()) {
             Some(parked) => parked,
             None => (Measure::default(), CLOSED),
@@ -75,7 +77,7 @@ impl Shared {
             yields: AtomicU64::new(measure.yields),
             span: AtomicU64::new(measure.span),
             full: AtomicU64::new(measure.full),
-            line: Mutex::new(Unpacked { line, number: 0 }),
+            line: Mutex::new(Unpacked { line, number: 0, version: 0 }),
         }
     }
 
@@ -111,7 +113,8 @@ impl Shared {
         Measure::new(base, yields, span, full)
     }
 
-    fn hold(&self) -> Held<'_> {
+    /// The line as it is, whatever time it is.
+    pub(super) fn hold(&self) -> Held<'_> {
         let mut unpacked = lock(&self.line);
         let word = self.word.0.swap(CLOSED, AcqRel);
         if word != CLOSED {
@@ -120,94 +123,181 @@ impl Shared {
         Held { shared: self, unpacked }
     }
 
-    /// The line, after everyone has gone whose turn has come.
-    pub(super) fn look(&self, now: u64) -> Held<'_> {
+    /// The line, and what time it is. Nobody reads a time that is earlier than one that he has seen, unless it is on another
+    /// clock: that of another runtime, where this one is paused or that one was.
+    fn hold_now(&self, clock: impl Fn() -> u64) -> (Held<'_>, u64) {
+        let now = clock();
+        let mut line = self.hold();
+        if line.bucket().at() <= now {
+            return (line, now);
+        }
+        let now = clock();
+        if now < line.bucket().at() {
+            line.rewind(now);
+        }
+        (line, now)
+    }
+
+    /// The line, after all were granted whose turn has come, and what time it is.
+    pub(super) fn look(&self, clock: impl Fn() -> u64) -> (Held<'_>, u64) {
+        let mut wake = Wake::default();
         loop {
-            let mut line = self.hold();
-            let mut wake = Wake(Told::new());
-            if !line.flow(now, &mut wake.0) && wake.0.is_empty() {
-                return line;
+            let (mut line, now) = self.hold_now(&clock);
+            let more = line.flow(now, &mut wake.told);
+            if !more && wake.is_empty() {
+                return (line, now);
             }
             drop(line);
+            wake.wake();
+            if !more {
+                wake.go_on();
+            }
         }
     }
 
-    pub(super) fn join(&self, now: u64, permits: u32, allowed: u64) -> Joined {
-        self.look(now).join(now, permits, allowed)
+    pub(super) fn join(&self, clock: impl Fn() -> u64, permits: u32, allowed: u64) -> (Joined, u64) {
+        let (mut line, now) = self.look(clock);
+        (line.join(now, permits, allowed), now)
     }
 
-    /// `None`: his turn has come. Otherwise when to come again, and `waker` is told if it is to be earlier.
-    pub(super) fn turn(&self, now: u64, number: u64, waker: &Waker) -> Option<u64> {
-        let mut line = self.look(now);
-        if line.has_gone(number) {
-            return None;
+    /// One whose turn is now has to come for it like any other.
+    pub(super) fn reserve(&self, clock: impl Fn() -> u64, permits: u32, allowed: u64) -> (Joined, u64) {
+        let (mut line, now) = self.look(clock);
+        (line.reserve(now, permits, allowed), now)
+    }
+
+    /// Whether the turn of `number` has come: since when. Otherwise it is to come again then, and `waker` is called if
+    /// that is to be earlier.
+    pub(super) fn turn(&self, clock: impl Fn() -> u64, number: u64, permits: u32, waker: &Waker) -> Result<u64, u64> {
+        let mut wake = Wake::default();
+        // It is somebody else's code that clones and drops a waker.
+        let mut cloned = None;
+        loop {
+            let (mut line, now) = self.hold_now(&clock);
+            let looked = line.look(now, number, permits, &mut wake.told);
+            let due = match looked {
+                Looked::Due(due) => due,
+                Looked::Again => {
+                    drop(line);
+                    wake.wake();
+                    continue;
+                }
+                Looked::Granted(at) => {
+                    drop(line);
+                    return Ok(at);
+                }
+            };
+            if line.waker(number).is_some_and(|watching| watching.will_wake(waker)) {
+                drop(line);
+                return Err(due);
+            }
+            if let Some(waker) = cloned.take() {
+                let former = line.watch(number, waker);
+                drop(line);
+                drop(former);
+                return Err(due);
+            }
+            drop(line);
+            wake.wake();
+            cloned = Some(waker.clone());
         }
-        let (due, watching) = line.due(number);
-        if watching.is_some_and(|watching| watching.will_wake(waker)) {
-            return Some(due);
-        }
-        let (due, former) = line.watch(number, waker.clone());
+    }
+
+    /// The permits of `number` are used when its turn comes.
+    pub(super) fn spend(&self, number: u64) {
+        let mut line = self.hold();
+        let former = line.spend(number);
         drop(line);
         drop(former);
-        Some(due)
     }
 
-    /// Nobody waits any more for what is in line under this number.
-    pub(super) fn unwatch(&self, number: u64) {
-        let mut line = self.hold();
-        let (_, former) = line.watch(number, Waker::noop().clone());
+    /// The exact turn, for those that want to know it without waiting, and what time it is.
+    pub(super) fn exact_turn(&self, clock: impl Fn() -> u64, number: u64, permits: u32) -> (u64, u64) {
+        let (line, now) = self.look(clock);
+        (line.turn_of(number, permits), now)
+    }
+
+    /// One leaves that has not collected its permits.
+    pub(super) fn leave(&self, clock: impl Fn() -> u64, number: u64) {
+        let mut wake = Wake::default();
+        let (mut line, now) = self.hold_now(&clock);
+        let (more, waker) = line.leave(now, number, &mut wake.told);
         drop(line);
-        drop(former);
-    }
-
-    /// The exact turn, for those who want to know it without waiting.
-    pub(super) fn exact_turn(&self, now: u64, number: u64) -> Option<u64> {
-        let line = self.look(now);
-        if line.has_gone(number) { None } else { Some(line.turn(number)) }
-    }
-
-    /// One leaves the line, or gives back what he got in it.
-    pub(super) fn leave(&self, number: u64, permits: u32) {
-        let mut wake = Wake(Told::new());
-        let mut line = self.hold();
-        let (more, waker) = line.leave(number, permits, &mut wake.0);
-        drop(line);
+        wake.wake();
+        if more {
+            self.look_again(clock);
+        }
         drop((wake, waker));
-        if more {
-            self.look_again();
-        }
     }
 
-    /// Permits come back that were taken without a place in line.
-    pub(super) fn give_back(&self, permits: u32) {
-        let mut wake = Wake(Told::new());
-        let mut line = self.hold();
-        let more = line.give_back(permits, &mut wake.0);
+    /// One holds its turn until then, and gives back what it has collected; see [`Line::hold`].
+    pub(super) fn hold_turn(&self, clock: impl Fn() -> u64, number: u64, collected: Option<(u32, u64)>, until: u64) {
+        let mut wake = Wake::default();
+        let (mut line, now) = self.hold_now(&clock);
+        let more = line.hold(now, number, collected, until, &mut wake.told);
         drop(line);
-        drop(wake);
+        wake.wake();
         if more {
-            self.look_again();
+            self.look_again(clock);
         }
     }
 
-    pub(super) fn set_rate(&self, now: u64, rate: Rate) {
-        let mut told = Vec::new();
-        self.look(now).set_rate(rate, &mut told);
-        told.into_iter().for_each(Waker::wake);
-        self.look_again();
+    /// Permits come back that were collected, granted at `at`, and not used.
+    pub(super) fn give_back(&self, clock: impl Fn() -> u64, permits: u32, at: u64) {
+        let mut wake = Wake::default();
+        let (mut line, now) = self.hold_now(&clock);
+        let more = line.give_back(now, permits, at, &mut wake.told);
+        drop(line);
+        wake.wake();
+        if more {
+            self.look_again(clock);
+        }
     }
 
-    pub(super) fn set_burst(&self, now: u64, burst: u32) {
-        let mut told = Vec::new();
-        self.look(now).set_burst(burst, &mut told);
-        told.into_iter().for_each(Waker::wake);
-        self.look_again();
+    pub(super) fn set_rate(&self, clock: impl Fn() -> u64, rate: Rate) {
+        self.change(clock, |line, told| line.set_rate(rate, told));
+    }
+
+    pub(super) fn set_burst(&self, clock: impl Fn() -> u64, burst: u32) {
+        self.change(clock, |line, told| line.set_burst(burst, told));
+    }
+
+    pub(super) fn pause(&self, clock: impl Fn() -> u64, length: u64) {
+        self.change(clock, |line, told| line.pause(line.bucket().at().saturating_add(length), told));
+    }
+
+    /// Takes on settings that are shared with other limiters, unless it has later ones.
+    pub(super) fn set_version(&self, clock: impl Fn() -> u64, version: u64, rate: Rate, burst: u32) {
+        let mut wake = Wake::default();
+        let mut line = self.look(&clock).0;
+        if line.unpacked.version < version {
+            line.unpacked.version = version;
+            line.set_rate(rate, &mut wake);
+            line.set_burst(burst, &mut wake);
+        }
+        drop(line);
+        wake.wake();
+        self.look_again(clock);
+    }
+
+    fn change(&self, clock: impl Fn() -> u64, change: impl FnOnce(&mut Line<Waker>, &mut Wake)) {
+        let mut wake = Wake::default();
+        change(&mut self.look(&clock).0, &mut wake);
+        wake.wake();
+        self.look_again(clock);
     }
 
     /// Goes on with those whose turn had come when the line was last looked at.
     #[cold]
-    fn look_again(&self) {
-        drop(self.look(0));
+    fn look_again(&self, clock: impl Fn() -> u64) {
+        drop(self.look(clock));
+    }
+}
+
+impl Held<'_> {
+    /// The settings are so new.
+    pub(super) fn set_version(&mut self, version: u64) {
+        self.unpacked.version = version;
     }
 }
 
@@ -239,13 +329,5 @@ impl Drop for Held<'_> {
             self.unpacked.number = self.unpacked.number.wrapping_add(1);
         }
         shared.word.0.store(word | u64::from(self.unpacked.number), Release);
-    }
-}
-
-impl Drop for Wake {
-    fn drop(&mut self) {
-        while let Some(waker) = self.0.pop() {
-            waker.wake();
-        }
     }
 }

@@ -97,9 +97,34 @@ impl Bucket {
         }
     }
 
-    /// Puts permits back that were not used.
-    pub fn give_back(&mut self, permits: u32) {
-        self.level = self.level.saturating_add(product(permits.into(), self.span));
+    /// Spills what is above the burst, or above `permits` if that is more: so much a waiter may have who asks for it.
+    /// Whether anything was.
+    pub fn cut(&mut self, permits: u32) -> bool {
+        let most = self.full.max(product(permits.into(), self.span));
+        let spills = self.level > most;
+        self.level = self.level.min(most);
+        spills
+    }
+
+    /// Puts permits back that were taken so long ago and not used: what has flowed in for them meanwhile is taken off, and it
+    /// gets no fuller than a full one, or one that holds `least`.
+    pub fn give_back(&mut self, permits: u32, held: u64, least: u32) {
+        let price = product(permits.into(), self.span);
+        let back = price.saturating_sub(product(held, self.yields.into()));
+        let most = self.full.max(product(least.into(), self.span)).max(self.level);
+        self.level = self.level.saturating_add(back).min(most);
+    }
+
+    /// The first instant at which there was enough for what was paid last, if nothing but time has filled it since.
+    #[must_use]
+    pub fn paid_at(&self) -> u64 {
+        let passed = self.level.checked_div(self.yields.into()).unwrap_or(0);
+        self.at.saturating_sub(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+
+    /// The clock has gone back: what is in it stays.
+    pub fn rewind(&mut self, now: u64) {
+        self.at = now;
     }
 
     /// When it will hold `permits`, if nothing is taken and nothing spills; [`FOREVER`] is never.
@@ -118,15 +143,6 @@ impl Bucket {
             Err(_) => u64::try_from(missing.div_ceil(self.yields.into())).unwrap_or(FOREVER),
         };
         self.at.saturating_add(wait)
-    }
-
-    /// Whether it will hold `permits` before `due`, under the same conditions.
-    #[inline]
-    #[must_use]
-    pub fn is_ready_before(&self, permits: u32, due: u64) -> bool {
-        let missing = product(permits.into(), self.span).saturating_sub(self.level);
-        let left = due.saturating_sub(1).saturating_sub(self.at);
-        self.at < due && missing <= product(left, self.yields.into())
     }
 
     /// Whole permits in it; `u32::MAX` where there is no limit.
@@ -171,7 +187,7 @@ impl Bucket {
         // Spilled, so not above full.
         let missing = u64::try_from(self.full.saturating_sub(self.level)).ok()?;
         let parked = |measure: Measure| measure.word(self.at, missing).map(|word| (measure, word));
-        let kept = measure(former.base).filter(|same| *same == former).and_then(parked);
+        let kept = measure(former.base).filter(|same| *same == former && same.base <= self.at).and_then(parked);
         kept.or_else(|| measure(self.at).and_then(parked))
     }
 

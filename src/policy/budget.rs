@@ -1,6 +1,6 @@
 //! Budgets of retries, in whole numbers: each is one 64-bit word and what may become of it.
 //!
-//! Neither looks at a clock, so idling costs nothing and changes nothing.
+//! Neither looks at a clock, so idling costs nothing and changes nothing. (A floor by time is a [bucket](super::bucket).)
 
 use crate::policy::ratio::Ratio;
 
@@ -105,6 +105,14 @@ impl Crowd {
         let retrying = if is_retrying { retrying } else { retrying.checked_add(1)? };
         let allowed = self.share.of(runs.into()).max(self.least.into());
         (u64::from(retrying) <= allowed).then(|| word_of(runs, retrying))
+    }
+
+    /// A run retries that may not by this rule; `None` if it cannot be counted.
+    #[inline]
+    #[must_use]
+    pub fn retry_beyond(&self, word: u64) -> Option<u64> {
+        let (runs, retrying) = parts(word);
+        Some(word_of(runs, retrying.checked_add(1)?))
     }
 
     /// A run retries no more.

@@ -1,35 +1,61 @@
-//! The line in front of a bucket: who goes when.
+//! The wait list in front of a bucket: which waiter is granted when.
 //!
-//! Those in line go strictly in the order in which they joined, each at the first instant at which the bucket holds
-//! what it asks for. Whoever looks at the line lets everyone go whose turn has come, himself or others, as of the
-//! instant at which it came: a late look moves nothing. So it does not matter who looks, and one who never does takes
-//! his turn and no more.
+//! Waiters are granted strictly in the order in which they joined, each at the first instant at which the bucket holds
+//! what it asks for. Whoever looks at the list lets all be granted whose turn has come, itself or others, as of the
+//! instant at which it came. So it does not matter who looks, and a waiter that never does takes its turn and no more.
 //!
-//! Everyone in line knows an instant, his `due`, that is never before his turn and exact when nobody ahead left. When
-//! somebody becomes the first and his turn is before his due, he is told. So a place costs two looks, three if others
-//! leave, however long the line is.
+//! A grant has to be collected within the catch-up, which is what timers need. Afterwards it is lost, as it would be in a
+//! full bucket, and its waiter is the first again when it comes. So permits come out as the bucket yields them, at most
+//! the catch-up later, whatever stalls. A waiter that is itself later than that is the sign of a stall: what no bucket
+//! would hold has run over, and those behind it wait on.
+//!
+//! Every waiter knows an instant, its `due`, at which it looks. It is exact as long as nobody ahead leaves. The first
+//! ones, a window of them, are told when theirs comes nearer: so a wait costs two looks, three if others leave, however
+//! long the list is; and as long as one of the window looks, it does not matter which.
+
+mod changes;
+mod grants;
+mod told;
+mod turns;
 
 use std::collections::VecDeque;
 
+pub use self::told::Told;
+use self::{
+    grants::{Grant, Grants},
+    told::TOLD,
+};
 use crate::policy::{bucket::Bucket, nanos::FOREVER, parked::Measure, rate::Rate};
 
-/// How many are told in one go.
-const TOLD: usize = 16;
-/// Room for so many is kept when the line is empty.
+/// Room for so many is kept when the list is empty.
 const KEPT: usize = 1024;
+/// What timers need: a millisecond is the tick of tokio's.
+pub const CATCH_UP: u64 = 10_000_000;
 
-/// A bucket and those who wait for it. `W` is whatever wakes one of them.
+/// A bucket and those that wait for it. `W` is whatever wakes one of them.
 #[derive(Debug)]
 pub struct Line<W> {
     bucket: Bucket,
-    /// In order of their numbers. The first never is one who left.
+    /// In order of their numbers. The first never is one that left.
     places: VecDeque<Place<W>>,
+    /// Granted and not collected yet.
+    grants: Grants,
+    /// How long a grant may be collected.
+    catch_up: u64,
+    /// Nobody is granted before.
+    paused: u64,
+    /// The latest event that filled the bucket or cleared the way, other than time: no grant is dated before.
+    from: u64,
     /// The number of the next to join.
     next: u64,
-    /// Permits that those in line ask for.
+    /// Since when there have been waiters, if there are any.
+    busy: u64,
+    /// Permits that those in the list ask for.
     asked: u64,
-    /// Places of those who left.
+    /// Places of those that left.
     left: usize,
+    /// The turns of waiters from the first number up to the second may be before their dues.
+    moved: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -38,36 +64,56 @@ struct Place<W> {
     due: u64,
     /// Zero: left.
     permits: u32,
+    /// It holds its turn until then, for one of another limiter.
+    not_before: u64,
+    /// Nobody will collect the grant.
+    spent: bool,
     waker: Option<W>,
 }
 
-/// The answer to one who asks for permits.
+/// The answer to one that asks for permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Joined {
-    /// He has them.
+    /// Taken.
     Granted,
-    /// He is in line, under this number.
+    /// In the list, under this number.
     Waiting(u64),
-    /// His turn would come at this time, and that is too far. He is not in line.
+    /// The turn would come at this time, and that is too far. Not in the list.
     TooFar(u64),
-    /// He asks for more than there ever is at once. He is not in line.
+    /// More than there ever is at once. Not in the list.
     OverBurst,
 }
 
-/// Those who have to be told, in order.
-#[derive(Debug)]
-pub struct Told<W> {
-    wakers: [Option<W>; TOLD],
-    next: usize,
-    end: usize,
+/// The answer to one that looks whether its turn has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Looked {
+    /// Collected: the permits of this instant.
+    Granted(u64),
+    /// It is to look again then, or when it is told.
+    Due(u64),
+    /// The wake list is full: wake them and look again at once.
+    Again,
 }
 
 impl<W> Line<W> {
-    /// Nobody in line before a full bucket.
+    /// Nobody waits before a full bucket.
     #[must_use]
-    pub fn new(rate: Rate, burst: u32) -> Self {
-        Self { bucket: Bucket::new(rate, burst), places: VecDeque::new(), next: 0, asked: 0, left: 0 }
+    pub fn new(rate: Rate, burst: u32, catch_up: u64) -> Self {
+        Self {
+            bucket: Bucket::new(rate, burst),
+            places: VecDeque::new(),
+            grants: Grants::default(),
+            catch_up,
+            paused: 0,
+            from: 0,
+            next: 0,
+            busy: 0,
+            asked: 0,
+            left: 0,
+            moved: (0, 0),
+        }
     }
 
     /// The bucket.
@@ -76,10 +122,16 @@ impl<W> Line<W> {
         &self.bucket
     }
 
-    /// The bucket in one word, if nobody is in line; see [`Bucket::park`].
+    /// How long a grant may be collected.
+    #[must_use]
+    pub fn catch_up(&self) -> u64 {
+        self.catch_up
+    }
+
+    /// The bucket in one word, if nobody is in the list; see [`Bucket::park`].
     #[must_use]
     pub fn park(&self, former: Measure) -> Option<(Measure, u64)> {
-        if self.places.is_empty() { self.bucket.park(former) } else { None }
+        if self.is_free() { self.bucket.park(former) } else { None }
     }
 
     /// Takes the bucket back; see [`Bucket::unpark`].
@@ -87,27 +139,71 @@ impl<W> Line<W> {
         self.bucket.unpark(measure, word);
     }
 
-    /// How many are in line.
+    /// How many are in the list.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.places.len().saturating_sub(self.left)
     }
 
-    /// How many places are kept, those of people who left included.
+    /// How many places are kept, those of waiters that left included.
     #[must_use]
     pub fn places(&self) -> usize {
         self.places.len()
     }
 
-    /// Lets time pass and everyone go whose turn has come. True: `told` is full, tell them and come again.
+    /// Permits that could be taken now.
+    #[must_use]
+    pub fn available(&self) -> u32 {
+        if self.is_free() { self.bucket.available() } else { 0 }
+    }
+
+    /// Whether nothing but the bucket stands before one that asks.
+    fn is_free(&self) -> bool {
+        self.places.is_empty() && !self.is_paused()
+    }
+
+    /// Nobody is granted before: it is paused, or the first holds its turn.
+    fn opens(&self) -> u64 {
+        self.paused.max(self.places.front().map_or(0, |first| first.not_before))
+    }
+
+    fn is_paused(&self) -> bool {
+        self.bucket.at() < self.opens()
+    }
+
+    /// Lets time pass and all be granted whose turn has come. True: `told` is full, wake them and come again.
     pub fn flow(&mut self, now: u64, told: &mut Told<W>) -> bool {
+        self.pass(now, false, told)
+    }
+
+    /// The same; after a stall what is above the burst runs over first.
+    fn pass(&mut self, now: u64, stalled: bool, told: &mut Told<W>) -> bool {
+        while self.is_paused() {
+            let opens = self.opens();
+            self.bucket.flow(now.min(opens));
+            self.cut();
+            if now < opens {
+                return self.tell(told);
+            }
+            self.from = opens;
+            if self.go(told) {
+                return true;
+            }
+        }
         self.bucket.flow(now);
+        if stalled {
+            self.from = self.bucket.at();
+            if self.cut() {
+                self.put_off();
+            }
+        }
+        self.grants.expire(self.oldest());
         self.go(told)
     }
 
-    /// Joins the line, where all whose turn has come have gone. `allowed` is how long he would wait.
+    /// Joins the list, where all whose turn has come are granted. `allowed` is how long it would wait.
     pub fn join(&mut self, now: u64, permits: u32, allowed: u64) -> Joined {
-        if permits == 0 || (self.places.is_empty() && self.bucket.pay(permits)) {
+        if permits == 0 || (self.is_free() && self.bucket.pay(permits)) {
             return Joined::Granted;
         }
         // One permit can always be waited for, also where nothing is ever saved up.
@@ -115,105 +211,150 @@ impl<W> Line<W> {
             return Joined::OverBurst;
         }
         let asked = self.asked.saturating_add(permits.into());
-        let due = self.bucket.ready_at(asked);
+        let least = self.places.front().map_or(permits, |first| first.permits);
+        let due = self.ready_at(asked, least);
         if due.saturating_sub(now) > allowed || (due == FOREVER && allowed != FOREVER) {
             return Joined::TooFar(due);
         }
-        let number = self.next;
-        self.next = self.next.saturating_add(1);
         self.asked = asked;
-        self.places.push_back(Place { number, due, permits, waker: None });
+        let number = self.number();
+        self.get_busy();
+        self.places.push_back(Place { number, due, permits, not_before: 0, spent: false, waker: None });
         Joined::Waiting(number)
     }
 
-    /// Whether the turn of `number`, who did not leave, has come.
+    /// The same, and one whose turn is now has to collect it like any other.
+    pub fn reserve(&mut self, now: u64, permits: u32, allowed: u64) -> Joined {
+        let joined = self.join(now, permits, allowed);
+        if joined != Joined::Granted || permits == 0 {
+            return joined;
+        }
+        let number = self.number();
+        self.grants.push(Grant { number, permits, at: self.bucket.at() });
+        Joined::Waiting(number)
+    }
+
+    /// One that asked for `permits` under `number` looks whether its turn has come.
+    pub fn look(&mut self, now: u64, number: u64, permits: u32, told: &mut Told<W>) -> Looked {
+        let late = |place: &Place<W>| place.due.saturating_add(self.catch_up) < now;
+        let stalled = self.get(number).is_some_and(late);
+        if self.pass(now, stalled, told) {
+            return Looked::Again;
+        }
+        if self.find(number).is_none() && !self.grants.has(number, self.oldest()) {
+            self.come_back(number, permits);
+            if self.go(told) {
+                return Looked::Again;
+            }
+        }
+        match self.grants.collect(number, self.oldest()) {
+            Some(grant) => Looked::Granted(grant.at),
+            None => Looked::Due(self.due(number)),
+        }
+    }
+
+    /// One that did not collect its grant in time is as far ahead in the list as it ever was, and those behind it that
+    /// have not collected theirs are in the list again, too.
+    fn come_back(&mut self, number: u64, permits: u32) {
+        self.withdraw(number);
+        self.insert(Grant { number, permits, at: 0 });
+        self.from = self.bucket.at();
+        self.cut();
+    }
+
+    /// Grants from `number` on that are not collected are none.
+    fn withdraw(&mut self, number: u64) {
+        while let Some(grant) = self.grants.pop_from(number) {
+            self.bucket.give_back(grant.permits, 0, u32::MAX);
+            self.insert(grant);
+        }
+    }
+
+    fn insert(&mut self, Grant { number, permits, at: due }: Grant) {
+        self.get_busy();
+        let index = self.places.partition_point(|place| place.number < number);
+        self.places.insert(index, Place { number, due, permits, not_before: 0, spent: false, waker: None });
+        self.asked = self.asked.saturating_add(permits.into());
+    }
+
+    /// The due of `number` in the list, after all were granted whose turn had come.
+    fn due(&mut self, number: u64) -> u64 {
+        let Some(index) = self.find(number) else { return FOREVER };
+        let passed = self.places.get(index).is_none_or(|place| place.due <= self.bucket.at());
+        let turn = if passed { self.turn(number) } else { 0 };
+        self.places.get_mut(index).map_or(FOREVER, |place| {
+            // Others came back, or a stall put them off.
+            place.due = place.due.max(turn);
+            place.due
+        })
+    }
+
+    /// What wakes `number` in the list.
     #[must_use]
-    pub fn has_gone(&self, number: u64) -> bool {
-        self.places.front().is_none_or(|first| number < first.number)
+    pub fn waker(&self, number: u64) -> Option<&W> {
+        self.get(number).and_then(|place| place.waker.as_ref())
     }
 
-    /// The due of `number` in line. From now on he is told through `waker` when it comes nearer; the one he was told
-    /// through before comes back.
-    pub fn watch(&mut self, number: u64, waker: W) -> (u64, Option<W>) {
-        let place = self.find(number).and_then(|index| self.places.get_mut(index));
-        place.map_or((FOREVER, None), |place| (place.due, place.waker.replace(waker)))
+    /// From now on `number` is told through `waker` when its due comes nearer. The former one comes back.
+    pub fn watch(&mut self, number: u64, waker: W) -> Option<W> {
+        match self.find(number).and_then(|index| self.places.get_mut(index)) {
+            Some(place) => place.waker.replace(waker),
+            None => Some(waker),
+        }
     }
 
-    /// The due of `number` in line and the one who wakes him.
+    /// The exact turn of one that asked for `permits` under `number`, if it comes for them, as things stand. Now, if its turn
+    /// has come.
     #[must_use]
-    pub fn due(&self, number: u64) -> (u64, Option<&W>) {
-        let place = self.find(number).and_then(|index| self.places.get(index));
-        place.map_or((FOREVER, None), |place| (place.due, place.waker.as_ref()))
+    pub fn turn_of(&self, number: u64, permits: u32) -> u64 {
+        if self.grants.has(number, self.oldest()) {
+            return self.bucket.at();
+        }
+        if self.find(number).is_some() {
+            return self.turn(number);
+        }
+        // It did not come in time: it would be ahead of all that are behind it.
+        let ahead = self.places.iter().take_while(|place| place.number < number);
+        let asked = ahead.fold(u64::from(permits), |sum, place| sum.saturating_add(place.permits.into()));
+        self.ready_at(asked, if asked == u64::from(permits) { permits } else { self.first() })
     }
 
-    /// The exact turn of `number`, as things stand, at the cost of a walk along the line.
+    /// The exact turn of `number` in the list, as things stand, at the cost of a walk along it.
     #[must_use]
     pub fn turn(&self, number: u64) -> u64 {
         let upto = self.places.iter().take_while(|place| place.number <= number);
-        self.bucket.ready_at(upto.fold(0_u64, |sum, place| sum.saturating_add(place.permits.into())))
+        let asked = upto.fold(0_u64, |sum, place| sum.saturating_add(place.permits.into()));
+        self.ready_at(asked, self.first())
     }
 
-    /// One leaves, from the line or with permits that he has and does not use. Those behind move up. True as in
-    /// [`Line::flow`]. What woke him comes back.
-    pub fn leave(&mut self, number: u64, permits: u32, told: &mut Told<W>) -> (bool, Option<W>) {
-        let mut waker = None;
-        if self.has_gone(number) {
-            self.bucket.give_back(permits);
-        } else if let Some(place) = self.find(number).and_then(|index| self.places.get_mut(index)) {
-            waker = place.waker.take();
-            place.permits = 0;
-            self.asked = self.asked.saturating_sub(permits.into());
-            self.left = self.left.saturating_add(1);
-            self.tidy();
-        }
-        (self.go(told), waker)
-    }
-
-    /// Permits come back that were taken without a place in line. True as in [`Line::flow`].
-    pub fn give_back(&mut self, permits: u32, told: &mut Told<W>) -> bool {
-        self.bucket.give_back(permits);
-        self.go(told)
-    }
-
-    /// From now on the bucket fills at `rate`. Everyone in line has a new due and is to be told.
-    pub fn set_rate(&mut self, rate: Rate, told: &mut impl Extend<W>) {
-        self.bucket.set_rate(rate);
-        self.plan(told);
-    }
-
-    /// From now on the bucket holds `burst`. Those in line keep their places, also when they ask for more.
-    pub fn set_burst(&mut self, burst: u32, told: &mut impl Extend<W>) {
-        self.bucket.set_burst(burst);
-        self.plan(told);
-    }
-
-    /// Lets everyone go for whom the bucket holds enough, then sees to it that the first knows his turn.
+    /// Grants all for which the bucket holds enough, then sees to it that the first ones know their turns.
     fn go(&mut self, told: &mut Told<W>) -> bool {
         while let Some(first) = self.places.front_mut() {
             if told.is_full() {
                 return true;
             }
-            if !self.bucket.pay(first.permits) {
-                if self.bucket.is_ready_before(first.permits, first.due) {
-                    first.due = self.bucket.ready_at(first.permits.into());
-                    told.push(first.waker.take());
-                }
-                return false;
+            if self.bucket.at() < self.paused.max(first.not_before) || !self.bucket.pay(first.permits) {
+                return self.tell(told);
             }
             self.asked = self.asked.saturating_sub(first.permits.into());
             told.push(first.waker.take());
+            if !first.spent {
+                let at = self.bucket.paid_at().max(self.from);
+                self.grants.push(Grant { number: first.number, permits: first.permits, at });
+            }
             self.places.pop_front();
             self.tidy();
         }
-        // As long as somebody waits, nothing runs over: the first takes it before.
+        // As long as one waits, nothing runs over: the first takes it before.
         self.bucket.spill();
+        self.moved = (self.next, self.next);
         if self.places.capacity() > KEPT {
             self.places = VecDeque::new();
         }
         false
     }
 
-    /// Removes the places of those who left: from the front at once, elsewhere when they are the majority.
+    /// Removes the places of those that left: from the front at once, elsewhere when they are the majority.
     fn tidy(&mut self) {
         while self.places.front().is_some_and(|first| first.permits == 0) {
             self.places.pop_front();
@@ -225,19 +366,38 @@ impl<W> Line<W> {
         }
     }
 
-    fn plan(&mut self, told: &mut impl Extend<W>) {
-        let mut asked = 0_u64;
-        for place in self.places.iter_mut().filter(|place| place.permits != 0) {
-            asked = asked.saturating_add(place.permits.into());
-            let due = self.bucket.ready_at(asked);
-            if due != place.due {
-                place.due = due;
-                told.extend(place.waker.take());
-            }
+    /// Runs over what is above the burst, or above what the first asks for.
+    fn cut(&mut self) -> bool {
+        self.bucket.cut(self.first())
+    }
+
+    fn get_busy(&mut self) {
+        if self.places.is_empty() {
+            self.busy = self.bucket.at();
         }
     }
 
-    /// Numbers only grow along the line; without gaps the first guess is right.
+    /// What the first asks for.
+    fn first(&self) -> u32 {
+        self.places.front().map_or(0, |first| first.permits)
+    }
+
+    /// No grant that is older can be collected.
+    fn oldest(&self) -> u64 {
+        self.bucket.at().saturating_sub(self.catch_up)
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        number
+    }
+
+    fn get(&self, number: u64) -> Option<&Place<W>> {
+        self.find(number).and_then(|index| self.places.get(index))
+    }
+
+    /// Numbers only grow along the list; without gaps the first guess is right.
     fn find(&self, number: u64) -> Option<usize> {
         let first = self.places.front()?.number;
         let guess = usize::try_from(number.checked_sub(first)?).ok()?;
@@ -245,43 +405,5 @@ impl<W> Line<W> {
             return Some(guess);
         }
         self.places.binary_search_by_key(&number, |place| place.number).ok()
-    }
-}
-
-impl<W> Told<W> {
-    /// Nobody.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { wakers: [const { None }; TOLD], next: 0, end: 0 }
-    }
-
-    /// Whether nobody is left to be told.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.next == self.end
-    }
-
-    /// The next to be told.
-    pub fn pop(&mut self) -> Option<W> {
-        let waker = self.wakers.get_mut(self.next).and_then(Option::take)?;
-        self.next = self.next.saturating_add(1);
-        Some(waker)
-    }
-
-    fn is_full(&self) -> bool {
-        self.end == TOLD
-    }
-
-    fn push(&mut self, waker: Option<W>) {
-        if let Some(slot) = waker.is_some().then(|| self.wakers.get_mut(self.end)).flatten() {
-            *slot = waker;
-            self.end = self.end.saturating_add(1);
-        }
-    }
-}
-
-impl<W> Default for Told<W> {
-    fn default() -> Self {
-        Self::new()
     }
 }

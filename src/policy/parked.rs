@@ -94,7 +94,9 @@ impl Measure {
 
     #[cold]
     fn later(&self, price: u64, yielded: u64, missing: u64) -> Taken {
-        if self.yields == 0 || price > self.full {
+        // No bucket lacks more than it holds: the clock has gone back.
+        let gone_back = missing.saturating_sub(price) > self.full;
+        if self.yields == 0 || price > self.full || gone_back {
             return Taken::Unknown;
         }
         let short = (yielded & !MARK).saturating_add(missing).saturating_sub(self.full);

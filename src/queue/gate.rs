@@ -1,43 +1,43 @@
-//! The limiter before what a queue starts.
+//! The limiters before what a queue starts.
 
 use std::task::Context;
 
 use crate::{
-    limiter::{Limiter, Ticket, Turn},
+    limiter::{Limiters, Place, Turn},
     policy::nanos::FOREVER,
 };
 
-/// A limiter and the place in its line, while there is something to start.
+/// Limiters and the place in their wait lists, while there is something to start.
 #[derive(Debug)]
 pub(super) struct Gate {
-    limiter: Limiter,
-    ticket: Option<Ticket>,
+    limiters: Limiters,
+    place: Option<Place>,
 }
 
 impl Gate {
-    pub(super) fn new(limiter: Limiter) -> Self {
-        Self { limiter, ticket: None }
+    pub(super) fn new(limiters: Limiters) -> Self {
+        Self { limiters, place: None }
     }
 
-    /// Whether something may start. The first question gets in line.
+    /// Whether something may start. The first question takes a place.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        let Self { limiter, ticket } = self;
-        let ticket = ticket.get_or_insert_with(|| match limiter.ticket(1, FOREVER) {
-            Ok(ticket) => ticket,
+        let Self { limiters, place } = self;
+        let place = place.get_or_insert_with(|| match limiters.place(FOREVER) {
+            Ok(place) => place,
             Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
         });
-        ticket.poll_turn(cx)
+        place.poll_turn(cx)
     }
 
     /// Something starts.
     pub(super) fn spend(&mut self) {
-        if let Some(mut ticket) = self.ticket.take() {
-            ticket.spend();
+        if let Some(mut place) = self.place.take() {
+            place.spend();
         }
     }
 
     /// There is nothing to start.
     pub(super) fn leave(&mut self) {
-        self.ticket = None;
+        self.place = None;
     }
 }

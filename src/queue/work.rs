@@ -9,7 +9,7 @@ use crate::{
     ConfigError,
     budget::Budget,
     error::{GaveUp, Last},
-    limiter::Limiter,
+    limiter::{Limiter, Limiters},
     operation,
     policy::{
         Policy,
@@ -150,7 +150,7 @@ pub struct Work<'q, K, V, W, F: Future<Output: operation::Outcome>> {
     pub(super) worker: W,
     pub(super) concurrency: usize,
     pub(super) stops: Vec<Stop<'q>>,
-    pub(super) limiter: Option<Limiter>,
+    pub(super) limiter: Option<Limiters>,
     pub(super) retries: Retries,
     pub(super) classify: Option<Classify<'q, ErrorOf<F>>>,
     pub(super) listeners: Vec<Notify<'q, K, V, ErrorOf<F>>>,
@@ -208,7 +208,7 @@ where
     /// bounds from its first start on: one that cannot be tried again in time for them is given up with
     /// [`Stop::Limiter`](crate::Stop::Limiter).
     pub fn throttle(mut self, limiter: &Limiter) -> Self {
-        self.limiter = Some(limiter.clone());
+        self.limiter = Some(Limiters::and(self.limiter.take(), limiter.clone()));
         self
     }
 

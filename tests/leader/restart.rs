@@ -163,7 +163,7 @@ async fn bound_token(admin: &Client, name: &str) -> String {
     Api::namespaced(admin.clone(), NAMESPACE).create(&PostParams::default(), &binding).await.unwrap();
     let request: TokenRequest = serde_json::from_value(json!({ "spec": { "audiences": [] } })).unwrap();
     let token = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
-    token.status.unwrap().token
+    token.status.unwrap().token.unwrap()
 }
 
 type Candidate = JoinHandle<Result<Ended<()>, ElectError>>;

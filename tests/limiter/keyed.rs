@@ -89,3 +89,59 @@ async fn items_that_are_never_forgotten_do_not_pile_up() {
     }
     assert!(most <= 30_000, "{most}");
 }
+
+#[test]
+fn settings_that_change_at_once_end_the_same_for_all_keys() {
+    for round in 2..300 {
+        let keyed: KeyedLimiter<u32> = KeyedLimiter::new(Rate::per_second(1), 1);
+        let held: Vec<_> = (0..50).map(|key| keyed.get(&key)).collect();
+        let barrier = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            let set = |rate: u32, burst: u32| {
+                let (keyed, barrier) = (&keyed, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    keyed.set_rate(Rate::per_second(rate));
+                    keyed.set_burst(burst);
+                });
+            };
+            set(round, 2);
+            set(1_000_000 + round, 3);
+            set(2_000_000 + round, 4);
+            barrier.wait();
+            // Keys that come meanwhile.
+            (100..150).for_each(|key| _ = keyed.get(&key));
+        });
+        let fresh = keyed.get(&1000);
+        let setting = (fresh.rate(), fresh.max_burst());
+        let all = held.iter().cloned().chain((100..150).map(|key| keyed.get(&key)));
+        assert!(all.into_iter().all(|limiter| (limiter.rate(), limiter.max_burst()) == setting), "round {round}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wakers_may_use_the_keys_while_a_setting_changes() {
+    use std::{
+        future::Future,
+        pin::pin,
+        sync::{Arc, LazyLock},
+        task::{Context, Wake, Waker},
+    };
+
+    static KEYED: LazyLock<KeyedLimiter<u32>> = LazyLock::new(|| KeyedLimiter::new(Rate::per_hour(1), 1));
+    struct Nosy;
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {
+            KEYED.set_burst(7);
+            KEYED.forget_idle();
+        }
+    }
+    let limiter = KEYED.get(&1);
+    limiter.try_acquire(1).unwrap();
+    let mut wait = pin!(limiter.ready());
+    let waker = Waker::from(Arc::new(Nosy));
+    assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    KEYED.set_rate(Rate::per_second(1));
+    assert_eq!((limiter.max_burst(), limiter.rate()), (7, Rate::per_second(1)));
+    wait.await;
+}

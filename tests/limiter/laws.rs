@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use proptest::{collection::vec, prelude::*};
 use relent::{
     Rate,
-    policy::line::{Joined, Line, Told},
+    policy::line::{Joined, Line, Looked, Told},
 };
 
 use crate::model::{Case, FOREVER, check};
@@ -36,6 +36,7 @@ fn steps() -> impl Strategy<Value = (u8, u32, u64)> {
     prop_oneof![
         8 => (0_u8..3, permits(), Just(0)),
         2 => (8_u8..11, permits(), long.clone()),
+        3 => (16_u8..19, permits(), Just(0)),
         3 => (prop_oneof![Just(3_u8), Just(11)], 0_u32..100, Just(0)),
         1 => rates().prop_map(|(permits, per)| (4, permits, per)),
         1 => (Just(5_u8), permits(), Just(0)),
@@ -80,7 +81,7 @@ proptest! {
         permits in 1_u32.., per in 1_u64..u64::MAX, burst in 1_u32..1000, looks in vec(any::<u64>(), 1..20),
     ) {
         let rate = Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap();
-        let mut line: Line<()> = Line::new(rate, burst);
+        let mut line: Line<()> = Line::new(rate, burst, FOREVER);
         let mut taken = 0_u128;
         let mut looks = looks;
         looks.sort_unstable();
@@ -107,7 +108,7 @@ proptest! {
 
 #[test]
 fn three_per_second_is_exactly_that_over_thirty_years() {
-    let mut line: Line<()> = Line::new(Rate::per_second(3), 1);
+    let mut line: Line<()> = Line::new(Rate::per_second(3), 1, FOREVER);
     assert_eq!(line.join(0, 1, 0), Joined::Granted);
     let (mut asked, mut last) = (0_u64, 0);
     // A billion seconds ahead, in bites as large as the burst allows.
@@ -117,9 +118,8 @@ fn three_per_second_is_exactly_that_over_thirty_years() {
         (asked, last) = (asked + 1_000_000_000, number);
     }
     assert_eq!(line.turn(last), asked / 3 * 1_000_000_000);
-    while line.flow(line.turn(last) - 1, &mut Told::new()) {}
-    assert!(!line.has_gone(last));
-    while line.flow(line.turn(last), &mut Told::new()) {}
-    assert!(line.has_gone(last));
+    let turn = line.turn(last);
+    assert_eq!(line.look(turn - 1, last, 1_000_000_000, &mut Told::new()), Looked::Due(turn));
+    assert_eq!(line.look(turn, last, 1_000_000_000, &mut Told::new()), Looked::Granted(turn));
     assert_eq!(line.bucket().available(), 0);
 }

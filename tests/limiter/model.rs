@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use relent::{
     Rate,
     policy::{
-        line::{Joined, Line, Told},
+        line::{CATCH_UP, Joined, Line, Looked, Told},
         parked::{Measure, Taken},
     },
 };
@@ -47,6 +47,11 @@ struct Model {
     level: u128,
     at: u64,
     waiting: VecDeque<(usize, u32)>,
+    /// No grant is dated before: what was given back counts from when it was taken.
+    from: u64,
+    dates: Vec<(u64, usize)>,
+    /// Since when there have been waiters.
+    busy: Option<u64>,
     grants: Vec<(u64, usize)>,
 }
 
@@ -68,6 +73,9 @@ impl Model {
             level: 0,
             at: 0,
             waiting: VecDeque::new(),
+            from: 0,
+            dates: Vec::new(),
+            busy: None,
             grants: Vec::new(),
         };
         model.set_rate(rate);
@@ -80,6 +88,7 @@ impl Model {
     }
 
     fn set_rate(&mut self, rate: Rate) {
+        self.from = self.at;
         if rate.is_unlimited() {
             self.unlimited = true;
             return;
@@ -101,12 +110,16 @@ impl Model {
 
     fn set_burst(&mut self, burst: u32) {
         self.burst = burst;
+        self.from = self.at;
         self.settle();
     }
 
     fn settle(&mut self) {
         if self.waiting.is_empty() {
             self.level = self.level.min(self.full());
+            self.busy = None;
+        } else {
+            self.busy = self.busy.or(Some(self.at));
         }
     }
 
@@ -140,6 +153,8 @@ impl Model {
                 self.level -= u128::from(permits) * self.unit;
             }
             self.grants.push((at, who));
+            let passed = self.level.checked_div(self.yields).unwrap_or(0).min(self.at.into()) as u64;
+            self.dates.push(((self.at - passed).max(self.from), who));
             self.settle();
         }
         self.pass(to);
@@ -169,6 +184,7 @@ impl Model {
         }
         let mut future = self.clone();
         future.waiting.push_back((who, permits));
+        future.settle();
         let turn = future.turn(who);
         if turn.saturating_sub(self.at) > allowed || (turn == FOREVER && allowed != FOREVER) {
             return Joined::TooFar(turn);
@@ -177,11 +193,19 @@ impl Model {
         Joined::Waiting(who as u64)
     }
 
-    fn leave(&mut self, who: usize, permits: u32) {
+    fn leave(&mut self, who: usize, permits: u32, held: u64, uncollected: bool) {
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
             self.waiting.remove(index);
-        } else if !self.unlimited {
-            self.level += u128::from(permits) * self.unit;
+            self.from = self.at;
+        } else if !(self.unlimited || uncollected && held > CATCH_UP) {
+            // What came back late is worth what has not flowed in anew, and nothing gets fuller than full by it.
+            let waited_for = self.busy.is_some_and(|since| since <= self.at - held);
+            let whole = held <= CATCH_UP && waited_for;
+            self.from = if whole { self.from.max(self.at - held) } else { self.at };
+            let anew = if whole { 0 } else { u128::from(held) * self.yields };
+            let back = (u128::from(permits) * self.unit).saturating_sub(anew);
+            let first = self.waiting.front().map_or(0, |(_, permits)| u128::from(*permits) * self.unit);
+            self.level = (self.level + back).min(self.level.max(self.full()).max(first));
         }
         self.settle();
         self.advance(self.at);
@@ -191,7 +215,8 @@ impl Model {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Waiting(u64),
-    Granted,
+    /// Since when.
+    Granted(u64),
     Gone,
 }
 
@@ -200,6 +225,8 @@ struct Waiter {
     permits: u32,
     state: State,
     timer: u64,
+    /// Polled when it joins, and never again: leaked, or a branch of a `select!` that does something else.
+    idle: bool,
 }
 
 /// The real one, with people who do what they are told when they are told.
@@ -230,12 +257,29 @@ impl Real {
     fn poll(&mut self, who: usize) {
         self.polls += 1;
         let State::Waiting(number) = self.waiters[who].state else { return };
-        self.look();
-        if self.line.has_gone(number) {
-            self.waiters[who].state = State::Granted;
-            self.grants.push((self.now, who));
-        } else {
-            self.waiters[who].timer = self.line.watch(number, who).0;
+        if self.waiters[who].idle {
+            return;
+        }
+        let looked = loop {
+            let mut told = Told::new();
+            let looked = self.line.look(self.now, number, self.waiters[who].permits, &mut told);
+            while let Some(who) = told.pop() {
+                self.woken.push_back(who);
+            }
+            if looked != Looked::Again {
+                break looked;
+            }
+        };
+        match looked {
+            Looked::Granted(at) => {
+                self.waiters[who].state = State::Granted(at);
+                self.grants.push((self.now, who));
+            }
+            Looked::Due(due) => {
+                self.waiters[who].timer = due;
+                self.line.watch(number, who);
+            }
+            other => panic!("{other:?}"),
         }
     }
 
@@ -253,8 +297,11 @@ impl Real {
     fn advance(&mut self, to: u64) {
         loop {
             self.run_woken();
-            let waiting =
-                self.waiters.iter().enumerate().filter(|(_, waiter)| matches!(waiter.state, State::Waiting(_)));
+            let waiting = self
+                .waiters
+                .iter()
+                .enumerate()
+                .filter(|(_, waiter)| matches!(waiter.state, State::Waiting(_)) && !waiter.idle);
             let next = waiting.map(|(who, waiter)| (waiter.timer, who)).min();
             match next.filter(|(timer, _)| *timer <= to && *timer != FOREVER) {
                 Some((timer, who)) => {
@@ -262,7 +309,10 @@ impl Real {
                     self.now = self.now.max(timer);
                     self.poll(who);
                     let after = self.waiters[who];
-                    assert!(after.state == State::Granted || after.timer > self.now, "{who} would spin: {after:?}");
+                    assert!(
+                        matches!(after.state, State::Granted(_)) || after.timer > self.now,
+                        "{who} would spin: {after:?}"
+                    );
                 }
                 None => break,
             }
@@ -276,7 +326,7 @@ impl Real {
 /// Runs both and compares after each step. Panics where they differ.
 pub(crate) fn check(case: &Case) -> Seen {
     let mut real = Real {
-        line: Line::new(rate(case.rate), case.burst),
+        line: Line::new(rate(case.rate), case.burst, CATCH_UP),
         measure: Measure::default(),
         now: 0,
         waiters: Vec::new(),
@@ -306,7 +356,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                     (Joined::Waiting(number), Joined::Waiting(_)) => State::Waiting(number),
                     (Joined::Granted, Joined::Granted) => {
                         direct.push((real.now, many));
-                        State::Granted
+                        State::Granted(real.now)
                     }
                     _ => {
                         assert_eq!(answer, expected);
@@ -314,25 +364,34 @@ pub(crate) fn check(case: &Case) -> Seen {
                         State::Gone
                     }
                 };
-                real.waiters.push(Waiter { permits: many, state, timer: FOREVER });
+                real.waiters.push(Waiter { permits: many, state, timer: FOREVER, idle: false });
                 seen.waited += usize::from(matches!(state, State::Waiting(_)));
-                real.woken.push_back(who);
+                real.poll(who);
+                real.waiters[who].idle = what >= 16;
             }
             3 if !real.waiters.is_empty() => {
                 let who = many as usize % real.waiters.len();
                 let waiter = real.waiters[who];
-                let number = match waiter.state {
-                    State::Waiting(number) => number,
-                    State::Granted if waiter.permits > 0 && what % 16 < 8 => FOREVER,
-                    _ => continue,
-                };
-                steady &= number != FOREVER;
                 real.waiters[who].state = State::Gone;
                 let mut told = Told::new();
-                let more = if number == FOREVER {
-                    real.line.give_back(waiter.permits, &mut told)
-                } else {
-                    real.line.leave(number, waiter.permits, &mut told).0
+                let held;
+                let more = match waiter.state {
+                    State::Waiting(number) => {
+                        let turn = model.dates.iter().find(|(_, granted)| *granted == who);
+                        held = turn.map_or(0, |(at, _)| real.now - at);
+                        // What it did not collect comes out later, for another: the catch-up is for that.
+                        steady &= turn.is_none();
+                        real.line.leave(real.now, number, &mut told).0
+                    }
+                    State::Granted(at) if waiter.permits > 0 && what % 16 < 8 => {
+                        steady = false;
+                        held = real.now - at;
+                        real.line.give_back(real.now, waiter.permits, at, &mut told)
+                    }
+                    State::Granted(_) | State::Gone => {
+                        real.waiters[who].state = waiter.state;
+                        continue;
+                    }
                 };
                 while let Some(who) = told.pop() {
                     real.woken.push_back(who);
@@ -340,7 +399,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                 if more {
                     real.look();
                 }
-                model.leave(who, waiter.permits);
+                model.leave(who, waiter.permits, held, matches!(waiter.state, State::Waiting(_)));
                 seen.left += 1;
             }
             4 => {
@@ -373,6 +432,7 @@ pub(crate) fn check(case: &Case) -> Seen {
         let mut grants = real.grants.clone();
         grants.sort_unstable();
         let mut expected = model.grants.clone();
+        expected.retain(|(_, who)| !real.waiters[*who].idle);
         expected.sort_unstable();
         assert_eq!(grants, expected, "after {what}, {many}, {long}");
         assert_eq!(real.line.waiting(), model.waiting.len());
@@ -382,9 +442,11 @@ pub(crate) fn check(case: &Case) -> Seen {
         }
         // The naive way to a turn is long: only now and then.
         for (who, waiter) in real.waiters.iter().enumerate().filter(|(who, _)| (who + index) % 8 == 0) {
-            if let State::Waiting(number) = waiter.state {
+            if let State::Waiting(number) = waiter.state
+                && !waiter.idle
+            {
                 assert_eq!(real.line.turn(number), model.turn(who));
-                assert!(real.line.due(number).0 >= model.turn(who));
+                assert!(waiter.timer >= model.turn(who));
             }
         }
     }

@@ -1,0 +1,46 @@
+//! Why there is no permit.
+
+use std::time::Duration;
+
+use crate::policy::nanos;
+
+/// Why there is no permit: the wait would be too long, or what was asked for is more than there ever is at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It would be ready, but too late. Nothing was taken.
+    #[error("would be ready in {}, and {} is allowed", nanos::Measured(*.ready_in), nanos::Written(*.allowed))]
+    #[non_exhaustive]
+    TooFar {
+        /// When it would be ready, as things stand; `Duration::MAX` is never.
+        ready_in: Duration,
+        /// The wait that was allowed.
+        allowed: Duration,
+    },
+    /// More than ever are there at once. Nothing was taken.
+    #[error("{asked} permits at once are more than the burst of {burst}")]
+    #[non_exhaustive]
+    OverBurst {
+        /// The number asked for.
+        asked: u32,
+        /// The burst.
+        burst: u32,
+    },
+}
+
+impl Refused {
+    /// When what was asked for would be ready; `None` if it never would, as things stand.
+    #[must_use]
+    pub fn ready_in(&self) -> Option<Duration> {
+        match self {
+            Self::TooFar { ready_in, .. } if *ready_in < Duration::MAX => Some(*ready_in),
+            _ => None,
+        }
+    }
+
+    /// `due` and `now` since the limiter began.
+    pub(super) fn too_far(now: u64, due: u64, allowed: u64) -> Self {
+        let ready_in = if due == nanos::FOREVER { due } else { due.saturating_sub(now) };
+        Self::TooFar { ready_in: nanos::duration(ready_in), allowed: nanos::duration(allowed) }
+    }
+}

@@ -1,0 +1,166 @@
+//! The law of the window in real time: whatever stalls, whoever comes late, leaves or gives back.
+
+use proptest::{collection::vec, prelude::*};
+use relent::{
+    Rate,
+    policy::line::{Joined, Line, Looked, Told},
+};
+
+const FOREVER: u64 = u64::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Waiting(u64),
+    /// When it was granted, and which of those that came out.
+    Out(u64, usize),
+    Gone,
+}
+
+/// Waiters that look when chance has it.
+struct World {
+    line: Line<usize>,
+    now: u64,
+    waiters: Vec<(u32, State)>,
+    /// When how many came out.
+    out: Vec<(u64, u32)>,
+    late: usize,
+}
+
+impl World {
+    fn flow(&mut self) {
+        let mut told = Told::new();
+        while self.line.flow(self.now, &mut told) {
+            told = Told::new();
+        }
+    }
+
+    fn come_out(&mut self, permits: u32) -> usize {
+        self.out.push((self.now, permits));
+        self.out.len() - 1
+    }
+
+    fn poll(&mut self, who: usize) -> Option<u64> {
+        let (permits, State::Waiting(number)) = self.waiters[who] else { return None };
+        let mut told = Told::new();
+        loop {
+            let looked = self.line.look(self.now, number, permits, &mut told);
+            // What is woken is polled when chance has it, like all others.
+            told = Told::new();
+            match looked {
+                Looked::Granted(at) => {
+                    assert!(at <= self.now);
+                    self.late += usize::from(at < self.now);
+                    let out = self.come_out(permits);
+                    self.waiters[who].1 = State::Out(at, out);
+                    return None;
+                }
+                Looked::Due(due) => {
+                    assert!(due > self.now, "{who} would spin");
+                    self.line.watch(number, who);
+                    return Some(due);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = usize> + use<'_> {
+        let waiters = self.waiters.iter().enumerate();
+        waiters.filter(|(_, (_, state))| matches!(state, State::Waiting(_))).map(|(who, _)| who)
+    }
+
+    fn step(&mut self, what: u8, many: u32, long: u64) {
+        let who = many as usize % self.waiters.len().max(1);
+        let mut told = Told::new();
+        match what {
+            0 => {
+                self.flow();
+                match self.line.reserve(self.now, many, FOREVER) {
+                    Joined::Waiting(number) => self.waiters.push((many, State::Waiting(number))),
+                    Joined::OverBurst | Joined::Granted => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            1 => {
+                self.flow();
+                if self.line.join(self.now, many, 0) == Joined::Granted {
+                    self.come_out(many);
+                }
+            }
+            2 => self.now += long,
+            3 => self.flow(),
+            // In the order in which they came, or the other, or one alone.
+            4 => (0..self.waiters.len()).for_each(|who| _ = self.poll(who)),
+            5 => (0..self.waiters.len()).rev().for_each(|who| _ = self.poll(who)),
+            6 if !self.waiters.is_empty() => _ = self.poll(who),
+            7 if !self.waiters.is_empty() => {
+                let more = match self.waiters[who].1 {
+                    State::Waiting(number) => self.line.leave(self.now, number, &mut told).0,
+                    State::Out(at, out) => {
+                        self.out[out].1 = 0;
+                        self.line.give_back(self.now, self.waiters[who].0, at, &mut told)
+                    }
+                    State::Gone => false,
+                };
+                self.waiters[who].1 = State::Gone;
+                if more {
+                    self.flow();
+                }
+            }
+            8 => {
+                self.flow();
+                self.line.pause(self.now + long, &mut Vec::new());
+            }
+            // Everybody is on time until then.
+            9 => self.run(self.now + long),
+            _ => {}
+        }
+    }
+
+    /// Timers and wakers do what they should, from now on until then.
+    fn run(&mut self, to: u64) {
+        loop {
+            let waiting: Vec<_> = self.waiting().collect();
+            let next = waiting.into_iter().filter_map(|who| self.poll(who)).min();
+            match next.filter(|next| *next <= to) {
+                Some(next) => self.now = next,
+                None => break,
+            }
+        }
+        self.now = to;
+        self.flow();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_window_holds_more_than_the_law_whatever_stalls(
+        permits in 1_u32..5, per in 1_u64..20, burst in 0_u32..8, catch_up in 0_u64..12,
+        steps in vec((0_u8..10, 0_u32..6, prop_oneof![4 => 0_u64..8, 1 => 0_u64..200]), 0..120),
+    ) {
+        let rate = Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap();
+        let line = Line::new(rate, burst, catch_up);
+        let mut world = World { line, now: 0, waiters: Vec::new(), out: Vec::new(), late: 0 };
+        for (what, many, long) in steps {
+            world.step(what, many, long);
+        }
+        // Whoever still waits gets it, and in order.
+        let left = world.waiting().count();
+        let before = world.out.len();
+        world.run(world.now + 200 + 10_000);
+        prop_assert_eq!(world.out.len(), before + left);
+        prop_assert_eq!(world.line.waiting(), 0);
+        // Instants are whole nanoseconds, turns are not.
+        let (permits, per) = (u64::from(permits), per);
+        for (index, (from, _)) in world.out.iter().enumerate() {
+            let mut sum = 0;
+            for (to, many) in &world.out[index..] {
+                sum += u64::from(*many) * per;
+                let most = u64::from(burst.max(1)) * per + (to - from + catch_up + 1) * permits;
+                prop_assert!(sum < most, "from {} to {}: {} of {} in {:?}", from, to, sum, most, world.out);
+            }
+        }
+    }
+}
