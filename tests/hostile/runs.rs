@@ -226,8 +226,8 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
         Event::Ended { last, .. } => {
             let answer = run(id, |run| {
                 run.ended += 1;
-                // Where an act was refused for good, that is what the run ends with.
-                run.answer.filter(|_| !run.act_was_fatal)
+                // Where an act was refused or cut for good, that is what the run ends with.
+                run.answer.filter(|_| !run.act_was_fatal && !run.cut)
             });
             if let Some(Answer::Fails(error) | Answer::Because(error)) = answer {
                 let text = format!("{last:?}");
