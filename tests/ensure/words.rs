@@ -290,9 +290,7 @@ async fn what_kept_the_closing_observation_from_telling_is_told() {
 #[tokio::test(start_paused = true)]
 async fn refused_for_good_and_not_observed() {
     let acted = Cell::new(false);
-    let look = |_| async {
-        if acted.get() { pending().await } else { Ok(None::<()>) }
-    };
+    let look = |_| async { if acted.get() { pending().await } else { Ok(None::<()>) } };
     let act = |()| async {
         acted.set(true);
         Err::<(), _>("permission denied")
