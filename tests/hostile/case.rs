@@ -260,11 +260,13 @@ async fn finish() {
         (0..tokens).for_each(cancel);
     }
     go_on(10).await;
+    if with(|world| world.rng.bool()) {
+        those_that_need_several_get_them().await;
+    }
     go_on(200_000).await;
     if with(|world| !world.violations.is_empty()) {
         return;
     }
-    those_that_need_several_get_them().await;
     for (actor, _) in actors::live() {
         actors::drop_actor(actor, "dropped at the end");
     }

@@ -188,16 +188,19 @@ pub fn begin() {
         if rng.u8(0..8) == 0 {
             policy = policy.delay_first();
         }
-        let mut one = |count: usize, often: u8| (count > 0 && rng.u8(0..often) > 0).then(|| rng.usize(0..count));
-        let (first, limit) = (one(world.cancelled.len(), 4), one(world.limits.len(), 3));
-        // The ideal list is of one limiter.
-        let others = limit.is_some_and(|limit| !world.limits[limit].modelled);
-        let also =
-            one(world.limits.len(), 2).filter(|also| others && !world.limits[*also].modelled && Some(*also) != limit);
-        let second = one(world.cancelled.len(), 2).filter(|_| verb != "cursor");
+        let one = |rng: &mut fastrand::Rng, count: usize, often: u8| {
+            (count > 0 && rng.u8(0..often) > 0).then(|| rng.usize(0..count))
+        };
+        let (first, mut limit) = (one(rng, world.cancelled.len(), 4), one(rng, world.limits.len(), 3));
+        // The ideal list is of one limiter: that one is never one of two.
+        let mut also = None;
+        if world.limits.len() > 2 && rng.bool() {
+            (limit, also) = if rng.bool() { (Some(1), Some(2)) } else { (Some(2), Some(1)) };
+        }
+        let second = one(rng, world.cancelled.len(), 2).filter(|_| verb != "cursor");
         let until = second.is_some() && world.cancelled.len() > 1;
         let tokens = [first, second];
-        let budget = one(world.budgets.len(), 3);
+        let budget = one(rng, world.budgets.len(), 3);
         let listens = limit.is_some_and(|limit| world.limits[limit].modelled) || verb == "cursor" || rng.u8(0..3) > 0;
         let finish = finish.map(|finish| finish * MS);
         let stall = verb == "settle" && rng.bool();
