@@ -271,7 +271,7 @@ async fn what_kept_the_closing_observation_from_telling_is_told() {
         let look = async |_| match acted.get() {
             false => Ok(Seen::Differs(())),
             true if cut => pending().await,
-            true => closing.clone(),
+            true => closing,
         };
         let act = |()| async {
             acted.set(true);
