@@ -50,7 +50,8 @@ impl Left {
             let _ = Pin::new(queue).poll_next(&mut Context::from_waker(Waker::noop()));
             drop(handle.cancel_all());
         }
-        let queue = queue.zip(shared.handle.clone());
+        // One that is closed takes nothing more.
+        let queue = queue.zip(shared.handle.clone()).filter(|_| !with(|world| world.book.closed));
         let (idle, back, threads) = with(|world| (world.rng.bool(), world.rng.bool(), world.rng.u8(0..8) == 0));
         Self { limiters, queue, idle, threads, back, end: Instant::now() }
     }

@@ -90,9 +90,9 @@ impl Wake for Flag {
 
 impl Drop for Flag {
     fn drop(&mut self) {
-        self.look();
         // Where tokio drops it, a panic goes no further.
         let may = WAKERS_MAY_PANIC.replace(false);
+        self.look();
         drop(self.guard.get_mut().map(Option::take));
         WAKERS_MAY_PANIC.set(may);
     }
