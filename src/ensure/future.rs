@@ -219,6 +219,10 @@ where
         seen: Result<Seen<O::Value, O::State, O::Error>, O::Error>,
     ) -> Result<Ensured<O::Value>, Then<O::State>> {
         let mut this = self.as_mut().project();
+        if !matches!(seen, Ok(Seen::AsWanted(_))) {
+            // From here on other code takes its time, which counts.
+            this.core.start_clock();
+        }
         let now = this.core.read();
         let bounds = *this.core.policy.bounds();
         let looked = |acts: &mut Acts, found| acts.looked(&bounds, now, found);
@@ -238,13 +242,19 @@ where
                 return Err(self.differs(state));
             }
             Ok(Seen::NotYet) => {
-                *this.ending = Ending::NotReady;
-                then_of(looked(this.acts, Found::NotYet))
+                let step = looked(this.acts, Found::NotYet);
+                if step != Move::Stop(Ended::Fatal) {
+                    *this.ending = Ending::NotReady;
+                }
+                then_of(step)
             }
             Ok(Seen::NotYetBecause(error)) => {
                 let step = looked(this.acts, Found::NotYet);
                 if step != Move::Stop(Ended::Fatal) {
                     (*this.ending, *this.error) = (Ending::NotReadyBecause, Some(error));
+                } else if matches!(this.ending, Ending::Cut(_)) {
+                    // The act that was cut ends the run, and has given no error itself.
+                    *this.error = Some(error);
                 }
                 then_of(step)
             }
@@ -258,6 +268,9 @@ where
                 // Where an act was refused for good, that is what the run ends with.
                 if step != Move::Stop(Ended::Fatal) || decision == Decision::Fatal {
                     (*this.ending, *this.error) = (Ending::Failed, Some(error));
+                } else if matches!(this.ending, Ending::Cut(_)) {
+                    // The act that was cut ends the run, and has given no error itself.
+                    *this.error = Some(error);
                 }
                 then_of(step)
             }
@@ -290,9 +303,12 @@ where
     fn look_was_cut(self: Pin<&mut Self>, by: CutBy) -> Then<O::State> {
         let this = self.project();
         let now = this.core.read();
-        *this.cut_after = now.saturating_sub(*this.called);
-        *this.ending = Ending::Cut(by);
         let step = this.acts.looked(this.core.policy.bounds(), now, Found::Failed(Decision::Retry));
+        // An act that was refused for good, or cut for good, is what the run ends with.
+        if by != CutBy::AttemptTimeout || step != Move::Stop(Ended::Fatal) {
+            *this.cut_after = now.saturating_sub(*this.called);
+            *this.ending = Ending::Cut(by);
+        }
         match by {
             CutBy::AttemptTimeout => then_of(step),
             CutBy::Deadline => Then::Stop(Stop::Deadline),

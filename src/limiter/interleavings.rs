@@ -3,6 +3,7 @@
 //!
 //! Nobody here has a timer: time stands still or moves by hand, so whoever waits must be woken by the others, and a lost
 //! wake-up is a deadlock that the tool reports.
+#![cfg_attr(relent_shuttle, expect(unused_qualifications, reason = "shuttle's `Arc` is that of std, loom's is not"))]
 
 use std::{
     future::poll_fn,

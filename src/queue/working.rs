@@ -113,12 +113,15 @@ where
             while let Some(polled) = this.crew.poll_round() {
                 this.ended(polled);
             }
+            if !this.cuts.is_empty() {
+                this.cut(this.queue.shared.clock.now());
+            }
+            // Only now: what drops and hears of those that were cut may cancel, and take its time.
             if !this.stopping && this.stops.iter_mut().any(|stop| stop.as_mut().poll(cx).is_ready()) {
                 this.stopping = true;
                 this.stops.clear();
             }
             let now = this.queue.shared.clock.now();
-            this.cut(now);
             if this.stopping && this.crew.len() == 0 {
                 return Poll::Ready(this.finish(true));
             }

@@ -256,7 +256,8 @@ impl<G: Ties> Core<G> {
         }
     }
 
-    /// The clock starts now, if it has not: for a run between whose attempts its owner may take any time.
+    /// The clock starts now, if it has not: other code may take any time before the run reads it.
+    #[inline]
     pub(crate) fn start_clock(&mut self) {
         self.start.get_or_insert_with(time::now);
         self.reread();

@@ -15,7 +15,7 @@ use crate::{
     events::{Event, Listener, Wait},
     policy::{
         attempts::{Attempt, Decision},
-        nanos::{FOREVER, duration},
+        nanos::duration,
     },
     shared::Ties,
     time::Alarm,
@@ -33,6 +33,10 @@ impl<G: Ties> Core<G> {
         loop {
             match ready!(self.poll_start(cx, alarm.as_mut()))? {
                 Step::Start(attempt) => {
+                    if !L::SILENT {
+                        // What the listener takes counts.
+                        self.start_clock();
+                    }
                     listener.on_event(&Event::Started(attempt));
                     return Poll::Ready(Ok(attempt));
                 }
@@ -83,10 +87,8 @@ impl<G: Ties> Core<G> {
         cut_after: Option<u64>,
     ) -> Result<(), Stop> {
         if !L::SILENT {
-            if self.policy.bounds().finish_within != FOREVER {
-                // The listener may take its time, and the hard bound come meanwhile.
-                self.reread();
-            }
+            // The listener may take its time: the next attempt says when it starts, and the hard bound may come meanwhile.
+            self.reread();
             let cut_after = cut_after.unwrap_or_else(|| self.cut_after(ending, now));
             let last = ending.last(error, duration(cut_after));
             let again = match next {

@@ -238,3 +238,23 @@ async fn a_call_that_takes_long_is_told_so() {
     });
     assert_eq!(slow.max_attempts(1).await.unwrap_err().elapsed(), 30 * S);
 }
+
+/// A listener takes its time in whatever it hears, and the next attempt follows without a pause: it says when it starts.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_knows_the_time_whatever_the_listener_did() {
+    for (slow, expected) in [("Started", [0, 7, 14]), ("Ended", [0, 7, 14]), ("never", [0, 0, 0])] {
+        let elapsed = RefCell::new(Vec::new());
+        let run = retry(async |attempt| {
+            elapsed.borrow_mut().push(attempt.elapsed().as_secs());
+            Err::<(), _>("x")
+        });
+        let run = run.backoff(Backoff::fixed(Duration::ZERO)).max_attempts(3).notify(|event| {
+            let name = format!("{event:?}");
+            if name.starts_with(slow) {
+                stall(7 * S);
+            }
+        });
+        assert_eq!(run.await.unwrap_err().attempts(), 3);
+        assert_eq!(*elapsed.borrow(), expected, "slow in {slow}");
+    }
+}

@@ -256,3 +256,47 @@ async fn it_can_be_spawned() {
     let run = ensure(look, |()| async { Ok::<(), std::io::Error>(()) }).finish_within(Duration::from_secs(1));
     tokio::spawn(run.into_future()).await.unwrap().unwrap();
 }
+
+/// An act without an answer ends the run, and the observation that follows says why it could not tell: that is heard.
+#[tokio::test(start_paused = true)]
+async fn what_kept_the_closing_observation_from_telling_is_told() {
+    for (closing, cut) in [
+        (Err("look failed"), false),
+        (Ok(Seen::NotYetBecause("look failed")), false),
+        (Ok(Seen::NotYet), false),
+        (Ok(Seen::NotYet), true),
+    ] as [(Answer, bool); 4]
+    {
+        let acted = Cell::new(false);
+        let look = async |_| match acted.get() {
+            false => Ok(Seen::Differs(())),
+            true if cut => pending().await,
+            true => closing,
+        };
+        let act = |()| async {
+            acted.set(true);
+            pending::<Result<(), &str>>().await
+        };
+        let gave_up = ensure(look, act).attempt_timeout(5 * MS).on_cut(Decision::Fatal).await.unwrap_err();
+        assert!(gave_up.is_fatal() && matches!(gave_up.last(), Last::Cut { .. }), "{gave_up:?}");
+        let error = if closing == Ok(Seen::NotYet) { None } else { Some(&"look failed") };
+        assert_eq!(gave_up.last_error(), error);
+        let text = gave_up.sentence().to_string();
+        assert!(text.contains("a call without an answer must not be repeated (acted once"), "{text}");
+    }
+}
+
+/// What an act was refused for good with stays what the run ends with, though the closing observation had no answer.
+#[tokio::test(start_paused = true)]
+async fn refused_for_good_and_not_observed() {
+    let acted = Cell::new(false);
+    let look = |_| async { if acted.get() { pending().await } else { Ok(None::<()>) } };
+    let act = |()| async {
+        acted.set(true);
+        Err::<(), _>("permission denied")
+    };
+    let gave_up = ensure(look, act).when(|_: &&str| false).attempt_timeout(5 * MS).await.unwrap_err();
+    assert_eq!((gave_up.stop(), gave_up.last()), (&Stop::Fatal, Last::Failed(&"permission denied")));
+    let text = gave_up.sentence().to_string();
+    assert!(text.contains("repeating cannot mend this (acted once, and whether it was applied is unknown)"), "{text}");
+}

@@ -125,9 +125,6 @@ pub fn poll(index: usize) {
         actor.future.take().map(|future| (future, actor.woken.clone(), actor.polls.1, actor.kind))
     });
     let Some((mut future, woken, polls, kind)) = taken else { return };
-    if super::world::LOUD.with(|loud| *loud) {
-        println!("{now:>15} ns  actor {index} is polled: {kind:?}");
-    }
     if polls == 3000 {
         violated("nothing spins", format!("{} was polled {polls} times at one instant", kind.name()));
     }

@@ -164,6 +164,7 @@ async fn step([runs, waits, queues]: [u8; 3]) {
         }
         11 => meddle::meddle(),
         12 => sessions::answer_one(),
+        13 if hostile.settings && with(|world| world.rng.u8(0..3) == 0) => pause().await,
         13 if hostile.settings => settings(),
         13 => idle(),
         14 if hostile.drops && with(|world| world.rng.u8(0..6) == 0) => sessions::drop_queue(),
@@ -219,6 +220,22 @@ fn settings() {
     }
 }
 
+/// A server asks one caller for a pause.
+async fn pause() {
+    // Whatever is granted by now is told before.
+    while actors::step().await {}
+    let shared = shared();
+    let (limit, span) = with(|world| (world.rng.usize(0..shared.limiters.len()), world.rng.u64(1..3000)));
+    let until = now() + span * MS;
+    note("limiter", limit, "pauses for ms", span);
+    with(|world| {
+        let limit = &mut world.limits[limit];
+        limit.loose = true;
+        limit.paused = limit.paused.max(until);
+    });
+    shared.limiters[limit].pause_for(ms(span));
+}
+
 fn idle() {
     let Some(handle) = shared().handle.clone() else { return };
     let idle = handle.idle();
@@ -243,6 +260,9 @@ async fn finish() {
         (0..tokens).for_each(cancel);
     }
     go_on(10).await;
+    if with(|world| world.rng.bool()) {
+        those_that_need_several_get_them().await;
+    }
     go_on(200_000).await;
     if with(|world| !world.violations.is_empty()) {
         return;
@@ -270,6 +290,31 @@ async fn finish() {
     queues::every_value_came_out();
     go_on(500_000).await;
     limiters_are_as_new();
+}
+
+/// Left alone with others that need the same two limiters, in whatever order, each run gets its permits.
+async fn those_that_need_several_get_them() {
+    let waits = |kind: Kind| {
+        let Kind::Run(id) = kind else { return None };
+        with(|world| world.runs[id].also.is_some() && world.runs[id].in_line).then_some(id)
+    };
+    let all: Vec<_> = actors::live().into_iter().filter_map(|(_, kind)| waits(kind)).collect();
+    if all.is_empty() || with(|world| world.limits.iter().any(|limit| limit.leaked)) {
+        return;
+    }
+    for (actor, kind) in actors::live() {
+        if waits(kind).is_none() {
+            actors::drop_actor(actor, "dropped at the end");
+        }
+    }
+    all.iter().for_each(|id| _ = note("run", *id, "is left alone with those that need several", 0));
+    let before: Vec<_> = all.iter().map(|id| with(|world| world.runs[*id].started)).collect();
+    // What was spent ahead of its turn comes first.
+    go_on(60_000 * (all.len() as u64 + 8)).await;
+    for (id, before) in all.into_iter().zip(before) {
+        let got = with(|world| world.runs[id].over || world.runs[id].started > before);
+        require(got, "nobody waits for ever", || format!("{} needs two limiters", super::runs::name(id)));
+    }
 }
 
 fn budgets_are_conserved() {

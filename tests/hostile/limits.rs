@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::world::{MS, Nanos, note, now, violated, with};
+use super::world::{MS, Nanos, note, now, require, violated, with};
 
 /// What timers need.
 const CATCH_UP: u128 = 10 * MS as u128;
@@ -20,6 +20,10 @@ pub struct Limit {
     /// Whether the ideal list does not hold: the settings were changed, or one that was not polled is polled again and takes
     /// its permits late, by the law of the window; those behind it wait for that.
     pub loose: bool,
+    /// One in line was leaked.
+    pub leaked: bool,
+    /// Nobody is granted before: a server has asked for a pause.
+    pub paused: Nanos,
     pub ideal: Ideal,
     /// What may come out by the law, and when that was.
     room: u128,
@@ -43,7 +47,20 @@ impl Limit {
         let (yields, unit, burst) = (u128::from(yields), u128::from(unit), u128::from(burst));
         let ideal = Ideal { level: burst * unit, ..Ideal::default() };
         let room = burst * unit + yields * CATCH_UP;
-        Self { yields, unit, burst, modelled, changed: false, loose: false, ideal, room, at: 0, unlisted: 0 }
+        Self {
+            yields,
+            unit,
+            burst,
+            modelled,
+            changed: false,
+            loose: false,
+            leaked: false,
+            paused: 0,
+            ideal,
+            room,
+            at: 0,
+            unlisted: 0,
+        }
     }
 
     fn flow(&mut self, to: Nanos) {
@@ -128,9 +145,15 @@ pub fn leaves(limit: usize, wait: usize) {
 }
 
 /// Permits have come out: the law of the window.
-pub fn came_out(limit: usize, permits: u32, excused: bool) {
+///
+/// Granted before, and used now: such permits are `held`, and a pause does not take them back.
+pub fn came_out(limit: usize, permits: u32, excused: bool, held: bool) {
     note("limiter", limit, "permits", permits.into());
     let now = now();
+    let paused = with(|world| world.limits[limit].paused);
+    require(now >= paused || excused || held || permits == 0, "nobody is granted in a pause", || {
+        format!("limiter {limit}: {permits} at {} ms, paused until {} ms", now / MS, paused / MS)
+    });
     let broken = with(|world| {
         world.progress += 1;
         let limit = &mut world.limits[limit];
@@ -154,7 +177,7 @@ pub fn came_out(limit: usize, permits: u32, excused: bool) {
 }
 
 /// A wait that the ideal list knows has got its permits.
-pub fn got(limit: usize, wait: usize, permits: u32, excused: bool) {
+pub fn got(limit: usize, wait: usize, permits: u32, excused: bool, held: bool) {
     let early = at(limit, |limit| {
         let early = limit.ideal.line.iter().any(|(other, _)| *other == wait);
         limit.ideal.granted.remove(&wait);
@@ -170,7 +193,7 @@ pub fn got(limit: usize, wait: usize, permits: u32, excused: bool) {
         }
     }
     note("wait", wait, "got", permits.into());
-    came_out(limit, permits, excused);
+    came_out(limit, permits, excused, held);
 }
 
 /// Whether it was granted, ideally, and is not told yet.
@@ -189,7 +212,7 @@ pub fn tried(limit: usize, permits: u32, taken: bool) {
         (could, limit.modelled && !limit.loose && permits > 0)
     });
     if taken {
-        came_out(limit, permits, false);
+        came_out(limit, permits, false, false);
     }
     if modelled && could != taken && !with(|world| world.hostile.stalls) {
         violated(

@@ -2,7 +2,7 @@
 
 use super::{
     changing, limits, queues,
-    world::{is_off, note, shared, with},
+    world::{note, shared, with},
 };
 
 pub fn meddle() {
@@ -31,13 +31,14 @@ pub fn meddle() {
             note("budget", index, "a retry that is not made", 0);
             let mut run = budget.begin();
             // What was not allowed cannot be given back.
-            let asks = with(|world| world.rng.bool()) || is_off("give_back");
+            let asks = with(|world| world.rng.bool());
             if !asks || run.may_retry() {
                 changing::give_back(&mut run);
             }
         }
         (5 | 6, ..) => queues::give(),
         (7, ..) => queues::cancel(),
+        (8, ..) if with(|world| world.rng.u8(0..6) == 0) => queues::close(),
         (8, ..) => {
             if let Some(handle) = &shared.handle {
                 let _ = (handle.len(), handle.running(), handle.get(&0));

@@ -53,6 +53,8 @@ pub struct Key {
     pub failed: Option<Nanos>,
     /// It was cancelled while it runs: nothing follows that run.
     pub cancelled: bool,
+    /// What was given while it runs begins anew, without the backoff of that run.
+    anew: bool,
     /// The budget that its last run counted for.
     budget: Option<usize>,
 }
@@ -132,9 +134,9 @@ pub fn give() {
             3 => ms(world.rng.u64(20..500)),
             _ => ms(world.rng.u64(500..50_000)),
         };
-        (key, world.book.values.len() - 1, due, world.rng.u8(0..4))
+        (key, world.book.values.len() - 1, due, world.rng.u8(0..5))
     });
-    let what = ["schedule", "schedule", "bring_forward", "reschedule"][usize::from(how)];
+    let what = ["schedule", "schedule", "bring_forward", "reschedule", "begin_anew"][usize::from(how)];
     note("value", value, what, key.into());
     book(|book| {
         let runs = book.keys.entry(key).or_default().runs.is_some();
@@ -143,12 +145,20 @@ pub fn give() {
             (0 | 1, false) => "schedule",
             (2, true) => "bring_forward during the run",
             (2, false) => "bring_forward",
-            _ => "reschedule",
+            (3, _) => "reschedule",
+            _ => "begin_anew",
         };
     });
     let scheduled = match how {
         0 | 1 => handle.schedule(key, Val(value), due),
         2 => handle.bring_forward(key, Val(value), due),
+        4 => {
+            book(|book| {
+                let key = book.keys.entry(key).or_default();
+                (key.failed, key.anew) = (None, key.runs.is_some());
+            });
+            handle.begin_anew(key, Val(value), due)
+        }
         _ => {
             // Whoever moves it by hand may mean to begin anew.
             book(|book| book.keys.entry(key).or_default().failed = None);
@@ -158,7 +168,11 @@ pub fn give() {
     match scheduled {
         Scheduled::New | Scheduled::AfterCurrentRun { replaced: None } => {}
         Scheduled::Kept { value, .. } => out(value.0, "not taken"),
-        Scheduled::Closed { value } => out(value.0, "not taken: closed"),
+        Scheduled::Closed { value } => {
+            require(book(|book| book.closed), "what is open takes", || format!("value {}", value.0));
+            out(value.0, "not taken: closed");
+            return;
+        }
         Scheduled::Moved { value, .. } => out(value.0, "replaced"),
         Scheduled::AfterCurrentRun { replaced: Some((_, value)) } => out(value.0, "replaced"),
         other => panic!("{other:?}"),
@@ -209,6 +223,15 @@ pub fn cancel_all() {
     }
 }
 
+/// Takes nothing more.
+pub fn close() {
+    let shared = shared();
+    let Some(handle) = &shared.handle else { return };
+    note("queue", 0, "close", 0);
+    book(|book| book.closed = true);
+    handle.close();
+}
+
 /// A run of the key starts: may it?
 pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: Option<usize>) {
     note("value", value, "starts", number.into());
@@ -229,7 +252,7 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
         }
         item.budget = item.budget.or(budget);
         key.budget = item.budget;
-        key.cancelled = false;
+        (key.cancelled, key.anew) = (false, false);
         let early = key.failed.take().filter(|failed| now < failed + *backoff);
         let late = finish.is_some_and(|finish| now - first >= finish && number > 1);
         (key.runs.replace(value), item.out, late, item.cut && *cut_is_fatal, early)
@@ -255,7 +278,7 @@ pub fn failed(key: u8, value: usize, number: u32, error: E) {
         // A bound or the budget may allow no other.
         let bounded = book.finish.is_some() || book.window || book.values[value].budget.is_some();
         let key = book.keys.entry(key).or_default();
-        key.failed = (!last && !bounded && !key.cancelled).then_some(now);
+        key.failed = (!last && !bounded && !key.cancelled && !key.anew).then_some(now);
     });
 }
 

@@ -35,8 +35,12 @@ pub struct Run {
     pub finish: Option<Nanos>,
     pub stall: bool,
     pub cut_is_fatal: bool,
-    pub token: Option<usize>,
+    pub tokens: [Option<usize>; 2],
+    /// Whether the second token is a future to it.
+    pub until: bool,
     pub limit: Option<usize>,
+    /// A second limiter, of which the ideal list knows nothing.
+    pub also: Option<usize>,
     pub budget: Option<usize>,
     pub listens: bool,
     pub began: Option<Nanos>,
@@ -80,9 +84,17 @@ pub fn left(id: usize) {
     }
 }
 
+fn is_cancelled(id: usize) -> bool {
+    let tokens = run(id, |run| run.tokens);
+    tokens.into_iter().flatten().any(|token| shared().tokens[token].is_cancelled())
+}
+
 /// The future of the run was dropped before its end.
 pub fn gone(id: usize) {
     left(id);
+    if let Some(also) = run(id, |run| run.also.take()) {
+        with(|world| world.limits[also].unlisted -= 1);
+    }
     let unlisted = run(id, |run| if run.listens || run.over { None } else { run.limit });
     if let Some(limit) = unlisted {
         with(|world| world.limits[limit].unlisted -= 1);
@@ -92,9 +104,8 @@ pub fn gone(id: usize) {
 /// An attempt, a look or an act starts now: may it?
 fn may_start(id: usize, what: &str) {
     let now = now();
-    let (began, finish, token) = run(id, |run| (run.began, run.finish, run.token));
-    let cancelled = token.is_some_and(|token| shared().tokens[token].is_cancelled());
-    require(!cancelled, "nothing starts after the cancellation", || format!("{} ({what})", name(id)));
+    let (began, finish) = run(id, |run| (run.began, run.finish));
+    require(!is_cancelled(id), "nothing starts after the cancellation", || format!("{} ({what})", name(id)));
     if let (Some(began), Some(finish)) = (began, finish)
         && finish > 0
     {
@@ -109,11 +120,16 @@ fn attempt_starts(id: usize, info: Attempt, what: &str) {
     may_start(id, what);
     let now = now();
     let (limit, in_line, budget) = run(id, |run| (run.limit, std::mem::take(&mut run.in_line), run.budget));
+    let also = run(id, |run| run.also);
+    // With several, what was granted is held until the last one grants.
     let excused = actors::is_delayed(actors::current());
+    if let Some(also) = also {
+        limits::came_out(also, 1, excused, true);
+    }
     match limit {
-        Some(limit) if in_line => limits::got(limit, wait_of(id), 1, excused),
+        Some(limit) if in_line => limits::got(limit, wait_of(id), 1, excused, also.is_some()),
         Some(limit) if run(id, |run| run.listens) => limits::tried(limit, 1, true),
-        Some(limit) => limits::came_out(limit, 1, excused),
+        Some(limit) => limits::came_out(limit, 1, excused, also.is_some()),
         None => {}
     }
     with(|world| {
@@ -226,8 +242,8 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
         Event::Ended { last, .. } => {
             let answer = run(id, |run| {
                 run.ended += 1;
-                // Where an act was refused for good, that is what the run ends with.
-                run.answer.filter(|_| !run.act_was_fatal)
+                // Where an act was refused or cut for good, that is what the run ends with.
+                run.answer.filter(|_| !run.act_was_fatal && !run.cut)
             });
             if let Some(Answer::Fails(error) | Answer::Because(error)) = answer {
                 let text = format!("{last:?}");
@@ -283,13 +299,12 @@ pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     require(!(observes && text.contains("outcome unknown")), "a read has no outcome", || tell("outcome"));
     let contradicts = text.contains("before the first attempt") && text.contains("last attempt");
     require(!contradicts, "the text does not contradict itself", || tell("text"));
-    let cancelled = known.token.is_some_and(|token| shared().tokens[token].is_cancelled());
     let true_stop = match gave_up.stop() {
         Stop::Fatal => known.fatal || known.cut_is_fatal,
         Stop::Attempts => known.max.is_some(),
         Stop::StartWindow => known.window,
         Stop::Deadline => known.finish.is_some(),
-        Stop::Cancelled => cancelled,
+        Stop::Cancelled => is_cancelled(id),
         Stop::Budget => known.budget.is_some(),
         Stop::Limiter { .. } => known.limit.is_some(),
         Stop::Stalled => known.stall,

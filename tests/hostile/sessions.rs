@@ -119,7 +119,7 @@ fn work(session: Session, job: &Job<u8, Val>) -> impl Future<Output = Result<(),
     queues::starts(key, value, number, session.budget, session.token);
     let mut running = Running { key, value, over: false };
     if let Some(limit) = session.limit {
-        limits::came_out(limit, 1, actors::is_delayed(actors::current()));
+        limits::came_out(limit, 1, actors::is_delayed(actors::current()), false);
     }
     trouble("worker of value", value);
     let latency = some_latency();

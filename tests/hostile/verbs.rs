@@ -110,10 +110,21 @@ fn classify(id: usize) -> impl FnMut(&E) -> Decision {
 macro_rules! run {
     ($builder:expr, $id:expr, $policy:expr, $run:expr) => {{
         let (id, shared) = ($id, shared());
-        let token = $run.token.map_or_else(CancellationToken::new, |token| shared.tokens[token].clone());
-        let builder = $builder.policy(&$policy).when(classify(id)).cancel_on(token);
+        let token =
+            |which: usize| $run.tokens[which].map_or_else(CancellationToken::new, |token| shared.tokens[token].clone());
+        let (first, second) = (token(0), token(1));
+        let builder = $builder.policy(&$policy).when(classify(id)).cancel_on(first);
+        let (builder, until) = match $run.until {
+            true => (builder, Some(second.cancelled_owned())),
+            false if $run.tokens[1].is_some() => (builder.cancel_on(second), None),
+            false => (builder, None),
+        };
         let builder = match $run.limit {
             Some(limit) => builder.throttle(&shared.limiters[limit]),
+            None => builder,
+        };
+        let builder = match $run.also {
+            Some(also) => builder.throttle(&shared.limiters[also]),
             None => builder,
         };
         let builder = match $run.budget {
@@ -123,15 +134,21 @@ macro_rules! run {
         drop(shared);
         let began = now();
         with(|world| world.runs[id].began = Some(began));
-        if $run.listens {
-            let mut future = pin!(builder.notify(move |event: &Event<'_, E>| runs::heard(id, event)).into_future());
-            runs::ended(id, &future.as_mut().await);
-            pending::<()>().await;
-        } else {
-            let mut future = pin!(builder.into_future());
-            runs::ended(id, &future.as_mut().await);
-            pending::<()>().await;
+        let hears = move |event: &Event<'_, E>| runs::heard(id, event);
+        match (until, $run.listens) {
+            (Some(until), true) => to_its_end!(id, builder.cancel_when(until).notify(hears)),
+            (Some(until), false) => to_its_end!(id, builder.cancel_when(until)),
+            (None, true) => to_its_end!(id, builder.notify(hears)),
+            (None, false) => to_its_end!(id, builder),
         }
+    }};
+}
+
+macro_rules! to_its_end {
+    ($id:expr, $builder:expr) => {{
+        let mut future = Box::pin($builder.into_future());
+        runs::ended($id, &future.as_mut().await);
+        pending::<()>().await;
     }};
 }
 
@@ -171,17 +188,43 @@ pub fn begin() {
         if rng.u8(0..8) == 0 {
             policy = policy.delay_first();
         }
-        let mut one = |count: usize, often: u8| (count > 0 && rng.u8(0..often) > 0).then(|| rng.usize(0..count));
-        let (token, limit) = (one(world.cancelled.len(), 4), one(world.limits.len(), 3));
-        let budget = one(world.budgets.len(), 3);
+        let one = |rng: &mut fastrand::Rng, count: usize, often: u8| {
+            (count > 0 && rng.u8(0..often) > 0).then(|| rng.usize(0..count))
+        };
+        let (first, mut limit) = (one(rng, world.cancelled.len(), 4), one(rng, world.limits.len(), 3));
+        // The ideal list is of one limiter: that one is never one of two.
+        let mut also = None;
+        if world.limits.len() > 2 && rng.bool() {
+            (limit, also) = if rng.bool() { (Some(1), Some(2)) } else { (Some(2), Some(1)) };
+        }
+        let second = one(rng, world.cancelled.len(), 2).filter(|_| verb != "cursor");
+        let until = second.is_some() && world.cancelled.len() > 1;
+        let tokens = [first, second];
+        let budget = one(rng, world.budgets.len(), 3);
         let listens = limit.is_some_and(|limit| world.limits[limit].modelled) || verb == "cursor" || rng.u8(0..3) > 0;
         let finish = finish.map(|finish| finish * MS);
         let stall = verb == "settle" && rng.bool();
         let extra = (rng.u64(1..500), rng.bool(), rng.u64(1..300));
-        let run =
-            Run { verb, max, window, finish, stall, cut_is_fatal, token, limit, budget, listens, ..Run::default() };
+        let run = Run {
+            verb,
+            max,
+            window,
+            finish,
+            stall,
+            cut_is_fatal,
+            tokens,
+            until,
+            limit,
+            also,
+            budget,
+            listens,
+            ..Run::default()
+        };
         if let (Some(limit), false) = (limit, listens) {
             world.limits[limit].unlisted += 1;
+        }
+        if let Some(also) = also {
+            world.limits[also].unlisted += 1;
         }
         world.runs.push(run.clone());
         (run, policy, extra)
@@ -260,12 +303,36 @@ pub fn begin() {
     };
 }
 
+/// What is set after a run began holds from then on, and its counts go on as they were.
+fn something_set_midway<W, L>(
+    id: usize,
+    run: relent::Run<E, W, L, relent::Shared>,
+) -> relent::Run<E, W, L, relent::Shared> {
+    let (chance, token) = with(|world| (world.rng.u8(0..24), world.rng.usize(0..4)));
+    let shared = shared();
+    match (chance, shared.tokens.get(token)) {
+        (0, Some(other)) => {
+            note("run", id, "another token", token as u64);
+            with(|world| _ = world.runs[id].tokens[1].get_or_insert(token));
+            let other = if with(|world| world.runs[id].tokens[1] == Some(token)) {
+                other.clone()
+            } else {
+                CancellationToken::new()
+            };
+            run.cancel_on(other)
+        }
+        (1, _) => run.cancel_on(CancellationToken::new()),
+        _ => run,
+    }
+}
+
 /// The loop form, with waits, turns and attempts dropped half-way.
 async fn cursor(id: usize, policy: Policy, known: Run) {
     let shared = shared();
-    let token = known.token.map_or_else(CancellationToken::new, |token| shared.tokens[token].clone());
+    let token = known.tokens[0].map_or_else(CancellationToken::new, |token| shared.tokens[token].clone());
     let run = changing::cursor(&policy).when(classify(id)).cancel_on(token);
     let run = if let Some(limit) = known.limit { run.throttle(&shared.limiters[limit]) } else { run };
+    let run = if let Some(also) = known.also { run.throttle(&shared.limiters[also]) } else { run };
     let run = if let Some(budget) = known.budget { run.budget(&shared.budgets[budget]) } else { run };
     drop(shared);
     let mut run = run.notify(move |event: &Event<'_, E>| runs::heard(id, event));
@@ -273,6 +340,7 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
     with(|world| world.runs[id].began = Some(began));
     let drops = |of: u8| with(|world| world.hostile.drops && !world.quiet && world.rng.u8(0..of) == 0);
     loop {
+        run = something_set_midway(id, run);
         let next = {
             let mut next = pin!(run.next());
             poll_fn(|cx| match next.as_mut().poll(cx) {

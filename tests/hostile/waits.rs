@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     actors::{self, Kind},
     limits,
-    world::{is_off, ms, note, require, shared, trouble, with},
+    world::{ms, note, require, shared, trouble, with},
 };
 
 /// Many wait; some of them are never polled again, some leave.
@@ -76,7 +76,7 @@ async fn ready(limit: usize, wait: usize, limiter: Limiter) {
         ready.as_mut().poll(cx)
     })
     .await;
-    limits::got(limit, wait, 1, actors::is_delayed(actors::current()));
+    limits::got(limit, wait, 1, actors::is_delayed(actors::current()), false);
     over();
     trouble("wait", wait);
     pending::<()>().await;
@@ -94,7 +94,7 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
     limits::joins(limit, wait, permits);
     let answer = acquire.as_mut().await;
     match answer {
-        Ok(()) => limits::got(limit, wait, permits, actors::is_delayed(actors::current())),
+        Ok(()) => limits::got(limit, wait, permits, actors::is_delayed(actors::current()), false),
         Err(refused) => {
             let changed = with(|world| world.limits[limit].changed);
             require(form > 0 || changed, "no wait is refused without a bound", || {
@@ -144,9 +144,9 @@ async fn reserve(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
         })
         .await;
     }
-    limits::got(limit, wait, permits, !at_once);
+    limits::got(limit, wait, permits, !at_once, true);
     over();
-    if uses || is_off("ready uses") {
+    if uses {
         held.spend();
     } else {
         let before = limiter.available();
@@ -170,7 +170,7 @@ async fn many(limit: usize, wait: usize, limiter: Limiter) {
         let mut ready = pin!(limiter.ready());
         limits::joins(limit, wait, 1);
         ready.as_mut().await;
-        limits::got(limit, wait, 1, actors::is_delayed(actors::current()));
+        limits::got(limit, wait, 1, actors::is_delayed(actors::current()), false);
     }
     over();
     pending::<()>().await;

@@ -14,7 +14,7 @@ use relent::{Limiter, queue::QueueHandle};
 
 use super::{
     sessions::{self, Held},
-    world::{Injected, Val, WAKERS_MAY_PANIC, is_off, note, shared, with},
+    world::{Injected, Val, WAKERS_MAY_PANIC, note, shared, with},
 };
 
 thread_local! {
@@ -36,14 +36,13 @@ pub fn waker(woken: Arc<AtomicBool>) -> Waker {
         let odd = world.hostile.wakers && !world.quiet && world.rng.u8(0..3) == 0;
         (odd, world.hostile.panics && world.rng.bool())
     });
-    let keeps = odd && !is_off("queue wakers");
     let shared = shared();
     Waker::from(Arc::new(Flag {
         woken,
         panics: odd && evil,
         limiter: if odd { shared.limiters.first().cloned() } else { None },
-        handle: if keeps { shared.handle.clone() } else { None },
-        _guard: Mutex::new(if keeps { sessions::take_one() } else { None }),
+        handle: if odd { shared.handle.clone() } else { None },
+        guard: Mutex::new(if odd { sessions::take_one() } else { None }),
     }))
 }
 
@@ -54,7 +53,7 @@ struct Flag {
     limiter: Option<Limiter>,
     handle: Option<QueueHandle<u8, Val>>,
     /// Dropped with it.
-    _guard: Mutex<Option<Held>>,
+    guard: Mutex<Option<Held>>,
 }
 
 impl Flag {
@@ -91,6 +90,10 @@ impl Wake for Flag {
 
 impl Drop for Flag {
     fn drop(&mut self) {
+        // Where tokio drops it, a panic goes no further.
+        let may = WAKERS_MAY_PANIC.replace(false);
         self.look();
+        drop(self.guard.get_mut().map(Option::take));
+        WAKERS_MAY_PANIC.set(may);
     }
 }

@@ -129,19 +129,8 @@ pub struct Shared {
 thread_local! {
     static WORLD: RefCell<Option<Box<World>>> = const { RefCell::new(None) };
     static SHARED: RefCell<Rc<Shared>> = RefCell::default();
-    static OFF: Vec<String> = {
-        let off = std::env::var("RELENT_OFF").unwrap_or_default();
-        off.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    };
-    /// For a case that hangs.
-    pub static LOUD: bool = std::env::var_os("RELENT_LOUD").is_some();
     /// Wakers of the world may panic: no code of the runtime is between.
     pub static WAKERS_MAY_PANIC: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether an invariant is left out, by the beginning of its name.
-pub fn is_off(name: &str) -> bool {
-    OFF.with(|off| off.iter().any(|off| name.starts_with(off)))
 }
 
 pub fn with<R>(f: impl FnOnce(&mut World) -> R) -> R {
@@ -214,9 +203,6 @@ pub fn ms(n: u64) -> Duration {
 /// Writes down what happened: its place in the history.
 pub fn note(who: &'static str, number: usize, what: &'static str, more: u64) -> usize {
     let at = now();
-    if LOUD.with(|loud| *loud) {
-        println!("{at:>15} ns  {who} {number}: {what} {more}");
-    }
     with(|world| {
         world.history.push(Line { at, who, number, what, more });
         *world.tally.events.entry(what).or_default() += 1;
@@ -226,9 +212,6 @@ pub fn note(who: &'static str, number: usize, what: &'static str, more: u64) -> 
 
 /// An invariant does not hold.
 pub fn violated(name: &'static str, message: impl Into<String>) {
-    if is_off(name) {
-        return;
-    }
     let message = message.into();
     note("!", 0, name, 0);
     with(|world| world.violations.push((name, message)));
