@@ -110,12 +110,13 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn in_process() {
     let server = ApiServer::new();
+    server.user("admin", "admin");
     server.user("bound", "bound");
     for resource in ["leases.coordination.k8s.io", "configmaps"] {
         server.rule(Rule::allow().user("bound").resource(resource).namespace(NAMESPACE));
     }
     server.rule(Rule::deny().user("bound"));
-    let (admin, bound) = (server.client(), server.client_with_token("bound"));
+    let (admin, bound) = (server.client_with_token("admin"), server.client_with_token("bound"));
     nobody_ends(World { admin, bound, restart: Restart::InProcess(server) }, &name()).await;
 }
 
