@@ -175,7 +175,7 @@ async fn a_call_that_hangs_is_told_with_its_object() {
     let gave_up = k8s::get_config_map(&client(&server), SPACE, NAME).await.unwrap_err();
     assert_eq!(
         gave_up.to_string(),
-        "gave up after 1 attempt in 10s: no attempt may start later than 350ms (reading configmaps \"kube-proxy\" in the \
+        "gave up after 1 attempt in 10s: no attempt may start after 350ms (reading configmaps \"kube-proxy\" in the \
          namespace \"kube-system\"); last attempt: cut after 10s by its own deadline"
     );
     let gave_up = k8s::get_config_map(&client(&server), SPACE, NAME).finish_within(MS(300)).await.unwrap_err();
