@@ -87,7 +87,7 @@ async fn no_call_hangs_a_watch() {
                 }
             }
         });
-        sleep(S(30)).await;
+        sleep(S(65)).await;
         let at = Instant::now();
         super::patch(&server, serde_json::json!({"spec": {"holderIdentity": "b"}})).await;
         let heard = timeout(S(3_600), follower).await.unwrap_or_else(|_| panic!("{verb:?} {nth}: it hangs")).unwrap();
