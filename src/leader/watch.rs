@@ -115,7 +115,7 @@ impl<L: Lock> Stream for Watch<L> {
             }
             match ready!(this.poll_look(cx)) {
                 Ok(seen) => {
-                    this.heed_restore(&seen);
+                    this.heed_restore(seen.as_ref());
                     if let Some(leader) = this.changed(seen) {
                         return Poll::Ready(Some(Ok(leader)));
                     }
@@ -168,7 +168,7 @@ impl<L: Lock> Watch<L> {
     }
 
     /// Versions that go back from one look to the next are those of a store that was restored from a backup: they begin anew.
-    fn heed_restore(&mut self, seen: &Known<L>) {
+    fn heed_restore(&mut self, seen: Option<&Seen<L::Object>>) {
         if let Some(seen) = seen
             && self.newest_before.is_some_and(|before| seen.version < before)
         {
