@@ -51,7 +51,8 @@ fn endings() -> Vec<(Ending, bool)> {
 fn details() -> Vec<Option<Detail>> {
     let settle = Detail::Settle { on: "2 of 3 replicas ready".to_owned(), unchanged_for: 40 * SECOND };
     let ensure = |acts, outcome_unknown| Some(Detail::Ensure { acts, outcome_unknown });
-    vec![None, Some(settle), ensure(0, false), ensure(1, false), ensure(2, true)]
+    let read = Detail::Read { of: "configmaps \"kube-proxy\"".to_owned() };
+    vec![None, Some(settle), ensure(0, false), ensure(1, false), ensure(2, true), Some(read)]
 }
 
 /// Whether a run can end so.
@@ -76,6 +77,8 @@ fn can_be(stop: &Stop, (ending, has_error): (Ending, bool), detail: Option<&Deta
         // What was observed last tells the outcome.
         Some(Detail::Ensure { outcome_unknown: true, .. }) => ending == Ending::Failed || cut,
         Some(Detail::Ensure { .. }) => !nothing,
+        // An error names the object itself.
+        Some(Detail::Read { .. }) => nothing || matches!(ending, Ending::ObservationCut(_)),
     };
     let of_cut = match ending {
         Ending::Cut(CutBy::Deadline) | Ending::ObservationCut(CutBy::Deadline) => *stop == Stop::Deadline,

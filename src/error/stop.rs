@@ -112,6 +112,12 @@ pub enum Detail {
         /// Whether an act may have been applied without an observation to tell.
         outcome_unknown: bool,
     },
+    /// From a caller that reads: of what, where no error tells.
+    #[non_exhaustive]
+    Read {
+        /// The object, in words.
+        of: String,
+    },
 }
 
 /// How the last attempt ended, in one byte.

@@ -168,6 +168,7 @@ impl<E> GaveUp<E> {
             Some(Detail::Settle { on, unchanged_for }) => {
                 write!(f, " (last seen: {on}, unchanged for {})", Measured(*unchanged_for))
             }
+            Some(Detail::Read { of }) => write!(f, " (reading {of})"),
             Some(&Detail::Ensure { acts, outcome_unknown }) => {
                 match acts {
                     0 => f.write_str(" (never acted")?,

@@ -12,6 +12,7 @@ use etcd_client::{Client, ConnectOptions};
 use tokio::sync::watch;
 
 use super::{
+    channel,
     client::{checked, why},
     cluster::CallError,
 };
@@ -110,7 +111,7 @@ impl Turns {
     }
 
     async fn connect(&self, number: u64, endpoint: &str) -> Result<Client, etcd_client::Error> {
-        let client = Client::connect([endpoint], Some(self.options.clone())).await?;
+        let client = Box::pin(channel::connect(endpoint, &self.options)).await?;
         let mut state = self.state();
         if state.number == number {
             // Another call may have been faster: one connection is enough.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use super::{
     error::Error,
 };
 use crate::{
-    error::GaveUp,
+    error::{Detail, GaveUp},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb},
     policy::{
@@ -152,7 +153,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { operation, when, listener, policy, shared } = self;
         let policy = policy.or_every(EVERY);
-        let verb = Getting { waits: operation.waits };
+        let verb = Getting { target: Arc::clone(&operation.calls.target), waits: operation.waits, named: false };
         GetFuture { run: Run::new(verb, operation, when, listener, policy, shared) }
     }
 }
@@ -220,9 +221,12 @@ where
 }
 
 /// How `get` reads an answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Getting {
+    target: Arc<Target>,
     waits: bool,
+    /// Whether there is an error, whose text says what it is about.
+    named: bool,
 }
 
 impl<K> Verb<Result<K, Error>> for Getting {
@@ -234,8 +238,14 @@ impl<K> Verb<Result<K, Error>> for Getting {
     fn judge(&mut self, output: Result<K, Error>, _: impl FnOnce() -> u64) -> Judged<K, Error> {
         match output {
             Ok(object) => Judged::Value(object),
-            Err(error) if self.waits && error.is_not_found() => Judged::NotYetBecause(error),
-            Err(error) => Judged::Failed(error),
+            Err(error) => {
+                self.named = true;
+                if self.waits && error.is_not_found() { Judged::NotYetBecause(error) } else { Judged::Failed(error) }
+            }
         }
+    }
+
+    fn detail(&mut self, _: impl FnOnce() -> u64) -> Option<Detail> {
+        (!self.named).then(|| Detail::Read { of: self.target.to_string() })
     }
 }

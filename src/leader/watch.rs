@@ -15,6 +15,9 @@ use crate::time::{self, Alarm, Instant, Timer};
 /// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
 /// order. It hears of changes where the lock reports them, and hardly looks then; elsewhere it looks every 2 s.
 ///
+/// What is older than what was seen before is not news, unless the lock itself says it when it is looked at: then its store was
+/// restored from a backup, and its versions begin anew.
+///
 /// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
 pub fn watch<L: Lock>(lock: L) -> Watch<L> {
     Watch {
@@ -22,6 +25,7 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
         every: Duration::from_secs(2),
         last: None,
         newest: None,
+        newest_before: None,
         looked: false,
         reading: None,
         reports: None,
@@ -54,6 +58,8 @@ pub struct Watch<L: Lock> {
     last: Option<Leader>,
     /// The newest version seen: a report may be older.
     newest: Option<u128>,
+    /// The newest when the look began: what the lock answers is as new at least, unless its store was restored.
+    newest_before: Option<u128>,
     /// Whether there was a first look.
     looked: bool,
     reading: Option<Reading<L>>,
@@ -109,6 +115,7 @@ impl<L: Lock> Stream for Watch<L> {
             }
             match ready!(this.poll_look(cx)) {
                 Ok(seen) => {
+                    this.heed_restore(seen.as_ref());
                     if let Some(leader) = this.changed(seen) {
                         return Poll::Ready(Some(Ok(leader)));
                     }
@@ -143,6 +150,7 @@ impl<L: Lock> Watch<L> {
             let lock = Arc::clone(&self.lock);
             self.reports.get_or_insert_with(|| self.lock.changes());
             self.reading = Some(Box::pin(async move { lock.read().await }));
+            self.newest_before = self.newest;
             self.alarm = time::now().checked_add(ANSWERS_WITHIN);
         }
         let Some(reading) = &mut self.reading else { return Poll::Pending };
@@ -157,6 +165,18 @@ impl<L: Lock> Watch<L> {
         let pause = if self.reports.is_some() { self.every.saturating_mul(RARELY) } else { self.every };
         self.alarm = time::now().checked_add(pause);
         Poll::Ready(answer)
+    }
+
+    /// Versions that go back from one look to the next are those of a store that was restored from a backup: they begin anew.
+    fn heed_restore(&mut self, seen: Option<&Seen<L::Object>>) {
+        if let Some(seen) = seen
+            && self.newest_before.is_some_and(|before| seen.version < before)
+        {
+            self.newest = None;
+            // Those that are open may be of the store as it was.
+            self.reports = None;
+            self.alarm = time::now().checked_add(self.every);
+        }
     }
 
     /// The holder that was seen, if it is another one, and what was seen is not older than what was seen before.

@@ -116,8 +116,10 @@ impl RunEnd {
 pub(crate) fn cut_after(policy: &Policy, attempts: &Attempts, ending: Ending, ended: u64) -> u64 {
     let bounds = policy.bounds();
     match ending {
-        Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
-        Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(attempts.started()),
+        Ending::Cut(CutBy::AttemptTimeout) | Ending::ObservationCut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
+        Ending::Cut(CutBy::Deadline) | Ending::ObservationCut(CutBy::Deadline) => {
+            bounds.finish_within.saturating_sub(attempts.started())
+        }
         _ => ended.saturating_sub(attempts.started()),
     }
 }

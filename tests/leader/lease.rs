@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::elect::{chaos::never_overlap, random_numbers};
+use super::elect::{chaos::never_overlap, random_numbers, schedules};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -309,7 +309,7 @@ async fn the_rights_it_needs() {
                 assert!(matches!(ended.unwrap(), Ended::Cancelled { finished: None }));
                 let heard = heard.lock().unwrap();
                 let said = format!(
-                    "lease default/demo: leases.coordination.k8s.io is forbidden: User \"role\" cannot {verb} resource"
+                    "leases \"demo\" in the namespace \"default\": leases.coordination.k8s.io is forbidden: User \"role\" cannot {verb} resource"
                 );
                 assert!(heard.starts_with(&said) && heard.contains("grant this right"), "{heard}");
             }
@@ -352,18 +352,27 @@ async fn a_lease_that_comes_back_word_for_word_is_another_one() {
 
 #[tokio::test(start_paused = true)]
 async fn candidates_on_a_troubled_server_never_overlap() {
-    for seed in 0..25 {
+    for seed in 0..schedules(25) {
         let server = ApiServer::new();
         let mut delays = random_numbers(seed);
         let trouble = async |what: Option<u64>, calls| {
             let calls = calls as u64;
-            match what.map(|what| what % 6) {
+            match what.map(|what| what % 9) {
                 Some(0) => drop(server.inject(Fault::hang().times(calls))),
                 Some(1) => drop(server.inject(Fault::lose_answer().times(calls))),
                 Some(2) => drop(server.inject(Fault::status(503).times(calls))),
                 Some(3) => drop(server.inject(Fault::delay(MS(delays() % 8000)).detached().times(calls))),
                 // A planned fault may hit this one.
                 Some(4) => drop(tokio::time::timeout(S(1), leases(&server).delete("demo", &Default::default())).await),
+                Some(5) => drop(server.inject(Fault::status(403).times(calls))),
+                Some(6) => drop(server.inject(Fault::status(401).times(calls))),
+                // A restart: nobody is there for a while, and refusals come after it.
+                Some(7) => {
+                    server.inject(Fault::break_stream(0).times(calls));
+                    server.inject(Fault::refuse().times(calls));
+                    server.inject(Fault::text(404, "404 page not found").times(calls));
+                    server.inject(Fault::status(403).times(calls));
+                }
                 _ => server.lift_faults(),
             }
         };

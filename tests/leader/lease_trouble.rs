@@ -1,5 +1,9 @@
 //! Leases in clusters as they are: servers that restart, identities used twice, records edited by hand.
 
+mod edits;
+mod hangs;
+mod identity;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -10,7 +14,7 @@ use std::{
 
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
 use kube::{
-    Api, Client,
+    Api,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use relent::{
@@ -25,7 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::elect::random_numbers;
+use super::elect::{random_numbers, schedules};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -158,7 +162,7 @@ async fn one_bad_answer_ends_nothing() {
 /// Restarts of the API server under six candidates: no connection for a while, then refusals for up to half a second.
 #[tokio::test(start_paused = true)]
 async fn restarts_of_the_server_end_no_campaign() {
-    for seed in 0..20 {
+    for seed in 0..schedules(20) {
         let (server, terms, said) = (ApiServer::new(), Terms::default(), Said::default());
         let mut random = random_numbers(seed);
         let all: Vec<_> =
@@ -220,7 +224,7 @@ async fn a_namespace_may_come_later() {
     assert!(took >= S(315) && took < S(325), "{took:?}");
     assert_eq!(
         heard.lock().unwrap()[0],
-        "lease later/demo: namespaces \"later\" not found: create the namespace first, or check its name"
+        "leases \"demo\" in the namespace \"later\": namespaces \"later\" not found: create the namespace first, or check its name"
     );
 }
 
@@ -228,9 +232,12 @@ async fn a_namespace_may_come_later() {
 #[tokio::test(start_paused = true)]
 async fn trouble_is_told_in_words() {
     for (fault, words) in [
-        (Fault::status(401), "lease default/demo: Unauthorized: renew the token or the client certificate"),
-        (Fault::text(404, "404 page not found"), "lease default/demo: 404 page not found"),
-        (Fault::refuse(), "lease default/demo: no "),
+        (
+            Fault::status(401),
+            "leases \"demo\" in the namespace \"default\": Unauthorized: renew the token or the client certificate",
+        ),
+        (Fault::text(404, "404 page not found"), "leases \"demo\" in the namespace \"default\": 404 page not found"),
+        (Fault::refuse(), "leases \"demo\" in the namespace \"default\": no "),
     ] {
         let (server, terms, said) = (ApiServer::new(), Terms::default(), Said::default());
         server.inject(fault.path("**/leases/*"));
@@ -273,163 +280,6 @@ async fn a_manager_outlives_a_refusal_at_its_start() {
     });
     run.unwrap();
     assert!(hit.hits() == 1 && led.load(Ordering::SeqCst));
-}
-
-/// A client whose connection can be cut without touching the others.
-fn cuttable(server: &ApiServer, cut: &Arc<AtomicBool>) -> Client {
-    let (server, cut) = (server.clone(), Arc::clone(cut));
-    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-        let (cut, mut server) = (Arc::clone(&cut), server.clone());
-        async move {
-            if cut.load(Ordering::SeqCst) {
-                return Err::<_, tower::BoxError>("no route to host".into());
-            }
-            tower::Service::call(&mut server, request).await
-        }
-    });
-    Client::new(service, "default")
-}
-
-/// A StatefulSet's pod on a node that is cut off is deleted by force, and started elsewhere under its name. The node comes back.
-#[tokio::test(start_paused = true)]
-async fn the_same_identity_does_not_lead_beside_itself_after_a_partition() {
-    for was_there in [true, false] {
-        for seed in 0..3 {
-            let (server, terms, said) = (ApiServer::new(), Terms::default(), Said::default());
-            if was_there {
-                released(&server).await;
-            }
-            let cut = Arc::new(AtomicBool::new(false));
-            let old = LeaseLock::new(cuttable(&server, &cut), "default", "demo").unwrap();
-            let all = [stands(old, "web-0", 0, &terms, &said), {
-                sleep(S(20 + seed)).await;
-                cut.store(true, Ordering::SeqCst);
-                stands(lock(&server), "web-0", 1, &terms, &said)
-            }];
-            sleep(S(60)).await;
-            cut.store(false, Ordering::SeqCst);
-            sleep(S(3_600)).await;
-            assert_eq!(terms.check(), [0, 1], "was there: {was_there}");
-            assert_eq!(terms.leads_now(), Some(1));
-            all.iter().for_each(JoinHandle::abort);
-        }
-    }
-}
-
-/// Two processes of one identity on a server in every kind of trouble.
-#[tokio::test(start_paused = true)]
-async fn the_same_identity_never_leads_beside_itself() {
-    for seed in 0..25 {
-        let (server, terms, said) = (ApiServer::new(), Terms::default(), Said::default());
-        let mut random = random_numbers(seed);
-        let cuts = [Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false))];
-        let all: Vec<_> = (0..2)
-            .map(|number| {
-                let lock = LeaseLock::new(cuttable(&server, &cuts[number]), "default", "demo").unwrap();
-                stands(lock, "web-0", number, &terms, &said)
-            })
-            .collect();
-        for _ in 0..25 {
-            sleep(MS(random() % 12_000)).await;
-            let calls = random() % 8;
-            match random() % 8 {
-                0 => drop(server.inject(Fault::hang().path("**/leases*/**").times(calls))),
-                1 | 2 => drop(server.inject(Fault::lose_answer().path("**/leases*/**").times(calls))),
-                3 => drop(server.inject(Fault::status(403).path("**/leases*/**").times(calls))),
-                4 => drop(
-                    server.inject(Fault::delay(MS(random() % 8_000)).detached().path("**/leases*/**").times(calls)),
-                ),
-                5 => drop(cuts[(calls % 2) as usize].fetch_not(Ordering::SeqCst)),
-                6 => drop(tokio::time::timeout(S(1), leases(&server).delete("demo", &Default::default())).await),
-                _ => server.lift_faults(),
-            }
-        }
-        assert!(all.iter().all(|run| !run.is_finished()));
-        terms.check();
-        all.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// One leads, another waits; somebody edits the Lease by hand at 25 s.
-async fn edited(edit: serde_json::Value) -> (Vec<usize>, Duration) {
-    let (server, terms, said) = (ApiServer::new(), Terms::default(), Said::default());
-    let leader = stands(lock(&server), "a", 0, &terms, &said);
-    sleep(S(20)).await;
-    let follower = stands(lock(&server), "b", 1, &terms, &said);
-    sleep(S(5)).await;
-    let at = Instant::now();
-    patch(&server, edit).await;
-    sleep(S(120)).await;
-    assert!(!leader.is_finished() && !follower.is_finished());
-    let led = terms.check();
-    let again = if led.len() > 1 { terms.began(1) - at } else { Duration::ZERO };
-    leader.abort();
-    follower.abort();
-    (led, again)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lease_that_is_edited_by_hand_has_never_two_leaders() {
-    // The leader goes on, and puts it right.
-    for harmless in [
-        json!({"spec": {"leaseDurationSeconds": 1}}),
-        json!({"spec": {"leaseDurationSeconds": 3600}}),
-        json!({"spec": {"leaseDurationSeconds": null}}),
-        json!({"metadata": {"annotations": {"seen": "yes"}, "labels": {"app": "demo"}}}),
-    ] {
-        assert_eq!(edited(harmless.clone()).await.0, [0], "{harmless}");
-    }
-    // Its term is lost; after a lease somebody leads.
-    for serious in [
-        json!({"spec": {"holderIdentity": ""}}),
-        json!({"spec": {"holderIdentity": null}}),
-        json!({"spec": null}),
-        json!({"spec": {"holderIdentity": "b"}}),
-        json!({"spec": {"holderIdentity": "nobody-at-all"}}),
-        json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}),
-        json!({"spec": {"leaseTransitions": 77}}),
-    ] {
-        let (led, after) = edited(serious.clone()).await;
-        assert_eq!(led.len(), 2, "{serious}: {led:?}");
-        assert!(after >= S(15) && after < S(25), "{serious}: {after:?}");
-    }
-    // What a release looks like is one: the one that waits leads at once, while the other does not know yet.
-    let server = ApiServer::new();
-    create(
-        &server,
-        json!({"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2020-01-01T00:00:00.000000Z"}),
-    )
-    .await;
-    let waiting = elect(lock(&server), "b").run(|_| async { Instant::now() });
-    let (ended, at) = tokio::join!(waiting, async {
-        sleep(S(5)).await;
-        patch(&server, json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}})).await;
-        Instant::now()
-    });
-    assert!(ended.unwrap().into_finished().unwrap() - at < MS(20));
-}
-
-/// A Lease without `leaseDurationSeconds`, whose holder renews; and an empty one, as a chart might bring along.
-#[tokio::test(start_paused = true)]
-async fn a_lease_that_says_no_duration_is_left_alone_as_long_as_it_is_renewed() {
-    let server = ApiServer::new();
-    create(&server, json!({"holderIdentity": "other-tool", "renewTime": "2020-01-01T00:00:00.000000Z"})).await;
-    let began = Instant::now();
-    let run = elect(lock(&server), "a").run(|_| async { Instant::now() });
-    let renews = async {
-        for second in 1..=5 {
-            sleep(S(6)).await;
-            patch(&server, json!({"spec": {"renewTime": format!("2020-01-01T00:01:0{second}.000000Z")}})).await;
-        }
-    };
-    let (ended, ()) = tokio::join!(run, renews);
-    let took = ended.unwrap().into_finished().unwrap() - began;
-    assert!(took >= S(45) && took < S(46), "{took:?}");
-
-    let (server, began) = (ApiServer::new(), Instant::now());
-    create(&server, json!({})).await;
-    let ended = elect(lock(&server), "a").run(|_| async { Instant::now() }).await.unwrap();
-    assert_eq!(ended.into_finished().unwrap() - began, S(15), "somebody may have emptied it under a leader");
 }
 
 /// With the watch open hardly anything is asked: the leader's renewals are heard.

@@ -22,6 +22,8 @@ mod client_go;
 mod elect;
 #[cfg(all(feature = "etcd", feature = "test-util"))]
 mod etcd;
+#[cfg(all(feature = "etcd", feature = "test-util"))]
+mod etcd_trouble;
 #[cfg(all(feature = "k8s", feature = "test-util"))]
 mod lease;
 #[cfg(all(feature = "k8s", feature = "test-util"))]

@@ -110,12 +110,13 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn in_process() {
     let server = ApiServer::new();
+    server.user("admin", "admin");
     server.user("bound", "bound");
     for resource in ["leases.coordination.k8s.io", "configmaps"] {
         server.rule(Rule::allow().user("bound").resource(resource).namespace(NAMESPACE));
     }
     server.rule(Rule::deny().user("bound"));
-    let (admin, bound) = (server.client(), server.client_with_token("bound"));
+    let (admin, bound) = (server.client_with_token("admin"), server.client_with_token("bound"));
     nobody_ends(World { admin, bound, restart: Restart::InProcess(server) }, &name()).await;
 }
 
@@ -192,21 +193,24 @@ fn candidate(world: &World, lease: &str, identity: String, terms: &Terms, token:
     })
 }
 
-/// What the user hears from now until it is served again: how often which answer.
-fn probe(world: &World, lease: &str, over: CancellationToken) -> JoinHandle<BTreeMap<String, u32>> {
+/// What the user hears until `over`: which answers, how often, and for how long in all.
+fn probe(world: &World, lease: &str, over: CancellationToken) -> JoinHandle<BTreeMap<String, (u32, Duration)>> {
     let leases: Api<k8s_openapi::api::coordination::v1::Lease> = Api::namespaced(world.bound.clone(), NAMESPACE);
     let lease = lease.to_owned();
     tokio::spawn(async move {
-        let mut heard = BTreeMap::new();
+        let mut heard = BTreeMap::<_, (u32, Duration)>::new();
         while !over.is_cancelled() {
+            let asked = Instant::now();
             let answer = match timeout(S(2), leases.get(&lease)).await {
                 Ok(Ok(_)) => "200".to_owned(),
                 Ok(Err(kube::Error::Api(status))) => status.code.to_string(),
                 Ok(Err(_)) => "no connection".to_owned(),
                 Err(_) => "no answer in 2s".to_owned(),
             };
-            *heard.entry(answer).or_insert(0) += 1;
             sleep(MS(10)).await;
+            let (count, lasted) = heard.entry(answer).or_default();
+            *count += 1;
+            *lasted += asked.elapsed();
         }
         heard
     })
@@ -250,7 +254,7 @@ async fn nobody_ends(world: World, name: &str) {
         over.cancel();
         let leader = until_one_leads(&terms).await;
         let heard = probe.await.unwrap();
-        say(&format!("round {round}: the user heard {heard:?}; {leader} leads after {:.1?}", began.elapsed()));
+        say(&format!("round {round}: the user heard {heard:.2?}; {leader} leads after {:.1?}", began.elapsed()));
         for candidate in &candidates {
             assert!(!candidate.is_finished(), "a campaign has ended in round {round}");
         }

@@ -166,3 +166,45 @@ async fn it_can_be_spawned() {
     let task = tokio::spawn(k8s::get_config_map(&client, SPACE, NAME).into_future());
     assert!(task.await.unwrap().is_ok());
 }
+
+/// No answer at all: the sentence names the object, and a read has no outcome that could be unknown.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_is_told_with_its_object() {
+    let server = server().await;
+    server.inject(on_get(Fault::hang()));
+    let gave_up = k8s::get_config_map(&client(&server), SPACE, NAME).await.unwrap_err();
+    assert_eq!(
+        gave_up.to_string(),
+        "gave up after 1 attempt in 10s: no attempt may start after 350ms (reading configmaps \"kube-proxy\" in the \
+         namespace \"kube-system\"); last attempt: cut after 10s by its own deadline"
+    );
+    let gave_up = k8s::get_config_map(&client(&server), SPACE, NAME).finish_within(MS(300)).await.unwrap_err();
+    assert!(gave_up.to_string().contains("configmaps \"kube-proxy\""), "{gave_up}");
+    assert!(gave_up.to_string().ends_with("cut after 300ms by the overall deadline"), "{gave_up}");
+    // An error that came before names the object itself, and it is named once.
+    server.lift_faults();
+    server.inject(on_get(Fault::status(500).times(1)));
+    server.inject(on_get(Fault::hang()));
+    let gave_up = k8s::get_config_map(&client(&server), SPACE, NAME).await.unwrap_err().to_string();
+    assert!(gave_up.contains("no leader") && !gave_up.contains("outcome unknown"), "{gave_up}");
+    assert_eq!(gave_up.matches("kube-proxy").count(), 1, "{gave_up}");
+    // Without a call, too, one knows what it was for.
+    let none = k8s::get_config_map(&client(&server), SPACE, NAME).max_attempts(0).await.unwrap_err().to_string();
+    assert!(none.contains("configmaps \"kube-proxy\""), "{none}");
+}
+
+/// The last words of other builders are those of this one.
+#[tokio::test(start_paused = true)]
+async fn with_its_error_as_the_source() {
+    use std::error::Error as _;
+
+    let server = server().await;
+    server.inject(on_get(Fault::status(422)));
+    let get = || k8s::get_config_map(&client(&server), SPACE, NAME);
+    let chained = get().chained().await.unwrap_err();
+    let source = chained.source().expect("the error").downcast_ref::<k8s::Error>().expect("of a call");
+    assert!(!chained.to_string().contains(&source.to_string()), "{chained}");
+    let boxed: relent::GaveUp<relent::BoxedError> = get().boxed().await.unwrap_err();
+    assert_eq!(boxed.to_string(), get().await.unwrap_err().to_string());
+    assert!(get().boxed().chained().await.unwrap_err().source().is_some());
+}

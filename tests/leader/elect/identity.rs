@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{MS, S, random_numbers};
+use super::{MS, S, random_numbers, schedules};
 
 /// A lock that a process can be cut off from.
 #[derive(Clone)]
@@ -131,7 +131,7 @@ async fn the_same_identity_does_not_lead_beside_itself_after_a_partition() {
 /// Both hear each other's writes, lose answers, and are cut off at random.
 #[tokio::test(start_paused = true)]
 async fn the_same_identity_never_leads_beside_itself() {
-    for seed in 0..100 {
+    for seed in 0..schedules(100) {
         let (lock, seats, losses) = (MemoryLock::new(), Seats::default(), Losses::default());
         let mut random = random_numbers(seed);
         let cuts = [Arc::<AtomicBool>::default(), Arc::default()];

@@ -1,5 +1,6 @@
 //! The future of an election, under a paused clock.
 
+#[cfg(feature = "test-util")]
 pub(crate) mod chaos;
 mod identity;
 mod once;
@@ -34,6 +35,11 @@ fn hear(elect: Elect<MemoryLock>) -> (Elect<MemoryLock>, Arc<Mutex<Vec<String>>>
         log.lock().unwrap().push(text);
     });
     (elect, heard)
+}
+
+/// How many schedules a chaos test plays: as many as `RELENT_SCHEDULES` says.
+pub(crate) fn schedules(unless_set: u64) -> u64 {
+    std::env::var("RELENT_SCHEDULES").map_or(unless_set, |text| text.parse().expect("RELENT_SCHEDULES is a number"))
 }
 
 /// Xorshift: the same numbers for the same seed.

@@ -11,7 +11,7 @@ use relent::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{MS, S, random_numbers};
+use super::{MS, S, random_numbers, schedules};
 
 /// Counts how often it is polled.
 struct Polled<F>(F, Arc<AtomicUsize>);
@@ -120,7 +120,7 @@ async fn a_term_that_is_asked_after_a_suspension_says_that_it_is_over() {
 /// Three machines that are suspended at random, and a lock in trouble: never two at work.
 #[tokio::test(start_paused = true)]
 async fn suspended_machines_never_overlap() {
-    for seed in 0..100 {
+    for seed in 0..schedules(100) {
         let (lock, mut random) = (MemoryLock::new(), random_numbers(seed));
         let newest = Arc::new(Mutex::new(0));
         let machines = [Machine::new(), Machine::new(), Machine::new()];

@@ -1,6 +1,6 @@
 //! Those who look on: probes, guarded tasks, followers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
 use relent::leader::{Ended, Lock, LockError, MemoryLock, Put, Reports, Seen, elect, watch};
@@ -187,4 +187,52 @@ async fn a_late_report_does_not_bring_back_a_deleted_record() {
     lock.delete();
     assert_eq!(watch.next().await.unwrap().holder, None);
     assert!(timeout(S(60), watch.next()).await.is_err(), "nobody holds it");
+}
+
+/// The store is restored from a backup: its versions go back. What it says now is what holds.
+#[tokio::test(start_paused = true)]
+async fn a_watch_outlives_the_restore_of_a_backup() {
+    /// A store that was restored is another one.
+    struct Restorable(Arc<Mutex<MemoryLock>>);
+    impl Restorable {
+        fn now(&self) -> MemoryLock {
+            self.0.lock().unwrap().clone()
+        }
+    }
+    impl Lock for Restorable {
+        type Object = ();
+        fn name(&self) -> String {
+            self.now().name()
+        }
+        async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+            self.now().read().await
+        }
+        async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+            self.now().write(over, put).await
+        }
+        fn changes(&self) -> Reports<()> {
+            self.now().changes()
+        }
+    }
+    for announce in [true, false] {
+        let (before, backup) = (MemoryLock::new(), MemoryLock::new());
+        for lock in [&before, &backup] {
+            lock.announce(announce);
+        }
+        for name in ["a", "b", "c", "d"] {
+            before.give(name, S(15));
+        }
+        let store = Arc::new(Mutex::new(before.clone()));
+        let mut watch = watch(Restorable(Arc::clone(&store)));
+        assert_eq!(watch.next().await.unwrap().holder.as_deref(), Some("d"));
+        backup.give("a", S(15));
+        *store.lock().unwrap() = backup.clone();
+        // With reports open it hardly looks: they may be of the store as it was.
+        let seen = timeout(S(70), watch.next()).await.expect("what it says now").unwrap();
+        assert_eq!((seen.holder.as_deref(), seen.version), (Some("a"), 2));
+        before.give("e", S(15));
+        backup.give("b", S(15));
+        let seen = timeout(S(3), watch.next()).await.expect("reports of the store as it is").unwrap();
+        assert_eq!((seen.holder.as_deref(), seen.version), (Some("b"), 3));
+    }
 }
