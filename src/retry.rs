@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use crate::{
     error::GaveUp,
     events::Listener,
-    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, ValueOf, Verb},
+    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, ValueOf, Verb, VerbTypes},
     policy::{Policy, attempts::Attempt},
     run::Run,
     settings::settings,
@@ -59,7 +59,7 @@ where
     F: FnMut(Attempt) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    Retry { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    Retry::new(operation)
 }
 
 /// A retry to be: made by [`retry`], run by `.await`.
@@ -71,6 +71,14 @@ pub struct Retry<O, W = RetryAll, L = (), G = ()> {
     listener: L,
     policy: Policy,
     shared: G,
+}
+
+impl<O: Operation<Output: Outcome>> Retry<O> {
+    /// [`retry`] for an operation that is a type, so that its future can be named: see [`Operation`].
+    #[inline]
+    pub fn new(operation: O) -> Self {
+        Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    }
 }
 
 settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>);
@@ -124,11 +132,13 @@ where
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retrying;
 
-impl<R: Outcome> Verb<R> for Retrying {
+impl<R: Outcome> VerbTypes<R> for Retrying {
     type Value = R::Value;
     type Error = R::Error;
     const NAME: &'static str = "RetryFuture";
+}
 
+impl<R: Outcome> Verb<R> for Retrying {
     #[inline]
     fn judge(&mut self, output: R, _: impl FnOnce() -> u64) -> Judged<R::Value, R::Error> {
         output.judge()

@@ -19,6 +19,7 @@ mod polling;
 mod script;
 mod shared;
 mod snapshot;
+mod spawned;
 mod tables;
 mod texts;
 mod types;
