@@ -137,6 +137,23 @@ macro_rules! matrix {
                     }
                 }
             });
+            // What runs long.
+            spawns(async {
+                let mut queue = TimedQueue::<&'static str, Cow<'static, str>>::new();
+                queue.run(async |job| later(Err::<(), E>(E::of(job.key))).await).when(|_| true).await.given_up.len()
+            });
+            spawns(async { elect(MemoryLock::new(), "a").run(async |_| later(Ok::<(), E>(())).await).await.map(drop) });
+            spawns(async {
+                let again = elect(MemoryLock::new(), "a").again();
+                again.run(|term| async move { later(Ok::<(), E>(term.lost().await)).await }).await.map(drop)
+            });
+            spawns(async {
+                let manager = Manager::new();
+                manager.add("a", |_| async { later(Ok::<(), E>(())).await })?;
+                manager.add_leader("b", |term| async move { later(Ok::<(), E>(term.lost().await)).await })?;
+                manager.elect_by(async { later(Ok::<_, E>(elect(MemoryLock::new(), "a"))).await })?;
+                manager.run(CancellationToken::new()).await
+            });
             // The form for threads.
             spawns(async {
                 let calling = || blocking::retry(|_| Ok::<u8, E>(1)).when(|_| true).notify(|_| {}).call().map(drop);
@@ -158,26 +175,30 @@ const _: fn() = || {
 
 /// An error of each type.
 trait Make: Sized {
-    fn error() -> Self;
+    fn of(text: &'static str) -> Self;
+
+    fn error() -> Self {
+        Self::of("no luck")
+    }
 }
 
 macro_rules! make {
-    ($($error:ty: $made:expr;)+) => {$(
+    ($text:ident: $($error:ty => $made:expr;)+) => {$(
         impl Make for $error {
-            fn error() -> Self {
+            fn of($text: &'static str) -> Self {
                 $made
             }
         }
     )+};
 }
 
-make! {
-    &'static str: "no luck";
-    String: "no luck".to_owned();
-    Cow<'static, str>: Cow::Borrowed("no luck");
-    Boxed: "no luck".into();
-    anyhow::Error: anyhow::anyhow!("no luck");
-    io::Error: io::Error::other("no luck");
+make! { text:
+    &'static str => text;
+    String => text.to_owned();
+    Cow<'static, str> => Cow::Borrowed(text);
+    Boxed => text.into();
+    anyhow::Error => anyhow::anyhow!(text);
+    io::Error => io::Error::other(text);
 }
 
 /// Fails at first, then works: each verb, spawned, with what it gives.
