@@ -63,6 +63,45 @@ where
 }
 
 /// A retry to be: made by [`retry`], run by `.await`.
+///
+/// # Settings in an `if`
+/// Words for data keep the type of the builder, so they can stand in an `if`. So can `cancel_on`, `throttle` and `budget` once one
+/// of them was given: a token that nobody cancels will do. `when`, `classify`, `notify`, `listen` and `cancel_when` change the type:
+/// there the condition goes into what they are given. A closure can decide by itself; `classify` and `listen` take an `Option`.
+///
+/// ```
+/// use std::{future::pending, time::Duration};
+/// use relent::{Budget, Event, Limiter, retry};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// # let (urgent, strict, verbose) = (true, true, true);
+/// # let (stop, limiter, budget) = (None::<CancellationToken>, None::<Limiter>, None::<Budget>);
+/// # let shutdown = None::<std::future::Ready<()>>;
+/// let say = |event: &Event<'_, std::io::Error>| println!("{event:?}");
+/// let mut run = retry(async |_| fetch().await)
+///     .cancel_on(stop.unwrap_or_default())
+///     .when(move |error| !strict || error.kind() == std::io::ErrorKind::ConnectionRefused)
+///     .listen(verbose.then_some(say))
+///     .cancel_when(async {
+///         match shutdown {
+///             Some(shutdown) => shutdown.await,
+///             None => pending().await,
+///         }
+///     });
+/// if urgent {
+///     run = run.every(Duration::from_millis(10)).max_attempts(3);
+/// }
+/// if let Some(limiter) = &limiter {
+///     run = run.throttle(limiter);
+/// }
+/// if let Some(budget) = &budget {
+///     run = run.budget(budget);
+/// }
+/// assert_eq!(run.await.unwrap(), 7);
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a retry does nothing unless you `.await` it"]
 pub struct Retry<O, W = RetryAll, L = (), G = ()> {

@@ -85,7 +85,7 @@ pub struct Ensured<T> {
     pub change: Change,
 }
 
-/// An ensure to be: made by [`ensure`], run by `.await`.
+/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "an ensure does nothing unless you `.await` it"]
 pub struct Ensure<O, W = RetryAll, L = (), G = ()> {

@@ -15,6 +15,7 @@ mod hostile;
 mod late;
 mod listening;
 mod model;
+mod named;
 mod polling;
 mod script;
 mod shared;

@@ -6,8 +6,10 @@
 use std::{borrow::Cow, convert::Infallible, future::pending, io, time::Duration};
 
 use relent::{
-    Attempt, Budget, Check, Decision, GaveUp, Limiter, Policy, Progress, Ratio, RetryAll, Seen, blocking, ensure, poll,
-    retry, settle,
+    Attempt, Budget, Check, Decision, GaveUp, Limiter, Policy, Progress, Ratio, RetryAll, Seen, TimedQueue, blocking,
+    ensure,
+    leader::{Manager, MemoryLock, elect},
+    poll, retry, settle,
 };
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
