@@ -98,7 +98,7 @@ mod time;
 pub use crate::{
     budget::{Budget, InFlight},
     cursor::{Run, Turn},
-    endeavour::{Act, Both, Endeavour, Look, Seen},
+    endeavour::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
     error::{BoxedError, Chained, ConfigError, Detail, GaveUp, Last, NoAnswer, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
@@ -118,9 +118,9 @@ pub use crate::{
         ratio::Ratio,
         warning::Warning,
     },
-    poll::{Answer, Check, Polling, PollingFuture, poll},
+    poll::{Answer, AnswerTypes, Check, Polling, PollingFuture, poll},
     queue::TimedQueue,
     retry::{Retry, RetryFuture, retry},
-    settle::{Observation, Progress, Settle, SettleFuture, settle},
+    settle::{Observation, ObservationTypes, Progress, Settle, SettleFuture, settle},
     shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
 };

@@ -5,9 +5,36 @@ use crate::{
     policy::attempts::{Attempt, Decision},
 };
 
-/// Something that can be attempted more than once: every `FnMut(Attempt) -> impl Future`.
+/// Something that can be attempted more than once: every `FnMut(Attempt) -> impl Future`, and types that implement it.
 ///
 /// The future is made when its attempt starts, never before the wait, so nothing in it grows stale.
+///
+/// A closure has no name, and so has no future that is made from one. Where a run has to stand in a struct (a `tower` service, a
+/// `Stream`), or the operation has state of its own, make the operation a type and give it to [`Retry::new`](crate::Retry::new),
+/// [`Polling::new`](crate::Polling::new) or [`Settle::new`](crate::Settle::new):
+///
+/// ```
+/// use std::future::{Ready, ready};
+/// use relent::{Attempt, Operation, Retry, RetryFuture};
+///
+/// struct Ping { port: u16 }
+///
+/// impl Operation for Ping {
+///     type Output = Result<u32, std::io::Error>;
+///     type Future = Ready<Self::Output>;
+///
+///     fn call(&mut self, attempt: Attempt) -> Self::Future {
+///         ready(if attempt.number() < 3 { Err(std::io::Error::other("refused")) } else { Ok(u32::from(self.port)) })
+///     }
+/// }
+///
+/// struct Client { pending: RetryFuture<Ping> }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let client = Client { pending: Retry::new(Ping { port: 80 }).max_attempts(5).into_future() };
+/// assert_eq!(client.pending.await.unwrap(), 80);
+/// # }
+/// ```
 pub trait Operation {
     /// What an attempt answers.
     type Output;
@@ -32,7 +59,29 @@ where
     }
 }
 
-/// What follows an error: every `FnMut(&E) -> impl Into<Decision>`, and [`RetryAll`].
+/// What follows an error: every `FnMut(&E) -> impl Into<Decision>`, [`RetryAll`], and types that implement it.
+///
+/// A closure goes into `.when(..)`, where its types infer; a type into `.classify(..)`, so that the run can be named and the
+/// rule be written once. `None` of an `Option` is [`RetryAll`]: for a rule that holds only sometimes.
+///
+/// ```
+/// use relent::{Classify, Decision, retry};
+///
+/// /// The same rule for every call of one client.
+/// #[derive(Clone, Copy, Debug)]
+/// struct Transient;
+///
+/// impl Classify<std::io::Error> for Transient {
+///     fn classify(&mut self, error: &std::io::Error) -> Decision {
+///         (error.kind() == std::io::ErrorKind::ConnectionRefused).into()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let gave_up = retry(async |_| Err::<(), _>(std::io::Error::other("broken"))).classify(Transient).await.unwrap_err();
+/// assert!(gave_up.is_fatal());
+/// # }
+/// ```
 pub trait Classify<E: ?Sized> {
     /// Looks at an error of an attempt.
     fn classify(&mut self, error: &E) -> Decision;
@@ -40,7 +89,7 @@ pub trait Classify<E: ?Sized> {
 
 /// Every error is worth another attempt: what holds unless `.when(..)` says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing to add to it")]
 pub struct RetryAll;
 
 impl<E: ?Sized> Classify<E> for RetryAll {
@@ -61,8 +110,19 @@ where
     }
 }
 
-/// How a verb reads an answer.
-pub(crate) trait Verb<Output> {
+/// A rule that holds only sometimes: without it, every error is worth another attempt.
+impl<E: ?Sized, C: Classify<E>> Classify<E> for Option<C> {
+    fn classify(&mut self, error: &E) -> Decision {
+        self.as_mut().map_or(Decision::Retry, |when| when.classify(error))
+    }
+}
+
+/// What a verb makes of an answer, as types.
+///
+/// Apart from [`Verb`], as everywhere in the crate the types of a future are named by a trait whose impls bind nothing twice: a
+/// future within an async block is `Send` only if the types of its fields can be named for every lifetime, and there even
+/// `'static` is one among all. What acts may ask for more.
+pub(crate) trait VerbTypes<Output> {
     /// What the verb gives in the end.
     type Value;
     /// What its attempts fail with.
@@ -71,7 +131,10 @@ pub(crate) trait Verb<Output> {
     const NAME: &'static str;
     /// Whether its attempts only observe, so that one without an answer has no outcome.
     const OBSERVES: bool = false;
+}
 
+/// How a verb reads an answer.
+pub(crate) trait Verb<Output>: VerbTypes<Output> {
     /// An attempt begins.
     #[inline]
     fn begin(&mut self, attempt: Attempt) {

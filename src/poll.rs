@@ -1,6 +1,7 @@
 //! `poll`: look until it is so.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -11,7 +12,7 @@ use pin_project::pin_project;
 use crate::{
     error::GaveUp,
     events::Listener,
-    operation::{Classify, Judged, Operation, RetryAll, Verb},
+    operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
     policy::{Policy, attempts::Attempt},
     run::Run,
     settings::settings,
@@ -57,13 +58,28 @@ where
     F: FnMut(Attempt) -> Fut,
     Fut: Future<Output: Answer>,
 {
-    Polling { operation: check, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    Polling::new(check)
 }
 
 /// What a check found.
+///
+/// A check that cannot fail names no error: it answers `Option<T>`, or `Check<T>`.
+///
+/// ```
+/// use relent::{Check, poll};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// async fn is_third(number: u32) -> Check<u32> {
+///     if number < 3 { Check::NotYet } else { Check::Ready(number) }
+/// }
+/// assert_eq!(poll(async |attempt| is_third(attempt.number()).await).await.unwrap(), 3);
+/// // Where nothing else tells the type, `Check::<_>` is enough.
+/// assert_eq!(poll(async |_| Check::<_>::Ready(1)).await.unwrap(), 1);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "these four are what a check can say")]
-pub enum Check<T, E> {
+pub enum Check<T, E = Infallible> {
     /// The condition is met.
     Ready(T),
     /// Not yet.
@@ -74,21 +90,42 @@ pub enum Check<T, E> {
     Fatal(E),
 }
 
-/// What a check may answer. Not to be implemented elsewhere.
-pub trait Answer {
+/// The types of what a check may answer: value and error.
+// Apart from `Answer`, as `VerbTypes` says.
+pub trait AnswerTypes {
     /// The value of a met condition.
     type Value;
     /// The error of a failed check.
     type Error;
+}
 
+impl<T, E> AnswerTypes for Check<T, E> {
+    type Value = T;
+    type Error = E;
+}
+
+impl<T> AnswerTypes for Option<T> {
+    type Value = T;
+    type Error = Infallible;
+}
+
+impl<T, E> AnswerTypes for Result<Option<T>, E> {
+    type Value = T;
+    type Error = E;
+}
+
+impl<T, F, E> AnswerTypes for Result<Check<T, F>, E> {
+    type Value = T;
+    type Error = E;
+}
+
+/// What a check may answer. Not to be implemented elsewhere.
+pub trait Answer: AnswerTypes {
     #[doc(hidden)]
     fn judge(self) -> Judged<Self::Value, Self::Error>;
 }
 
 impl<T, E> Answer for Check<T, E> {
-    type Value = T;
-    type Error = E;
-
     fn judge(self) -> Judged<T, E> {
         match self {
             Self::Ready(value) => Judged::Value(value),
@@ -100,18 +137,12 @@ impl<T, E> Answer for Check<T, E> {
 }
 
 impl<T> Answer for Option<T> {
-    type Value = T;
-    type Error = std::convert::Infallible;
-
     fn judge(self) -> Judged<T, Self::Error> {
         self.map_or(Judged::NotYet, Judged::Value)
     }
 }
 
 impl<T, E> Answer for Result<Option<T>, E> {
-    type Value = T;
-    type Error = E;
-
     fn judge(self) -> Judged<T, E> {
         match self {
             Ok(Some(value)) => Judged::Value(value),
@@ -122,9 +153,6 @@ impl<T, E> Answer for Result<Option<T>, E> {
 }
 
 impl<T, E> Answer for Result<Check<T, E>, E> {
-    type Value = T;
-    type Error = E;
-
     fn judge(self) -> Judged<T, E> {
         match self {
             Ok(check) => Answer::judge(check),
@@ -134,11 +162,11 @@ impl<T, E> Answer for Result<Check<T, E>, E> {
 }
 
 /// The error that a check fails with.
-pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as Answer>::Error;
+pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as AnswerTypes>::Error;
 /// The value that a check gives.
-pub(crate) type CheckedOf<O> = <<O as Operation>::Output as Answer>::Value;
+pub(crate) type CheckedOf<O> = <<O as Operation>::Output as AnswerTypes>::Value;
 
-/// A poll to be: made by [`poll`], run by `.await`.
+/// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a poll does nothing unless you `.await` it"]
 pub struct Polling<O, W = RetryAll, L = (), G = ()> {
@@ -149,7 +177,15 @@ pub struct Polling<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-settings!(Polling, Operation<Output: Answer>, CheckErrorOf<O>);
+impl<O: Operation<Output: Answer>> Polling<O> {
+    /// [`poll`] for a check that is a type, so that its future can be named: see [`Operation`].
+    #[inline]
+    pub fn new(check: O) -> Self {
+        Self { operation: check, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    }
+}
+
+settings!(Polling, Operation<Output: AnswerTypes>, CheckErrorOf<O>);
 
 impl<O, W, L, G> IntoFuture for Polling<O, W, L, G>
 where
@@ -175,7 +211,7 @@ where
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct PollingFuture<O, W = RetryAll, L = (), G = ()>
 where
-    O: Operation<Output: Answer>,
+    O: Operation<Output: AnswerTypes>,
     G: Ties,
 {
     #[pin]
@@ -201,12 +237,14 @@ where
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Looking;
 
-impl<A: Answer> Verb<A> for Looking {
+impl<A: AnswerTypes> VerbTypes<A> for Looking {
     type Value = A::Value;
     type Error = A::Error;
     const NAME: &'static str = "PollingFuture";
     const OBSERVES: bool = true;
+}
 
+impl<A: Answer> Verb<A> for Looking {
     #[inline]
     fn judge(&mut self, output: A, _: impl FnOnce() -> u64) -> Judged<A::Value, A::Error> {
         output.judge()

@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use crate::{
     error::GaveUp,
     events::Listener,
-    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, ValueOf, Verb},
+    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, ValueOf, Verb, VerbTypes},
     policy::{Policy, attempts::Attempt},
     run::Run,
     settings::settings,
@@ -59,10 +59,49 @@ where
     F: FnMut(Attempt) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    Retry { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    Retry::new(operation)
 }
 
 /// A retry to be: made by [`retry`], run by `.await`.
+///
+/// # Settings in an `if`
+/// Words for data keep the type of the builder, so they can stand in an `if`. So can `cancel_on`, `throttle` and `budget` once one
+/// of them was given: a token that nobody cancels will do. `when`, `classify`, `notify`, `listen` and `cancel_when` change the type:
+/// there the condition goes into what they are given. A closure can decide by itself; `classify` and `listen` take an `Option`.
+///
+/// ```
+/// use std::{future::pending, time::Duration};
+/// use relent::{Budget, Event, Limiter, retry};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// # let (urgent, strict, verbose) = (true, true, true);
+/// # let (stop, limiter, budget) = (None::<CancellationToken>, None::<Limiter>, None::<Budget>);
+/// # let shutdown = None::<std::future::Ready<()>>;
+/// let say = |event: &Event<'_, std::io::Error>| println!("{event:?}");
+/// let mut run = retry(async |_| fetch().await)
+///     .cancel_on(stop.unwrap_or_default())
+///     .when(move |error| !strict || error.kind() == std::io::ErrorKind::ConnectionRefused)
+///     .listen(verbose.then_some(say))
+///     .cancel_when(async {
+///         match shutdown {
+///             Some(shutdown) => shutdown.await,
+///             None => pending().await,
+///         }
+///     });
+/// if urgent {
+///     run = run.every(Duration::from_millis(10)).max_attempts(3);
+/// }
+/// if let Some(limiter) = &limiter {
+///     run = run.throttle(limiter);
+/// }
+/// if let Some(budget) = &budget {
+///     run = run.budget(budget);
+/// }
+/// assert_eq!(run.await.unwrap(), 7);
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a retry does nothing unless you `.await` it"]
 pub struct Retry<O, W = RetryAll, L = (), G = ()> {
@@ -71,6 +110,14 @@ pub struct Retry<O, W = RetryAll, L = (), G = ()> {
     listener: L,
     policy: Policy,
     shared: G,
+}
+
+impl<O: Operation<Output: Outcome>> Retry<O> {
+    /// [`retry`] for an operation that is a type, so that its future can be named: see [`Operation`].
+    #[inline]
+    pub fn new(operation: O) -> Self {
+        Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    }
 }
 
 settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>);
@@ -124,11 +171,13 @@ where
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retrying;
 
-impl<R: Outcome> Verb<R> for Retrying {
+impl<R: Outcome> VerbTypes<R> for Retrying {
     type Value = R::Value;
     type Error = R::Error;
     const NAME: &'static str = "RetryFuture";
+}
 
+impl<R: Outcome> Verb<R> for Retrying {
     #[inline]
     fn judge(&mut self, output: R, _: impl FnOnce() -> u64) -> Judged<R::Value, R::Error> {
         output.judge()

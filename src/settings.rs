@@ -108,8 +108,7 @@ macro_rules! settings {
                 F: FnMut(&$error) -> D,
                 D: Into<crate::Decision>,
             {
-                let Self { operation, listener, policy, shared, .. } = self;
-                $builder { operation, when, listener, policy, shared }
+                self.classify(when)
             }
 
             /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
@@ -120,13 +119,14 @@ macro_rules! settings {
                 self
             }
 
-            /// `when`, with a function that has a name and therefore a type.
-            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
-            pub(crate) fn classified(
-                self,
-                when: fn(&$error) -> crate::Decision,
-            ) -> $builder<O, fn(&$error) -> crate::Decision, L, G> {
-                self.when(when)
+            /// [`when`](Self::when) for a rule that is a type, so that the run can be named.
+            #[inline]
+            pub fn classify<C>(self, when: C) -> $builder<O, C, L, G>
+            where
+                C: crate::Classify<$error>,
+            {
+                let Self { operation, listener, policy, shared, .. } = self;
+                $builder { operation, when, listener, policy, shared }
             }
 
             /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the

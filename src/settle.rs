@@ -1,6 +1,7 @@
 //! `settle`: wait until an operation has really finished.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -11,7 +12,7 @@ use pin_project::pin_project;
 use crate::{
     error::{Detail, GaveUp, Stop},
     events::Listener,
-    operation::{Classify, Judged, Operation, RetryAll, Verb},
+    operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
     policy::{
         Policy,
         attempts::Attempt,
@@ -65,22 +66,15 @@ where
     F: FnMut(Attempt) -> Fut,
     Fut: Future<Output: Observation>,
 {
-    let rules = Rules { stable_for: 1, ..Rules::default() };
-    let operation = Watched { observe, rules };
-    Settle { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
-}
-
-/// For callers whose observations are no closures.
-#[cfg(any(feature = "etcd", feature = "test-util"))]
-pub(crate) fn of<O, W>(observe: O, when: W) -> Settle<O, W> {
-    let operation = Watched { observe, rules: Rules::default() };
-    Settle { operation, when, listener: (), policy: Policy::new(), shared: () }
+    Settle::new(observe)
 }
 
 /// What an observation found.
+///
+/// An observation that cannot fail names no error: it answers `Progress<T>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "these four are what an observation can say")]
-pub enum Progress<T, E> {
+pub enum Progress<T, E = Infallible> {
     /// It has finished.
     Done(T),
     /// It moves. The same text as before is no movement.
@@ -91,39 +85,47 @@ pub enum Progress<T, E> {
     Failed(E),
 }
 
-/// What an observation may answer: [`Progress`] or `Result<Progress, E>`.
-pub trait Observation {
+/// The types of what an observation may answer: value and error.
+// Apart from `Observation`, as `VerbTypes` says.
+pub trait ObservationTypes {
     /// The value of what has finished.
     type Value;
     /// The error of operation and observation.
     type Error;
+}
 
+impl<T, E> ObservationTypes for Progress<T, E> {
+    type Value = T;
+    type Error = E;
+}
+
+impl<T, F, E> ObservationTypes for Result<Progress<T, F>, E> {
+    type Value = T;
+    type Error = E;
+}
+
+/// What an observation may answer: [`Progress`] or `Result<Progress, E>`. Not to be implemented elsewhere.
+pub trait Observation: ObservationTypes {
     #[doc(hidden)]
     fn progress(self) -> Result<Progress<Self::Value, Self::Error>, Self::Error>;
 }
 
 impl<T, E> Observation for Progress<T, E> {
-    type Value = T;
-    type Error = E;
-
     fn progress(self) -> Result<Self, E> {
         Ok(self)
     }
 }
 
 impl<T, E> Observation for Result<Progress<T, E>, E> {
-    type Value = T;
-    type Error = E;
-
     fn progress(self) -> Self {
         self
     }
 }
 
 /// The error of what is watched.
-pub(crate) type WatchErrorOf<O> = <<O as Operation>::Output as Observation>::Error;
+pub(crate) type WatchErrorOf<O> = <<O as Operation>::Output as ObservationTypes>::Error;
 /// The value of what is watched.
-pub(crate) type WatchedOf<O> = <<O as Operation>::Output as Observation>::Value;
+pub(crate) type WatchedOf<O> = <<O as Operation>::Output as ObservationTypes>::Value;
 
 #[derive(Clone, Copy, Debug)]
 struct Watched<O> {
@@ -131,7 +133,7 @@ struct Watched<O> {
     rules: Rules,
 }
 
-/// A settle to be: made by [`settle`], run by `.await`.
+/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a settle does nothing unless you `.await` it"]
 pub struct Settle<O, W = RetryAll, L = (), G = ()> {
@@ -142,7 +144,15 @@ pub struct Settle<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-settings!(Settle, Operation<Output: Observation>, WatchErrorOf<O>);
+impl<O: Operation<Output: Observation>> Settle<O> {
+    /// [`settle`] for an observation that is a type, so that its future can be named: see [`Operation`].
+    pub fn new(observe: O) -> Self {
+        let operation = Watched { observe, rules: Rules { stable_for: 1, ..Rules::default() } };
+        Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    }
+}
+
+settings!(Settle, Operation<Output: ObservationTypes>, WatchErrorOf<O>);
 
 impl<O, W, L, G> Settle<O, W, L, G> {
     /// Ends the run when nothing has moved for so long: since it began, since the text last changed, since it was first seen
@@ -190,7 +200,7 @@ where
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct SettleFuture<O, W = RetryAll, L = (), G = ()>
 where
-    O: Operation<Output: Observation>,
+    O: Operation<Output: ObservationTypes>,
     G: Ties,
 {
     #[pin]
@@ -239,12 +249,14 @@ impl Watching {
     }
 }
 
-impl<A: Observation> Verb<A> for Watching {
+impl<A: ObservationTypes> VerbTypes<A> for Watching {
     type Value = A::Value;
     type Error = A::Error;
     const NAME: &'static str = "SettleFuture";
     const OBSERVES: bool = true;
+}
 
+impl<A: Observation> Verb<A> for Watching {
     fn begin(&mut self, attempt: Attempt) {
         self.began.get_or_insert_with(|| nanos(attempt.elapsed()));
     }

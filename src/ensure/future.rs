@@ -10,10 +10,10 @@ use pin_project::pin_project;
 
 use super::Ensured;
 use crate::{
-    endeavour::{Endeavour, Look, Seen},
+    endeavour::{Endeavour, EndeavourTypes, Look, Seen},
     error::{Detail, Ending, GaveUp, Stop},
     events::{Event, Listener},
-    operation::{Classify, RetryAll},
+    operation::{Classify, Judged, Outcome, RetryAll},
     policy::{
         Policy,
         attempts::{Attempt, Decision, Ended},
@@ -31,7 +31,7 @@ use crate::{
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct EnsureFuture<O, W = RetryAll, L = (), G = ()>
 where
-    O: Endeavour,
+    O: EndeavourTypes,
     G: Ties,
 {
     both: O,
@@ -77,7 +77,7 @@ enum Then<S> {
     Stop(Stop),
 }
 
-impl<O: Endeavour, W, L, G: Ties> EnsureFuture<O, W, L, G> {
+impl<O: EndeavourTypes, W, L, G: Ties> EnsureFuture<O, W, L, G> {
     pub(super) fn new(both: O, when: W, listener: L, policy: Policy, shared: G) -> Self {
         let acts = Acts::new(policy.attempts_allowed());
         // The cadence counts rounds; how many acts there may be is not its business.
@@ -141,7 +141,10 @@ where
                 }
                 StateProj::Acting(act, attempt, at, by) => {
                     let answer = match act.poll(cx) {
-                        Poll::Ready(answer) => Ok(answer.map(drop)),
+                        Poll::Ready(answer) => Ok(match answer.judge() {
+                            Judged::Failed(error) => Err(error),
+                            _ => Ok(()),
+                        }),
                         Poll::Pending => Err(ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by))),
                     };
                     let attempt = *attempt;
@@ -378,7 +381,7 @@ where
 
 impl<O, W, L, G> fmt::Debug for EnsureFuture<O, W, L, G>
 where
-    O: Endeavour,
+    O: EndeavourTypes,
     G: Ties,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ mod future;
 
 pub use self::future::EnsureFuture;
 use crate::{
-    endeavour::{Both, Endeavour, Look},
+    endeavour::{Both, Endeavour, EndeavourTypes, Look},
     error::GaveUp,
     events::Listener,
     operation::{Classify, RetryAll},
@@ -65,14 +65,14 @@ use crate::{
 /// assert_eq!(ensured.change, Change::AppliedDespiteError);
 /// # }
 /// ```
-pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Both<V, A>>
+pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Both<V, A, Acted>>
 where
     V: FnMut(Attempt) -> Looked,
     Looked: Future<Output: Look<State = S, Error = E>>,
     A: FnMut(S) -> Acted,
     Acted: Future<Output = Result<D, E>>,
 {
-    Ensure { operation: Both { observe, act }, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    Ensure::new(Both::new(observe, act))
 }
 
 /// It is as it was wanted.
@@ -85,7 +85,7 @@ pub struct Ensured<T> {
     pub change: Change,
 }
 
-/// An ensure to be: made by [`ensure`], run by `.await`.
+/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "an ensure does nothing unless you `.await` it"]
 pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
@@ -96,15 +96,14 @@ pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-settings!(Ensure, Endeavour, O::Error);
-
-impl<O, W> Ensure<O, W> {
-    /// For callers whose looks and acts are no closures.
-    #[cfg(any(feature = "etcd", feature = "test-util"))]
-    pub(crate) fn of(operation: O, when: W) -> Self {
-        Self { operation, when, listener: (), policy: Policy::new(), shared: () }
+impl<O: Endeavour> Ensure<O> {
+    /// [`ensure`] for looks and acts of one type, so that the future can be named: see [`Endeavour`].
+    pub fn new(operation: O) -> Self {
+        Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
     }
 }
+
+settings!(Ensure, EndeavourTypes, O::Error);
 
 impl<O, W, L, G> IntoFuture for Ensure<O, W, L, G>
 where

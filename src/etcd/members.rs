@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Attempt, ConfigError, Decision, Endeavour, Ensure, Policy, Progress, Seen, Settle,
+    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Policy, Progress, Seen, Settle,
     etcd::{
         Cluster, Health, Member, MemberError, PeerUrls, Step, Which,
         intent::{Goal, Intent, View},
@@ -202,19 +202,22 @@ impl<C: Cluster> Members<C> {
     /// [`GaveUp`](crate::GaveUp), whose detail says who is not well.
     pub fn wait_healthy(&self) -> WaitHealthy<C> {
         let check = HealthCheck { shared: Arc::clone(&self.shared) };
-        crate::settle::of(check, MemberError::decision as fn(&MemberError) -> Decision).policy(&self.policy)
+        Settle::new(check).when(MemberError::decision as Rule).policy(&self.policy)
     }
 
-    fn ensure<T>(&self, intent: Intent, read: fn(View) -> Result<T, Box<View>>) -> EnsureMember<C, T> {
+    fn ensure<T: Send + 'static>(&self, intent: Intent, read: fn(View) -> Result<T, Box<View>>) -> EnsureMember<C, T> {
         let goal = Arc::new(Mutex::new(Goal::new(intent, self.may_lose_quorum)));
         let shared = Arc::clone(&self.shared);
         let work = MemberWork { shared, goal, may_lose_quorum: self.may_lose_quorum, read };
-        Ensure::of(work, MemberError::decision as fn(&MemberError) -> Decision).policy(&self.policy)
+        Ensure::new(work).when(MemberError::decision as Rule).policy(&self.policy)
     }
 }
 
 /// An operation of [`Members`]: an [`Ensure`] with all its words.
-pub type EnsureMember<C, T> = Ensure<MemberWork<C, T>, fn(&MemberError) -> Decision>;
+pub type EnsureMember<C, T> = Ensure<MemberWork<C, T>, Rule>;
+
+/// What follows an error of [`Members`].
+type Rule = fn(&MemberError) -> Decision;
 
 /// The looks and acts of an operation of [`Members`].
 pub struct MemberWork<C, T> {
@@ -226,7 +229,7 @@ pub struct MemberWork<C, T> {
 }
 
 /// The wait of [`Members::wait_healthy`]: a [`Settle`] with all its words.
-pub type WaitHealthy<C> = Settle<HealthCheck<C>, fn(&MemberError) -> Decision>;
+pub type WaitHealthy<C> = Settle<HealthCheck<C>, Rule>;
 
 /// The observations of [`Members::wait_healthy`].
 pub struct HealthCheck<C> {
@@ -255,15 +258,15 @@ impl<C> fmt::Debug for HealthCheck<C> {
 /// What a look answers.
 type Looked<T> = Result<Seen<T, Step, MemberError>, MemberError>;
 
-impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
+impl<C, T> EndeavourTypes for MemberWork<C, T> {
     type Value = T;
     type State = Step;
     type Error = MemberError;
-    type Done = ();
-    type Looked = Looked<T>;
     type Look = Pin<Box<dyn Future<Output = Looked<T>> + Send>>;
     type Act = Pin<Box<dyn Future<Output = Result<(), MemberError>> + Send>>;
+}
 
+impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
     fn look(&mut self, attempt: Attempt) -> Self::Look {
         // So that one that hangs is named, and does not cost the whole call; not by what is left, or at the end of the run all
         // of them would seem to hang.

@@ -100,7 +100,8 @@ pub enum Wait {
     Limiter(Duration),
 }
 
-/// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, and `()`, which costs nothing.
+/// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, an `Option` of one, and `()`, which costs
+/// nothing.
 ///
 /// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics; what it was told of is
 /// decided by then, and nothing that is shared stays taken.
@@ -123,6 +124,17 @@ impl<E> Listener<E> for () {
 impl<E, F: FnMut(&Event<'_, E>)> Listener<E> for F {
     fn on_event(&mut self, event: &Event<'_, E>) {
         self(event);
+    }
+}
+
+/// A listener that is there only sometimes.
+impl<E, L: Listener<E>> Listener<E> for Option<L> {
+    const SILENT: bool = L::SILENT;
+
+    fn on_event(&mut self, event: &Event<'_, E>) {
+        if let Some(listener) = self {
+            listener.on_event(event);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Detail, GaveUp},
     events::Listener,
-    operation::{Classify, Judged, Operation, Verb},
+    operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::{
         Policy,
         attempts::{Attempt, Decision},
@@ -229,12 +229,14 @@ struct Getting {
     named: bool,
 }
 
-impl<K> Verb<Result<K, Error>> for Getting {
+impl<K> VerbTypes<Result<K, Error>> for Getting {
     type Value = K;
     type Error = Error;
     const NAME: &'static str = "GetFuture";
     const OBSERVES: bool = true;
+}
 
+impl<K> Verb<Result<K, Error>> for Getting {
     fn judge(&mut self, output: Result<K, Error>, _: impl FnOnce() -> u64) -> Judged<K, Error> {
         match output {
             Ok(object) => Judged::Value(object),

@@ -41,7 +41,7 @@ pub use self::{
     error::Error,
     get::{ByClass, Get, GetFuture, get, get_config_map},
     lease::{LeaseError, LeaseLock},
-    operation::{Contract, LongOperation, OperationError, Triggered},
+    operation::{Contract, LongOperation, OperationError, Trigger, TriggerWork, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},
     wait::{Sighting, WaitError, wait, wait_labelled},
 };

@@ -98,9 +98,30 @@ impl Attempt {
         }
     }
 
-    /// `attempt_timeout` or `finish_within`, whichever is less: the same for every attempt of a run, however little is left.
-    #[cfg(any(feature = "etcd", feature = "test-util"))]
-    pub(crate) fn limit(&self) -> Option<Duration> {
+    /// `attempt_timeout` or `finish_within`, whichever is less: the same for every attempt of a run, however little is left;
+    /// `None` if neither is set.
+    ///
+    /// An operation of several calls shares this out, so that one that hangs is told by itself and does not cost the whole
+    /// attempt. By [`timeout`](Self::timeout) the shares would shrink at the end of a run, until healthy calls seemed to hang.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Attempt, retry};
+    ///
+    /// # async fn first(_: Duration) -> Result<u32, std::io::Error> { Ok(1) }
+    /// # async fn second(_: u32, within: Duration) -> Result<Duration, std::io::Error> { Ok(within) }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let each = retry(async |attempt: Attempt| {
+    ///     let each = attempt.limit().map_or(Duration::from_secs(5), |limit| limit / 2);
+    ///     second(first(each).await?, each).await
+    /// })
+    /// .attempt_timeout(Duration::from_secs(4))
+    /// .await;
+    /// assert_eq!(each.unwrap(), Duration::from_secs(2));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn limit(&self) -> Option<Duration> {
         let limit = self.timeout.min(self.finish_within);
         (limit != FOREVER).then_some(Duration::from_nanos(limit))
     }

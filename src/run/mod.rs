@@ -20,7 +20,7 @@ pub(crate) use self::core::Core;
 use crate::{
     error::{Ending, GaveUp, Stop},
     events::Listener,
-    operation::{Classify, Judged, Operation, Verb},
+    operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::{Policy, attempts::Decision, bounds::CutBy},
     shared::Ties,
     time::Alarm,
@@ -33,7 +33,7 @@ use crate::{
 pub(crate) struct Run<V, O, W, L, G, T>
 where
     O: Operation,
-    V: Verb<O::Output>,
+    V: VerbTypes<O::Output>,
     G: Ties,
 {
     core: Core<G>,
@@ -58,7 +58,7 @@ enum Slot<F> {
 impl<V, O, W, L, G, T> Run<V, O, W, L, G, T>
 where
     O: Operation,
-    V: Verb<O::Output>,
+    V: VerbTypes<O::Output>,
     G: Ties,
     T: Alarm,
 {
@@ -191,7 +191,7 @@ where
 impl<V, O, W, L, G, T> fmt::Debug for Run<V, O, W, L, G, T>
 where
     O: Operation,
-    V: Verb<O::Output>,
+    V: VerbTypes<O::Output>,
     G: Ties,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

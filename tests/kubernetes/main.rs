@@ -6,4 +6,5 @@ mod eviction;
 mod faults;
 mod get;
 mod kubectl;
+mod spawned;
 mod world;

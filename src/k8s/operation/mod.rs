@@ -25,8 +25,8 @@ use super::{
     call::{Calls, TIMEOUT, Target},
 };
 use crate::{
-    Act, Attempt, Both, ConfigError, Decision, Ensure, Progress, Seen, Settle, ensure as ensure_of,
-    operation::Operation, settle,
+    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Progress, Seen, Settle, operation::Operation,
+    settle,
 };
 
 /// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
@@ -138,32 +138,12 @@ impl LongOperation {
     ///
     /// # Errors
     /// [`OperationError`]; at once for those that [`decision`](OperationError::decision) calls fatal.
-    #[expect(clippy::type_complexity, reason = "the types of what is repeated")]
-    pub fn trigger(
-        &self,
-    ) -> Ensure<
-        Both<
-            impl Operation<Output = Looked, Future = Boxed<'static, Looked>> + use<>,
-            impl Act<DynamicObject, Error = OperationError, Done = DynamicObject, Future = Boxed<'static, Patched>> + use<>,
-        >,
-        fn(&OperationError) -> Decision,
-    > {
-        let calls = self.shared.calls();
-        let (looking, look_calls) = (Arc::clone(&self.shared), calls.clone());
-        let acting = Arc::clone(&self.shared);
-        let look = move |_: Attempt| {
-            let (shared, calls) = (Arc::clone(&looking), look_calls.clone());
-            Box::pin(async move { shared.look(&calls).await }) as Boxed<'static, Looked>
-        };
-        let act = move |object: DynamicObject| {
-            let (shared, calls) = (Arc::clone(&acting), calls.clone());
-            Box::pin(async move { shared.set_off(&calls, &object).await }) as Boxed<'static, Patched>
-        };
-        ensure_of(look, act)
+    pub fn trigger(&self) -> Trigger {
+        Ensure::new(TriggerWork { shared: Arc::clone(&self.shared), calls: self.shared.calls() })
             .every(Duration::from_secs(1))
             .attempt_timeout(TIMEOUT)
             .finish_within(Duration::from_secs(120))
-            .classified(OperationError::decision)
+            .when(OperationError::decision as fn(&OperationError) -> Decision)
     }
 
     /// Waits until all of the contract is kept: no errors, generation observed, annotation gone or token echoed, conditions as they
@@ -214,7 +194,45 @@ impl LongOperation {
             .every(Duration::from_secs(5))
             .attempt_timeout(TIMEOUT)
             .stable_for(self.shared.contract.stable_for)
-            .classified(OperationError::decision)
+            .when(OperationError::decision as fn(&OperationError) -> Decision)
+    }
+}
+
+/// What [`LongOperation::trigger`] gives: an [`Ensure`] with all its words.
+pub type Trigger = Ensure<TriggerWork, fn(&OperationError) -> Decision>;
+
+/// The looks and acts of [`LongOperation::trigger`].
+pub struct TriggerWork {
+    shared: Arc<Shared>,
+    calls: Calls,
+}
+
+impl EndeavourTypes for TriggerWork {
+    type Value = Triggered;
+    type State = DynamicObject;
+    type Error = OperationError;
+    type Look = Boxed<'static, Looked>;
+    type Act = Boxed<'static, Patched>;
+}
+
+impl Endeavour for TriggerWork {
+    fn look(&mut self, _: Attempt) -> Self::Look {
+        let (shared, calls) = (Arc::clone(&self.shared), self.calls.clone());
+        Box::pin(async move { shared.look(&calls).await })
+    }
+
+    fn act(&mut self, object: DynamicObject) -> Self::Act {
+        let (shared, calls) = (Arc::clone(&self.shared), self.calls.clone());
+        Box::pin(async move { shared.set_off(&calls, &object).await })
+    }
+}
+
+impl fmt::Debug for TriggerWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TriggerWork")
+            .field("name", &self.shared.name)
+            .field("token", &self.shared.token)
+            .finish_non_exhaustive()
     }
 }
 

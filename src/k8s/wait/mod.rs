@@ -138,5 +138,5 @@ where
         )
         .attempt_timeout(READ_AGAIN.saturating_mul(2))
         .last_look(LAST_LOOK)
-        .classified(WaitError::decision)
+        .when(WaitError::decision as fn(&WaitError) -> Decision)
 }
