@@ -13,6 +13,7 @@ use crate::{
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb},
     policy::{Policy, attempts::Attempt},
+    report::Reports,
     run::Run,
     settings::settings,
     shared::Ties,
@@ -180,6 +181,16 @@ where
 {
     #[pin]
     run: Run<Looking, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Reports for PollingFuture<O, W, L, G>
+where
+    O: Operation<Output: Answer>,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.run.report()
+    }
 }
 
 impl<O, W, L, G> Future for PollingFuture<O, W, L, G>

@@ -10,8 +10,10 @@ use pin_project::pin_project;
 use crate::{
     error::GaveUp,
     events::Listener,
+    failure::{ByFailure, Failure, WithFailure},
     operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, ValueOf, Verb},
     policy::{Policy, attempts::Attempt},
+    report::Reports,
     run::Run,
     settings::settings,
     shared::Ties,
@@ -75,6 +77,20 @@ pub struct Retry<O, W = RetryAll, L = (), G = ()> {
 
 settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>);
 
+impl<O, G> Retry<O, RetryAll, (), G> {
+    /// The operation says itself which of its errors are transient and which permanent: it answers
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
+    /// `when` then.
+    #[inline]
+    pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, ByFailure, (), G>
+    where
+        O: Operation<Output = Result<T, Failure<E>>>,
+    {
+        let Self { operation, policy, shared, .. } = self;
+        Retry { operation: WithFailure(operation), when: ByFailure, listener: (), policy, shared }
+    }
+}
+
 impl<O, W, L, G> IntoFuture for Retry<O, W, L, G>
 where
     O: Operation<Output: Outcome>,
@@ -103,6 +119,16 @@ where
 {
     #[pin]
     run: Run<Retrying, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Reports for RetryFuture<O, W, L, G>
+where
+    O: Operation<Output: Outcome>,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.run.report()
+    }
 }
 
 impl<O, W, L, G> Future for RetryFuture<O, W, L, G>

@@ -100,8 +100,9 @@ macro_rules! settings {
             }
         }
 
-        impl<O: $operation, W, L, G> $builder<O, W, L, G> {
-            /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all.
+        impl<O: $operation, L, G> $builder<O, crate::RetryAll, L, G> {
+            /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all. It can be said
+            /// once.
             #[inline]
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
             where
@@ -112,14 +113,6 @@ macro_rules! settings {
                 $builder { operation, when, listener, policy, shared }
             }
 
-            /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
-            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
-            #[cfg(feature = "k8s")]
-            pub(crate) fn last_look(mut self, before_the_end: std::time::Duration) -> Self {
-                self.policy = self.policy.last_look(before_the_end);
-                self
-            }
-
             /// `when`, with a function that has a name and therefore a type.
             #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
             pub(crate) fn classified(
@@ -127,6 +120,16 @@ macro_rules! settings {
                 when: fn(&$error) -> crate::Decision,
             ) -> $builder<O, fn(&$error) -> crate::Decision, L, G> {
                 self.when(when)
+            }
+        }
+
+        impl<O: $operation, W, L, G> $builder<O, W, L, G> {
+            /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
+            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
+            #[cfg(feature = "k8s")]
+            pub(crate) fn last_look(mut self, before_the_end: std::time::Duration) -> Self {
+                self.policy = self.policy.last_look(before_the_end);
+                self
             }
 
             /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the
@@ -147,6 +150,21 @@ macro_rules! settings {
             {
                 let Self { operation, when, listener: before, policy, shared } = self;
                 $builder { operation, when, listener: (before, listener), policy, shared }
+            }
+        }
+
+        impl<O: $operation, L, G: crate::Share> $builder<O, crate::RetryAll, L, G> {
+            /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters, budgets,
+            /// classification and listeners. What is said after it holds for this run alone.
+            /// See [`Profile`](crate::Profile).
+            pub fn profile<C, N>(self, profile: &crate::Profile<$error, C, N>) -> $builder<O, C, (L, N), G::With>
+            where
+                C: crate::Classify<$error> + Clone,
+                N: crate::Listener<$error> + Clone,
+            {
+                let Self { operation, listener, policy, shared, .. } = self.policy(&profile.policy);
+                let (when, listener) = (profile.when.clone(), (listener, profile.listener.clone()));
+                $builder { operation, when, listener, policy, shared: shared.share(|before| before.and(&profile.shared)) }
             }
         }
 

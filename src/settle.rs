@@ -18,6 +18,7 @@ use crate::{
         nanos::{duration, nanos},
         stall::{Movement, Observed, Rules, Settling},
     },
+    report::Reports,
     run::Run,
     settings::settings,
     shared::Ties,
@@ -195,6 +196,16 @@ where
 {
     #[pin]
     run: Run<Watching, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Reports for SettleFuture<O, W, L, G>
+where
+    O: Operation<Output: Observation>,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.run.report()
+    }
 }
 
 impl<O, W, L, G> Future for SettleFuture<O, W, L, G>

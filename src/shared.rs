@@ -167,9 +167,14 @@ pub enum Retries {
 impl Retries {
     /// Asks this budget too.
     pub(crate) fn and(self, budget: Budget) -> Self {
-        match self {
-            Self::Unlimited => Self::Of(budget),
-            first => Self::Both(Box::new([first, Self::Of(budget)])),
+        self.and_all(Self::Of(budget))
+    }
+
+    /// Asks these too.
+    fn and_all(self, more: Self) -> Self {
+        match (self, more) {
+            (Self::Unlimited, only) | (only, Self::Unlimited) => only,
+            both => Self::Both(Box::new(both.into())),
         }
     }
 
@@ -263,6 +268,18 @@ impl Shared {
             None => Some(Cancel { token, rest: None }),
             Some(before) => before.anew(Some(token)),
         };
+        self
+    }
+
+    /// With what another run shares, too.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        for token in other.cancel.iter().flat_map(Cancel::tokens) {
+            self = self.cancel_on(token.clone());
+        }
+        for limiter in other.limiters.iter().flat_map(Limiters::all) {
+            self = self.throttle(limiter.clone());
+        }
+        self.budget = std::mem::take(&mut self.budget).and_all(other.budget.anew());
         self
     }
 

@@ -368,6 +368,11 @@ impl<G: Ties> Core<G> {
         self.attempts.number()
     }
 
+    /// Attempts started, and nanoseconds since the run began, by the clock.
+    pub(crate) fn report(&self) -> (u32, u64) {
+        (self.attempts(), self.read())
+    }
+
     /// Whether there is anything that could cancel the run.
     pub(crate) fn may_be_cancelled(&self) -> bool {
         self.ties.may_be_cancelled()
