@@ -100,6 +100,16 @@ macro_rules! settings {
             }
         }
 
+        impl<O, W, L, G> $builder<O, W, L, G> {
+            /// What a server asks of this run by [`RetryAfter`](crate::Decision::RetryAfter) holds for all that share its
+            /// limiters. See [`Policy::share_retry_after`](crate::Policy::share_retry_after).
+            #[inline]
+            pub fn share_retry_after(mut self) -> Self {
+                self.policy = self.policy.share_retry_after();
+                self
+            }
+        }
+
         impl<O: $operation, L, G> $builder<O, crate::RetryAll, L, G> {
             /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all. It can be said
             /// once.
@@ -164,7 +174,13 @@ macro_rules! settings {
             {
                 let Self { operation, listener, policy, shared, .. } = self.policy(&profile.policy);
                 let (when, listener) = (profile.when.clone(), (listener, profile.listener.clone()));
-                $builder { operation, when, listener, policy, shared: shared.share(|before| before.and(&profile.shared)) }
+                $builder {
+                    operation,
+                    when,
+                    listener,
+                    policy,
+                    shared: shared.share(|before| before.and(&profile.shared)),
+                }
             }
         }
 

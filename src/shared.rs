@@ -37,6 +37,10 @@ pub trait Ties {
     fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
     fn spend(&self, ticket: Self::Ticket);
+    /// The limiter grants nothing to anybody for so many nanoseconds.
+    fn pause(&self, nanos: u64) {
+        _ = nanos;
+    }
     /// What the run has to do with its budgets, if it may have one.
     fn retries(&mut self) -> Option<&mut Retries>;
 }
@@ -377,6 +381,9 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
     fn spend(&self, ticket: Self::Ticket) {
         self.ties.spend(ticket);
     }
+    fn pause(&self, nanos: u64) {
+        self.ties.pause(nanos);
+    }
     fn retries(&mut self) -> Option<&mut Retries> {
         self.ties.retries()
     }
@@ -447,6 +454,12 @@ impl Ties for Shared {
 
     fn spend(&self, Place(mut ticket): Place) {
         ticket.spend();
+    }
+
+    fn pause(&self, nanos: u64) {
+        if let Some(limiters) = &self.limiters {
+            limiters.pause(nanos);
+        }
     }
 
     #[inline]

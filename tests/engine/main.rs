@@ -6,6 +6,7 @@
 
 mod against_the_model;
 mod bad_input;
+mod client;
 mod cursor;
 mod discipline;
 mod drops;
@@ -18,6 +19,7 @@ mod model;
 mod polling;
 mod script;
 mod shared;
+mod skipping;
 mod snapshot;
 mod tables;
 mod texts;
