@@ -8,8 +8,8 @@ use std::{
 use crate::{
     error::GaveUp,
     events::Listener,
-    failure::{ByFailure, Failure, Said},
-    operation::{Classify, Operation, Outcome, RetryAll},
+    failure::{Failure, Said},
+    operation::{Classify, Operation, Outcome, RetryAll, Undecided},
     policy::{Policy, attempts::Attempt},
     poll::{Answer, Looking},
     report::{Reported, WithReportFuture},
@@ -151,19 +151,19 @@ impl<O: SyncOperation> SyncOperation for WithFailure<O> {
     }
 }
 
-settings!(Retry, SyncOperation<Answer: Outcome>, <O::Answer as Outcome>::Error);
+settings!(Retry, SyncOperation<Answer: Outcome>, <O::Answer as Outcome>::Error, SyncOperation<Answer: Undecided>);
 settings!(Polling, SyncOperation<Answer: Answer>, <O::Answer as Answer>::Error);
 
 impl<O, G> Retry<O, RetryAll, (), G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
     /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
-    /// `when` then.
-    pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, ByFailure, (), G>
+    /// `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, RetryAll, (), G>
     where
         O: SyncOperation<Answer = Result<T, Failure<E>>>,
     {
         let Self { operation, policy, shared, .. } = self;
-        Retry { operation: WithFailure(operation), when: ByFailure, listener: (), policy, shared }
+        Retry { operation: WithFailure(operation), when: RetryAll, listener: (), policy, shared }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use pin_project::pin_project;
 
 use crate::{
-    operation::{Classify, Judged, Operation, Outcome, RetryAll},
+    operation::{Judged, Operation, Outcome},
     policy::attempts::{Attempt, Decision},
 };
 
@@ -113,20 +113,6 @@ pub struct WithFailureFuture<F>(#[pin] F);
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Said<R>(pub(crate) R);
-
-/// The classification of a run whose errors say themselves what follows: the type that `.by_failure()` puts in the place of
-/// [`RetryAll`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ByFailure;
-
-/// Nothing is left to be decided.
-impl<E: ?Sized> Classify<E> for ByFailure {
-    #[inline]
-    fn classify(&mut self, error: &E) -> Decision {
-        RetryAll.classify(error)
-    }
-}
 
 impl<O: Operation> Operation for WithFailure<O> {
     type Output = Said<O::Output>;

@@ -105,11 +105,11 @@ pub use crate::{
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
     error::{BoxedError, Chained, ConfigError, Detail, GaveUp, Last, NoAnswer, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
-    failure::{ByFailure, Failure, Said, WithFailure, WithFailureFuture},
+    failure::{Failure, Said, WithFailure, WithFailureFuture},
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
     mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
-    operation::{Classify, Judged, Operation, Outcome, RetryAll},
+    operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},
     policy::{
         Policy,
         attempts::{Attempt, Decision, Ended},

@@ -141,6 +141,12 @@ impl<T, E> Outcome for Result<T, E> {
     }
 }
 
+/// An outcome whose errors are for `.when(..)` to classify.
+#[doc(hidden)]
+pub trait Undecided: Outcome {}
+
+impl<T, E> Undecided for Result<T, E> {}
+
 /// The error that an operation fails with.
 pub(crate) type ErrorOf<O> = <<O as Operation>::Output as Outcome>::Error;
 /// The value that an operation gives.

@@ -10,8 +10,8 @@ use pin_project::pin_project;
 use crate::{
     error::GaveUp,
     events::Listener,
-    failure::{ByFailure, Failure, WithFailure},
-    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, ValueOf, Verb},
+    failure::{Failure, WithFailure},
+    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, Undecided, ValueOf, Verb},
     policy::{Policy, attempts::Attempt},
     report::Reports,
     run::Run,
@@ -75,19 +75,19 @@ pub struct Retry<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>);
+settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>, Operation<Output: Undecided>);
 
 impl<O, G> Retry<O, RetryAll, (), G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
     /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
-    /// `when` then.
+    /// `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
     #[inline]
-    pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, ByFailure, (), G>
+    pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, RetryAll, (), G>
     where
         O: Operation<Output = Result<T, Failure<E>>>,
     {
         let Self { operation, policy, shared, .. } = self;
-        Retry { operation: WithFailure(operation), when: ByFailure, listener: (), policy, shared }
+        Retry { operation: WithFailure(operation), when: RetryAll, listener: (), policy, shared }
     }
 }
 

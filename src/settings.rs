@@ -2,9 +2,13 @@
 
 /// Gives a builder with the fields `operation`, `when`, `listener`, `policy` and `shared` its words.
 ///
-/// `errors` is the bound that the operation's error is named by.
+/// `errors` is the bound that the operation's error is named by, `undecided` the one of operations whose errors are classified
+/// by `.when(..)`, where not all are.
 macro_rules! settings {
     ($builder:ident, $operation:path, $error:ty) => {
+        crate::settings::settings!($builder, $operation, $error, $operation);
+    };
+    ($builder:ident, $operation:path, $error:ty, $undecided:path) => {
         impl<O, W, L, G> $builder<O, W, L, G> {
             /// Takes the settings that are data from `policy`. What it does not set stays as it is here: the cadence,
             /// `attempt_timeout`, `on_cut`, `max_retry_after`. The bounds (`start_within`, `finish_within`,
@@ -110,9 +114,8 @@ macro_rules! settings {
             }
         }
 
-        impl<O: $operation, L, G> $builder<O, crate::RetryAll, L, G> {
-            /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all. It can be said
-            /// once.
+        impl<O: $undecided, W, L, G> $builder<O, W, L, G> {
+            /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all.
             #[inline]
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
             where

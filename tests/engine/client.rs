@@ -191,6 +191,11 @@ async fn such_runs_are_capped_bounded_spawned_and_blocking_like_any_other() {
     let gave_up = tokio::spawn(async move { run.await.unwrap_err() }).await.unwrap();
     assert_eq!((gave_up.attempts(), gave_up.elapsed(), gave_up.into_error()), (3, 4 * SECOND, Some("busy")));
 
+    let profile = Profile::new("every 1s, max_attempts 3".parse().unwrap()).when(|_: &&str| false).erased();
+    let gave_up =
+        retry(async |_| Err::<(), _>(Failure::transient("busy"))).by_failure().profile(&profile).await.unwrap_err();
+    assert_eq!((gave_up.attempts(), gave_up.elapsed()), (3, 2 * SECOND));
+
     let gave_up = blocking::retry(|_| Err::<(), _>(Failure::permanent("gone"))).by_failure().call().unwrap_err();
     assert_eq!((gave_up.attempts(), gave_up.into_error()), (1, Some("gone")));
     assert_eq!(Failure::from(3).map(|number| number + 1), Failure::transient(4));
