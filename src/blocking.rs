@@ -106,6 +106,9 @@ pub struct Polling<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
+/// What a run with a report answers.
+type WithReport<T, E> = Result<Reported<T>, GaveUp<E>>;
+
 /// A sync call as an operation: its future is ready when it is made.
 #[derive(Debug)]
 struct Call<O>(O);
@@ -186,9 +189,7 @@ where
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn call_with_report(
-        self,
-    ) -> Result<Reported<<O::Answer as Outcome>::Value>, GaveUp<<O::Answer as Outcome>::Error>> {
+    pub fn call_with_report(self) -> WithReport<<O::Answer as Outcome>::Value, <O::Answer as Outcome>::Error> {
         block_on(WithReportFuture(self.run()))
     }
 
@@ -217,9 +218,7 @@ where
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn call_with_report(
-        self,
-    ) -> Result<Reported<<O::Answer as Answer>::Value>, GaveUp<<O::Answer as Answer>::Error>> {
+    pub fn call_with_report(self) -> WithReport<<O::Answer as Answer>::Value, <O::Answer as Answer>::Error> {
         block_on(WithReportFuture(self.run()))
     }
 
