@@ -72,6 +72,7 @@ mod error;
 #[cfg(any(feature = "etcd", feature = "test-util"))]
 pub mod etcd;
 pub mod events;
+mod failure;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 #[cfg(feature = "k8s")]
@@ -84,7 +85,9 @@ mod operation;
 #[doc(hidden)]
 pub mod policy;
 mod poll;
+mod profile;
 pub mod queue;
+mod report;
 mod retry;
 mod run;
 mod settings;
@@ -102,10 +105,11 @@ pub use crate::{
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
     error::{BoxedError, Chained, ConfigError, Detail, GaveUp, Last, NoAnswer, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
+    failure::{Failure, Said, WithFailure, WithFailureFuture},
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
     mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
-    operation::{Classify, Judged, Operation, Outcome, RetryAll},
+    operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},
     policy::{
         Policy,
         attempts::{Attempt, Decision, Ended},
@@ -119,7 +123,9 @@ pub use crate::{
         warning::Warning,
     },
     poll::{Answer, AnswerTypes, Check, Polling, PollingFuture, poll},
+    profile::{BoxClassify, BoxListener, ErasedProfile, Profile},
     queue::TimedQueue,
+    report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture, retry},
     settle::{Observation, ObservationTypes, Progress, Settle, SettleFuture, settle},
     shared::{Asked, Place, Retries, Share, Shared, Ties, Until},

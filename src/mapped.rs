@@ -14,6 +14,7 @@ use crate::{
     ensure::Ensure,
     error::{BoxedError, Chained, GaveUp},
     poll::Polling,
+    report::WithReport,
     retry::Retry,
     settle::Settle,
 };
@@ -23,20 +24,20 @@ use crate::{
 /// See [`GaveUp::boxed`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing unless you `.await` it"]
-pub struct Boxed<B>(B);
+pub struct Boxed<B>(pub(crate) B);
 
 /// A run whose error has the operation's as its source: what `.chained()` makes of a builder. Its last word.
 ///
 /// See [`GaveUp::chained`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing unless you `.await` it"]
-pub struct WithSource<B>(B);
+pub struct WithSource<B>(pub(crate) B);
 
 /// The future of [`Boxed`].
 #[derive(Debug)]
 #[pin_project]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct BoxedFuture<F>(#[pin] F);
+pub struct BoxedFuture<F>(#[pin] pub(crate) F);
 
 /// The future of [`WithSource`].
 #[derive(Debug)]
@@ -107,6 +108,12 @@ macro_rules! last_words {
             /// one. The last word of the builder, but for `chained`. See [`GaveUp::boxed`].
             pub fn boxed(self) -> Boxed<Self> {
                 Boxed(self)
+            }
+
+            /// The value with a report: how many attempts it took, and how long. Only `boxed` and `chained` may follow. See
+            /// [`Reported`](crate::Reported).
+            pub fn with_report(self) -> WithReport<Self> {
+                WithReport(self)
             }
 
             /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own

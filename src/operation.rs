@@ -174,6 +174,8 @@ pub enum Judged<T, E> {
     Failed(E),
     /// An error that ends the run.
     Fatal(E),
+    /// An error, and what follows it.
+    Decided(E, Decision),
     /// The verb's own rule ends the run; with what the attempt failed with, if it failed.
     Stopped(Stop, Option<E>),
 }
@@ -201,6 +203,12 @@ impl<T, E> Outcome for Result<T, E> {
         }
     }
 }
+
+/// An outcome whose errors are for `.when(..)` to classify.
+#[doc(hidden)]
+pub trait Undecided: Outcome {}
+
+impl<T, E> Undecided for Result<T, E> {}
 
 /// The error that an operation fails with.
 pub(crate) type ErrorOf<O> = <<O as Operation>::Output as Outcome>::Error;

@@ -14,6 +14,7 @@ use crate::{
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
     policy::{Policy, attempts::Attempt},
+    report::Reports,
     run::Run,
     settings::settings,
     shared::Ties,
@@ -216,6 +217,16 @@ where
 {
     #[pin]
     run: Run<Looking, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Reports for PollingFuture<O, W, L, G>
+where
+    O: Operation<Output: Answer>,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.run.report()
+    }
 }
 
 impl<O, W, L, G> Future for PollingFuture<O, W, L, G>

@@ -10,8 +10,10 @@ use pin_project::pin_project;
 use crate::{
     error::GaveUp,
     events::Listener,
-    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, ValueOf, Verb, VerbTypes},
+    failure::{Failure, WithFailure},
+    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, Undecided, ValueOf, Verb, VerbTypes},
     policy::{Policy, attempts::Attempt},
+    report::Reports,
     run::Run,
     settings::settings,
     shared::Ties,
@@ -120,7 +122,21 @@ impl<O: Operation<Output: Outcome>> Retry<O> {
     }
 }
 
-settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>);
+settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>, Operation<Output: Undecided>);
+
+impl<O, G> Retry<O, RetryAll, (), G> {
+    /// The operation says itself which of its errors are transient and which permanent: it answers
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
+    /// `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    #[inline]
+    pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, RetryAll, (), G>
+    where
+        O: Operation<Output = Result<T, Failure<E>>>,
+    {
+        let Self { operation, policy, shared, .. } = self;
+        Retry { operation: WithFailure(operation), when: RetryAll, listener: (), policy, shared }
+    }
+}
 
 impl<O, W, L, G> IntoFuture for Retry<O, W, L, G>
 where
@@ -150,6 +166,16 @@ where
 {
     #[pin]
     run: Run<Retrying, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Reports for RetryFuture<O, W, L, G>
+where
+    O: Operation<Output: Outcome>,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.run.report()
+    }
 }
 
 impl<O, W, L, G> Future for RetryFuture<O, W, L, G>

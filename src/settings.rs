@@ -2,9 +2,13 @@
 
 /// Gives a builder with the fields `operation`, `when`, `listener`, `policy` and `shared` its words.
 ///
-/// `errors` is the bound that the operation's error is named by.
+/// `errors` is the bound that the operation's error is named by, `undecided` the one of operations whose errors are classified
+/// by `.when(..)`, where not all are.
 macro_rules! settings {
     ($builder:ident, $operation:path, $error:ty) => {
+        crate::settings::settings!($builder, $operation, $error, $operation);
+    };
+    ($builder:ident, $operation:path, $error:ty, $undecided:path) => {
         impl<O, W, L, G> $builder<O, W, L, G> {
             /// Takes the settings that are data from `policy`. What it does not set stays as it is here: the cadence,
             /// `attempt_timeout`, `on_cut`, `max_retry_after`. The bounds (`start_within`, `finish_within`,
@@ -100,7 +104,17 @@ macro_rules! settings {
             }
         }
 
-        impl<O: $operation, W, L, G> $builder<O, W, L, G> {
+        impl<O, W, L, G> $builder<O, W, L, G> {
+            /// What a server asks of this run by [`RetryAfter`](crate::Decision::RetryAfter) holds for all that share its
+            /// limiters. See [`Policy::share_retry_after`](crate::Policy::share_retry_after).
+            #[inline]
+            pub fn share_retry_after(mut self) -> Self {
+                self.policy = self.policy.share_retry_after();
+                self
+            }
+        }
+
+        impl<O: $undecided, W, L, G> $builder<O, W, L, G> {
             /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all.
             #[inline]
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
@@ -111,14 +125,6 @@ macro_rules! settings {
                 self.classify(when)
             }
 
-            /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
-            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
-            #[cfg(feature = "k8s")]
-            pub(crate) fn last_look(mut self, before_the_end: std::time::Duration) -> Self {
-                self.policy = self.policy.last_look(before_the_end);
-                self
-            }
-
             /// [`when`](Self::when) for a rule that is a type, so that the run can be named.
             #[inline]
             pub fn classify<C>(self, when: C) -> $builder<O, C, L, G>
@@ -127,6 +133,16 @@ macro_rules! settings {
             {
                 let Self { operation, listener, policy, shared, .. } = self;
                 $builder { operation, when, listener, policy, shared }
+            }
+        }
+
+        impl<O: $operation, W, L, G> $builder<O, W, L, G> {
+            /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
+            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
+            #[cfg(feature = "k8s")]
+            pub(crate) fn last_look(mut self, before_the_end: std::time::Duration) -> Self {
+                self.policy = self.policy.last_look(before_the_end);
+                self
             }
 
             /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the
@@ -147,6 +163,27 @@ macro_rules! settings {
             {
                 let Self { operation, when, listener: before, policy, shared } = self;
                 $builder { operation, when, listener: (before, listener), policy, shared }
+            }
+        }
+
+        impl<O: $operation, L, G: crate::Share> $builder<O, crate::RetryAll, L, G> {
+            /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters, budgets,
+            /// classification and listeners. What is said after it holds for this run alone.
+            /// See [`Profile`](crate::Profile).
+            pub fn profile<C, N>(self, profile: &crate::Profile<$error, C, N>) -> $builder<O, C, (L, N), G::With>
+            where
+                C: crate::Classify<$error> + Clone,
+                N: crate::Listener<$error> + Clone,
+            {
+                let Self { operation, listener, policy, shared, .. } = self.policy(&profile.policy);
+                let (when, listener) = (profile.when.clone(), (listener, profile.listener.clone()));
+                $builder {
+                    operation,
+                    when,
+                    listener,
+                    policy,
+                    shared: shared.share(|before| before.and(&profile.shared)),
+                }
             }
         }
 

@@ -19,6 +19,7 @@ use crate::{
         nanos::{duration, nanos},
         stall::{Movement, Observed, Rules, Settling},
     },
+    report::Reports,
     run::Run,
     settings::settings,
     shared::Ties,
@@ -205,6 +206,16 @@ where
 {
     #[pin]
     run: Run<Watching, O, W, L, G, Timer>,
+}
+
+impl<O, W, L, G> Reports for SettleFuture<O, W, L, G>
+where
+    O: Operation<Output: Observation>,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.run.report()
+    }
 }
 
 impl<O, W, L, G> Future for SettleFuture<O, W, L, G>

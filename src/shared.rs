@@ -37,6 +37,10 @@ pub trait Ties {
     fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
     fn spend(&self, ticket: Self::Ticket);
+    /// The limiter grants nothing to anybody for so many nanoseconds.
+    fn pause(&self, nanos: u64) {
+        _ = nanos;
+    }
     /// What the run has to do with its budgets, if it may have one.
     fn retries(&mut self) -> Option<&mut Retries>;
 }
@@ -167,9 +171,14 @@ pub enum Retries {
 impl Retries {
     /// Asks this budget too.
     pub(crate) fn and(self, budget: Budget) -> Self {
-        match self {
-            Self::Unlimited => Self::Of(budget),
-            first => Self::Both(Box::new([first, Self::Of(budget)])),
+        self.and_all(Self::Of(budget))
+    }
+
+    /// Asks these too.
+    fn and_all(self, more: Self) -> Self {
+        match (self, more) {
+            (Self::Unlimited, only) | (only, Self::Unlimited) => only,
+            both => Self::Both(Box::new(both.into())),
         }
     }
 
@@ -263,6 +272,18 @@ impl Shared {
             None => Some(Cancel { token, rest: None }),
             Some(before) => before.anew(Some(token)),
         };
+        self
+    }
+
+    /// With what another run shares, too.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        for token in other.cancel.iter().flat_map(Cancel::tokens) {
+            self = self.cancel_on(token.clone());
+        }
+        for limiter in other.limiters.iter().flat_map(Limiters::all) {
+            self = self.throttle(limiter.clone());
+        }
+        self.budget = std::mem::take(&mut self.budget).and_all(other.budget.anew());
         self
     }
 
@@ -360,6 +381,9 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
     fn spend(&self, ticket: Self::Ticket) {
         self.ties.spend(ticket);
     }
+    fn pause(&self, nanos: u64) {
+        self.ties.pause(nanos);
+    }
     fn retries(&mut self) -> Option<&mut Retries> {
         self.ties.retries()
     }
@@ -430,6 +454,12 @@ impl Ties for Shared {
 
     fn spend(&self, Place(mut ticket): Place) {
         ticket.spend();
+    }
+
+    fn pause(&self, nanos: u64) {
+        if let Some(limiters) = &self.limiters {
+            limiters.pause(nanos);
+        }
     }
 
     #[inline]

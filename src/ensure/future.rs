@@ -21,6 +21,7 @@ use crate::{
         ensure::{Acts, Found, Move},
         nanos::duration,
     },
+    report::Reports,
     run::Core,
     shared::Ties,
     time::Timer,
@@ -95,6 +96,16 @@ impl<O: EndeavourTypes, W, L, G: Ties> EnsureFuture<O, W, L, G> {
             alarm: Timer::default(),
             state: State::Idle,
         }
+    }
+}
+
+impl<O, W, L, G> Reports for EnsureFuture<O, W, L, G>
+where
+    O: Endeavour,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.core.report()
     }
 }
 

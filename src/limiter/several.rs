@@ -9,7 +9,7 @@ use std::task::Context;
 
 use crate::{
     limiter::{Limiter, Refused, Ticket, Turn},
-    policy::nanos::FOREVER,
+    policy::nanos::{FOREVER, duration},
     time,
 };
 
@@ -57,6 +57,13 @@ impl Limiters {
         match self {
             Self::One(limiter) => std::slice::from_ref(limiter),
             Self::More(all) => all,
+        }
+    }
+
+    /// None of them grants anything for so many nanoseconds.
+    pub(crate) fn pause(&self, nanos: u64) {
+        for limiter in self.all() {
+            limiter.pause_for(duration(nanos));
         }
     }
 

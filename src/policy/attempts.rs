@@ -67,6 +67,44 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// An attempt as a run would give it to its operation, for a unit test of that operation: without bounds, at the start of
+    /// the run. `number` counts from 1; 0 is read as 1.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Attempt, Policy};
+    ///
+    /// /// Asks a replica once the leader has failed twice, and leaves it a tenth of the time for the way back.
+    /// fn target(attempt: Attempt) -> (&'static str, Option<Duration>) {
+    ///     let server = if attempt.number() > 2 { "replica" } else { "leader" };
+    ///     (server, attempt.timeout().map(|timeout| timeout / 10 * 9))
+    /// }
+    ///
+    /// assert_eq!(target(Attempt::new(1)), ("leader", None));
+    /// let policy: Policy = "attempt_timeout 10s, finish_within 30s".parse()?;
+    /// let late = Attempt::new(3).with_policy(&policy).with_elapsed(Duration::from_secs(28));
+    /// assert_eq!(late.remaining(), Some(Duration::from_secs(2)));
+    /// assert_eq!(target(late), ("replica", Some(Duration::from_millis(1800))));
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        let number = if number == 0 { 1 } else { number };
+        Self { number, elapsed: 0, timeout: FOREVER, finish_within: FOREVER }
+    }
+
+    /// The same, started so long after the run began.
+    #[must_use]
+    pub fn with_elapsed(self, elapsed: Duration) -> Self {
+        Self { elapsed: nanos(elapsed), ..self }
+    }
+
+    /// The same in a run with this policy, whose `attempt_timeout` and `finish_within` it tells.
+    #[must_use]
+    pub fn with_policy(self, policy: &Policy) -> Self {
+        Self { timeout: policy.bounds.attempt_timeout, finish_within: policy.bounds.finish_within, ..self }
+    }
+
     /// Which attempt of the run this is, from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
@@ -194,12 +232,7 @@ impl Attempts {
             self.number = self.number.saturating_add(1);
         }
         self.started = now;
-        Attempt {
-            number: self.number(),
-            elapsed: now,
-            timeout: policy.bounds.attempt_timeout,
-            finish_within: policy.bounds.finish_within,
-        }
+        Attempt { number: self.number(), elapsed: now, ..Attempt::new(1) }.with_policy(policy)
     }
 
     /// When the attempt that runs is cut, and by what.

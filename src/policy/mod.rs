@@ -82,6 +82,16 @@ const CUT_IS_FATAL: u32 = 16;
 /// The start window is the builder's own, and gives way to any bound.
 const DEFAULT_WINDOW: u32 = 32;
 const RANDOM_PHASE: u32 = 64;
+const SHARE_RETRY_AFTER: u32 = 128;
+/// For tests: no setting of a run, and not written as text.
+#[cfg(feature = "test-util")]
+const SKIP_PAUSES: u32 = 256;
+
+/// What stays on where a policy without it is put over one that has it.
+#[cfg(feature = "test-util")]
+const KEPT: u32 = SHARE_RETRY_AFTER | SKIP_PAUSES;
+#[cfg(not(feature = "test-util"))]
+const KEPT: u32 = SHARE_RETRY_AFTER;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
@@ -220,6 +230,37 @@ impl Policy {
         self
     }
 
+    /// What a server asks of one run by `RetryAfter` holds for all that share its limiters: they grant nothing for so long, at
+    /// most [`max_retry_after`](Self::max_retry_after), as after [`Limiter::pause_for`](crate::Limiter::pause_for), also where
+    /// this run ends with that answer. Without a limiter it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Decision, Limiter, Policy, retry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let limiter = Limiter::per_second(100);
+    /// let policy = Policy::new().share_retry_after().max_attempts(1);
+    /// let too_many = retry(async |_| Err::<(), _>("429, Retry-After: 30"))
+    ///     .policy(&policy)
+    ///     .throttle(&limiter)
+    ///     .when(|_| Decision::RetryAfter(Duration::from_secs(30)))
+    ///     .await;
+    /// assert!(too_many.is_err());
+    /// assert_eq!(limiter.try_acquire(1).unwrap_err().ready_in(), Some(Duration::from_secs(30)));
+    /// # }
+    /// ```
+    #[inline]
+    pub fn share_retry_after(mut self) -> Self {
+        self.flags |= SHARE_RETRY_AFTER;
+        self
+    }
+
+    /// For how long the limiters of a run pause that heard `asked` from a server.
+    pub(crate) fn pause_for_all(&self, asked: Duration) -> Option<u64> {
+        self.has(SHARE_RETRY_AFTER).then(|| nanos(asked).min(self.most_asked()))
+    }
+
     #[inline]
     fn rare(&self) -> Rare {
         self.backoff.more.as_ref().map_or_else(Rare::default, |more| more.policy)
@@ -258,6 +299,7 @@ impl Policy {
             self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
             self.replace_backoff(before.backoff.clone());
         }
+        self.flags |= before.flags & KEPT;
         if self.bounds.attempt_timeout == FOREVER {
             self.bounds.attempt_timeout = before.bounds.attempt_timeout;
         }
@@ -282,6 +324,43 @@ impl Policy {
     #[inline]
     const fn uses_backoff(&self) -> bool {
         self.flags & (SET_BACKOFF | SET_EVERY) != SET_EVERY
+    }
+
+    /// For tests, feature `test-util`: a run with this policy decides as it would, and its pauses take no time.
+    ///
+    /// The run's own clock goes on by each pause: what it tells as elapsed, its bounds, ticks and the instants of its attempts
+    /// count the pauses in full, so an hour of them ends by `finish_within(1 h)`, on any runtime and beside real sockets. On a
+    /// paused clock it is not needed.
+    ///
+    /// Not skipped, and counted as it passes: what the operation itself waits for, a call that its deadline cuts, the wait for a
+    /// limiter and the wait of a [`TimedQueue`](crate::TimedQueue), since others share those. Pauses of one run pass for no other:
+    /// a limiter or a budget fills meanwhile only by real time. It is not part of the policy's text. A pause without an end is
+    /// still waited for.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{GaveUp, Policy, retry};
+    ///
+    /// async fn app(policy: &Policy) -> Result<u32, GaveUp<std::io::Error>> {
+    ///     retry(async |attempt| if attempt.number() < 3 { Err(std::io::Error::other("busy")) } else { Ok(7) }).policy(policy).await
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() {
+    /// let production: Policy = "backoff fixed 10m, finish_within 1h".parse().unwrap();
+    /// assert_eq!(app(&production.skip_pauses()).await.unwrap(), 7); // at once
+    /// # }
+    /// ```
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    pub fn skip_pauses(mut self) -> Self {
+        self.flags |= SKIP_PAUSES;
+        self
+    }
+
+    /// Whether pauses are skipped.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn skips_pauses(&self) -> bool {
+        self.has(SKIP_PAUSES)
     }
 
     /// The period of the grid, if there is one.

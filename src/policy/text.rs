@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::{
-    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF,
+    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SHARE_RETRY_AFTER,
     attempts::Decision,
     backoff::{Backoff, Shape},
     jitter::Jitter,
@@ -26,11 +26,12 @@ pub(super) enum Setting {
     DelayFirst,
     OnCut,
     MaxRetryAfter,
+    ShareRetryAfter,
 }
 
 impl Setting {
     /// In the order in which they are written.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Every,
         Self::RandomPhase,
         Self::Backoff,
@@ -42,6 +43,7 @@ impl Setting {
         Self::DelayFirst,
         Self::OnCut,
         Self::MaxRetryAfter,
+        Self::ShareRetryAfter,
     ];
 
     /// The names of [`ALL`](Self::ALL).
@@ -57,6 +59,7 @@ impl Setting {
         "delay_first",
         "on_cut",
         "max_retry_after",
+        "share_retry_after",
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -83,12 +86,13 @@ impl Setting {
             Self::DelayFirst => switch(policy.has(DELAY_FIRST)),
             Self::OnCut => (policy.after_cut() != Decision::Retry).then(|| policy.after_cut().to_string()),
             Self::MaxRetryAfter => time(policy.most_asked()),
+            Self::ShareRetryAfter => switch(policy.has(SHARE_RETRY_AFTER)),
         }
     }
 
     /// Whether it is on or off, and has no other value.
     pub(super) fn is_switch(self) -> bool {
-        matches!(self, Self::RandomPhase | Self::FinalTry | Self::DelayFirst)
+        matches!(self, Self::RandomPhase | Self::FinalTry | Self::DelayFirst | Self::ShareRetryAfter)
     }
 
     /// The policy with this setting as `value` says.
@@ -110,6 +114,7 @@ impl Setting {
             Self::DelayFirst => policy.delay_first(),
             Self::OnCut => policy.on_cut(decision(name, value, parse)?),
             Self::MaxRetryAfter => policy.max_retry_after(parse(name, value)?),
+            Self::ShareRetryAfter => policy.share_retry_after(),
         })
     }
 }

@@ -36,6 +36,11 @@ impl Gate {
         }
     }
 
+    /// Nothing is granted to anybody for so many nanoseconds.
+    pub(super) fn pause(&self, nanos: u64) {
+        self.limiters.pause(nanos);
+    }
+
     /// There is nothing to start.
     pub(super) fn leave(&mut self) {
         self.place = None;

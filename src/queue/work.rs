@@ -11,10 +11,7 @@ use crate::{
     error::{GaveUp, Last},
     limiter::{Limiter, Limiters},
     operation,
-    policy::{
-        Policy,
-        attempts::{Attempt, Attempts, Decision},
-    },
+    policy::attempts::{Attempt, Decision},
     shared::Retries,
     time::{self, Instant},
 };
@@ -49,8 +46,7 @@ impl<K, V> Job<K, V> {
     /// ```
     #[must_use]
     pub fn new(key: K, value: V) -> Self {
-        let attempt = Attempts::default().start(&Policy::new(), 0);
-        Self { key, value, due: time::now(), attempt }
+        Self { key, value, due: time::now(), attempt: Attempt::new(1) }
     }
 }
 

@@ -264,6 +264,11 @@ where
             (Ending::Cut(CutBy::AttemptTimeout), ..) => self.queue.policy.after_cut(),
             _ => Decision::Retry,
         };
+        if let (Ending::Failed, Decision::RetryAfter(asked), Some(gate)) = (ending, decision, &self.gate)
+            && let Some(pause) = self.queue.policy.pause_for_all(asked)
+        {
+            gate.pause(pause);
+        }
         let again = due.decide(decision);
         let outcome = Outcome::Failed { key: due.key(), attempt: due.attempt(), last: due.last(ending), again };
         tell(&mut self.listeners, outcome);

@@ -151,6 +151,11 @@ impl<G: Ties> Core<G> {
                         return Poll::Ready(Err(Stop::Cancelled));
                     }
                     let at = self.start.and_then(|start| time::after(start, self.at));
+                    #[cfg(feature = "test-util")]
+                    if self.policy.skips_pauses() && self.skip_until(at) {
+                        self.state = State::Yielded;
+                        continue;
+                    }
                     ready!(alarm.as_mut().poll_at(cx, at));
                 }
                 State::Yielding | State::Yielded => {
@@ -305,6 +310,9 @@ impl<G: Ties> Core<G> {
         (self.at, self.ending) = (now, ending);
         if let (Ending::Failed, Decision::RetryAfter(asked)) = (ending, decision) {
             self.policy.move_window(asked);
+            if let Some(pause) = self.policy.pause_for_all(asked) {
+                self.ties.pause(pause);
+            }
         }
         let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
             Err(Stop::Cancelled)
@@ -369,6 +377,11 @@ impl<G: Ties> Core<G> {
         self.attempts.number()
     }
 
+    /// Attempts started, and nanoseconds since the run began, by the clock.
+    pub(crate) fn report(&self) -> (u32, u64) {
+        (self.attempts(), self.read())
+    }
+
     /// Whether there is anything that could cancel the run.
     pub(crate) fn may_be_cancelled(&self) -> bool {
         self.ties.may_be_cancelled()
@@ -399,6 +412,15 @@ impl<G: Ties> Core<G> {
     #[inline]
     pub(crate) fn read(&self) -> u64 {
         self.start.map_or(0, |start| time::between(start, time::now()))
+    }
+
+    /// Lets the run's clock go on to `at` without waiting, by dating its beginning back. False: a clock cannot show that.
+    #[cfg(feature = "test-util")]
+    fn skip_until(&mut self, at: Option<Instant>) -> bool {
+        let pause = at.map(|at| time::between(time::now(), at));
+        let earlier = self.start.zip(pause).and_then(|(start, pause)| start.checked_sub(duration(pause)));
+        self.start = earlier.or(self.start);
+        earlier.is_some()
     }
 
     fn wait_until(&mut self, at: u64, now: u64) -> Option<Wait> {

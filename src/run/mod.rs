@@ -22,6 +22,7 @@ use crate::{
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::{Policy, attempts::Decision, bounds::CutBy},
+    report::Reports,
     shared::Ties,
     time::Alarm,
 };
@@ -127,6 +128,10 @@ where
                             *this.error = Some(error);
                             (Ending::Failed, Decision::Fatal)
                         }
+                        Judged::Decided(error, decision) => {
+                            *this.error = Some(error);
+                            (Ending::Failed, decision)
+                        }
                         Judged::Stopped(stop, None) => return self.end_by_rule(Ending::NotReady, stop),
                         Judged::Stopped(stop, Some(error)) => {
                             let error = this.error.insert(error);
@@ -185,6 +190,17 @@ where
             this.core.only_observes();
         }
         Poll::Ready(Err(this.core.give_up(this.listener, this.error.take(), stop, detail, None)))
+    }
+}
+
+impl<V, O, W, L, G, T> Reports for Run<V, O, W, L, G, T>
+where
+    O: Operation,
+    V: Verb<O::Output>,
+    G: Ties,
+{
+    fn report(&self) -> (u32, u64) {
+        self.core.report()
     }
 }
 

@@ -4,6 +4,8 @@
 use std::{cell::RefCell, future::poll_fn, pin::pin, time::Duration};
 
 use proptest::prelude::*;
+#[cfg(feature = "test-util")]
+use relent::Backoff;
 use relent::{Attempt, CutBy, Decision, GaveUp, retry};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -175,6 +177,56 @@ fn by_thread(script: &Script) -> History {
     history(STARTS.take(), nanos(clock.elapsed()), Some(end))
 }
 
+/// The same for a check: it is asked, and its errors are classified.
+#[cfg(feature = "test-util")]
+fn by_polling_thread(script: &Script) -> History {
+    let clock = relent::testing::VirtualClock::new();
+    let token = CancellationToken::new();
+    let end = relent::blocking::poll(|info| {
+        STARTS.with_borrow_mut(|starts| starts.push(nanos(clock.elapsed())));
+        clock.advance(script.step(info.number()).latency);
+        if script.cancel_in == Some(info.number()) {
+            token.cancel();
+        }
+        failure(script, info.number()).map(Some)
+    })
+    .backoff(Backoff::default())
+    .policy(&script.policy())
+    .when(|failure| failure.decision)
+    .cancel_on(token.clone())
+    .call();
+    history(STARTS.take(), nanos(clock.elapsed()), Some(end))
+}
+
+/// No pause takes any time, and everything is decided as if it did.
+#[cfg(feature = "test-util")]
+fn without_pauses(script: &Script) -> History {
+    let clock = relent::testing::VirtualClock::new();
+    let token = CancellationToken::new();
+    let (mut busy, mut first) = (Duration::ZERO, None);
+    let end = relent::blocking::retry(|info| {
+        STARTS.with_borrow_mut(|starts| starts.push(nanos(info.elapsed())));
+        first.get_or_insert(info.elapsed());
+        let latency = script.step(info.number()).latency;
+        busy += latency;
+        clock.advance(latency);
+        if script.cancel_in == Some(info.number()) {
+            token.cancel();
+        }
+        failure(script, info.number())
+    })
+    .policy(&script.policy().skip_pauses())
+    .when(|failure| failure.decision)
+    .cancel_on(token.clone())
+    .call_with_report();
+    assert_eq!(clock.elapsed(), busy, "only calls took time");
+    let elapsed = match &end {
+        Ok(reported) => nanos(reported.elapsed),
+        Err(gave_up) => nanos(gave_up.elapsed()),
+    };
+    history(STARTS.take(), elapsed, Some(end.map(|reported| reported.value)))
+}
+
 proptest! {
     #[test]
     fn retry_does_what_the_model_says(script in script()) {
@@ -193,6 +245,9 @@ proptest! {
         let expected = expected(&script, THREAD);
         // A thread that waits for ever cannot be looked at.
         prop_assume!(expected.end != "never");
-        prop_assert_eq!(by_thread(&script), expected);
+        prop_assert_eq!(&by_thread(&script), &expected);
+        // A poll with nothing to wait by would look every second.
+        prop_assert_eq!(&by_polling_thread(&script), &expected);
+        prop_assert_eq!(&without_pauses(&script), &expected);
     }
 }

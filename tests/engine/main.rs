@@ -6,6 +6,7 @@
 
 mod against_the_model;
 mod bad_input;
+mod client;
 mod cursor;
 mod discipline;
 mod drops;
@@ -19,6 +20,7 @@ mod named;
 mod polling;
 mod script;
 mod shared;
+mod skipping;
 mod snapshot;
 mod spawned;
 mod tables;

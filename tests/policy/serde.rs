@@ -30,7 +30,7 @@ fn refusals_say_what_and_where() {
         (
             r#"{"evry": "50ms"}"#,
             "unknown field `evry`, expected one of `every`, `random_phase`, `backoff`, `attempt_timeout`, `start_within`, `finish_within`, \
-             `max_attempts`, `final_try`, `delay_first`, `on_cut`, `max_retry_after`",
+             `max_attempts`, `final_try`, `delay_first`, `on_cut`, `max_retry_after`, `share_retry_after`",
         ),
         (r#"{"every": "50ms", "every": "60ms"}"#, "duplicate field `every`"),
         (r#"{"every": "50"}"#, "every 50: write a duration as `350ms`, `1.5s`, `1h30m` or `forever`"),

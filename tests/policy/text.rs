@@ -32,6 +32,7 @@ fn policies_as_text() {
         ),
         ("backoff exponential 100ms..10s", Policy::new().backoff(Backoff::default())),
         ("every 0ns", Policy::new().every(Duration::ZERO)),
+        ("max_retry_after 1m, share_retry_after", Policy::new().share_retry_after().max_retry_after(60 * SECOND)),
         ("every 10s, random_phase", Policy::new().random_phase().every(10 * SECOND)),
         ("every forever, max_attempts 0", Policy::new().every(Duration::MAX).max_attempts(0)),
     ];
@@ -96,7 +97,7 @@ fn refusals_say_what_and_why() {
     let policies = [
         (
             "frobnicate 3",
-            "policy `frobnicate 3`: the settings are every, random_phase, backoff, attempt_timeout, start_within, finish_within, max_attempts, final_try, delay_first, on_cut, max_retry_after",
+            "policy `frobnicate 3`: the settings are every, random_phase, backoff, attempt_timeout, start_within, finish_within, max_attempts, final_try, delay_first, on_cut, max_retry_after, share_retry_after",
         ),
         ("every 1s,, final_try", "policy ``: a setting must stand between two commas"),
         ("every 1s, default", "policy `default`: default stands alone"),
@@ -150,6 +151,7 @@ fn words() -> impl Strategy<Value = String> {
     let word = proptest::sample::select(vec![
         "every",
         "random_phase",
+        "share_retry_after",
         "backoff",
         "attempt_timeout",
         "max_attempts",

@@ -430,15 +430,15 @@ impl<F: FnMut()> Drop for OnEnd<F> {
 /// A listener hears of an attempt that was cut, and cancels: nothing starts after that, not even in the same poll.
 #[tokio::test(start_paused = true)]
 async fn nothing_starts_once_the_listener_of_a_cut_attempt_has_cancelled() {
-    let ms = std::time::Duration::from_millis;
+    let ms = Duration::from_millis;
     let token = tokio_util::sync::CancellationToken::new();
-    let mut queue = relent::TimedQueue::new().backoff(relent::Backoff::fixed(ms(10))).attempt_timeout(ms(5));
+    let mut queue = TimedQueue::new().backoff(Backoff::fixed(ms(10))).attempt_timeout(ms(5));
     let handle = queue.handle();
     let _ = handle.schedule("a", 1, ms(0));
     let _ = handle.schedule("b", 2, ms(0));
     let started = std::cell::RefCell::new(Vec::new());
     let finished = queue
-        .run(|job: relent::queue::Job<&str, i32>| {
+        .run(|job: Job<&str, i32>| {
             started.borrow_mut().push(job.key);
             std::future::pending::<Result<(), &str>>()
         })

@@ -150,3 +150,30 @@ async fn a_worker_is_called_with_a_job_of_the_tests_own() {
 fn handles_are_named(handle: QueueHandle<&'static str, Cow<'static, str>>) -> impl Send {
     tokio::spawn(async move { handle.drain().await })
 }
+
+/// What one item is asked to wait holds for all that share the queue's limiter.
+#[tokio::test(start_paused = true)]
+async fn a_shared_retry_after_pauses_the_limiter() {
+    let policy: relent::Policy = "backoff fixed 1s, share_retry_after, max_retry_after 30s".parse().unwrap();
+    let mut queue = TimedQueue::new().policy(&policy);
+    let limiter = relent::Limiter::per_second(100);
+    for key in 0..5 {
+        let _ = queue.handle().schedule(key, (), Duration::ZERO);
+    }
+    let began = tokio::time::Instant::now();
+    let mut starts = vec![];
+    let mut first = true;
+    queue.close();
+    let finished: Finished<u32, (), &str> = queue
+        .run(|_: Job<u32, ()>| {
+            starts.push(began.elapsed());
+            let answer = if std::mem::take(&mut first) { Err("429") } else { Ok(()) };
+            async move { answer }
+        })
+        .throttle(&limiter)
+        .when(|_| relent::Decision::RetryAfter(Duration::MAX))
+        .await;
+    assert!(finished.given_up.is_empty());
+    assert_eq!((starts.len(), starts[0]), (6, Duration::ZERO));
+    assert!(starts[1..].iter().all(|&start| start >= Duration::from_secs(30)), "{starts:?}");
+}
