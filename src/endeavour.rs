@@ -19,6 +19,12 @@ pub enum Seen<T, S, E> {
 }
 
 /// What an observation may answer: [`Seen`], `Result<Seen, E>`, `Result<Option<T>, E>`.
+#[diagnostic::on_unimplemented(
+    message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Seen<T, S, E>` or `Result<Seen<T, S, E>, E>`",
+    label = "an observation answers `{Self}`",
+    note = "`Ok(Some(value))`: it is as wanted; `Ok(None)`: it is not, and the act follows",
+    note = "for a `bool`: `Ok(is_so.then_some(()))`"
+)]
 pub trait Look {
     /// What is wanted.
     type Value;

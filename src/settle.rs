@@ -46,7 +46,7 @@ use crate::{
 /// use relent::{Progress, settle};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// let gave_up = settle(|_| async { Progress::<(), std::io::Error>::Waiting("annotation still set".into()) })
+/// let gave_up = settle(async |_| Progress::<(), std::io::Error>::Waiting("annotation still set".into()))
 ///     .every(Duration::from_secs(5))
 ///     .stall_after(Duration::from_secs(60))
 ///     .finish_within(Duration::from_secs(600))
@@ -92,6 +92,12 @@ pub enum Progress<T, E> {
 }
 
 /// What an observation may answer: [`Progress`] or `Result<Progress, E>`.
+#[diagnostic::on_unimplemented(
+    message = "an observation of `settle` must answer `Progress<T, E>` or `Result<Progress<T, E>, E>`",
+    label = "an observation answers `{Self}`",
+    note = "say how far it is: `Progress::Done(value)`, `Moving(text)`, `Waiting(text)` or `Failed(error)`",
+    note = "without anything to say of its progress, use `poll`"
+)]
 pub trait Observation {
     /// The value of what has finished.
     type Value;
