@@ -41,6 +41,26 @@
 //! # Ok::<(), relent::ConfigError>(())
 //! ```
 //!
+//! # The words of every builder
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `backoff(Backoff)` | the pause from the end of one attempt to the start of the next |
+//! | `every(d)`, `random_phase()` | attempts start on a grid of this period; each run on a grid of its own |
+//! | `delay_first()` | a step of the cadence before the first attempt |
+//! | `attempt_timeout(d)` | the per-call deadline: a call that still runs then is cut |
+//! | `start_within(d)`, `final_try()` | attempts may start up to then; one last attempt at its end |
+//! | `finish_within(d)` | the hard bound on everything |
+//! | `max_attempts(n)` | at most so many attempts; of an `ensure`, acts |
+//! | `when(\|&e\| ..)` | what follows an error: `bool` or [`Decision`](crate::Decision) |
+//! | `on_cut(Decision)` | what follows an attempt without an answer: cut by its own deadline, or dropped |
+//! | `max_retry_after(d)` | the cap on what a server may ask for |
+//! | `throttle(&Limiter)`, `budget(&Budget)` | a permit before each attempt; leave for each retry. Given twice they add up |
+//! | `cancel_on(token)`, `cancel_when(future)` | stop now. Given twice, either stops it |
+//! | `notify(\|event\| ..)`, `listen(listener)` | hear attempts, waits and the end: a closure, a type |
+//! | `policy(&Policy)` | all of it that is data. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay where the policy has none; the bounds are replaced as one set |
+//! | `boxed()`, `chained()` | the last words: an error that is one; an error with a source |
+//!
 //! # Retry in one place
 //!
 //! Retries multiply: three layers of four attempts are 64 calls to a server that is in trouble. Let the layer retry that

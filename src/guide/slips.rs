@@ -49,7 +49,7 @@
 //! let mut run = policy.begin();
 //! let number = loop {
 //!     let turn = run.next().await?;
-//!     if let Some(number) = turn.run(async |_| transaction.commit().await).await {
+//!     if let Some(number) = turn.attempt(transaction.commit()).await {
 //!         break number;
 //!     }
 //! };
@@ -83,14 +83,9 @@
 //! use relent::retry;
 //!
 //! let (a, b) = tokio::join!(retry(async |_| op().await).into_future(), retry(async |_| op().await).into_future());
-//! let c = tokio::spawn(async { retry(|_| op()).await }).await.unwrap();
+//! let c = tokio::spawn(async { retry(async |_| op().await).await }).await.unwrap();
 //! # assert_eq!((a.unwrap(), b.unwrap(), c.unwrap()), (7, 7, 7)); }
 //! ```
-//!
-//! # "implementation of `FnMut` is not general enough", "future is not `Send`", of a spawned run
-//!
-//! Rust cannot yet see of every async closure that its futures are `Send`. A closure that makes a future is always seen through:
-//! `retry(|attempt| fetch(url.clone(), attempt.number()))`, or `move |_| { let url = url.clone(); async move { .. } }`.
 //!
 //! # "type annotations needed", at an `Ok(..)`
 //!

@@ -96,3 +96,22 @@ fn the_usual_slips_are_explained() {
     }
     assert!(missing.is_empty(), "not said:\n{missing}");
 }
+
+/// Why runs stop, in the words of every sentence that there is: between the first colon and what follows.
+#[test]
+fn the_guide_knows_every_reason() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(package.join("src/guide/errors.rs")).unwrap();
+    let sentences = fs::read_to_string(package.join("tests/sentences.txt")).unwrap();
+    let mut reasons = 0;
+    for sentence in sentences.lines().filter(|line| line.starts_with("gave up")) {
+        let (_, reason) = sentence.split_once(": ").unwrap();
+        let reason = reason.split([';', '(']).next().unwrap().trim();
+        // Of one, of none: the same sentence.
+        let reason =
+            reason.replace("at most 1 act was", "at most 2 acts were").replace("at most 0 acts", "at most 2 acts");
+        assert!(guide.contains(&reason), "the guide does not know \"{reason}\"");
+        reasons += 1;
+    }
+    assert!(reasons > 100, "{reasons} sentences");
+}
