@@ -120,10 +120,7 @@ pub use crate::{
     cursor::{Run, Turn},
     endeavour::{Act, Both, Endeavour, Look, Seen},
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
-    error::{
-        BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, NoAnswer, Reason, Stop, chain,
-        reason,
-    },
+    error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},

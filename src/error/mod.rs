@@ -293,18 +293,3 @@ impl<E> GaveUp<E> {
         }
     }
 }
-
-/// The source of a [`GaveUp`] whose attempts never gave an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoAnswer {
-    /// The condition was not met.
-    #[error("the condition was not met")]
-    NotReady,
-    /// The attempt was cut before it answered.
-    #[error("the attempt was cut before it answered")]
-    Cut,
-    /// Nothing was attempted.
-    #[error("nothing was attempted")]
-    NotStarted,
-}

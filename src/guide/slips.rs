@@ -91,7 +91,7 @@
 //!
 //! An async block with `?` has no error type until one is named: `Ok::<_, io::Error>(value)`.
 //!
-//! # "expected closure signature `fn(&io::Error) -> _`, found `fn(io::Error) -> _`"
+//! # "type mismatch in closure arguments", at `.when(..)`
 //!
 //! `.when(..)` looks at the error, which stays in the run: `.when(|error| ..)`, or `|error: &io::Error|`.
 //!
