@@ -25,14 +25,15 @@ fn write_crate(root: &Path, slips: &[String]) {
     fs::create_dir_all(root.join("src")).unwrap();
     let manifest = format!(
         "[package]\nname = \"slips\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-         anyhow = \"1.0\"\nrelent = {{ path = {package:?} }}\n"
+         anyhow = \"1.0\"\nrelent = {{ path = {:?} }}\n",
+        package.to_str().unwrap()
     );
     fs::write(root.join("Cargo.toml"), manifest).unwrap();
     fs::copy(package.join("Cargo.lock"), root.join("Cargo.lock")).unwrap();
     let mut modules = String::new();
     for slip in slips {
         let path = package.join("tests/messages/slips").join(slip).with_extension("rs");
-        writeln!(modules, "#[path = {path:?}]\npub mod {slip};").unwrap();
+        writeln!(modules, "#[path = {:?}]\npub mod {slip};", path.to_str().unwrap()).unwrap();
     }
     fs::write(root.join("src/lib.rs"), modules).unwrap();
 }
