@@ -25,6 +25,12 @@ pub enum Seen<T, S, E> {
 
 /// The types of what an observation may answer.
 // Apart from `Look`, as `VerbTypes` says.
+#[diagnostic::on_unimplemented(
+    message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Seen<T, S, E>` or `Result<Seen<T, S, E>, E>`",
+    label = "an observation answers `{Self}`",
+    note = "`Ok(Some(value))`: it is as wanted; `Ok(None)`: it is not, and the act follows",
+    note = "for a `bool`: `Ok(is_so.then_some(()))`"
+)]
 pub trait LookTypes {
     /// What is wanted.
     type Value;
@@ -53,6 +59,12 @@ impl<T, E> LookTypes for Result<Option<T>, E> {
 }
 
 /// What an observation may answer: [`Seen`], `Result<Seen, E>`, `Result<Option<T>, E>`. Not to be implemented elsewhere.
+#[diagnostic::on_unimplemented(
+    message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Seen<T, S, E>` or `Result<Seen<T, S, E>, E>`",
+    label = "an observation answers `{Self}`",
+    note = "`Ok(Some(value))`: it is as wanted; `Ok(None)`: it is not, and the act follows",
+    note = "for a `bool`: `Ok(is_so.then_some(()))`"
+)]
 pub trait Look: LookTypes {
     #[doc(hidden)]
     #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]

@@ -1,5 +1,7 @@
 //! How to choose, combine, test and migrate: every example here is compiled and run.
 //!
+//! What an error means: [`errors`]. What rustc means: [`slips`].
+//!
 //! # Choosing the settings
 //!
 //! Four times, and none stands in for another:
@@ -39,6 +41,26 @@
 //! # Ok::<(), relent::ConfigError>(())
 //! ```
 //!
+//! # The words of every builder
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `backoff(Backoff)` | the pause from the end of one attempt to the start of the next |
+//! | `every(d)`, `random_phase()` | attempts start on a grid of this period; each run on a grid of its own |
+//! | `delay_first()` | a step of the cadence before the first attempt |
+//! | `attempt_timeout(d)` | the per-call deadline: a call that still runs then is cut |
+//! | `start_within(d)`, `final_try()` | attempts may start up to then; one last attempt at its end |
+//! | `finish_within(d)` | the hard bound on everything |
+//! | `max_attempts(n)` | at most so many attempts; of an `ensure`, acts |
+//! | `when(\|&e\| ..)` | what follows an error: `bool` or [`Decision`](crate::Decision) |
+//! | `on_cut(Decision)` | what follows an attempt without an answer: cut by its own deadline, or dropped |
+//! | `max_retry_after(d)` | the cap on what a server may ask for |
+//! | `throttle(&Limiter)`, `budget(&Budget)` | a permit before each attempt; leave for each retry. Given twice they add up |
+//! | `cancel_on(token)`, `cancel_when(future)` | stop now. Given twice, either stops it |
+//! | `notify(\|event\| ..)`, `listen(listener)` | hear attempts, waits and the end: a closure, a type |
+//! | `policy(&Policy)` | all of it that is data. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay where the policy has none; the bounds are replaced as one set |
+//! | `boxed()`, `chained()` | the last words: an error that is one; an error with a source |
+//!
 //! # Retry in one place
 //!
 //! Retries multiply: three layers of four attempts are 64 calls to a server that is in trouble. Let the layer retry that
@@ -52,11 +74,11 @@
 //! use relent::{Stop, retry};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-//! let gave_up = retry(|attempt| async move {
+//! let gave_up = retry(async |attempt| {
 //!     let left = attempt.timeout().unwrap_or(Duration::MAX);
 //!     // A little less than is left, so that the inner reason is heard before the outer cut.
 //!     let inner = left.saturating_sub(Duration::from_millis(10));
-//!     retry(|_| async { Err::<(), _>(std::io::Error::other("no route")) }).finish_within(inner).await
+//!     retry(async |_| Err::<(), _>(std::io::Error::other("no route"))).finish_within(inner).await
 //! })
 //! .attempt_timeout(Duration::from_secs(1))
 //! .max_attempts(2)
@@ -72,20 +94,33 @@
 //!
 //! A [`Limiter`](crate::Limiter) spaces out the calls of this process: it protects the server from its speed. A
 //! [`Budget`](crate::Budget) bounds how many of the calls are retries: it protects a server that is failing from being asked
-//! several times as often as when it is well. Make one of each for a server, and give both to every run:
+//! several times as often as when it is well. Make one of each for a server, and give both to every run.
+//!
+//! | budget | for |
+//! |---|---|
+//! | `Budget::ratio` | steady traffic, and where the load on the server has to be known: so many retries per first attempt |
+//! | `Budget::in_flight` | traffic in bursts: at most a share of what is under way may be retrying |
+//! | either with `.min_retries(rate)` | little traffic, which a ratio alone starves: a floor by time |
+//!
+//! A limiter's law holds in real time: in any window `w` at most `burst + rate * (w + catch-up)` permits come out, also where
+//! the process was stopped or a thread blocked for long. The catch-up is what timers need, 10 ms unless
+//! [`catch_up`](crate::Limiter::catch_up) says otherwise: permits whose time is longer ago and that nobody was there to take
+//! are not made up for. Where timers are later than that, set it, or the rate is not reached.
+//!
+//! Given twice they add up: a run takes a permit of every limiter together or of none, and every budget has to allow a retry.
 //!
 //! ```
-//! use std::time::Duration;
+//! use std::{cell::Cell, time::Duration};
 //! use relent::{Budget, Limiter, Ratio, Stop, retry};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 //! let limiter = Limiter::per_second(100).burst(20);
 //! let budget = Budget::ratio(Ratio::percent(10)).reserve(2);
-//! let mut calls = 0;
+//! let calls = Cell::new(0);
 //! for _ in 0..50 {
-//!     let gave_up = retry(|_| {
-//!         calls += 1;
-//!         async { Err::<(), _>("unavailable") }
+//!     let gave_up = retry(async |_| {
+//!         calls.set(calls.get() + 1);
+//!         Err::<(), _>("unavailable")
 //!     })
 //!     .throttle(&limiter)
 //!     .budget(&budget)
@@ -95,7 +130,7 @@
 //!     .unwrap_err();
 //!     assert_ne!(*gave_up.stop(), Stop::Attempts);
 //! }
-//! assert!(calls <= 50 + 5 + 2, "not 250");
+//! assert!(calls.get() <= 50 + 5 + 2, "not 250");
 //! # }
 //! ```
 //!
@@ -103,10 +138,56 @@
 //! error. [`Plan::throttled`](crate::Plan::throttled) and [`Plan::budgeted`](crate::Plan::budgeted) say beforehand what both do
 //! to a policy.
 //!
+//! # When an attempt may start
+//!
+//! - The first starts at once, or a step of the cadence later with `delay_first`. It starts whatever the window is, unless the
+//!   run is cancelled, `max_attempts` is 0 or the limiter refuses.
+//! - The next is planned when one ends: `every` at the first tick from then on, `backoff` the delay later, `RetryAfter` not before
+//!   what the server asked for (`max_retry_after` at most). It is admitted if it is planned up to the end of `start_within` and
+//!   before `finish_within`; if not, the run stops now, and does not wait to no purpose.
+//! - A timer that fires late takes nothing away from an admission by `start_within`. By `finish_within` it does: at that instant,
+//!   by the clock, or later nothing starts, nor once the run is cancelled.
+//!
+//! # Words for the log
+//!
+//! "failed with E, retrying in D" is one line, since [`Event::Ended`](crate::Event::Ended) has both: what the attempt did, and in
+//! `again` how long the run pauses before the next ([`Event::Waiting`](crate::Event::Waiting) tells the waits one by one):
+//!
+//! ```
+//! use relent::{Event, retry};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! # let fetch = async || Err::<(), _>(std::io::Error::other("no route"));
+//! let answer = retry(async |_| fetch().await)
+//!     .notify(|event| {
+//!         if let Event::Ended { last, again: Some(pause), .. } = event {
+//!             println!("failed with {last}, retrying in {pause:?}");
+//!         }
+//!     })
+//!     .max_attempts(2)
+//!     .await;
+//! # assert!(answer.is_err()); }
+//! ```
+//!
+//! # Errors of others
+//!
+//! The text of a [`GaveUp`](crate::GaveUp) ends with the error and every cause below it, "A: B: C", and its `source()` is `None`:
+//! no reporter prints a cause twice.
+//!
+//! | I want to | say |
+//! |---|---|
+//! | print it, log it, `?` into `anyhow`, `Box<dyn Error + Send + Sync>` or a `#[from]` of `thiserror` | nothing |
+//! | the same where the operation's error is `anyhow::Error`, a boxed error or a string | `.boxed()` before `.await`, or `.map_err(GaveUp::boxed)?` |
+//! | only print such a one | `gave_up.sentence()` |
+//! | an error whose `source()` is the operation's: tonic and tower look for their own there | `.chained()` before `.await`, or `.map_err(GaveUp::chained)?` |
+//! | the operation's own error | `last_error()`, `into_error()`, `error_or_else(..)` |
+//! | the sentence without the error | `summary()` |
+//!
 //! # Calls that may have worked
 //!
 //! A call that was cut, or whose connection broke, has an unknown outcome. Where the call may be repeated safely, retry it.
-//! Where it must not run twice, say `.on_cut(Decision::Fatal)`. Where the state can be looked at, use
+//! Where it must not run twice, say `.on_cut(Decision::Fatal)`: that
+//! holds for calls that their own deadline cuts, and for those that are dropped (of the cursor, of a queue whose run is dropped). Where the state can be looked at, use
 //! [`ensure`](crate::ensure()): it looks, acts, and looks again, and only a look counts as success.
 //!
 //! ```
@@ -116,8 +197,8 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 //! let members = Cell::new(2);
 //! let ensured = ensure(
-//!     |_| async { Ok::<_, std::io::Error>((members.get() == 3).then_some(())) },
-//!     |()| async {
+//!     async |_| Ok::<_, std::io::Error>((members.get() == 3).then_some(())),
+//!     async |()| {
 //!         members.set(3);
 //!         std::future::pending::<Result<(), std::io::Error>>().await // applied, and never answered
 //!     },
@@ -141,10 +222,10 @@
 //! #[tokio::main(flavor = "current_thread", start_paused = true)] // in tests: #[tokio::test(start_paused = true)]
 //! async fn main() {
 //!     let began = tokio::time::Instant::now();
-//!     let check = |attempt: relent::Attempt| async move {
-//!         if attempt.number() < 100 { Check::<_, std::io::Error>::NotYet } else { Check::Ready("up") }
-//!     };
-//!     assert_eq!(poll(check).every(Duration::from_secs(60)).await.unwrap(), "up");
+//!     let up = poll(async |attempt| if attempt.number() < 100 { Check::<_, std::io::Error>::NotYet } else { Check::Ready("up") })
+//!         .every(Duration::from_secs(60))
+//!         .await;
+//!     assert_eq!(up.unwrap(), "up");
 //!     assert_eq!(began.elapsed(), Duration::from_secs(99 * 60));
 //! }
 //! ```
@@ -193,7 +274,7 @@
 //! //     tries += 1;
 //! // }
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! let value = retry(|_| fetch())
+//! let value = retry(async |_| fetch().await)
 //!     .attempt_timeout(Duration::from_secs(2))
 //!     .backoff(Backoff::fixed(Duration::from_millis(500)))
 //!     .max_attempts(5)
@@ -228,7 +309,7 @@
 //! let limiter = Limiter::per_second(5).burst(10);
 //! limiter.try_acquire(9).unwrap(); // others were here before
 //! let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse().unwrap();
-//! let gave_up = retry(|_| async { Err::<(), _>("configmaps \"kubeadm-config\" not found") })
+//! let gave_up = retry(async |_| Err::<(), _>("configmaps \"kubeadm-config\" not found"))
 //!     .policy(&policy)
 //!     .throttle(&limiter)
 //!     .await
@@ -242,11 +323,15 @@
 //!
 //! | there | here |
 //! |---|---|
-//! | backon: `f.retry(ExponentialBuilder::default()).await` | `retry(\|_\| f()).backoff(Backoff::exponential(1s, 60s).jitter(Jitter::None)).max_attempts(4).await` |
+//! | backon: `f.retry(ExponentialBuilder::default()).await` | `retry(async \|_\| f().await).backoff(Backoff::exponential(1s, 60s).jitter(Jitter::None)).max_attempts(4).await` |
 //! | `.with_max_times(n)`, tokio-retry's `.take(n)`: so many retries | `.max_attempts(n + 1)`: so many attempts |
-//! | `.when(\|e\| ..)`, `.notify(\|e, d\| ..)` | the same words; a listener hears [`Event`](crate::Event)s |
+//! | `.when(\|e\| ..)` | the same word |
+//! | `.notify(\|e, d\| ..)` | `.notify(\|event\| if let Event::Ended { last: Last::Failed(e), again: Some(d), .. } = event { .. })` |
 //! | tokio-retry: `ExponentialBackoff::from_millis(10)`: 10 ms, 100 ms, 1 s, .. | `Backoff::exponential(10ms, cap).factor(10)` |
 //! | `.map(jitter)` | `Jitter::Full`, the default |
 //!
-//! Both give back the last error alone. To get there step by step, [`GaveUp::into_error`](crate::GaveUp::into_error) gives
-//! the error without its reason.
+//! Both give back the last error alone. To get there step by step, [`GaveUp::error_or_else`](crate::GaveUp::error_or_else)
+//! gives the error without its reason, or one that is made of the reason where no attempt gave any.
+
+pub mod errors;
+pub mod slips;

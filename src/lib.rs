@@ -23,7 +23,7 @@
 //!
 //! # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let answer = retry(|_| fetch())
+//! let answer = retry(async |_| fetch().await)
 //!     .backoff(Backoff::exponential(Duration::from_millis(50), Duration::from_secs(2)))
 //!     .attempt_timeout(Duration::from_secs(1)) // each call
 //!     .finish_within(Duration::from_secs(10)) // everything
@@ -42,7 +42,7 @@
 //! use relent::{Stop, retry};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-//! let gave_up = retry(|_| async { Err::<(), _>(std::io::Error::other("no route to host")) })
+//! let gave_up = retry(async |_| Err::<(), _>(std::io::Error::other("no route to host")))
 //!     .every(Duration::from_millis(50))
 //!     .start_within(Duration::from_millis(350))
 //!     .await
@@ -54,6 +54,23 @@
 //! );
 //! # }
 //! ```
+//!
+//! Its text tells the error and every cause below it; having told them, it has no `source()`. For errors that are no
+//! [`Error`](std::error::Error) (`anyhow::Error`, boxed errors, strings) say `.boxed()` on the builder, or print
+//! [`GaveUp::sentence`]. For those that look for an error of their own in the sources, as tonic looks for its `Status`, say
+//! `.chained()`: see [`Chained`].
+//!
+//! # What holds for every verb
+//!
+//! - Nothing starts once a run is cancelled, nor at its `finish_within` or later, however late a timer fired.
+//! - An attempt that got no answer, cut by its own deadline or dropped, may have worked. `on_cut(Decision::Fatal)` is for calls
+//!   that must not run twice.
+//! - A [`Limiter`] keeps its law in real time: whatever stalls, in any window `w` at most `burst + rate * (w + catch-up)` permits
+//!   come out. [`Budget::ratio`] is for steady traffic, [`Budget::in_flight`] for bursts, and either has a floor for little.
+//! - "failed with E, retrying in D" is one line: [`Event::Ended`] has what the attempt did and how long the pause will be.
+//!
+//! How to choose settings, combine, test and migrate, what each error means and what rustc means, is in the
+//! [`guide`].
 //!
 //! # Features
 //!
@@ -98,12 +115,15 @@ mod sync;
 pub mod testing;
 mod time;
 
+/// The token of `.cancel_on(..)`, tokio-util's.
+pub use tokio_util::sync::CancellationToken;
+
 pub use crate::{
     budget::{Budget, InFlight},
     cursor::{Run, Turn},
     endeavour::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
-    error::{BoxedError, Chained, ConfigError, Detail, GaveUp, Last, NoAnswer, Reason, Stop, chain, reason},
+    error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
     failure::{Failure, Said, WithFailure, WithFailureFuture},
     keyed::{KeyedBackoff, KeyedLimiter},
@@ -130,3 +150,8 @@ pub use crate::{
     settle::{Observation, ObservationTypes, Progress, Settle, SettleFuture, settle},
     shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
 };
+
+/// Its code blocks are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

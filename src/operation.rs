@@ -35,6 +35,12 @@ use crate::{
 /// assert_eq!(client.pending.await.unwrap(), 80);
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "this cannot be attempted: it is neither `async |attempt| ..` nor an `Operation`",
+    label = "`{Self}` is no operation",
+    note = "give a closure that makes a future for each attempt, `async |attempt| call().await`, not the future itself",
+    note = "or implement `Operation` for the type"
+)]
 pub trait Operation {
     /// What an attempt answers.
     type Output;
@@ -82,6 +88,11 @@ where
 /// assert!(gave_up.is_fatal());
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "errors cannot be classified by this: it is neither `|error| ..` nor a `Classify`",
+    label = "`{Self}` does not classify errors",
+    note = "the closure is given a reference to the error and answers `bool` (true is retry) or `Decision`"
+)]
 pub trait Classify<E: ?Sized> {
     /// Looks at an error of an attempt.
     fn classify(&mut self, error: &E) -> Decision;
@@ -181,6 +192,11 @@ pub enum Judged<T, E> {
 }
 
 /// The answers that `retry` takes: every `Result`. Not to be implemented elsewhere.
+#[diagnostic::on_unimplemented(
+    message = "what is retried must answer a `Result`",
+    label = "an attempt answers `{Self}`",
+    note = "for an `Option`, or for anything that becomes true in time, use `poll`: it takes `Option<T>`, `Check<T, E>` and `Result<Option<T>, E>`"
+)]
 pub trait Outcome {
     /// The value of a success.
     type Value;

@@ -43,7 +43,7 @@ use crate::{
 ///
 /// # async fn phase(n: u32) -> Result<&'static str, std::io::Error> { Ok(if n < 3 { "Pending" } else { "Running" }) }
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// let running = poll(|attempt| async move {
+/// let running = poll(async |attempt| {
 ///     let phase = phase(attempt.number()).await?;
 ///     Ok::<_, std::io::Error>((phase == "Running").then_some(phase))
 /// })
@@ -93,6 +93,12 @@ pub enum Check<T, E = Infallible> {
 
 /// The types of what a check may answer: value and error.
 // Apart from `Answer`, as `VerbTypes` says.
+#[diagnostic::on_unimplemented(
+    message = "a check of `poll` must answer `Check<T, E>`, `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`",
+    label = "a check answers `{Self}`",
+    note = "for a `bool`: `is_so.then_some(())`",
+    note = "to repeat a call that answers `Result<T, E>` until it is `Ok`, use `retry`"
+)]
 pub trait AnswerTypes {
     /// The value of a met condition.
     type Value;
@@ -121,6 +127,12 @@ impl<T, F, E> AnswerTypes for Result<Check<T, F>, E> {
 }
 
 /// What a check may answer. Not to be implemented elsewhere.
+#[diagnostic::on_unimplemented(
+    message = "a check of `poll` must answer `Check<T, E>`, `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`",
+    label = "a check answers `{Self}`",
+    note = "for a `bool`: `is_so.then_some(())`",
+    note = "to repeat a call that answers `Result<T, E>` until it is `Ok`, use `retry`"
+)]
 pub trait Answer: AnswerTypes {
     #[doc(hidden)]
     fn judge(self) -> Judged<Self::Value, Self::Error>;

@@ -43,7 +43,7 @@ use crate::{
 /// # #[derive(Debug, thiserror::Error)] #[error("busy")] struct Busy(Option<Duration>);
 /// # async fn fetch(n: u32) -> Result<&'static str, Busy> { if n < 3 { Err(Busy(None)) } else { Ok("here") } }
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// let answer = retry(|attempt| fetch(attempt.number()))
+/// let answer = retry(async |attempt| fetch(attempt.number()).await)
 ///     .backoff(Backoff::exponential(Duration::from_millis(50), Duration::from_secs(2)))
 ///     .attempt_timeout(Duration::from_secs(1))
 ///     .finish_within(Duration::from_secs(10))

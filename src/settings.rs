@@ -88,8 +88,8 @@ macro_rules! settings {
                 self
             }
 
-            /// What follows an attempt that its own deadline cut. `Fatal` is for calls that must not run twice.
-            /// Default: retry.
+            /// What follows an attempt that ended without an answer, since its own deadline cut it or it was dropped.
+            /// `Fatal` is for calls that must not run twice. Default: retry.
             #[inline]
             pub fn on_cut(mut self, decision: impl Into<crate::Decision>) -> Self {
                 self.policy = self.policy.on_cut(decision);

@@ -48,7 +48,7 @@ use crate::{
 /// use relent::{Progress, settle};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// let gave_up = settle(|_| async { Progress::<(), std::io::Error>::Waiting("annotation still set".into()) })
+/// let gave_up = settle(async |_| Progress::<(), std::io::Error>::Waiting("annotation still set".into()))
 ///     .every(Duration::from_secs(5))
 ///     .stall_after(Duration::from_secs(60))
 ///     .finish_within(Duration::from_secs(600))
@@ -88,6 +88,12 @@ pub enum Progress<T, E = Infallible> {
 
 /// The types of what an observation may answer: value and error.
 // Apart from `Observation`, as `VerbTypes` says.
+#[diagnostic::on_unimplemented(
+    message = "an observation of `settle` must answer `Progress<T, E>` or `Result<Progress<T, E>, E>`",
+    label = "an observation answers `{Self}`",
+    note = "say how far it is: `Progress::Done(value)`, `Moving(text)`, `Waiting(text)` or `Failed(error)`",
+    note = "without anything to say of its progress, use `poll`"
+)]
 pub trait ObservationTypes {
     /// The value of what has finished.
     type Value;
@@ -106,6 +112,12 @@ impl<T, F, E> ObservationTypes for Result<Progress<T, F>, E> {
 }
 
 /// What an observation may answer: [`Progress`] or `Result<Progress, E>`. Not to be implemented elsewhere.
+#[diagnostic::on_unimplemented(
+    message = "an observation of `settle` must answer `Progress<T, E>` or `Result<Progress<T, E>, E>`",
+    label = "an observation answers `{Self}`",
+    note = "say how far it is: `Progress::Done(value)`, `Moving(text)`, `Waiting(text)` or `Failed(error)`",
+    note = "without anything to say of its progress, use `poll`"
+)]
 pub trait Observation: ObservationTypes {
     #[doc(hidden)]
     fn progress(self) -> Result<Progress<Self::Value, Self::Error>, Self::Error>;

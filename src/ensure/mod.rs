@@ -51,8 +51,8 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// let exists = Cell::new(false);
 /// let ensured = ensure(
-///     |_| async { Ok::<_, std::io::Error>(exists.get().then_some("it")) },
-///     |()| async {
+///     async |_| Ok::<_, std::io::Error>(exists.get().then_some("it")),
+///     async |()| {
 ///         exists.set(true); // applied, but nobody hears of it
 ///         Err::<(), _>(std::io::Error::other("connection reset"))
 ///     },

@@ -16,6 +16,7 @@ pub use self::{
     config::ConfigError,
     reason::Reason,
     stop::{Detail, Last, Stop},
+    text::ErrorElseSayBoxed,
 };
 use crate::policy::nanos::duration;
 
@@ -38,7 +39,7 @@ use crate::policy::nanos::duration;
 /// use relent::{Backoff, Stop, retry};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let gave_up = retry(|_| async { Err::<(), _>(std::io::Error::other("no route")) })
+/// let gave_up = retry(async |_| Err::<(), _>(std::io::Error::other("no route")))
 ///     .backoff(Backoff::fixed(std::time::Duration::ZERO))
 ///     .max_attempts(3)
 ///     .await
@@ -190,7 +191,7 @@ impl<E> GaveUp<E> {
     ///
     /// ```
     /// # async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    /// relent::retry(|_| async { Err::<(), _>("out of luck") })
+    /// relent::retry(async |_| Err::<(), _>("out of luck"))
     ///     .max_attempts(1)
     ///     .await
     ///     .map_err(relent::GaveUp::boxed)?;
@@ -291,19 +292,4 @@ impl<E> GaveUp<E> {
             Kept::Error { ending, .. } | Kept::Nothing { ending, .. } => ending,
         }
     }
-}
-
-/// The source of a [`GaveUp`] whose attempts never gave an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoAnswer {
-    /// The condition was not met.
-    #[error("the condition was not met")]
-    NotReady,
-    /// The attempt was cut before it answered.
-    #[error("the attempt was cut before it answered")]
-    Cut,
-    /// Nothing was attempted.
-    #[error("nothing was attempted")]
-    NotStarted,
 }

@@ -18,7 +18,7 @@ pub enum Stop {
     StartWindow,
     /// `finish_within` is over, or the next attempt could not have started before its end.
     Deadline,
-    /// The token given to `cancel_on` was cancelled.
+    /// The token given to `cancel_on` was cancelled, or the future given to `cancel_when` was done.
     Cancelled,
     /// The shared retry budget refused the retry.
     Budget,

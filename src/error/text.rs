@@ -37,13 +37,28 @@ impl<E: Reason<K>, K> fmt::Display for Sentence<'_, E, K> {
     }
 }
 
-impl<E: Error> fmt::Display for GaveUp<E> {
+/// An error that a [`GaveUp`] can tell of and be an error with: every [`Error`], and nothing else.
+///
+/// It has this name because rustc says of `?` no more than which bound failed: for `anyhow::Error`, boxed errors and strings,
+/// which are no `Error`, say `.boxed()`. See [`GaveUp::boxed`].
+#[diagnostic::on_unimplemented(
+    message = "`GaveUp<{Self}>` has no text and is no error by itself, because `{Self}` is no `std::error::Error`",
+    label = "`{Self}` is no `std::error::Error`",
+    note = "say `.boxed()` before `.await`, or `.map_err(GaveUp::boxed)?` after it",
+    note = "to print it, say `gave_up.sentence()`"
+)]
+pub trait ErrorElseSayBoxed: Error {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Error> ErrorElseSayBoxed for E {}
+
+impl<E: ErrorElseSayBoxed> fmt::Display for GaveUp<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Sentence::<E, AsError>(self, PhantomData).fmt(f)
     }
 }
 
-impl<E: Error> Error for GaveUp<E> {}
+impl<E: ErrorElseSayBoxed> Error for GaveUp<E> {}
 
 /// What the last attempt did, its error with every cause.
 impl<E: Error> fmt::Display for Last<E> {

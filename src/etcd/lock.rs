@@ -60,7 +60,7 @@ use crate::{
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// let endpoints = ["http://10.0.0.1:2379", "http://10.0.0.2:2379", "http://10.0.0.3:2379"];
 /// let lock = EtcdLock::new(endpoints, ConnectOptions::new(), "my-system/my-controller")?;
-/// let ended = leader::elect(lock, leader::identity()).run(|term| async move { term.lost().await }).await?;
+/// let ended = leader::elect(lock, leader::identity()).run(async |term| term.lost().await).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

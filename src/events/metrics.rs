@@ -32,7 +32,7 @@ const SECONDS: &str = "relent_run_seconds";
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// Metrics::describe();
-/// let answer = retry(|_| async { Ok::<_, std::io::Error>(42) }).listen(Metrics::new("fetch")).await;
+/// let answer = retry(async |_| Ok::<_, std::io::Error>(42)).listen(Metrics::new("fetch")).await;
 /// assert_eq!(answer.unwrap(), 42);
 /// # }
 /// ```

@@ -105,6 +105,11 @@ pub enum Wait {
 ///
 /// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics; what it was told of is
 /// decided by then, and nothing that is shared stays taken.
+#[diagnostic::on_unimplemented(
+    message = "this hears no events of runs that fail with `{E}`",
+    label = "`{Self}` is no listener",
+    note = "give a closure to `.notify(|event| ..)`; `.listen(..)` is for types that are a `Listener`"
+)]
 pub trait Listener<E> {
     /// Whether nothing is heard, so that nothing need be said.
     #[doc(hidden)]

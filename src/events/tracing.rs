@@ -49,7 +49,7 @@ use crate::{
 /// use relent::{Backoff, events::Tracing, retry};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let gave_up = retry(|_| async { Err::<(), _>("no route") })
+/// let gave_up = retry(async |_| Err::<(), _>("no route"))
 ///     .backoff(Backoff::fixed(std::time::Duration::ZERO))
 ///     .max_attempts(3)
 ///     .listen(Tracing::new("fetch config map"))

@@ -68,7 +68,7 @@ impl Class {
 /// use std::time::Duration;
 /// use relent::{k8s, retry};
 ///
-/// let all = retry(|_| async { maps.list(&Default::default()).await })
+/// let all = retry(async |_| maps.list(&Default::default()).await)
 ///     .attempt_timeout(Duration::from_secs(5))
 ///     .finish_within(Duration::from_secs(30))
 ///     .when(k8s::classify)

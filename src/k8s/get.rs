@@ -185,7 +185,7 @@ where
     }
 }
 
-/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`classify`].
+/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`classify`](super::classify).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ByClass;

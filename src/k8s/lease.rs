@@ -78,7 +78,7 @@ use crate::{
 ///
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// let lock = LeaseLock::new(kube::Client::try_default().await?, "my-system", "my-controller")?;
-/// let ended = leader::elect(lock, leader::identity()).run(|term| async move { term.lost().await }).await?;
+/// let ended = leader::elect(lock, leader::identity()).run(async |term| term.lost().await).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

@@ -128,7 +128,7 @@ impl<L: Lock> Elect<L> {
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), relent::leader::ElectError> {
     /// let stop = CancellationToken::new();
     /// let run = elect(MemoryLock::new(), "one").cancel_on(stop.clone()).cancel_grace(Duration::from_secs(60));
-    /// let run = run.run(|term| async move {
+    /// let run = run.run(async |term| {
     ///     term.lost().await;
     ///     // Drains what it has begun.
     ///     sleep(Duration::from_secs(45)).await;

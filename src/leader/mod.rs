@@ -8,7 +8,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), relent::leader::ElectError> {
 //! let lock = MemoryLock::new();
-//! let ended = elect(lock, "one").run(|term| async move { term.fence() }).await?;
+//! let ended = elect(lock, "one").run(async |term| term.fence()).await?;
 //! assert!(matches!(ended, Ended::Finished(fence) if fence > 0));
 //! # Ok(()) }
 //! ```

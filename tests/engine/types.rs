@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use relent::{
-    Attempt, Backoff, BoxedError, Budget, Check, ConfigError, Decision, Delays, GaveUp, Jitter, Last, Limiter,
-    NoAnswer, Plan, Policy, Polling, Ratio, Retry, Run, Shared, Stop, poll, retry,
+    Attempt, Backoff, BoxedError, Budget, Check, ConfigError, Decision, Delays, GaveUp, Jitter, Last, Limiter, Plan,
+    Policy, Polling, Ratio, Retry, Run, Shared, Stop, poll, retry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,6 @@ const _: () = {
     is_sendable::<Jitter>();
     is_sendable::<Last<u8>>();
     is_sendable::<Limiter>();
-    is_sendable::<NoAnswer>();
     is_sendable::<Plan>();
     is_sendable::<Policy>();
     is_sendable::<Polling<u8>>();

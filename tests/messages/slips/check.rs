@@ -1,0 +1,12 @@
+//! A `bool`, or a plain `Result`, for a check.
+//!
+//! error: a check of `poll` must answer `Check<T, E>`, `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`
+//! label: a check answers `bool`
+//! label: a check answers `Result<u8, u8>`
+//! note: for a `bool`: `is_so.then_some(())`
+//! note: to repeat a call that answers `Result<T, E>` until it is `Ok`, use `retry`
+
+pub fn slips() {
+    drop(relent::poll(async |_| true));
+    drop(relent::poll(async |_| Err::<u8, u8>(1)));
+}
