@@ -86,12 +86,14 @@ async fn a_future_in_a_struct() {
     assert_eq!((gave_up.attempts(), gave_up.into_error()), (2, Some(Refused(2))));
 }
 
+type Checked = Result<Check<u32, Refused>, Refused>;
+
 #[tokio::test(start_paused = true)]
 async fn each_verb_takes_a_type() {
     let polled: PollingFuture<Third<Option<u32>>> =
         Polling::new(Third(|number| (number == 3).then_some(number))).into_future();
     assert_eq!(polled.await.unwrap(), 3);
-    let checked: PollingFuture<Third<Result<Check<u32, Refused>, Refused>>, UpTo> =
+    let checked: PollingFuture<Third<Checked>, UpTo> =
         Polling::new(Third(|number| answer(number).map(Check::Ready))).classify(UpTo(2)).into_future();
     assert_eq!(checked.await.unwrap(), 3);
     let settled: SettleFuture<Third<Progress<u32>>> =

@@ -307,7 +307,9 @@ async fn those_that_need_several_get_them() {
             actors::drop_actor(actor, "dropped at the end");
         }
     }
-    all.iter().for_each(|id| _ = note("run", *id, "is left alone with those that need several", 0));
+    for id in &all {
+        let _ = note("run", *id, "is left alone with those that need several", 0);
+    }
     let before: Vec<_> = all.iter().map(|id| with(|world| world.runs[*id].started)).collect();
     // What was spent ahead of its turn comes first.
     go_on(60_000 * (all.len() as u64 + 8)).await;

@@ -171,7 +171,6 @@ pub fn give() {
         Scheduled::Closed { value } => {
             require(book(|book| book.closed), "what is open takes", || format!("value {}", value.0));
             out(value.0, "not taken: closed");
-            return;
         }
         Scheduled::Moved { value, .. } => out(value.0, "replaced"),
         Scheduled::AfterCurrentRun { replaced: Some((_, value)) } => out(value.0, "replaced"),

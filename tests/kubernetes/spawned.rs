@@ -56,7 +56,11 @@ const _: fn(Client, Api<Pod>, LongOperation, Members<ModelClient>) = |client, po
     let again = client.clone();
     spawns(async move {
         let lock = LeaseLock::new(again, "default", "a")?;
-        elect(lock, "a").again().run(async |term| Ok::<(), Any>(term.lost().await)).await.map(drop).map_err(Any::from)
+        let lost = async |term: relent::leader::Term| {
+            term.lost().await;
+            Ok::<(), Any>(())
+        };
+        elect(lock, "a").again().run(lost).await.map(drop).map_err(Any::from)
     });
     spawns(async move { Evictor::new(client, "a").run(CancellationToken::new(), |_| {}).await.waiting.len() });
 };
