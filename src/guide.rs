@@ -52,14 +52,16 @@
 //! | `start_within(d)`, `final_try()` | attempts may start up to then; one last attempt at its end |
 //! | `finish_within(d)` | the hard bound on everything |
 //! | `max_attempts(n)` | at most so many attempts; of an `ensure`, acts |
-//! | `when(\|&e\| ..)` | what follows an error: `bool` or [`Decision`](crate::Decision) |
+//! | `when(\|&e\| ..)`, `classify(rule)` | what follows an error, `bool` or [`Decision`](crate::Decision): a closure, a type |
+//! | `by_failure()` | the operation says it itself, by [`Failure`](crate::Failure) |
 //! | `on_cut(Decision)` | what follows an attempt without an answer: cut by its own deadline, or dropped |
-//! | `max_retry_after(d)` | the cap on what a server may ask for |
+//! | `max_retry_after(d)`, `share_retry_after()` | the cap on what a server may ask for; it holds for all that share the limiter |
 //! | `throttle(&Limiter)`, `budget(&Budget)` | a permit before each attempt; leave for each retry. Given twice they add up |
 //! | `cancel_on(token)`, `cancel_when(future)` | stop now. Given twice, either stops it |
 //! | `notify(\|event\| ..)`, `listen(listener)` | hear attempts, waits and the end: a closure, a type |
 //! | `policy(&Policy)` | all of it that is data. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay where the policy has none; the bounds are replaced as one set |
-//! | `boxed()`, `chained()` | the last words: an error that is one; an error with a source |
+//! | `profile(&Profile)` | all that the calls of one client have in common: [`Profile`](crate::Profile) |
+//! | `with_report()`, `boxed()`, `chained()` | the last words: a value with its attempts and time; an error that is one; an error with a source |
 //!
 //! # Retry in one place
 //!

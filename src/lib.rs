@@ -3,9 +3,11 @@
 //! | I want to | use |
 //! |---|---|
 //! | call until it works | [`retry`]; [`blocking::retry`] on a thread; [`Policy::begin`] where the call needs `&mut` |
-//! | look until it is so | [`poll`] |
+//! | look until it is so | [`poll`]; [`blocking::poll`] on a thread |
 //! | wait until something has really finished, and notice when it is stuck | [`settle`] |
 //! | repeat an act whose answer may have been lost | [`ensure`] |
+//! | write policy, limiter, budget, classification and listener of a client's calls once | [`Profile`] |
+//! | say inside the call which errors are permanent | [`Failure`] |
 //! | see what a policy would do before it runs | [`Policy::plan`] |
 //! | limit how often something happens, in order and within a deadline | [`Limiter`], [`KeyedLimiter`] |
 //! | keep retries from burying a server in trouble | [`Budget`] |
