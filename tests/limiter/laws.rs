@@ -37,7 +37,7 @@ fn steps() -> impl Strategy<Value = (u8, u32, u64)> {
         8 => (0_u8..3, permits(), Just(0)),
         2 => (8_u8..11, permits(), long.clone()),
         3 => (16_u8..19, permits(), Just(0)),
-        3 => (prop_oneof![Just(3_u8), Just(11)], 0_u32..100, Just(0)),
+        4 => (prop_oneof![Just(3_u8), Just(11)], 0_u32..100, prop_oneof![8 => Just(0), 1 => 0_u64..3_000_000_000]),
         1 => rates().prop_map(|(permits, per)| (4, permits, per)),
         1 => (Just(5_u8), permits(), Just(0)),
         6 => (Just(6_u8), Just(0), long),

@@ -318,8 +318,6 @@ impl Real {
             }
         }
         self.now = to;
-        self.look();
-        self.run_woken();
     }
 }
 
@@ -370,7 +368,14 @@ pub(crate) fn check(case: &Case) -> Seen {
                 real.waiters[who].idle = what >= 16;
             }
             3 if !real.waiters.is_empty() => {
+                // Time passes, and nobody looks but those whose timers fire. A turn that has come is known.
+                let to = real.now.saturating_add(long).min(FOREVER - 1);
+                real.advance(to);
+                model.advance(to);
                 let who = many as usize % real.waiters.len();
+                if model.dates.iter().any(|(_, granted)| *granted == who) {
+                    real.look();
+                }
                 let waiter = real.waiters[who];
                 real.waiters[who].state = State::Gone;
                 let mut told = Told::new();
@@ -423,6 +428,7 @@ pub(crate) fn check(case: &Case) -> Seen {
             _ => {
                 let to = real.now.saturating_add(long).min(FOREVER - 1);
                 real.advance(to);
+                real.look();
                 model.advance(to);
             }
         }

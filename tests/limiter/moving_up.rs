@@ -76,6 +76,45 @@ async fn behind_many_that_are_not_polled_and_some_that_leave_between_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn behind_a_first_that_asked_for_more() {
+    for after in [0, 1, 5, 10, 11, 22, 900] {
+        let limiter = Limiter::per_second(1).burst(3);
+        limiter.try_acquire(2).unwrap();
+        let first = limiter.reserve(2).unwrap();
+        let mut next = task::spawn(limiter.ready());
+        let mut last = task::spawn(limiter.ready());
+        assert_pending!(next.poll());
+        assert_pending!(last.poll());
+        advance(Duration::from_millis(after)).await;
+        drop(first);
+        assert!(next.is_woken(), "what is there is enough for it, after {after} ms");
+        assert_ready!(next.poll());
+        assert_pending!(last.poll());
+        sleep(Duration::from_millis(1000 - after)).await;
+        assert_ready!(last.poll());
+    }
+}
+
+/// The first is late by so much when it leaves; those behind have what has flowed in since, and no more than that.
+#[tokio::test(start_paused = true)]
+async fn behind_a_first_that_comes_late_and_leaves() {
+    for (late, out) in [(0, 1), (9, 10), (10, 11), (11, 1), (50, 1)] {
+        let limiter = Limiter::per_second(1000);
+        limiter.try_acquire(1).unwrap();
+        let first = limiter.reserve(1).unwrap();
+        let mut all: Vec<_> = (0..20).map(|_| task::spawn(limiter.ready())).collect();
+        all.iter_mut().for_each(|wait| assert_pending!(wait.poll()));
+        advance(Duration::from_millis(1 + late)).await;
+        drop(first);
+        let got = all.iter_mut().filter(|wait| wait.is_woken()).filter_map(|wait| match wait.poll() {
+            std::task::Poll::Ready(()) => Some(()),
+            std::task::Poll::Pending => None,
+        });
+        assert_eq!(got.count(), out, "{late} ms late");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn behind_leaked_ones() {
     let limiter = one_a_second();
     std::mem::forget(Box::leak(Box::new(limiter.clone())).reserve(1).unwrap());

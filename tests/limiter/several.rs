@@ -87,6 +87,33 @@ async fn one_that_is_not_polled_or_leaves_while_it_holds_a_turn_holds_up_nobody(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_held_up_runs_over_and_is_not_there_when_it_leaves() {
+    let (slow, fast) = (Limiter::per_second(1), Limiter::per_second(100).burst(2));
+    slow.reserve(1).unwrap().spend();
+    slow.reserve(1).unwrap().spend();
+    let holds = retry(async |_| Ok::<_, &str>(())).throttle(&slow).throttle(&fast).into_future();
+    let mut holds = Box::pin(holds);
+    assert!(timeout(ms(1), holds.as_mut()).await.is_err());
+    let start = Instant::now();
+    let behind: Vec<_> = (0..6)
+        .map(|_| {
+            let fast = fast.clone();
+            tokio::spawn(async move {
+                fast.ready().await;
+                start.elapsed().as_millis()
+            })
+        })
+        .collect();
+    sleep(ms(700)).await;
+    drop(holds);
+    let mut at = Vec::new();
+    for wait in behind {
+        at.push(wait.await.unwrap());
+    }
+    assert_eq!(at, [700, 700, 710, 720, 730, 740]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_queue_asks_both() {
     let (a, b) = (Limiter::per_second(10), Limiter::per_second(4));
     let mut queue: TimedQueue<u32, ()> = TimedQueue::new();

@@ -16,10 +16,16 @@ impl<W> Line<W> {
 
     /// One leaves, and uses nothing. Those behind move up. True as in [`Line::flow`]. What woke it comes back.
     pub fn leave(&mut self, now: u64, number: u64, told: &mut Told<W>) -> (bool, Option<W>) {
-        // What the first did not take for so long has run over.
         let first = self.places.front().is_some_and(|first| first.number == number);
-        let stalled = first && self.turn(number).saturating_add(self.catch_up) < now;
-        let more = !first && self.pass(now, false, told);
+        // The first stood in the way until now, or its turn. What it did not take for so long has run over.
+        let (mut stalled, mut more) = (false, false);
+        if first {
+            let turn = self.turn(number).min(now);
+            stalled = turn.saturating_add(self.catch_up) < now;
+            self.pass_closed(if stalled { now } else { turn });
+        } else {
+            more = self.pass(now, false, told);
+        }
         let mut waker = None;
         if let Some(grant) = self.grants.collect(number, self.oldest()) {
             self.put_back(grant.permits, grant.at);
@@ -34,6 +40,15 @@ impl<W> Line<W> {
         }
         let more = if first { self.pass(now, stalled, told) } else { more || self.go(told) };
         (more, waker)
+    }
+
+    /// Lets time pass, and nobody be granted.
+    fn pass_closed(&mut self, now: u64) {
+        if self.is_paused() {
+            self.bucket.flow(now.min(self.opens()));
+            self.cut();
+        }
+        self.bucket.flow(now);
     }
 
     /// One whose turn has come, and those of others not, is in the list again as far ahead as it was, and holds its turn
