@@ -87,9 +87,14 @@ pub fn spawn(kind: Kind, future: impl std::future::Future<Output = ()> + 'static
 
 /// The own future of the one being polled has ended; it stays alive until it is dropped.
 pub fn ended() {
+    ended_early();
+    with(|world| world.progress += 1);
+}
+
+/// The same, at a poll at which it need not have.
+pub fn ended_early() {
     let actor = current();
     ACTORS.with_borrow_mut(|actors| actors[actor].ended = true);
-    with(|world| world.progress += 1);
 }
 
 pub fn is_delayed(actor: usize) -> bool {

@@ -312,7 +312,8 @@ async fn those_that_need_several_get_them() {
     }
     let before: Vec<_> = all.iter().map(|id| with(|world| world.runs[*id].started)).collect();
     // What was spent ahead of its turn comes first.
-    go_on(60_000 * (all.len() as u64 + 8)).await;
+    let spent = with(|world| world.limits.iter().map(|limit| limit.spent).sum::<u64>());
+    go_on(60_000 * (all.len() as u64 + spent + 8)).await;
     for (id, before) in all.into_iter().zip(before) {
         let got = with(|world| world.runs[id].over || world.runs[id].started > before);
         require(got, "nobody waits for ever", || format!("{} needs two limiters", super::runs::name(id)));

@@ -30,6 +30,8 @@ pub struct Limit {
     at: Nanos,
     /// Those that may be in line and are not in the ideal list.
     pub unlisted: usize,
+    /// Permits of reservations that were used before their turns.
+    pub spent: u64,
 }
 
 /// The ideal wait list: the first in line gets its permits as soon as they have come in.
@@ -60,6 +62,7 @@ impl Limit {
             room,
             at: 0,
             unlisted: 0,
+            spent: 0,
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     actors::{self, Kind},
     limits,
-    world::{ms, note, require, shared, trouble, with},
+    world::{MS, ms, note, require, shared, trouble, with},
 };
 
 /// Many wait; some of them are never polled again, some leave.
@@ -91,8 +91,12 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
         _ => acquire.by(Instant::now() + ms(span)),
     };
     let mut acquire = pin!(acquire);
+    let end = super::world::now() + span * MS;
     limits::joins(limit, wait, permits);
     let answer = acquire.as_mut().await;
+    let late = form > 0 && super::world::now() > end.div_ceil(MS) * MS;
+    let excused = with(|world| world.hostile.stalls) || actors::is_delayed(actors::current());
+    require(!late || excused, "no wait outlasts its bound", || format!("limiter {limit}: {wait} had {span} ms"));
     match answer {
         Ok(()) => limits::got(limit, wait, permits, actors::is_delayed(actors::current()), false),
         Err(refused) => {
@@ -102,6 +106,15 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
             });
             note("wait", wait, "refused", 0);
             limits::leaves(limit, wait);
+            // It may have learnt before its due that others, who came late or hold their turns, have put it off. That wakes
+            // nobody.
+            let put_off = limit > 0 || with(|world| world.hostile.stalls || world.hostile.unpolled);
+            if put_off {
+                actors::ended_early();
+                trouble("wait", wait);
+                pending::<()>().await;
+                return;
+            }
         }
     }
     over();
@@ -119,6 +132,7 @@ async fn reserve(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
     if spends {
         // Used before the turn has come: it takes its turn all the same.
         held.spend();
+        with(|world| world.limits[limit].spent += u64::from(permits));
         note("wait", wait, "spent", permits.into());
         over();
         pending::<()>().await;
@@ -192,7 +206,7 @@ pub fn nobody_waits_longer_than_the_ideal_list_says() {
         if let Some(at) = late {
             super::world::violated(
                 "nobody waits longer than the ideal list says",
-                format!("limiter {limit}: wait {wait} should have got its permits at {} ms", at / super::world::MS),
+                format!("limiter {limit}: wait {wait} should have got its permits at {} ms", at / MS),
             );
         }
     }
