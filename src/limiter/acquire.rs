@@ -19,8 +19,9 @@ use crate::{
 
 /// Waits for permits; made by [`Limiter::acquire`].
 ///
-/// The place in line is taken at the first poll. A wait that cannot fit into its bound is refused then, and when
-/// [`Limiter::set_rate`] moves its turn beyond the bound.
+/// The place in line is taken at the first poll. A wait that cannot fit into its bound is refused then, and when its turn is
+/// moved beyond the bound: at once by [`Limiter::set_rate`], at the bound at the latest by one ahead that comes for its turn
+/// late.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Acquire<'a> {

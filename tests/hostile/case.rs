@@ -308,7 +308,7 @@ async fn those_that_need_several_get_them() {
         }
     }
     for id in &all {
-        let _ = note("run", *id, "is left alone with those that need several", 0);
+        note("run", *id, "is left alone with those that need several", 0);
     }
     let before: Vec<_> = all.iter().map(|id| with(|world| world.runs[*id].started)).collect();
     // What was spent ahead of its turn comes first.

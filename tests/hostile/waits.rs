@@ -97,6 +97,7 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
     let late = form > 0 && super::world::now() > end.div_ceil(MS) * MS;
     let excused = with(|world| world.hostile.stalls) || actors::is_delayed(actors::current());
     require(!late || excused, "no wait outlasts its bound", || format!("limiter {limit}: {wait} had {span} ms"));
+    let mut put_off = false;
     match answer {
         Ok(()) => limits::got(limit, wait, permits, actors::is_delayed(actors::current()), false),
         Err(refused) => {
@@ -108,16 +109,14 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
             limits::leaves(limit, wait);
             // It may have learnt before its due that others, who came late or hold their turns, have put it off. That wakes
             // nobody.
-            let put_off = limit > 0 || with(|world| world.hostile.stalls || world.hostile.unpolled);
-            if put_off {
-                actors::ended_early();
-                trouble("wait", wait);
-                pending::<()>().await;
-                return;
-            }
+            put_off = limit > 0 || with(|world| world.hostile.stalls || world.hostile.unpolled);
         }
     }
-    over();
+    if put_off {
+        actors::ended_early();
+    } else {
+        over();
+    }
     trouble("wait", wait);
     pending::<()>().await;
 }

@@ -103,7 +103,9 @@ async fn behind_a_first_that_comes_late_and_leaves() {
         limiter.try_acquire(1).unwrap();
         let first = limiter.reserve(1).unwrap();
         let mut all: Vec<_> = (0..20).map(|_| task::spawn(limiter.ready())).collect();
-        all.iter_mut().for_each(|wait| assert_pending!(wait.poll()));
+        for wait in &mut all {
+            assert_pending!(wait.poll());
+        }
         advance(Duration::from_millis(1 + late)).await;
         drop(first);
         let got = all.iter_mut().filter(|wait| wait.is_woken()).filter_map(|wait| match wait.poll() {
@@ -162,6 +164,22 @@ async fn one_that_comes_late_is_the_first() {
     late.await;
     assert_eq!(start.elapsed(), secs(3), "its own second was lost");
     assert_eq!(third.await, secs(4), "it was not the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_put_off_is_refused_before_its_bound() {
+    let limiter = one_a_second();
+    let mut late = task::spawn(limiter.ready());
+    assert_pending!(late.poll());
+    let next = tokio::spawn({
+        let (limiter, start) = (limiter.clone(), Instant::now());
+        async move { (limiter.acquire(1).within(Duration::from_millis(2500)).await, start.elapsed()) }
+    });
+    sleep(Duration::from_millis(1900)).await;
+    assert_ready!(late.poll(), "the rest of the second has run over");
+    let (refused, at) = next.await.unwrap();
+    assert!(matches!(refused, Err(Refused::TooFar { .. })), "the next permit is there at 2.9 s: {refused:?}");
+    assert_eq!(at, secs(2));
 }
 
 #[tokio::test(start_paused = true)]
