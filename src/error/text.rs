@@ -131,7 +131,8 @@ impl<E> GaveUp<E> {
             1 => f.write_str("gave up after 1 attempt")?,
             many => write!(f, "gave up after {many} attempts")?,
         }
-        if !self.elapsed().is_zero() {
+        // Less is no time that an operator could do anything about.
+        if self.elapsed() >= Duration::from_millis(1) {
             let after = if self.attempts() == 0 { ", after" } else { " in" };
             write!(f, "{after} {}", Measured(self.elapsed()))?;
         }
