@@ -10,7 +10,7 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 
 use super::{Events, PodKey, api::code};
-use crate::{Backoff, k8s};
+use crate::{Backoff, Jitter, k8s};
 
 /// All tries to write one event together take no longer.
 pub(super) const WITHIN: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ pub(super) async fn write(
         Err(error) if code(&error) == 409 => Ok(()),
         written => written.map(drop).map_err(k8s::Error::from),
     })
-    .backoff(Backoff::exponential(Duration::from_millis(100), within))
+    .backoff(Backoff::exponential(Duration::from_millis(100), within).jitter(Jitter::Equal))
     .attempt_timeout(within / 2)
     .finish_within(within)
     .when(|error: &k8s::Error| k8s::classify(error.get_ref()))
