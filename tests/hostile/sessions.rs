@@ -20,7 +20,7 @@ use super::{
     limits,
     queues::{self, book},
     verbs::{some_error, some_latency, takes},
-    world::{E, Queue, Val, ms, note, require, shared, trouble, with},
+    world::{self, E, Queue, Val, ms, note, require, shared, trouble, with},
 };
 
 type Slot = Rc<RefCell<Option<Queue>>>;
@@ -223,7 +223,8 @@ pub struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.due.is_some() {
+        // A waker of the world may hold it for longer than the case.
+        if self.due.is_some() && world::is_on() {
             queues::cut(self.key, self.value);
             // There is no queue any more that could take it.
             let gone = book(|book| book.gone);

@@ -133,6 +133,11 @@ thread_local! {
     pub static WAKERS_MAY_PANIC: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether a case runs.
+pub fn is_on() -> bool {
+    WORLD.with_borrow(Option::is_some)
+}
+
 pub fn with<R>(f: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with_borrow_mut(|world| f(world.as_mut().expect("a case runs")))
 }
