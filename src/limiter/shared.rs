@@ -123,7 +123,7 @@ impl Shared {
         Held { shared: self, unpacked }
     }
 
-    /// The line, and what time it is. Nobody reads a time that is earlier than one that he has seen, unless it is on another
+    /// The line, and what time it is. No thread reads a time that is earlier than one that it has seen, unless it is on another
     /// clock: that of another runtime, where this one is paused or that one was.
     fn hold_now(&self, clock: impl Fn() -> u64) -> (Held<'_>, u64) {
         let now = clock();
