@@ -8,7 +8,7 @@ use super::{
 /// A rule for access. Rules are asked in the order they were given; the first that fits decides; where none fits, it is allowed.
 ///
 /// ```
-/// use relent::testing::kube::{ApiServer, Rule, Verb};
+/// use relent_apiserver::{ApiServer, Rule, Verb};
 ///
 /// let server = ApiServer::new();
 /// server.user("s3cret", "alice");

@@ -10,7 +10,7 @@ use super::{failure::Failure, request::Verb};
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::testing::kube::{ApiServer, Fault, Verb};
+/// use relent_apiserver::{ApiServer, Fault, Verb};
 ///
 /// let server = ApiServer::new();
 /// // The first two reads of this map are answered with 503, the third hangs, later ones are well.

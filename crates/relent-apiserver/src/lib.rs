@@ -8,7 +8,7 @@
 //! use std::time::Duration;
 //! use k8s_openapi::api::core::v1::ConfigMap;
 //! use kube::{Api, api::PostParams};
-//! use relent::testing::kube::{ApiServer, Fault, Verb};
+//! use relent_apiserver::{ApiServer, Fault, Verb};
 //!
 //! let server = ApiServer::new();
 //! let maps: Api<ConfigMap> = Api::namespaced(server.client(), "kube-system");
@@ -88,6 +88,7 @@ mod shape;
 mod state;
 mod store;
 mod strategic;
+mod time;
 mod watch;
 mod write;
 

@@ -9,7 +9,7 @@ use super::{apply::Schema, crd::Custom, event, kinds};
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
 /// ```
-/// use relent::testing::kube::Resource;
+/// use relent_apiserver::Resource;
 ///
 /// let etcds = Resource::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status();
 /// assert_eq!(etcds.qualified(), "etcds.druid.gardener.cloud");

@@ -48,7 +48,7 @@ const AHEAD_WAIT: Duration = Duration::from_secs(3);
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kube::Error> {
 /// use k8s_openapi::api::core::v1::ConfigMap;
 /// use kube::{Api, api::PostParams};
-/// use relent::testing::kube::ApiServer;
+/// use relent_apiserver::ApiServer;
 ///
 /// let server = ApiServer::new();
 /// let maps: Api<ConfigMap> = Api::namespaced(server.client(), "kube-system");

@@ -207,7 +207,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::kube::resource::Resources;
+    use crate::resource::Resources;
 
     fn patched(kind: &str, object: Value, patch: &Value) -> Result<Value, u16> {
         let resources = Resources::builtin();

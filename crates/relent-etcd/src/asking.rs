@@ -2,11 +2,7 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use crate::{
-    etcd::{CallError, Cluster, Member, Status},
-    policy::nanos::duration,
-    time,
-};
+use crate::{CallError, Cluster, Member, Status, time};
 
 /// Why there is no answer of a member's.
 pub(super) struct Silence(pub(super) CallError);
@@ -38,7 +34,7 @@ pub(super) async fn ask<C: Cluster>(
     all: usize,
     each: Duration,
 ) -> Vec<Result<Status, Silence>> {
-    let begin = time::now();
+    let start = time::now();
     let unasked = || Err(Silence(CallError::NotSent("it was not asked".to_owned())));
     let mut asked: Vec<_> = members.iter().map(|member| Asked { member, answer: unasked(), again: true }).collect();
     for round in 0..=all {
@@ -59,7 +55,7 @@ pub(super) async fn ask<C: Cluster>(
                 (asked.answer, asked.again) = (same_kind(asked.member, status), false);
             }
         }
-        let passed = duration(time::between(begin, time::now()));
+        let passed = time::now().saturating_duration_since(start);
         if passed >= each || !asked.iter().any(|asked| asked.again) {
             break;
         }

@@ -140,7 +140,7 @@ pub const MESSAGES: &[Message] = &[
 /// The entry for a message as it came, if etcd's table has it.
 ///
 /// ```
-/// use relent::etcd::{Class, classify};
+/// use relent_etcd::{Class, classify};
 ///
 /// let message = classify::find("etcdserver: too many learner members in cluster").unwrap();
 /// assert_eq!(message.class, Class::Later);

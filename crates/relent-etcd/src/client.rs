@@ -8,13 +8,10 @@ use std::{
 };
 
 use etcd_client::{Client, ConnectOptions, GetOptions, MemberAddOptions};
+use relent::ConfigError;
 
 use super::channel;
-use crate::{
-    ConfigError,
-    etcd::{CallError, Class, Cluster, Code, Member, Status},
-    time,
-};
+use crate::{CallError, Class, Cluster, Code, Member, Status, time};
 
 /// A cluster of etcd, reached with [`etcd_client`].
 ///
@@ -23,7 +20,7 @@ use crate::{
 /// or got no answer is not used again, so that the next call makes a new connection.
 ///
 /// ```no_run
-/// use relent::etcd::{EtcdCluster, Members};
+/// use relent_etcd::{EtcdCluster, Members};
 /// use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 ///
 /// # async fn example(ca: &[u8], cert: &[u8], key: &[u8]) -> Result<(), Box<dyn std::error::Error>> {

@@ -2,9 +2,9 @@
 
 use std::{fmt, future::Future};
 
-use crate::etcd::classify::{self, Class, Code};
+use crate::classify::{self, Class, Code};
 
-/// The calls that [`Members`](crate::etcd::Members) makes.
+/// The calls that [`Members`](crate::Members) makes.
 ///
 /// Implemented for etcd itself by `EtcdCluster` (feature `etcd`) and for a model of its rules by
 /// `testing::etcd::Model` (feature `test-util`). Each call goes to the one endpoint it names, is made once, and may be

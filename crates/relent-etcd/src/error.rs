@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use crate::{
-    Decision,
-    etcd::{CallError, Class, Code, Member, classify},
-};
+use relent::Decision;
+
+use crate::{CallError, Class, Code, Member, classify};
 
 /// Why a member is not as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use relent::ConfigError;
+
 use crate::{
-    ConfigError,
-    etcd::{Member, MemberError, PeerUrls},
-    policy::quorum::{Change, Voters},
+    Member, MemberError, PeerUrls,
+    quorum::{Change, Voters},
 };
 
 /// Which member is meant: by its id or by any of its peer URLs.
@@ -334,7 +335,7 @@ mod tests {
     fn quorum_is_kept() {
         let new = || Intent::Voter(urls(&["http://new:2380"]));
         let fatal = |view: View| match view {
-            View::Not(error @ MemberError::WouldLoseQuorum { .. }) => Some(error.decision() == crate::Decision::Fatal),
+            View::Not(error @ MemberError::WouldLoseQuorum { .. }) => Some(error.decision() == relent::Decision::Fatal),
             _ => None,
         };
         assert_eq!(fatal(view(new(), &voters(1))), Some(true), "one of two");

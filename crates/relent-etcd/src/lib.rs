@@ -6,22 +6,27 @@
 //! `testing::etcd`.
 
 mod asking;
-#[cfg(feature = "etcd")]
+#[cfg(feature = "client")]
 mod channel;
 pub mod classify;
-#[cfg(feature = "etcd")]
+#[cfg(feature = "client")]
 mod client;
 mod cluster;
 mod error;
 mod intent;
-#[cfg(feature = "etcd")]
+#[cfg(feature = "client")]
 mod lock;
 mod members;
+#[cfg(feature = "model")]
+#[cfg_attr(docsrs, doc(cfg(feature = "model")))]
+pub mod model;
 mod peer_url;
-#[cfg(feature = "etcd")]
+mod quorum;
+#[cfg(feature = "client")]
 mod reports;
 mod rotation;
-#[cfg(feature = "etcd")]
+mod time;
+#[cfg(feature = "client")]
 mod turns;
 
 pub use self::{
@@ -33,5 +38,5 @@ pub use self::{
     peer_url::PeerUrls,
     rotation::Health,
 };
-#[cfg(feature = "etcd")]
+#[cfg(feature = "client")]
 pub use self::{client::EtcdCluster, lock::EtcdLock};

@@ -3,17 +3,16 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use etcd_client::{Compare, CompareOp, ConnectOptions, ResponseHeader, Txn, TxnOp};
+use relent::{
+    ConfigError,
+    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
+};
 
 use super::{
     classify::{Class, Code},
     cluster::CallError,
     reports::Following,
     turns::{Failed, Turns},
-};
-use crate::{
-    ConfigError,
-    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
-    policy::nanos,
 };
 
 /// A key of etcd as a lock. Every write is a transaction that compares the key's mod revision with the one that was read;
@@ -28,7 +27,7 @@ use crate::{
 ///
 /// # Endpoints
 /// All calls go to one endpoint, until one there fails or is given up unanswered: then it is the next one's turn. So a
-/// member that is frozen costs a leader one [`call_timeout`](crate::leader::Timing::call_timeout), and one that refuses
+/// member that is frozen costs a leader one [`call_timeout`](relent::leader::Timing::call_timeout), and one that refuses
 /// connections costs it nothing. Name as many as there are. Clones share the connection.
 ///
 /// # Changes
@@ -40,18 +39,18 @@ use crate::{
 /// # Rights
 /// With authentication, the user needs a role with the permission `readwrite` on this one key, and no other:
 /// `etcdctl role grant-permission ROLE readwrite KEY`. Reads and the watch need the right to read, the transactions both.
-/// Where a right is missing each try is a [`Change::Trouble`](crate::leader::Change::Trouble) in etcd's words, with what to do; a
+/// Where a right is missing each try is a [`Change::Trouble`](relent::leader::Change::Trouble) in etcd's words, with what to do; a
 /// term ends by its renew deadline, a campaign with an error only where not one call has succeeded for a whole lease.
 ///
 /// # Without a quorum
 /// Every read and write goes through etcd's quorum. Without one no write is confirmed: the leader's term ends by its renew
 /// deadline, nobody else's begins, and candidates go on trying; each failure is reported as a
-/// [`Change::Trouble`](crate::leader::Change::Trouble). The loss of a minority of the members ends no term, as long as
+/// [`Change::Trouble`](relent::leader::Change::Trouble). The loss of a minority of the members ends no term, as long as
 /// an endpoint that is alive gets its turn within the renew deadline.
 ///
 /// # Cancel safety
 /// A call that is dropped leaves nothing behind in this process, and passes the turn. A write that is dropped may have been
-/// done or may yet be: [`elect`](crate::leader::elect) looks before it goes on.
+/// done or may yet be: [`elect`](relent::leader::elect) looks before it goes on.
 ///
 /// ```no_run
 /// use etcd_client::ConnectOptions;
@@ -119,7 +118,7 @@ impl EtcdLock {
             Put::Release => ("", Duration::ZERO),
         };
         let mark = fastrand::u64(..);
-        let value = format!("{}/{mark:016x} {holder}", nanos::nanos(lease));
+        let value = format!("{}/{mark:016x} {holder}", nanos(lease));
         let before = over.map_or(Ok(0), |over| i64::try_from(over.version));
         let lock = self.clone();
         Prepared::new(mark, async move {
@@ -152,7 +151,7 @@ impl EtcdLock {
                 self.key
             )),
             Failure::Call(failed) => {
-                let text = format!("key {}: {}", self.key, crate::chain(&failed));
+                let text = format!("key {}: {}", self.key, relent::chain(&failed));
                 match advice(&failed.error) {
                     Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
                     _ if last => LockError::fatal(text),
@@ -260,6 +259,15 @@ fn is_final(error: &CallError) -> bool {
     settings && error.class() == Class::Decided
 }
 
+/// Whole nanoseconds in 64 bits. What lasts longer, for 584 years, is for ever.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn duration(nanos: u64) -> Duration {
+    if nanos == u64::MAX { Duration::MAX } else { Duration::from_nanos(nanos) }
+}
+
 /// `NANOSECONDS/NUMBER HOLDER`; without a number if it was written by hand.
 pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Seen<()>, Failure> {
     parsed(revision, value).ok_or(Failure::NoLock)
@@ -272,7 +280,7 @@ fn parsed(revision: i64, value: &[u8]) -> Option<Seen<()>> {
         None => (numbers, None),
     };
     let version = u128::try_from(revision).ok()?;
-    let seen = Seen::new(version, ()).held(holder, nanos::duration(lease.parse().ok()?), version);
+    let seen = Seen::new(version, ()).held(holder, duration(lease.parse().ok()?), version);
     Some(match mark {
         Some(mark) => seen.marked(mark),
         None => seen,

@@ -7,15 +7,14 @@ use std::{
     time::Duration,
 };
 
+use relent::{
+    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Policy, Progress, Seen, Settle,
+};
+
 use crate::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Policy, Progress, Seen, Settle,
-    etcd::{
-        Cluster, Health, Member, MemberError, PeerUrls, Step, Which,
-        intent::{Goal, Intent, View},
-        rotation::Rotation,
-    },
-    operation::Operation,
-    policy::nanos::duration,
+    Cluster, Health, Member, MemberError, PeerUrls, Step, Which,
+    intent::{Goal, Intent, View},
+    rotation::Rotation,
 };
 
 /// The members of an etcd cluster: each operation says how it should be, looks, changes what is not so, and looks again.
@@ -29,7 +28,7 @@ use crate::{
 /// - Its kind is checked: a learner is not taken for a voter, nor a voter for a learner.
 /// - "Already exists", "not found" and "no learner" are questions, which the list answers; "too many learners",
 ///   "unhealthy", "not in sync" and the like are worth another try; permissions, wrong URLs and wrong certificates are not
-///   ([`classify`](crate::etcd::classify)).
+///   ([`classify`](crate::classify)).
 /// - A change that would leave too few voters that can vote is not sent, unless [`may_lose_quorum`](Self::may_lose_quorum);
 ///   and no learner is promoted that does not answer. Who can vote is asked of the members themselves, at the client URLs they
 ///   advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`. An answer counts for the member that
@@ -124,8 +123,7 @@ impl<C: Cluster> Members<C> {
     /// # Cancel safety
     /// Nothing is changed. The next call asks another endpoint first.
     pub async fn list(&self) -> Result<Vec<Member>, MemberError> {
-        let each = duration(self.policy.bounds().attempt_timeout);
-        self.shared.list(Some(each)).await
+        self.shared.list(Attempt::new(1).with_policy(&self.policy).limit()).await
     }
 
     /// A member with these peer URLs has joined, and votes: it is added as a learner, and promoted once it has started, answers and
@@ -199,7 +197,7 @@ impl<C: Cluster> Members<C> {
     /// Waits until every member has started and answers, and all follow one leader without complaint.
     ///
     /// # Errors
-    /// [`GaveUp`](crate::GaveUp), whose detail says who is not well.
+    /// [`GaveUp`](relent::GaveUp), whose detail says who is not well.
     pub fn wait_healthy(&self) -> WaitHealthy<C> {
         let check = HealthCheck { shared: Arc::clone(&self.shared) };
         Settle::new(check).when(MemberError::decision as Rule).policy(&self.policy)

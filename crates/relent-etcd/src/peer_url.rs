@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ConfigError;
+use relent::ConfigError;
 
 /// The peer URLs of one member: what identifies it before it has an id.
 ///
@@ -11,7 +11,7 @@ use crate::ConfigError;
 /// things refused that etcd lets pass and nobody means: the same URL twice, and an empty list.
 ///
 /// ```
-/// use relent::etcd::PeerUrls;
+/// use relent_etcd::PeerUrls;
 ///
 /// let urls = PeerUrls::new([" HTTPS://10.0.0.3:2380"])?;
 /// assert_eq!(urls.to_string(), "https://10.0.0.3:2380");

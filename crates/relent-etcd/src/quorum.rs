@@ -2,25 +2,18 @@
 
 /// The voters of a cluster, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Voters {
+pub(crate) struct Voters {
     /// All of them: more than half must agree on everything.
-    pub all: u32,
+    pub(crate) all: u32,
     /// Those that can: they have started, and as far as is known they run.
-    pub able: u32,
+    pub(crate) able: u32,
 }
 
 /// A change of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Change {
+pub(crate) enum Change {
     /// A new voter, which has not started yet.
     AddVoter,
-    /// A learner becomes a voter; whether it is able.
-    Promote {
-        /// It has started, and as far as is known it runs.
-        able: bool,
-    },
     /// A voter goes; whether it was able.
     RemoveVoter {
         /// It has started, and as far as is known it runs.
@@ -30,14 +23,12 @@ pub enum Change {
 
 impl Voters {
     /// So many voters, of whom so many are able.
-    #[must_use]
-    pub const fn new(all: u32, able: u32) -> Self {
+    pub(crate) const fn new(all: u32, able: u32) -> Self {
         Self { all, able: if able < all { able } else { all } }
     }
 
     /// How many must agree: more than half of all.
-    #[must_use]
-    pub const fn quorum(self) -> u32 {
+    pub(crate) const fn quorum(self) -> u32 {
         match self.all.checked_div(2) {
             Some(half) => half.saturating_add(1),
             None => 1,
@@ -45,17 +36,14 @@ impl Voters {
     }
 
     /// Whether enough are able.
-    #[must_use]
-    pub const fn have_quorum(self) -> bool {
+    pub(crate) const fn have_quorum(self) -> bool {
         self.able >= self.quorum()
     }
 
     /// The voters after a change.
-    #[must_use]
-    pub const fn after(self, change: Change) -> Self {
+    pub(crate) const fn after(self, change: Change) -> Self {
         let (all, able) = match change {
-            Change::Promote { able: true } => (self.all.saturating_add(1), self.able.saturating_add(1)),
-            Change::AddVoter | Change::Promote { able: false } => (self.all.saturating_add(1), self.able),
+            Change::AddVoter => (self.all.saturating_add(1), self.able),
             Change::RemoveVoter { able: true } => (self.all.saturating_sub(1), self.able.saturating_sub(1)),
             Change::RemoveVoter { able: false } => (self.all.saturating_sub(1), self.able),
         };
@@ -80,17 +68,13 @@ mod tests {
         assert!(!lost(2, 2, Change::RemoveVoter { able: true }));
         assert!(lost(3, 2, Change::RemoveVoter { able: true }));
         assert!(!lost(3, 2, Change::RemoveVoter { able: false }));
-        assert!(lost(1, 1, Change::Promote { able: false }));
-        assert!(!lost(1, 1, Change::Promote { able: true }));
     }
 
     proptest! {
         #[test]
-        fn an_able_learner_never_costs_a_quorum(all in 1_u32..100, able in 0_u32..100) {
+        fn one_that_is_not_able_never_costs_a_quorum_by_going(all in 1_u32..100, able in 0_u32..100) {
             let voters = Voters::new(all, able);
             prop_assume!(voters.have_quorum());
-            let bigger = voters.after(Change::Promote { able: true });
-            prop_assert!(bigger.have_quorum());
             let smaller = voters.after(Change::RemoveVoter { able: false });
             prop_assert!(voters.able == voters.all || smaller.have_quorum());
         }

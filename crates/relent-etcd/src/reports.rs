@@ -8,9 +8,10 @@ use std::{
 
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 use futures_core::Stream;
+use relent::{Backoff, Delays, Jitter, leader::Seen};
 
 use super::lock::{EtcdLock, Looked, seen};
-use crate::{Backoff, Delays, Jitter, leader::Seen, time};
+use crate::time;
 
 /// A watch that is opened again whenever it ends: a stream of what is in the key.
 ///

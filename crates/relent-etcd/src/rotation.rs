@@ -5,16 +5,12 @@ use std::{
     time::Duration,
 };
 
+use relent::{Decision, Progress};
+
 use crate::{
-    Decision, Progress,
-    etcd::{
-        CallError, Class, Cluster, Member, MemberError, Step,
-        asking::{Silence, ask},
-    },
-    policy::{
-        nanos::duration,
-        quorum::{Change, Voters},
-    },
+    CallError, Class, Cluster, Member, MemberError, Step,
+    asking::{Silence, ask},
+    quorum::{Change, Voters},
     time::{self, Instant},
 };
 
@@ -191,7 +187,7 @@ fn failed(call: &'static str, endpoint: &str) -> impl FnOnce(CallError) -> Membe
 
 /// Whether a list that comes now belongs to a read that ended then.
 pub(super) fn not_late(caught_up: Instant) -> Result<(), CallError> {
-    let apart = duration(time::between(caught_up, time::now()));
+    let apart = time::now().saturating_duration_since(caught_up);
     if apart < APART {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use etcd_client::{Client, ConnectOptions};
+use relent::ConfigError;
 use tokio::sync::watch;
 
 use super::{
@@ -16,7 +17,6 @@ use super::{
     client::{checked, why},
     cluster::CallError,
 };
-use crate::ConfigError;
 
 /// All calls go to one endpoint, until a call there fails or is given up unanswered: then it is the next one's turn.
 ///

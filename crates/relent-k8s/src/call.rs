@@ -8,11 +8,7 @@ use std::{
 
 use kube::{Api, Resource};
 
-use super::error::Error;
-use crate::{
-    policy::{nanos::duration, refusal::Refusal},
-    time::{self, Instant},
-};
+use super::{error::Error, refusal::Refusal, time};
 
 /// How long any call of `wait` and of an operation may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,8 +83,6 @@ pub(super) struct Calls {
 #[derive(Clone, Copy, Debug)]
 struct Refused {
     call: &'static str,
-    /// What its refusal counts from.
-    start: Instant,
     refusal: Refusal,
 }
 
@@ -119,11 +113,10 @@ impl Calls {
             self.lock().clear();
             return Err(error);
         }
-        let now = time::now();
-        let mut refused = refused.unwrap_or(Refused { call: name, start: now, refusal: Refusal::default() });
-        let lasted = refused.refusal.refused(time::between(refused.start, now));
+        let mut refused = refused.unwrap_or(Refused { call: name, refusal: Refusal::default() });
+        let lasted = refused.refusal.refused(time::now());
         self.lock().push(refused);
-        Err(error.refused_since(duration(lasted)))
+        Err(error.refused_since(lasted))
     }
 
     /// One call that is cut after this time.

@@ -3,9 +3,9 @@
 use std::{error::Error, io::ErrorKind, time::Duration};
 
 use kube::core::Status;
+use relent::Decision;
 
 use super::chain::{io_kind, says};
-use crate::policy::attempts::Decision;
 
 /// What an error of a call to an API server means for the next one.
 ///

@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// - A connection is given up after 5 s, or sooner if `config` says so; `kube`'s own default is 30 s.
 /// - The header `Retry-After` is kept, see [`RetryAfterLayer`].
 /// - There is still no limit for an answer, because watches are answers too: give each call an
-///   [`attempt_timeout`](crate::Retry::attempt_timeout). [`get`](super::get()) does.
+///   [`attempt_timeout`](relent::Retry::attempt_timeout). [`get`](super::get()) does.
 ///
 /// # Errors
 /// When the configuration cannot be used: a certificate or a key that is no PEM, a proxy that is not supported.
@@ -28,9 +28,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Outside of a tokio runtime: `kube::Client` runs a task.
 ///
 /// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), relent::k8s::Error> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), relent_k8s::Error> {
 /// let config = kube::Config::new(http::Uri::from_static("http://127.0.0.1:8080"));
-/// let client = relent::k8s::client(config)?;
+/// let client = relent_k8s::client(config)?;
 /// # drop(client); Ok(()) }
 /// ```
 pub fn client(mut config: Config) -> Result<Client, Error> {
@@ -48,8 +48,8 @@ pub fn client(mut config: Config) -> Result<Client, Error> {
 /// As [`client`].
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), relent::k8s::Error> {
-/// let client = relent::k8s::inferred_client().await?;
+/// # async fn example() -> Result<(), relent_k8s::Error> {
+/// let client = relent_k8s::inferred_client().await?;
 /// # drop(client); Ok(()) }
 /// ```
 pub async fn inferred_client() -> Result<Client, Error> {
@@ -66,7 +66,7 @@ pub async fn inferred_client() -> Result<Client, Error> {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let error = relent::k8s::client_from("/no/such/file").await.err().unwrap();
+/// let error = relent_k8s::client_from("/no/such/file").await.err().unwrap();
 /// assert!(error.to_string().starts_with("kubeconfig /no/such/file: "));
 /// assert!(error.to_string().ends_with("check that the file exists and that this user may read it"));
 /// # }

@@ -63,7 +63,7 @@ where
 /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// use k8s_openapi::api::batch::v1::Job;
 /// use kube::{Api, runtime::wait::conditions::is_job_completed};
-/// use relent::k8s::{conditions, unless, wait};
+/// use relent_k8s::{conditions, unless, wait};
 ///
 /// // A failed Job does not sit out the fifteen minutes.
 /// let jobs: Api<Job> = Api::default_namespaced(client);
@@ -98,7 +98,7 @@ pub mod conditions {
     /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// use k8s_openapi::api::apps::v1::Deployment;
     /// use kube::{Api, runtime::wait::{Condition, conditions::is_deployment_completed}};
-    /// use relent::k8s::{conditions::is_observed, wait};
+    /// use relent_k8s::{conditions::is_observed, wait};
     ///
     /// let deployments: Api<Deployment> = Api::default_namespaced(client);
     /// wait(deployments, "web", is_observed().and(is_deployment_completed())).await?;
@@ -118,7 +118,7 @@ pub mod conditions {
     ///
     /// ```
     /// use kube::{api::DynamicObject, runtime::wait::Condition};
-    /// use relent::k8s::conditions::is_true;
+    /// use relent_k8s::conditions::is_true;
     /// use serde_json::json;
     ///
     /// let at = |observed: i64| -> DynamicObject {

@@ -3,16 +3,13 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use kube::core::Status;
+use relent::Decision;
 
 use super::{
     advice::advice,
     call::Target,
     chain::{chain, root},
     class::{Class, classify, retry_after},
-};
-use crate::policy::{
-    attempts::Decision,
-    nanos::{Written, duration, nanos},
     refusal,
 };
 
@@ -24,7 +21,7 @@ use crate::policy::{
 ///
 /// ```
 /// let missing = kube::core::Status::failure("configmaps \"kube-proxy\" is forbidden", "Forbidden").with_code(403);
-/// let error = relent::k8s::Error::from(kube::Error::Api(missing.boxed()));
+/// let error = relent_k8s::Error::from(kube::Error::Api(missing.boxed()));
 /// assert!(error.is_forbidden());
 /// assert_eq!(
 ///     error.to_string(),
@@ -54,9 +51,9 @@ impl Error {
     ///
     /// ```
     /// let cause = || kube::Error::Api(kube::core::Status::failure("the server is busy", "ServiceUnavailable").boxed());
-    /// let error = relent::k8s::Error::of(cause(), "configmaps", "kube-proxy", Some("kube-system"));
+    /// let error = relent_k8s::Error::of(cause(), "configmaps", "kube-proxy", Some("kube-system"));
     /// assert_eq!(error.to_string(), "configmaps \"kube-proxy\" in the namespace \"kube-system\": the server is busy");
-    /// assert_eq!(relent::k8s::Error::from(cause()).to_string(), "the server is busy");
+    /// assert_eq!(relent_k8s::Error::from(cause()).to_string(), "the server is busy");
     /// ```
     #[must_use]
     pub fn of(cause: kube::Error, resource: &str, name: &str, namespace: Option<&str>) -> Self {
@@ -88,8 +85,8 @@ impl Error {
     /// calls have been refused; one that is made from a `kube::Error` does not, and a refusal is final then.
     #[must_use]
     pub fn decision(&self) -> Decision {
-        match self.refused_for.map(|lasted| refusal::pause(nanos(lasted))) {
-            Some(Some(pause)) => Decision::RetryAfter(duration(pause)),
+        match self.refused_for.map(refusal::pause) {
+            Some(Some(pause)) => Decision::RetryAfter(pause),
             Some(None) => Decision::Fatal,
             None => classify(&self.cause),
         }
@@ -193,7 +190,7 @@ impl fmt::Display for Error {
             About::Target(target) => write!(f, "{target}: {words}")?,
         }
         if let Some(lasted) = self.refused_for.filter(|lasted| !lasted.is_zero()) {
-            write!(f, " (refused for {})", Written(lasted))?;
+            write!(f, " (refused for {lasted:?})")?;
         }
         if let Some(pause) = self.retry_after() {
             write!(f, " (come back in {} s)", pause.as_secs())?;
@@ -231,7 +228,7 @@ fn write_cause(f: &mut impl fmt::Write, cause: &kube::Error) -> fmt::Result {
         kube::Error::HyperError(error) => write_connection(f, error),
         // Of a file that cannot be parsed it would show a whole piece.
         kube::Error::InferKubeconfig(error) => f.write_str(error.to_string().lines().next().unwrap_or_default()),
-        other => write!(f, "{}", crate::chain(other)),
+        other => write!(f, "{}", relent::chain(other)),
     }
 }
 

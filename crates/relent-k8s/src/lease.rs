@@ -19,12 +19,12 @@ use kube::{
     core::Status,
 };
 
-use crate::{
+use relent::{
     ConfigError,
     leader::{Lock, LockError, Prepared, Put, Reports, Seen},
-    policy::nanos::Written,
-    time,
 };
+
+use crate::time;
 
 /// A Lease as a lock. Candidates in Go (client-go, controller-runtime) and in Rust contend for the same one.
 ///
@@ -47,7 +47,7 @@ use crate::{
 /// - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, update, watch], resourceNames: [my-controller]}
 /// ```
 ///
-/// Where `get`, `create` or `update` is missing, each try is a [`Change::Trouble`](crate::leader::Change::Trouble) in the server's
+/// Where `get`, `create` or `update` is missing, each try is a [`Change::Trouble`](relent::leader::Change::Trouble) in the server's
 /// own words, with what to do; a term ends by its renew deadline. A campaign ends with an error only where not one call has
 /// succeeded for a whole lease: an API server that has just started refuses for a moment what it will allow, and rights or a
 /// namespace may come later. Without `watch` an election works; a release is then noticed by looking, within 2.2 retry periods.
@@ -71,7 +71,7 @@ use crate::{
 ///
 /// # Cancel safety
 /// A call that is dropped leaves nothing behind in this process. A write that is dropped may have been done or may yet be:
-/// [`elect`](crate::leader::elect) looks before it goes on.
+/// [`elect`](relent::leader::elect) looks before it goes on.
 ///
 /// ```no_run
 /// use relent::{k8s::LeaseLock, leader};
@@ -214,7 +214,7 @@ impl Lock for LeaseLock {
     fn admits(&self, lease: Duration) -> Result<(), ConfigError> {
         match seconds(lease) {
             Some(_) => Ok(()),
-            None => Err(ConfigError::new("lease", Written(lease), "a Lease holds at most 2147483647 seconds")),
+            None => Err(ConfigError::new("lease", format_args!("{lease:?}"), "a Lease holds at most 2147483647 seconds")),
         }
     }
 

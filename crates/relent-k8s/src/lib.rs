@@ -3,14 +3,14 @@
 //! | I want to | |
 //! |---|---|
 //! | fetch an object that is probably there | [`get`], [`get_config_map`] |
-//! | wait until an object is created | [`get`]`(..)`[`.wait_for_creation()`](Get::wait_for_creation) |
+//! | wait until an object is created | [`get_when_created`] |
 //! | wait until an object is as it should be | [`wait`], [`conditions`] |
 //! | .. or all objects with these labels | [`wait_labelled`] |
 //! | end a wait for what will never be | [`unless`] |
 //! | start a long operation and see it really finished | [`LongOperation`] |
 //! | hold leadership by a Lease | [`LeaseLock`] |
 //! | evict pods at their time | [`eviction`] |
-//! | retry calls of my own with a `kube::Api` | [`retry`](crate::retry())`(..).when(`[`classify`]`)`, [`Class`] |
+//! | retry calls of my own with a `kube::Api` | [`retry`](relent::retry())`(..).when(`[`classify`]`)`, [`Class`] |
 //! | a client whose calls end when I say so | [`client`], [`inferred_client`], [`client_from`] |
 //! | an error that tells the operator what to do | [`Error`] |
 //!
@@ -29,17 +29,22 @@ pub mod eviction;
 mod get;
 mod lease;
 mod operation;
+mod refusal;
 mod retry_after;
+mod time;
 mod wait;
 
 use std::pin::Pin;
+
+/// The client that these callers are written for: whoever names its types needs this version.
+pub use kube;
 
 pub use self::{
     class::{Class, classify},
     client::{client, client_from, inferred_client},
     condition::{Awaited, Unless, Verdict, conditions, unless},
     error::Error,
-    get::{ByClass, Get, GetFuture, get, get_config_map},
+    get::{ByClass, Fetch, Get, get, get_config_map, get_when_created},
     lease::{LeaseError, LeaseLock},
     operation::{Contract, LongOperation, OperationError, Trigger, TriggerWork, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},

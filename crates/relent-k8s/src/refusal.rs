@@ -1,33 +1,35 @@
 //! Refusals that pass: a server that has just started refuses for a moment what it will allow, to everybody.
 
-/// A refusal that has lasted so long, in nanoseconds, is what the server means: 2 s. After its start a kube-apiserver refuses
-/// for 0.03 to 0.46 s those whose rights it has not read yet.
-pub const LASTS: u64 = 2_000_000_000;
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// A refusal that has lasted so long is what the server means. After its start a kube-apiserver refuses for 0.03 to 0.46 s those
+/// whose rights it has not read yet.
+pub(crate) const LASTS: Duration = Duration::from_secs(2);
 
 /// What is waited after the first refusal.
-const FIRST_PAUSE: u64 = 100_000_000;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether one kind of call is being refused, and since when. Another answer, or none, begins a new one: what was before proves
 /// nothing any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
-    since: Option<u64>,
+pub(crate) struct Refusal {
+    since: Option<Instant>,
 }
 
 impl Refusal {
     /// The call was refused at `now`: how long it has been by now, without another answer in between.
-    #[must_use]
-    pub fn refused(&mut self, now: u64) -> u64 {
-        now.saturating_sub(*self.since.get_or_insert(now))
+    pub(crate) fn refused(&mut self, now: Instant) -> Duration {
+        now.saturating_duration_since(*self.since.get_or_insert(now))
     }
 }
 
 /// What is waited before the call is tried again that has been refused for so long; `None`: it will not pass. As long again as
 /// it has lasted, so that few calls are made, and the last one at [`LASTS`].
-#[must_use]
-pub fn pause(lasted: u64) -> Option<u64> {
+pub(crate) fn pause(lasted: Duration) -> Option<Duration> {
     let left = LASTS.saturating_sub(lasted);
-    (left > 0).then_some(lasted.max(FIRST_PAUSE).min(left))
+    (!left.is_zero()).then(|| lasted.max(FIRST_PAUSE).min(left))
 }
 
 #[cfg(test)]
@@ -38,10 +40,10 @@ mod tests {
 
     #[test]
     fn seven_calls_tell_and_the_last_of_them_comes_after_two_seconds() {
-        let (mut lasted, mut calls) = (0, vec![0]);
+        let (mut lasted, mut calls) = (Duration::ZERO, vec![0]);
         while let Some(pause) = pause(lasted) {
             lasted += pause;
-            calls.push(lasted / 1_000_000);
+            calls.push(lasted.as_millis());
         }
         assert_eq!(calls, [0, 100, 200, 400, 800, 1600, 2000]);
     }
@@ -49,8 +51,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_pause_is_empty_and_none_goes_beyond_the_end(lasted: u64) {
+            let lasted = Duration::from_nanos(lasted);
             if let Some(pause) = pause(lasted) {
-                prop_assert!(pause > 0 && lasted + pause <= LASTS);
+                prop_assert!(!pause.is_zero() && lasted + pause <= LASTS);
             } else {
                 prop_assert!(lasted >= LASTS);
             }
@@ -58,10 +61,10 @@ mod tests {
 
         /// The naive rule looks back over the whole history.
         #[test]
-        fn it_is_final_if_every_answer_of_the_last_two_seconds_was_a_refusal(history in prop::collection::vec((0_u64..3 * LASTS / 2, any::<bool>()), 1..12)) {
-            let (mut refusal, mut now, mut told) = (Refusal::default(), 0, Vec::new());
+        fn it_is_final_if_every_answer_of_the_last_two_seconds_was_a_refusal(history in prop::collection::vec((0..3_000_000_000_u64, any::<bool>()), 1..12)) {
+            let (mut refusal, mut now, mut told) = (Refusal::default(), crate::time::now(), Vec::new());
             for (later, refused) in history {
-                now += later;
+                now += Duration::from_nanos(later);
                 told.push((now, refused));
                 if !refused {
                     refusal = Refusal::default();

@@ -21,7 +21,7 @@ use tower::{BoxError, Layer, Service};
 /// ```
 /// # fn example(config: kube::Config) -> Result<kube::Client, kube::Error> {
 /// use kube::client::ClientBuilder;
-/// use relent::k8s::RetryAfterLayer;
+/// use relent_k8s::RetryAfterLayer;
 ///
 /// let client = ClientBuilder::try_from(config)?.with_layer(&RetryAfterLayer::default()).build();
 /// # Ok(client) }

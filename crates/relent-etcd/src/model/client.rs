@@ -1,7 +1,7 @@
 //! The calls of a client of the model.
 
 use super::{Call, Change, ModelClient, Release};
-use crate::etcd::{CallError, Cluster, Code, Member, Status};
+use crate::{CallError, Cluster, Code, Member, Status};
 
 impl Cluster for ModelClient {
     fn endpoints(&self) -> &[String] {

@@ -2,10 +2,7 @@
 
 mod checks;
 
-use crate::{
-    etcd::{Code, Member},
-    policy::quorum::Voters,
-};
+use crate::{Code, Member, quorum::Voters};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;

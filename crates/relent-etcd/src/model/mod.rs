@@ -5,7 +5,7 @@
 //! tokio's clock, paused or not.
 //!
 //! ```
-//! use relent::{etcd::Members, testing::etcd::{Call, Fault, Model}};
+//! use relent_etcd::{Members, model::{Call, Fault, Model}};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +21,7 @@
 //! ```
 
 mod client;
+mod membership;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,11 +33,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-pub use crate::testing::membership::Release;
+use self::membership::{Change, Membership};
+pub use self::membership::Release;
 use crate::{
-    etcd::{CallError, Code, Member},
-    policy::nanos,
-    testing::membership::{Change, Membership},
+    CallError, Code, Member,
     time::{self, Instant},
 };
 
@@ -185,7 +185,7 @@ impl Model {
 
     /// From now on, the process of a member that is added starts by itself so long after; `None`: it does not.
     pub fn start_joined_after(&self, after: Option<Duration>) {
-        self.disturb(|membership| membership.start_joined_after(after.map(nanos::nanos)));
+        self.disturb(|membership| membership.start_joined_after(after.map(nanos)));
     }
 
     /// Starts the process of this member, or starts it again.
@@ -265,16 +265,22 @@ impl Model {
     }
 
     fn elapsed(&self) -> u64 {
-        time::between(self.shared.begin, time::now()).saturating_add(Membership::BEGIN)
+        nanos(self.passed()).saturating_add(Membership::BEGIN)
     }
 
     fn record(&self, text: impl fmt::Display) {
-        let at = nanos::duration(time::between(self.shared.begin, time::now()));
+        let at = self.passed();
         self.state().history.push((at, text.to_string()));
     }
 
-    async fn wait_until(&self, at: u64) {
-        time::wait_until(time::after(self.shared.begin, at.saturating_sub(Membership::BEGIN))).await;
+    fn passed(&self) -> Duration {
+        time::now().saturating_duration_since(self.shared.begin)
+    }
+
+    /// `None` is never.
+    async fn wait_until(&self, at: Option<u64>) {
+        let since = at.map(|at| Duration::from_nanos(at.saturating_sub(Membership::BEGIN)));
+        time::wait_until(since.and_then(|since| self.shared.begin.checked_add(since))).await;
     }
 
     /// Waits until `ready` says so; something may happen by itself or be done by the test meanwhile.
@@ -290,7 +296,7 @@ impl Model {
             };
             tokio::select! {
                 () = changed => {}
-                () = self.wait_until(look_again.unwrap_or(nanos::FOREVER)) => {}
+                () = self.wait_until(look_again) => {}
             }
         }
     }
@@ -303,7 +309,7 @@ impl Model {
             if membership.leads(node) { Ok(applied) } else { Err(None) }
         })
         .await;
-        self.wait_until(applied.unwrap_or(0)).await;
+        self.wait_until(applied).await;
     }
 
     /// The way there: what becomes of the request, and which process takes it.
@@ -360,7 +366,7 @@ impl Model {
         if self.now().membership.is_learner(node) {
             return self.answer(fault, Err(self.not_for_learners())).await;
         }
-        let late = if let Fault::Late(by) = fault { nanos::nanos(by) } else { 0 };
+        let late = if let Fault::Late(by) = fault { nanos(by) } else { 0 };
         let due = self.elapsed().saturating_add(late);
         let number = self.now().membership.request(node, change, due);
         if late > 0 {
@@ -382,6 +388,11 @@ impl Model {
         };
         client::answered((code, "etcdserver: rpc not supported for learner"))
     }
+}
+
+/// The model's time is whole nanoseconds.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Model {

@@ -8,9 +8,9 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
+use relent::{Backoff, Jitter, retry};
 
 use super::{Events, PodKey, api::code};
-use crate::{Backoff, Jitter, k8s};
 
 /// All tries to write one event together take no longer.
 pub(super) const WITHIN: Duration = Duration::from_secs(2);
@@ -54,15 +54,15 @@ pub(super) async fn write(
         ..Event::default()
     };
     let events: Api<Event> = Api::namespaced(client.clone(), pod.namespace());
-    let written = crate::retry(async |_| match events.create(&PostParams::default(), &event).await {
+    let written = retry(async |_| match events.create(&PostParams::default(), &event).await {
         // It is there already: the answer to an earlier try was lost.
         Err(error) if code(&error) == 409 => Ok(()),
-        written => written.map(drop).map_err(k8s::Error::from),
+        written => written.map(drop).map_err(crate::Error::from),
     })
     .backoff(Backoff::exponential(Duration::from_millis(100), within).jitter(Jitter::Equal))
     .attempt_timeout(within / 2)
     .finish_within(within)
-    .when(|error: &k8s::Error| k8s::classify(error.get_ref()))
+    .when(|error: &crate::Error| crate::classify(error.get_ref()))
     .await;
     written.map_err(|gave_up| gave_up.to_string())
 }

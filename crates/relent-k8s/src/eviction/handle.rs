@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Pod, Taint};
+use relent::{
+    ConfigError,
+    queue::{Cancelled, Idle, QueueHandle, Scheduled, Status, When},
+};
 use tokio::sync::watch;
 
 use super::{Eviction, PodKey, plan::Planned, progress::Pods};
-use crate::{
-    ConfigError,
-    queue::{Cancelled, Idle, QueueHandle, Scheduled, Status, When},
-    time::{self, Instant},
-};
+use crate::time::{self, Instant};
 
 /// What [`Evictions::observe`] did.
 #[derive(Clone, Debug)]

@@ -30,6 +30,10 @@ use futures_util::{
     future::{Either, select},
     stream,
 };
+use relent::{
+    Backoff, ConfigError, Decision, Policy,
+    queue::{Finished, Job, Outcome, TimedQueue},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -41,12 +45,7 @@ pub use self::{
     pod::{Eviction, PodKey},
     toleration::{Tolerated, tolerated},
 };
-use crate::{
-    Backoff, ConfigError, Policy,
-    policy::attempts::Decision,
-    queue::{Finished, Job, Outcome, TimedQueue},
-    time,
-};
+use crate::time;
 
 /// How often it is looked whether an evicted pod is gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -63,7 +62,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use relent::k8s::eviction::{Eviction, Evictor, PodKey};
+/// use relent_k8s::eviction::{Eviction, Evictor, PodKey};
 /// use tokio_util::sync::CancellationToken;
 ///
 /// # async fn run(client: kube::Client) -> Result<(), relent::ConfigError> {
@@ -275,7 +274,7 @@ fn note_outcome(pods: &Pods, outcome: Outcome<'_, PodKey, Eviction, EvictError>)
         Outcome::GaveUp(back) => (&back.value, pods.forget(&back.key).progress),
         // The newer one goes on from there.
         Outcome::Superseded(back) => (&back.value, pods.progress(&back.key)),
-        Outcome::Failed { .. } => return,
+        _ => return,
     };
     value.tell(progress.evicted, progress.event_error);
 }
@@ -290,7 +289,7 @@ async fn watch_leaving(client: &kube::Client, leaving: &watch::Sender<BTreeSet<P
         let pods: Vec<_> = leaving.borrow().iter().cloned().collect();
         stream::iter(pods)
             .for_each_concurrent(4, async |pod| {
-                let look = crate::retry(async |_| api::look(client, &pod).await);
+                let look = relent::retry(async |_| api::look(client, &pod).await);
                 // What cannot be seen is looked at again.
                 if let Ok(Some(Evicted::Gone | Evicted::Replaced)) =
                     look.max_attempts(1).attempt_timeout(LOOK_TIMEOUT).await

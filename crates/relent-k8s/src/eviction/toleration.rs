@@ -25,7 +25,7 @@ pub enum Tolerated {
 /// ```
 /// use std::time::Duration;
 /// use k8s_openapi::api::core::v1::{Taint, Toleration};
-/// use relent::k8s::eviction::{Tolerated, tolerated};
+/// use relent_k8s::eviction::{Tolerated, tolerated};
 ///
 /// let taint = Taint { key: "gone".into(), effect: "NoExecute".into(), ..Taint::default() };
 /// let for_five = Toleration { operator: Some("Exists".into()), toleration_seconds: Some(5), ..Toleration::default() };

@@ -1,11 +1,11 @@
 //! What an operation consists of.
 
-use crate::ConfigError;
+use relent::ConfigError;
 
 /// What an operation consists of: how it is triggered, and what has to be so when it has finished.
 ///
 /// ```
-/// use relent::k8s::Contract;
+/// use relent_k8s::Contract;
 ///
 /// // What etcd-druid keeps for its `Etcd` resource.
 /// let druid = Contract::new("gardener.cloud/operation", "reconcile")
@@ -148,7 +148,7 @@ impl Contract {
     }
 
     /// So many observations in a row have to find all of it so, because parts of a status come later than others.
-    /// [`Settle::stable_for`](crate::Settle::stable_for) replaces it. Default: 1.
+    /// [`Settle::stable_for`](relent::Settle::stable_for) replaces it. Default: 1.
     pub fn stable_for(mut self, observations: u32) -> Self {
         self.stable_for = observations;
         self

@@ -1,9 +1,8 @@
 //! Why an operation is not under way, or has not finished.
 
-use crate::{
-    Decision,
-    k8s::{Class, Error},
-};
+use relent::Decision;
+
+use crate::{Class, Error};
 
 /// Why an operation is not under way, or has not finished.
 #[derive(Debug, thiserror::Error)]

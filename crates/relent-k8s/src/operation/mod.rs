@@ -16,6 +16,9 @@ use kube::{
     Api,
     api::{DynamicObject, Patch, PatchParams},
 };
+use relent::{
+    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Progress, Seen, Settle, settle,
+};
 use serde_json::{Value, json};
 
 use self::observe::{Memory, Sight};
@@ -23,10 +26,6 @@ pub use self::{contract::Contract, error::OperationError};
 use super::{
     Boxed, Error,
     call::{Calls, TIMEOUT, Target},
-};
-use crate::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Progress, Seen, Settle, operation::Operation,
-    settle,
 };
 
 /// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
@@ -38,7 +37,7 @@ use crate::{
 /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 /// use kube::{Api, api::{ApiResource, DynamicObject, GroupVersionKind}};
-/// use relent::k8s::{Contract, LongOperation};
+/// use relent_k8s::{Contract, LongOperation};
 ///
 /// let etcds = ApiResource::from_gvk(&GroupVersionKind::gvk("druid.gardener.cloud", "v1alpha1", "Etcd"));
 /// let api: Api<DynamicObject> = Api::namespaced_with(client, "shoot--foo", &etcds);

@@ -1,6 +1,7 @@
 //! What an observation of an operation means: a pure function of the object, and of what was known before.
 
 use kube::api::DynamicObject;
+use relent::Progress;
 use serde_json::Value;
 
 use super::{
@@ -8,7 +9,6 @@ use super::{
     OperationError,
     contract::{Contract, Trigger, escaped},
 };
-use crate::Progress;
 
 const CONDITIONS: &str = "/status/conditions";
 

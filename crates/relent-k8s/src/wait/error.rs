@@ -2,8 +2,9 @@
 
 use std::{fmt, time::Duration};
 
+use relent::Decision;
+
 use super::super::{Error, call::Target};
-use crate::policy::{attempts::Decision, nanos::Written};
 
 /// Why the condition is not known to hold.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub enum WaitError {
         /// What ended the watch.
         watch: Option<String>,
     },
-    /// It will never hold: [`unless`](crate::k8s::unless).
+    /// It will never hold: [`unless`](crate::unless).
     #[non_exhaustive]
     Never {
         /// What was last seen.
@@ -141,8 +142,8 @@ impl fmt::Display for WaitError {
         match self {
             Self::Api { call, of, error } => write!(f, "{call} {name}{}: {error}", of.in_brackets()),
             Self::NoAnswer { call, of, after } => {
-                let (seen, after) = (of.in_brackets(), Written(*after));
-                write!(f, "{call} {target}{seen}: no answer from the server within {after}")
+                let seen = of.in_brackets();
+                write!(f, "{call} {target}{seen}: no answer from the server within {after:?}")
             }
             Self::NotYet { of, watch, .. } => {
                 write!(f, "the condition does not hold for {name}, {of} ({}", target.place())?;

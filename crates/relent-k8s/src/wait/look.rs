@@ -13,6 +13,7 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
 };
+use relent::{Attempt, Check};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -23,11 +24,7 @@ use super::{
     WaitError,
     error::{Last, Sighting},
 };
-use crate::{
-    Attempt, Check,
-    policy::{nanos::nanos, window::just_before},
-    time::{self, Alarm, Instant, Timer},
-};
+use crate::time::{self, Instant};
 
 /// How long one watch is relied upon before everything is read again.
 pub(super) const READ_AGAIN: Duration = Duration::from_secs(30);
@@ -75,8 +72,7 @@ where
 
     pub(super) async fn look(self, attempt: Attempt) -> Looked<K> {
         // The end comes before the attempt is cut, so that there is somebody left to say what was seen.
-        let limit = attempt.timeout().map(|limit| Duration::from_nanos(just_before(nanos(limit))));
-        let end = limit.and_then(|limit| time::now().checked_add(limit));
+        let end = attempt.timeout().map(just_before).and_then(|limit| time::now().checked_add(limit));
         // Once in a look it is read anew without a pause: what goes wrong again is waited for.
         let mut again = false;
         loop {
@@ -147,11 +143,11 @@ where
         let mut events = pin!(events.map_err(|failed| self.failed("watch", failed))?);
         let read_again = time::now().checked_add(READ_AGAIN);
         let until = end.min(read_again).or(read_again);
-        let mut timer = pin!(Timer::default());
+        let mut over = pin!(time::wait_until(until));
         loop {
             let event = poll_fn(|cx| match events.poll_next_unpin(cx) {
                 Poll::Ready(event) => Poll::Ready(Some(event)),
-                Poll::Pending => timer.as_mut().poll_at(cx, until).map(|()| None),
+                Poll::Pending => over.as_mut().poll(cx).map(|()| None),
             });
             match event.await {
                 None => return Ok(Watched::Over(None)),
@@ -175,7 +171,7 @@ where
                     return Ok(Watched::Over(Some(format!("watch: {}", status.message))));
                 }
                 Some(Some(Err(error))) => {
-                    return Ok(Watched::Over(Some(format!("watch: {}", crate::k8s::Error::from(error)))));
+                    return Ok(Watched::Over(Some(format!("watch: {}", crate::Error::from(error)))));
                 }
             }
             match (self.condition)(objects) {
@@ -226,4 +222,27 @@ fn left(end: Option<Instant>) -> Duration {
 
 fn is_same<K: Resource>(one: &K, other: &K) -> bool {
     one.meta().name == other.meta().name && one.meta().namespace == other.meta().namespace
+}
+
+/// When something should end of itself that is cut after `limit`: a tenth of it before, 100 ms at most.
+fn just_before(limit: Duration) -> Duration {
+    const ENOUGH: Duration = Duration::from_millis(100);
+    limit.saturating_sub((limit / 10).min(ENOUGH))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_ends_of_itself_has_nearly_all_its_time(limit: u64) {
+            let limit = Duration::from_nanos(limit);
+            let end = just_before(limit);
+            prop_assert!(end <= limit && limit - end <= Duration::from_millis(100) && end >= limit - limit / 10);
+            prop_assert!(limit < Duration::from_nanos(10) || end < limit);
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod look;
 use std::{fmt, time::Duration};
 
 use kube::{Api, Resource};
+use relent::{Attempt, Backoff, Check, Decision, Jitter, Operation, Policy, Polling, poll};
 use serde::de::DeserializeOwned;
 
 pub use self::error::{Sighting, WaitError};
@@ -15,7 +16,6 @@ use super::{
     call::Target,
     condition::{Awaited, Verdict},
 };
-use crate::{Attempt, Backoff, Check, Decision, Jitter, Polling, operation::Operation};
 
 /// How long before the hard bound there is a last look.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// It needs the verbs `get` and `watch`, and `list` where there is no object yet; all may be limited to its name.
 ///
 /// # Errors
-/// [`GaveUp`](crate::GaveUp) with a [`WaitError`] that says what was last seen; at once for those that
+/// [`GaveUp`](relent::GaveUp) with a [`WaitError`] that says what was last seen; at once for those that
 /// [`decision`](WaitError::decision) calls fatal.
 ///
 /// # Cancel safety
@@ -49,7 +49,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// use kube::{Api, runtime::wait::conditions};
 ///
 /// let pods: Api<Pod> = Api::default_namespaced(client);
-/// let pod = relent::k8s::wait(pods, "web-0", conditions::is_pod_running())
+/// let pod = relent_k8s::wait(pods, "web-0", conditions::is_pod_running())
 ///     .finish_within(Duration::from_secs(60))
 ///     .await?;
 /// # Ok(())
@@ -99,7 +99,7 @@ where
 ///
 /// let pods: Api<Pod> = Api::default_namespaced(client);
 /// let running = |pods: &[Pod]| pods.len() == 3 && pods.iter().all(|pod| is_pod_running().matches_object(Some(pod)));
-/// let pods = relent::k8s::wait_labelled(pods, "app=web", running).finish_within(Duration::from_secs(60)).await?;
+/// let pods = relent_k8s::wait_labelled(pods, "app=web", running).finish_within(Duration::from_secs(60)).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -129,7 +129,9 @@ fn polling<'c, T: 'c, F>(look: F) -> Polling<F, fn(&WaitError) -> Decision>
 where
     F: FnMut(Attempt) -> Boxed<'c, Result<Check<T, WaitError>, WaitError>>,
 {
-    crate::poll(look)
+    let policy = Policy::new().default_final_try(LAST_LOOK);
+    poll(look)
+        .policy(&policy)
         .backoff(
             // No pause is shorter than what a look ends before its bound: where it has ended by that, none begins any more.
             Backoff::exponential(Duration::from_millis(200), Duration::from_secs(10))
@@ -137,6 +139,5 @@ where
                 .reset_after(Duration::from_secs(5)),
         )
         .attempt_timeout(READ_AGAIN.saturating_mul(2))
-        .last_look(LAST_LOOK)
         .when(WaitError::decision as fn(&WaitError) -> Decision)
 }
