@@ -1,6 +1,7 @@
 //! For tests of your own code: feature `test-util`.
 
 mod clock;
+pub mod lock;
 mod machine;
 pub mod proxy;
 

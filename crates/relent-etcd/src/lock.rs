@@ -54,7 +54,8 @@ use super::{
 ///
 /// ```no_run
 /// use etcd_client::ConnectOptions;
-/// use relent::{etcd::EtcdLock, leader};
+/// use relent::leader;
+/// use relent_etcd::EtcdLock;
 ///
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// let endpoints = ["http://10.0.0.1:2379", "http://10.0.0.2:2379", "http://10.0.0.3:2379"];

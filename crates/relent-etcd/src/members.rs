@@ -42,7 +42,9 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::{Change, etcd::Members, testing::etcd::Model};
+/// use relent::Change;
+/// use relent_etcd::Members;
+/// use relent_etcd::model::Model;
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -17,7 +17,8 @@ use super::chain::{io_kind, says};
 /// | `Ambiguous` | 500, 502, 504, 408, 503 without a `Status`; connections that broke later |
 ///
 /// ```
-/// use relent::{Decision, k8s::{self, Class}};
+/// use relent::Decision;
+/// use relent_k8s::{self as k8s, Class};
 ///
 /// // Read, change, write: after a conflict, begin again.
 /// let judge = |error: &kube::Error| match Class::of(error) {
@@ -66,7 +67,8 @@ impl Class {
 /// ```
 /// # async fn example(maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap>) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use relent::{k8s, retry};
+/// use relent::retry;
+/// use relent_k8s as k8s;
 ///
 /// let all = retry(async |_| maps.list(&Default::default()).await)
 ///     .attempt_timeout(Duration::from_secs(5))

@@ -74,7 +74,8 @@ use crate::time;
 /// [`elect`](relent::leader::elect) looks before it goes on.
 ///
 /// ```no_run
-/// use relent::{k8s::LeaseLock, leader};
+/// use relent::leader;
+/// use relent_k8s::LeaseLock;
 ///
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// let lock = LeaseLock::new(kube::Client::try_default().await?, "my-system", "my-controller")?;
@@ -214,7 +215,9 @@ impl Lock for LeaseLock {
     fn admits(&self, lease: Duration) -> Result<(), ConfigError> {
         match seconds(lease) {
             Some(_) => Ok(()),
-            None => Err(ConfigError::new("lease", format_args!("{lease:?}"), "a Lease holds at most 2147483647 seconds")),
+            None => {
+                Err(ConfigError::new("lease", format_args!("{lease:?}"), "a Lease holds at most 2147483647 seconds"))
+            }
         }
     }
 

@@ -9,11 +9,9 @@ use kube::{
     client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use relent::{
-    GaveUp, Last, Limiter, Rate, Stop,
-    k8s::{self, Error, RetryAfterLayer},
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent::{GaveUp, Last, Limiter, Rate, Stop};
+use relent_apiserver::{ApiServer, Fault, Verb};
+use relent_k8s::{self as k8s, Error, RetryAfterLayer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +30,10 @@ pub(crate) fn play(options: &Options, stage: &mut Stage) -> Result<(), Failed> {
         Some(file) => real_time(on_a_cluster(stage, file))?,
         None => virtual_time(in_process(stage))?,
     }
+}
+
+fn maps(client: &Client) -> Api<ConfigMap> {
+    Api::namespaced(client.clone(), SPACE)
 }
 
 /// A server with the map, and a client as `k8s::client` makes one.
@@ -169,11 +171,8 @@ async fn drained_limiter(stage: &mut Stage) -> Result<(), Failed> {
     let limiter = Limiter::per_second(5).burst(10);
     limiter.try_acquire(10)?;
     let timeline = Timeline::default();
-    let got = k8s::get_config_map(&client, SPACE, "kubelet-config")
-        .wait_for_creation()
-        .throttle(&limiter)
-        .notify(timeline.listener())
-        .await;
+    let got =
+        k8s::get_when_created(&maps(&client), "kubelet-config").throttle(&limiter).notify(timeline.listener()).await;
     show(stage, &timeline, &got);
     let refused = got.as_ref().err().map(|gave_up| gave_up.stop().clone());
     stage.check("the limiter ended it", matches!(refused, Some(Stop::Limiter { .. })), true);
@@ -296,7 +295,7 @@ async fn on_a_cluster(stage: &mut Stage, file: &Path) -> Result<(), Failed> {
     let limiter = Limiter::per_second(5).burst(10);
     limiter.try_acquire(10)?;
     let timeline = Timeline::default();
-    let get = k8s::get_config_map(&client, SPACE, &absent).wait_for_creation().throttle(&limiter);
+    let get = k8s::get_when_created(&maps(&client), &absent).throttle(&limiter);
     let got = get.notify(timeline.listener()).await;
     show(stage, &timeline, &got);
     let told = got

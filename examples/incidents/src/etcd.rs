@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use relent::{
-    Change, Policy,
-    etcd::{MemberError, Members},
-    testing::etcd::{Call, Fault, Model},
-};
+use relent::{Change, Policy};
+use relent_etcd::model::{Call, Fault, Model};
+use relent_etcd::{MemberError, Members};
 
 use crate::{
     Options,
@@ -121,9 +119,9 @@ mod real {
 
     use relent::{
         Change, Policy,
-        etcd::MemberError,
         testing::proxy::{Proxy, Wire},
     };
+    use relent_etcd::MemberError;
 
     use crate::{
         around::{Between, Call},

@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 #[cfg(feature = "etcd")]
-#[path = "../../tests/etcd/real/around.rs"]
+#[path = "../../../crates/relent-etcd/tests/etcd/real/around.rs"]
 #[allow(dead_code, clippy::pedantic)]
 mod around;
 mod configmap;
@@ -13,7 +13,7 @@ mod leader;
 mod operation;
 mod queue;
 #[cfg(feature = "etcd")]
-#[path = "../../tests/etcd/real/server.rs"]
+#[path = "../../../crates/relent-etcd/tests/etcd/real/server.rs"]
 #[allow(dead_code, clippy::pedantic)]
 mod server;
 mod stage;

@@ -6,11 +6,9 @@ use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use relent::{
-    Change, Detail,
-    k8s::{Contract, LongOperation},
-    testing::kube::{ApiServer, Fault, Resource, Verb},
-};
+use relent::{Change, Detail};
+use relent_apiserver::{ApiServer, Fault, Resource, Verb};
+use relent_k8s::{Contract, LongOperation};
 use serde_json::{Value, json};
 
 use crate::{

@@ -15,10 +15,10 @@ use kube::{
 };
 use relent::{
     Backoff, Jitter, Last, Policy, TimedQueue,
-    k8s::eviction::{Evictor, Observed, PodKey},
     queue::{Cancelled, Job, Outcome, Scheduled},
-    testing::kube::ApiServer,
 };
+use relent_apiserver::ApiServer;
+use relent_k8s::eviction::{Evictor, Observed, PodKey};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

@@ -33,8 +33,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-use self::membership::{Change, Membership};
 pub use self::membership::Release;
+use self::membership::{Change, Membership};
 use crate::{
     CallError, Code, Member,
     time::{self, Instant},

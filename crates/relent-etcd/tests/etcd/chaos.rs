@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{
-    etcd::Code,
-    testing::etcd::{Call, Fault, Model, Release},
-};
+use relent_etcd::Code;
+use relent_etcd::model::{Call, Fault, Model, Release};
 use tokio::time::sleep;
 
 use super::model::{FAULTS, quick};

@@ -4,6 +4,7 @@
 mod chaos;
 mod model;
 mod no_quorum;
-#[cfg(feature = "etcd")]
+#[cfg(feature = "client")]
 mod real;
 mod shared_urls;
+mod spawned;

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use relent::{
-    Change, Detail, Stop,
-    etcd::{CallError, Cluster, MemberError, Members},
-    testing::etcd::{Call, Fault, Model, ModelClient},
-};
+use relent::{Change, Detail, Stop};
+use relent_etcd::model::{Call, Fault, Model, ModelClient};
+use relent_etcd::{CallError, Cluster, MemberError, Members};
 use tokio::time::{Instant, sleep};
 
 const S: Duration = Duration::from_secs(1);

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use relent::{
-    etcd::{CallError, Cluster, Code, Member},
-    testing::etcd::{Call, Model, ModelClient, Release},
-};
+use relent_etcd::model::{Call, Model, ModelClient, Release};
+use relent_etcd::{CallError, Cluster, Code, Member};
 use tokio::time::{Instant, sleep, timeout};
 
 const S: Duration = Duration::from_secs(1);
@@ -127,7 +125,7 @@ async fn lists_of_each_release() {
         let model = Model::new(3);
         model.release(release);
         let client = model.client();
-        let members = relent::etcd::Members::new(model.client_of([AT])).unwrap();
+        let members = relent_etcd::Members::new(model.client_of([AT])).unwrap();
         assert_eq!(members.list().await.unwrap().len(), 3);
         let barriers = model.calls(Call::Barrier);
         assert_eq!((barriers, model.calls(Call::List)), (u32::from(release == Release::V3_4), 1), "{release:?}");
@@ -143,7 +141,7 @@ async fn lists_of_each_release() {
         let CallError::Answered { code, message } = &refused else { panic!("{refused}") };
         assert_eq!(message, "etcdserver: rpc not supported for learner");
         let expected = if release == Release::V3_6 { Code::FailedPrecondition } else { Code::Unavailable };
-        assert_eq!((*code, refused.class()), (expected, relent::etcd::Class::Elsewhere));
+        assert_eq!((*code, refused.class()), (expected, relent_etcd::Class::Elsewhere));
 
         model.isolate("http://etcd-1:2380");
         let begin = Instant::now();
@@ -151,6 +149,6 @@ async fn lists_of_each_release() {
         assert!(error.to_string().ends_with("no answer: nothing within 5s"), "{error}");
         assert_eq!(begin.elapsed(), 5 * S);
         // The others know.
-        assert_eq!(relent::etcd::Members::new(model.client()).unwrap().list().await.unwrap().len(), 4);
+        assert_eq!(relent_etcd::Members::new(model.client()).unwrap().list().await.unwrap().len(), 4);
     }
 }

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use relent::{
-    Stop,
-    etcd::{MemberError, Members},
-    testing::etcd::{Call, Fault, Model, ModelClient, Release},
-};
+use relent::Stop;
+use relent_etcd::model::{Call, Fault, Model, ModelClient, Release};
+use relent_etcd::{MemberError, Members};
 use tokio::time::{Instant, sleep};
 
 const S: Duration = Duration::from_secs(1);
@@ -101,32 +99,32 @@ async fn one_of_them_answers_for_all() {
 /// Whatever URL it is asked at, the first voter answers.
 struct Sticky(ModelClient);
 
-impl relent::etcd::Cluster for Sticky {
+impl relent_etcd::Cluster for Sticky {
     fn endpoints(&self) -> &[String] {
         self.0.endpoints()
     }
 
-    async fn barrier(&self, endpoint: &str) -> Result<(), relent::etcd::CallError> {
+    async fn barrier(&self, endpoint: &str) -> Result<(), relent_etcd::CallError> {
         self.0.barrier(endpoint).await
     }
 
-    async fn local_members(&self, endpoint: &str) -> Result<Vec<relent::etcd::Member>, relent::etcd::CallError> {
+    async fn local_members(&self, endpoint: &str) -> Result<Vec<relent_etcd::Member>, relent_etcd::CallError> {
         self.0.local_members(endpoint).await
     }
 
-    async fn add(&self, endpoint: &str, urls: &[String], learner: bool) -> Result<u64, relent::etcd::CallError> {
+    async fn add(&self, endpoint: &str, urls: &[String], learner: bool) -> Result<u64, relent_etcd::CallError> {
         self.0.add(endpoint, urls, learner).await
     }
 
-    async fn promote(&self, endpoint: &str, id: u64) -> Result<(), relent::etcd::CallError> {
+    async fn promote(&self, endpoint: &str, id: u64) -> Result<(), relent_etcd::CallError> {
         self.0.promote(endpoint, id).await
     }
 
-    async fn remove(&self, endpoint: &str, id: u64) -> Result<(), relent::etcd::CallError> {
+    async fn remove(&self, endpoint: &str, id: u64) -> Result<(), relent_etcd::CallError> {
         self.0.remove(endpoint, id).await
     }
 
-    async fn status(&self, _: &str) -> Result<relent::etcd::Status, relent::etcd::CallError> {
+    async fn status(&self, _: &str) -> Result<relent_etcd::Status, relent_etcd::CallError> {
         self.0.status("http://etcd-1:2379").await
     }
 }

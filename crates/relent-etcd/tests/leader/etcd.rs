@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use etcd_client::{Client, ConnectOptions, Permission};
 use futures_util::StreamExt;
 use relent::{
-    etcd::EtcdLock,
     leader::{Change, ElectError, Ended, Lock, Put, Reports, Seen, Timing, elect, watch},
     testing::proxy::{Proxy, Wire},
 };
+use relent_etcd::EtcdLock;
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},

@@ -10,10 +10,10 @@ use std::{
 
 use etcd_client::ConnectOptions;
 use relent::{
-    etcd::EtcdLock,
     leader::{Change, Ended, Loss, Term, Timing, elect},
     testing::proxy::{Proxy, Wire},
 };
+use relent_etcd::EtcdLock;
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},

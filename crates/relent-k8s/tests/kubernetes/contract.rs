@@ -4,7 +4,7 @@ use std::{future::Future, io::Write, panic::AssertUnwindSafe, pin::Pin, sync::Ar
 
 use futures_util::{FutureExt, StreamExt};
 use kube::Config;
-use relent::testing::kube::ApiServer;
+use relent_apiserver::ApiServer;
 
 use super::world::{World, configuration, real};
 

@@ -13,9 +13,11 @@ use kube::{
 };
 use relent::{
     Backoff, Jitter, Policy,
-    k8s::eviction::{EvictError, Evicted, Eviction, Evictions, Evictor, Observed, PodKey, Tolerated, evict, tolerated},
     queue::{Cancelled, Finished, Outcome, Scheduled},
-    testing::kube::{ApiServer, Fault, Verb},
+};
+use relent_apiserver::{ApiServer, Fault, Verb};
+use relent_k8s::eviction::{
+    EvictError, Evicted, Eviction, Evictions, Evictor, Observed, PodKey, Tolerated, evict, tolerated,
 };
 use serde_json::{Value, json};
 use tokio::{

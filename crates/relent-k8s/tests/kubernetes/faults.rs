@@ -7,7 +7,7 @@ use kube::{
     Api, Client, Error,
     api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
 };
-use relent::testing::kube::{ApiServer, Fault, Verb};
+use relent_apiserver::{ApiServer, Fault, Verb};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 

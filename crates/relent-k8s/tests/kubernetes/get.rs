@@ -10,10 +10,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, api::PostParams, client::ClientBuilder};
-use relent::{
-    k8s::RetryAfterLayer,
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent_apiserver::{ApiServer, Fault, Verb};
+use relent_k8s::RetryAfterLayer;
 
 pub const SPACE: &str = "kube-system";
 pub const NAME: &str = "kube-proxy";

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use relent::testing::kube::ApiServer;
+use relent_apiserver::ApiServer;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,

@@ -4,13 +4,8 @@ use std::{future::pending, time::Duration};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client};
-use relent::{
-    Budget, Limiter, Ratio,
-    etcd::Members,
-    k8s::{self, LeaseLock, LongOperation, eviction::Evictor},
-    leader::elect,
-    testing::etcd::ModelClient,
-};
+use relent::{Budget, Limiter, Ratio, leader::elect};
+use relent_k8s::{self as k8s, LeaseLock, LongOperation, eviction::Evictor};
 use tokio_util::sync::CancellationToken;
 
 type Any = Box<dyn std::error::Error + Send + Sync>;
@@ -39,20 +34,14 @@ macro_rules! words {
     }};
 }
 
-const _: fn(Client, Api<Pod>, LongOperation, Members<ModelClient>) = |client, pods, operation, members| {
+const _: fn(Client, Api<Pod>, LongOperation) = |client, pods, operation| {
     words!(client, k8s::get_config_map(client, "kube-system", "kube-proxy"));
-    words!(client, k8s::get(&Api::<ConfigMap>::default_namespaced(client.clone()), "kube-proxy").wait_for_creation());
+    words!(client, k8s::get_when_created(&Api::<ConfigMap>::default_namespaced(client.clone()), "kube-proxy"));
     words!(pods, k8s::wait(pods.clone(), "web", |pod: Option<&Pod>| pod.is_some()));
     words!(pods, k8s::wait_labelled(pods.clone(), "app=web", |pods: &[Pod]| pods.len() == 3));
     words!(operation, operation.trigger());
     words!(operation, operation.settled());
     words!(operation, operation.settled_with(|seen| println!("{seen}")));
-    words!(members, members.ensure_learner(["http://etcd-4:2380"]).unwrap());
-    words!(members, members.ensure_joined(["http://etcd-4:2380"]).unwrap());
-    words!(members, members.ensure_voter(["http://etcd-4:2380"]).unwrap());
-    words!(members, members.ensure_promoted(4).unwrap());
-    words!(members, members.ensure_removed("http://etcd-1:2380").unwrap());
-    words!(members, members.wait_healthy());
     let again = client.clone();
     spawns(async move {
         let lock = LeaseLock::new(again, "default", "a")?;

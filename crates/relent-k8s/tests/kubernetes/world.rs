@@ -13,7 +13,7 @@ use kube::{
     client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use relent::testing::kube::{ApiServer, Resource, Rule};
+use relent_apiserver::{ApiServer, Resource, Rule};
 use serde_json::{Value, json};
 
 /// What a fact needs: a server, and a namespace of its own on it.

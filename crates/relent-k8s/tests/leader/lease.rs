@@ -12,16 +12,15 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use relent::{
-    k8s::LeaseLock,
-    leader::{Change, ElectError, Ended, Lock, Loss, Put, Timing, elect},
-    testing::kube::{ApiServer, Fault, Rule, Verb},
-};
+use relent::leader::{Change, ElectError, Ended, Lock, Loss, Put, Timing, elect};
+use relent::testing::lock::never_overlap;
+use relent_apiserver::{ApiServer, Fault, Rule, Verb};
+use relent_k8s::LeaseLock;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::elect::{chaos::never_overlap, random_numbers, schedules};
+use super::{random_numbers, schedules};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -376,7 +375,7 @@ async fn candidates_on_a_troubled_server_never_overlap() {
                 _ => server.lift_faults(),
             }
         };
-        never_overlap(|| lock(&server), random_numbers(seed), trouble).await;
+        never_overlap(|| lock(&server), seed, trouble).await;
     }
 }
 

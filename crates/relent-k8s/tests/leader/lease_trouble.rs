@@ -17,11 +17,9 @@ use kube::{
     Api,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
-use relent::{
-    k8s::{LeaseError, LeaseLock},
-    leader::{Change, Ended, Manager, Term, elect, watch},
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent::leader::{Change, Ended, Manager, Term, elect, watch};
+use relent_apiserver::{ApiServer, Fault, Verb};
+use relent_k8s::{LeaseError, LeaseLock};
 use serde_json::json;
 use tokio::{
     task::JoinHandle,
@@ -29,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::elect::{random_numbers, schedules};
+use super::{random_numbers, schedules};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;

@@ -22,11 +22,9 @@ use kube::{
     api::PostParams,
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
-use relent::{
-    k8s::{LeaseLock, wait},
-    leader::{Change, ElectError, Ended, Timing, elect},
-    testing::kube::{ApiServer, Fault, Rule},
-};
+use relent::leader::{Change, ElectError, Ended, Timing, elect};
+use relent_apiserver::{ApiServer, Fault, Rule};
+use relent_k8s::{LeaseLock, wait};
 use serde_json::json;
 use tokio::{
     task::JoinHandle,

@@ -9,11 +9,9 @@ use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use relent::{
-    Change, Detail, Stop,
-    k8s::{Class, Contract, LongOperation, OperationError},
-    testing::kube::{ApiServer, Fault, Resource, Verb},
-};
+use relent::{Change, Detail, Stop};
+use relent_apiserver::{ApiServer, Fault, Resource, Verb};
+use relent_k8s::{Class, Contract, LongOperation, OperationError};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -260,7 +258,7 @@ async fn on_whatever_server_there_is() {
     assert!(matches!(occupied.last_error(), Some(OperationError::Occupied { .. })), "{occupied}");
 
     let waiting = tokio::spawn(
-        relent::k8s::wait(api.clone(), &name, |map: Option<&DynamicObject>| {
+        relent_k8s::wait(api.clone(), &name, |map: Option<&DynamicObject>| {
             map.is_some_and(|map| {
                 !map.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("relent.test/do"))
             })

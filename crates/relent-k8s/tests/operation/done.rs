@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use relent::{
-    GaveUp, Stop,
-    k8s::{Contract, LongOperation, OperationError},
-};
+use relent::{GaveUp, Stop};
+use relent_k8s::{Contract, LongOperation, OperationError};
 use serde_json::json;
 use tokio::time::sleep;
 

@@ -4,11 +4,9 @@ use std::{pin::Pin, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, api::PostParams};
-use relent::{
-    Policy,
-    k8s::{self, Contract, LongOperation},
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent::Policy;
+use relent_apiserver::{ApiServer, Fault, Verb};
+use relent_k8s::{self as k8s, Contract, LongOperation};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -61,7 +59,7 @@ async fn runs(case: usize, policy: Option<&Policy>) -> Option<(&'static str, Run
     let hang = |verb| Fault::hang().verb(verb).times(1);
     let (told, run, fault) = match case {
         0 => ("get: get", run!(k8s::get(&api, "it"), policy), hang(Verb::Get)),
-        1 => ("get, waiting: get", run!(k8s::get(&api, "it").wait_for_creation(), policy), hang(Verb::Get)),
+        1 => ("get, waiting: get", run!(k8s::get_when_created(&api, "it"), policy), hang(Verb::Get)),
         2 => ("wait: get", run!(k8s::wait(api, "it", step("1")), policy), hang(Verb::Get)),
         3 => ("wait: watch", run!(k8s::wait(api, "it", step("1")), policy), hang(Verb::Watch)),
         4 => (

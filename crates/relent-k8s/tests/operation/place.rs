@@ -7,7 +7,7 @@ use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use relent::testing::kube::{ApiServer, Verb};
+use relent_apiserver::{ApiServer, Verb};
 use serde_json::{Value, json};
 
 use super::world::{World, real};

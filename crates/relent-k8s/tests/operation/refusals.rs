@@ -7,11 +7,9 @@ use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
 };
-use relent::{
-    Stop,
-    k8s::{self, Contract, LongOperation, WaitError},
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent::Stop;
+use relent_apiserver::{ApiServer, Fault, Verb};
+use relent_k8s::{self as k8s, Contract, LongOperation, WaitError};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -101,7 +99,7 @@ async fn what_lasts_is_final() {
     for refusal in refusals() {
         let (server, api) = world().await;
         server.inject(refusal.clone());
-        for get in [k8s::get(&api, "it"), k8s::get(&api, "it").wait_for_creation().finish_within(S(600))] {
+        for get in [k8s::get(&api, "it"), k8s::get_when_created(&api, "it").finish_within(S(600))] {
             let gave_up = get.await.unwrap_err();
             assert_eq!((gave_up.stop(), gave_up.elapsed(), gave_up.attempts()), (&Stop::Fatal, S(2), 7), "{gave_up}");
             assert_eq!(gave_up.last_error().unwrap().refused_for(), Some(S(2)));
@@ -166,7 +164,7 @@ async fn a_kind_that_is_not_served_is_not_an_absent_object() {
     assert!(gave_up.is_fatal() && gave_up.elapsed() >= S(2), "{gave_up}");
     let text = gave_up.to_string();
     assert!(text.contains("nothings \"it\"") && text.ends_with("in this version (`kubectl api-resources`)"), "{text}");
-    let gave_up = k8s::get(&api, "it").wait_for_creation().finish_within(S(60)).await.unwrap_err();
+    let gave_up = k8s::get_when_created(&api, "it").finish_within(S(60)).await.unwrap_err();
     assert!(gave_up.is_fatal() && !gave_up.last_error().unwrap().is_not_found(), "{gave_up}");
 
     let (_server, maps) = world().await;

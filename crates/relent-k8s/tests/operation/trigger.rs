@@ -1,10 +1,8 @@
 //! What sets an operation off: once, whoever writes meanwhile, and only what was said rightly.
 
-use relent::{
-    Change,
-    k8s::{Contract, LongOperation},
-    testing::kube::{Fault, Verb},
-};
+use relent::Change;
+use relent_apiserver::{Fault, Verb};
+use relent_k8s::{Contract, LongOperation};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 

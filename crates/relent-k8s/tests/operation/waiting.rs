@@ -8,10 +8,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::wait::conditions,
 };
-use relent::{
-    k8s::{WaitError, conditions as ours, unless, wait, wait_labelled},
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent_apiserver::{ApiServer, Fault, Verb};
+use relent_k8s::{WaitError, conditions as ours, unless, wait, wait_labelled};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 

@@ -11,10 +11,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::DeleteParams};
 use relent::{
     ConfigError,
-    k8s::{self, LeaseLock},
     leader::{self, Manager, Timing},
-    testing::kube::ApiServer,
 };
+use relent_apiserver::ApiServer;
+use relent_k8s::{self as k8s, LeaseLock};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -116,7 +116,7 @@ async fn on_a_cluster(stage: &mut Stage, file: &Path) -> Result<(), Failed> {
 async fn on_etcd(stage: &mut Stage) -> Result<(), Failed> {
     let server = crate::server::Server::start(crate::server::Version::V35, 1).await;
     let options = etcd_client::ConnectOptions::new();
-    let lock = relent::etcd::EtcdLock::new([server.nodes[0].client_url()], options, "incidents")?;
+    let lock = relent_etcd::EtcdLock::new([server.nodes[0].client_url()], options, "incidents")?;
     let place = Place { lock, timing: short()?, server: None };
     place.play(stage, "on a key of real etcd 3.5, started for this, in real time").await
 }

@@ -2,10 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use relent::{
-    leader::{Ended, Lock, Timing},
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent::leader::{Ended, Lock, Timing};
+use relent_apiserver::{ApiServer, Fault, Verb};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

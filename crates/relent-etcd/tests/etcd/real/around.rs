@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use relent::etcd::{CallError, Cluster, EtcdCluster, Member, Status};
+use relent_etcd::{CallError, Cluster, EtcdCluster, Member, Status};
 
 /// Which call is about to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

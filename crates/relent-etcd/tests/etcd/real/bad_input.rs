@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command, time::Instant};
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
-use relent::etcd::{CallError, EtcdCluster, MemberError, Members};
+use relent_etcd::{CallError, EtcdCluster, MemberError, Members};
 
 use super::{
     around::{Around, Judge},

@@ -9,9 +9,9 @@ use std::{
 
 use relent::{
     Change, Detail, Ensured, GaveUp, Stop,
-    etcd::{Member, MemberError, Members},
     testing::proxy::{Proxy, Wire},
 };
+use relent_etcd::{Member, MemberError, Members};
 
 use super::{
     around::{Around, Between, Call},

@@ -2,11 +2,13 @@
 
 mod around;
 mod bad_input;
-#[allow(dead_code)]
+#[path = "../../../../../tests/leader/child.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod child;
 mod faults;
 mod no_quorum;
 mod processes;
 mod server;
+mod sources;
 mod trouble;
 mod words;

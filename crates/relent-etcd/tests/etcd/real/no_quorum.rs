@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use relent::{
-    etcd::{CallError, Cluster, Code, EtcdCluster},
-    testing::etcd::{Model, Release},
-};
+use relent_etcd::model::{Model, Release};
+use relent_etcd::{CallError, Cluster, Code, EtcdCluster};
 use tokio::time::{Instant, timeout};
 
 use super::server::{Server, Version, abreast, eventually, lane, ms};

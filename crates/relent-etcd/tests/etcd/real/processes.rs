@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, os::unix::process::ExitStatusExt, time::Duration};
 
-use relent::etcd::{EtcdCluster, Member, Members};
+use relent_etcd::{EtcdCluster, Member, Members};
 
 use super::{
     around::{Around, Between, Call, Judge},
@@ -53,7 +53,7 @@ fn is_a_job() -> bool {
                 }
                 // It had got further before it was killed.
                 Err(gave_up) => match gave_up.last_error() {
-                    Some(relent::etcd::MemberError::IsVoter(member)) => member.id,
+                    Some(relent_etcd::MemberError::IsVoter(member)) => member.id,
                     _ => panic!("{gave_up}"),
                 },
             };

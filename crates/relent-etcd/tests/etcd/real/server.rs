@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relent::etcd::{EtcdCluster, Health, Member, Members};
+use relent_etcd::{EtcdCluster, Health, Member, Members};
 
 use super::around::{Around, Between, Judge, Running};
 

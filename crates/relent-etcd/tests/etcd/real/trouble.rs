@@ -2,10 +2,8 @@
 
 use std::time::Instant;
 
-use relent::{
-    Change,
-    etcd::{Member, MemberError},
-};
+use relent::Change;
+use relent_etcd::{Member, MemberError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{

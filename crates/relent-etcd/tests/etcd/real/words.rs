@@ -1,9 +1,7 @@
 //! What etcd really answers, against the table; and each operation once, untroubled.
 
-use relent::{
-    Change,
-    etcd::{CallError, Class, Cluster, EtcdCluster, MemberError, classify},
-};
+use relent::Change;
+use relent_etcd::{CallError, Class, Cluster, EtcdCluster, MemberError, classify};
 
 use super::server::{Server, Version, eventually, ms, with_url};
 

@@ -6,10 +6,8 @@ use std::sync::{
 };
 
 use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Txn, TxnOp};
-use relent::{
-    etcd::EtcdLock,
-    leader::{Change, Term, elect},
-};
+use relent::leader::{Change, Term, elect};
+use relent_etcd::EtcdLock;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

@@ -1,7 +1,7 @@
 //! What clusters answer: refusals, 404s that say nothing, pods made anew, events that cannot be written.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use relent::testing::kube::Rule;
+use relent_apiserver::Rule;
 use tokio::time::timeout;
 
 use super::*;

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{
-    CutBy, GaveUp, Last,
-    k8s::{self, Error},
-    testing::kube::Fault,
-};
+use relent::{CutBy, GaveUp, Last};
+use relent_apiserver::Fault;
+use relent_k8s::{self as k8s, Error};
 use tokio_util::sync::CancellationToken;
 
-use super::{NAME, SPACE, client, gets, on_get, server};
+use super::{NAME, gets, on_get, server};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
@@ -206,15 +204,14 @@ async fn run(case: &Case) -> (End, Option<GaveUp<Error>>, usize) {
         server.inject(on_get(answer.fault().after(Duration::from_millis(*latency)).times(1)));
     }
     let token = CancellationToken::new();
-    let mut get = k8s::get_config_map(&client(&server), SPACE, NAME)
+    let maps = super::maps(&server);
+    let get = if case.waits { k8s::get_when_created(&maps, NAME) } else { k8s::get(&maps, NAME) };
+    let mut get = get
         .every(Duration::from_millis(case.every))
         .start_within(Duration::from_millis(case.start_within))
         .attempt_timeout(Duration::from_millis(case.attempt_timeout));
     if let Some(bound) = case.finish_within {
         get = get.finish_within(Duration::from_millis(bound));
-    }
-    if case.waits {
-        get = get.wait_for_creation();
     }
     let start = tokio::time::Instant::now();
     let cancelling = case.cancel.map(|at| {

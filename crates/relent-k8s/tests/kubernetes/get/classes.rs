@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams, PostParams};
-use relent::{
-    Decision,
-    k8s::{Class, Error, classify},
-    testing::kube::{ApiServer, Fault, Rule, Verb},
-};
+use relent::Decision;
+use relent_apiserver::{ApiServer, Fault, Rule, Verb};
+use relent_k8s::{Class, Error, classify};
 
 use super::{NAME, client, map, maps, on_get, server};
 

@@ -7,10 +7,8 @@ use kube::{
     Api,
     api::{DeleteParams, GetParams, Patch, PatchParams, PostParams},
 };
-use relent::{
-    Decision, Stop,
-    k8s::{self, Class, Error},
-};
+use relent::{Decision, Stop};
+use relent_k8s::{self as k8s, Class, Error};
 use tokio::time::Instant;
 
 use super::{
@@ -45,10 +43,10 @@ async fn get_real() {
     let absent = k8s::get(&maps, "absent").await.unwrap_err();
     ends(&absent, "configmaps \"absent\" not found", NOT_FOUND);
     assert!(absent.is_fatal() && absent.attempts() == 1, "{absent}");
-    let absent = k8s::get(&maps, "absent").wait_for_creation().await.unwrap_err();
+    let absent = k8s::get_when_created(&maps, "absent").await.unwrap_err();
     assert_eq!(absent.stop(), &Stop::StartWindow);
     ends(&absent, "configmaps \"absent\" not found", NOT_FOUND);
-    let later = k8s::get(&maps, "later").wait_for_creation().start_within(Duration::from_secs(60));
+    let later = k8s::get_when_created(&maps, "later").start_within(Duration::from_secs(60));
     let create = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         maps.create(&PostParams::default(), &map("later", "value")).await.unwrap();

@@ -7,11 +7,9 @@ use kube::{
     Api, Config,
     api::{Patch, PatchParams, PostParams},
 };
-use relent::{
-    GaveUp,
-    k8s::{self, Class, Error},
-    testing::kube::{ApiServer, Rule, Verb},
-};
+use relent::GaveUp;
+use relent_apiserver::{ApiServer, Rule, Verb};
+use relent_k8s::{self as k8s, Class, Error};
 use tokio::net::TcpListener;
 use tokio_rustls::{
     TlsAcceptor,
@@ -261,7 +259,7 @@ async fn a_kubeconfig_that_works() {
     let got = k8s::get_config_map(&client, SPACE, NAME).await.unwrap();
     assert_eq!(got.metadata.name.as_deref(), Some(NAME));
     // Its calls are not repeated inside: one 503 is one request, and one answer.
-    server.inject(super::on_get(relent::testing::kube::Fault::status(503)));
+    server.inject(super::on_get(relent_apiserver::Fault::status(503)));
     server.clear_journal();
     let once = k8s::get_config_map(&client, SPACE, NAME).max_attempts(1).await.unwrap_err();
     assert_eq!((once.attempts(), super::gets(&server)), (1, 1));

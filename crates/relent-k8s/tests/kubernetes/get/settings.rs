@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use kube::api::PostParams;
-use relent::{
-    Decision, Last, Limiter, Policy, Stop,
-    k8s::{self, Class},
-    testing::kube::Fault,
-};
+use relent::{Decision, Last, Limiter, Policy, Stop};
+use relent_apiserver::Fault;
+use relent_k8s::{self as k8s, Class};
 use tokio::time::Instant;
 
 use super::{NAME, SPACE, client, gets, map, maps, on_get, server};
@@ -40,7 +38,7 @@ async fn an_absent_map_is_an_answer() {
 async fn a_map_that_is_created_later() {
     let server = server().await;
     let maps = maps(&server);
-    let got = k8s::get(&maps, "later").wait_for_creation().start_within(Duration::from_secs(10));
+    let got = k8s::get_when_created(&maps, "later").start_within(Duration::from_secs(10));
     let start = Instant::now();
     let created = async {
         tokio::time::sleep(MS(1_020)).await;
@@ -50,13 +48,13 @@ async fn a_map_that_is_created_later() {
     assert_eq!(got.unwrap().metadata.name.as_deref(), Some("later"));
     assert_eq!(start.elapsed(), MS(1_050));
 
-    let gave_up = k8s::get(&maps, "never").wait_for_creation().await.unwrap_err();
+    let gave_up = k8s::get_when_created(&maps, "never").await.unwrap_err();
     assert_eq!((gave_up.attempts(), gave_up.stop()), (8, &Stop::StartWindow));
     assert!(matches!(gave_up.last(), Last::NotReadyBecause(error) if error.is_not_found()));
     assert!(gave_up.to_string().contains("not ready: configmaps \"never\" not found"), "{gave_up}");
     // Waiting is for what is not there, not for what one may not see.
     server.inject(on_get(Fault::status(403)));
-    assert!(k8s::get(&maps, "never").wait_for_creation().await.unwrap_err().is_fatal());
+    assert!(k8s::get_when_created(&maps, "never").await.unwrap_err().is_fatal());
 }
 
 /// The window that `get` comes with gives way to any bound.
@@ -69,7 +67,7 @@ async fn a_bound_of_ones_own_holds_alone() {
         tokio::time::sleep(3 * hour).await;
         maps.create(&PostParams::default(), &map("later", "x")).await.unwrap();
     };
-    let got = k8s::get(&maps, "later").wait_for_creation().every(Duration::from_secs(1)).finish_within(4 * hour);
+    let got = k8s::get_when_created(&maps, "later").every(Duration::from_secs(1)).finish_within(4 * hour);
     let (got, ()) = tokio::join!(got.into_future(), created);
     assert!(got.is_ok(), "{got:?}");
     server.inject(on_get(Fault::status(503)));

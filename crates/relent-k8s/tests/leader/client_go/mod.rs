@@ -14,10 +14,10 @@ use std::{
 };
 
 use relent::{
-    k8s::LeaseLock,
     leader::{Ended, Loss, Timing, elect, watch},
     testing::proxy::Wire,
 };
+use relent_k8s::LeaseLock;
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
@@ -134,7 +134,7 @@ async fn ours_is_frozen(world: World) {
     let ours = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let lock = LeaseLock::new(relent::k8s::client(config).unwrap(), "default", name).unwrap();
+            let lock = LeaseLock::new(relent_k8s::client(config).unwrap(), "default", name).unwrap();
             let campaign = elect(lock, "rust-1").timing(timing()).lead_on_create();
             let run = campaign.run(|term| async move {
                 lead.send(term.fence()).unwrap();

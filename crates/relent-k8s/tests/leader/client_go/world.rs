@@ -15,13 +15,11 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use relent::{
-    k8s::LeaseLock,
     leader::{Change, Elect, ElectError, Ended},
-    testing::{
-        kube::{ApiServer, Listening},
-        proxy::Proxy,
-    },
+    testing::proxy::Proxy,
 };
+use relent_apiserver::{ApiServer, Listening};
+use relent_k8s::LeaseLock;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -92,7 +90,7 @@ impl World {
         let kubeconfig = kubeconfig(&folder);
         let read = Kubeconfig::read_from(&kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.expect("a cluster");
-        let client = relent::k8s::client(config.clone()).expect("a client");
+        let client = relent_k8s::client(config.clone()).expect("a client");
         Self { name, folder, program, kubeconfig, config, client, _port: port }
     }
 
@@ -134,7 +132,7 @@ impl World {
         }
         let scheme = if tls { "https" } else { "http" };
         config.cluster_url = format!("{scheme}://{}", proxy.address()).parse().unwrap();
-        (relent::k8s::client(config).unwrap(), proxy)
+        (relent_k8s::client(config).unwrap(), proxy)
     }
 
     pub(super) async fn clean_up(self) {

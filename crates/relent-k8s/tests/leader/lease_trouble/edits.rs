@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use relent::{leader::elect, testing::kube::ApiServer};
+use relent::leader::elect;
+use relent_apiserver::ApiServer;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 

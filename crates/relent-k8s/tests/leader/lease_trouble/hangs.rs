@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use relent::{
-    leader::{Ended, Term, elect, watch},
-    testing::kube::{ApiServer, Fault, Verb},
-};
+use relent::leader::{Ended, Term, elect, watch};
+use relent_apiserver::{ApiServer, Fault, Verb};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

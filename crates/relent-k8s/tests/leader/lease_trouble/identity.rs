@@ -6,14 +6,12 @@ use std::sync::{
 };
 
 use kube::Client;
-use relent::{
-    k8s::LeaseLock,
-    testing::kube::{ApiServer, Fault},
-};
+use relent_apiserver::{ApiServer, Fault};
+use relent_k8s::LeaseLock;
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::{MS, S, Said, Terms, leases, lock, released, stands};
-use crate::elect::{random_numbers, schedules};
+use crate::{random_numbers, schedules};
 
 /// A client whose connection can be cut without touching the others.
 fn cuttable(server: &ApiServer, cut: &Arc<AtomicBool>) -> Client {
