@@ -106,7 +106,7 @@ async fn attempts_are_one_more_than_retries() {
 
     let began = tokio::time::Instant::now();
     assert!(
-        tokio_retry::Retry::spawn(tokio_retry::strategy::FixedInterval::new(SECOND).take(4), || fails()).await.is_err()
+        tokio_retry::Retry::start(tokio_retry::strategy::FixedInterval::new(SECOND).take(4), || fails()).await.is_err()
     );
     assert_eq!(calls.replace(0), 5);
     assert!(began.elapsed().abs_diff(4 * SECOND) <= 5 * MS);
