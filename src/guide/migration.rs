@@ -58,7 +58,7 @@
 //! | there | here |
 //! |---|---|
 //! | `Error::permanent(e)`, `Error::transient(e)`, `?` | `Failure::permanent(e)`, `Failure::transient(e)`, `?`, with `.by_failure()` |
-//! | `Error::retry_after(e, d)` | `.when(\|e\| Decision::RetryAfter(d))` |
+//! | `Error::retry_after(e, d)` | `Failure::retry_after(e, d)` |
 //! | `max_elapsed_time` | `start_within`: a pause that would end later ends the run at once |
 //! | `retry_notify(.., \|e, d\| ..)` | `.notify(\|event\| if let Event::Ended { last: Last::Failed(e), again: Some(d), .. } = event { .. })` |
 //! | `reset()` in a long-lived loop | `.reset_after(d)` |
