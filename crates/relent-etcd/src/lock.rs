@@ -9,7 +9,7 @@ use relent::{
 };
 
 use super::{
-    classify::{Class, Code},
+    classify::{CallErrorClass, Code},
     cluster::CallError,
     reports::Following,
     turns::{Failed, Turns},
@@ -257,7 +257,7 @@ fn is_final(error: &CallError) -> bool {
         ),
         _ => true,
     };
-    settings && error.class() == Class::Decided
+    settings && error.class() == CallErrorClass::Decided
 }
 
 /// Whole nanoseconds in 64 bits. What lasts longer, for 584 years, is for ever.

@@ -156,7 +156,7 @@ impl LeaseLock {
 
     fn failed(&self, error: Error) -> LockError {
         let code = if let Error::Api(status) = &error { status.code } else { 0 };
-        let error = super::Error::of(error, "leases", &self.name, Some(&self.namespace));
+        let error = super::ApiError::of(error, "leases", &self.name, Some(&self.namespace));
         let error = LeaseError { lease: self.name(), name: self.name.clone(), error };
         match code {
             409 => LockError::conflict(error),
@@ -168,18 +168,18 @@ impl LeaseLock {
 }
 
 /// What a call of a [`LeaseLock`] failed with: the [cause](LockError::cause) of its [`LockError`]s. Its text names the Lease, and
-/// says all that [`Error`](super::Error) has to say.
+/// says all that [`ApiError`](super::ApiError) has to say.
 #[derive(Debug)]
 pub struct LeaseError {
     lease: String,
     name: String,
-    error: super::Error,
+    error: super::ApiError,
 }
 
 impl LeaseError {
     /// The error of the call.
     #[must_use]
-    pub fn get_ref(&self) -> &super::Error {
+    pub fn get_ref(&self) -> &super::ApiError {
         &self.error
     }
 }

@@ -18,7 +18,7 @@ use relent::{
     queue::{Cancelled, Job, Outcome, Scheduled},
 };
 use relent_apiserver::ApiServer;
-use relent_k8s::eviction::{Evictor, Observed, PodKey};
+use relent_k8s::eviction::{Evictor, ObservedPod, PodKey};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -227,7 +227,7 @@ async fn evictions(stage: &mut Stage) -> Result<(), Failed> {
     let taint = Taint { key: "device".into(), effect: "NoExecute".into(), ..Taint::default() };
     for pod in [&first, &second] {
         match evictions.observe(pod, std::slice::from_ref(&taint)) {
-            Observed::Planned(due) => {
+            ObservedPod::Planned(due) => {
                 let after = due.saturating_duration_since(diary.start);
                 diary.note(format!("{}: tainted, to go after {} s", pod.name_any(), after.as_secs()));
             }

@@ -57,12 +57,12 @@ pub(super) async fn write(
     let written = retry(async |_| match events.create(&PostParams::default(), &event).await {
         // It is there already: the answer to an earlier try was lost.
         Err(error) if code(&error) == 409 => Ok(()),
-        written => written.map(drop).map_err(crate::Error::from),
+        written => written.map(drop).map_err(crate::ApiError::from),
     })
     .backoff(Backoff::exponential(Duration::from_millis(100), within).jitter(Jitter::Equal))
     .attempt_timeout(within / 2)
     .finish_within(within)
-    .when(|error: &crate::Error| crate::classify(error.get_ref()))
+    .when(|error: &crate::ApiError| crate::classify(error.get_ref()))
     .await;
     written.map_err(|gave_up| gave_up.to_string())
 }

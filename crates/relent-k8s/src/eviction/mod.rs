@@ -41,7 +41,7 @@ use self::progress::Pods;
 pub use self::{
     api::{Evicted, evict},
     error::EvictError,
-    handle::{Evictions, Observed},
+    handle::{Evictions, ObservedPod},
     pod::{Eviction, PodKey},
     toleration::{Tolerated, tolerated},
 };
