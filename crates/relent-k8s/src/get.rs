@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, Resource};
-use relent::{Attempt, Check, Classify, Decision, Operation, Policy, Polling};
+use relent::{Attempt, Check, Classify, Decision, Operation, Policy, Polling, PollingFuture};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -104,9 +104,10 @@ where
     polling(Fetch::new(api, name.into(), true))
 }
 
-/// The object by its name, polled until it is had: what [`get`] makes, run by `.await`. Its future is a
-/// [`PollingFuture`](relent::PollingFuture).
+/// The object by its name, polled until it is had: what [`get`] makes, run by `.await`.
 pub type Get<K> = Polling<Fetch<K>, ByClass>;
+/// The future of [`get`].
+pub type GetFuture<K> = PollingFuture<Fetch<K>, ByClass>;
 
 fn polling<K>(fetch: Fetch<K>) -> Get<K>
 where

@@ -44,7 +44,7 @@ pub use self::{
     client::{client, client_from, inferred_client},
     condition::{Awaited, Unless, Verdict, conditions, unless},
     error::ApiError,
-    get::{ByClass, Fetch, Get, get, get_config_map, get_when_created},
+    get::{ByClass, Fetch, Get, GetFuture, get, get_config_map, get_when_created},
     lease::{LeaseError, LeaseLock},
     operation::{Contract, LongOperation, LongOperationError, Trigger, TriggerWork, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},

@@ -152,7 +152,7 @@ async fn a_drained_limiter_does_not_hide_the_error() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "`GetFuture` polled after completion")]
+#[should_panic(expected = "`PollingFuture` polled after completion")]
 async fn polled_after_completion_it_panics_by_its_own_name() {
     let server = server().await;
     let client = client(&server);
