@@ -1,4 +1,7 @@
 //! Prints what a policy would do: `cargo run --example plan -- "every 50ms, start_within 350ms, attempt_timeout 10s"`.
+//! With `--svg FILE` before the policy it is drawn too.
+
+mod svg;
 
 use std::process::ExitCode;
 
@@ -14,8 +17,17 @@ const INSTRUCTIVE: [&str; 5] = [
 ];
 
 fn main() -> ExitCode {
-    let given: Vec<String> = std::env::args().skip(1).collect();
-    let (text, code) = answer(&given.join(" "));
+    let mut given: Vec<String> = std::env::args().skip(1).collect();
+    let file = (given.len() > 1 && given[0] == "--svg").then(|| given.drain(..2).nth(1)).flatten();
+    let given = given.join(" ");
+    let (text, code) = answer(&given);
+    if let Some(file) = file
+        && let Ok(policy) = given.parse::<Policy>()
+        && let Err(error) = std::fs::write(&file, svg::plan(&policy.plan()))
+    {
+        eprintln!("{file}: {error}");
+        return ExitCode::FAILURE;
+    }
     if code == 0 {
         print!("{text}");
     } else {
