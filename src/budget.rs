@@ -5,8 +5,10 @@ use std::fmt;
 use crate::{
     limiter::Limiter,
     policy::{
-        budget::{Account, Crowd},
-        rate::Rate,
+        limit::{
+            budget::{Account, Crowd},
+            rate::Rate,
+        },
         ratio::Ratio,
     },
     sync::{

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use relent::{
     Ratio,
-    policy::budget::{Account, Crowd},
+    policy::limit::budget::{Account, Crowd},
 };
 
 fuzz_target!(|data: &[u8]| {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, hash::Hash, sync::OnceLock, time::Duration};
 
-use super::map::Forgetful;
+use super::expiring_map::ExpiringMap;
 use crate::{
     policy::{
         backoff::{Backoff, Progress},
@@ -35,7 +35,7 @@ use crate::{
 pub struct KeyedBackoff<K> {
     backoff: Backoff,
     expire_after: u64,
-    items: Forgetful<K, Item>,
+    items: ExpiringMap<K, Item>,
     start: OnceLock<Instant>,
 }
 
@@ -57,7 +57,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
     /// `Duration::MAX` is never, and then only [`forget`](Self::forget) bounds the memory.
     #[must_use]
     pub fn new(backoff: Backoff, expire_after: Duration) -> Self {
-        Self { backoff, expire_after: nanos::nanos(expire_after), items: Forgetful::new(), start: OnceLock::new() }
+        Self { backoff, expire_after: nanos::nanos(expire_after), items: ExpiringMap::new(), start: OnceLock::new() }
     }
 
     /// This key has failed once more: how long it has to wait. `None`: the schedule has ended, give it up.

@@ -20,8 +20,11 @@ use shuttle::{future::block_on, thread};
 use crate::{
     Ratio,
     budget::Budget,
-    limiter::shared::Shared,
-    policy::{line::Joined, nanos::FOREVER, rate::Rate},
+    limiter::semaphore::Shared,
+    policy::{
+        limit::{rate::Rate, wait_list::Joined},
+        nanos::FOREVER,
+    },
     sync::Arc,
 };
 

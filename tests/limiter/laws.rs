@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use proptest::{collection::vec, prelude::*};
 use relent::{
     Rate,
-    policy::line::{Joined, Line, Looked, Told},
+    policy::limit::wait_list::{Joined, Line, Looked, Told},
 };
 
 use crate::model::{Case, FOREVER, check};

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use relent::{
     Rate,
-    policy::{
-        line::{CATCH_UP, Joined, Line, Looked, Told},
-        parked::{Measure, Taken},
+    policy::limit::{
+        packed::{Measure, Taken},
+        wait_list::{CATCH_UP, Joined, Line, Looked, Told},
     },
 };
 

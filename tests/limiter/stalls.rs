@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 use relent::{
     Rate,
-    policy::line::{Joined, Line, Looked, Told},
+    policy::limit::wait_list::{Joined, Line, Looked, Told},
 };
 
 const FOREVER: u64 = u64::MAX;

@@ -1,15 +1,15 @@
 //! One limiter, and one backoff, per key.
 
 mod backoff;
-mod map;
+mod expiring_map;
 
 use std::{borrow::Borrow, fmt, hash::Hash};
 
 pub use self::backoff::KeyedBackoff;
-use self::map::Forgetful;
+use self::expiring_map::ExpiringMap;
 use crate::{
     limiter::Limiter,
-    policy::rate::Rate,
+    policy::limit::rate::Rate,
     sync::{Mutex, lock},
 };
 
@@ -29,7 +29,7 @@ use crate::{
 /// assert_eq!(tenants.len(), 2);
 /// ```
 pub struct KeyedLimiter<K> {
-    limiters: Forgetful<K, Limiter>,
+    limiters: ExpiringMap<K, Limiter>,
     setting: Mutex<Setting>,
 }
 
@@ -45,7 +45,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// Each key fills at `rate` and holds `burst` permits.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        Self { limiters: Forgetful::new(), setting: Mutex::new(Setting { rate, burst, version: 0 }) }
+        Self { limiters: ExpiringMap::new(), setting: Mutex::new(Setting { rate, burst, version: 0 }) }
     }
 
     /// The limiter of this key: a new and full one, if the key is not known. Hold on to it as long as you like, it

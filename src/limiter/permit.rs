@@ -4,7 +4,7 @@ use std::{borrow::Borrow, task::Context};
 
 use crate::{
     limiter::{Limiter, Refused},
-    policy::{line::Joined, nanos::FOREVER},
+    policy::{limit::wait_list::Joined, nanos::FOREVER},
     time::Instant,
 };
 

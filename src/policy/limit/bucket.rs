@@ -4,7 +4,10 @@
 //! the rate has permits. So 3 per second is 3 drops a nanosecond at 1 000 000 000 drops a permit: nothing is rounded,
 //! over any span, and an admission is two multiplications and no division.
 
-use crate::policy::{nanos::FOREVER, parked::Measure, rate::Rate};
+use crate::policy::{
+    limit::{packed::Measure, rate::Rate},
+    nanos::FOREVER,
+};
 
 /// A rate as drops per nanosecond and drops per permit, in lowest terms: smaller numbers are faster. No limit is nothing
 /// for nothing.

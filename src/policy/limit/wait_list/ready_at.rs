@@ -1,8 +1,8 @@
 //! Turns and dues: when each is granted as things stand, and when it looks.
 
-use crate::policy::{
+use crate::policy::limit::{
     bucket::Bucket,
-    line::{Line, Place, Told},
+    wait_list::{Line, Place, Told},
 };
 
 /// So many waiters that could be told know their exact turn, among so many of the first.

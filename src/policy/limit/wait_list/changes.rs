@@ -1,8 +1,8 @@
 //! What else becomes of a wait list: waiters leave, hold or give back; settings change, and clocks.
 
-use crate::policy::{
-    line::{Line, Told, grants::Grants},
+use crate::policy::limit::{
     rate::Rate,
+    wait_list::{Line, Told, grants::Grants},
 };
 
 impl<W> Line<W> {

@@ -15,17 +15,20 @@
 
 mod changes;
 mod grants;
-mod told;
-mod turns;
+mod ready_at;
+mod wake_list;
 
 use std::collections::VecDeque;
 
-pub use self::told::Told;
+pub use self::wake_list::Told;
 use self::{
     grants::{Grant, Grants},
-    told::TOLD,
+    wake_list::TOLD,
 };
-use crate::policy::{bucket::Bucket, nanos::FOREVER, parked::Measure, rate::Rate};
+use crate::policy::{
+    limit::{bucket::Bucket, packed::Measure, rate::Rate},
+    nanos::FOREVER,
+};
 
 /// Room for so many is kept when the list is empty.
 const KEPT: usize = 1024;

@@ -10,15 +10,12 @@ use std::{
     task::Waker,
 };
 
-mod wake;
-
-use self::wake::Wake;
-
 use crate::{
-    policy::{
-        line::{Joined, Line, Looked},
-        parked::{Measure, Taken},
+    limiter::wake::Wake,
+    policy::limit::{
+        packed::{Measure, Taken},
         rate::Rate,
+        wait_list::{Joined, Line, Looked},
     },
     sync::{
         Mutex, MutexGuard,

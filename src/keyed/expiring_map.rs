@@ -16,7 +16,7 @@ const FEW: usize = 16;
 /// Keys and values, in several maps with a lock each. Every so many look-ups as a map has keys, it is swept: so a look-up
 /// costs the same on average whatever the number of keys, and what is idle is gone after about as many look-ups.
 #[derive(Debug)]
-pub(super) struct Forgetful<K, V> {
+pub(super) struct ExpiringMap<K, V> {
     hasher: RandomState,
     maps: Box<[Mutex<Map<K, V>>]>,
 }
@@ -28,7 +28,7 @@ struct Map<K, V> {
     until_sweep: usize,
 }
 
-impl<K: Eq + Hash, V> Forgetful<K, V> {
+impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     pub(super) fn new() -> Self {
         let hasher = RandomState::new();
         let map = || Map { values: HashMap::with_hasher(hasher.clone()), until_sweep: FEW };

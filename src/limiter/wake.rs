@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use crate::policy::line::Told;
+use crate::policy::limit::wait_list::Told;
 
 /// Those that are to be woken. A waker is somebody else's code: it is neither called nor dropped under the lock, and those
 /// behind one that panics are woken all the same. The first panic goes on when this is dropped.

@@ -3,11 +3,12 @@
 mod acquire;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
+mod permit;
 mod refused;
 mod reserve;
+mod semaphore;
 mod several;
-mod shared;
-mod ticket;
+mod wake;
 
 use std::{
     fmt,
@@ -18,21 +19,23 @@ use std::{
     time::Duration,
 };
 
-use self::shared::{Held, Shared};
+use self::semaphore::{Held, Shared};
 pub use self::{
     acquire::{Acquire, Ready},
     refused::Refused,
     reserve::Reservation,
 };
 pub(crate) use self::{
+    permit::{Ticket, Turn},
     several::{Limiters, Place},
-    ticket::{Ticket, Turn},
 };
 use crate::{
     policy::{
-        line::{CATCH_UP, Joined},
+        limit::{
+            rate::Rate,
+            wait_list::{CATCH_UP, Joined},
+        },
         nanos,
-        rate::Rate,
     },
     sync::Arc,
     time::{self, Instant},
