@@ -128,7 +128,7 @@ pub use crate::{
     error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
     failure::{Failure, Said, WithFailure, WithFailureFuture},
-    keyed::{KeyedBackoff, KeyedLimiter},
+    keyed::{KeyedAcquire, KeyedBackoff, KeyedLimiter, KeyedReady},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
     mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
     operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},

@@ -1,66 +1,63 @@
-//! A place in the wait list, without a timer: its holder has one.
+//! A request for permits in the wait list, without a timer: whoever polls it has one.
 
 use std::{borrow::Borrow, task::Context};
 
 use crate::{
     limiter::{Limiter, Refused},
-    policy::{limit::wait_list::Joined, nanos::FOREVER},
+    policy::{limit::wait_list::WaiterId, nanos::FOREVER},
     time::Instant,
 };
 
-/// A place in the wait list of a limiter, or the permits it led to. Dropped, it leaves no trace: the place is gone and
-/// permits go back, unless they were [spent](Ticket::spend). `L` is a limiter, owned or borrowed.
+/// A waiter of a limiter, or the permits it was granted. Dropped, it leaves no trace: the waiter is removed and permits go
+/// back, unless they were [consumed](QueuedPermit::consume). `L` is a limiter, owned or borrowed.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Ticket<L: Borrow<Limiter> = Limiter> {
+pub(crate) struct QueuedPermit<L: Borrow<Limiter> = Limiter> {
     limiter: L,
-    /// Waiting: its number. Granted: when its turn came.
-    value: u64,
     permits: u32,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Waiting,
-    /// Collected.
-    Granted,
-    Spent,
+    Waiting(WaiterId),
+    /// Collected, and granted at that time.
+    Granted(u64),
+    Consumed,
 }
 
-/// What to do about a [`Ticket`].
+/// The answer of a [`QueuedPermit`] that is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Go: the permits are there.
+pub(crate) enum Readiness {
+    /// The permits are there, and collected: start at once, or drop it.
     Granted,
-    /// Come again at this instant. The waker is called if it is to be another one.
+    /// Poll it again at this instant. The waker is called if it is to be another one.
     At(Instant),
     /// As things stand, never. The waker is called when that changes.
     Never,
 }
 
-impl<L: Borrow<Limiter>> Ticket<L> {
-    /// Joins the wait list, if the turn comes within `allowed` nanoseconds. It may have come already.
-    pub(super) fn join(limiter: L, permits: u32, allowed: u64) -> Result<Self, Refused> {
-        let (value, state) = match limiter.borrow().reserve_place(permits, allowed)? {
-            (Joined::Waiting(number), _) => (number, State::Waiting),
-            (_, now) => (now, State::Granted),
+impl<L: Borrow<Limiter>> QueuedPermit<L> {
+    /// Joins the wait list, if the permits will be there within `allowed` nanoseconds. They may be there already.
+    pub(super) fn enqueue(limiter: L, permits: u32, allowed: u64) -> Result<Self, Refused> {
+        let (admission, now) = limiter.borrow().semaphore.reserve(permits, allowed);
+        let state = match limiter.borrow().admitted(admission, now, permits, allowed)? {
+            Some(id) => State::Waiting(id),
+            None => State::Granted(now),
         };
-        Ok(Self { limiter, value, permits, state })
+        Ok(Self { limiter, permits, state })
     }
 
-    /// Whether the turn has come. Granted, it was collected: start at once, or drop it.
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        if self.state != State::Waiting {
-            return Turn::Granted;
-        }
-        let limiter = self.limiter.borrow();
-        match limiter.inner.shared.turn(|| limiter.now(), self.value, self.permits, cx.waker()) {
+    /// Whether the permits are granted, and then they are collected.
+    pub(crate) fn poll_acquire(&mut self, cx: &mut Context<'_>) -> Readiness {
+        let State::Waiting(id) = self.state else { return Readiness::Granted };
+        let semaphore = &self.limiter.borrow().semaphore;
+        match semaphore.poll_acquire(id, self.permits, cx.waker()) {
             Ok(since) => {
-                (self.value, self.state) = (since, State::Granted);
-                Turn::Granted
+                self.state = State::Granted(since);
+                Readiness::Granted
             }
-            Err(due) => limiter.instant(due).map_or(Turn::Never, Turn::At),
+            Err(ready_at) => semaphore.clock.instant(ready_at).map_or(Readiness::Never, Readiness::At),
         }
     }
 
@@ -68,58 +65,59 @@ impl<L: Borrow<Limiter>> Ticket<L> {
         self.limiter.borrow()
     }
 
-    /// Its number in the wait list, while it waits.
-    pub(super) fn number(&self) -> u64 {
-        self.value
+    /// Its id, while it waits.
+    pub(super) fn id(&self) -> Option<WaiterId> {
+        match self.state {
+            State::Waiting(id) => Some(id),
+            _ => None,
+        }
     }
 
-    /// Holds the turn it has, or will have, under this number until then, since that of another limiter has not come; `None` is as
-    /// long as it takes. Those behind wait until then.
-    pub(super) fn hold(&mut self, number: u64, until: Option<Instant>) {
-        let limiter = self.limiter.borrow();
-        let until = until.map_or(FOREVER, |until| limiter.nanos(until));
-        let collected = (self.state == State::Granted).then_some((self.permits, self.value));
-        limiter.inner.shared.hold_turn(|| limiter.now(), number, collected, until);
-        (self.value, self.state) = (number, State::Waiting);
+    /// Holds the grant that it has, or will have, under this id until then, since that of another limiter is not there; `None`
+    /// is as long as it takes. Those behind it wait until then.
+    pub(super) fn hold(&mut self, id: WaiterId, until: Option<Instant>) {
+        let semaphore = &self.limiter.borrow().semaphore;
+        let until = until.map_or(FOREVER, |until| semaphore.clock.nanos(until));
+        let collected = match self.state {
+            State::Granted(at) => Some((self.permits, at)),
+            _ => None,
+        };
+        semaphore.hold(id, collected, until);
+        self.state = State::Waiting(id);
     }
 
-    /// When the turn comes as things stand: 0 has come, `FOREVER` never. Walks along the list.
+    /// In how many nanoseconds it is granted, as things stand: 0 is now, `FOREVER` never. Walks along the list.
     pub(crate) fn ready_in(&self) -> u64 {
-        if self.state != State::Waiting {
-            return 0;
-        }
-        let limiter = self.limiter.borrow();
-        match limiter.inner.shared.exact_turn(|| limiter.now(), self.value, self.permits) {
+        let State::Waiting(id) = self.state else { return 0 };
+        match self.limiter.borrow().semaphore.waiter_ready_at(id, self.permits) {
             (FOREVER, _) => FOREVER,
-            (turn, now) => turn.saturating_sub(now),
+            (ready_at, now) => ready_at.saturating_sub(now),
         }
     }
 
-    /// The permits are used; nothing goes back. One that still waits takes its turn all the same.
-    pub(crate) fn spend(&mut self) {
-        if self.state == State::Waiting {
-            self.limiter.borrow().inner.shared.spend(self.value);
+    /// The permits are used; nothing goes back. Those of one that still waits are used when it is granted.
+    pub(crate) fn consume(&mut self) {
+        if let State::Waiting(id) = self.state {
+            self.limiter.borrow().semaphore.consume(id);
         }
-        self.state = State::Spent;
+        self.state = State::Consumed;
     }
 
     pub(super) fn is_granted(&self) -> bool {
-        self.state == State::Granted
+        matches!(self.state, State::Granted(_))
     }
 
-    pub(super) fn is_spent(&self) -> bool {
-        self.state == State::Spent
+    pub(super) fn is_consumed(&self) -> bool {
+        self.state == State::Consumed
     }
 }
 
-impl<L: Borrow<Limiter>> Drop for Ticket<L> {
+impl<L: Borrow<Limiter>> Drop for QueuedPermit<L> {
     fn drop(&mut self) {
-        let limiter = self.limiter.borrow();
+        let semaphore = &self.limiter.borrow().semaphore;
         match self.state {
-            State::Waiting => limiter.inner.shared.leave(|| limiter.now(), self.value),
-            State::Granted if self.permits > 0 => {
-                limiter.inner.shared.give_back(|| limiter.now(), self.permits, self.value);
-            }
+            State::Waiting(id) => semaphore.remove(id),
+            State::Granted(at) if self.permits > 0 => semaphore.refund(self.permits, at),
             _ => {}
         }
     }

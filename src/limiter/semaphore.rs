@@ -1,9 +1,12 @@
-//! What the clones of a limiter share. Time comes from outside.
+//! What the clones of a limiter share: a semaphore whose permits refill at a rate.
 //!
-//! As long as nobody waits, the bucket is one word, and a permit is one exchange of it. As soon as there is more to do,
-//! whoever has it to do takes the lock, closes the word and unpacks it into the line; when he leaves the lock and
-//! nobody waits, he packs it again. The lower byte of the word is the number of the measure by which to read it: one
-//! who reads the word, then the measure, and then exchanges the word has used the measure that belongs to it.
+//! As long as no task waits, the bucket is one word ([packed](crate::policy::limit::packed)), and taking permits is one
+//! exchange of it. For all else a thread takes the lock, closes the word and unpacks it into the wait list; at the end of
+//! the [`Guard`] it is packed again, if no task waits and it is not paused.
+//!
+//! The lowest byte of the word is the epoch of the parameters by which to read it. A thread reads the word, then the
+//! parameters, then exchanges the word: if it still was the same, so were its parameters. (Within one take the parameters
+//! would have to change 256 times, and the word to come back to the same number, for that to be wrong.)
 
 use std::{
     ops::{Deref, DerefMut},
@@ -11,11 +14,15 @@ use std::{
 };
 
 use crate::{
-    limiter::wake::Wake,
+    limiter::{
+        clock::{LimiterClock, Now},
+        wake::WakeOnDrop,
+    },
     policy::limit::{
-        packed::{Measure, Taken},
+        bucket::Bucket,
+        packed::{Params, Take},
         rate::Rate,
-        wait_list::{Joined, Line, Looked},
+        wait_list::{Admission, Polled, WaitList, WaiterId},
     },
     sync::{
         Mutex, MutexGuard,
@@ -27,63 +34,77 @@ use crate::{
     },
 };
 
-/// The word of a limiter whose bucket is in the line: above all words of buckets.
+/// The word of a semaphore whose bucket is in the wait list: above all words of buckets.
 const CLOSED: u64 = u64::MAX;
 
+/// A bucket and the tasks that wait for it, for many threads.
 #[derive(Debug)]
-pub(super) struct Shared {
-    word: Alone<AtomicU64>,
+pub(crate) struct RateSemaphore<C = LimiterClock> {
+    /// [`CLOSED`], or the packed bucket and the epoch of its parameters. It leaves `CLOSED` only under the lock.
+    word: CachePadded<AtomicU64>,
+    /// The four [`Params`]. They are written only under the lock while the word is closed; a thread that reads some of them
+    /// meanwhile finds the word changed.
     base: AtomicU64,
-    yields: AtomicU64,
-    span: AtomicU64,
-    full: AtomicU64,
-    line: Mutex<Unpacked>,
+    refill: AtomicU64,
+    cost: AtomicU64,
+    capacity: AtomicU64,
+    /// Its place in the order in which all limiters were made.
+    pub(super) created: u64,
+    pub(super) clock: C,
+    /// The bucket in it is the true one while the word is closed, and out of date otherwise. No foreign code, wakers above
+    /// all, is called, cloned or dropped under the lock.
+    list: Mutex<Locked>,
 }
 
-/// In lines of the processor's cache of its own, two because they are fetched in pairs: what all write is not beside what all
-/// read.
+/// In cache lines of its own, two because they are fetched in pairs: what all write is not beside what all read.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Alone<T>(T);
+struct CachePadded<T>(T);
 
 #[derive(Debug)]
-struct Unpacked {
-    line: Line<Waker>,
-    /// Of the measure.
-    number: u8,
-    /// Of the settings, where many limiters share them.
+struct Locked {
+    list: WaitList<Waker>,
+    /// Of the parameters: it changes with them.
+    epoch: u8,
+    /// Of the settings, where they are those of many limiters: it only grows.
     version: u64,
 }
 
-/// The line, locked and unpacked.
-pub(super) struct Held<'a> {
-    shared: &'a Shared,
-    unpacked: MutexGuard<'a, Unpacked>,
+/// The wait list, locked and unpacked.
+pub(super) struct Guard<'a> {
+    word: &'a AtomicU64,
+    params: [&'a AtomicU64; 4],
+    locked: MutexGuard<'a, Locked>,
 }
 
-impl Shared {
-    pub(super) fn new(rate: Rate, burst: u32, catch_up: u64) -> Self {
-        let line = Line::new(rate, burst, catch_up);
-        let (measure, word) = match line.park(Measure::default()) {
-            Some(parked) => parked,
-            None => (Measure::default(), CLOSED),
-        };
+impl<C: Now> RateSemaphore<C> {
+    pub(super) fn new(list: WaitList<Waker>, clock: C, created: u64, version: u64) -> Self {
+        let (params, word) = list.pack(Params::default()).unwrap_or((Params::default(), CLOSED));
         Self {
-            word: Alone(AtomicU64::new(word)),
-            base: AtomicU64::new(measure.base),
-            yields: AtomicU64::new(measure.yields),
-            span: AtomicU64::new(measure.span),
-            full: AtomicU64::new(measure.full),
-            line: Mutex::new(Unpacked { line, number: 0, version: 0 }),
+            word: CachePadded(AtomicU64::new(word)),
+            base: AtomicU64::new(params.base),
+            refill: AtomicU64::new(params.refill),
+            cost: AtomicU64::new(params.cost),
+            capacity: AtomicU64::new(params.capacity),
+            created,
+            clock,
+            list: Mutex::new(Locked { list, epoch: 0, version }),
         }
     }
 
-    /// Takes permits if they are there and nobody waits.
     #[inline]
-    pub(super) fn take(&self, now: u64, permits: u32) -> bool {
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Takes permits if they are there and no task waits.
+    #[inline]
+    pub(super) fn try_take(&self, now: u64, permits: u32) -> bool {
+        // Acquire: pairs with the Release of `Guard::drop`, so that the parameters are those of this word or later ones.
         let mut word = self.word.0.load(Acquire);
-        // Nothing can be taken from the closed word, by any measure.
-        while let Taken::Now(after) = self.measure().take(now, word, permits) {
+        // Nothing can be taken from the closed word, by any parameters.
+        while let Take::Taken(after) = self.params().take(now, word, permits) {
+            // AcqRel: Release, so that a thread that closes the word has seen this take; Acquire, as above, for the next try.
             match self.word.0.compare_exchange_weak(word, after, AcqRel, Acquire) {
                 Ok(_) => return true,
                 Err(other) => word = other,
@@ -92,239 +113,243 @@ impl Shared {
         false
     }
 
-    /// For one whom [`take`](Self::take) gave nothing: when the permits will be there, if nothing but the bucket stands
-    /// in the way.
-    pub(super) fn refusal(&self, now: u64, permits: u32) -> Option<u64> {
+    /// When permits that [`try_take`](Self::try_take) refused will be there, if only the bucket decides.
+    pub(super) fn ready_at(&self, now: u64, permits: u32) -> Option<u64> {
+        // Acquire: as in `try_take`.
         let word = self.word.0.load(Acquire);
-        match self.measure().take(now, word, permits) {
-            // The measure was the one of this word.
-            Taken::At(due) if word != CLOSED && self.word.0.load(Acquire) == word => Some(due),
+        match self.params().take(now, word, permits) {
+            // The parameters were those of this word.
+            Take::ReadyAt(at) if word != CLOSED && self.word.0.load(Acquire) == word => Some(at),
             _ => None,
         }
     }
 
     #[inline]
-    fn measure(&self) -> Measure {
-        let [base, yields, span, full] =
-            [&self.base, &self.yields, &self.span, &self.full].map(|part| part.load(Acquire));
-        Measure::new(base, yields, span, full)
+    fn params(&self) -> Params {
+        // Acquire: the second look at the word, by load or exchange, comes after these.
+        let [base, refill, cost, capacity] = self.params_parts().map(|part| part.load(Acquire));
+        Params::new(base, refill, cost, capacity)
     }
 
-    /// The line as it is, whatever time it is.
-    pub(super) fn hold(&self) -> Held<'_> {
-        let mut unpacked = lock(&self.line);
+    #[inline]
+    fn params_parts(&self) -> [&AtomicU64; 4] {
+        [&self.base, &self.refill, &self.cost, &self.capacity]
+    }
+
+    /// The wait list as it is, whatever time it is.
+    pub(super) fn lock(&self) -> Guard<'_> {
+        let mut locked = lock(&self.list);
+        // AcqRel: Acquire, to see all that was taken; Release, so that no thread sees parameters written after this with the
+        // word from before.
         let word = self.word.0.swap(CLOSED, AcqRel);
         if word != CLOSED {
-            unpacked.line.unpark(self.measure(), word);
+            locked.list.unpack(self.params(), word);
         }
-        Held { shared: self, unpacked }
+        Guard { word: &self.word.0, params: self.params_parts(), locked }
     }
 
-    /// The line, and what time it is. No thread reads a time that is earlier than one that it has seen, unless it is on another
-    /// clock: that of another runtime, where this one is paused or that one was.
-    fn hold_now(&self, clock: impl Fn() -> u64) -> (Held<'_>, u64) {
-        let now = clock();
-        let mut line = self.hold();
-        if line.bucket().at() <= now {
-            return (line, now);
+    /// The wait list, and what time it is. No thread reads a time that is earlier than one that it has seen, unless it is on
+    /// another clock: that of another runtime, where this one is paused or that one was.
+    fn lock_now(&self) -> (Guard<'_>, u64) {
+        let now = self.now();
+        let mut list = self.lock();
+        if list.bucket().updated_at() <= now {
+            return (list, now);
         }
-        let now = clock();
-        if now < line.bucket().at() {
-            line.rewind(now);
+        let now = self.now();
+        if now < list.bucket().updated_at() {
+            list.rewind(now);
         }
-        (line, now)
+        (list, now)
     }
 
-    /// The line, after all were granted whose turn has come, and what time it is.
-    pub(super) fn look(&self, clock: impl Fn() -> u64) -> (Held<'_>, u64) {
-        let mut wake = Wake::default();
+    /// The wait list, after all that are ready were granted, and what time it is.
+    pub(super) fn lock_and_grant(&self) -> (Guard<'_>, u64) {
+        let mut wake = WakeOnDrop::default();
         loop {
-            let (mut line, now) = self.hold_now(&clock);
-            let more = line.flow(now, &mut wake.told);
+            let (mut list, now) = self.lock_now();
+            let more = list.refill_and_grant(now, &mut wake.list);
             if !more && wake.is_empty() {
-                return (line, now);
+                return (list, now);
             }
-            drop(line);
+            drop(list);
             wake.wake();
             if !more {
-                wake.go_on();
+                wake.resume_panic();
             }
         }
     }
 
-    pub(super) fn join(&self, clock: impl Fn() -> u64, permits: u32, allowed: u64) -> (Joined, u64) {
-        let (mut line, now) = self.look(clock);
-        (line.join(now, permits, allowed), now)
+    /// Takes permits or joins the wait list, and what time it is.
+    pub(super) fn enqueue(&self, permits: u32, allowed: u64) -> (Admission, u64) {
+        let (mut list, now) = self.lock_and_grant();
+        (list.enqueue(now, permits, allowed), now)
     }
 
-    /// One whose turn is now has to come for it like any other.
-    pub(super) fn reserve(&self, clock: impl Fn() -> u64, permits: u32, allowed: u64) -> (Joined, u64) {
-        let (mut line, now) = self.look(clock);
-        (line.reserve(now, permits, allowed), now)
+    /// The same, but permits that are there have to be collected like those of any waiter.
+    pub(super) fn reserve(&self, permits: u32, allowed: u64) -> (Admission, u64) {
+        let (mut list, now) = self.lock_and_grant();
+        (list.reserve(now, permits, allowed), now)
     }
 
-    /// Whether the turn of `number` has come: since when. Otherwise it is to come again then, and `waker` is called if
+    /// Whether `id` is granted: since when. Otherwise it is to be polled again at the time in `Err`, and `waker` is called if
     /// that is to be earlier.
-    pub(super) fn turn(&self, clock: impl Fn() -> u64, number: u64, permits: u32, waker: &Waker) -> Result<u64, u64> {
-        let mut wake = Wake::default();
-        // It is somebody else's code that clones and drops a waker.
+    pub(super) fn poll_acquire(&self, id: WaiterId, permits: u32, waker: &Waker) -> Result<u64, u64> {
+        let mut wake = WakeOnDrop::default();
+        // To clone and to drop a waker is foreign code.
         let mut cloned = None;
         loop {
-            let (mut line, now) = self.hold_now(&clock);
-            let looked = line.look(now, number, permits, &mut wake.told);
-            let due = match looked {
-                Looked::Due(due) => due,
-                Looked::Again => {
-                    drop(line);
+            let (mut list, now) = self.lock_now();
+            let ready_at = match list.poll(now, id, permits, &mut wake.list) {
+                Polled::ReadyAt(at) => at,
+                Polled::WakeFirst => {
+                    drop(list);
                     wake.wake();
                     continue;
                 }
-                Looked::Granted(at) => {
-                    drop(line);
+                Polled::Granted(at) => {
+                    drop(list);
                     return Ok(at);
                 }
             };
-            if line.waker(number).is_some_and(|watching| watching.will_wake(waker)) {
-                drop(line);
-                return Err(due);
+            if list.waker(id).is_some_and(|registered| registered.will_wake(waker)) {
+                drop(list);
+                return Err(ready_at);
             }
             if let Some(waker) = cloned.take() {
-                let former = line.watch(number, waker);
-                drop(line);
+                let former = list.set_waker(id, waker);
+                drop(list);
                 drop(former);
-                return Err(due);
+                return Err(ready_at);
             }
-            drop(line);
+            drop(list);
             wake.wake();
             cloned = Some(waker.clone());
         }
     }
 
-    /// The permits of `number` are used when its turn comes.
-    pub(super) fn spend(&self, number: u64) {
-        let mut line = self.hold();
-        let former = line.spend(number);
-        drop(line);
-        drop(former);
+    /// The permits of `id` count as used when it is granted.
+    pub(super) fn consume(&self, id: WaiterId) {
+        let mut list = self.lock();
+        let waker = list.consume(id);
+        drop(list);
+        drop(waker);
     }
 
-    /// The exact turn, for those that want to know it without waiting, and what time it is.
-    pub(super) fn exact_turn(&self, clock: impl Fn() -> u64, number: u64, permits: u32) -> (u64, u64) {
-        let (line, now) = self.look(clock);
-        (line.turn_of(number, permits), now)
+    /// When `id` is granted, and what time it is, for callers that want to know without waiting.
+    pub(super) fn waiter_ready_at(&self, id: WaiterId, permits: u32) -> (u64, u64) {
+        let (list, now) = self.lock_and_grant();
+        (list.ready_at_for(id, permits), now)
     }
 
-    /// One leaves that has not collected its permits.
-    pub(super) fn leave(&self, clock: impl Fn() -> u64, number: u64) {
-        let mut wake = Wake::default();
-        let (mut line, now) = self.hold_now(&clock);
-        let (more, waker) = line.leave(now, number, &mut wake.told);
-        drop(line);
+    /// A waiter leaves that has not collected its permits.
+    pub(super) fn remove(&self, id: WaiterId) {
+        let mut wake = WakeOnDrop::default();
+        let (mut list, now) = self.lock_now();
+        let (more, waker) = list.remove(now, id, &mut wake.list);
+        drop(list);
         wake.wake();
         if more {
-            self.look_again(clock);
+            self.grant_rest();
         }
         drop((wake, waker));
     }
 
-    /// One holds its turn until then, and gives back what it has collected; see [`Line::hold`].
-    pub(super) fn hold_turn(&self, clock: impl Fn() -> u64, number: u64, collected: Option<(u32, u64)>, until: u64) {
-        let mut wake = Wake::default();
-        let (mut line, now) = self.hold_now(&clock);
-        let more = line.hold(now, number, collected, until, &mut wake.told);
-        drop(line);
-        wake.wake();
-        if more {
-            self.look_again(clock);
-        }
+    /// A waiter holds its grant until then, and gives back what it has collected; see [`WaitList::hold`].
+    pub(super) fn hold(&self, id: WaiterId, collected: Option<(u32, u64)>, until: u64) {
+        self.change_and_grant(|list, now, wake| list.hold(now, id, collected, until, &mut wake.list));
     }
 
     /// Permits come back that were collected, granted at `at`, and not used.
-    pub(super) fn give_back(&self, clock: impl Fn() -> u64, permits: u32, at: u64) {
-        let mut wake = Wake::default();
-        let (mut line, now) = self.hold_now(&clock);
-        let more = line.give_back(now, permits, at, &mut wake.told);
-        drop(line);
+    pub(super) fn refund(&self, permits: u32, at: u64) {
+        self.change_and_grant(|list, now, wake| list.refund_permits(now, permits, at, &mut wake.list));
+    }
+
+    fn change_and_grant(&self, change: impl FnOnce(&mut WaitList<Waker>, u64, &mut WakeOnDrop) -> bool) {
+        let mut wake = WakeOnDrop::default();
+        let (mut list, now) = self.lock_now();
+        let more = change(&mut list, now, &mut wake);
+        drop(list);
         wake.wake();
         if more {
-            self.look_again(clock);
+            self.grant_rest();
         }
     }
 
-    pub(super) fn set_rate(&self, clock: impl Fn() -> u64, rate: Rate) {
-        self.change(clock, |line, told| line.set_rate(rate, told));
+    pub(super) fn set_rate(&self, rate: Rate) {
+        self.set(|list, wake| list.set_rate(rate, wake));
     }
 
-    pub(super) fn set_burst(&self, clock: impl Fn() -> u64, burst: u32) {
-        self.change(clock, |line, told| line.set_burst(burst, told));
+    pub(super) fn set_burst(&self, burst: u32) {
+        self.set(|list, wake| list.set_burst(burst, wake));
     }
 
-    pub(super) fn pause(&self, clock: impl Fn() -> u64, length: u64) {
-        self.change(clock, |line, told| line.pause(line.bucket().at().saturating_add(length), told));
+    pub(super) fn pause(&self, length: u64) {
+        self.set(|list, wake| list.pause(list.bucket().updated_at().saturating_add(length), wake));
     }
 
-    /// Takes on settings that are shared with other limiters, unless it has later ones.
-    pub(super) fn set_version(&self, clock: impl Fn() -> u64, version: u64, rate: Rate, burst: u32) {
-        let mut wake = Wake::default();
-        let mut line = self.look(&clock).0;
-        if line.unpacked.version < version {
-            line.unpacked.version = version;
-            line.set_rate(rate, &mut wake);
-            line.set_burst(burst, &mut wake);
+    /// Takes over the settings of a bucket and a pause that are those of many limiters, unless it has later ones.
+    pub(super) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
+        let mut wake = WakeOnDrop::default();
+        let mut list = self.lock_and_grant().0;
+        if list.locked.version < version {
+            list.locked.version = version;
+            list.adopt(settings, paused_until, &mut wake);
         }
-        drop(line);
+        drop(list);
         wake.wake();
-        self.look_again(clock);
+        self.grant_rest();
     }
 
-    fn change(&self, clock: impl Fn() -> u64, change: impl FnOnce(&mut Line<Waker>, &mut Wake)) {
-        let mut wake = Wake::default();
-        change(&mut self.look(&clock).0, &mut wake);
+    fn set(&self, change: impl FnOnce(&mut WaitList<Waker>, &mut WakeOnDrop)) {
+        let mut wake = WakeOnDrop::default();
+        change(&mut self.lock_and_grant().0, &mut wake);
         wake.wake();
-        self.look_again(clock);
+        self.grant_rest();
     }
 
-    /// Goes on with those whose turn had come when the line was last looked at.
+    /// Grants those that a change made ready.
     #[cold]
-    fn look_again(&self, clock: impl Fn() -> u64) {
-        drop(self.look(clock));
+    fn grant_rest(&self) {
+        drop(self.lock_and_grant());
+    }
+
+    /// The bucket, if it is all there is: no waiter, no pause.
+    pub(super) fn idle_bucket(&self) -> Option<Bucket> {
+        let list = self.lock_and_grant().0;
+        list.is_idle().then(|| list.bucket().clone())
     }
 }
 
-impl Held<'_> {
-    /// The settings are so new.
-    pub(super) fn set_version(&mut self, version: u64) {
-        self.unpacked.version = version;
+impl Deref for Guard<'_> {
+    type Target = WaitList<Waker>;
+
+    fn deref(&self) -> &WaitList<Waker> {
+        &self.locked.list
     }
 }
 
-impl Deref for Held<'_> {
-    type Target = Line<Waker>;
-
-    fn deref(&self) -> &Line<Waker> {
-        &self.unpacked.line
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut WaitList<Waker> {
+        &mut self.locked.list
     }
 }
 
-impl DerefMut for Held<'_> {
-    fn deref_mut(&mut self) -> &mut Line<Waker> {
-        &mut self.unpacked.line
-    }
-}
-
-impl Drop for Held<'_> {
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        let shared = self.shared;
-        let former = shared.measure();
-        let Some((measure, word)) = self.unpacked.line.park(former) else { return };
-        if measure != former {
-            // The word is closed and the lock is held: nobody reads these now, or he will see that the word changed.
-            shared.base.store(measure.base, Release);
-            shared.yields.store(measure.yields, Release);
-            shared.span.store(measure.span, Release);
-            shared.full.store(measure.full, Release);
-            self.unpacked.number = self.unpacked.number.wrapping_add(1);
+        // Acquire: all writes were made under this lock, so any order would do; it is that of all reads.
+        let [base, refill, cost, capacity] = self.params.map(|part| part.load(Acquire));
+        let former = Params::new(base, refill, cost, capacity);
+        let Some((params, word)) = self.locked.list.pack(former) else { return };
+        if params != former {
+            let parts = [params.base, params.refill, params.cost, params.capacity];
+            for (part, value) in self.params.into_iter().zip(parts) {
+                // Release: a thread that reads this also sees that the word was closed.
+                part.store(value, Release);
+            }
+            self.locked.epoch = self.locked.epoch.wrapping_add(1);
         }
-        shared.word.0.store(word | u64::from(self.unpacked.number), Release);
+        // Release: pairs with the Acquire of `try_take`, which sees the parameters then.
+        self.word.store(word | u64::from(self.locked.epoch), Release);
     }
 }

@@ -1,15 +1,15 @@
 //! The token bucket, in whole numbers.
 //!
-//! One permit is worth as many drops as the rate's span has nanoseconds, and each nanosecond yields as many drops as
-//! the rate has permits. So 3 per second is 3 drops a nanosecond at 1 000 000 000 drops a permit: nothing is rounded,
-//! over any span, and an admission is two multiplications and no division.
+//! A permit costs as many units as the rate's span has nanoseconds, and each nanosecond refills as many units as the rate has
+//! permits. So 3 per second is 3 units a nanosecond at 1 000 000 000 units a permit: nothing is rounded, over any span, and
+//! taking a permit is two multiplications and no division.
 
 use crate::policy::{
-    limit::{packed::Measure, rate::Rate},
+    limit::{packed::Params, rate::Rate},
     nanos::FOREVER,
 };
 
-/// A rate as drops per nanosecond and drops per permit, in lowest terms: smaller numbers are faster. No limit is nothing
+/// A rate as units per nanosecond and units per permit, in lowest terms: smaller numbers are faster. No limit is nothing
 /// for nothing.
 fn lowest(rate: Rate) -> (u32, u64) {
     let (mut a, mut b) = (u64::from(rate.permits()), rate.span());
@@ -29,16 +29,16 @@ fn lowest(rate: Rate) -> (u32, u64) {
 pub struct Bucket {
     rate: Rate,
     burst: u32,
-    /// Drops in each nanosecond.
-    yields: u32,
-    /// Drops in a permit; zero where there is no limit.
-    span: u64,
-    /// What is in it, as of `at`, in drops: below 2^96 + 2^96.
-    level: u128,
-    /// What it holds: `burst` permits, in drops.
-    full: u128,
-    /// When it was last looked at.
-    at: u64,
+    /// Units that come in each nanosecond.
+    refill: u32,
+    /// Units in a permit; zero where there is no limit.
+    cost: u64,
+    /// What is in it, as of `updated_at`, in units: below 2^96 + 2^96.
+    tokens: u128,
+    /// What it holds at most: `burst` permits, in units.
+    capacity: u128,
+    /// When it was last refilled, in nanoseconds.
+    updated_at: u64,
 }
 
 /// The product of 64 and 64 bits fits into 128.
@@ -51,9 +51,9 @@ impl Bucket {
     /// A full one, at time 0.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        let (yields, span) = lowest(rate);
-        let full = product(burst.into(), span);
-        Self { rate, burst, yields, span, level: full, full, at: 0 }
+        let (refill, cost) = lowest(rate);
+        let capacity = product(burst.into(), cost);
+        Self { rate, burst, refill, cost, tokens: capacity, capacity, updated_at: 0 }
     }
 
     /// How it fills.
@@ -68,142 +68,170 @@ impl Bucket {
         self.burst
     }
 
-    /// When it was last looked at.
+    /// When it was last refilled.
     #[must_use]
-    pub fn at(&self) -> u64 {
-        self.at
+    pub fn updated_at(&self) -> u64 {
+        self.updated_at
     }
 
-    /// Lets time pass, without spilling what runs over: for those in line. A time before the last is the last.
+    /// Lets time pass, without a clamp: what is above the burst is for those that wait. A time before the last is the last.
     #[inline]
-    pub fn flow(&mut self, now: u64) {
-        let passed = now.saturating_sub(self.at);
-        self.at = self.at.max(now);
-        self.level = self.level.saturating_add(product(passed, self.yields.into()));
+    pub fn refill(&mut self, now: u64) {
+        let passed = now.saturating_sub(self.updated_at);
+        self.updated_at = self.updated_at.max(now);
+        self.tokens = self.tokens.saturating_add(product(passed, self.refill.into()));
     }
 
-    /// Spills what is above the burst.
+    /// What is above the burst runs over.
     #[inline]
-    pub fn spill(&mut self) {
-        self.level = self.level.min(self.full);
+    pub fn clamp(&mut self) {
+        self.tokens = self.tokens.min(self.capacity);
     }
 
     /// Takes `permits` out, if that many are in.
     #[inline]
-    pub fn pay(&mut self, permits: u32) -> bool {
-        match self.level.checked_sub(product(permits.into(), self.span)) {
+    pub fn try_take(&mut self, permits: u32) -> bool {
+        match self.tokens.checked_sub(product(permits.into(), self.cost)) {
             Some(rest) => {
-                self.level = rest;
+                self.tokens = rest;
                 true
             }
             None => false,
         }
     }
 
-    /// Spills what is above the burst, or above `permits` if that is more: so much a waiter may have who asks for it.
-    /// Whether anything was.
-    pub fn cut(&mut self, permits: u32) -> bool {
-        let most = self.full.max(product(permits.into(), self.span));
-        let spills = self.level > most;
-        self.level = self.level.min(most);
+    /// What is above the burst runs over, or what is above `permits` if that is more: so much a waiter that asks for it may
+    /// have. Whether anything did.
+    pub fn clamp_to(&mut self, permits: u32) -> bool {
+        let most = self.capacity.max(product(permits.into(), self.cost));
+        let spills = self.tokens > most;
+        self.tokens = self.tokens.min(most);
         spills
     }
 
-    /// Puts permits back that were taken so long ago and not used: what has flowed in for them meanwhile is taken off, and it
-    /// gets no fuller than a full one, or one that holds `least`.
-    pub fn give_back(&mut self, permits: u32, held: u64, least: u32) {
-        let price = product(permits.into(), self.span);
-        let back = price.saturating_sub(product(held, self.yields.into()));
-        let most = self.full.max(product(least.into(), self.span)).max(self.level);
-        self.level = self.level.saturating_add(back).min(most);
+    /// Puts permits back that were taken so long ago and not used: what would have run over but for them meanwhile is
+    /// taken off, and it gets no fuller than a full one, or one that holds `least`.
+    pub fn refund(&mut self, permits: u32, held: u64, least: u32) {
+        let price = product(permits.into(), self.cost);
+        let back = price.saturating_sub(product(held, self.refill.into()));
+        let most = self.capacity.max(product(least.into(), self.cost)).max(self.tokens);
+        self.tokens = self.tokens.saturating_add(back).min(most);
     }
 
     /// The first instant at which there was enough for what was paid last, if nothing but time has filled it since.
     #[must_use]
-    pub fn paid_at(&self) -> u64 {
-        let passed = self.level.checked_div(self.yields.into()).unwrap_or(0);
-        self.at.saturating_sub(u64::try_from(passed).unwrap_or(u64::MAX))
+    pub fn ready_since(&self) -> u64 {
+        let passed = self.tokens.checked_div(self.refill.into()).unwrap_or(0);
+        self.updated_at.saturating_sub(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
     /// The clock has gone back: what is in it stays.
     pub fn rewind(&mut self, now: u64) {
-        self.at = now;
+        self.updated_at = now;
     }
 
-    /// When it will hold `permits`, if nothing is taken and nothing spills; [`FOREVER`] is never.
+    /// When it will hold `permits`, if nothing is taken and nothing runs over; [`FOREVER`] is never.
     #[must_use]
     pub fn ready_at(&self, permits: u64) -> u64 {
-        let missing = product(permits, self.span).saturating_sub(self.level);
+        let missing = product(permits, self.cost).saturating_sub(self.tokens);
         if missing == 0 {
-            return self.at;
+            return self.updated_at;
         }
-        if self.yields == 0 {
+        if self.refill == 0 {
             return FOREVER;
         }
         // Division in 64 bits is several times faster, and nearly always enough.
         let wait = match u64::try_from(missing) {
-            Ok(missing) => missing.div_ceil(self.yields.into()),
-            Err(_) => u64::try_from(missing.div_ceil(self.yields.into())).unwrap_or(FOREVER),
+            Ok(missing) => missing.div_ceil(self.refill.into()),
+            Err(_) => u64::try_from(missing.div_ceil(self.refill.into())).unwrap_or(FOREVER),
         };
-        self.at.saturating_add(wait)
+        self.updated_at.saturating_add(wait)
     }
 
     /// Whole permits in it; `u32::MAX` where there is no limit.
     #[must_use]
     pub fn available(&self) -> u32 {
-        let permits = self.level.checked_div(self.span.into());
+        let permits = self.tokens.checked_div(self.cost.into());
         permits.map_or(u32::MAX, |permits| u32::try_from(permits).unwrap_or(u32::MAX))
     }
 
     /// Whether it holds all it can.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.level >= self.full
+        self.tokens >= self.capacity
     }
 
     /// From now on it fills at `rate`. What is in it stays; a fraction of a permit is rounded down to what the new
-    /// rate can express, which is less than it yields in a nanosecond. After no limit it is full.
+    /// rate can express, which is less than it refills in a nanosecond. After no limit it is full.
     pub fn set_rate(&mut self, rate: Rate) {
-        let old = self.span;
-        // Without a flow the old measure is as good as any, and exact.
-        (self.yields, self.span) = if rate.permits() == 0 { (0, old.max(1)) } else { lowest(rate) };
+        let old = self.cost;
+        // Where nothing refills the old cost is as good as any, and exact.
+        (self.refill, self.cost) = if rate.permits() == 0 { (0, old.max(1)) } else { lowest(rate) };
         self.rate = rate;
-        self.full = product(self.burst.into(), self.span);
-        if old != self.span {
-            let whole = self.level.checked_div(old.into());
-            let part = self.level.checked_rem(old.into()).and_then(|part| u64::try_from(part).ok());
-            self.level = match whole.zip(part) {
+        self.capacity = product(self.burst.into(), self.cost);
+        self.convert(old);
+    }
+
+    /// From now on it has the settings of another one, as by [`set_rate`](Self::set_rate) and [`set_burst`](Self::set_burst).
+    pub fn adopt(&mut self, other: &Self) {
+        let old = self.cost;
+        (self.rate, self.burst) = (other.rate, other.burst);
+        (self.refill, self.cost, self.capacity) = (other.refill, other.cost, other.capacity);
+        self.convert(old);
+    }
+
+    /// From now on it is full.
+    pub fn fill(&mut self) {
+        self.tokens = self.capacity;
+    }
+
+    /// What is in it was counted at another cost of a permit.
+    fn convert(&mut self, old: u64) {
+        if old != self.cost {
+            let whole = self.tokens.checked_div(old.into());
+            let part = self.tokens.checked_rem(old.into()).and_then(|part| u64::try_from(part).ok());
+            self.tokens = match whole.zip(part) {
                 Some((whole, part)) => {
-                    let part = product(part, self.span).checked_div(old.into()).unwrap_or(0);
-                    whole.saturating_mul(self.span.into()).saturating_add(part)
+                    let part = product(part, self.cost).checked_div(old.into()).unwrap_or(0);
+                    whole.saturating_mul(self.cost.into()).saturating_add(part)
                 }
-                None => self.full,
+                None => self.capacity,
             };
         }
     }
 
-    /// What is in it, in a form that fits into one word; `None` if its numbers are too large for that. Kept in the
-    /// measure of `former`, if that still is its measure.
+    /// What is in it, in a form that fits into one word; `None` if its numbers are too large for that. By the
+    /// parameters of `former`, where they still are its own.
     #[must_use]
-    pub fn park(&self, former: Measure) -> Option<(Measure, u64)> {
-        let measure = |base| Measure::of(base, self.yields, self.span, self.full);
-        // Spilled, so not above full.
-        let missing = u64::try_from(self.full.saturating_sub(self.level)).ok()?;
-        let parked = |measure: Measure| measure.word(self.at, missing).map(|word| (measure, word));
-        let kept = measure(former.base).filter(|same| *same == former && same.base <= self.at).and_then(parked);
-        kept.or_else(|| measure(self.at).and_then(parked))
+    pub fn pack(&self, former: Params) -> Option<(Params, u64)> {
+        let params = |base| self.params(base);
+        // Clamped, so not above its capacity.
+        let missing = u64::try_from(self.capacity.saturating_sub(self.tokens)).ok()?;
+        let pack = |params: Params| params.pack_at(self.updated_at, missing).map(|word| (params, word));
+        let kept = params(former.base).filter(|same| *same == former && same.base <= self.updated_at).and_then(pack);
+        kept.or_else(|| params(self.updated_at).and_then(pack))
     }
 
-    /// The reverse of [`Bucket::park`], as of the first moment at which all that was spent was there.
-    pub fn unpark(&mut self, measure: Measure, word: u64) {
-        let (at, missing) = measure.missing(word);
-        self.at = at;
-        self.level = self.full.saturating_sub(missing.into());
+    /// The parameters of its packed form, where its numbers are not too large for one.
+    pub(super) fn params(&self, base: u64) -> Option<Params> {
+        Params::of(base, self.refill, self.cost, self.capacity)
     }
 
-    /// From now on it holds `burst`. What is above it is for [`Bucket::spill`].
+    /// What it lacks, if it is not above its capacity.
+    pub(super) fn missing(&self) -> Option<u64> {
+        u64::try_from(self.capacity.saturating_sub(self.tokens)).ok()
+    }
+
+    /// The reverse of [`Bucket::pack`], as of the first moment at which all that was spent was there.
+    pub fn unpack(&mut self, params: Params, word: u64) {
+        let (at, missing) = params.unpack(word);
+        self.updated_at = at;
+        self.tokens = self.capacity.saturating_sub(missing.into());
+    }
+
+    /// From now on it holds `burst`. What is above it is for [`Bucket::clamp`].
     pub fn set_burst(&mut self, burst: u32) {
         self.burst = burst;
-        self.full = product(burst.into(), self.span);
+        self.capacity = product(burst.into(), self.cost);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bucket;
 pub mod budget;
+pub mod epochs;
 pub mod packed;
 pub(super) mod planned;
 pub mod rate;

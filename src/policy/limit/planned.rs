@@ -5,7 +5,7 @@ use crate::policy::{
     nanos::FOREVER,
 };
 
-/// A bucket that nobody else asks.
+/// A bucket that only this run asks, or none.
 #[derive(Debug)]
 pub(in crate::policy) struct PlannedLimiter {
     bucket: Option<Bucket>,
@@ -26,20 +26,20 @@ impl PlannedLimiter {
     /// When a permit is there that is asked for at `now` and may take `allowed`; [`FOREVER`] is never.
     pub(in crate::policy) fn pass(&mut self, now: u64, allowed: u64) -> Result<u64, TooFar> {
         let Some(bucket) = &mut self.bucket else { return Ok(now) };
-        bucket.flow(now);
-        bucket.spill();
-        if bucket.pay(1) {
+        bucket.refill(now);
+        bucket.clamp();
+        if bucket.try_take(1) {
             return Ok(now);
         }
-        let due = bucket.ready_at(1);
-        let ready_in = if due == FOREVER { FOREVER } else { due.saturating_sub(now) };
+        let ready_at = bucket.ready_at(1);
+        let ready_in = if ready_at == FOREVER { FOREVER } else { ready_at.saturating_sub(now) };
         if ready_in > allowed {
             return Err(TooFar { ready_in });
         }
-        bucket.flow(due);
-        // It is there: that is what `due` says.
-        bucket.pay(1);
-        Ok(due)
+        bucket.refill(ready_at);
+        // It is there: that is what `ready_at` says.
+        bucket.try_take(1);
+        Ok(ready_at)
     }
 
     /// After one permit the next never takes longer.

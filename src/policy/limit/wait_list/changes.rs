@@ -1,132 +1,145 @@
-//! What else becomes of a wait list: waiters leave, hold or give back; settings change, and clocks.
+//! What else happens to a wait list: waiters leave, hold or give back; settings change, and clocks.
 
 use crate::policy::limit::{
+    bucket::Bucket,
     rate::Rate,
-    wait_list::{Line, Told, grants::Grants},
+    wait_list::{WaitList, WaiterId, WakeList, grants::Grants},
 };
 
-impl<W> Line<W> {
-    /// The permits of `number` are used when its turn comes: nobody will collect them. What woke it comes back.
-    pub fn spend(&mut self, number: u64) -> Option<W> {
-        self.grants.collect(number, 0);
-        let place = self.find(number).and_then(|index| self.places.get_mut(index))?;
-        place.spent = true;
-        place.waker.take()
+impl<W> WaitList<W> {
+    /// The permits of `id` count as used when it is granted: nothing will collect them. Returns its waker.
+    pub fn consume(&mut self, id: WaiterId) -> Option<W> {
+        self.grants.collect(id, 0);
+        let waiter = self.find(id).and_then(|index| self.waiters.get_mut(index))?;
+        waiter.consumed = true;
+        waiter.waker.take()
     }
 
-    /// One leaves, and uses nothing. Those behind move up. True as in [`Line::flow`]. What woke it comes back.
-    pub fn leave(&mut self, now: u64, number: u64, told: &mut Told<W>) -> (bool, Option<W>) {
-        let first = self.places.front().is_some_and(|first| first.number == number);
-        // The first stood in the way until now, or its turn. What it did not take for so long has run over.
+    /// A waiter leaves, and uses nothing. Those behind move up. True as in [`WaitList::refill_and_grant`]; and its waker.
+    pub fn remove(&mut self, now: u64, id: WaiterId, wakes: &mut WakeList<W>) -> (bool, Option<W>) {
+        let first = self.waiters.front().is_some_and(|first| first.id == id);
+        // The first stood in the way until now, or until it was ready. What it did not take for so long has run over.
         let (mut stalled, mut more) = (false, false);
         if first {
-            let turn = self.turn(number).min(now);
-            stalled = turn.saturating_add(self.catch_up) < now;
-            self.pass_closed(if stalled { now } else { turn });
+            let ready_at = self.ready_at(id).min(now);
+            stalled = ready_at.saturating_add(self.catch_up) < now;
+            self.advance_closed(if stalled { now } else { ready_at });
         } else {
-            more = self.pass(now, false, told);
+            more = self.advance(now, false, wakes);
         }
         let mut waker = None;
-        if let Some(grant) = self.grants.collect(number, self.oldest()) {
-            self.put_back(grant.permits, grant.at);
-        } else if let Some(place) = self.find(number).and_then(|index| self.places.get_mut(index)) {
-            waker = place.waker.take();
-            self.asked = self.asked.saturating_sub(place.permits.into());
-            place.permits = 0;
-            self.left = self.left.saturating_add(1);
-            self.from = self.bucket.at();
-            self.moved = (self.moved.0.min(number), self.next);
-            self.tidy();
+        if let Some(grant) = self.grants.collect(id, self.oldest_grant()) {
+            self.refund(grant.permits, grant.at);
+        } else if let Some(waiter) = self.find(id).and_then(|index| self.waiters.get_mut(index)) {
+            waker = waiter.waker.take();
+            self.queued_permits = self.queued_permits.saturating_sub(waiter.permits.into());
+            waiter.permits = 0;
+            self.removed = self.removed.saturating_add(1);
+            self.earliest_grant = self.bucket.updated_at();
+            self.moved = (self.moved.0.min(id), self.next_id);
+            self.compact();
         }
-        let more = if first { self.pass(now, stalled, told) } else { more || self.go(told) };
+        let more = if first { self.advance(now, stalled, wakes) } else { more || self.grant(wakes) };
         (more, waker)
     }
 
-    /// Lets time pass, and nobody be granted.
-    fn pass_closed(&mut self, now: u64) {
+    /// Lets time pass, and grants none.
+    fn advance_closed(&mut self, now: u64) {
         if self.is_paused() {
-            self.bucket.flow(now.min(self.opens()));
-            self.cut();
+            self.bucket.refill(now.min(self.closed_until()));
+            self.clamp();
         }
-        self.bucket.flow(now);
+        self.bucket.refill(now);
     }
 
-    /// One whose turn has come, and those of others not, is in the list again as far ahead as it was, and holds its turn
-    /// `until` then: nobody behind it is granted before. What it has collected, granted at the instant given, goes back.
-    /// True as in [`Line::flow`].
+    /// A waiter that is granted here, but not by all limiters that it waits for, is in the list again as far ahead as it was, and
+    /// holds its grant `until` then: none behind it is granted before. What it has collected, permits and the instant of their
+    /// grant, goes back. True as in [`WaitList::refill_and_grant`].
     pub fn hold(
         &mut self,
         now: u64,
-        number: u64,
+        id: WaiterId,
         collected: Option<(u32, u64)>,
         until: u64,
-        told: &mut Told<W>,
+        wakes: &mut WakeList<W>,
     ) -> bool {
-        if collected.is_none() && self.get(number).is_none_or(|place| place.not_before == until) {
+        if collected.is_none() && self.get(id).is_none_or(|waiter| waiter.hold_until == until) {
             return false;
         }
-        let more = self.pass(now, false, told);
+        let more = self.advance(now, false, wakes);
         if let Some((permits, at)) = collected {
-            self.put_back(permits, at);
-            self.come_back(number, permits);
+            self.refund(permits, at);
+            self.requeue(id, permits);
         }
-        if let Some(place) = self.find(number).and_then(|index| self.places.get_mut(index)) {
-            place.not_before = until;
+        if let Some(waiter) = self.find(id).and_then(|index| self.waiters.get_mut(index)) {
+            waiter.hold_until = until;
         }
-        self.moved = (0, self.next);
-        more || self.go(told)
+        self.moved = (WaiterId(0), self.next_id);
+        more || self.grant(wakes)
     }
 
-    /// Permits come back that were granted at `at` and not used. True as in [`Line::flow`].
-    pub fn give_back(&mut self, now: u64, permits: u32, at: u64, told: &mut Told<W>) -> bool {
-        let more = self.pass(now, false, told);
-        self.put_back(permits, at);
-        more || self.go(told)
+    /// Permits come back that were granted at `at` and not used. True as in [`WaitList::refill_and_grant`].
+    pub fn refund_permits(&mut self, now: u64, permits: u32, at: u64, wakes: &mut WakeList<W>) -> bool {
+        let more = self.advance(now, false, wakes);
+        self.refund(permits, at);
+        more || self.grant(wakes)
     }
 
     /// Within the catch-up, and where others have waited for them since, it is as if they had never been asked for.
-    /// Otherwise what has flowed in for them meanwhile is another's, or has run over.
-    fn put_back(&mut self, permits: u32, at: u64) {
-        let held = self.bucket.at().saturating_sub(at);
-        if held <= self.catch_up && !self.places.is_empty() && self.busy <= at {
-            self.bucket.give_back(permits, 0, self.first());
-            self.from = self.from.max(at.min(self.bucket.at()));
+    /// Otherwise what came in for them meanwhile is another's, or has run over.
+    fn refund(&mut self, permits: u32, at: u64) {
+        let held = self.bucket.updated_at().saturating_sub(at);
+        if held <= self.catch_up && !self.waiters.is_empty() && self.busy_since <= at {
+            self.bucket.refund(permits, 0, self.first_permits());
+            self.earliest_grant = self.earliest_grant.max(at.min(self.bucket.updated_at()));
         } else {
-            self.bucket.give_back(permits, held, self.first());
-            self.from = self.bucket.at();
+            self.bucket.refund(permits, held, self.first_permits());
+            self.earliest_grant = self.bucket.updated_at();
         }
-        self.moved = (0, self.next);
+        self.moved = (WaiterId(0), self.next_id);
     }
 
-    /// From now on the bucket fills at `rate`. Every waiter has a new due and is to be told.
-    pub fn set_rate(&mut self, rate: Rate, told: &mut impl Extend<W>) {
+    /// From now on the bucket fills at `rate`. Every waiter has a new `ready_at`, and is woken.
+    pub fn set_rate(&mut self, rate: Rate, wakes: &mut impl Extend<W>) {
         self.bucket.set_rate(rate);
-        self.plan(told);
+        self.replan(wakes);
     }
 
     /// From now on the bucket holds `burst`. Those in the list keep their places, also when they ask for more.
-    pub fn set_burst(&mut self, burst: u32, told: &mut impl Extend<W>) {
+    pub fn set_burst(&mut self, burst: u32, wakes: &mut impl Extend<W>) {
         self.bucket.set_burst(burst);
-        self.plan(told);
+        self.replan(wakes);
     }
 
-    /// Nobody is granted before `until`, nor before the end of a former pause. Meanwhile the bucket fills to its burst.
-    pub fn pause(&mut self, until: u64, told: &mut impl Extend<W>) {
-        self.paused = self.paused.max(until);
+    /// From now on the bucket has the settings of another, and none is granted before `paused_until`. A bucket that is full, and
+    /// before which none waits, stays full.
+    pub fn adopt(&mut self, settings: &Bucket, paused_until: u64, wakes: &mut impl Extend<W>) {
+        let full = self.waiters.is_empty() && self.bucket.is_full();
+        self.bucket.adopt(settings);
+        if full {
+            self.bucket.fill();
+        }
+        self.replan(wakes);
+        self.pause(paused_until, wakes);
+    }
+
+    /// None is granted before `until`, nor before the end of a former pause. Meanwhile the bucket fills to its burst.
+    pub fn pause(&mut self, until: u64, wakes: &mut impl Extend<W>) {
+        self.paused_until = self.paused_until.max(until);
         if self.is_paused() {
-            self.withdraw(0);
-            self.cut();
-            self.plan(told);
+            self.revoke_grants(WaiterId(0));
+            self.clamp();
+            self.replan(wakes);
         }
     }
 
     /// The clock is another one, and behind: what is in the bucket stays, and time goes on from `now`.
     pub fn rewind(&mut self, now: u64) {
-        let left = self.paused.saturating_sub(self.bucket.at());
+        let left = self.paused_until.saturating_sub(self.bucket.updated_at());
         self.bucket.rewind(now);
-        self.paused = if left == 0 { 0 } else { now.saturating_add(left) };
-        self.from = now;
+        self.paused_until = if left == 0 { 0 } else { now.saturating_add(left) };
+        self.earliest_grant = now;
         self.grants = Grants::default();
-        self.turns(|place, turn| place.due = turn);
+        self.each_ready_at(|waiter, ready_at| waiter.ready_at = ready_at);
     }
 }

@@ -1,77 +1,77 @@
-//! Turns and dues: when each is granted as things stand, and when it looks.
+//! When each waiter is granted as things stand, and when its task polls it.
 
 use crate::policy::limit::{
     bucket::Bucket,
-    wait_list::{Line, Place, Told},
+    wait_list::{WaitList, Waiter, WakeList},
 };
 
-/// So many waiters that could be told know their exact turn, among so many of the first.
+/// Of the first `SCANNED` waiters, so many that have a waker know exactly when they are granted.
 const WINDOW: usize = 64;
 const SCANNED: usize = 256;
 
-impl<W> Line<W> {
-    /// Sees to it that the first ones know their turns.
-    pub(super) fn tell(&mut self, told: &mut Told<W>) -> bool {
-        let least = self.first();
+impl<W> WaitList<W> {
+    /// Wakes those of the first that are granted earlier than they know. True: `wakes` is full.
+    pub(super) fn wake_moved(&mut self, wakes: &mut WakeList<W>) -> bool {
+        let least = self.first_permits();
         let (mut asked, mut index, mut known) = (0_u64, 0_usize, 0_usize);
         while self.moved.0 < self.moved.1 && known < WINDOW && index < SCANNED {
-            let Some(place) = self.places.get(index) else {
+            let Some(waiter) = self.waiters.get(index) else {
                 self.moved.0 = self.moved.1;
                 break;
             };
-            if place.permits == 0 {
-                self.places.remove(index);
-                self.left = self.left.saturating_sub(1);
+            if waiter.permits == 0 {
+                self.waiters.remove(index);
+                self.removed = self.removed.saturating_sub(1);
                 continue;
             }
-            let number = place.number;
-            asked = asked.saturating_add(place.permits.into());
-            known = known.saturating_add(place.waker.is_some().into());
-            if number >= self.moved.0 {
-                if told.is_full() {
+            let id = waiter.id;
+            asked = asked.saturating_add(waiter.permits.into());
+            known = known.saturating_add(waiter.waker.is_some().into());
+            if id >= self.moved.0 {
+                if wakes.is_full() {
                     return true;
                 }
-                let turn = self.ready_at(asked, least);
-                if let Some(place) = self.places.get_mut(index).filter(|place| turn < place.due) {
-                    place.due = turn;
-                    told.push(place.waker.take());
+                let ready_at = self.bucket_ready_at(asked, least);
+                if let Some(waiter) = self.waiters.get_mut(index).filter(|waiter| ready_at < waiter.ready_at) {
+                    waiter.ready_at = ready_at;
+                    wakes.push(waiter.waker.take());
                 }
-                self.moved.0 = number.saturating_add(1);
+                self.moved.0 = id.next();
             }
             index = index.saturating_add(1);
         }
         false
     }
 
-    /// Every waiter has a new due.
-    pub(super) fn plan(&mut self, told: &mut impl Extend<W>) {
-        self.from = self.bucket.at();
-        self.turns(|place, turn| {
-            if turn != place.due {
-                place.due = turn;
-                told.extend(place.waker.take());
+    /// Every waiter has a new `ready_at`, and is woken.
+    pub(super) fn replan(&mut self, wakes: &mut impl Extend<W>) {
+        self.earliest_grant = self.bucket.updated_at();
+        self.each_ready_at(|waiter, ready_at| {
+            if ready_at != waiter.ready_at {
+                waiter.ready_at = ready_at;
+                wakes.extend(waiter.waker.take());
             }
         });
-        self.moved = (self.next, self.next);
+        self.moved = (self.next_id, self.next_id);
     }
 
-    /// All turns are later, or some. Those that look too early learn it then.
-    pub(super) fn put_off(&mut self) {
-        self.turns(|place, turn| place.due = place.due.max(turn));
+    /// All are granted later, or some. Those that are polled too early learn it then.
+    pub(super) fn postpone(&mut self) {
+        self.each_ready_at(|waiter, ready_at| waiter.ready_at = waiter.ready_at.max(ready_at));
     }
 
-    pub(super) fn turns(&mut self, mut act: impl FnMut(&mut Place<W>, u64)) {
-        let least = self.first();
+    pub(super) fn each_ready_at(&mut self, mut act: impl FnMut(&mut Waiter<W>, u64)) {
+        let least = self.first_permits();
         let bucket = self.planned(least);
         let mut asked = 0_u64;
-        for place in self.places.iter_mut().filter(|place| place.permits != 0) {
-            asked = asked.saturating_add(place.permits.into());
-            act(place, bucket.ready_at(asked));
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.permits != 0) {
+            asked = asked.saturating_add(waiter.permits.into());
+            act(waiter, bucket.ready_at(asked));
         }
     }
 
-    /// When `permits` are there, if nobody else takes any.
-    pub(super) fn ready_at(&self, permits: u64, least: u32) -> u64 {
+    /// When `permits` are there, if nothing else takes any; `least` is what the first asks for.
+    pub(super) fn bucket_ready_at(&self, permits: u64, least: u32) -> u64 {
         if self.is_paused() { self.planned(least).ready_at(permits) } else { self.bucket.ready_at(permits) }
     }
 
@@ -79,8 +79,8 @@ impl<W> Line<W> {
     fn planned(&self, least: u32) -> Bucket {
         let mut bucket = self.bucket.clone();
         if self.is_paused() {
-            bucket.flow(self.opens());
-            bucket.cut(least);
+            bucket.refill(self.closed_until());
+            bucket.clamp_to(least);
         }
         bucket
     }
