@@ -7,18 +7,13 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
-pub mod bucket;
-pub mod budget;
 mod delays;
 pub mod ensure;
-mod gate;
 pub mod jitter;
 pub mod lease;
-pub mod line;
+pub mod limit;
 pub(crate) mod nanos;
-pub mod parked;
 pub mod plan;
-pub mod rate;
 pub mod ratio;
 #[cfg(feature = "serde")]
 mod serde;

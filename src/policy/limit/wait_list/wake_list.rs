@@ -1,30 +1,30 @@
-//! The wake list: those that are to be woken outside the lock.
+//! The wake list: wakers that are to be called outside the lock.
 
-/// How many are told in one go.
-pub(super) const TOLD: usize = 16;
+/// How many are woken in one go.
+pub(super) const NUM_WAKERS: usize = 16;
 
-/// Those that have to be told, in order.
+/// Wakers to call, in order.
 #[derive(Debug)]
-pub struct Told<W> {
-    wakers: [Option<W>; TOLD],
+pub struct WakeList<W> {
+    wakers: [Option<W>; NUM_WAKERS],
     next: usize,
     end: usize,
 }
 
-impl<W> Told<W> {
-    /// Nobody.
+impl<W> WakeList<W> {
+    /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        Self { wakers: [const { None }; TOLD], next: 0, end: 0 }
+        Self { wakers: [const { None }; NUM_WAKERS], next: 0, end: 0 }
     }
 
-    /// Whether nobody is left to be told.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.next == self.end
     }
 
-    /// The next to be told.
+    /// The next to call.
     pub fn pop(&mut self) -> Option<W> {
         let waker = self.wakers.get_mut(self.next).and_then(Option::take)?;
         self.next = self.next.saturating_add(1);
@@ -35,7 +35,7 @@ impl<W> Told<W> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.end == TOLD
+        self.end == NUM_WAKERS
     }
 
     pub(super) fn push(&mut self, waker: Option<W>) {
@@ -46,7 +46,7 @@ impl<W> Told<W> {
     }
 }
 
-impl<W> Default for Told<W> {
+impl<W> Default for WakeList<W> {
     fn default() -> Self {
         Self::new()
     }

@@ -11,7 +11,7 @@ use crate::policy::ratio::Ratio;
 /// retries are allowed: after a long good time as well. (A reserve of less than a retry and what one first attempt yields
 /// could not hold the fractions, and the ratio would not be exact: so much may be saved up always.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct RatioBudget {
     /// Yielded by each first attempt.
     gain: u64,
     /// Paid for each retry.
@@ -20,7 +20,7 @@ pub struct Account {
     most: u64,
 }
 
-impl Account {
+impl RatioBudget {
     /// The rules.
     #[must_use]
     pub fn new(ratio: Ratio, reserve: u32) -> Self {
@@ -69,16 +69,16 @@ impl Account {
 ///
 /// The word holds the runs in flight above and those of them that retry below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crowd {
+pub struct ConcurrencyBudget {
     share: Ratio,
-    least: u32,
+    min_retries: u32,
 }
 
-impl Crowd {
+impl ConcurrencyBudget {
     /// The rules.
     #[must_use]
-    pub fn new(share: Ratio, least: u32) -> Self {
-        Self { share, least }
+    pub fn new(share: Ratio, min_retries: u32) -> Self {
+        Self { share, min_retries }
     }
 
     /// One more run; `None` if they cannot be counted any more.
@@ -103,7 +103,7 @@ impl Crowd {
     pub fn retry(&self, word: u64, is_retrying: bool) -> Option<u64> {
         let (runs, retrying) = parts(word);
         let retrying = if is_retrying { retrying } else { retrying.checked_add(1)? };
-        let allowed = self.share.of(runs.into()).max(self.least.into());
+        let allowed = self.share.of(runs.into()).max(self.min_retries.into());
         (u64::from(retrying) <= allowed).then(|| word_of(runs, retrying))
     }
 
@@ -118,7 +118,7 @@ impl Crowd {
     /// A run retries no more.
     #[inline]
     #[must_use]
-    pub fn rest(&self, word: u64) -> u64 {
+    pub fn retries_no_more(&self, word: u64) -> u64 {
         let (runs, retrying) = parts(word);
         word_of(runs, retrying.saturating_sub(1))
     }
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn allowed(account: Account, firsts: u32) -> u64 {
+    fn allowed(account: RatioBudget, firsts: u32) -> u64 {
         let (mut balance, mut retries) = (account.start(), 0);
         for first in 0..=firsts {
             while let Some(rest) = account.withdraw(balance) {
@@ -162,7 +162,7 @@ mod tests {
     fn every_per_mille_is_exactly_that() {
         for per_mille in 0..=2000_u32 {
             for reserve in [0, 7] {
-                let retries = allowed(Account::new(Ratio::per_mille(per_mille), reserve), 10_000);
+                let retries = allowed(RatioBudget::new(Ratio::per_mille(per_mille), reserve), 10_000);
                 assert_eq!(retries, u64::from(reserve + per_mille * 10), "{per_mille} in 1000, reserve {reserve}");
             }
         }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_long_good_time_saves_up_no_more_than_the_reserve() {
-        let account = Account::new(Ratio::percent(20), 10);
+        let account = RatioBudget::new(Ratio::percent(20), 10);
         let balance = (0..1_000_000).fold(account.start(), |balance, _| account.deposit(balance));
         assert_eq!(account.retries(balance), 10);
     }
@@ -191,7 +191,7 @@ mod tests {
             above in 0_u32..5000, below in 1_u32..5000, reserve in prop_oneof![0_u32..5, Just(u32::MAX)],
             steps in vec(prop_oneof![3 => Just(Step::First), 3 => Just(Step::Retry), 1 => Just(Step::GiveBack)], 0..200),
         ) {
-            let account = Account::new(Ratio::new(above, below).unwrap(), reserve);
+            let account = RatioBudget::new(Ratio::new(above, below).unwrap(), reserve);
             let mut balance = account.start();
             // In units of 1/below of a retry, not reduced.
             let most = (u128::from(reserve) * u128::from(below)).max(u128::from(above) + u128::from(below));
@@ -224,7 +224,7 @@ mod tests {
         fn a_crowd_is_its_members(
             above in 0_u32..20, below in 1_u32..20, least in 0_u32..4, steps in vec((0..4_u8, 0_usize..64), 0..200),
         ) {
-            let crowd = Crowd::new(Ratio::new(above, below).unwrap(), least);
+            let crowd = ConcurrencyBudget::new(Ratio::new(above, below).unwrap(), least);
             let (mut word, mut runs) = (0, Vec::<bool>::new());
             for (step, who) in steps {
                 match (step, runs.len()) {
@@ -249,7 +249,7 @@ mod tests {
                     }
                     (_, many) => {
                         if std::mem::replace(&mut runs[who % many], false) {
-                            word = crowd.rest(word);
+                            word = crowd.retries_no_more(word);
                         }
                     }
                 }
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_counted_is_not_counted() {
-        let crowd = Crowd::new(Ratio::ONE, 0);
+        let crowd = ConcurrencyBudget::new(Ratio::ONE, 0);
         assert_eq!(crowd.begin(word_of(u32::MAX, 3)), None);
         assert_eq!(crowd.retry(word_of(u32::MAX, u32::MAX), false), None);
         assert_eq!(crowd.end(word_of(0, 0), true), word_of(0, 0));

@@ -2,17 +2,19 @@
 
 use std::collections::VecDeque;
 
-/// Permits that a waiter may come for.
+use super::WaiterId;
+
+/// Permits that a waiter may collect.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
-    pub(super) number: u64,
+    pub(super) id: WaiterId,
     /// Zero: collected.
     pub(super) permits: u32,
-    /// When its turn came.
+    /// The instant at which the bucket held them, in nanoseconds.
     pub(super) at: u64,
 }
 
-/// In order of their numbers, and so of their instants.
+/// In order of their ids, and so of their instants.
 #[derive(Debug, Default)]
 pub(super) struct Grants(VecDeque<Grant>);
 
@@ -28,14 +30,14 @@ impl Grants {
         }
     }
 
-    /// Whether `number` has one that is not older.
-    pub(super) fn has(&self, number: u64, oldest: u64) -> bool {
-        self.get(number).is_some_and(|grant| grant.permits != 0 && grant.at >= oldest)
+    /// Whether `id` has one that is not older.
+    pub(super) fn has(&self, id: WaiterId, oldest: u64) -> bool {
+        self.get(id).is_some_and(|grant| grant.permits != 0 && grant.at >= oldest)
     }
 
-    /// Takes that of `number` out, if it is not older.
-    pub(super) fn collect(&mut self, number: u64, oldest: u64) -> Option<Grant> {
-        let index = self.find(number)?;
+    /// Takes that of `id` out, if it is not older.
+    pub(super) fn collect(&mut self, id: WaiterId, oldest: u64) -> Option<Grant> {
+        let index = self.find(id)?;
         let grant = self.0.get_mut(index)?;
         let collected = (grant.permits != 0 && grant.at >= oldest).then_some(*grant);
         grant.permits = 0;
@@ -43,9 +45,9 @@ impl Grants {
         collected
     }
 
-    /// Takes the last out, if its number is not less.
-    pub(super) fn pop_from(&mut self, number: u64) -> Option<Grant> {
-        while let Some(last) = self.0.back().copied().filter(|last| last.number >= number) {
+    /// Takes the last out, if its id is not less.
+    pub(super) fn pop_from(&mut self, id: WaiterId) -> Option<Grant> {
+        while let Some(last) = self.0.back().copied().filter(|last| last.id >= id) {
             self.0.pop_back();
             if last.permits != 0 {
                 return Some(last);
@@ -54,11 +56,11 @@ impl Grants {
         None
     }
 
-    fn get(&self, number: u64) -> Option<&Grant> {
-        self.find(number).and_then(|index| self.0.get(index))
+    fn get(&self, id: WaiterId) -> Option<&Grant> {
+        self.find(id).and_then(|index| self.0.get(index))
     }
 
-    fn find(&self, number: u64) -> Option<usize> {
-        self.0.binary_search_by_key(&number, |grant| grant.number).ok()
+    fn find(&self, id: WaiterId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |grant| grant.id).ok()
     }
 }

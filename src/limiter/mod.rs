@@ -1,45 +1,46 @@
-//! A token bucket that many share, and waiting one's turn before it.
+//! A token bucket that many share, and waiting for its permits.
 
 mod acquire;
+mod clock;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
+mod permit;
 mod refused;
 mod reserve;
+mod semaphore;
 mod several;
-mod shared;
-mod ticket;
+mod wake;
 
 use std::{
     fmt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    task::Waker,
     time::Duration,
 };
 
-use self::shared::{Held, Shared};
 pub use self::{
     acquire::{Acquire, Ready},
     refused::Refused,
     reserve::Reservation,
 };
 pub(crate) use self::{
-    several::{Limiters, Place},
-    ticket::{Ticket, Turn},
+    acquire::{AcquireInner, Bound, PermitSource},
+    clock::{LimiterClock, Now},
+    permit::{QueuedPermit, Readiness},
+    several::{Limiters, QueuedPermits},
 };
+use self::{semaphore::Guard, semaphore::RateSemaphore};
 use crate::{
     policy::{
-        line::{CATCH_UP, Joined},
+        limit::{
+            bucket::Bucket,
+            rate::Rate,
+            wait_list::{Admission, CATCH_UP, WaitList, WaiterId},
+        },
         nanos,
-        rate::Rate,
     },
     sync::Arc,
-    time::{self, Instant},
 };
-
-/// What a limiter's time is at its first use: another clock may be that far behind. 36 years.
-const HEAD: u64 = 1 << 60;
 
 /// A limit on how often something may happen, shared by all clones: a token bucket in exact integers.
 ///
@@ -50,15 +51,15 @@ const HEAD: u64 = 1 << 60;
 /// the process stopped or a future not polled, is lost, as it would have run over a full bucket.
 ///
 /// Waiters are granted strictly in the order in which they were first polled, whatever number of permits they ask for,
-/// and nobody overtakes them. A waiter that leaves, leaves no trace: those behind move up, whichever of them is polled. One
-/// that is not polled when its turn comes holds up nobody; it is the first when it is. A wait that cannot fit into its bound
-/// is refused at once.
+/// and none is overtaken. A waiter that leaves, leaves no trace: those behind move up, whichever of them is polled. One
+/// that is not polled when its permits are there holds up no other; it is the first when it is. A wait that cannot fit into
+/// its bound is refused at once.
 ///
 /// Whatever is ready at once takes part in tokio's [cooperative scheduling](tokio::task::coop): a loop around it lets other
 /// tasks run.
 ///
 /// The clock is tokio's and starts at the first use, so a limiter may be made anywhere, in a static too. Where a test with a
-/// paused clock has used it ahead of time, it goes on from the time of whoever uses it next, with the permits it has.
+/// paused clock has used it ahead of time, it goes on from the time of its next user, with the permits it has.
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,22 +80,14 @@ const HEAD: u64 = 1 << 60;
 /// ```
 #[derive(Clone)]
 pub struct Limiter {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    /// In the order in which they were made.
-    made: u64,
-    shared: Shared,
-    start: OnceLock<Instant>,
+    semaphore: Arc<RateSemaphore>,
 }
 
 impl Limiter {
     /// One that fills at `rate` and holds `burst` permits.
     ///
-    /// A rate of [`Rate::ZERO`] never fills: the burst is all there is. A burst of 0 saves nothing up: only who waits
-    /// gets a permit, each as soon as it has come in.
+    /// A rate of [`Rate::ZERO`] never fills: the burst is all there is. A burst of 0 saves nothing up: only
+    /// waiters get permits, each as soon as it has come in.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
         Self::made(rate, burst, CATCH_UP)
@@ -115,7 +108,7 @@ impl Limiter {
     /// A new limiter of the same rate that holds `burst` permits. To change one that is in use: [`set_burst`](Self::set_burst).
     #[must_use]
     pub fn burst(self, burst: u32) -> Self {
-        Self::made(self.rate(), burst, self.inner.shared.hold().catch_up())
+        Self::made(self.rate(), burst, self.semaphore.lock().catch_up())
     }
 
     /// A new limiter of the same rate and burst whose permits may be collected so long after their time: 10 ms, unless this
@@ -137,12 +130,17 @@ impl Limiter {
     }
 
     fn made(rate: Rate, burst: u32, catch_up: u64) -> Self {
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let made = MADE.fetch_add(1, Relaxed);
-        Self { inner: Arc::new(Inner { made, shared: Shared::new(rate, burst, catch_up), start: OnceLock::new() }) }
+        Self::of(WaitList::new(rate, burst, catch_up), LimiterClock::default(), 0)
     }
 
-    /// Takes `permits` now, or not at all. Never overtakes anyone who waits.
+    fn of(list: WaitList<Waker>, clock: LimiterClock, version: u64) -> Self {
+        static CREATED: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: the number itself is all that is shared.
+        let created = CREATED.fetch_add(1, Relaxed);
+        Self { semaphore: Arc::new(RateSemaphore::new(list, clock, created, version)) }
+    }
+
+    /// Takes `permits` now, or not at all. It never overtakes a waiter.
     ///
     /// ```
     /// let limiter = relent::Limiter::per_second(1).burst(2);
@@ -155,14 +153,14 @@ impl Limiter {
     /// [`Refused::TooFar`] with the time at which they would be ready, and [`Refused::OverBurst`].
     #[inline]
     pub fn try_acquire(&self, permits: u32) -> Result<(), Refused> {
-        let now = self.now();
-        if self.inner.shared.take(now, permits) { Ok(()) } else { self.refuse(now, permits) }
+        let now = self.semaphore.now();
+        if self.semaphore.try_take(now, permits) { Ok(()) } else { self.try_acquire_locked(now, permits) }
     }
 
     /// Waits for one permit, however long it takes.
     ///
     /// # Cancel safety
-    /// Dropped before it is done it has taken nothing; the place in line is lost.
+    /// Dropped before it is done it has taken nothing; its place in the order is lost.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -180,7 +178,7 @@ impl Limiter {
     /// waits as long as it takes, and is refused only what is over the burst.
     ///
     /// # Cancel safety
-    /// Dropped before it is done it has taken nothing; the place in line is lost.
+    /// Dropped before it is done it has taken nothing; its place in the order is lost.
     ///
     /// ```
     /// use std::time::Duration;
@@ -200,35 +198,35 @@ impl Limiter {
         Acquire::new(self, permits)
     }
 
-    /// Takes a place in the wait list now, not at the first poll; see [`Reservation`].
+    /// Joins the wait list now, not at the first poll; see [`Reservation`].
     ///
-    /// [`Reservation::ready`] waits for its turn and uses the permits, [`Reservation::spend`] uses them without waiting. Any
-    /// other end, a drop above all, gives them back: to sleep for [`Reservation::ready_in`], and then to drop it and go, limits
+    /// [`Reservation::ready`] waits for the permits and uses them, [`Reservation::spend`] uses them without waiting. Any
+    /// other end, a drop above all, gives them back: to sleep for [`Reservation::ready_in`], and then to drop it and go on, limits
     /// nothing.
     ///
     /// # Errors
     /// [`Refused::OverBurst`].
     pub fn reserve(&self, permits: u32) -> Result<Reservation, Refused> {
-        self.ticket(permits, nanos::FOREVER).map(Reservation::new)
+        self.enqueue(permits, nanos::FOREVER).map(Reservation::new)
     }
 
     /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what the new rate yields in a
-    /// nanosecond. The turns of waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
+    /// nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
     /// with a bound that no longer fits is refused.
     pub fn set_rate(&self, rate: Rate) {
-        self.inner.shared.set_rate(|| self.now(), rate);
+        self.semaphore.set_rate(rate);
     }
 
     /// From now on it holds `burst` permits: what is above is gone at once, what is missing fills at the rate. Those
-    /// that already wait keep their places, also when they ask for more.
+    /// that already wait keep their order, also when they ask for more.
     pub fn set_burst(&self, burst: u32) {
-        self.inner.shared.set_burst(|| self.now(), burst);
+        self.semaphore.set_burst(burst);
     }
 
     /// No permit is granted for so long: what a server asked of one caller holds for all that share the limiter. Of two
     /// pauses the later end holds.
     ///
-    /// Meanwhile it fills, up to its burst. Waiters keep their places; their turns are planned anew, at a cost in proportion to
+    /// Meanwhile it fills, up to its burst. Waiters keep their order and are planned anew, at a cost in proportion to
     /// their number, and a wait with a bound that no longer fits is refused ([`Refused::TooFar`]).
     ///
     /// ```
@@ -242,143 +240,110 @@ impl Limiter {
     /// # }
     /// ```
     pub fn pause_for(&self, length: Duration) {
-        self.inner.shared.pause(|| self.now(), nanos::nanos(length));
+        self.semaphore.pause(nanos::nanos(length));
     }
 
     /// The rate at which it fills.
     #[must_use]
     pub fn rate(&self) -> Rate {
-        self.inner.shared.hold().bucket().rate()
+        self.semaphore.lock().bucket().rate()
     }
 
     /// The most it holds.
     #[must_use]
     pub fn max_burst(&self) -> u32 {
-        self.inner.shared.hold().bucket().burst()
+        self.semaphore.lock().bucket().burst()
     }
 
     /// Permits that could be taken at once: none while there are waiters or it is paused, `u32::MAX` where there is no limit.
     #[must_use]
     pub fn available(&self) -> u32 {
-        self.look().available()
+        self.lock_and_grant().available()
     }
 
     /// How many wait.
     #[must_use]
     pub fn waiters(&self) -> usize {
-        self.look().waiting()
+        self.lock_and_grant().waiting()
     }
 
-    /// Whether it is as good as new: full, with nobody waiting, and with no other clone.
-    pub(crate) fn is_idle(&self) -> bool {
-        if Arc::strong_count(&self.inner) > 1 {
-            return false;
-        }
-        let line = self.look();
-        line.waiting() == 0 && line.bucket().is_full() && line.available() == line.bucket().available()
+    /// The limiter of a key whose bucket was packed: of a set of limiters with these settings and this clock.
+    pub(crate) fn promoted(bucket: Bucket, paused_until: u64, clock: &LimiterClock, version: u64) -> Self {
+        Self::of(WaitList::of(bucket, CATCH_UP, paused_until), clock.clone(), version)
     }
 
-    /// One of many that have the same settings, which are so new.
-    pub(crate) fn of_version(version: u64, rate: Rate, burst: u32) -> Self {
-        let limiter = Self::new(rate, burst);
-        limiter.inner.shared.hold().set_version(version);
-        limiter
+    /// Its bucket, if it can be packed again: no other clone is left, no task waits, nothing is paused. Calls no foreign code.
+    pub(crate) fn demoted(&mut self) -> Option<Bucket> {
+        // Without another clone there is no waiter that has a waker.
+        Arc::get_mut(&mut self.semaphore)?;
+        self.semaphore.idle_bucket()
     }
 
-    /// The settings of many limiters, unless it has later ones.
-    pub(crate) fn set_version(&self, version: u64, rate: Rate, burst: u32) {
-        self.inner.shared.set_version(|| self.now(), version, rate, burst);
+    /// Takes over the settings of a set of limiters, unless it has later ones.
+    pub(crate) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
+        self.semaphore.adopt(version, settings, paused_until);
     }
 
-    /// Takes permits for use, if they are there at once and nobody waits. Not inlined: it is what it costs, and its callers
-    /// stay small.
+    /// Takes permits, if they are there at once and no task waits. Not inlined: its callers stay small.
     #[inline(never)]
-    pub(crate) fn take(&self, permits: u32) -> bool {
-        self.take_now(permits)
+    pub(crate) fn try_take(&self, permits: u32) -> bool {
+        self.try_take_now(permits)
     }
 
-    /// The same for those who do nothing else.
+    /// The same for callers that do nothing else.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
-    fn take_now(&self, permits: u32) -> bool {
-        self.inner.shared.take(self.now(), permits)
+    fn try_take_now(&self, permits: u32) -> bool {
+        self.semaphore.try_take(self.semaphore.now(), permits)
     }
 
     /// Permits that were taken and not used, however long ago.
     pub(crate) fn give_back(&self, permits: u32) {
-        self.inner.shared.give_back(|| self.now(), permits, nanos::FOREVER);
+        self.semaphore.refund(permits, nanos::FOREVER);
     }
 
-    /// A place in line, if the turn comes within `allowed` nanoseconds. Its permits may be there already.
-    pub(crate) fn ticket(&self, permits: u32, allowed: u64) -> Result<Ticket, Refused> {
-        Ticket::join(self.clone(), permits, allowed)
+    /// Joins the wait list, if the permits will be there within `allowed` nanoseconds. They may be there already.
+    pub(crate) fn enqueue(&self, permits: u32, allowed: u64) -> Result<QueuedPermit, Refused> {
+        QueuedPermit::enqueue(self.clone(), permits, allowed)
     }
 
     /// The second half of [`try_acquire`](Self::try_acquire).
     #[cold]
-    fn refuse(&self, now: u64, permits: u32) -> Result<(), Refused> {
-        if let Some(due) = self.inner.shared.refusal(now, permits) {
-            return Err(Refused::too_far(now, due, 0));
+    fn try_acquire_locked(&self, now: u64, permits: u32) -> Result<(), Refused> {
+        if let Some(ready_at) = self.semaphore.ready_at(now, permits) {
+            return Err(Refused::too_far(now, ready_at, 0));
         }
-        let (joined, now) = self.inner.shared.join(|| self.now(), permits, 0);
-        self.answer(joined, now, permits, 0).map(drop)
+        let (admission, now) = self.semaphore.enqueue(permits, 0);
+        self.admitted(admission, now, permits, 0).map(drop)
     }
 
-    /// Joins the wait list, also if the turn is now; and what time it is.
-    fn reserve_place(&self, permits: u32, allowed: u64) -> Result<(Joined, u64), Refused> {
-        let (joined, now) = self.inner.shared.reserve(|| self.now(), permits, allowed);
-        self.answer(joined, now, permits, allowed)
-    }
-
-    fn answer(&self, joined: Joined, now: u64, permits: u32, allowed: u64) -> Result<(Joined, u64), Refused> {
-        match joined {
-            Joined::TooFar(due) => Err(Refused::too_far(now, due, allowed)),
-            Joined::OverBurst => Err(Refused::OverBurst { asked: permits, burst: self.max_burst() }),
-            joined => Ok((joined, now)),
-        }
-    }
-
-    fn look(&self) -> Held<'_> {
-        self.inner.shared.look(|| self.now()).0
-    }
-
-    /// Nanoseconds since the first use, and a [`HEAD`].
-    #[inline]
-    fn now(&self) -> u64 {
-        self.nanos(time::now())
-    }
-
-    #[inline]
-    fn nanos(&self, now: Instant) -> u64 {
-        match self.inner.start.get() {
-            Some(start) if *start <= now => time::between(*start, now).saturating_add(HEAD),
-            start => self.before(start.copied(), now),
+    /// The waiter, if one was admitted to the list.
+    fn admitted(
+        &self,
+        admission: Admission,
+        now: u64,
+        permits: u32,
+        allowed: u64,
+    ) -> Result<Option<WaiterId>, Refused> {
+        match admission {
+            Admission::Granted => Ok(None),
+            Admission::Waiting(id) => Ok(Some(id)),
+            Admission::TooFar(ready_at) => Err(Refused::too_far(now, ready_at, allowed)),
+            Admission::OverBurst => Err(Refused::OverBurst { asked: permits, burst: self.max_burst() }),
         }
     }
 
-    #[cold]
-    fn before(&self, start: Option<Instant>, now: Instant) -> u64 {
-        let start = start.unwrap_or_else(|| *self.inner.start.get_or_init(|| now));
-        HEAD.saturating_sub(time::between(now, start)).saturating_add(time::between(start, now))
-    }
-
-    /// When that is on the clock; `None` is never.
-    fn instant(&self, nanos: u64) -> Option<Instant> {
-        let start = *self.inner.start.get_or_init(time::now);
-        match nanos.checked_sub(HEAD) {
-            _ if nanos == nanos::FOREVER => None,
-            Some(passed) => time::after(start, passed),
-            None => time::before(start, HEAD.saturating_sub(nanos)),
-        }
+    fn lock_and_grant(&self) -> Guard<'_> {
+        self.semaphore.lock_and_grant().0
     }
 }
 
 /// `Limiter { rate: 5/s, burst: 10, available: 3, waiters: 0 }`
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = self.look();
-        let (bucket, waiters, available) = (line.bucket().clone(), line.waiting(), line.available());
-        drop(line);
+        let list = self.lock_and_grant();
+        let (bucket, waiters, available) = (list.bucket().clone(), list.waiting(), list.available());
+        drop(list);
         f.debug_struct("Limiter")
             .field("rate", &format_args!("{}", bucket.rate()))
             .field("burst", &bucket.burst())

@@ -7,25 +7,25 @@ use std::{
     thread,
 };
 
-use crate::policy::line::Told;
+use crate::policy::limit::wait_list::WakeList;
 
-/// Those that are to be woken. A waker is somebody else's code: it is neither called nor dropped under the lock, and those
-/// behind one that panics are woken all the same. The first panic goes on when this is dropped.
+/// Wakers that are to be called. They are foreign code, neither called nor dropped under the lock, and those behind one that
+/// panics are called all the same. The first panic is resumed when this is dropped.
 #[derive(Default)]
-pub(super) struct Wake {
-    pub(super) told: Told<Waker>,
+pub(super) struct WakeOnDrop {
+    pub(super) list: WakeList<Waker>,
     more: Vec<Waker>,
     panic: Option<Box<dyn Any + Send>>,
 }
 
-impl Wake {
-    /// Whether there is nobody to wake, and no panic to go on with.
+impl WakeOnDrop {
+    /// Whether there is nothing to wake, and no panic to resume.
     pub(super) fn is_empty(&self) -> bool {
-        self.told.is_empty() && self.more.is_empty() && self.panic.is_none()
+        self.list.is_empty() && self.more.is_empty() && self.panic.is_none()
     }
 
     pub(super) fn wake(&mut self) {
-        while let Some(waker) = self.told.pop() {
+        while let Some(waker) = self.list.pop() {
             self.call(waker);
         }
         for waker in std::mem::take(&mut self.more) {
@@ -33,8 +33,8 @@ impl Wake {
         }
     }
 
-    /// Goes on with the panic, if there was one.
-    pub(super) fn go_on(&mut self) {
+    /// Resumes the panic, if there was one.
+    pub(super) fn resume_panic(&mut self) {
         if let Some(panic) = self.panic.take()
             && !thread::panicking()
         {
@@ -49,15 +49,15 @@ impl Wake {
     }
 }
 
-impl Extend<Waker> for Wake {
+impl Extend<Waker> for WakeOnDrop {
     fn extend<T: IntoIterator<Item = Waker>>(&mut self, wakers: T) {
         self.more.extend(wakers);
     }
 }
 
-impl Drop for Wake {
+impl Drop for WakeOnDrop {
     fn drop(&mut self) {
         self.wake();
-        self.go_on();
+        self.resume_panic();
     }
 }
