@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    change::{Change, OnChange},
+    election::Leading,
+    event::{Change, OnChange},
     health::{Health, Pulse},
-    leading::Leading,
     lock::Lock,
     term::Term,
     work::{Many, Once},

@@ -18,6 +18,7 @@ pub mod line;
 pub(crate) mod nanos;
 pub mod parked;
 pub mod plan;
+pub mod queue;
 pub mod quorum;
 pub mod rate;
 pub mod ratio;
@@ -27,7 +28,6 @@ mod serde;
 pub mod stall;
 mod text;
 mod timeline;
-pub mod timetable;
 pub mod warning;
 pub(crate) mod window;
 

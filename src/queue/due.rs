@@ -15,7 +15,7 @@ use crate::{
         attempts::{Attempt, Decision},
         bounds::CutBy,
         nanos::duration,
-        timetable::{Ended, Run},
+        queue::{Ended, Run},
     },
     shared::Retries,
     sync::Arc,

@@ -14,7 +14,7 @@ use super::{
     when::{Clock, When},
 };
 use crate::{
-    policy::timetable::{self, Given, Removed, Rule},
+    policy::queue::{self, Given, Removed, Rule},
     sync::Arc,
     time::Instant,
 };
@@ -175,11 +175,11 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     pub fn cancel(&self, key: &K) -> Cancelled<V> {
         let clock = self.shared.clock;
         match self.shared.cancel(key) {
-            timetable::Cancelled::Absent => Cancelled::Absent,
-            timetable::Cancelled::Removed(Removed { due, value, .. }) => {
+            queue::Cancelled::Absent => Cancelled::Absent,
+            queue::Cancelled::Removed(Removed { due, value, .. }) => {
                 Cancelled::Removed { due: clock.instant(due), value }
             }
-            timetable::Cancelled::Running { next } => Cancelled::Running { next: given_back(clock, next) },
+            queue::Cancelled::Running { next } => Cancelled::Running { next: given_back(clock, next) },
         }
     }
 
@@ -196,9 +196,9 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     pub fn get(&self, key: &K) -> Option<Status> {
         let clock = self.shared.clock;
         Some(match self.shared.get(key)? {
-            (timetable::State::Scheduled { due }, attempts) => Status::Scheduled { due: clock.instant(due), attempts },
-            (timetable::State::Running, _) => Status::Running,
-            (timetable::State::RunningWithNext { due }, _) => Status::RunningWithNext { due: clock.instant(due) },
+            (queue::State::Scheduled { due }, attempts) => Status::Scheduled { due: clock.instant(due), attempts },
+            (queue::State::Running, _) => Status::Running,
+            (queue::State::RunningWithNext { due }, _) => Status::RunningWithNext { due: clock.instant(due) },
         })
     }
 

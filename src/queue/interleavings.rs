@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Due,
-    crew::Crew,
+    future_set::Crew,
     shared::{Found, Shared, Trail},
     when::BEGINNING,
 };
@@ -18,7 +18,7 @@ use crate::{
     policy::{
         Policy,
         nanos::FOREVER,
-        timetable::{Cancelled, Given, Rule},
+        queue::{Cancelled, Given, Rule},
     },
     sync::{Arc, Mutex, lock},
 };

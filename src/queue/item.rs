@@ -9,7 +9,7 @@ use crate::{
         bounds::CutBy,
         jitter::series,
         nanos::{FOREVER, duration},
-        timetable::Trail,
+        queue::Trail,
     },
     run::end::{self, AttemptEnd, RunEnd},
     shared::Retries,

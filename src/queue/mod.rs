@@ -1,16 +1,16 @@
 //! Work at its time: [`TimedQueue`], its handles, its guards, its worker.
 
-mod crew;
 mod due;
 mod erased;
-mod gate;
+mod future_set;
 mod given_up;
 mod handle;
 mod item;
+mod run;
+mod running;
 mod shared;
+mod throttle;
 mod when;
-mod work;
-mod working;
 
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
@@ -32,9 +32,9 @@ pub use self::{
     erased::ErasedError,
     given_up::GivenUp,
     handle::{Cancelled, Drain, Idle, QueueHandle, Scheduled, Status},
+    run::{Finished, Job, Outcome, Work, Worker},
+    running::Working,
     when::When,
-    work::{Finished, Job, Outcome, Work, Worker},
-    working::Working,
 };
 use crate::{
     policy::{Policy, backoff::Backoff},

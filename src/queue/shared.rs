@@ -19,13 +19,13 @@ use super::{
 use crate::{
     policy::{
         nanos::FOREVER,
-        timetable::{self, Cancelled, Ended, Given, Removed, Rule, Run, State, Timetable},
+        queue::{self, Cancelled, Ended, Given, Removed, Rule, Run, State, Timetable},
     },
     sync::{Mutex, lock},
 };
 
 pub(super) type Trail = Box<History>;
-pub(super) type Started<K, V> = timetable::Started<K, V, Trail>;
+pub(super) type Started<K, V> = queue::Started<K, V, Trail>;
 
 #[derive(Debug)]
 pub(super) struct Shared<K, V> {
@@ -217,7 +217,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     /// Ends a run; `again`: it is to be tried again when the trail says. With the queue gone a value goes back all the
     /// same if it has nowhere else to go.
     pub(super) fn end(&self, run: Run, again: Option<(V, Trail)>, homeless: bool) -> Ended<K, V, Trail> {
-        let planned = again.as_ref().map_or(FOREVER, |(_, trail)| timetable::Trail::window(trail).0);
+        let planned = again.as_ref().map_or(FOREVER, |(_, trail)| queue::Trail::window(trail).0);
         let mut inner = lock(&self.inner);
         let (again, kept) = if inner.abandoned && !homeless { (None, again) } else { (again, None) };
         let ended = match (inner.table.end(run, again), kept) {

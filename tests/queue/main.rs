@@ -1,6 +1,7 @@
 //! Work at its time: the pure timetable, the queue, its handles, its runs.
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
+mod delay_queue;
 mod evictions;
 mod failures;
 mod guards;
@@ -12,4 +13,3 @@ mod runs;
 mod runtimes;
 mod shares;
 mod spawned;
-mod timetable;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relent::policy::timetable::{Cancelled, Ended, Given, Removed, Rule, Run, Started, State, Timetable, Trail};
+use relent::policy::queue::{Cancelled, Ended, Given, Removed, Rule, Run, Started, State, Timetable, Trail};
 
 type Key = u8;
 type Value = u32;

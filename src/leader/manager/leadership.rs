@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::Cause,
-    plan::{EachTerm, LeaderTask},
-    running::{Registry, Tasks},
+    registration::{EachTerm, LeaderTask},
+    tasks::{Registry, Tasks},
 };
 use crate::leader::{elect::Elect, error::Ended, lock::Lock, term::Term};
 

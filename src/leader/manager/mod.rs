@@ -2,9 +2,9 @@
 
 mod error;
 mod leadership;
-mod plan;
-mod running;
+mod registration;
 mod signals;
+mod tasks;
 
 use std::{
     fmt,
@@ -21,9 +21,9 @@ pub use self::error::{Failure, ManagerError};
 use self::{
     error::{AnyError, Cause},
     leadership::Leadership,
-    plan::{Begun, EachTerm, LeaderTask, Plan, Task},
-    running::{Registry, Tasks},
+    registration::{Begun, EachTerm, LeaderTask, Plan, Task},
     signals::Signals,
+    tasks::{Registry, Tasks},
 };
 use super::{elect::Elect, lock::Lock, term::Term};
 use crate::policy::nanos::{duration, nanos};

@@ -10,18 +10,18 @@
 //!   a write whose outcome is unknown. That it bears this identity proves nothing: another process may have the same one.
 //! - What was released may be taken at once. What somebody has emptied is left alone for a lease, as what was deleted is.
 
-mod deciding;
-mod doubt;
-mod learning;
+mod in_doubt;
+mod next;
+mod observe;
+mod protocol;
 mod refusals;
 pub mod timing;
-mod words;
 
-use self::doubt::Doubt;
+use self::in_doubt::Doubt;
 pub use self::{
+    protocol::{Exit, Holder, Loss, Record, Step, Tenure, Write, Wrote},
     refusals::Refusals,
     timing::{Explained, Timing},
-    words::{Exit, Holder, Loss, Record, Step, Tenure, Write, Wrote},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use std::{fmt, hash::Hash, pin::Pin};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{GivenUp, TimedQueue, erased::ErasedError, working::Working};
+use super::{GivenUp, TimedQueue, erased::ErasedError, running::Working};
 use crate::{
     ConfigError,
     budget::Budget,

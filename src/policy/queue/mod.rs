@@ -10,17 +10,17 @@
 //! is given up, with a cancellation, by [`Rule::Anew`], and where the new due time lies beyond the bounds of the attempts
 //! so far.
 
-mod answers;
-mod line;
-mod rows;
-mod seats;
+mod blocks;
+mod protocol;
+mod ready;
+mod slab;
 mod wheel;
 
 use std::{collections::BTreeMap, hash::Hash};
 
-pub use self::answers::{Cancelled, Ended, Given, Removed, Rule, Run, Started, State, Trail};
+pub use self::protocol::{Cancelled, Ended, Given, Removed, Rule, Run, Started, State, Trail};
 use self::{
-    seats::{Entered, Phase, Seats},
+    slab::{Entered, Phase, Seats},
     wheel::{Turn, Wheel},
 };
 

@@ -9,7 +9,7 @@
 
 use std::mem::take;
 
-use super::line::{Line, Ticket};
+use super::ready::{Line, Ticket};
 
 /// 2^20 ns to a block.
 const BLOCK: u32 = 20;

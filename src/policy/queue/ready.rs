@@ -138,7 +138,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::timetable::wheel::Node;
+    use crate::policy::queue::wheel::Node;
 
     struct Waiting(Vec<Node>);
 

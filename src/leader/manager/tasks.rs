@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{Cause, Failure},
-    plan::{Task, Work},
+    registration::{Task, Work},
 };
 use crate::{
     leader::term::Term,

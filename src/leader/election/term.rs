@@ -8,11 +8,11 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Leading, Value, reports::Reported};
+use super::{Leading, Value, watch::Reported};
 use crate::{
     leader::{
-        change::Change,
         error::{Ended, Loss},
+        event::Change,
         lock::{Lock, LockError},
         term::Held,
         work::Work,

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastrand::Rng;
-use relent::policy::timetable::{Cancelled, Given, Removed, Rule, Started, Timetable, Trail};
+use relent::policy::queue::{Cancelled, Given, Removed, Rule, Started, Timetable, Trail};
 
 use super::naive::{Due, Op, Tally, compare};
 

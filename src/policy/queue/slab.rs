@@ -11,7 +11,7 @@ use std::{
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use super::{
-    rows::{BLOCK, Rows},
+    blocks::{BLOCK, Rows},
     wheel::{Node, Nodes},
 };
 

@@ -1,8 +1,8 @@
 //! The run of an election: one future that campaigns, renews, and polls the work.
 
 mod call;
-mod reports;
-mod tenure;
+mod term;
+mod watch;
 
 use std::{
     fmt,
@@ -14,11 +14,11 @@ use std::{
 use pin_project::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use self::{call::Call, reports::Reported, tenure::End};
+use self::{call::Call, term::End, watch::Reported};
 use super::{
-    change::Change,
     elect::Settings,
     error::{ElectError, Ended, Loss},
+    event::Change,
     lock::{Lock, LockError, Seen},
     term::Held,
     work::Work,

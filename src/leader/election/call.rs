@@ -10,8 +10,8 @@ use std::{
 use super::{Leading, record};
 use crate::{
     leader::{
-        change::Change,
         error::ElectError,
+        event::Change,
         lock::{Lock, LockError, Prepared, Put, Seen},
         work::Work,
     },

@@ -14,12 +14,12 @@ use tokio::task::coop;
 
 use super::{
     Due, Failure, GivenUp, TimedQueue,
-    crew::{Crew, Polled},
     erased::ErasedError,
-    gate::Gate,
+    future_set::{Crew, Polled},
     item::History,
+    run::{Classify, ErrorOf, Finished, Job, Notify, Outcome, Stop, Take, Work},
     shared::{Found, Started},
-    work::{Classify, ErrorOf, Finished, Job, Notify, Outcome, Stop, Take, Work},
+    throttle::Gate,
 };
 use crate::{
     error::Ending,
