@@ -6,7 +6,7 @@ use super::{
     GivenUp,
     erased::ErasedError,
     item::History,
-    shared::{Shared, Started, Trail},
+    shared::{BoxedHistory, Shared, Started},
 };
 use crate::{
     error::{Ending, Last, Stop},
@@ -15,7 +15,7 @@ use crate::{
         attempts::{Attempt, Decision},
         bounds::CutBy,
         nanos::duration,
-        queue::{Ended, Run},
+        queue::{AfterRun, RunningKey},
     },
     shared::Retries,
     sync::Arc,
@@ -39,11 +39,11 @@ pub struct Due<K: Hash + Eq + Clone, V> {
 }
 
 struct Running<K, V> {
-    run: Run,
+    run: RunningKey,
     key: K,
     value: V,
     /// `None`: the first attempt. It needs no memory of its own unless it fails.
-    history: Option<Trail>,
+    history: Option<BoxedHistory>,
     stage: Stage,
 }
 
@@ -51,7 +51,7 @@ struct Running<K, V> {
 enum Stage {
     Attempting,
     /// The attempt has ended without success, as its history says.
-    Ended,
+    AfterRun,
     /// It has been decided what follows.
     Planned(Result<u64, Stop>),
 }
@@ -82,17 +82,17 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         started: Started<K, V>,
         now: u64,
     ) -> Result<Self, GivenUp<K, V, ErasedError>> {
-        let Started { run, key, value, trail, due: promised, .. } = started;
-        let allowed = match &trail {
+        let Started { run, key, value, history, due: promised, .. } = started;
+        let allowed = match &history {
             Some(history) => history.may_go_on(policy, now),
             None => History::may_begin(policy),
         };
         if let Err(stop) = allowed {
             drop(shared.end(run, None, false));
-            let history = trail.map_or_else(|| History::new(now), |history| *history);
+            let history = history.map_or_else(|| History::new(now), |history| *history);
             return Err(GivenUp::new(key, value, history.give_up_at(policy, stop, now)));
         }
-        let (history, attempt) = match trail {
+        let (history, attempt) = match history {
             Some(mut history) => {
                 let attempt = history.start(policy, now);
                 (Some(history), attempt)
@@ -170,12 +170,12 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     pub(super) fn record(&mut self, ending: Ending, error: Option<ErasedError>) {
         let now = self.shared.clock.now();
         self.history().end(now, ending, error);
-        self.running_mut().stage = Stage::Ended;
+        self.running_mut().stage = Stage::AfterRun;
     }
 
     /// What follows, unless that has been decided: when the policy would try again.
     pub(super) fn decide(&mut self, decision: Decision) -> Option<Instant> {
-        if let Stage::Ended = self.running().stage {
+        if let Stage::AfterRun = self.running().stage {
             let policy = self.policy.clone();
             let planned = self.history().plan(&policy, decision);
             self.running_mut().stage = Stage::Planned(planned);
@@ -202,12 +202,12 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
             }
         };
         match self.shared.end(run, Some((value, history)), homeless) {
-            Ended::Cancelled { value, trail, .. } => {
-                Failure::GaveUp(GivenUp::new(key, value, trail.give_up(policy, Stop::Cancelled)))
+            AfterRun::Cancelled { value, history, .. } => {
+                Failure::GaveUp(GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled)))
             }
-            Ended::Next { superseded: Some((value, trail)), .. } => Failure::Superseded(GivenUp {
+            AfterRun::Next { superseded: Some((value, history)), .. } => Failure::Superseded(GivenUp {
                 superseded: true,
-                ..GivenUp::new(key, value, trail.give_up(policy, Stop::Cancelled))
+                ..GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled))
             }),
             _ => Failure::Again { due: self.shared.clock.instant(due) },
         }

@@ -14,7 +14,7 @@ use super::{
     when::{Clock, When},
 };
 use crate::{
-    policy::queue::{self, Given, Removed, Rule},
+    policy::queue::{self, Inserted, OnOccupied, Removed},
     sync::Arc,
     time::Instant,
 };
@@ -132,19 +132,19 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     /// # }
     /// ```
     pub fn schedule(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Keep, key, value, due.into())
+        self.give(OnOccupied::Keep, key, value, due.into())
     }
 
     /// Schedules work for a key in place of the entry that waits, if any does. One that is due at the same instant keeps
     /// its place in the order. A key that waits for another try keeps its failures, and its pause: see above.
     pub fn reschedule(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Move, key, value, due.into())
+        self.give(OnOccupied::Replace, key, value, due.into())
     }
 
     /// Schedules work for a key if no entry waits that is due at the same time or earlier. What waits for another try is
     /// not brought forward into its pause: see above.
     pub fn bring_forward(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Earlier, key, value, due.into())
+        self.give(OnOccupied::KeepEarlier, key, value, due.into())
     }
 
     /// [`reschedule`](Self::reschedule), and what failed before is forgotten: it is the first attempt, and no pause holds
@@ -168,7 +168,7 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     /// # }
     /// ```
     pub fn begin_anew(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Anew, key, value, due.into())
+        self.give(OnOccupied::Reset, key, value, due.into())
     }
 
     /// Takes out what waits for a key. A run of the key goes on, but nothing will follow it.
@@ -259,15 +259,15 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
         Drain { shared: self.shared.clone(), id: 0 }
     }
 
-    fn give(&self, rule: Rule, key: K, value: V, due: When) -> Scheduled<V> {
+    fn give(&self, rule: OnOccupied, key: K, value: V, due: When) -> Scheduled<V> {
         let clock = self.shared.clock;
         let (mut key, mut value) = (Some(key), Some(value));
         let given = self.shared.give(rule, &mut key, &mut value, clock.due(due));
         match (given, value) {
             (None, Some(value)) => Scheduled::Closed { value },
-            (Some(Given::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },
-            (Some(Given::Moved { from, value, .. }), _) => Scheduled::Moved { from: clock.instant(from), value },
-            (Some(Given::AfterRun { replaced }), _) => {
+            (Some(Inserted::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },
+            (Some(Inserted::Moved { from, value, .. }), _) => Scheduled::Moved { from: clock.instant(from), value },
+            (Some(Inserted::AfterRun { replaced }), _) => {
                 Scheduled::AfterCurrentRun { replaced: given_back(clock, replaced) }
             }
             _ => Scheduled::New,

@@ -11,14 +11,14 @@ use std::{
 use super::{
     Due,
     future_set::Crew,
-    shared::{Found, Shared, Trail},
+    shared::{BoxedHistory, Found, Shared},
     when::BEGINNING,
 };
 use crate::{
     policy::{
         Policy,
         nanos::FOREVER,
-        queue::{Cancelled, Given, Rule},
+        queue::{Cancelled, Inserted, OnOccupied},
     },
     sync::{Arc, Mutex, lock},
 };
@@ -62,13 +62,13 @@ fn queue() -> Queue {
 }
 
 /// What the call did, and the value if it was not taken.
-fn give(queue: &Queue, rule: Rule, value: u32) -> (Option<Given<u32, Trail>>, Option<u32>) {
+fn give(queue: &Queue, rule: OnOccupied, value: u32) -> (Option<Inserted<u32, BoxedHistory>>, Option<u32>) {
     let mut value = Some(value);
     let given = queue.give(rule, &mut Some(7), &mut value, NOW);
     (given, value)
 }
 
-fn given(queue: &Queue, rule: Rule, value: u32) {
+fn given(queue: &Queue, rule: OnOccupied, value: u32) {
     let (given, back) = give(queue, rule, value);
     assert!(given.is_some() && back.is_none());
 }
@@ -101,7 +101,7 @@ fn consume(queue: &Queue) -> Vec<u32> {
 fn given_from_two_threads() {
     every_order(|| {
         let queue = queue();
-        let threads: Vec<_> = [Rule::Keep, Rule::Move]
+        let threads: Vec<_> = [OnOccupied::Keep, OnOccupied::Replace]
             .into_iter()
             .zip(1..)
             .map(|(rule, value)| {
@@ -109,8 +109,8 @@ fn given_from_two_threads() {
                 let queue = queue.clone();
                 thread::spawn(move || {
                     let back = match give(&queue, rule, value) {
-                        (_, Some(value)) | (Some(Given::Moved { value, .. }), _) => Some(value),
-                        (Some(Given::AfterRun { replaced }), _) => replaced.map(|(_, value)| value),
+                        (_, Some(value)) | (Some(Inserted::Moved { value, .. }), _) => Some(value),
+                        (Some(Inserted::AfterRun { replaced }), _) => replaced.map(|(_, value)| value),
                         _ => None,
                     };
                     queue.remove_handle();
@@ -131,7 +131,7 @@ fn given_from_two_threads() {
 fn cancelled_and_given_anew() {
     every_order(|| {
         let queue = queue();
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         let other = {
             let queue = queue.clone();
             thread::spawn(move || {
@@ -139,7 +139,7 @@ fn cancelled_and_given_anew() {
                     Cancelled::Removed(removed) => Some(removed.value),
                     _ => None,
                 };
-                given(&queue, Rule::Keep, 2);
+                given(&queue, OnOccupied::Keep, 2);
                 queue.remove_handle();
                 cancelled
             })
@@ -158,7 +158,7 @@ fn a_guard_dropped_elsewhere() {
     every_order(|| {
         let queue = queue();
         let policy = Arc::new(Policy::new().backoff(crate::Backoff::fixed(std::time::Duration::ZERO)));
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         queue.remove_handle();
         let due = block_on(poll_fn(|cx| poll_next(&queue, &policy, cx))).unwrap();
         let other = thread::spawn(move || drop(due));
@@ -181,11 +181,11 @@ fn never_twice_at_once() {
         let queue = queue();
         let running = Arc::new(Mutex::new(0));
         let policy = Arc::new(Policy::new());
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         let giver = {
             let queue = queue.clone();
             thread::spawn(move || {
-                given(&queue, Rule::Move, 2);
+                given(&queue, OnOccupied::Replace, 2);
                 queue.remove_handle();
             })
         };
@@ -211,7 +211,7 @@ fn idle_and_empty_are_heard() {
     every_order(|| {
         let queue = queue();
         let policy = Arc::new(Policy::new());
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         let Poll::Ready(Some(due)) = block_on(poll_fn(|cx| Poll::Ready(poll_next(&queue, &policy, cx)))) else {
             panic!("it is due");
         };
@@ -244,7 +244,7 @@ fn closed_while_work_is_given() {
         let queue = queue();
         let giver = {
             let queue = queue.clone();
-            thread::spawn(move || give(&queue, Rule::Keep, 1).1.is_none())
+            thread::spawn(move || give(&queue, OnOccupied::Keep, 1).1.is_none())
         };
         let closer = {
             let queue = queue.clone();

@@ -9,7 +9,7 @@ use crate::{
         bounds::CutBy,
         jitter::series,
         nanos::{FOREVER, duration},
-        queue::Trail,
+        queue::AttemptHistory,
     },
     run::end::{self, AttemptEnd, RunEnd},
     shared::Retries,
@@ -31,12 +31,12 @@ pub(super) struct History {
     retries: Retries,
 }
 
-impl Trail for Box<History> {
+impl AttemptHistory for Box<History> {
     fn window(&self) -> (u64, u64) {
         self.window
     }
 
-    fn part(&mut self) -> Self {
+    fn split_off(&mut self) -> Self {
         let History { attempts, began, ended, ending, window, ref mut error, .. } = **self;
         let error = error.take();
         Box::new(History { attempts, began, ended, ending, window, error, retries: Retries::Unlimited })

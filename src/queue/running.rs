@@ -214,9 +214,9 @@ where
 
     /// The limiter's turn comes too late for this.
     fn refuse(&mut self, started: Started<K, V>, now: u64, turn: u64) {
-        let Started { run, key, value, trail, .. } = started;
+        let Started { run, key, value, history, .. } = started;
         drop(self.queue.shared.end(run, None, false));
-        let history = trail.unwrap_or_else(|| Box::new(History::new(now)));
+        let history = history.unwrap_or_else(|| Box::new(History::new(now)));
         self.hand_back(GivenUp::new(key, value, history.refused(&self.queue.policy, now, turn)));
     }
 
@@ -317,7 +317,7 @@ where
         if cancelled {
             let TimedQueue { shared, policy, .. } = &*self.queue;
             for removed in shared.cancel_all() {
-                if let Some(history) = removed.trail {
+                if let Some(history) = removed.history {
                     tried.push((removed.key.clone(), history.give_up(policy, crate::Stop::Cancelled)));
                 }
                 waiting.push((removed.key, removed.value, shared.clock.instant(removed.due)));

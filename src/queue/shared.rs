@@ -19,13 +19,13 @@ use super::{
 use crate::{
     policy::{
         nanos::FOREVER,
-        queue::{self, Cancelled, Ended, Given, Removed, Rule, Run, State, Timetable},
+        queue::{self, AfterRun, Cancelled, Inserted, KeyedDelayQueue, OnOccupied, Removed, RunningKey, State},
     },
     sync::{Mutex, lock},
 };
 
-pub(super) type Trail = Box<History>;
-pub(super) type Started<K, V> = queue::Started<K, V, Trail>;
+pub(super) type BoxedHistory = Box<History>;
+pub(super) type Started<K, V> = queue::Started<K, V, BoxedHistory>;
 
 #[derive(Debug)]
 pub(super) struct Shared<K, V> {
@@ -35,7 +35,7 @@ pub(super) struct Shared<K, V> {
 
 #[derive(Debug)]
 struct Inner<K, V> {
-    table: Timetable<K, V, Trail>,
+    queue: KeyedDelayQueue<K, V, BoxedHistory>,
     /// The consumer, while it waits.
     consumer: Option<Waker>,
     /// When it wakes by itself.
@@ -93,7 +93,7 @@ impl Wakers {
 impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     pub(super) fn new() -> Self {
         let inner = Inner {
-            table: Timetable::new(BEGINNING),
+            queue: KeyedDelayQueue::new(BEGINNING),
             consumer: None,
             armed: FOREVER,
             held: false,
@@ -110,19 +110,19 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     /// What is not taken stays with the caller; `None`: the queue is closed.
     pub(super) fn give(
         &self,
-        rule: Rule,
+        rule: OnOccupied,
         key: &mut Option<K>,
         value: &mut Option<V>,
         due: u64,
-    ) -> Option<Given<V, Trail>> {
+    ) -> Option<Inserted<V, BoxedHistory>> {
         let mut inner = lock(&self.inner);
         if inner.closed {
             return None;
         }
-        let given = inner.table.give(rule, key, value, due);
+        let given = inner.queue.insert(rule, key, value, due);
         let wakers = match given {
-            Given::New => inner.changed(due),
-            Given::Moved { due, .. } => inner.changed(due),
+            Inserted::New => inner.changed(due),
+            Inserted::Moved { due, .. } => inner.changed(due),
             _ => Wakers::default(),
         };
         drop(inner);
@@ -130,18 +130,18 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         Some(given)
     }
 
-    pub(super) fn cancel(&self, key: &K) -> Cancelled<K, V, Trail> {
+    pub(super) fn cancel(&self, key: &K) -> Cancelled<K, V, BoxedHistory> {
         let mut inner = lock(&self.inner);
-        let cancelled = inner.table.cancel(key);
+        let cancelled = inner.queue.cancel(key);
         let wakers = inner.changed(FOREVER);
         drop(inner);
         wakers.wake();
         cancelled
     }
 
-    pub(super) fn cancel_all(&self) -> Vec<Removed<K, V, Trail>> {
+    pub(super) fn cancel_all(&self) -> Vec<Removed<K, V, BoxedHistory>> {
         let mut inner = lock(&self.inner);
-        let all = inner.table.cancel_all();
+        let all = inner.queue.cancel_all();
         let wakers = inner.changed(FOREVER);
         drop(inner);
         wakers.wake();
@@ -150,25 +150,25 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
 
     pub(super) fn get(&self, key: &K) -> Option<(State, u32)> {
         let inner = lock(&self.inner);
-        let (state, _, trail) = inner.table.get(key)?;
-        Some((state, trail.map_or(0, |trail| trail.attempts())))
+        let (state, _, history) = inner.queue.get(key)?;
+        Some((state, history.map_or(0, |history| history.attempts())))
     }
 
     pub(super) fn len(&self) -> usize {
-        lock(&self.inner).table.len()
+        lock(&self.inner).queue.len()
     }
 
     pub(super) fn running(&self) -> usize {
-        lock(&self.inner).table.running()
+        lock(&self.inner).queue.running()
     }
 
     pub(super) fn due(&self, now: u64) -> usize {
-        lock(&self.inner).table.due(now)
+        lock(&self.inner).queue.due(now)
     }
 
     /// Takes what is due by `now`; else has the consumer woken when something earlier comes than what it waits for.
     pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Found<K, V> {
-        self.poll_table(cx, |table| table.start(now).map(Some))
+        self.poll_table(cx, |queue| queue.start(now).map(Some))
     }
 
     /// The same, if what is due is wanted.
@@ -178,9 +178,9 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         now: u64,
         wanted: impl Fn(Option<&History>) -> bool,
     ) -> Found<K, V> {
-        self.poll_table(cx, |table| {
-            let (_, trail) = table.first_due(now)?;
-            if wanted(trail.map(|trail| &**trail)) { table.start(now).map(Some) } else { Some(None) }
+        self.poll_table(cx, |queue| {
+            let (_, history) = queue.first_due(now)?;
+            if wanted(history.map(|history| &**history)) { queue.start(now).map(Some) } else { Some(None) }
         })
     }
 
@@ -188,16 +188,16 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     fn poll_table(
         &self,
         cx: &Context<'_>,
-        take: impl Fn(&mut Timetable<K, V, Trail>) -> Option<Option<Started<K, V>>>,
+        take: impl Fn(&mut KeyedDelayQueue<K, V, BoxedHistory>) -> Option<Option<Started<K, V>>>,
     ) -> Found<K, V> {
         let mut spare = None;
         loop {
             let mut inner = lock(&self.inner);
-            let wake = match take(&mut inner.table) {
+            let wake = match take(&mut inner.queue) {
                 Some(Some(started)) => return Found::Due(started),
                 Some(None) => None,
                 None if inner.is_finished() => return Found::Finished,
-                None => Some(inner.table.next_wake().unwrap_or(FOREVER)),
+                None => Some(inner.queue.next_wake().unwrap_or(FOREVER)),
             };
             let same = inner.consumer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
             if !same && spare.is_none() {
@@ -216,19 +216,24 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
 
     /// Ends a run; `again`: it is to be tried again when the trail says. With the queue gone a value goes back all the
     /// same if it has nowhere else to go.
-    pub(super) fn end(&self, run: Run, again: Option<(V, Trail)>, homeless: bool) -> Ended<K, V, Trail> {
-        let planned = again.as_ref().map_or(FOREVER, |(_, trail)| queue::Trail::window(trail).0);
+    pub(super) fn end(
+        &self,
+        run: RunningKey,
+        again: Option<(V, BoxedHistory)>,
+        homeless: bool,
+    ) -> AfterRun<K, V, BoxedHistory> {
+        let planned = again.as_ref().map_or(FOREVER, |(_, history)| queue::AttemptHistory::window(history).0);
         let mut inner = lock(&self.inner);
         let (again, kept) = if inner.abandoned && !homeless { (None, again) } else { (again, None) };
-        let ended = match (inner.table.end(run, again), kept) {
-            (Ended::Gone { key }, Some((value, trail))) => Ended::Cancelled { key, value, trail },
-            (Ended::Next { due, .. }, Some(kept)) => Ended::Next { due, superseded: Some(kept) },
+        let ended = match (inner.queue.end(run, again), kept) {
+            (AfterRun::Gone { key }, Some((value, history))) => AfterRun::Cancelled { key, value, history },
+            (AfterRun::Next { due, .. }, Some(kept)) => AfterRun::Next { due, superseded: Some(kept) },
             (ended, _) => ended,
         };
         let wakers = inner.changed(match &ended {
-            Ended::Again => planned,
+            AfterRun::Again => planned,
             // What follows may be due long since.
-            Ended::Next { due, .. } => *due,
+            AfterRun::Next { due, .. } => *due,
             _ => FOREVER,
         });
         drop(inner);
@@ -239,14 +244,14 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     /// Ready when nothing runs and nothing is due, or nothing will ever run any more.
     pub(super) fn poll_idle(&self, cx: &Context<'_>, id: &mut u64, now: u64) -> Poll<()> {
         self.poll_until(cx, id, |inner| {
-            (inner.abandoned || (inner.table.running() == 0 && !inner.table.is_due(now))).then_some(())
+            (inner.abandoned || (inner.queue.running() == 0 && !inner.queue.is_due(now))).then_some(())
         })
     }
 
     /// Ready when nothing runs and nothing waits, or nothing will ever run any more: how many keys are left.
     pub(super) fn poll_empty(&self, cx: &Context<'_>, id: &mut u64) -> Poll<usize> {
         self.poll_until(cx, id, |inner| {
-            let len = inner.table.len();
+            let len = inner.queue.len();
             (inner.abandoned || len == 0).then_some(len)
         })
     }
@@ -345,14 +350,14 @@ impl<K, V> Inner<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Inner<K, V> {
     fn is_finished(&self) -> bool {
-        self.table.is_empty() && (self.closed || self.handles == 0)
+        self.queue.is_empty() && (self.closed || self.handles == 0)
     }
 
     /// Something is due at `due` now, or ([`FOREVER`]) something has gone.
     #[inline]
     fn changed(&mut self, due: u64) -> Wakers {
         let consumer = if due < self.armed || self.held || self.is_finished() { self.consumer.take() } else { None };
-        let waiters = if self.waiters.is_empty() || self.table.running() > 0 {
+        let waiters = if self.waiters.is_empty() || self.queue.running() > 0 {
             Vec::new()
         } else {
             std::mem::take(&mut self.waiters)

@@ -1,4 +1,4 @@
-//! Work at its time: the pure timetable, the queue, its handles, its runs.
+//! Work at its time: the pure delay queue, the queue, its handles, its runs.
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
 mod delay_queue;

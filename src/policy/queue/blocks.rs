@@ -1,17 +1,18 @@
-//! Numbered rows that stay where they are: memory comes in blocks, so that growing copies nothing and asks for little more
-//! than is needed.
+//! A growing array whose items stay where they are: memory comes in blocks, so that growing copies nothing and asks for little
+//! more than is needed.
 
 use std::ops::{Index, IndexMut};
 
-/// Rows of a block. The first block grows to that size; the others have it from the beginning.
+/// Items of a block. The first block grows to that size; the others have it from the beginning.
 pub(super) const BLOCK: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct Rows<T> {
+pub(super) struct Blocks<T> {
+    /// All are full but the last one.
     blocks: Vec<Vec<T>>,
 }
 
-impl<T> Rows<T> {
+impl<T> Blocks<T> {
     pub(super) const fn new() -> Self {
         Self { blocks: Vec::new() }
     }
@@ -21,53 +22,53 @@ impl<T> Rows<T> {
         full.saturating_add(self.blocks.last().map_or(0, Vec::len))
     }
 
-    /// Another row; its number is the length before. Numbers are for the caller to count: there may be more rows than numbers.
-    pub(super) fn push(&mut self, row: T) {
+    /// Appends an item; its index is the length before. The caller has to see to it that an index can say that.
+    pub(super) fn push(&mut self, item: T) {
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
             self.blocks.push(if self.blocks.is_empty() { Vec::new() } else { Vec::with_capacity(BLOCK) });
         }
         if let Some(block) = self.blocks.last_mut() {
-            block.push(row);
+            block.push(item);
         }
     }
 
     #[inline]
-    pub(super) fn get(&self, number: u32) -> Option<&T> {
-        self.blocks.get(number as usize / BLOCK)?.get(number as usize % BLOCK)
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        self.blocks.get(index as usize / BLOCK)?.get(index as usize % BLOCK)
     }
 
-    /// Takes the last row. A block that is empty is given back, unless it is the first.
+    /// Takes the last item. A block that is empty then is given back, unless it is the first.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let row = self.blocks.last_mut()?.pop();
+        let item = self.blocks.last_mut()?.pop();
         if self.blocks.len() > 1 && self.blocks.last().is_some_and(Vec::is_empty) {
             self.blocks.pop();
             if self.blocks.len() < self.blocks.capacity() / 4 {
                 self.blocks.shrink_to(self.blocks.len().saturating_mul(2));
             }
         }
-        row
+        item
     }
 
-    /// Rows that there is memory for.
+    /// Items that there is memory for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.blocks.iter().map(Vec::capacity).sum()
     }
 }
 
-impl<T> Index<u32> for Rows<T> {
+impl<T> Index<u32> for Blocks<T> {
     type Output = T;
 
     #[inline]
-    fn index(&self, number: u32) -> &T {
-        &self.blocks[number as usize / BLOCK][number as usize % BLOCK]
+    fn index(&self, index: u32) -> &T {
+        &self.blocks[index as usize / BLOCK][index as usize % BLOCK]
     }
 }
 
-impl<T> IndexMut<u32> for Rows<T> {
+impl<T> IndexMut<u32> for Blocks<T> {
     #[inline]
-    fn index_mut(&mut self, number: u32) -> &mut T {
-        &mut self.blocks[number as usize / BLOCK][number as usize % BLOCK]
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        &mut self.blocks[index as usize / BLOCK][index as usize % BLOCK]
     }
 }
 
@@ -75,29 +76,29 @@ impl<T> IndexMut<u32> for Rows<T> {
 mod tests {
     use super::*;
 
-    /// Each row is found under its number, and where it was; memory is for a block more at most, then for one block.
+    /// Each item is found by its index, and where it was; memory is for a block more at most, then for one block.
     #[test]
-    fn rows_stay_where_they_are() {
-        let mut rows = Rows::new();
+    fn items_stay_where_they_are() {
+        let mut items = Blocks::new();
         for round in 0..2 {
-            let mut places = Vec::new();
-            for number in 0..5000_u32 {
-                assert_eq!(rows.len(), number as usize);
-                rows.push(number ^ round);
-                assert!(rows.capacity() <= BLOCK.max(number as usize + BLOCK));
-                places.push(&raw const rows[number]);
+            let mut addresses = Vec::new();
+            for index in 0..5000_u32 {
+                assert_eq!(items.len(), index as usize);
+                items.push(index ^ round);
+                assert!(items.capacity() <= BLOCK.max(index as usize + BLOCK));
+                addresses.push(&raw const items[index]);
             }
-            for number in 0..5000 {
-                rows[number] += 1;
-                assert_eq!(rows[number], (number ^ round) + 1);
-                assert!(number < 1024 || places[number as usize] == &raw const rows[number]);
+            for index in 0..5000 {
+                items[index] += 1;
+                assert_eq!(items[index], (index ^ round) + 1);
+                assert!(index < 1024 || addresses[index as usize] == &raw const items[index]);
             }
-            for number in (0..5000).rev() {
-                assert_eq!(rows.pop(), Some((number ^ round) + 1));
-                assert_eq!(rows.len(), number as usize);
-                assert!(rows.capacity() <= number as usize + BLOCK);
+            for index in (0..5000).rev() {
+                assert_eq!(items.pop(), Some((index ^ round) + 1));
+                assert_eq!(items.len(), index as usize);
+                assert!(items.capacity() <= index as usize + BLOCK);
             }
-            assert_eq!((rows.pop(), rows.capacity()), (None, BLOCK));
+            assert_eq!((items.pop(), items.capacity()), (None, BLOCK));
         }
     }
 }

@@ -1,7 +1,10 @@
-//! Who is there: numbered seats for keys, and the table that finds a key's seat.
+//! A slab of keys in numbered slots, and the hash table that finds a key's slot.
 //!
-//! Each key is held once. The table keeps half of each hash, so that it grows, and finds whom it looks for, without a look
-//! at keys that lie all over the memory.
+//! Each key is held once. The table keeps half of each hash, so that it grows, and finds a key, without reading keys that lie all
+//! over the memory.
+//!
+//! Invariants: the table has exactly the slots that are not vacant; every vacant slot is in the list of vacant ones, which may
+//! also hold numbers of slots that are gone.
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -11,223 +14,230 @@ use std::{
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use super::{
-    blocks::{BLOCK, Rows},
-    wheel::{Node, Nodes},
+    blocks::{BLOCK, Blocks},
+    deadline::{Store, WheelEntry},
 };
 
-/// What is to be done for the key of a seat.
+/// What is to be done for the key of a slot. `E` is what waits.
 #[derive(Debug)]
 pub(super) enum Phase<E> {
     Waiting(E),
     Running {
-        /// What fails now leaves nothing behind: no other try follows, and what follows begins anew.
+        /// If the run fails it leaves nothing: no further attempt follows, and what was given meanwhile begins anew.
         forgets: bool,
     },
     /// It runs, and this follows; as above.
     Next(E, bool),
 }
 
-/// A seat with its key and phase. One enum and not a phase beside a key: the print of the key shares a word with its tag.
+/// A slot's key and phase. One enum and not a phase beside a key: the hash tag shares a word with the enum's own tag.
 #[derive(Debug)]
-enum Seat<K, E> {
-    Free,
-    Waiting(Print, K, E),
-    Running(Print, K, bool),
-    Next(Print, K, E, bool),
+enum SlotState<K, E> {
+    Vacant,
+    Waiting(HashTag, K, E),
+    Running(HashTag, K, bool),
+    Next(HashTag, K, E, bool),
 }
 
-/// All that is known of a seat.
 #[derive(Debug)]
-struct Row<K, E> {
-    node: Node,
-    seat: Seat<K, E>,
+struct Slot<K, E> {
+    wheel: WheelEntry,
+    state: SlotState<K, E>,
 }
 
-pub(super) enum Entered {
+/// The slot of a key.
+pub(super) enum KeySlot {
     New(u32),
-    Known(u32),
+    Existing(u32),
 }
 
 #[derive(Debug)]
-pub(super) struct Seats<K, E> {
-    table: HashTable<(Print, u32)>,
-    rows: Rows<Row<K, E>>,
-    /// Free seats, and numbers of seats that have been given up since they were.
-    free: Vec<u32>,
+pub(super) struct Slab<K, E> {
+    /// Hash tag and slot of each key.
+    table: HashTable<(HashTag, u32)>,
+    slots: Blocks<Slot<K, E>>,
+    /// Vacant slots, the last one to be filled first, and numbers of slots that are gone since.
+    vacant: Vec<u32>,
     hasher: DefaultHashBuilder,
 }
 
-impl<K: Hash + Eq, E> Seats<K, E> {
+impl<K: Hash + Eq, E> Slab<K, E> {
     pub(super) fn new() -> Self {
-        Self { table: HashTable::new(), rows: Rows::new(), free: Vec::new(), hasher: DefaultHashBuilder::default() }
+        Self {
+            table: HashTable::new(),
+            slots: Blocks::new(),
+            vacant: Vec::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
     }
 
-    /// The key's seat: the one it has, or a new one in which the value waits; both are taken then. `None` without them.
+    /// The key's slot: the one that it has, or another in which the value waits; key and value are taken then. `None` without
+    /// them.
     ///
     /// # Panics
-    /// When there is no further seat.
+    /// With more than 2^32 - 2 keys.
     #[inline]
-    pub(super) fn enter<V>(
+    pub(super) fn insert<V>(
         &mut self,
         key: &mut Option<K>,
         value: &mut Option<V>,
         entry: impl FnOnce(V) -> E,
-    ) -> Option<Entered> {
-        let Self { table, rows, free, hasher } = self;
+    ) -> Option<KeySlot> {
+        let Self { table, slots, vacant, hasher } = self;
         let known = key.as_ref()?;
-        let print = Print::of(hasher.hash_one(known));
-        let same = |&(other, seat): &_| other == print && rows[seat].seat.holds(known);
-        let vacant = match table.entry(print.hash(), same, |(print, _)| print.hash()) {
-            Entry::Occupied(entry) => return Some(Entered::Known(entry.get().1)),
-            Entry::Vacant(vacant) => vacant,
+        let tag = HashTag::of(hasher.hash_one(known));
+        let same = |&(other, slot): &_| other == tag && slots[slot].state.holds(known);
+        let vacancy = match table.entry(tag.hash(), same, |(tag, _)| tag.hash()) {
+            Entry::Occupied(entry) => return Some(KeySlot::Existing(entry.get().1)),
+            Entry::Vacant(vacancy) => vacancy,
         };
         let (key, value) = (key.take()?, value.take()?);
-        let taken = Seat::Waiting(print, key, entry(value));
-        let seat = if let Some(seat) = next_free(free, rows) {
-            rows[seat].seat = taken;
-            seat
+        let filled = SlotState::Waiting(tag, key, entry(value));
+        let slot = if let Some(slot) = next_vacant(vacant, slots) {
+            slots[slot].state = filled;
+            slot
         } else {
-            let seat = u32::try_from(rows.len()).ok().filter(|seat| *seat != u32::MAX);
-            let seat = seat.expect("a queue holds at most 2^32 - 2 keys");
-            rows.push(Row { node: Node::NEW, seat: taken });
-            seat
+            let slot = u32::try_from(slots.len()).ok().filter(|slot| *slot != u32::MAX);
+            let slot = slot.expect("a queue holds at most 2^32 - 2 keys");
+            slots.push(Slot { wheel: WheelEntry::NEW, state: filled });
+            slot
         };
-        vacant.insert((print, seat));
-        Some(Entered::New(seat))
+        vacancy.insert((tag, slot));
+        Some(KeySlot::New(slot))
     }
 
     #[inline]
     pub(super) fn find(&self, key: &K) -> Option<u32> {
-        let print = Print::of(self.hasher.hash_one(key));
-        let same = |&(other, seat): &_| other == print && self.rows[seat].seat.holds(key);
-        self.table.find(print.hash(), same).map(|(_, seat)| *seat)
+        let tag = HashTag::of(self.hasher.hash_one(key));
+        let same = |&(other, slot): &_| other == tag && self.slots[slot].state.holds(key);
+        self.table.find(tag.hash(), same).map(|(_, slot)| *slot)
     }
 
-    pub(super) fn key(&self, seat: u32) -> Option<&K> {
-        match &self.rows[seat].seat {
-            Seat::Waiting(_, key, _) | Seat::Running(_, key, _) | Seat::Next(_, key, ..) => Some(key),
-            Seat::Free => None,
+    pub(super) fn key(&self, slot: u32) -> Option<&K> {
+        match &self.slots[slot].state {
+            SlotState::Waiting(_, key, _) | SlotState::Running(_, key, _) | SlotState::Next(_, key, ..) => Some(key),
+            SlotState::Vacant => None,
         }
     }
 
-    pub(super) fn look(&self, seat: u32) -> Option<Phase<&E>> {
-        Some(match &self.rows[seat].seat {
-            Seat::Waiting(_, _, entry) => Phase::Waiting(entry),
-            Seat::Running(_, _, forgets) => Phase::Running { forgets: *forgets },
-            Seat::Next(_, _, entry, forgets) => Phase::Next(entry, *forgets),
-            Seat::Free => return None,
+    pub(super) fn phase(&self, slot: u32) -> Option<Phase<&E>> {
+        Some(match &self.slots[slot].state {
+            SlotState::Waiting(_, _, entry) => Phase::Waiting(entry),
+            SlotState::Running(_, _, forgets) => Phase::Running { forgets: *forgets },
+            SlotState::Next(_, _, entry, forgets) => Phase::Next(entry, *forgets),
+            SlotState::Vacant => return None,
         })
     }
 
-    /// What waits or follows in a seat.
-    pub(super) fn entry_mut(&mut self, seat: u32) -> Option<&mut E> {
-        match &mut self.rows[seat].seat {
-            Seat::Waiting(_, _, entry) | Seat::Next(_, _, entry, _) => Some(entry),
-            Seat::Running(..) | Seat::Free => None,
+    /// What waits or follows in a slot.
+    pub(super) fn entry_mut(&mut self, slot: u32) -> Option<&mut E> {
+        match &mut self.slots[slot].state {
+            SlotState::Waiting(_, _, entry) | SlotState::Next(_, _, entry, _) => Some(entry),
+            SlotState::Running(..) | SlotState::Vacant => None,
         }
     }
 
-    /// Puts a seat that is taken into another phase; what waited or followed comes back.
+    /// Puts a slot that is occupied into another phase; what waited or followed comes back.
     #[inline]
-    pub(super) fn turn_to(&mut self, seat: u32, phase: Phase<E>) -> Option<E> {
-        let row = &mut self.rows[seat].seat;
-        let (print, key, entry) = match replace(row, Seat::Free) {
-            Seat::Waiting(print, key, entry) | Seat::Next(print, key, entry, _) => (print, key, Some(entry)),
-            Seat::Running(print, key, _) => (print, key, None),
-            Seat::Free => return None,
+    pub(super) fn set_phase(&mut self, slot: u32, phase: Phase<E>) -> Option<E> {
+        let state = &mut self.slots[slot].state;
+        let (tag, key, entry) = match replace(state, SlotState::Vacant) {
+            SlotState::Waiting(tag, key, entry) | SlotState::Next(tag, key, entry, _) => (tag, key, Some(entry)),
+            SlotState::Running(tag, key, _) => (tag, key, None),
+            SlotState::Vacant => return None,
         };
-        *row = match phase {
-            Phase::Waiting(entry) => Seat::Waiting(print, key, entry),
-            Phase::Running { forgets } => Seat::Running(print, key, forgets),
-            Phase::Next(entry, forgets) => Seat::Next(print, key, entry, forgets),
+        *state = match phase {
+            Phase::Waiting(entry) => SlotState::Waiting(tag, key, entry),
+            Phase::Running { forgets } => SlotState::Running(tag, key, forgets),
+            Phase::Next(entry, forgets) => SlotState::Next(tag, key, entry, forgets),
         };
         entry
     }
 
     /// What follows the run waits now.
-    pub(super) fn follow(&mut self, seat: u32) {
-        let row = &mut self.rows[seat].seat;
-        *row = match replace(row, Seat::Free) {
-            Seat::Next(print, key, entry, _) => Seat::Waiting(print, key, entry),
+    pub(super) fn promote_next(&mut self, slot: u32) {
+        let state = &mut self.slots[slot].state;
+        *state = match replace(state, SlotState::Vacant) {
+            SlotState::Next(tag, key, entry, _) => SlotState::Waiting(tag, key, entry),
             other => other,
         };
     }
 
-    /// Which run it is that runs in a seat.
-    pub(super) fn run(&self, seat: u32) -> u64 {
-        self.rows[seat].node.index
+    /// Which run it is that runs in a slot.
+    pub(super) fn run_id(&self, slot: u32) -> u64 {
+        self.slots[slot].wheel.index
     }
 
-    /// Nothing that runs waits: the place in a slot is free for the number of the run.
-    pub(super) fn set_run(&mut self, seat: u32, run: u64) {
-        self.rows[seat].node.index = run;
+    /// What runs is not in the wheel: its index there has room for the number of the run.
+    pub(super) fn set_run_id(&mut self, slot: u32, run: u64) {
+        self.slots[slot].wheel.index = run;
     }
 
-    /// Frees a seat; its key and what waited in it come back.
+    /// Vacates a slot; its key and what waited in it come back.
     #[inline]
-    pub(super) fn leave(&mut self, seat: u32) -> Option<(K, Option<E>)> {
-        let (print, key, entry) = match replace(&mut self.rows[seat].seat, Seat::Free) {
-            Seat::Waiting(print, key, entry) | Seat::Next(print, key, entry, _) => (print, key, Some(entry)),
-            Seat::Running(print, key, _) => (print, key, None),
-            Seat::Free => return None,
+    pub(super) fn remove(&mut self, slot: u32) -> Option<(K, Option<E>)> {
+        let (tag, key, entry) = match replace(&mut self.slots[slot].state, SlotState::Vacant) {
+            SlotState::Waiting(tag, key, entry) | SlotState::Next(tag, key, entry, _) => (tag, key, Some(entry)),
+            SlotState::Running(tag, key, _) => (tag, key, None),
+            SlotState::Vacant => return None,
         };
-        self.free.push(seat);
-        if let Ok(entry) = self.table.find_entry(print.hash(), |(_, other)| *other == seat) {
+        self.vacant.push(slot);
+        if let Ok(entry) = self.table.find_entry(tag.hash(), |(_, other)| *other == slot) {
             entry.remove();
         }
-        if self.table.capacity() > FEW && self.table.len() < self.table.capacity() / 8 {
-            let room = FEW.max(self.table.len().saturating_mul(2));
-            self.table.shrink_to(room, |(print, _)| print.hash());
+        if self.table.capacity() > SPARE_SLOTS && self.table.len() < self.table.capacity() / 8 {
+            let room = SPARE_SLOTS.max(self.table.len().saturating_mul(2));
+            self.table.shrink_to(room, |(tag, _)| tag.hash());
         }
         Some((key, entry))
     }
 
-    /// The last seat, if there are more than a few and most are free.
+    /// The last slot, if there are more than a few and most are vacant.
     #[inline]
-    pub(super) fn last_of_too_many(&self) -> Option<u32> {
-        let seats = self.rows.len();
-        if seats <= FEW || self.table.len() >= seats / 2 {
+    pub(super) fn last_if_sparse(&self) -> Option<u32> {
+        let slots = self.slots.len();
+        if slots <= SPARE_SLOTS || self.table.len() >= slots / 2 {
             return None;
         }
-        u32::try_from(seats.saturating_sub(1)).ok()
+        u32::try_from(slots.saturating_sub(1)).ok()
     }
 
-    /// The last seat is free, and goes. Its number stays among the free ones until it is met.
-    pub(super) fn give_up_last(&mut self) {
-        self.rows.pop();
-        self.tidy_free();
+    /// Gives back the last slot, which is vacant. Its number stays among the vacant ones until it is met.
+    pub(super) fn pop_vacant(&mut self) {
+        self.slots.pop();
+        self.compact_vacant();
     }
 
-    /// Numbers of seats that have been given up are not kept for ever.
-    fn tidy_free(&mut self) {
-        let Self { rows, free, .. } = self;
-        if free.len() > FEW.saturating_add(rows.len()) {
-            free.retain(|&seat| is_free(rows, seat));
+    /// Numbers of slots that are gone are not kept for ever.
+    fn compact_vacant(&mut self) {
+        let Self { slots, vacant, .. } = self;
+        if vacant.len() > SPARE_SLOTS.saturating_add(slots.len()) {
+            vacant.retain(|&slot| is_vacant(slots, slot));
         }
-        if free.capacity() > FEW && free.len() < free.capacity() / 4 {
-            free.shrink_to(FEW.max(free.len().saturating_mul(2)));
+        if vacant.capacity() > SPARE_SLOTS && vacant.len() < vacant.capacity() / 4 {
+            vacant.shrink_to(SPARE_SLOTS.max(vacant.len().saturating_mul(2)));
         }
     }
 
-    /// Whoever has the last seat gets another one, and the last one goes. What waited must not wait meanwhile.
+    /// Moves the key of the last slot to a vacant one, and gives the last one back. It must not be in the wheel meanwhile.
     pub(super) fn relocate_last(&mut self) -> Option<u32> {
-        let seat = next_free(&mut self.free, &self.rows)?;
-        let last = self.rows.pop()?;
-        let from = self.rows.len();
-        self.tidy_free();
-        let print = match &last.seat {
-            Seat::Waiting(print, ..) | Seat::Running(print, ..) | Seat::Next(print, ..) => *print,
-            Seat::Free => return None,
+        let slot = next_vacant(&mut self.vacant, &self.slots)?;
+        let last = self.slots.pop()?;
+        let from = self.slots.len();
+        self.compact_vacant();
+        let tag = match &last.state {
+            SlotState::Waiting(tag, ..) | SlotState::Running(tag, ..) | SlotState::Next(tag, ..) => *tag,
+            SlotState::Vacant => return None,
         };
-        self.rows[seat] = last;
-        if let Some((_, at)) = self.table.find_mut(print.hash(), |(_, other)| *other as usize == from) {
-            *at = seat;
+        self.slots[slot] = last;
+        if let Some((_, at)) = self.table.find_mut(tag.hash(), |(_, other)| *other as usize == from) {
+            *at = slot;
         }
-        Some(seat)
+        Some(slot)
     }
 
-    pub(super) fn taken(&self) -> impl Iterator<Item = u32> + '_ {
-        self.table.iter().map(|(_, seat)| *seat)
+    pub(super) fn occupied(&self) -> impl Iterator<Item = u32> + '_ {
+        self.table.iter().map(|(_, slot)| *slot)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -238,62 +248,62 @@ impl<K: Hash + Eq, E> Seats<K, E> {
         self.table.is_empty()
     }
 
-    /// Seats that there is memory for, anywhere.
+    /// Slots that there is memory for, anywhere.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.rows.capacity().max(self.table.capacity()).max(self.free.capacity())
+        self.slots.capacity().max(self.table.capacity()).max(self.vacant.capacity())
     }
 }
 
-/// So many seats are kept free without a thought.
-const FEW: usize = BLOCK;
+/// So many slots are kept vacant before any is given back.
+const SPARE_SLOTS: usize = BLOCK;
 
-fn is_free<K, E>(rows: &Rows<Row<K, E>>, seat: u32) -> bool {
-    rows.get(seat).is_some_and(|row| matches!(row.seat, Seat::Free))
+fn is_vacant<K, E>(slots: &Blocks<Slot<K, E>>, slot: u32) -> bool {
+    slots.get(slot).is_some_and(|slot| matches!(slot.state, SlotState::Vacant))
 }
 
-/// Another free seat.
+/// Takes a vacant slot.
 #[inline]
-fn next_free<K, E>(free: &mut Vec<u32>, rows: &Rows<Row<K, E>>) -> Option<u32> {
+fn next_vacant<K, E>(vacant: &mut Vec<u32>, slots: &Blocks<Slot<K, E>>) -> Option<u32> {
     loop {
-        let seat = free.pop()?;
-        if is_free(rows, seat) {
-            return Some(seat);
+        let slot = vacant.pop()?;
+        if is_vacant(slots, slot) {
+            return Some(slot);
         }
     }
 }
 
-impl<K, E> Nodes for Seats<K, E> {
-    /// Old tickets name seats that have been given up: nothing waits there.
+impl<K, E> Store for Slab<K, E> {
+    /// Expirations that are not current may name slots that are gone: nothing waits there.
     #[inline]
-    fn node(&self, number: u32) -> &Node {
-        self.rows.get(number).map_or(&Node::NEW, |row| &row.node)
+    fn wheel_entry(&self, slot: u32) -> &WheelEntry {
+        self.slots.get(slot).map_or(&WheelEntry::NEW, |slot| &slot.wheel)
     }
     #[inline]
-    fn node_mut(&mut self, number: u32) -> &mut Node {
-        &mut self.rows[number].node
+    fn wheel_entry_mut(&mut self, slot: u32) -> &mut WheelEntry {
+        &mut self.slots[slot].wheel
     }
 }
 
-impl<K: Eq, E> Seat<K, E> {
+impl<K: Eq, E> SlotState<K, E> {
     fn holds(&self, key: &K) -> bool {
         match self {
             Self::Waiting(_, other, _) | Self::Running(_, other, _) | Self::Next(_, other, ..) => other == key,
-            Self::Free => false,
+            Self::Vacant => false,
         }
     }
 }
 
 /// Half of a key's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Print(u32);
+struct HashTag(u32);
 
-impl Print {
+impl HashTag {
     fn of(hash: u64) -> Self {
         Self((hash & 0xFFFF_FFFF) as u32)
     }
 
-    /// A whole hash again: the table looks at the lowest bits and the highest.
+    /// A whole hash again: the table uses the lowest bits and the highest.
     fn hash(self) -> u64 {
         u64::from(self.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
@@ -303,54 +313,54 @@ impl Print {
 mod tests {
     use super::*;
 
-    fn filled(keys: u32) -> Seats<u32, ()> {
-        let mut seats = Seats::new();
+    fn filled(keys: u32) -> Slab<u32, ()> {
+        let mut slab = Slab::new();
         for key in 0..keys {
             assert!(
-                matches!(seats.enter(&mut Some(key), &mut Some(()), |()| ()), Some(Entered::New(seat)) if seat == key)
+                matches!(slab.insert(&mut Some(key), &mut Some(()), |()| ()), Some(KeySlot::New(slot)) if slot == key)
             );
         }
-        seats
+        slab
     }
 
     #[test]
-    fn free_seats_are_taken_again() {
-        let mut seats = filled(5000);
+    fn vacant_slots_are_filled_again() {
+        let mut slab = filled(5000);
         for key in [17, 3000] {
-            assert!(matches!(seats.leave(key), Some((left, Some(()))) if left == key));
+            assert!(matches!(slab.remove(key), Some((left, Some(()))) if left == key));
         }
-        for seat in [3000, 17, 5000] {
-            let (mut key, mut value) = (Some(seat), Some(()));
-            assert!(matches!(seats.enter(&mut key, &mut value, |()| ()), Some(Entered::New(new)) if new == seat));
+        for slot in [3000, 17, 5000] {
+            let (mut key, mut value) = (Some(slot), Some(()));
+            assert!(matches!(slab.insert(&mut key, &mut value, |()| ()), Some(KeySlot::New(new)) if new == slot));
             assert_eq!((key, value), (None, None));
         }
-        assert!(matches!(seats.enter(&mut Some(17), &mut Some(()), |()| ()), Some(Entered::Known(17))));
+        assert!(matches!(slab.insert(&mut Some(17), &mut Some(()), |()| ()), Some(KeySlot::Existing(17))));
     }
 
-    /// Most have gone: the last one moves to a free seat, and is found there.
+    /// Most have gone: the last one moves to a vacant slot, and is found there.
     #[test]
-    fn the_last_seat_is_given_up() {
-        let mut seats = filled(5000);
-        (0..4000).for_each(|seat| assert!(seats.leave(seat).is_some()));
-        while let Some(last) = seats.last_of_too_many() {
-            match seats.look(last) {
-                None => seats.give_up_last(),
-                Some(_) => assert!(seats.relocate_last().is_some_and(|seat| seat < last)),
+    fn the_last_slot_is_given_back() {
+        let mut slab = filled(5000);
+        (0..4000).for_each(|slot| assert!(slab.remove(slot).is_some()));
+        while let Some(last) = slab.last_if_sparse() {
+            match slab.phase(last) {
+                None => slab.pop_vacant(),
+                Some(_) => assert!(slab.relocate_last().is_some_and(|slot| slot < last)),
             }
         }
-        assert_eq!((seats.len(), seats.rows.len()), (1000, 2001));
+        assert_eq!((slab.len(), slab.slots.len()), (1000, 2001));
         for key in 0..5000 {
-            let seat = seats.find(&key);
-            assert_eq!(seat.is_some(), key >= 4000);
-            assert_eq!(seat.and_then(|seat| seats.key(seat)).copied(), seat.map(|_| key));
+            let slot = slab.find(&key);
+            assert_eq!(slot.is_some(), key >= 4000);
+            assert_eq!(slot.and_then(|slot| slab.key(slot)).copied(), slot.map(|_| key));
         }
         for key in 4000..5000 {
-            let seat = seats.find(&key).unwrap();
-            seats.leave(seat);
+            let slot = slab.find(&key).unwrap();
+            slab.remove(slot);
         }
-        while seats.last_of_too_many().is_some() {
-            seats.give_up_last();
+        while slab.last_if_sparse().is_some() {
+            slab.pop_vacant();
         }
-        assert!(seats.is_empty() && seats.capacity() <= 2 * FEW, "room for {}", seats.capacity());
+        assert!(slab.is_empty() && slab.capacity() <= 2 * SPARE_SLOTS, "room for {}", slab.capacity());
     }
 }
