@@ -60,7 +60,7 @@ enum Stage {
 #[derive(Debug)]
 #[must_use = "an item that was given up is handed back in here"]
 #[non_exhaustive]
-pub enum Failure<K, V, E> {
+pub enum AfterFailure<K, V, E> {
     /// It is due again at that time.
     #[non_exhaustive]
     Again {
@@ -150,7 +150,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     /// It failed: another attempt follows by the policy, if it allows one.
     ///
     /// With the queue gone, nothing follows: the value comes back.
-    pub fn fail<E: fmt::Debug + Send + Sync + 'static>(mut self, error: E) -> Failure<K, V, E> {
+    pub fn fail<E: fmt::Debug + Send + Sync + 'static>(mut self, error: E) -> AfterFailure<K, V, E> {
         self.record(Ending::Failed, Some(ErasedError::new(error)));
         self.decide(Decision::Retry);
         self.settle(false).downcast()
@@ -160,7 +160,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     /// policy's `max_retry_after` caps the pause.
     ///
     /// With the queue gone, nothing follows: the value comes back.
-    pub fn retry_after(mut self, pause: std::time::Duration) -> Failure<K, V, ErasedError> {
+    pub fn retry_after(mut self, pause: std::time::Duration) -> AfterFailure<K, V, ErasedError> {
         self.record(Ending::NotReady, None);
         self.decide(Decision::RetryAfter(pause));
         self.settle(false)
@@ -187,7 +187,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     }
 
     /// The run is over: the item goes back or is handed back.
-    pub(super) fn settle(&mut self, homeless: bool) -> Failure<K, V, ErasedError> {
+    pub(super) fn settle(&mut self, keep_orphan: bool) -> AfterFailure<K, V, ErasedError> {
         let Some(Running { run, key, value, history: Some(history), stage: Stage::Planned(planned) }) =
             self.running.take()
         else {
@@ -198,18 +198,18 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
             Ok(due) => due,
             Err(stop) => {
                 drop(self.shared.end(run, None, false));
-                return Failure::GaveUp(GivenUp::new(key, value, history.give_up(policy, stop)));
+                return AfterFailure::GaveUp(GivenUp::new(key, value, history.give_up(policy, stop)));
             }
         };
-        match self.shared.end(run, Some((value, history)), homeless) {
+        match self.shared.end(run, Some((value, history)), keep_orphan) {
             AfterRun::Cancelled { value, history, .. } => {
-                Failure::GaveUp(GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled)))
+                AfterFailure::GaveUp(GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled)))
             }
-            AfterRun::Next { superseded: Some((value, history)), .. } => Failure::Superseded(GivenUp {
+            AfterRun::Next { superseded: Some((value, history)), .. } => AfterFailure::Superseded(GivenUp {
                 superseded: true,
                 ..GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled))
             }),
-            _ => Failure::Again { due: self.shared.clock.instant(due) },
+            _ => AfterFailure::Again { due: self.shared.clock.instant(due) },
         }
     }
 
@@ -264,17 +264,17 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     }
 }
 
-impl<K, V> Failure<K, V, ErasedError> {
+impl<K, V> AfterFailure<K, V, ErasedError> {
     /// The latest error is of this type: it has just been recorded.
-    fn downcast<E: 'static>(self) -> Failure<K, V, E> {
+    fn downcast<E: 'static>(self) -> AfterFailure<K, V, E> {
         let typed = |given_up: GivenUp<K, V, ErasedError>| match given_up.downcast() {
             Ok(given_up) => given_up,
             Err(other) => unreachable!("{:?} is the latest error", other.error),
         };
         match self {
-            Self::Again { due } => Failure::Again { due },
-            Self::GaveUp(given_up) => Failure::GaveUp(typed(given_up)),
-            Self::Superseded(given_up) => Failure::Superseded(typed(given_up)),
+            Self::Again { due } => AfterFailure::Again { due },
+            Self::GaveUp(given_up) => AfterFailure::GaveUp(typed(given_up)),
+            Self::Superseded(given_up) => AfterFailure::Superseded(typed(given_up)),
         }
     }
 }
@@ -288,8 +288,8 @@ impl<K: Hash + Eq + Clone, V> Drop for Due<K, V> {
             self.record(Ending::Cut(CutBy::Cancelled), None);
         }
         self.decide(decision);
-        if let Failure::GaveUp(given_up) | Failure::Superseded(given_up) = self.settle(true) {
-            self.shared.bury([given_up]);
+        if let AfterFailure::GaveUp(given_up) | AfterFailure::Superseded(given_up) = self.settle(true) {
+            self.shared.add_dead_letters([given_up]);
         }
     }
 }

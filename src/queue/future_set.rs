@@ -1,4 +1,5 @@
-//! Futures that run side by side inside one task: each is polled only when it has been woken.
+//! Futures that run side by side inside one task, each polled only when it has been woken: as futures-util's
+//! `FuturesUnordered`, with slots that can be named, and panics that are caught.
 
 use std::{
     any::Any,
@@ -16,66 +17,73 @@ use crate::sync::{
     lock,
 };
 
-/// A place for one future after the other; place and waker are made once.
+/// Room for one future after the other; the allocation and the waker are made once.
 #[derive(Debug)]
-struct Place<F> {
+struct FutureSlot<F> {
     future: Pin<Box<Option<F>>>,
-    call: Arc<Call>,
+    wake: Arc<SlotWaker>,
+    /// Of `wake`.
     waker: Waker,
 }
 
 #[derive(Debug)]
-pub(super) struct Crew<F> {
-    places: Vec<Place<F>>,
-    free: Vec<usize>,
-    /// Whom to poll in this round.
-    round: VecDeque<usize>,
-    woken: Arc<Woken>,
+pub(super) struct FutureSet<F> {
+    slots: Vec<FutureSlot<F>>,
+    /// Slots without a future. Exactly those.
+    vacant: Vec<usize>,
+    /// The slots that are polled now.
+    batch: VecDeque<usize>,
+    ready: Arc<ReadyToRun>,
 }
 
-/// A future that is over, by its place.
-pub(super) struct Polled<T> {
-    pub(super) place: usize,
+/// A future that is over.
+pub(super) struct Completed<T> {
+    /// Where it was.
+    pub(super) slot: usize,
     /// What it gave, unless it panicked before.
     pub(super) output: Option<T>,
     /// How it panicked, in its poll or when it was dropped after that.
     pub(super) panic: Option<Box<dyn Any + Send>>,
 }
 
-/// What has been woken since the last round.
+/// What has been woken since the last batch.
 #[derive(Debug)]
-struct Woken {
-    inner: Mutex<WokenInner>,
+struct ReadyToRun {
+    /// Under the lock runs no foreign code: wakers are cloned, woken and dropped outside.
+    inner: Mutex<ReadyInner>,
 }
 
 #[derive(Debug)]
-struct WokenInner {
-    places: VecDeque<usize>,
+struct ReadyInner {
+    /// A slot is here or in the batch at most once, and exactly if its `queued` is set.
+    slots: VecDeque<usize>,
+    /// The task that polls the set; taken by the first wake since it was registered.
     task: Option<Waker>,
 }
 
-/// The waker of a place.
+/// The waker of a slot.
 #[derive(Debug)]
-struct Call {
-    place: usize,
-    /// Whether it stands among those to be polled.
+struct SlotWaker {
+    slot: usize,
+    /// Whether the slot is among those to be polled.
     queued: AtomicBool,
-    woken: Arc<Woken>,
+    ready: Arc<ReadyToRun>,
 }
 
-impl Wake for Call {
+impl Wake for SlotWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        // Release: what was done before the wake is seen by the poll that clears the flag, also where this finds it set.
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
         let task = {
-            let mut woken = lock(&self.woken.inner);
-            woken.places.push_back(self.place);
-            woken.task.take()
+            let mut ready = lock(&self.ready.inner);
+            ready.slots.push_back(self.slot);
+            ready.task.take()
         };
         if let Some(task) = task {
             task.wake();
@@ -83,70 +91,73 @@ impl Wake for Call {
     }
 }
 
-impl<F: Future> Crew<F> {
+impl<F: Future> FutureSet<F> {
     pub(super) fn new() -> Self {
-        let inner = Mutex::new(WokenInner { places: VecDeque::new(), task: None });
-        Self { places: Vec::new(), free: Vec::new(), round: VecDeque::new(), woken: Arc::new(Woken { inner }) }
+        let inner = Mutex::new(ReadyInner { slots: VecDeque::new(), task: None });
+        let ready = Arc::new(ReadyToRun { inner });
+        Self { slots: Vec::new(), vacant: Vec::new(), batch: VecDeque::new(), ready }
     }
 
     /// How many futures run.
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.slots.len() - self.vacant.len()
     }
 
-    /// Adds a future to this round: in which place.
-    pub(super) fn add(&mut self, future: F) -> usize {
-        let place = self.free.pop().unwrap_or_else(|| {
-            let place = self.places.len();
-            let call = Arc::new(Call { place, queued: AtomicBool::new(false), woken: self.woken.clone() });
-            let waker = Waker::from(call.clone());
-            self.places.push(Place { future: Box::pin(None), call, waker });
-            place
+    /// Adds a future, to be polled with this batch: the slot that it is in.
+    pub(super) fn insert(&mut self, future: F) -> usize {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            let slot = self.slots.len();
+            let wake = Arc::new(SlotWaker { slot, queued: AtomicBool::new(false), ready: self.ready.clone() });
+            let waker = Waker::from(wake.clone());
+            self.slots.push(FutureSlot { future: Box::pin(None), wake, waker });
+            slot
         });
-        let Place { future: seat, call, .. } = &mut self.places[place];
-        seat.set(Some(future));
-        if !call.queued.swap(true, Ordering::AcqRel) {
-            self.round.push_back(place);
+        let FutureSlot { future: room, wake, .. } = &mut self.slots[slot];
+        room.set(Some(future));
+        // A waker that outlived the last future of the slot may have queued it already.
+        if !wake.queued.swap(true, Ordering::AcqRel) {
+            self.batch.push_back(slot);
         }
-        place
+        slot
     }
 
-    /// Drops the future in a place. Its place is free then, whether its drop panics or not.
-    pub(super) fn drop_future(&mut self, place: usize) -> thread::Result<()> {
-        let future = &mut self.places[place].future;
+    /// Drops the future of a slot. The slot is vacant then, whether the drop panics or not.
+    pub(super) fn drop_future(&mut self, slot: usize) -> thread::Result<()> {
+        let future = &mut self.slots[slot].future;
         if future.is_none() {
             return Ok(());
         }
-        self.free.push(place);
+        self.vacant.push(slot);
         catch_unwind(AssertUnwindSafe(|| future.set(None)))
     }
 
-    /// Begins a round: those woken until now will be polled; those woken later wake the task.
-    pub(super) fn begin_round(&mut self, cx: &Context<'_>) {
+    /// Begins a batch: what was woken until now will be polled; what is woken later wakes the task.
+    pub(super) fn begin_batch(&mut self, cx: &Context<'_>) {
         // Wakers are cloned and dropped outside the lock: they are the task's, and may do anything.
         let mut spare = None;
         loop {
-            let mut woken = lock(&self.woken.inner);
-            let same = woken.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
+            let mut ready = lock(&self.ready.inner);
+            let same = ready.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
             if !same && spare.is_none() {
-                drop(woken);
+                drop(ready);
                 spare = Some(cx.waker().clone());
                 continue;
             }
             if !same {
-                std::mem::swap(&mut woken.task, &mut spare);
+                std::mem::swap(&mut ready.task, &mut spare);
             }
-            self.round.append(&mut woken.places);
-            drop(woken);
+            self.batch.append(&mut ready.slots);
+            drop(ready);
             return;
         }
     }
 
-    /// The next future of this round that is ready, or panicked; it is gone then.
-    pub(super) fn poll_round(&mut self) -> Option<Polled<F::Output>> {
-        while let Some(place) = self.round.pop_front() {
-            let Place { future, call, waker } = &mut self.places[place];
-            call.queued.swap(false, Ordering::AcqRel);
+    /// The next future of this batch that is ready, or panicked; it is gone then.
+    pub(super) fn poll_batch(&mut self) -> Option<Completed<F::Output>> {
+        while let Some(slot) = self.batch.pop_front() {
+            let FutureSlot { future, wake, waker } = &mut self.slots[slot];
+            // Acquire: pairs with the wakes until now. Cleared before the poll, so that a wake in or after it queues anew.
+            wake.queued.swap(false, Ordering::AcqRel);
             let Some(running) = future.as_mut().as_pin_mut() else { continue };
             let polled = catch_unwind(AssertUnwindSafe(|| running.poll(&mut Context::from_waker(waker))));
             let (output, panic) = match polled {
@@ -154,8 +165,8 @@ impl<F: Future> Crew<F> {
                 Ok(Poll::Ready(output)) => (Some(output), None),
                 Err(panic) => (None, Some(panic)),
             };
-            let dropped = self.drop_future(place);
-            return Some(Polled { place, output, panic: panic.or(dropped.err()) });
+            let dropped = self.drop_future(slot);
+            return Some(Completed { slot, output, panic: panic.or(dropped.err()) });
         }
         None
     }

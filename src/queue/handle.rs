@@ -93,7 +93,7 @@ pub enum Cancelled<V> {
 /// What a key is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Status {
+pub enum KeyStatus {
     /// It waits.
     Scheduled {
         /// Until then.
@@ -152,7 +152,7 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use relent::{Backoff, TimedQueue, queue::Status};
+    /// use relent::{Backoff, TimedQueue, queue::KeyStatus};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// let mut queue = TimedQueue::new().backoff(Backoff::fixed(Duration::from_secs(60)));
@@ -161,9 +161,9 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     /// let _ = queue.next().await.unwrap().fail("disk full");
     /// // In the pause: the next attempt is made with the new value, but no sooner.
     /// let _ = handle.reschedule("a", 2, Duration::ZERO);
-    /// assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 1, .. })));
+    /// assert!(matches!(handle.get(&"a"), Some(KeyStatus::Scheduled { attempts: 1, .. })));
     /// let _ = handle.begin_anew("a", 3, Duration::ZERO);
-    /// assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 0, .. })));
+    /// assert!(matches!(handle.get(&"a"), Some(KeyStatus::Scheduled { attempts: 0, .. })));
     /// assert_eq!(queue.next().await.unwrap().done(), 3);
     /// # }
     /// ```
@@ -193,12 +193,12 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
 
     /// What a key is doing; `None` if there is nothing to do for it.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<Status> {
+    pub fn get(&self, key: &K) -> Option<KeyStatus> {
         let clock = self.shared.clock;
         Some(match self.shared.get(key)? {
-            (queue::State::Scheduled { due }, attempts) => Status::Scheduled { due: clock.instant(due), attempts },
-            (queue::State::Running, _) => Status::Running,
-            (queue::State::RunningWithNext { due }, _) => Status::RunningWithNext { due: clock.instant(due) },
+            (queue::State::Scheduled { due }, attempts) => KeyStatus::Scheduled { due: clock.instant(due), attempts },
+            (queue::State::Running, _) => KeyStatus::Running,
+            (queue::State::RunningWithNext { due }, _) => KeyStatus::RunningWithNext { due: clock.instant(due) },
         })
     }
 
@@ -262,7 +262,7 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     fn give(&self, rule: OnOccupied, key: K, value: V, due: When) -> Scheduled<V> {
         let clock = self.shared.clock;
         let (mut key, mut value) = (Some(key), Some(value));
-        let given = self.shared.give(rule, &mut key, &mut value, clock.due(due));
+        let given = self.shared.insert(rule, &mut key, &mut value, clock.due(due));
         match (given, value) {
             (None, Some(value)) => Scheduled::Closed { value },
             (Some(Inserted::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },
@@ -316,7 +316,7 @@ impl<K: Hash + Eq + Clone, V> Future for Idle<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Drop for Idle<K, V> {
     fn drop(&mut self) {
-        self.shared.leave(self.id);
+        self.shared.remove_waiter(self.id);
     }
 }
 
@@ -344,7 +344,7 @@ impl<K: Hash + Eq + Clone, V> Future for Drain<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Drop for Drain<K, V> {
     fn drop(&mut self) {
-        self.shared.leave(self.id);
+        self.shared.remove_waiter(self.id);
     }
 }
 

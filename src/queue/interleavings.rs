@@ -11,7 +11,7 @@ use std::{
 use super::{
     Due,
     future_set::Crew,
-    shared::{BoxedHistory, Found, Shared},
+    shared::{BoxedHistory, Polled, Shared},
     when::BEGINNING,
 };
 use crate::{
@@ -64,7 +64,7 @@ fn queue() -> Queue {
 /// What the call did, and the value if it was not taken.
 fn give(queue: &Queue, rule: OnOccupied, value: u32) -> (Option<Inserted<u32, BoxedHistory>>, Option<u32>) {
     let mut value = Some(value);
-    let given = queue.give(rule, &mut Some(7), &mut value, NOW);
+    let given = queue.insert(rule, &mut Some(7), &mut value, NOW);
     (given, value)
 }
 
@@ -75,13 +75,13 @@ fn given(queue: &Queue, rule: OnOccupied, value: u32) {
 
 fn poll_next(queue: &Queue, policy: &Arc<Policy>, cx: &Context<'_>) -> Poll<Option<Due<u8, u32>>> {
     match queue.poll_due(cx, NOW) {
-        Found::Due(started) => Poll::Ready(Due::begin(queue, policy, started, NOW).ok()),
-        Found::Finished => Poll::Ready(None),
-        Found::Later(at) => {
+        Polled::Due(started) => Poll::Ready(Due::begin(queue, policy, started, NOW).ok()),
+        Polled::Finished => Poll::Ready(None),
+        Polled::Later(at) => {
             assert_eq!(at, FOREVER, "nothing that waits is due later");
             Poll::Pending
         }
-        Found::Unwanted => unreachable!("all that is due is wanted"),
+        Polled::Unwanted => unreachable!("all that is due is wanted"),
     }
 }
 
@@ -164,9 +164,9 @@ fn a_guard_dropped_elsewhere() {
         let other = thread::spawn(move || drop(due));
         // Its next try is due when the real clock says; what counts is that the consumer hears of it.
         let due = block_on(poll_fn(|cx| match queue.poll_due(cx, u64::MAX - 1) {
-            Found::Due(started) => Poll::Ready(Due::begin(&queue, &policy, started, NOW).ok()),
-            Found::Finished => Poll::Ready(None),
-            Found::Later(_) | Found::Unwanted => Poll::Pending,
+            Polled::Due(started) => Poll::Ready(Due::begin(&queue, &policy, started, NOW).ok()),
+            Polled::Finished => Poll::Ready(None),
+            Polled::Later(_) | Polled::Unwanted => Poll::Pending,
         }));
         let due = due.unwrap();
         assert_eq!((due.attempt().number(), due.done()), (2, 1));
@@ -228,7 +228,7 @@ fn idle_and_empty_are_heard() {
                             queue.poll_idle(cx, &mut id, NOW)
                         }
                     }));
-                    queue.leave(id);
+                    queue.remove_waiter(id);
                 })
             })
             .collect();

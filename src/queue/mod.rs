@@ -11,6 +11,7 @@ mod running;
 mod shared;
 mod throttle;
 mod when;
+mod worker;
 
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
@@ -26,15 +27,16 @@ use std::{
 use futures_core::Stream;
 use tokio::task::coop;
 
-use self::shared::{Found, Shared};
+use self::shared::{Polled, Shared};
 pub use self::{
-    due::{Due, Failure},
+    due::{AfterFailure, Due},
     erased::ErasedError,
     given_up::GivenUp,
-    handle::{Cancelled, Drain, Idle, QueueHandle, Scheduled, Status},
-    run::{Finished, Job, Outcome, Work, Worker},
-    running::Working,
+    handle::{Cancelled, Drain, Idle, KeyStatus, QueueHandle, Scheduled},
+    run::RunWorker,
+    running::RunWorkerFuture,
     when::When,
+    worker::{Finished, ItemEvent, Job, Worker},
 };
 use crate::{
     policy::{Policy, backoff::Backoff},
@@ -154,11 +156,11 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     /// Calls `worker` for each item whose time has come.
     ///
     /// The worker's futures run side by side within the future that this makes, one at a time unless
-    /// [`concurrency`](Work::concurrency) says otherwise. The value is cloned for the worker; the queue keeps its own for
+    /// [`concurrency`](RunWorker::concurrency) says otherwise. The value is cloned for the worker; the queue keeps its own for
     /// the next attempt (an `Arc` makes that cheap).
     ///
     /// It ends when the queue is drained, when all handles are gone and nothing is left, or, with
-    /// [`cancel_on`](Work::cancel_on), when it is told to and what runs has ended.
+    /// [`cancel_on`](RunWorker::cancel_on), when it is told to and what runs has ended.
     ///
     /// Cancel safe: dropped, it drops the worker's futures. Their attempts were cut: what follows is what the policy's
     /// `on_cut` says, by default another attempt. What was given up until then, and what is now, waits in
@@ -168,14 +170,14 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     /// When the worker, one of its futures, a classification or a listener does. The item in question goes on as if its
     /// attempt had been cut, or as had been decided before; everything else is as it was, and who catches the panic can
     /// go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
-    pub fn run<W, F, E>(&mut self, worker: W) -> Work<'_, K, V, W, F>
+    pub fn run<W, F, E>(&mut self, worker: W) -> RunWorker<'_, K, V, W, F>
     where
         W: FnMut(Job<K, V>) -> F,
         F: Future<Output = Result<(), E>>,
         E: fmt::Debug + Send + Sync + 'static,
         V: Clone,
     {
-        Work::new(self, worker)
+        RunWorker::new(self, worker)
     }
 
     /// What came back when there was no caller to hand it to, each with the latest error of its attempts:
@@ -213,17 +215,17 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         loop {
             let now = self.shared.clock.now();
             let wake = match self.shared.poll_due(cx, now) {
-                Found::Due(started) => {
+                Polled::Due(started) => {
                     progress.made_progress();
                     match Due::begin(&self.shared, &self.policy, started, now) {
                         Ok(due) => return Poll::Ready(Some(due)),
-                        Err(given_up) => self.shared.bury([given_up]),
+                        Err(given_up) => self.shared.add_dead_letters([given_up]),
                     }
                     continue;
                 }
-                Found::Finished => return Poll::Ready(None),
-                Found::Later(wake) => wake,
-                Found::Unwanted => unreachable!("all that is due is wanted"),
+                Polled::Finished => return Poll::Ready(None),
+                Polled::Later(wake) => wake,
+                Polled::Unwanted => unreachable!("all that is due is wanted"),
             };
             ready!(self.poll_alarm(cx, wake));
         }
@@ -245,7 +247,7 @@ impl<K, V> TimedQueue<K, V> {
     /// Nothing waits for the queue any more.
     fn rest(&mut self) {
         self.timer.set(Timer::default());
-        self.shared.forget_consumer();
+        self.shared.clear_consumer();
     }
 }
 

@@ -13,48 +13,43 @@ use std::{
 use tokio::task::coop;
 
 use super::{
-    Due, Failure, GivenUp, TimedQueue,
+    AfterFailure, Due, GivenUp, TimedQueue,
     erased::ErasedError,
-    future_set::{Crew, Polled},
+    future_set::{Completed, FutureSet},
     item::History,
-    run::{Classify, ErrorOf, Finished, Job, Notify, Outcome, Stop, Take, Work},
-    shared::{Found, Started},
-    throttle::Gate,
+    shared::{Polled, Started},
+    throttle::Throttle,
+    worker::{ErrorOf, Finished, ItemEvent, Job, Settings},
 };
 use crate::{
-    error::Ending,
+    error::{Ending, Last, Stop},
     limiter::Turn,
-    operation,
+    operation::Outcome,
     policy::{attempts::Decision, bounds::CutBy, nanos::FOREVER},
     shared::Retries,
 };
 
 /// The future of [`TimedQueue::run`].
 #[must_use = "futures do nothing unless awaited or polled"]
-pub struct Working<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> {
-    // The worker's futures go before the guards of their items: no key is free while one of its futures lives.
-    crew: Crew<F>,
-    /// The guards, by their future's place.
+pub struct RunWorkerFuture<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> {
+    // The worker's futures are dropped before the guards of their items: no key is free while one of its futures lives.
+    futures: FutureSet<F>,
+    /// The guards, by the slots of their futures.
     running: Vec<Option<Due<K, V>>>,
-    /// When what runs is cut, and its place.
+    /// When what runs is cut, and its slot.
     cuts: BTreeSet<(u64, usize)>,
     queue: &'q mut TimedQueue<K, V>,
     worker: W,
-    concurrency: usize,
-    gate: Option<Gate>,
-    retries: Retries,
-    stops: Vec<Stop<'q>>,
+    settings: Settings<'q, K, V, ErrorOf<F>>,
+    throttle: Option<Throttle>,
+    /// It was told to stop: nothing starts any more.
     stopping: bool,
-    classify: Option<Classify<'q, ErrorOf<F>>>,
-    listeners: Vec<Notify<'q, K, V, ErrorOf<F>>>,
-    take: Option<Take<'q, K, V, ErrorOf<F>>>,
     given_up: Vec<GivenUp<K, V, ErrorOf<F>>>,
-    erase: fn(ErrorOf<F>) -> ErasedError,
-    over: bool,
+    finished: bool,
 }
 
 /// The worker's futures are pinned where they are.
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> Unpin for Working<'_, K, V, W, F> {}
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> Unpin for RunWorkerFuture<'_, K, V, W, F> {}
 
 /// Whether something starts.
 enum Start<K, V> {
@@ -65,37 +60,31 @@ enum Start<K, V> {
     Finished,
 }
 
-// ===== impl Working =====
+// ===== impl RunWorkerFuture =====
 
-impl<'q, K, V, W, F> Working<'q, K, V, W, F>
-where
-    K: Hash + Eq + Clone,
-    F: Future<Output: operation::Outcome>,
-{
-    pub(super) fn new(work: Work<'q, K, V, W, F>) -> Self {
-        let Work { queue, worker, concurrency, stops, limiter, retries, classify, listeners, take, erase } = work;
+impl<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> RunWorkerFuture<'q, K, V, W, F> {
+    pub(super) fn new(
+        queue: &'q mut TimedQueue<K, V>,
+        worker: W,
+        mut settings: Settings<'q, K, V, ErrorOf<F>>,
+    ) -> Self {
+        let throttle = settings.limiters.take().map(Throttle::new);
         Self {
-            crew: Crew::new(),
+            futures: FutureSet::new(),
             running: Vec::new(),
             cuts: BTreeSet::new(),
             queue,
             worker,
-            concurrency,
-            gate: limiter.map(Gate::new),
-            retries,
-            stops,
+            settings,
+            throttle,
             stopping: false,
-            classify,
-            listeners,
-            take,
             given_up: Vec::new(),
-            erase,
-            over: false,
+            finished: false,
         }
     }
 }
 
-impl<K, V, W, F, E> Future for Working<'_, K, V, W, F>
+impl<K, V, W, F, E> Future for RunWorkerFuture<'_, K, V, W, F>
 where
     K: Hash + Eq + Clone,
     V: Clone,
@@ -107,36 +96,39 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        assert!(!this.over, "`Working` polled after completion");
-        this.crew.begin_round(cx);
+        assert!(!this.finished, "`RunWorkerFuture` polled after completion");
+        this.futures.begin_batch(cx);
         loop {
-            while let Some(polled) = this.crew.poll_round() {
-                this.ended(polled);
+            while let Some(completed) = this.futures.poll_batch() {
+                this.completed(completed);
             }
             if !this.cuts.is_empty() {
                 this.cut(this.queue.shared.clock.now());
             }
             // Only now: what drops and hears of those that were cut may cancel, and take its time.
-            if !this.stopping && this.stops.iter_mut().any(|stop| stop.as_mut().poll(cx).is_ready()) {
+            if !this.stopping && this.settings.stops.iter_mut().any(|stop| stop.as_mut().poll(cx).is_ready()) {
                 this.stopping = true;
-                this.stops.clear();
+                this.settings.stops.clear();
             }
             let now = this.queue.shared.clock.now();
-            if this.stopping && this.crew.len() == 0 {
+            if this.stopping && this.futures.len() == 0 {
                 return Poll::Ready(this.finish(true));
             }
             let mut wake = FOREVER;
-            if !this.stopping && this.crew.len() < this.concurrency {
+            if !this.stopping && this.futures.len() < this.settings.concurrency {
                 let progress = ready!(coop::poll_proceed(cx));
                 match this.poll_start(cx, now) {
                     Start::Now(started) => {
                         progress.made_progress();
-                        this.start(started, now);
+                        if let Some((due, job)) = this.start(started, now) {
+                            let future = (this.worker)(job);
+                            this.insert(due, future);
+                        }
                         continue;
                     }
-                    Start::Refused(started, turn) => {
+                    Start::Refused(started, ready_at) => {
                         progress.made_progress();
-                        this.refuse(started, now, turn);
+                        this.refuse(started, now, ready_at);
                         continue;
                     }
                     Start::Finished => return Poll::Ready(this.finish(false)),
@@ -144,9 +136,9 @@ where
                 }
             }
             if this.stopping
-                && let Some(gate) = &mut this.gate
+                && let Some(throttle) = &mut this.throttle
             {
-                gate.leave();
+                throttle.leave();
             }
             if let Some((cut, _)) = this.cuts.first() {
                 wake = wake.min(*cut);
@@ -156,77 +148,86 @@ where
     }
 }
 
-impl<K, V, W, F, E> Working<'_, K, V, W, F>
+impl<K, V, W, E, F> RunWorkerFuture<'_, K, V, W, F>
 where
     K: Hash + Eq + Clone,
-    V: Clone,
-    W: FnMut(Job<K, V>) -> F,
-    F: Future<Output = Result<(), E>>,
     E: fmt::Debug + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>>,
 {
     /// What starts next, if its time has come and the limiter lets it.
     fn poll_start(&mut self, cx: &mut Context<'_>, now: u64) -> Start<K, V> {
         let TimedQueue { shared, policy, .. } = &*self.queue;
-        let Some(gate) = &mut self.gate else { return shared.poll_due(cx, now).into() };
-        // In line only with something to start.
-        let mut found = shared.poll_due_if(cx, now, |_| false);
-        if let Found::Unwanted = found {
-            let turn = match gate.poll_turn(cx) {
+        let Some(throttle) = &mut self.throttle else { return shared.poll_due(cx, now).into() };
+        // It waits for a permit only with something to start.
+        let mut polled = shared.poll_due_if(cx, now, |_| false);
+        if let Polled::Unwanted = polled {
+            let ready_at = match throttle.poll_ready(cx) {
                 Turn::Granted => None,
-                Turn::At(turn) => Some(shared.clock.read(turn)),
+                Turn::At(at) => Some(shared.clock.read(at)),
                 Turn::Never => Some(FOREVER),
             };
-            let Some(turn) = turn else { return shared.poll_due(cx, now).into() };
+            let Some(ready_at) = ready_at else { return shared.poll_due(cx, now).into() };
             // Before its first attempt an item may wait as long as it takes.
-            let too_late = |history: Option<&History>| history.is_some_and(|old| old.latest_start(policy) < turn);
-            found = match shared.poll_due_if(cx, now, too_late) {
-                Found::Unwanted => return Start::Later(turn),
-                Found::Due(started) => return Start::Refused(started, turn),
+            let too_late = |history: Option<&History>| history.is_some_and(|old| old.latest_start(policy) < ready_at);
+            polled = match shared.poll_due_if(cx, now, too_late) {
+                Polled::Unwanted => return Start::Later(ready_at),
+                Polled::Due(started) => return Start::Refused(started, ready_at),
                 nothing => nothing,
             };
         }
-        gate.leave();
-        found.into()
+        throttle.leave();
+        polled.into()
     }
 
-    fn start(&mut self, started: Started<K, V>, now: u64) {
+    /// Begins an attempt: its guard, and what the worker is called with. `None`: the item may not start, and was handed back.
+    fn start(&mut self, started: Started<K, V>, now: u64) -> Option<(Due<K, V>, Job<K, V>)>
+    where
+        V: Clone,
+    {
         let mut due = match Due::begin(&self.queue.shared, &self.queue.policy, started, now) {
             Ok(due) => due,
-            Err(given_up) => return self.hand_back(given_up),
+            Err(given_up) => {
+                self.hand_back(given_up);
+                return None;
+            }
         };
-        if let Some(gate) = &mut self.gate {
-            gate.spend();
+        if let Some(throttle) = &mut self.throttle {
+            throttle.consume();
         }
-        if !matches!(self.retries, Retries::Unlimited) {
-            due.charge(&self.retries);
+        if !matches!(self.settings.retries, Retries::Unlimited) {
+            due.charge(&self.settings.retries);
         }
-        let (cut, _) = due.cut_at();
         let job = Job { key: due.key().clone(), value: due.value().clone(), due: due.due(), attempt: due.attempt() };
-        let place = self.crew.add((self.worker)(job));
-        if place >= self.running.len() {
-            self.running.resize_with(place + 1, || None);
+        Some((due, job))
+    }
+
+    fn insert(&mut self, due: Due<K, V>, future: F) {
+        let (cut, _) = due.cut_at();
+        let slot = self.futures.insert(future);
+        if slot >= self.running.len() {
+            self.running.resize_with(slot + 1, || None);
         }
-        self.running[place] = Some(due);
+        self.running[slot] = Some(due);
         if cut != FOREVER {
-            self.cuts.insert((cut, place));
+            self.cuts.insert((cut, slot));
         }
     }
 
-    /// The limiter's turn comes too late for this.
-    fn refuse(&mut self, started: Started<K, V>, now: u64, turn: u64) {
+    /// The limiter's permit comes too late for this.
+    fn refuse(&mut self, started: Started<K, V>, now: u64, ready_at: u64) {
         let Started { run, key, value, history, .. } = started;
         drop(self.queue.shared.end(run, None, false));
         let history = history.unwrap_or_else(|| Box::new(History::new(now)));
-        self.hand_back(GivenUp::new(key, value, history.refused(&self.queue.policy, now, turn)));
+        self.hand_back(GivenUp::new(key, value, history.refused(&self.queue.policy, now, ready_at)));
     }
 
-    /// What panicked goes on once everything is in order.
-    fn ended(&mut self, Polled { place, output, panic }: Polled<Result<(), E>>) {
-        match (self.take(place), output) {
+    /// A panic goes on once everything is in order.
+    fn completed(&mut self, Completed { slot, output, panic }: Completed<Result<(), E>>) {
+        match (self.take(slot), output) {
             (Some(due), Some(Ok(()))) => {
                 let attempt = due.attempt();
                 let (key, value) = due.finish();
-                self.tell(Outcome::Done { key: &key, value: &value, attempt });
+                self.settings.tell(ItemEvent::Done { key: &key, value: &value, attempt });
             }
             (Some(due), Some(Err(error))) => self.failed(due, Ending::Failed, Some(error)),
             // Goes back by the policy, before anything hears of it.
@@ -237,15 +238,15 @@ where
         }
     }
 
-    /// Drops the futures whose time is over.
+    /// Drops the futures that have reached their cut.
     fn cut(&mut self, now: u64) {
-        while let Some(&(cut, place)) = self.cuts.first() {
+        while let Some(&(cut, slot)) = self.cuts.first() {
             if cut > now {
                 break;
             }
-            let dropped = self.crew.drop_future(place);
-            self.cuts.remove(&(cut, place));
-            if let Some(due) = self.take(place) {
+            let dropped = self.futures.drop_future(slot);
+            self.cuts.remove(&(cut, slot));
+            if let Some(due) = self.take(slot) {
                 let (_, by) = due.cut_at();
                 self.failed(due, Ending::Cut(by), None);
             }
@@ -259,22 +260,22 @@ where
     fn failed(&mut self, mut due: Due<K, V>, ending: Ending, error: Option<E>) {
         due.record(ending, error.map(ErasedError::new));
         let last = due.last(ending);
-        let decision = match (ending, &last, &mut self.classify) {
-            (Ending::Failed, crate::Last::Failed(error), Some(classify)) => classify(error),
+        let decision = match (ending, &last, &mut self.settings.classify) {
+            (Ending::Failed, Last::Failed(error), Some(classify)) => classify(error),
             (Ending::Cut(CutBy::AttemptTimeout), ..) => self.queue.policy.after_cut(),
             _ => Decision::Retry,
         };
-        if let (Ending::Failed, Decision::RetryAfter(asked), Some(gate)) = (ending, decision, &self.gate)
+        if let (Ending::Failed, Decision::RetryAfter(asked), Some(throttle)) = (ending, decision, &self.throttle)
             && let Some(pause) = self.queue.policy.pause_for_all(asked)
         {
-            gate.pause(pause);
+            throttle.pause(pause);
         }
         let again = due.decide(decision);
-        let outcome = Outcome::Failed { key: due.key(), attempt: due.attempt(), last: due.last(ending), again };
-        tell(&mut self.listeners, outcome);
+        let event = ItemEvent::Failed { key: due.key(), attempt: due.attempt(), last: due.last(ending), again };
+        self.settings.tell(event);
         match due.settle(false) {
-            Failure::Again { .. } => {}
-            Failure::GaveUp(given_up) | Failure::Superseded(given_up) => self.hand_back(given_up),
+            AfterFailure::Again { .. } => {}
+            AfterFailure::GaveUp(given_up) | AfterFailure::Superseded(given_up) => self.hand_back(given_up),
         }
     }
 
@@ -282,43 +283,38 @@ where
     fn hand_back(&mut self, given_up: GivenUp<K, V, ErasedError>) {
         match given_up.downcast() {
             Ok(given_up) => self.given_up.push(given_up),
-            Err(given_up) => return self.queue.shared.bury([given_up]),
+            Err(given_up) => return self.queue.shared.add_dead_letters([given_up]),
         }
         if let Some(given_up) = self.given_up.last() {
-            tell(
-                &mut self.listeners,
-                if given_up.superseded { Outcome::Superseded(given_up) } else { Outcome::GaveUp(given_up) },
-            );
+            let superseded = given_up.superseded;
+            self.settings.tell(if superseded { ItemEvent::Superseded(given_up) } else { ItemEvent::GaveUp(given_up) });
         }
-        if let Some(take) = &mut self.take
+        if let Some(take) = &mut self.settings.take
             && let Some(given_up) = self.given_up.pop()
         {
             take(given_up);
         }
     }
 
-    fn tell(&mut self, outcome: Outcome<'_, K, V, E>) {
-        tell(&mut self.listeners, outcome);
-    }
-
-    fn take(&mut self, place: usize) -> Option<Due<K, V>> {
-        let due = self.running.get_mut(place)?.take()?;
+    /// The guard of a future that is over.
+    fn take(&mut self, slot: usize) -> Option<Due<K, V>> {
+        let due = self.running.get_mut(slot)?.take()?;
         let (cut, _) = due.cut_at();
-        self.cuts.remove(&(cut, place));
+        self.cuts.remove(&(cut, slot));
         Some(due)
     }
 
     fn finish(&mut self, cancelled: bool) -> Finished<K, V, E> {
-        self.over = true;
-        if let Some(gate) = &mut self.gate {
-            gate.leave();
+        self.finished = true;
+        if let Some(throttle) = &mut self.throttle {
+            throttle.leave();
         }
         let (mut waiting, mut tried) = (Vec::new(), Vec::new());
         if cancelled {
             let TimedQueue { shared, policy, .. } = &*self.queue;
             for removed in shared.cancel_all() {
                 if let Some(history) = removed.history {
-                    tried.push((removed.key.clone(), history.give_up(policy, crate::Stop::Cancelled)));
+                    tried.push((removed.key.clone(), history.give_up(policy, Stop::Cancelled)));
                 }
                 waiting.push((removed.key, removed.value, shared.clock.instant(removed.due)));
             }
@@ -327,20 +323,14 @@ where
     }
 }
 
-fn tell<K, V, E>(listeners: &mut [Notify<'_, K, V, E>], outcome: Outcome<'_, K, V, E>) {
-    for listener in listeners {
-        listener(outcome);
-    }
-}
-
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> Drop for Working<'_, K, V, W, F> {
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> Drop for RunWorkerFuture<'_, K, V, W, F> {
     /// What has been given up is not lost, and what runs is dropped: futures first, whatever panics, then guards.
     fn drop(&mut self) {
-        let Self { queue, given_up, erase, .. } = self;
-        queue.shared.bury(given_up.drain(..).map(|given_up| given_up.map_error(*erase)));
+        let Self { queue, given_up, settings, .. } = self;
+        queue.shared.add_dead_letters(given_up.drain(..).map(|given_up| given_up.map_error(settings.erase)));
         let mut dropped = Ok(());
-        for place in 0..self.running.len() {
-            dropped = dropped.and(self.crew.drop_future(place));
+        for slot in 0..self.running.len() {
+            dropped = dropped.and(self.futures.drop_future(slot));
         }
         self.running.clear();
         self.queue.rest();
@@ -352,19 +342,19 @@ impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> Drop for
     }
 }
 
-impl<K, V> From<Found<K, V>> for Start<K, V> {
-    fn from(found: Found<K, V>) -> Self {
-        match found {
-            Found::Due(started) => Self::Now(started),
-            Found::Unwanted => Self::Later(FOREVER),
-            Found::Later(wake) => Self::Later(wake),
-            Found::Finished => Self::Finished,
+impl<K, V> From<Polled<K, V>> for Start<K, V> {
+    fn from(polled: Polled<K, V>) -> Self {
+        match polled {
+            Polled::Due(started) => Self::Now(started),
+            Polled::Unwanted => Self::Later(FOREVER),
+            Polled::Later(wake) => Self::Later(wake),
+            Polled::Finished => Self::Finished,
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> fmt::Debug for Working<'_, K, V, W, F> {
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> fmt::Debug for RunWorkerFuture<'_, K, V, W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Working").field("running", &self.crew.len()).finish_non_exhaustive()
+        f.debug_struct("RunWorkerFuture").field("running", &self.futures.len()).finish_non_exhaustive()
     }
 }

@@ -39,9 +39,9 @@ struct Inner<K, V> {
     /// The consumer, while it waits.
     consumer: Option<Waker>,
     /// When it wakes by itself.
-    armed: u64,
+    wake_at: u64,
     /// It waits for something else than time, with something due: whatever changes may mean that it waits in vain.
-    held: bool,
+    blocked: bool,
     /// Those that wait for the queue to be idle or empty.
     waiters: Vec<(u64, Waker)>,
     waiter_ids: u64,
@@ -56,7 +56,7 @@ struct Inner<K, V> {
 
 /// What the consumer finds.
 #[derive(Debug)]
-pub(super) enum Found<K, V> {
+pub(super) enum Polled<K, V> {
     /// This is due.
     Due(Started<K, V>),
     /// What is due is not wanted. The consumer is woken when anything changes.
@@ -95,8 +95,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         let inner = Inner {
             queue: KeyedDelayQueue::new(BEGINNING),
             consumer: None,
-            armed: FOREVER,
-            held: false,
+            wake_at: FOREVER,
+            blocked: false,
             waiters: Vec::new(),
             waiter_ids: 0,
             handles: 0,
@@ -108,7 +108,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     }
 
     /// What is not taken stays with the caller; `None`: the queue is closed.
-    pub(super) fn give(
+    pub(super) fn insert(
         &self,
         rule: OnOccupied,
         key: &mut Option<K>,
@@ -167,8 +167,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     }
 
     /// Takes what is due by `now`; else has the consumer woken when something earlier comes than what it waits for.
-    pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Found<K, V> {
-        self.poll_table(cx, |queue| queue.start(now).map(Some))
+    pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Polled<K, V> {
+        self.poll_queue(cx, |queue| queue.start(now).map(Some))
     }
 
     /// The same, if what is due is wanted.
@@ -177,26 +177,26 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         cx: &Context<'_>,
         now: u64,
         wanted: impl Fn(Option<&History>) -> bool,
-    ) -> Found<K, V> {
-        self.poll_table(cx, |queue| {
+    ) -> Polled<K, V> {
+        self.poll_queue(cx, |queue| {
             let (_, history) = queue.first_due(now)?;
             if wanted(history.map(|history| &**history)) { queue.start(now).map(Some) } else { Some(None) }
         })
     }
 
     /// `take`: what is due, `None` if nothing is, `Some(None)` if it is not wanted.
-    fn poll_table(
+    fn poll_queue(
         &self,
         cx: &Context<'_>,
         take: impl Fn(&mut KeyedDelayQueue<K, V, BoxedHistory>) -> Option<Option<Started<K, V>>>,
-    ) -> Found<K, V> {
+    ) -> Polled<K, V> {
         let mut spare = None;
         loop {
             let mut inner = lock(&self.inner);
             let wake = match take(&mut inner.queue) {
-                Some(Some(started)) => return Found::Due(started),
+                Some(Some(started)) => return Polled::Due(started),
                 Some(None) => None,
-                None if inner.is_finished() => return Found::Finished,
+                None if inner.is_finished() => return Polled::Finished,
                 None => Some(inner.queue.next_wake().unwrap_or(FOREVER)),
             };
             let same = inner.consumer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
@@ -208,9 +208,9 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             if !same {
                 std::mem::swap(&mut inner.consumer, &mut spare);
             }
-            (inner.armed, inner.held) = (wake.unwrap_or(FOREVER), wake.is_none());
+            (inner.wake_at, inner.blocked) = (wake.unwrap_or(FOREVER), wake.is_none());
             drop(inner);
-            return wake.map_or(Found::Unwanted, Found::Later);
+            return wake.map_or(Polled::Unwanted, Polled::Later);
         }
     }
 
@@ -220,11 +220,11 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         &self,
         run: RunningKey,
         again: Option<(V, BoxedHistory)>,
-        homeless: bool,
+        keep_orphan: bool,
     ) -> AfterRun<K, V, BoxedHistory> {
         let planned = again.as_ref().map_or(FOREVER, |(_, history)| queue::AttemptHistory::window(history).0);
         let mut inner = lock(&self.inner);
-        let (again, kept) = if inner.abandoned && !homeless { (None, again) } else { (again, None) };
+        let (again, kept) = if inner.abandoned && !keep_orphan { (None, again) } else { (again, None) };
         let ended = match (inner.queue.end(run, again), kept) {
             (AfterRun::Gone { key }, Some((value, history))) => AfterRun::Cancelled { key, value, history },
             (AfterRun::Next { due, .. }, Some(kept)) => AfterRun::Next { due, superseded: Some(kept) },
@@ -317,7 +317,7 @@ impl<K, V> Shared<K, V> {
     }
 
     /// There is no caller to hand these to.
-    pub(super) fn bury(&self, given_up: impl IntoIterator<Item = GivenUp<K, V, ErasedError>>) {
+    pub(super) fn add_dead_letters(&self, given_up: impl IntoIterator<Item = GivenUp<K, V, ErasedError>>) {
         let given_up: Vec<_> = given_up.into_iter().collect();
         lock(&self.inner).dead_letters.extend(given_up);
     }
@@ -327,13 +327,13 @@ impl<K, V> Shared<K, V> {
     }
 
     /// The consumer waits no more.
-    pub(super) fn forget_consumer(&self) {
+    pub(super) fn clear_consumer(&self) {
         let waker = lock(&self.inner).consumer.take();
         drop(waker);
     }
 
     /// This one waits no more for the queue to be idle or empty.
-    pub(super) fn leave(&self, id: u64) {
+    pub(super) fn remove_waiter(&self, id: u64) {
         let mut inner = lock(&self.inner);
         let place = inner.waiters.iter().position(|(other, _)| *other == id);
         let waiter = place.map(|place| inner.waiters.swap_remove(place));
@@ -356,7 +356,8 @@ impl<K: Hash + Eq + Clone, V> Inner<K, V> {
     /// Something is due at `due` now, or ([`FOREVER`]) something has gone.
     #[inline]
     fn changed(&mut self, due: u64) -> Wakers {
-        let consumer = if due < self.armed || self.held || self.is_finished() { self.consumer.take() } else { None };
+        let consumer =
+            if due < self.wake_at || self.blocked || self.is_finished() { self.consumer.take() } else { None };
         let waiters = if self.waiters.is_empty() || self.queue.running() > 0 {
             Vec::new()
         } else {

@@ -7,42 +7,42 @@ use crate::{
     policy::nanos::FOREVER,
 };
 
-/// Limiters and the place in their wait lists, while there is something to start.
+/// Limiters, and the wait for a permit of each while there is something to start.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Throttle {
     limiters: Limiters,
-    place: Option<Place>,
+    waiting: Option<Place>,
 }
 
-impl Gate {
+impl Throttle {
     pub(super) fn new(limiters: Limiters) -> Self {
-        Self { limiters, place: None }
+        Self { limiters, waiting: None }
     }
 
-    /// Whether something may start. The first question takes a place.
-    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        let Self { limiters, place } = self;
-        let place = place.get_or_insert_with(|| match limiters.place(FOREVER) {
-            Ok(place) => place,
+    /// Whether something may start. The first call joins the waiters.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Self { limiters, waiting } = self;
+        let waiting = waiting.get_or_insert_with(|| match limiters.place(FOREVER) {
+            Ok(waiting) => waiting,
             Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
         });
-        place.poll_turn(cx)
+        waiting.poll_turn(cx)
     }
 
-    /// Something starts.
-    pub(super) fn spend(&mut self) {
-        if let Some(mut place) = self.place.take() {
-            place.spend();
+    /// Something starts: the permits are used.
+    pub(super) fn consume(&mut self) {
+        if let Some(mut waiting) = self.waiting.take() {
+            waiting.spend();
         }
     }
 
-    /// Nothing is granted to anybody for so many nanoseconds.
+    /// The limiters grant nothing to any waiter for so many nanoseconds.
     pub(super) fn pause(&self, nanos: u64) {
         self.limiters.pause(nanos);
     }
 
-    /// There is nothing to start.
+    /// There is nothing to start: the queue waits no more.
     pub(super) fn leave(&mut self) {
-        self.place = None;
+        self.waiting = None;
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use relent::{
     Backoff, Budget, CutBy, Decision, GaveUp, Jitter, Last, Limiter, Policy, Ratio, Reason, Stop, TimedQueue,
-    queue::{ErasedError, Failure, GivenUp, Job, Outcome, Status},
+    queue::{AfterFailure, ErasedError, GivenUp, ItemEvent, Job, KeyStatus},
 };
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_test::{assert_pending, task};
@@ -67,11 +67,11 @@ async fn of_guards() {
     let handle = queue.handle();
     for way in 0..3 {
         let _ = handle.schedule("k", 1, Duration::ZERO);
-        let Failure::Again { .. } = queue.next().await.unwrap().fail(full()) else { panic!() };
+        let AfterFailure::Again { .. } = queue.next().await.unwrap().fail(full()) else { panic!() };
         let due = queue.next().await.unwrap();
         let (back, stop) = match way {
             0 => {
-                let Failure::GaveUp(back) = due.retry_after(S) else { panic!() };
+                let AfterFailure::GaveUp(back) = due.retry_after(S) else { panic!() };
                 (back, Stop::Attempts)
             }
             1 => {
@@ -215,7 +215,7 @@ async fn of_what_is_superseded() {
         });
         if listens {
             work = work.notify(|outcome| {
-                if let Outcome::Superseded(back) = outcome {
+                if let ItemEvent::Superseded(back) = outcome {
                     heard.lock().unwrap().push(back.value);
                 }
             });
@@ -278,12 +278,12 @@ async fn nor_the_pause_that_a_server_asked_for() {
     let due = queue.next().await.unwrap();
     let _ = handle.schedule("k", 1, Duration::ZERO);
     let start = Instant::now();
-    let Failure::Superseded(back) = due.retry_after(30 * S) else { panic!() };
+    let AfterFailure::Superseded(back) = due.retry_after(30 * S) else { panic!() };
     assert_eq!(back.value, 0);
-    assert_eq!(handle.get(&"k"), Some(Status::Scheduled { due: start + 30 * S, attempts: 1 }));
+    assert_eq!(handle.get(&"k"), Some(KeyStatus::Scheduled { due: start + 30 * S, attempts: 1 }));
     let _ = handle.reschedule("k", 2, 45 * S);
     let _ = handle.bring_forward("k", 3, Duration::ZERO);
-    assert_eq!(handle.get(&"k"), Some(Status::Scheduled { due: start + 30 * S, attempts: 1 }));
+    assert_eq!(handle.get(&"k"), Some(KeyStatus::Scheduled { due: start + 30 * S, attempts: 1 }));
     let due = queue.next().await.unwrap();
     assert_eq!((start.elapsed(), *due.value(), due.attempt().number()), (30 * S, 3, 2));
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Eviction, PodKey, plan::Planned, progress::Pods};
 use crate::{
     ConfigError,
-    queue::{Cancelled, Idle, QueueHandle, Scheduled, Status, When},
+    queue::{Cancelled, Idle, KeyStatus, QueueHandle, Scheduled, When},
     time::{self, Instant},
 };
 
@@ -66,7 +66,7 @@ impl Evictions {
         let status = self.queue.get(&key);
         if pod.metadata.deletion_timestamp.is_some() {
             // What was begun is seen to its end.
-            if old.is_some() && matches!(status, Some(Status::Scheduled { attempts: 0, .. })) {
+            if old.is_some() && matches!(status, Some(KeyStatus::Scheduled { attempts: 0, .. })) {
                 pods.remove(&key);
                 drop(self.queue.cancel(&key));
             }
@@ -81,7 +81,7 @@ impl Evictions {
         };
         let due = planned.due;
         let begun = match status {
-            Some(Status::Scheduled { attempts, .. }) => attempts > 0,
+            Some(KeyStatus::Scheduled { attempts, .. }) => attempts > 0,
             Some(_) => true,
             None => false,
         };
@@ -108,7 +108,7 @@ impl Evictions {
 
     /// What is happening about a pod.
     #[must_use]
-    pub fn get(&self, pod: &PodKey) -> Option<Status> {
+    pub fn get(&self, pod: &PodKey) -> Option<KeyStatus> {
         self.queue.get(pod)
     }
 
