@@ -31,6 +31,11 @@ use crate::{
 /// pause is over: a worker that schedules its own key, or whose own write comes back to it as an event, does not undo its
 /// backoff. It begins anew after a success, after it was given up, after [`cancel`](Self::cancel), with
 /// [`begin_anew`](Self::begin_anew), and where the new due time lies beyond the bounds of the attempts so far.
+///
+/// What is given while the attempt runs with which the key is given up is new work: it comes at its own time, as a first attempt,
+/// with `max_attempts` and the other bounds of its own. A change that comes at the last moment is not lost with the attempts
+/// before it (in client-go's work queue, too, a key that was added again is processed after `Forget`). So a worker that
+/// schedules its own key in each attempt is not bounded by `max_attempts`: let it fail instead, and the queue tries again.
 pub struct QueueHandle<K, V> {
     shared: Arc<Shared<K, V>>,
 }
@@ -259,10 +264,10 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
         Drain { shared: self.shared.clone(), id: 0 }
     }
 
-    fn give(&self, rule: OnOccupied, key: K, value: V, due: When) -> Scheduled<V> {
+    fn give(&self, on_occupied: OnOccupied, key: K, value: V, due: When) -> Scheduled<V> {
         let clock = self.shared.clock;
         let (mut key, mut value) = (Some(key), Some(value));
-        let given = self.shared.insert(rule, &mut key, &mut value, clock.due(due));
+        let given = self.shared.insert(on_occupied, &mut key, &mut value, clock.due(due));
         match (given, value) {
             (None, Some(value)) => Scheduled::Closed { value },
             (Some(Inserted::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Due,
-    future_set::Crew,
+    future_set::FutureSet,
     shared::{BoxedHistory, Polled, Shared},
     when::BEGINNING,
 };
@@ -62,14 +62,14 @@ fn queue() -> Queue {
 }
 
 /// What the call did, and the value if it was not taken.
-fn give(queue: &Queue, rule: OnOccupied, value: u32) -> (Option<Inserted<u32, BoxedHistory>>, Option<u32>) {
+fn give(queue: &Queue, on_occupied: OnOccupied, value: u32) -> (Option<Inserted<u32, BoxedHistory>>, Option<u32>) {
     let mut value = Some(value);
-    let given = queue.insert(rule, &mut Some(7), &mut value, NOW);
+    let given = queue.insert(on_occupied, &mut Some(7), &mut value, NOW);
     (given, value)
 }
 
-fn given(queue: &Queue, rule: OnOccupied, value: u32) {
-    let (given, back) = give(queue, rule, value);
+fn given(queue: &Queue, on_occupied: OnOccupied, value: u32) {
+    let (given, back) = give(queue, on_occupied, value);
     assert!(given.is_some() && back.is_none());
 }
 
@@ -104,11 +104,11 @@ fn given_from_two_threads() {
         let threads: Vec<_> = [OnOccupied::Keep, OnOccupied::Replace]
             .into_iter()
             .zip(1..)
-            .map(|(rule, value)| {
+            .map(|(on_occupied, value)| {
                 queue.add_handle();
                 let queue = queue.clone();
                 thread::spawn(move || {
-                    let back = match give(&queue, rule, value) {
+                    let back = match give(&queue, on_occupied, value) {
                         (_, Some(value)) | (Some(Inserted::Moved { value, .. }), _) => Some(value),
                         (Some(Inserted::AfterRun { replaced }), _) => replaced.map(|(_, value)| value),
                         _ => None,
@@ -174,7 +174,7 @@ fn a_guard_dropped_elsewhere() {
     });
 }
 
-/// A key that is given anew while it runs never runs twice at once, whoever ends the run.
+/// A key that is given anew while it runs never runs twice at once, whatever ends the run.
 #[test]
 fn never_twice_at_once() {
     every_order(|| {
@@ -205,9 +205,9 @@ fn never_twice_at_once() {
     });
 }
 
-/// Whoever waits for the queue to be idle, and for it to be empty, hears of the end of the last run.
+/// What waits for the queue to be idle, and for it to be empty, is woken by the end of the last run.
 #[test]
-fn idle_and_empty_are_heard() {
+fn idle_and_empty_are_woken() {
     every_order(|| {
         let queue = queue();
         let policy = Arc::new(Policy::new());
@@ -256,15 +256,15 @@ fn closed_while_work_is_given() {
     });
 }
 
-/// A future of the crew is woken from another thread just as it is polled, dropped and replaced: no wake is lost.
+/// A future of the set is woken from another thread just as it is polled, dropped and replaced: no wake is lost.
 #[test]
-fn a_woken_future_of_the_crew_is_polled() {
+fn a_woken_future_of_the_set_is_polled() {
     every_order(|| {
         let flags: Vec<Arc<Mutex<(bool, Option<std::task::Waker>)>>> = (0..2).map(|_| Arc::default()).collect();
-        let mut crew = Crew::new();
+        let mut futures = FutureSet::new();
         for flag in &flags {
             let flag = flag.clone();
-            crew.add(poll_fn(move |cx| {
+            futures.insert(poll_fn(move |cx| {
                 let mut flag = lock(&flag);
                 flag.1 = Some(cx.waker().clone());
                 if flag.0 { Poll::Ready(()) } else { Poll::Pending }
@@ -286,11 +286,11 @@ fn a_woken_future_of_the_crew_is_polled() {
             })
             .collect();
         block_on(poll_fn(|cx| {
-            crew.begin_round(cx);
-            while let Some(polled) = crew.poll_round() {
+            futures.begin_batch(cx);
+            while let Some(polled) = futures.poll_batch() {
                 assert!(polled.output.is_some() && polled.panic.is_none());
             }
-            if crew.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
+            if futures.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
         }));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });

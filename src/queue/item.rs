@@ -128,9 +128,9 @@ impl History {
         self.error.as_ref()?.downcast_ref()
     }
 
-    /// The limiter's turn comes too late for the next attempt.
-    pub(super) fn refused(self, policy: &Policy, now: u64, turn: u64) -> GaveUp<ErasedError> {
-        let ready_in = if turn == FOREVER { FOREVER } else { turn.saturating_sub(now) };
+    /// The limiter's permit comes too late for the next attempt.
+    pub(super) fn refused(self, policy: &Policy, now: u64, ready_at: u64) -> GaveUp<ErasedError> {
+        let ready_in = if ready_at == FOREVER { FOREVER } else { ready_at.saturating_sub(now) };
         let allowed = self.latest_start(policy).saturating_sub(now);
         let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(allowed) };
         self.give_up_at(policy, stop, now)

@@ -130,7 +130,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         self.with(|policy| policy.attempt_timeout(timeout))
     }
 
-    /// At most so many attempts at an item.
+    /// At most so many attempts at an item. What is given for its key during the last of them is an item of its own: see
+    /// [`QueueHandle`].
     #[must_use]
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.with(|policy| policy.max_attempts(attempts))
@@ -168,8 +169,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     ///
     /// # Panics
     /// When the worker, one of its futures, a classification or a listener does. The item in question goes on as if its
-    /// attempt had been cut, or as had been decided before; everything else is as it was, and who catches the panic can
-    /// go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
+    /// attempt had been cut, or as had been decided before; everything else is as it was, and a caller that catches the panic
+    /// can go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
     pub fn run<W, F, E>(&mut self, worker: W) -> RunWorker<'_, K, V, W, F>
     where
         W: FnMut(Job<K, V>) -> F,
@@ -202,7 +203,7 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         struct Next<'q, K, V>(&'q mut TimedQueue<K, V>);
         impl<K, V> Drop for Next<'_, K, V> {
             fn drop(&mut self) {
-                self.0.rest();
+                self.0.stop_waiting();
             }
         }
         let next = Next(self);
@@ -244,8 +245,8 @@ impl<K, V> TimedQueue<K, V> {
         self.timer.as_mut().poll_at(cx, self.shared.clock.alarm(wake))
     }
 
-    /// Nothing waits for the queue any more.
-    fn rest(&mut self) {
+    /// The consumer waits no more.
+    fn stop_waiting(&mut self) {
         self.timer.set(Timer::default());
         self.shared.clear_consumer();
     }

@@ -333,7 +333,7 @@ impl<K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> Drop for RunWorkerF
             dropped = dropped.and(self.futures.drop_future(slot));
         }
         self.running.clear();
-        self.queue.rest();
+        self.queue.stop_waiting();
         if let Err(panic) = dropped
             && !thread::panicking()
         {

@@ -1,7 +1,5 @@
-//! What the queue, its handles and its guards share: the timetable behind one lock, and who waits for it to change.
-//!
-//! Under the lock run the key's `Hash`, `Eq` and `Clone`, and no other code of callers: wakers are cloned before it is
-//! taken; wakers, keys, values and errors are dropped once it is free.
+//! What the queue, its handles and its guards share: the delay queue behind one lock, and the wakers of what waits for it to
+//! change.
 
 use std::{
     hash::Hash,
@@ -30,21 +28,24 @@ pub(super) type Started<K, V> = queue::Started<K, V, BoxedHistory>;
 #[derive(Debug)]
 pub(super) struct Shared<K, V> {
     pub(super) clock: Clock,
+    /// Under the lock run the key's `Hash`, `Eq` and `Clone`, and no other code of callers: wakers are cloned before it is
+    /// taken; wakers, keys, values and errors are dropped, and wakers called, once it is free. What may be woken by a change
+    /// is taken out under the same lock as the change is made, so that no wake is lost.
     inner: Mutex<Inner<K, V>>,
 }
 
 #[derive(Debug)]
 struct Inner<K, V> {
     queue: KeyedDelayQueue<K, V, BoxedHistory>,
-    /// The consumer, while it waits.
+    /// The waker of the consumer, while that waits.
     consumer: Option<Waker>,
-    /// When it wakes by itself.
+    /// When the consumer's own timer wakes it.
     wake_at: u64,
-    /// It waits for something else than time, with something due: whatever changes may mean that it waits in vain.
+    /// The consumer waits for something else than time, with something due: any change may mean that it waits in vain.
     blocked: bool,
-    /// Those that wait for the queue to be idle or empty.
+    /// By their numbers: what waits for the queue to be idle or empty.
     waiters: Vec<(u64, Waker)>,
-    waiter_ids: u64,
+    last_waiter: u64,
     handles: usize,
     /// Nothing more is accepted.
     closed: bool,
@@ -54,14 +55,14 @@ struct Inner<K, V> {
     dead_letters: Vec<GivenUp<K, V, ErasedError>>,
 }
 
-/// What the consumer finds.
+/// What a poll of the consumer finds.
 #[derive(Debug)]
 pub(super) enum Polled<K, V> {
     /// This is due.
     Due(Started<K, V>),
     /// What is due is not wanted. The consumer is woken when anything changes.
     Unwanted,
-    /// Nothing before this; [`FOREVER`]: nothing unless told.
+    /// Nothing before this; [`FOREVER`]: nothing until it is woken.
     Later(u64),
     /// Nothing now, nothing ever.
     Finished,
@@ -98,7 +99,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             wake_at: FOREVER,
             blocked: false,
             waiters: Vec::new(),
-            waiter_ids: 0,
+            last_waiter: 0,
             handles: 0,
             closed: false,
             abandoned: false,
@@ -110,7 +111,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     /// What is not taken stays with the caller; `None`: the queue is closed.
     pub(super) fn insert(
         &self,
-        rule: OnOccupied,
+        on_occupied: OnOccupied,
         key: &mut Option<K>,
         value: &mut Option<V>,
         due: u64,
@@ -119,7 +120,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         if inner.closed {
             return None;
         }
-        let given = inner.queue.insert(rule, key, value, due);
+        let given = inner.queue.insert(on_occupied, key, value, due);
         let wakers = match given {
             Inserted::New => inner.changed(due),
             Inserted::Moved { due, .. } => inner.changed(due),
@@ -166,7 +167,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         lock(&self.inner).queue.due(now)
     }
 
-    /// Takes what is due by `now`; else has the consumer woken when something earlier comes than what it waits for.
+    /// Takes what is due by `now`; else registers the consumer for when something comes that is due earlier than what it waits for.
     pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Polled<K, V> {
         self.poll_queue(cx, |queue| queue.start(now).map(Some))
     }
@@ -214,8 +215,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         }
     }
 
-    /// Ends a run; `again`: it is to be tried again when the trail says. With the queue gone a value goes back all the
-    /// same if it has nowhere else to go.
+    /// Ends a run; `again`: it is to be tried again when the history says. With the queue gone a value goes back all the
+    /// same if `keep_orphan` is set: the caller has nowhere else to put it.
     pub(super) fn end(
         &self,
         run: RunningKey,
@@ -264,11 +265,11 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
                 return Poll::Ready(done);
             }
             if *id == 0 {
-                inner.waiter_ids = inner.waiter_ids.saturating_add(1);
-                *id = inner.waiter_ids;
+                inner.last_waiter = inner.last_waiter.saturating_add(1);
+                *id = inner.last_waiter;
             }
-            let place = inner.waiters.iter().position(|(other, _)| other == id);
-            if place.is_some_and(|place| inner.waiters[place].1.will_wake(cx.waker())) {
+            let index = inner.waiters.iter().position(|(other, _)| other == id);
+            if index.is_some_and(|index| inner.waiters[index].1.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
             let Some(waker) = spare.take() else {
@@ -276,7 +277,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
                 spare = Some(cx.waker().clone());
                 continue;
             };
-            let old = place.map(|place| inner.waiters.swap_remove(place));
+            let old = index.map(|index| inner.waiters.swap_remove(index));
             inner.waiters.push((*id, waker));
             drop(inner);
             drop(old);
@@ -316,7 +317,7 @@ impl<K, V> Shared<K, V> {
         wakers.wake();
     }
 
-    /// There is no caller to hand these to.
+    /// There is no caller to hand these to: they wait until they are taken.
     pub(super) fn add_dead_letters(&self, given_up: impl IntoIterator<Item = GivenUp<K, V, ErasedError>>) {
         let given_up: Vec<_> = given_up.into_iter().collect();
         lock(&self.inner).dead_letters.extend(given_up);
@@ -332,11 +333,11 @@ impl<K, V> Shared<K, V> {
         drop(waker);
     }
 
-    /// This one waits no more for the queue to be idle or empty.
+    /// The waiter of this number waits no more for the queue to be idle or empty.
     pub(super) fn remove_waiter(&self, id: u64) {
         let mut inner = lock(&self.inner);
-        let place = inner.waiters.iter().position(|(other, _)| *other == id);
-        let waiter = place.map(|place| inner.waiters.swap_remove(place));
+        let index = inner.waiters.iter().position(|(other, _)| *other == id);
+        let waiter = index.map(|index| inner.waiters.swap_remove(index));
         drop(inner);
         drop(waiter);
     }
@@ -353,7 +354,7 @@ impl<K: Hash + Eq + Clone, V> Inner<K, V> {
         self.queue.is_empty() && (self.closed || self.handles == 0)
     }
 
-    /// Something is due at `due` now, or ([`FOREVER`]) something has gone.
+    /// Something is due at `due` now, or ([`FOREVER`]) something has gone: the wakers to call.
     #[inline]
     fn changed(&mut self, due: u64) -> Wakers {
         let consumer =

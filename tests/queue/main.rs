@@ -3,6 +3,7 @@
 
 mod delay_queue;
 mod evictions;
+mod failing_keys;
 mod failures;
 mod guards;
 mod histories;
