@@ -10,7 +10,7 @@ use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 use futures_core::Stream;
 
 use super::lock::{EtcdLock, Looked, seen};
-use crate::{Backoff, Delays, Jitter, leader::Seen, time};
+use crate::{Backoff, Delays, Jitter, leader::Record, time};
 
 /// A watch that is opened again whenever it ends: a stream of what is in the key.
 ///
@@ -20,7 +20,7 @@ pub(super) struct Following {
     next: Pin<Box<Next>>,
 }
 
-type Report = Option<Seen<()>>;
+type Report = Option<Record<()>>;
 /// The next report, and the watch to go on with.
 type Next = dyn Future<Output = Option<(Report, Watch)>> + Send;
 

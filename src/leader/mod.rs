@@ -49,16 +49,16 @@ mod work;
 
 pub use self::{
     elect::{Campaigns, Elect, elect},
-    election::Leading,
+    election::Election,
     error::{ElectError, Ended, Loss},
-    event::Change,
+    event::ElectionEvent,
     health::{Health, Unhealthy},
     identity::identity,
-    lock::{Lock, LockError, Prepared, Put, Reports, Seen},
-    manager::{Failure, Manager, ManagerError},
+    lock::{Lock, LockError, Prepared, Record, RecordStream, Write},
+    manager::{Manager, ManagerError, TaskFailure},
     memory::MemoryLock,
     term::{Guarded, Term},
     watch::{Leader, Watch, watch},
-    work::{Many, Once, Work},
+    work::{EachTerm, OneTerm, TermWork},
 };
 pub use crate::policy::lease::{Explained, Timing};

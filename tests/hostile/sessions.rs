@@ -177,7 +177,9 @@ fn finished(finished: Finished<u8, Val, E>) {
     for item in finished.given_up {
         queues::back(&item, &item.error.to_string(), "given up");
     }
-    for (_, value, _) in finished.waiting {
+    for (key, value, _) in finished.waiting {
+        // Taken out as by a cancellation: what is given for the key later begins anew.
+        book(|book| book.keys.entry(key).or_default().failed = None);
         queues::out(value.0, "waited");
     }
     actors::ended();

@@ -19,7 +19,7 @@ use kube::{
 };
 use relent::{
     k8s::{LeaseError, LeaseLock},
-    leader::{Change, Ended, Manager, Term, elect, watch},
+    leader::{ElectionEvent, Ended, Manager, Term, elect, watch},
     testing::kube::{ApiServer, Fault, Verb},
 };
 use serde_json::json;
@@ -111,8 +111,8 @@ type Said = Arc<Mutex<Vec<String>>>;
 
 fn stands(lock: LeaseLock, identity: &str, number: usize, terms: &Terms, said: &Said) -> JoinHandle<()> {
     let (terms, said) = (terms.clone(), Arc::clone(said));
-    let elect = elect(lock, identity).on_change(move |change| {
-        if let Change::Trouble(error) = change {
+    let elect = elect(lock, identity).on_event(move |change| {
+        if let ElectionEvent::Trouble(error) = change {
             said.lock().unwrap().push(error.to_string());
         }
     });
@@ -206,8 +206,8 @@ async fn rights_that_come_back_are_used() {
 async fn a_namespace_may_come_later() {
     let (server, heard) = (ApiServer::new(), Said::default());
     let (later, said) = (LeaseLock::new(server.client(), "later", "demo").unwrap(), Arc::clone(&heard));
-    let run = elect(later, "a").on_change(move |change| {
-        if let Change::Trouble(error) = change {
+    let run = elect(later, "a").on_event(move |change| {
+        if let ElectionEvent::Trouble(error) = change {
             let lease = error.cause().downcast_ref::<LeaseError>().unwrap();
             assert!(lease.get_ref().is_not_found());
             said.lock().unwrap().push(error.to_string());

@@ -24,7 +24,7 @@ use kube::{
 };
 use relent::{
     k8s::{LeaseLock, wait},
-    leader::{Change, ElectError, Ended, Timing, elect},
+    leader::{ElectError, ElectionEvent, Ended, Timing, elect},
     testing::kube::{ApiServer, Fault, Rule},
 };
 use serde_json::json;
@@ -175,8 +175,8 @@ fn candidate(world: &World, lease: &str, identity: String, terms: &Terms, token:
     let (terms, token) = (terms.clone(), token.clone());
     tokio::spawn(async move {
         let told = identity.clone();
-        let elect = elect(lock, identity.clone()).timing(timing).cancel_on(token).on_change(move |change| {
-            if let Change::Trouble(error) = change {
+        let elect = elect(lock, identity.clone()).timing(timing).cancel_on(token).on_event(move |change| {
+            if let ElectionEvent::Trouble(error) = change {
                 say(&format!("{told}: {error}"));
             }
         });

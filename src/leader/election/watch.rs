@@ -1,27 +1,27 @@
-//! What a lock reports unasked.
+//! What a lock reports of its record, unasked.
 
 use std::task::{Context, Poll, ready};
 
 use crate::{
-    leader::lock::{Lock, Reports, Seen},
+    leader::lock::{Lock, Record, RecordStream},
     policy::lease::Timing,
 };
 
-/// The reports of a lock: opened when they are first asked for, and again some time after they have ended.
-pub(super) struct Reported<L: Lock> {
-    open: Option<Reports<L::Object>>,
+/// The watch of a lock: opened when it is first asked for, and again some time after it has ended.
+pub(super) struct RecordWatch<L: Lock> {
+    open: Option<RecordStream<L::Object>>,
     reopen_at: u64,
-    /// Whether those that are open have brought anything.
-    heard: bool,
+    /// Whether the one that is open has reported anything.
+    reported: bool,
 }
 
-impl<L: Lock> Default for Reported<L> {
+impl<L: Lock> Default for RecordWatch<L> {
     fn default() -> Self {
-        Self { open: None, reopen_at: 0, heard: false }
+        Self { open: None, reopen_at: 0, reported: false }
     }
 }
 
-impl<L: Lock> Reported<L> {
+impl<L: Lock> RecordWatch<L> {
     /// The next report: the record, or that it was deleted.
     pub(super) fn poll_next(
         &mut self,
@@ -29,23 +29,23 @@ impl<L: Lock> Reported<L> {
         now: u64,
         lock: &L,
         timing: &Timing,
-    ) -> Poll<Option<Seen<L::Object>>> {
+    ) -> Poll<Option<Record<L::Object>>> {
         if self.open.is_none() && now < self.reopen_at {
             return Poll::Pending;
         }
-        let reports = self.open.get_or_insert_with(|| lock.changes());
-        if let Some(report) = ready!(reports.as_mut().poll_next(cx)) {
-            self.heard = true;
+        let stream = self.open.get_or_insert_with(|| lock.watch());
+        if let Some(report) = ready!(stream.as_mut().poll_next(cx)) {
+            self.reported = true;
             return Poll::Ready(report);
         }
         self.open = None;
-        // Where there are none (no right to watch, say), asking for them is not worth much.
-        let pause = if std::mem::take(&mut self.heard) { timing.retry_nanos() } else { timing.lease_nanos() };
+        // Where nothing can be watched (no right to it, say), asking again is not worth much.
+        let pause = if std::mem::take(&mut self.reported) { timing.retry_nanos() } else { timing.lease_nanos() };
         self.reopen_at = now.saturating_add(pause);
         Poll::Pending
     }
 
-    /// When they are to be opened again; `None` while they are open.
+    /// When it is to be opened again; `None` while it is open.
     pub(super) fn reopen_at(&self) -> Option<u64> {
         self.open.is_none().then_some(self.reopen_at)
     }

@@ -1,59 +1,61 @@
-//! What to do next, from what is known.
+//! What to do next, from what is observed.
 
-use super::{Holder, Known, Lease, Phase, Record, Step, Tenure, Write};
+use super::{HeldTerm, Holder, Lease, Observed, Phase, RecordView, Step, WriteStep};
 
 impl Lease {
     /// A candidate's next step.
-    pub(super) fn follow(&self, now: u64) -> Step {
+    pub(super) fn next_as_follower(&self, now: u64) -> Step {
         if now < self.retry_at {
             return Step::Wait(self.retry_at);
         }
-        let Some(known) = self.known.filter(|_| !self.must_look && now < self.look_at) else { return Step::Look };
-        let free_at = self.free_at(known);
-        match known.record {
-            _ if now < free_at => Step::Wait(free_at.min(self.look_at)),
-            Some(record) => Step::Write(Write::Acquire { over: record.version }),
-            None => Step::Write(Write::Create),
+        let Some(observed) = self.observed.filter(|_| !self.must_read && now < self.reread_at) else {
+            return Step::Read;
+        };
+        let free_at = self.free_at(observed);
+        match observed.record {
+            _ if now < free_at => Step::Wait(free_at.min(self.reread_at)),
+            Some(record) => Step::Write(WriteStep::Acquire { over: record.version }),
+            None => Step::Write(WriteStep::Create),
         }
     }
 
     /// When the lock may be written. What the record says of its lease may have been shortened by hand, or be missing: a
     /// holder with this candidate's own times is waited for in any case.
-    pub(super) fn free_at(&self, known: Known) -> u64 {
-        match known.record {
-            _ if known.ours => 0,
-            Some(Record { holder: Holder::Nobody, .. }) => 0,
-            Some(record) => known.since.saturating_add(record.lease.max(self.timing.lease_nanos())),
-            None => known.since,
+    pub(super) fn free_at(&self, observed: Observed) -> u64 {
+        match observed.record {
+            _ if observed.written_by_us => 0,
+            Some(RecordView { holder: Holder::Released, .. }) => 0,
+            Some(record) => observed.since.saturating_add(record.lease.max(self.timing.lease_nanos())),
+            None => observed.since,
         }
     }
 
     /// A leader's next step.
-    pub(super) fn lead(&self, tenure: Tenure, now: u64) -> Step {
+    pub(super) fn next_as_leader(&self, term: HeldTerm, now: u64) -> Step {
         if now < self.retry_at {
-            return Step::Wait(self.retry_at.min(self.lost_at(tenure)));
+            return Step::Wait(self.retry_at.min(self.lost_at(term)));
         }
-        if self.must_look {
-            return Step::Look;
+        if self.must_read {
+            return Step::Read;
         }
-        let renew_at = tenure.sent.saturating_add(self.timing.retry_nanos());
-        let over = match self.known {
-            Some(Known { record: None, .. }) => None,
-            _ => Some(tenure.version),
+        let renew_at = term.sent.saturating_add(self.timing.retry_nanos());
+        let over = match self.observed {
+            Some(Observed { record: None, .. }) => None,
+            _ => Some(term.version),
         };
         // After a failure the renewal is due already, or else the version in the lock is not the one we know.
         if now < renew_at && self.failures == 0 && over.is_some() {
-            return Step::Wait(renew_at.min(self.lost_at(tenure)));
+            return Step::Wait(renew_at.min(self.lost_at(term)));
         }
-        Step::Write(Write::Renew { over })
+        Step::Write(WriteStep::Renew { over })
     }
 
     /// The next step of one whose work has ended.
-    pub(super) fn release(&self, tenure: Tenure, now: u64) -> Step {
+    pub(super) fn next_release(&self, term: HeldTerm, now: u64) -> Step {
         match self.phase {
-            Phase::Release { until, .. } if now < self.retry_at => Step::Wait(self.retry_at.min(until)),
-            _ if self.must_look => Step::Look,
-            _ => Step::Write(Write::Release { over: tenure.version }),
+            Phase::Releasing { until, .. } if now < self.retry_at => Step::Wait(self.retry_at.min(until)),
+            _ if self.must_read => Step::Read,
+            _ => Step::Write(WriteStep::Release { over: term.version }),
         }
     }
 

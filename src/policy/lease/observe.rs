@@ -1,31 +1,31 @@
 //! What an answer or a report changes.
 
-use super::{Exit, Holder, Known, Lease, Loss, Phase, Record, Tenure, Write};
+use super::{Exit, HeldTerm, Holder, Lease, Loss, Observed, Phase, RecordView, WriteStep};
 
 impl Lease {
     /// A state of the lock, read or reported.
-    pub(super) fn saw(&mut self, record: Option<Record>, now: u64) {
+    pub(super) fn observe(&mut self, record: Option<RecordView>, now: u64) {
         match self.phase {
-            Phase::Follow => self.saw_following(record, now),
-            Phase::Lead(tenure) => {
+            Phase::Follower => self.observe_as_candidate(record, now),
+            Phase::Leader(term) => {
                 let Some(record) = record else { return self.remember(None, now, false) };
                 match record.holder {
-                    Holder::Me if self.wrote_it(tenure, record) => {
-                        self.phase = Phase::Lead(Tenure { version: record.version, mark: record.mark, ..tenure });
-                        self.doubt.settle();
+                    Holder::Own if self.is_own_write(term, record) => {
+                        self.phase = Phase::Leader(HeldTerm { version: record.version, mark: record.mark, ..term });
+                        self.in_doubt.clear();
                         self.remember(Some(record), now, true);
                     }
-                    Holder::Me => self.lose(tenure, Loss::SameIdentity, now),
-                    Holder::Other => self.lose(tenure, Loss::TakenOver, now),
-                    Holder::Nobody | Holder::Emptied => self.lose(tenure, Loss::Cleared, now),
+                    Holder::Own => self.lose(term, Loss::SameIdentity, now),
+                    Holder::Other => self.lose(term, Loss::TakenOver, now),
+                    Holder::Released | Holder::Emptied => self.lose(term, Loss::Cleared, now),
                 }
             }
-            Phase::Release { tenure, until, tries } => match record {
-                Some(record) if record.holder == Holder::Me && self.may_release(tenure, record, now) => {
-                    let tenure = Tenure { version: record.version, mark: record.mark, ..tenure };
-                    self.phase = Phase::Release { tenure, until, tries };
+            Phase::Releasing { term, until, tries } => match record {
+                Some(record) if record.holder == Holder::Own && self.may_release(term, record, now) => {
+                    let term = HeldTerm { version: record.version, mark: record.mark, ..term };
+                    self.phase = Phase::Releasing { term, until, tries };
                 }
-                Some(Record { holder: Holder::Nobody | Holder::Emptied, .. }) | None => {
+                Some(RecordView { holder: Holder::Released | Holder::Emptied, .. }) | None => {
                     self.phase = Phase::Over(Exit::Released);
                 }
                 Some(_) => self.phase = Phase::Over(Exit::NotHeld),
@@ -35,125 +35,125 @@ impl Lease {
     }
 
     /// Whether this record, which bears this identity, is what this term has left in the lock.
-    fn wrote_it(&self, tenure: Tenure, record: Record) -> bool {
-        let known = |mark| tenure.mark == Some(mark) || self.doubt.has(mark);
-        record.version == tenure.version || record.mark.is_some_and(known)
+    fn is_own_write(&self, term: HeldTerm, record: RecordView) -> bool {
+        let observed = |mark| term.mark == Some(mark) || self.in_doubt.contains(mark);
+        record.version == term.version || record.mark.is_some_and(observed)
     }
 
     /// Once the term is over, what bears its mark may also be a forgotten creation that has landed again after the lock was
     /// deleted, while another leads.
-    fn may_release(&self, tenure: Tenure, record: Record, now: u64) -> bool {
-        record.version == tenure.version
-            || (self.wrote_it(tenure, record) && (!self.created || now < self.end_of(tenure)))
+    fn may_release(&self, term: HeldTerm, record: RecordView, now: u64) -> bool {
+        record.version == term.version
+            || (self.is_own_write(term, record) && (!self.created || now < self.end_of(term)))
     }
 
-    fn saw_following(&mut self, record: Option<Record>, now: u64) {
-        let before = self.known.and_then(|known| known.record);
-        let ours = record.filter(|record| record.holder == Holder::Me).is_some_and(|record| {
+    fn observe_as_candidate(&mut self, record: Option<RecordView>, now: u64) {
+        let before = self.observed.and_then(|observed| observed.record);
+        let written_by_us = record.filter(|record| record.holder == Holder::Own).is_some_and(|record| {
             let same_version = before.is_some_and(|before| before.version == record.version);
-            let untouched = same_version && self.known.is_some_and(|known| known.ours);
-            untouched || record.mark.is_some_and(|mark| self.doubt.has(mark))
+            let untouched = same_version && self.observed.is_some_and(|observed| observed.written_by_us);
+            untouched || record.mark.is_some_and(|mark| self.in_doubt.contains(mark))
         });
-        self.doubt.saw(record.map(|record| record.version));
+        self.in_doubt.observe_version(record.map(|record| record.version));
         let taken_by_another = record.filter(|record| match record.holder {
-            Holder::Me => !ours && (record.mark.is_none() || record.mark != self.call_mark),
+            Holder::Own => !written_by_us && (record.mark.is_none() || record.mark != self.call_mark),
             Holder::Other => true,
-            Holder::Nobody | Holder::Emptied => false,
+            Holder::Released | Holder::Emptied => false,
         });
-        self.held = match (before, taken_by_another) {
+        self.held_by_other = match (before, taken_by_another) {
             (_, None) => false,
             (Some(before), Some(record)) if before.version != record.version => {
-                self.held || (before.beat, before.holder) != (record.beat, record.holder)
+                self.held_by_other || (before.heartbeat, before.holder) != (record.heartbeat, record.holder)
             }
-            _ => self.held,
+            _ => self.held_by_other,
         };
-        self.remember(record, now, ours);
-        if self.known.is_some_and(|known| self.free_at(known) > now) {
+        self.remember(record, now, written_by_us);
+        if self.observed.is_some_and(|observed| self.free_at(observed) > now) {
             self.failures = 0;
         }
     }
 
-    /// Keeps a record, with the time since when it has borne this holder and this beat.
-    fn remember(&mut self, record: Option<Record>, now: u64, ours: bool) {
-        let since = match (self.known, record) {
-            (Some(Known { record: Some(before), since, .. }), Some(record))
+    /// Keeps a record, with the time since when it has borne this holder and this heartbeat.
+    fn remember(&mut self, record: Option<RecordView>, now: u64, written_by_us: bool) {
+        let since = match (self.observed, record) {
+            (Some(Observed { record: Some(before), since, .. }), Some(record))
                 if before.version == record.version
-                    || (before.beat == record.beat && before.holder == record.holder) =>
+                    || (before.heartbeat == record.heartbeat && before.holder == record.holder) =>
             {
                 since
             }
-            (Some(Known { record: None, since, .. }), None) => since,
+            (Some(Observed { record: None, since, .. }), None) => since,
             // A leader that is alive will lay the lock down again.
-            (Some(Known { record: Some(Record { holder: Holder::Other, .. }), .. }), None) => {
+            (Some(Observed { record: Some(RecordView { holder: Holder::Other, .. }), .. }), None) => {
                 now.saturating_add(self.pause())
             }
             _ => now,
         };
-        self.known = Some(Known { record, since, ours });
-        self.look_at = now.saturating_add(self.pause());
+        self.observed = Some(Observed { record, since, written_by_us });
+        self.reread_at = now.saturating_add(self.pause());
     }
 
     /// Our write is in the lock, and has left this version and this mark there.
-    pub(super) fn done(&mut self, write: Write, (version, mark): (u128, Option<u64>), sent: u64, now: u64) {
+    pub(super) fn on_confirmed(&mut self, write: WriteStep, (version, mark): (u128, Option<u64>), sent: u64, now: u64) {
         self.failures = 0;
-        self.must_look = false;
+        self.must_read = false;
         self.retry_at = now;
-        self.doubt.settle();
+        self.in_doubt.clear();
         let lease = self.timing.lease_nanos();
-        let record = Record { version, beat: 0, holder: Holder::Me, lease, mark };
+        let record = RecordView { version, heartbeat: 0, holder: Holder::Own, lease, mark };
         match (self.phase, write) {
-            (Phase::Follow, _) if self.later_than(record).is_some_and(|later| !same_write(later, record)) => {}
-            (Phase::Follow, Write::Create) if !self.lead_on_create => {
-                self.known = Some(Known { record: Some(record), since: now, ours: false });
-                self.look_at = now.saturating_add(self.pause());
+            (Phase::Follower, _) if self.newer_than(record).is_some_and(|later| !same_write(later, record)) => {}
+            (Phase::Follower, WriteStep::Create) if !self.lead_on_create => {
+                self.observed = Some(Observed { record: Some(record), since: now, written_by_us: false });
+                self.reread_at = now.saturating_add(self.pause());
             }
-            (Phase::Follow, Write::Create | Write::Acquire { .. }) => {
-                let record = self.later_than(record).unwrap_or(record);
-                self.known = Some(Known { record: Some(record), since: now, ours: true });
-                let tenure = Tenure { fence: version, sent, version: record.version, mark };
-                if now < self.lost_at(tenure) {
-                    self.phase = Phase::Lead(tenure);
+            (Phase::Follower, WriteStep::Create | WriteStep::Acquire { .. }) => {
+                let record = self.newer_than(record).unwrap_or(record);
+                self.observed = Some(Observed { record: Some(record), since: now, written_by_us: true });
+                let term = HeldTerm { fence: version, sent, version: record.version, mark };
+                if now < self.lost_at(term) {
+                    self.phase = Phase::Leader(term);
                 } else {
                     // Too late to begin a term by it: write once more, a little later.
-                    self.failed(sent, now);
+                    self.on_failed(sent, now);
                 }
             }
-            (Phase::Lead(tenure), Write::Renew { .. }) => {
-                self.known = Some(Known { record: Some(record), since: now, ours: true });
-                self.phase = Phase::Lead(Tenure { fence: tenure.fence, sent, version, mark });
+            (Phase::Leader(term), WriteStep::Renew { .. }) => {
+                self.observed = Some(Observed { record: Some(record), since: now, written_by_us: true });
+                self.phase = Phase::Leader(HeldTerm { fence: term.fence, sent, version, mark });
             }
-            (Phase::Lost { tenure, why, drop_at }, Write::Renew { .. }) => {
-                // It came too late for this term. What it left is ours all the same.
-                self.phase = Phase::Lost { tenure: Tenure { version, mark, ..tenure }, why, drop_at };
+            (Phase::Lost { term, why, drop_at }, WriteStep::Renew { .. }) => {
+                // It came too late for this term. What it left is written_by_us all the same.
+                self.phase = Phase::Lost { term: HeldTerm { version, mark, ..term }, why, drop_at };
             }
-            (Phase::Release { .. }, Write::Release { .. }) => self.phase = Phase::Over(Exit::Released),
+            (Phase::Releasing { .. }, WriteStep::Release { .. }) => self.phase = Phase::Over(Exit::Released),
             _ => {}
         }
     }
 
     /// What a report has told meanwhile, if it is newer than this answer: an answer that comes late begins no term over it.
-    fn later_than(&self, answer: Record) -> Option<Record> {
-        let known = self.known.and_then(|known| known.record).filter(|_| self.overtaken);
-        known.filter(|known| known.version > answer.version)
+    fn newer_than(&self, answer: RecordView) -> Option<RecordView> {
+        let observed = self.observed.and_then(|observed| observed.record).filter(|_| self.overtaken);
+        observed.filter(|observed| observed.version > answer.version)
     }
 
     /// A call has failed: look at once the first time, then after a retry period from its beginning.
-    pub(super) fn failed(&mut self, began: u64, now: u64) {
-        self.must_look = true;
+    pub(super) fn on_failed(&mut self, began: u64, now: u64) {
+        self.must_read = true;
         let pause = match self.phase {
-            Phase::Release { .. } => self.timing.retry_nanos().div_ceil(4),
-            Phase::Lead(_) => self.timing.retry_nanos(),
+            Phase::Releasing { .. } => self.timing.retry_nanos().div_ceil(4),
+            Phase::Leader(_) => self.timing.retry_nanos(),
             _ => self.pause(),
         };
         self.retry_at = if self.failures == 0 { now } else { began.saturating_add(pause).max(now) };
-        if let Phase::Lead(tenure) = self.phase {
-            self.retry_at = self.retry_at.min(self.one_more_try_at(tenure, now));
+        if let Phase::Leader(term) = self.phase {
+            self.retry_at = self.retry_at.min(self.one_more_try_at(term, now));
         }
         self.failures = self.failures.saturating_add(1);
     }
 }
 
 /// Whether only what is not the election's has changed from one to the other.
-fn same_write(one: Record, other: Record) -> bool {
+fn same_write(one: RecordView, other: RecordView) -> bool {
     one.holder == other.holder && one.mark.is_some() && one.mark == other.mark
 }

@@ -8,7 +8,7 @@ use std::sync::{
 use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Txn, TxnOp};
 use relent::{
     etcd::EtcdLock,
-    leader::{Change, Term, elect},
+    leader::{ElectionEvent, Term, elect},
 };
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,8 @@ pub(super) async fn candidate(settings: &str) {
     });
     let lock = EtcdLock::new(lock.split(','), ConnectOptions::new(), "lock").unwrap();
     let register = Arc::new(Register::new(name, register));
-    let run = elect(lock, name).timing(timing()).lead_on_create().cancel_on(stop).on_change(|change| {
-        if let Change::Lost(_) | Change::Trouble(_) = change {
+    let run = elect(lock, name).timing(timing()).lead_on_create().cancel_on(stop).on_event(|change| {
+        if let ElectionEvent::Lost(_) | ElectionEvent::Trouble(_) = change {
             tell(format_args!("says {change:?}"));
         }
     });

@@ -16,7 +16,7 @@ use kube::{
 };
 use relent::{
     k8s::LeaseLock,
-    leader::{Change, Elect, ElectError, Ended},
+    leader::{Elect, ElectError, ElectionEvent, Ended},
     testing::{
         kube::{ApiServer, Listening},
         proxy::Proxy,
@@ -249,8 +249,8 @@ impl Ours {
         let (lead, led) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let (see, sees) = mpsc::unbounded_channel();
-        let elect = elect.on_change(move |change| {
-            if let Change::Holder(Some(holder)) = change {
+        let elect = elect.on_event(move |change| {
+            if let ElectionEvent::Holder(Some(holder)) = change {
                 let _ = see.send(holder.clone());
             }
         });
