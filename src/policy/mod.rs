@@ -14,13 +14,13 @@ pub mod lease;
 pub mod limit;
 pub(crate) mod nanos;
 pub mod plan;
+pub mod queue;
 pub mod ratio;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod stall;
 mod text;
 mod timeline;
-pub mod timetable;
 pub mod warning;
 pub(crate) mod window;
 

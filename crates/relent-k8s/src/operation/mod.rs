@@ -26,6 +26,7 @@ pub use self::{contract::Contract, error::LongOperationError};
 use super::{
     ApiError, Boxed,
     call::{Calls, TIMEOUT, Target},
+    time,
 };
 
 /// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
@@ -92,7 +93,7 @@ impl LongOperation {
     pub fn new(api: Api<DynamicObject>, name: impl Into<String>, contract: Contract) -> Result<Self, ConfigError> {
         contract.check()?;
         // The time of day as a name, not as a time: nothing is measured by it.
-        let token = Timestamp::now().to_string();
+        let token = Timestamp::try_from(time::wall()).unwrap_or_default().to_string();
         Ok(Self::made(api, name.into(), contract, token, json!({})))
     }
 

@@ -8,62 +8,62 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Leading, Value, reports::Reported};
+use super::{Election, Value, watch::RecordWatch};
 use crate::{
     leader::{
-        change::Change,
         error::{Ended, Loss},
+        event::ElectionEvent,
         lock::{Lock, LockError},
-        term::Held,
-        work::Work,
+        term::TermOwner,
+        work::TermWork,
     },
     policy::lease::{self, Exit},
 };
 
 /// How a term ended, and what its work answered if it was not dropped.
-pub(super) enum End<V> {
+pub(super) enum TermEnd<V> {
     Finished(V),
     Lost(Loss, Option<V>),
     Cancelled(Option<V>),
 }
 
-impl<L: Lock, W: Work> Leading<L, W> {
+impl<L: Lock, W: TermWork> Election<L, W> {
     /// Begins a term, or makes it longer.
-    pub(super) fn follow_tenure(mut self: Pin<&mut Self>, now: u64) {
+    pub(super) fn apply_term(mut self: Pin<&mut Self>, now: u64) {
         let mut this = self.as_mut().project();
-        let (Some(tenure), Some(valid_until), Some(clock)) =
-            (this.lease.tenure(), this.lease.valid_until(), *this.clock)
+        let (Some(held), Some(valid_until), Some(clock)) =
+            (this.lease.held_term(), this.lease.valid_until(), *this.clock)
         else {
             return;
         };
-        if let Some(held) = this.term {
-            // A look that succeeds between writes that fail renews nothing: what they failed with is still the reason.
-            if held.extend(tenure, valid_until) {
+        if let Some(owner) = this.term {
+            // A read that succeeds between writes that fail renews nothing: what they failed with is still the reason.
+            if owner.extend(held, valid_until) {
                 *this.last_error = None;
             }
             return;
         }
         if this.settings.cancel.as_ref().is_some_and(CancellationToken::is_cancelled) {
             this.stop_at.get_or_insert(now);
-            return self.end_term(now, End::Cancelled(None), true);
+            return self.end_term(now, TermEnd::Cancelled(None), true);
         }
-        let (identity, pulse) = (Arc::clone(&this.settings.identity), Arc::clone(&this.settings.pulse));
-        let held = Held::new(tenure, valid_until, identity, clock, pulse);
-        this.running.set(Some(this.work.begin(held.term().clone())));
-        (*this.term, *this.reported) = (Some(held), Reported::default());
+        let (identity, last_renewal) = (Arc::clone(&this.settings.identity), Arc::clone(&this.settings.last_renewal));
+        let owner = TermOwner::new(held, valid_until, identity, clock, last_renewal);
+        this.running.set(Some(this.work.begin(owner.term().clone())));
+        (*this.term, *this.watch) = (Some(owner), RecordWatch::default());
         *this.last_error = None;
-        self.hear(&Change::Elected { fence: tenure.fence });
+        self.tell(&ElectionEvent::Elected { fence: held.fence });
     }
 
-    /// Tells the work that its term is lost.
-    pub(super) fn tell(mut self: Pin<&mut Self>) {
+    /// Tells the work, and the listener, that the term is lost.
+    pub(super) fn announce_loss(mut self: Pin<&mut Self>) {
         let Some((why, drop_at)) = self.lease.lost() else { return };
         if self.loss.is_some() {
             return;
         }
         let loss = match why {
             lease::Loss::TakenOver => {
-                Loss::TakenOver { by: self.seen.as_ref().map_or_else(String::new, |seen| seen.holder.clone()) }
+                Loss::TakenOver { by: self.latest.as_ref().map_or_else(String::new, |record| record.holder.clone()) }
             }
             lease::Loss::Cleared => Loss::Cleared,
             lease::Loss::SameIdentity => Loss::SameIdentity { identity: self.settings.identity.to_string() },
@@ -71,11 +71,11 @@ impl<L: Lock, W: Work> Leading<L, W> {
                 Loss::Deadline { after: self.settings.timing.renew_deadline(), last: self.last_error.clone() }
             }
         };
-        if let Some(held) = &self.term {
-            held.tell(drop_at);
+        if let Some(owner) = &self.term {
+            owner.announce_loss(drop_at);
         }
         *self.as_mut().project().loss = Some(loss.clone());
-        self.hear(&Change::Lost(loss));
+        self.tell(&ElectionEvent::Lost(loss));
     }
 
     /// When the work has to be dropped.
@@ -88,9 +88,9 @@ impl<L: Lock, W: Work> Leading<L, W> {
     /// The work has ended by itself.
     pub(super) fn work_ended(mut self: Pin<&mut Self>, now: u64, value: Value<W>) {
         let end = match self.as_mut().project().loss.take() {
-            Some(loss) => End::Lost(loss, Some(value)),
-            None if self.stop_at.is_some() => End::Cancelled(Some(value)),
-            None => End::Finished(value),
+            Some(loss) => TermEnd::Lost(loss, Some(value)),
+            None if self.stop_at.is_some() => TermEnd::Cancelled(Some(value)),
+            None => TermEnd::Finished(value),
         };
         self.end_term(now, end, true);
     }
@@ -98,22 +98,22 @@ impl<L: Lock, W: Work> Leading<L, W> {
     /// The work has outlived its term or its grace.
     pub(super) fn drop_work(mut self: Pin<&mut Self>, now: u64) {
         let end = match self.as_mut().project().loss.take() {
-            Some(loss) => End::Lost(loss, None),
-            None => End::Cancelled(None),
+            Some(loss) => TermEnd::Lost(loss, None),
+            None => TermEnd::Cancelled(None),
         };
         let gone = !self.settings.in_tasks;
         self.end_term(now, end, gone);
     }
 
-    /// From here on the work is `gone`, unless tasks of its own may still run. Only then is the lock given back.
-    fn end_term(mut self: Pin<&mut Self>, now: u64, end: End<Value<W>>, gone: bool) {
+    /// From here on the work is `gone`, unless tasks of its own may still run. The lock is given back only if it is.
+    fn end_term(mut self: Pin<&mut Self>, now: u64, end: TermEnd<Value<W>>, gone: bool) {
         self.as_mut().give_up_call(now);
         let mut this = self.project();
         this.running.set(None);
         *this.term = None;
         *this.end = Some(end);
         *this.last_error = None;
-        this.lease.ended(now, this.settings.release_on_end && gone);
+        this.lease.on_work_ended(now, this.settings.release_on_end && gone);
     }
 
     pub(super) fn poll_cancelled(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -129,11 +129,11 @@ impl<L: Lock, W: Work> Leading<L, W> {
         let first = self.stop_at.is_none();
         let grace = self.settings.cancel_grace;
         let stop_at = *self.as_mut().project().stop_at.get_or_insert(now.saturating_add(grace));
-        if let Some(held) = self.term.as_ref().filter(|_| first) {
-            held.tell(stop_at);
+        if let Some(owner) = self.term.as_ref().filter(|_| first) {
+            owner.announce_loss(stop_at);
         }
         // A write that may make this the leader is awaited, so that it can be undone.
-        let writing = self.call.as_ref().is_some_and(super::Call::is_write);
+        let writing = self.call.as_ref().is_some_and(super::LockCall::is_write);
         let campaigns = self.term.is_none() && self.end.is_none() && !writing;
         campaigns.then_some(Ended::Cancelled { finished: None })
     }
@@ -144,7 +144,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
         *this.call = None;
         let error = this.last_error.take();
         let end = this.end.take()?;
-        if let End::Lost(..) = end
+        if let TermEnd::Lost(..) = end
             && this.work.again()
             && this.stop_at.is_none()
         {
@@ -154,11 +154,11 @@ impl<L: Lock, W: Work> Leading<L, W> {
         let unreleased = (exit == Exit::Unreleased)
             .then(|| error.unwrap_or_else(|| LockError::unavailable("the lock kept changing")));
         Some(match (end, unreleased) {
-            (End::Lost(why, finished), _) => Ended::Lost { why, finished },
-            (End::Finished(value), None) => Ended::Finished(value),
-            (End::Cancelled(finished), None) => Ended::Cancelled { finished },
-            (End::Finished(value), Some(error)) => Ended::Unreleased { finished: Some(value), error },
-            (End::Cancelled(finished), Some(error)) => Ended::Unreleased { finished, error },
+            (TermEnd::Lost(why, finished), _) => Ended::Lost { why, finished },
+            (TermEnd::Finished(value), None) => Ended::Finished(value),
+            (TermEnd::Cancelled(finished), None) => Ended::Cancelled { finished },
+            (TermEnd::Finished(value), Some(error)) => Ended::Unreleased { finished: Some(value), error },
+            (TermEnd::Cancelled(finished), Some(error)) => Ended::Unreleased { finished, error },
         })
     }
 }

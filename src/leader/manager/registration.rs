@@ -14,15 +14,15 @@ use super::{
 };
 use crate::{ConfigError, leader::term::Term};
 
-pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>;
+pub(super) type TaskFuture = Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>;
 
 /// Builds the election and runs it.
-pub(super) type Election = Box<dyn FnOnce(Leadership) -> Work + Send>;
+pub(super) type BuildElection = Box<dyn FnOnce(Leadership) -> TaskFuture + Send>;
 
 /// A task that has not begun. It is given a token that tells it to stop, or the term that it runs in.
 pub(super) struct Task<A> {
     pub(super) name: String,
-    start: Box<dyn FnOnce(A) -> Work + Send>,
+    start: Box<dyn FnOnce(A) -> TaskFuture + Send>,
 }
 
 impl<A: 'static> Task<A> {
@@ -32,7 +32,7 @@ impl<A: 'static> Task<A> {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        let start = move |argument| -> Work {
+        let start = move |argument| -> TaskFuture {
             let work = task(argument);
             Box::pin(async move { work.await.map_err(|error| Cause::Error(error.into())) })
         };
@@ -48,24 +48,24 @@ impl<A: 'static> Task<A> {
 /// A task that runs while this process leads.
 pub(super) enum LeaderTask {
     /// In one term.
-    Once(Task<Term>),
+    OneTerm(Task<Term>),
     /// In each.
-    EachTerm(EachTerm),
+    EachTerm(RepeatedTask),
 }
 
-pub(super) struct EachTerm {
+pub(super) struct RepeatedTask {
     name: String,
-    start: Arc<Mutex<dyn FnMut(Term) -> Work + Send>>,
+    start: Arc<Mutex<dyn FnMut(Term) -> TaskFuture + Send>>,
 }
 
-impl EachTerm {
+impl RepeatedTask {
     pub(super) fn new<F, Fut, E>(name: impl Into<String>, mut task: F) -> Self
     where
         F: FnMut(Term) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        let start = move |term| -> Work {
+        let start = move |term| -> TaskFuture {
             let work = task(term);
             Box::pin(async move { work.await.map_err(|error| Cause::Error(error.into())) })
         };
@@ -84,7 +84,7 @@ impl EachTerm {
 impl LeaderTask {
     fn name(&self) -> &str {
         match self {
-            Self::Once(task) => &task.name,
+            Self::OneTerm(task) => &task.name,
             Self::EachTerm(task) => &task.name,
         }
     }
@@ -104,33 +104,33 @@ pub(super) enum Phase {
 }
 
 #[derive(Default)]
-pub(super) struct Plan {
+pub(super) struct Registration {
     pub(super) phase: Phase,
     tasks: Vec<Task<CancellationToken>>,
     leader_tasks: Vec<LeaderTask>,
-    election: Option<Election>,
+    election: Option<BuildElection>,
     /// Where a task goes that is added while the manager runs.
-    late: Option<UnboundedSender<Task<CancellationToken>>>,
-    late_leader: Option<UnboundedSender<LeaderTask>>,
+    added_tx: Option<UnboundedSender<Task<CancellationToken>>>,
+    added_leader_tx: Option<UnboundedSender<LeaderTask>>,
 }
 
 /// What a run begins with, and where tasks come from that are added later.
-pub(super) struct Begun {
+pub(super) struct Started {
     pub(super) tasks: Vec<Task<CancellationToken>>,
-    pub(super) newcomers: UnboundedReceiver<Task<CancellationToken>>,
+    pub(super) added: UnboundedReceiver<Task<CancellationToken>>,
     pub(super) leader_tasks: Vec<LeaderTask>,
-    pub(super) leader_newcomers: UnboundedReceiver<LeaderTask>,
-    pub(super) election: Option<Election>,
+    pub(super) added_leader: UnboundedReceiver<LeaderTask>,
+    pub(super) election: Option<BuildElection>,
 }
 
-impl Plan {
+impl Registration {
     pub(super) fn add(&mut self, task: Task<CancellationToken>) -> Result<(), ManagerError> {
-        let refused = match (self.phase, &self.late) {
+        let refused = match (self.phase, &self.added_tx) {
             (Phase::New, _) => {
                 self.tasks.push(task);
                 return Ok(());
             }
-            (Phase::Running, Some(late)) => late.send(task).err().map(|unsent| unsent.0),
+            (Phase::Running, Some(added_tx)) => added_tx.send(task).err().map(|unsent| unsent.0),
             _ => Some(task),
         };
         refused.map_or(Ok(()), |task| Err(ManagerError::Stopped { task: task.name }))
@@ -138,22 +138,22 @@ impl Plan {
 
     /// Where the manager runs, `waits` is called before the task may begin.
     pub(super) fn add_leader(&mut self, task: LeaderTask, waits: impl FnOnce()) -> Result<(), ManagerError> {
-        match (self.phase, &self.late_leader) {
+        match (self.phase, &self.added_leader_tx) {
             (Phase::New, _) => {
                 self.leader_tasks.push(task);
                 Ok(())
             }
-            (Phase::Running, Some(late)) => {
+            (Phase::Running, Some(added_tx)) => {
                 waits();
                 // Where the election has ended the manager is about to stop.
-                late.send(task).map_err(|unsent| ManagerError::Stopped { task: unsent.0.name().to_owned() })
+                added_tx.send(task).map_err(|unsent| ManagerError::Stopped { task: unsent.0.name().to_owned() })
             }
             (Phase::Running, None) => Err(task.without_election()),
             (Phase::Stopped, _) => Err(ManagerError::Stopped { task: task.name().to_owned() }),
         }
     }
 
-    pub(super) fn elect(&mut self, election: Election) -> Result<(), ManagerError> {
+    pub(super) fn elect(&mut self, election: BuildElection) -> Result<(), ManagerError> {
         if self.phase != Phase::New {
             return Err(ManagerError::AlreadyStarted);
         }
@@ -165,23 +165,23 @@ impl Plan {
     }
 
     /// Begins the run: everything that was added, once.
-    pub(super) fn begin(&mut self) -> Result<Begun, ManagerError> {
+    pub(super) fn begin(&mut self) -> Result<Started, ManagerError> {
         if self.phase != Phase::New {
             return Err(ManagerError::AlreadyStarted);
         }
         self.phase = Phase::Running;
-        let (late, newcomers) = unbounded_channel();
-        let (late_leader, leader_newcomers) = unbounded_channel();
+        let (added_tx, added) = unbounded_channel();
+        let (added_leader_tx, added_leader) = unbounded_channel();
         let election = self.election.take();
-        self.late = Some(late);
-        self.late_leader = election.is_some().then_some(late_leader);
+        self.added_tx = Some(added_tx);
+        self.added_leader_tx = election.is_some().then_some(added_leader_tx);
         let (tasks, leader_tasks) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.leader_tasks));
-        Ok(Begun { tasks, newcomers, leader_tasks, leader_newcomers, election })
+        Ok(Started { tasks, added, leader_tasks, added_leader, election })
     }
 
     /// From here on nothing can be added.
     pub(super) fn close(&mut self) {
         self.phase = Phase::Stopped;
-        (self.late, self.late_leader) = (None, None);
+        (self.added_tx, self.added_leader_tx) = (None, None);
     }
 }

@@ -1,8 +1,8 @@
 //! The run of an election: one future that campaigns, renews, and polls the work.
 
 mod call;
-mod reports;
-mod tenure;
+mod term;
+mod watch;
 
 use std::{
     fmt,
@@ -14,19 +14,19 @@ use std::{
 use pin_project::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use self::{call::Call, reports::Reported, tenure::End};
+use self::{call::LockCall, term::TermEnd, watch::RecordWatch};
 use super::{
-    change::Change,
     elect::Settings,
     error::{ElectError, Ended, Loss},
-    lock::{Lock, LockError, Seen},
-    term::Held,
-    work::Work,
+    event::ElectionEvent,
+    lock::{Lock, LockError, Record},
+    term::TermOwner,
+    work::TermWork,
 };
 use crate::{
     ConfigError,
     policy::{
-        lease::{Holder, Lease, Record, Refusals, Step},
+        lease::{Holder, Lease, RecordView, Refusals, Step},
         nanos::nanos,
     },
     time::{Alarm, BootClock, Timer},
@@ -35,7 +35,7 @@ use crate::{
 /// The future of an election: made by [`Elect::run`](super::Elect::run).
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct Leading<L: Lock, W: Work> {
+pub struct Election<L: Lock, W: TermWork> {
     lock: Arc<L>,
     settings: Settings,
     work: W,
@@ -50,42 +50,42 @@ pub struct Leading<L: Lock, W: Work> {
     /// Decides.
     lease: Lease,
     refusals: Refusals,
-    /// What the last answer said, or the last report.
-    seen: Option<Seen<L::Object>>,
+    /// The record as the last answer had it, or a newer report.
+    latest: Option<Record<L::Object>>,
     /// A report came since the last call began.
     overtaken: bool,
-    call: Option<Call<L>>,
-    reported: Reported<L>,
+    call: Option<LockCall<L>>,
+    watch: RecordWatch<L>,
     /// The term that the work runs in.
-    term: Option<Held>,
+    term: Option<TermOwner>,
     /// When a cancelled run drops its work.
     stop_at: Option<u64>,
-    /// Why the term was lost, once the work has been told.
+    /// Why the term was lost, once the work was told.
     loss: Option<Loss>,
     /// How the term ended, while the lock is given back.
-    end: Option<End<Value<W>>>,
+    end: Option<TermEnd<Value<W>>>,
     last_error: Option<LockError>,
-    /// The holder that was last heard of; empty: nobody.
+    /// The holder that the listener was told last; empty: none.
     last_holder: Option<String>,
     done: bool,
 }
 
-type Value<W> = <<W as Work>::Future as Future>::Output;
-type Outcome<W> = Result<Ended<Value<W>>, ElectError>;
+type Value<W> = <<W as TermWork>::Future as Future>::Output;
+type RunResult<W> = Result<Ended<Value<W>>, ElectError>;
 
 /// How many reports are taken in before others may run.
 const REPORTS_A_POLL: u32 = 32;
 
-impl<L: Lock, W: Work> fmt::Debug for Leading<L, W> {
+impl<L: Lock, W: TermWork> fmt::Debug for Election<L, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leading")
+        f.debug_struct("Election")
             .field("lock", &self.lock.name())
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
 
-impl<L: Lock, W: Work> Leading<L, W> {
+impl<L: Lock, W: TermWork> Election<L, W> {
     pub(super) fn new(lock: L, settings: Settings, work: W) -> Self {
         let lease = Lease::new(settings.timing, Some(fastrand::u64(..))).lead_on_create(settings.lead_on_create);
         let cancelled = settings.cancel.clone().map(CancellationToken::cancelled_owned);
@@ -99,10 +99,10 @@ impl<L: Lock, W: Work> Leading<L, W> {
             clock: None,
             lease,
             refusals: Refusals::default(),
-            seen: None,
+            latest: None,
             overtaken: false,
             call: None,
-            reported: Reported::default(),
+            watch: RecordWatch::default(),
             term: None,
             stop_at: None,
             loss: None,
@@ -114,25 +114,25 @@ impl<L: Lock, W: Work> Leading<L, W> {
     }
 }
 
-// ===== impl Leading =====
+// ===== impl Election =====
 
-impl<L: Lock, W: Work> Future for Leading<L, W> {
-    type Output = Outcome<W>;
+impl<L: Lock, W: TermWork> Future for Election<L, W> {
+    type Output = RunResult<W>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(!self.done, "`Leading` polled after completion");
+        assert!(!self.done, "`Election` polled after completion");
         let outcome = ready!(self.as_mut().advance(cx));
         let mut this = self.project();
         *this.done = true;
         // Nothing outlives the run.
         this.running.set(None);
-        (*this.term, *this.call, *this.reported) = (None, None, Reported::default());
+        (*this.term, *this.call, *this.watch) = (None, None, RecordWatch::default());
         Poll::Ready(outcome)
     }
 }
 
-impl<L: Lock, W: Work> Leading<L, W> {
-    fn advance(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<W>> {
+impl<L: Lock, W: TermWork> Election<L, W> {
+    fn advance(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RunResult<W>> {
         if self.clock.is_none() {
             self.check()?;
             *self.as_mut().project().clock = Some(BootClock::start());
@@ -143,8 +143,8 @@ impl<L: Lock, W: Work> Leading<L, W> {
         loop {
             // The clock is read before every poll of the work.
             let now = self.now();
-            self.as_mut().project().lease.tick(now);
-            self.as_mut().tell();
+            self.as_mut().project().lease.on_tick(now);
+            self.as_mut().announce_loss();
             if self.drop_at().is_some_and(|drop_at| now >= drop_at) {
                 self.as_mut().drop_work(now);
             }
@@ -162,14 +162,14 @@ impl<L: Lock, W: Work> Leading<L, W> {
             if self.as_mut().poll_call(cx, now)?.is_ready() {
                 continue;
             }
-            if self.follows() && reports < REPORTS_A_POLL && self.as_mut().poll_reports(cx, now).is_ready() {
+            if self.is_follower() && reports < REPORTS_A_POLL && self.as_mut().poll_watch(cx, now).is_ready() {
                 reports += 1;
                 continue;
             }
-            if let Some(by) = self.held() {
+            if let Some(by) = self.held_by() {
                 return Poll::Ready(Ok(Ended::Held { by }));
             }
-            let step = self.as_mut().project().lease.next(now);
+            let step = self.as_mut().project().lease.next_step(now);
             if let Some(exit) = self.lease.exit() {
                 match self.as_mut().conclude(exit, now) {
                     Some(ended) => return Poll::Ready(Ok(ended)),
@@ -177,8 +177,8 @@ impl<L: Lock, W: Work> Leading<L, W> {
                 }
             }
             let until = match step {
-                Step::Look => {
-                    self.as_mut().look(now);
+                Step::Read => {
+                    self.as_mut().read(now);
                     continue;
                 }
                 Step::Write(write) => {
@@ -191,7 +191,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let reopen_at = self.reported.reopen_at().filter(|_| self.follows());
+            let reopen_at = self.watch.reopen_at().filter(|_| self.is_follower());
             let alarms = [self.call.as_ref().map(|call| call.deadline), self.drop_at(), reopen_at];
             let wake = alarms.into_iter().flatten().fold(until, u64::min);
             let this = self.as_mut().project();
@@ -212,19 +212,19 @@ impl<L: Lock, W: Work> Leading<L, W> {
     }
 
     fn fence(&self) -> Option<u128> {
-        self.term.as_ref().map(|held| held.term().fence())
+        self.term.as_ref().map(|owner| owner.term().fence())
     }
 
-    /// Whether it waits for the lock. Who leads asks for no reports: each renewal would come back as one.
-    fn follows(&self) -> bool {
+    /// Whether it waits for the lock. A leader asks for no reports: each renewal would come back as one.
+    fn is_follower(&self) -> bool {
         self.term.is_none() && self.end.is_none()
     }
 
-    /// Who holds the lock, for one that does not want to wait for it.
-    fn held(&self) -> Option<String> {
-        let waits = self.settings.unless_held && self.follows() && self.call.is_none();
+    /// The holder of the lock, for a run that does not want to wait for it.
+    fn held_by(&self) -> Option<String> {
+        let waits = self.settings.unless_held && self.is_follower() && self.call.is_none();
         let held = waits && self.lease.is_held();
-        held.then(|| self.seen.as_ref().map_or_else(String::new, |seen| seen.holder.clone()))
+        held.then(|| self.latest.as_ref().map_or_else(String::new, |record| record.holder.clone()))
     }
 
     fn poll_work(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
@@ -235,43 +235,43 @@ impl<L: Lock, W: Work> Leading<L, W> {
         }
     }
 
-    /// Hears what the lock reports.
-    fn poll_reports(mut self: Pin<&mut Self>, cx: &mut Context<'_>, now: u64) -> Poll<()> {
+    /// Takes in what the lock reports.
+    fn poll_watch(mut self: Pin<&mut Self>, cx: &mut Context<'_>, now: u64) -> Poll<()> {
         let this = self.as_mut().project();
-        let seen = ready!(this.reported.poll_next(cx, now, &**this.lock, &this.settings.timing));
-        let record = seen.as_ref().map(|seen| record(seen, &this.settings.identity));
-        this.lease.seen(now, record);
-        let latest = this.seen.as_ref().map_or(0, |seen| seen.version);
+        let report = ready!(this.watch.poll_next(cx, now, &**this.lock, &this.settings.timing));
+        let record = report.as_ref().map(|record| view(record, &this.settings.identity));
+        this.lease.on_report(now, record);
+        let latest = this.latest.as_ref().map_or(0, |record| record.version);
         if record.is_some_and(|record| record.version > latest) {
-            (*this.seen, *this.overtaken) = (seen, true);
+            (*this.latest, *this.overtaken) = (report, true);
             self.note_holder();
         }
         Poll::Ready(())
     }
 
-    fn hear(self: Pin<&mut Self>, change: &Change) {
-        if let Some(listener) = &mut self.project().settings.on_change {
-            listener(change);
+    fn tell(self: Pin<&mut Self>, event: &ElectionEvent) {
+        if let Some(listener) = &mut self.project().settings.on_event {
+            listener(event);
         }
     }
 
-    /// Says who holds the lock, if it is another than before.
+    /// Tells the listener the holder of the lock, if it is another than before.
     fn note_holder(mut self: Pin<&mut Self>) {
-        let holder = self.seen.as_ref().map_or_else(String::new, |seen| seen.holder.clone());
+        let holder = self.latest.as_ref().map_or_else(String::new, |record| record.holder.clone());
         if self.last_holder.as_ref() != Some(&holder) {
             *self.as_mut().project().last_holder = Some(holder.clone());
-            self.hear(&Change::Holder(Some(holder).filter(|holder| !holder.is_empty())));
+            self.tell(&ElectionEvent::Holder(Some(holder).filter(|holder| !holder.is_empty())));
         }
     }
 }
 
-/// What the state machine has to know of it.
-fn record<O>(seen: &Seen<O>, identity: &str) -> Record {
-    let holder = match seen.holder.as_str() {
-        "" if seen.lease.is_zero() => Holder::Nobody,
+/// What the state machine has to know of a record.
+fn view<O>(record: &Record<O>, identity: &str) -> RecordView {
+    let holder = match record.holder.as_str() {
+        "" if record.lease.is_zero() => Holder::Released,
         "" => Holder::Emptied,
-        holder if holder == identity => Holder::Me,
+        holder if holder == identity => Holder::Own,
         _ => Holder::Other,
     };
-    Record::new(seen.version, seen.beat, holder, nanos(seen.lease)).marked(seen.mark)
+    RecordView::new(record.version, record.heartbeat, holder, nanos(record.lease)).marked(record.mark)
 }

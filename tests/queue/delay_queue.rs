@@ -1,16 +1,16 @@
-//! Random histories of a timetable against a naive model, and a million entries at once. (tests/allocations.rs has what they
+//! Random histories of a delay queue against a naive model, and a million entries at once. (tests/allocations.rs has what they
 //! take in memory.)
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastrand::Rng;
-use relent::policy::timetable::{Cancelled, Given, Removed, Rule, Started, Timetable, Trail};
+use relent::policy::queue::{AttemptHistory, Cancelled, Inserted, KeyedDelayQueue, OnOccupied, Removed, Started};
 
 use super::naive::{Due, Op, Tally, compare};
 
 const MS: u64 = 1_000_000;
 
-/// Distances that matter: nothing, below a millisecond, around the edges of the wheel's slots, years.
+/// Distances that matter: nothing, below a millisecond, around the edges of the wheel's buckets, years.
 fn distance(rng: &mut Rng) -> u64 {
     match rng.u8(0..5) {
         0 => 0,
@@ -87,36 +87,36 @@ fn ten_thousand_histories_are_those_of_the_model() {
 
 const MINUTE: u64 = 60_000 * MS;
 
-/// A trail in memory of its own, as the queue has it.
+/// A history in memory of its own, as the queue has it.
 #[derive(Debug, PartialEq)]
 struct Failed(Box<u64>);
 
-impl Trail for Failed {
+impl AttemptHistory for Failed {
     fn window(&self) -> (u64, u64) {
         (*self.0, u64::MAX)
     }
 
-    fn part(&mut self) -> Self {
+    fn split_off(&mut self) -> Self {
         Self(self.0.clone())
     }
 }
 
-type Table<K, V> = Timetable<K, V, Failed>;
+type Table<K, V> = KeyedDelayQueue<K, V, Failed>;
 
 fn give<K: std::hash::Hash + Eq + Clone, V>(
     table: &mut Table<K, V>,
-    rule: Rule,
+    rule: OnOccupied,
     key: K,
     value: V,
     due: u64,
-) -> Given<V, Failed> {
-    table.give(rule, &mut Some(key), &mut Some(value), due)
+) -> Inserted<V, Failed> {
+    table.insert(rule, &mut Some(key), &mut Some(value), due)
 }
 
 fn filled(entries: u64, rng: &mut Rng) -> Table<u64, u64> {
-    let mut table: Table<_, _> = Timetable::new(0);
+    let mut table: Table<_, _> = KeyedDelayQueue::new(0);
     (0..entries).for_each(|key| {
-        let _ = give(&mut table, Rule::Keep, key, key, rng.u64(..MINUTE));
+        let _ = give(&mut table, OnOccupied::Keep, key, key, rng.u64(..MINUTE));
     });
     table
 }
@@ -129,22 +129,22 @@ fn what_is_given_for_a_failing_key_does_not_undo_its_backoff() {
     const S: u64 = 1000 * MS;
     let mut rng = Rng::with_seed(11);
     for _ in 0..300 {
-        let mut table: Table<u8, u32> = Timetable::new(0);
-        let _ = give(&mut table, Rule::Keep, 1, 0, 0);
+        let mut table: Table<u8, u32> = KeyedDelayQueue::new(0);
+        let _ = give(&mut table, OnOccupied::Keep, 1, 0, 0);
         let (mut now, mut pause, mut value, mut starts) = (0, S, 0, Vec::new());
         while now < 120 * S {
             // An event; what it asks for lies anywhere between the past and the near future.
             if rng.bool() {
                 value += 1;
-                let rule = *rng.choice(&[Rule::Keep, Rule::Move, Rule::Earlier]).unwrap();
+                let rule = *rng.choice(&[OnOccupied::Keep, OnOccupied::Replace, OnOccupied::KeepEarlier]).unwrap();
                 let _ = give(&mut table, rule, 1, value, (now + rng.u64(..=S)).saturating_sub(S));
             }
-            if let Some(Started { run, value: tried, trail, .. }) = table.start(now) {
+            if let Some(Started { run, value: tried, history, .. }) = table.start(now) {
                 starts.push(now);
-                assert_eq!(trail.is_some(), starts.len() > 1);
+                assert_eq!(history.is_some(), starts.len() > 1);
                 for _ in 0..rng.u8(..3) {
                     value += 1;
-                    let rule = *rng.choice(&[Rule::Keep, Rule::Move, Rule::Earlier]).unwrap();
+                    let rule = *rng.choice(&[OnOccupied::Keep, OnOccupied::Replace, OnOccupied::KeepEarlier]).unwrap();
                     let _ = give(&mut table, rule, 1, value, now + rng.u64(..S / 2));
                 }
                 table.end(run, Some((tried, Failed(Box::new(now + pause)))));
@@ -154,8 +154,8 @@ fn what_is_given_for_a_failing_key_does_not_undo_its_backoff() {
         }
         assert_eq!(starts, [0, 1, 3, 7, 15, 31, 63].map(|seconds| seconds * S));
         // To begin anew must be asked for.
-        let _ = give(&mut table, Rule::Anew, 1, value, now);
-        assert!(table.start(now).is_some_and(|started| started.trail.is_none()));
+        let _ = give(&mut table, OnOccupied::Reset, 1, value, now);
+        assert!(table.start(now).is_some_and(|started| started.history.is_none()));
     }
 }
 
@@ -168,9 +168,9 @@ fn a_million_entries() {
     for _ in 0..MILLION / 2 {
         let (key, due) = (rng.u64(..MILLION), rng.u64(..MINUTE));
         match rng.u8(0..3) {
-            0 => drop(give(&mut table, Rule::Move, key, key, due)),
+            0 => drop(give(&mut table, OnOccupied::Replace, key, key, due)),
             1 => drop(table.cancel(&key)),
-            _ => drop(give(&mut table, Rule::Keep, key, key, due)),
+            _ => drop(give(&mut table, OnOccupied::Keep, key, key, due)),
         }
     }
     let (mut left, mut last, mut now) = (table.len(), 0, 0);
@@ -217,14 +217,15 @@ fn a_key_is_hashed_and_compared_once_for_each_call_that_names_it() {
     let key = |number| Counted(number, counts.clone());
     let counted = || counts.replace((0, 0));
     for entries in [1_000, 10_000, 100_000] {
-        let mut table: Table<_, _> = Timetable::new(0);
+        let mut table: Table<_, _> = KeyedDelayQueue::new(0);
         // Of 100,000 keys a pair or two have the same half of a hash, and sometimes a few more.
         let close = |many: u64, few: u64| many.abs_diff(few) <= 100;
-        (0..entries).for_each(|number| assert_eq!(give(&mut table, Rule::Keep, key(number), (), number), Given::New));
+        (0..entries)
+            .for_each(|number| assert_eq!(give(&mut table, OnOccupied::Keep, key(number), (), number), Inserted::New));
         let (hashed, compared) = counted();
         assert!(hashed == entries && close(compared, 0), "give: {hashed} {compared}");
         (0..entries).for_each(|number| {
-            let _ = give(&mut table, Rule::Move, key(number), (), 2 * number);
+            let _ = give(&mut table, OnOccupied::Replace, key(number), (), 2 * number);
             assert!(table.get(&key(number)).is_some());
         });
         let (hashed, compared) = counted();
@@ -245,15 +246,15 @@ fn a_key_is_hashed_and_compared_once_for_each_call_that_names_it() {
 #[test]
 fn empty_again_is_as_good_as_new() {
     for keys in [1, 5, 3_000_u64] {
-        let mut table: Table<_, _> = Timetable::new(0);
+        let mut table: Table<_, _> = KeyedDelayQueue::new(0);
         for round in 0..20 {
             let now = round * MINUTE;
             for key in 0..keys {
-                assert_eq!(give(&mut table, Rule::Keep, key, round, now + key % 7), Given::New);
-                // A ticket in line that is not good any more.
+                assert_eq!(give(&mut table, OnOccupied::Keep, key, round, now + key % 7), Inserted::New);
+                // An expiration that is not current any more.
                 let (from, due) = (now + key % 7, now + key % 5);
-                let moved = Given::Moved { from, due, value: round, trail: None };
-                assert_eq!(give(&mut table, Rule::Move, key, round, now + key % 5), moved);
+                let moved = Inserted::Moved { from, due, value: round, history: None };
+                assert_eq!(give(&mut table, OnOccupied::Replace, key, round, now + key % 5), moved);
             }
             if round % 2 == 0 {
                 for key in 0..keys {
@@ -283,8 +284,8 @@ fn equal_hashes_are_not_equal_keys() {
     impl std::hash::Hash for Alike {
         fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
     }
-    let mut table: Table<_, _> = Timetable::new(0);
-    (0..200).for_each(|key| assert_eq!(give(&mut table, Rule::Move, Alike(key), key, key), Given::New));
+    let mut table: Table<_, _> = KeyedDelayQueue::new(0);
+    (0..200).for_each(|key| assert_eq!(give(&mut table, OnOccupied::Replace, Alike(key), key, key), Inserted::New));
     for key in (0..200).step_by(2) {
         assert_eq!(table.cancel(&Alike(key)), Cancelled::Removed(Removed::new(Alike(key), key, key, None)));
         assert_eq!(table.cancel(&Alike(key)), Cancelled::Absent);

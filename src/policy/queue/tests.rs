@@ -1,32 +1,32 @@
 use super::*;
 
-/// A trail without bounds.
+/// A history without bounds.
 #[derive(Debug)]
 struct Until(u64);
 
-impl Trail for Until {
+impl AttemptHistory for Until {
     fn window(&self) -> (u64, u64) {
         (self.0, u64::MAX)
     }
 
-    fn part(&mut self) -> Self {
+    fn split_off(&mut self) -> Self {
         Self(self.0)
     }
 }
 
-type Table = Timetable<u64, u64, Until>;
+type Table = KeyedDelayQueue<u64, u64, Until>;
 
 fn filled(keys: u64, due: impl Fn(u64) -> u64) -> Table {
-    let mut table = Timetable::new(0);
+    let mut table = KeyedDelayQueue::new(0);
     (0..keys).for_each(|key| {
-        let _ = table.give(Rule::Keep, &mut Some(key), &mut Some(key), due(key));
+        let _ = table.insert(OnOccupied::Keep, &mut Some(key), &mut Some(key), due(key));
     });
     table
 }
 
-/// Room for keys and for tickets, wherever it is.
+/// Room for keys and for expirations, wherever it is.
 fn room(table: &Table) -> usize {
-    table.seats.capacity().max(table.wheel.room())
+    table.slab.capacity().max(table.wheel.capacity())
 }
 
 /// A hundred thousand keys, near, far and due, go down to a few: memory goes with them, however they go, and the few are
@@ -38,17 +38,17 @@ fn memory_follows_the_number_of_keys_down() {
     for spread in [0, 1, 1 << 15, 1 << 40] {
         for ways in 0..3 {
             let mut table = filled(KEYS, |key| key * spread);
-            // These run meanwhile, some of them where the last seats are, and are given something that follows.
+            // These run meanwhile, some of them in the last slots, and are given something that follows.
             let mut runs: Vec<_> = std::iter::from_fn(|| table.start(KEYS * spread)).take(5).collect();
             assert_eq!(runs.len(), 5);
-            let _ = table.give(Rule::Keep, &mut Some(1), &mut Some(77), 7);
+            let _ = table.insert(OnOccupied::Keep, &mut Some(1), &mut Some(77), 7);
             let mut left: u64 = table.len() as u64;
             let survives = |key: u64| key < 5 || key.is_multiple_of(KEYS / FEW);
             if ways == 2 {
                 while let Some(started) = table.start(u64::MAX) {
                     let again = survives(started.key).then_some((started.value, Until(started.due)));
                     let ended = table.end(started.run, again);
-                    if matches!(ended, Ended::Again) {
+                    if matches!(ended, AfterRun::Again) {
                         break; // the first survivor: it would come again
                     }
                     left -= 1;
@@ -73,8 +73,11 @@ fn memory_follows_the_number_of_keys_down() {
             for started in runs {
                 let ended = table.end(started.run, Some((started.value, Until(9))));
                 match started.key {
-                    1 => assert!(matches!(ended, Ended::Next { due: 9, superseded: Some((1, Until(9))) }), "{ended:?}"),
-                    _ => assert!(matches!(ended, Ended::Again), "{ended:?}"),
+                    1 => assert!(
+                        matches!(ended, AfterRun::Next { due: 9, superseded: Some((1, Until(9))) }),
+                        "{ended:?}"
+                    ),
+                    _ => assert!(matches!(ended, AfterRun::Again), "{ended:?}"),
                 }
             }
             let mut last = 0;
@@ -82,20 +85,20 @@ fn memory_follows_the_number_of_keys_down() {
                 assert!(last <= started.due);
                 last = started.due;
                 assert!(survives(started.key));
-                assert!(matches!(table.end(started.run, None), Ended::Gone { key } if key == started.key));
+                assert!(matches!(table.end(started.run, None), AfterRun::Gone { key } if key == started.key));
             }
-            assert!(table.is_empty() && table.moved.is_empty());
+            assert!(table.is_empty() && table.relocated.is_empty());
         }
     }
 }
 
-/// The last one to leave turns out the light: memory of free seats and of old tickets is given back.
+/// Once the last key is removed, the memory of vacant slots and of old expirations is given back.
 #[test]
-fn an_empty_timetable_forgets() {
-    let mut table = Timetable::new(0);
+fn an_empty_queue_forgets() {
+    let mut table = KeyedDelayQueue::new(0);
     for round in 0..3 {
         for key in 0..50_000 {
-            let _ = table.give(Rule::Keep, &mut Some(key), &mut Some(key), round);
+            let _ = table.insert(OnOccupied::Keep, &mut Some(key), &mut Some(key), round);
         }
         if round == 1 {
             while let Some(started) = table.start(round) {
@@ -117,10 +120,14 @@ fn what_is_due_is_counted() {
     for _ in 0..2_000 {
         let key = rng.u64(..300);
         match rng.u8(..6) {
-            0..2 => drop(table.give(Rule::Move, &mut Some(key), &mut Some(key), now + rng.u64(..1 << 22))),
+            0..2 => drop(table.insert(OnOccupied::Replace, &mut Some(key), &mut Some(key), now + rng.u64(..1 << 22))),
             2 => {
-                let _ =
-                    table.give(Rule::Earlier, &mut Some(key), &mut Some(key), now.saturating_sub(rng.u64(..1 << 22)));
+                let _ = table.insert(
+                    OnOccupied::KeepEarlier,
+                    &mut Some(key),
+                    &mut Some(key),
+                    now.saturating_sub(rng.u64(..1 << 22)),
+                );
             }
             3 => drop(table.cancel(&key)),
             4 => now += rng.u64(..1 << 19),

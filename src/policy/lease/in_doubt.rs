@@ -6,12 +6,12 @@ const MOST: usize = 8;
 /// The marks of writes that may still land, or have landed unseen: all of them over one version, so that one of them lands at
 /// most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Doubt {
+pub(super) struct InDoubt {
     over: Option<u128>,
     marks: [Option<u64>; MOST],
 }
 
-impl Doubt {
+impl InDoubt {
     /// The outcome of a write over this version is unknown; `None` is a creation.
     pub(super) fn add(&mut self, over: Option<u128>, mark: u64) {
         if self.over != over {
@@ -23,25 +23,25 @@ impl Doubt {
         }
     }
 
-    pub(super) fn has(&self, mark: u64) -> bool {
+    pub(super) fn contains(&self, mark: u64) -> bool {
         self.marks.contains(&Some(mark))
     }
 
     /// A state of the lock was seen. Writes over a version that is gone land no more.
-    pub(super) fn saw(&mut self, version: Option<u128>) {
+    pub(super) fn observe_version(&mut self, version: Option<u128>) {
         if self.over != version {
-            self.settle();
+            self.clear();
         }
     }
 
-    /// What became of them is known, or does not matter any more.
-    pub(super) fn settle(&mut self) {
+    /// What became of them is observed, or does not matter any more.
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     pub(super) fn forget_creations(&mut self) {
         if self.over.is_none() {
-            self.settle();
+            self.clear();
         }
     }
 }

@@ -7,49 +7,49 @@ use std::{
     time::Duration,
 };
 
-use super::{Leading, record};
+use super::{Election, view};
 use crate::{
     leader::{
-        change::Change,
         error::ElectError,
-        lock::{Lock, LockError, Prepared, Put, Seen},
-        work::Work,
+        event::ElectionEvent,
+        lock::{Lock, LockError, Prepared, Record, Write},
+        work::TermWork,
     },
     policy::{
-        lease::{Write, Wrote},
+        lease::{WriteResult, WriteStep},
         nanos::duration,
     },
 };
 
 /// A call of the lock that is under way.
-pub(super) struct Call<L: Lock> {
-    /// What is written; `None`: it only looks.
-    write: Option<Write>,
+pub(super) struct LockCall<L: Lock> {
+    /// What is written; `None`: it is a read.
+    write: Option<WriteStep>,
     sent: u64,
     pub(super) deadline: u64,
-    answer: Answer<L>,
+    answer: AnswerFuture<L>,
 }
 
-type Answer<L> = Pin<Box<dyn Future<Output = Result<Known<L>, LockError>> + Send>>;
-type Known<L> = Option<Seen<<L as Lock>::Object>>;
+type AnswerFuture<L> = Pin<Box<dyn Future<Output = Result<LockRecord<L>, LockError>> + Send>>;
+type LockRecord<L> = Option<Record<<L as Lock>::Object>>;
 
-impl<L: Lock> Call<L> {
+impl<L: Lock> LockCall<L> {
     pub(super) fn is_write(&self) -> bool {
         self.write.is_some()
     }
 }
 
-impl<L: Lock, W: Work> Leading<L, W> {
-    pub(super) fn look(self: Pin<&mut Self>, now: u64) {
+impl<L: Lock, W: TermWork> Election<L, W> {
+    pub(super) fn read(self: Pin<&mut Self>, now: u64) {
         let lock = Arc::clone(&self.lock);
         self.call(None, now, Box::pin(async move { lock.read().await }));
     }
 
-    pub(super) fn write(mut self: Pin<&mut Self>, write: Write, now: u64) {
+    pub(super) fn write(mut self: Pin<&mut Self>, write: WriteStep, now: u64) {
         let over = match write.over() {
             None => None,
-            Some(version) => match &self.seen {
-                Some(seen) if seen.version == version => Some(seen.clone()),
+            Some(version) => match &self.latest {
+                Some(record) if record.version == version => Some(record.clone()),
                 // What is known has been overtaken by a report: the write would be refused.
                 _ => {
                     let refused = async { Err(LockError::conflict("the lock has changed")) };
@@ -60,7 +60,7 @@ impl<L: Lock, W: Work> Leading<L, W> {
         let (holder, lease) = (Arc::clone(&self.settings.identity), self.settings.timing.lease());
         let put = put(write, &holder, lease);
         if let Some(prepared) = self.lock.prepare(over.as_ref(), put) {
-            self.as_mut().project().lease.marked(prepared.mark());
+            self.as_mut().project().lease.set_write_mark(prepared.mark());
             let answer = async move { Prepared::into_write(prepared).await.map(Some) };
             return self.call(Some(write), now, Box::pin(answer));
         }
@@ -69,11 +69,11 @@ impl<L: Lock, W: Work> Leading<L, W> {
         self.call(Some(write), now, Box::pin(answer));
     }
 
-    fn call(self: Pin<&mut Self>, write: Option<Write>, now: u64, answer: Answer<L>) {
+    fn call(self: Pin<&mut Self>, write: Option<WriteStep>, now: u64, answer: AnswerFuture<L>) {
         let deadline = self.lease.give_up_at(now);
         let this = self.project();
         *this.overtaken = false;
-        *this.call = Some(Call { write, sent: now, deadline, answer });
+        *this.call = Some(LockCall { write, sent: now, deadline, answer });
     }
 
     /// Takes in the answer of the call under way, or that there was none by its deadline.
@@ -92,46 +92,48 @@ impl<L: Lock, W: Work> Leading<L, W> {
         let (write, sent) = (call.write, call.sent);
         *this.call = None;
         Poll::Ready(match answer {
-            Ok(seen) => {
-                self.answered(write, sent, now, seen);
+            Ok(record) => {
+                self.answered(write, sent, now, record);
                 Ok(())
             }
             Err(error) => self.failed(write, sent, now, error),
         })
     }
 
-    fn answered(mut self: Pin<&mut Self>, write: Option<Write>, sent: u64, now: u64, seen: Known<L>) {
+    fn answered(mut self: Pin<&mut Self>, write: Option<WriteStep>, sent: u64, now: u64, record: LockRecord<L>) {
         let this = self.as_mut().project();
-        let record = seen.as_ref().map(|seen| record(seen, &this.settings.identity));
+        let view = record.as_ref().map(|record| view(record, &this.settings.identity));
         this.refusals.answered();
         // What was reported since the call began may be newer.
-        let reported = this.seen.as_ref().filter(|_| *this.overtaken).map_or(0, |seen| seen.version);
-        if seen.as_ref().is_none_or(|seen| seen.version >= reported) {
-            *this.seen = seen;
+        let reported = this.latest.as_ref().filter(|_| *this.overtaken).map_or(0, |record| record.version);
+        if record.as_ref().is_none_or(|record| record.version >= reported) {
+            *this.latest = record;
         }
-        match (write, record) {
-            (Some(write), Some(record)) => this.lease.wrote(write, sent, now, Wrote::Done { version: record.version }),
-            (Some(write), None) => this.lease.wrote(write, sent, now, Wrote::Unknown),
-            (None, record) => this.lease.looked(now, Some(record)),
+        match (write, view) {
+            (Some(write), Some(view)) => {
+                this.lease.on_written(write, sent, now, WriteResult::Done { version: view.version })
+            }
+            (Some(write), None) => this.lease.on_written(write, sent, now, WriteResult::Unknown),
+            (None, view) => this.lease.on_read(now, Some(view)),
         }
         self.as_mut().note_holder();
-        self.follow_tenure(now);
+        self.apply_term(now);
     }
 
     fn failed(
         mut self: Pin<&mut Self>,
-        write: Option<Write>,
+        write: Option<WriteStep>,
         sent: u64,
         now: u64,
         error: LockError,
     ) -> Result<(), ElectError> {
         let this = self.as_mut().project();
-        let answer = if error.is_conflict() { Wrote::Refused } else { Wrote::Unknown };
+        let answer = if error.is_conflict() { WriteResult::Refused } else { WriteResult::Unknown };
         match write {
-            Some(write) => this.lease.wrote(write, sent, now, answer),
-            None => this.lease.looked(now, None),
+            Some(write) => this.lease.on_written(write, sent, now, answer),
+            None => this.lease.on_read(now, None),
         }
-        // Somebody was faster: a part of the game.
+        // Another candidate was faster: that is to be expected.
         if error.is_conflict() {
             this.refusals.answered();
             return Ok(());
@@ -148,26 +150,28 @@ impl<L: Lock, W: Work> Leading<L, W> {
             let doing = if write.is_some() { "write" } else { "read" };
             return Err(ElectError::Lock { doing, lock: this.lock.name(), source: error });
         }
-        self.hear(&Change::Trouble(error));
+        self.tell(&ElectionEvent::Trouble(error));
         Ok(())
     }
 
-    /// Waits for the answer no longer: whatever was written, the next look will show it.
+    /// Waits for the answer no longer: whatever was written, the next read will show it.
     pub(super) fn give_up_call(self: Pin<&mut Self>, now: u64) {
         let this = self.project();
         match this.call.take() {
-            Some(Call { write: Some(write), sent, .. }) => this.lease.wrote(write, sent, now, Wrote::Unknown),
-            Some(Call { write: None, .. }) => this.lease.looked(now, None),
+            Some(LockCall { write: Some(write), sent, .. }) => {
+                this.lease.on_written(write, sent, now, WriteResult::Unknown)
+            }
+            Some(LockCall { write: None, .. }) => this.lease.on_read(now, None),
             None => {}
         }
     }
 }
 
 /// What is written.
-fn put(write: Write, holder: &str, lease: Duration) -> Put<'_> {
+fn put(write: WriteStep, holder: &str, lease: Duration) -> Write<'_> {
     match write {
-        Write::Release { .. } => Put::Release,
-        Write::Renew { .. } => Put::Renew { holder, lease },
-        Write::Create | Write::Acquire { .. } => Put::Take { holder, lease },
+        WriteStep::Release { .. } => Write::Release,
+        WriteStep::Renew { .. } => Write::Renew { holder, lease },
+        WriteStep::Create | WriteStep::Acquire { .. } => Write::Take { holder, lease },
     }
 }

@@ -1,4 +1,4 @@
-//! Any history of a timetable is that of the naive model.
+//! Any history of a delay queue is that of the naive model.
 #![no_main]
 
 #[path = "../../tests/queue/naive.rs"]

@@ -2,10 +2,10 @@
 
 use super::{error::Loss, lock::LockError};
 
-/// What [`on_change`](super::Elect::on_change) hears.
+/// What [`on_event`](super::Elect::on_event) hears.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Change {
+pub enum ElectionEvent {
     /// The lock bears this identity now; `None`: nobody's.
     Holder(Option<String>),
     /// This candidate leads.
@@ -19,4 +19,4 @@ pub enum Change {
     Trouble(LockError),
 }
 
-pub(super) type OnChange = Box<dyn FnMut(&Change) + Send>;
+pub(super) type OnEvent = Box<dyn FnMut(&ElectionEvent) + Send>;

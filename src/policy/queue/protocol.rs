@@ -1,33 +1,33 @@
-//! What the calls of a timetable say.
+//! What goes into the delay queue, and what comes out.
 
-/// Who wins when there is an entry already.
+/// What becomes of an entry that waits, or follows a run, when another is given for its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Rule {
-    /// The entry that is there.
+pub enum OnOccupied {
+    /// The entry that is there stays.
     Keep,
-    /// The new one.
-    Move,
-    /// The earlier one; the one that is there if both are due at once.
-    Earlier,
-    /// The new one, and what failed before is forgotten: it keeps neither the count of failures nor the pause.
-    Anew,
+    /// The new one takes its place.
+    Replace,
+    /// The earlier one stays; the one that is there if both are due at once.
+    KeepEarlier,
+    /// The new one takes its place, and what failed before is forgotten: the count of failures as well as the pause.
+    Reset,
 }
 
-/// What the failed attempts at a key have left: it stays with the key, whichever value is tried next.
-pub trait Trail: Sized {
+/// What the failed attempts at a key have left. It stays with the key, whichever value is tried next.
+pub trait AttemptHistory: Sized {
     /// When the next attempt may start, from the first instant (the end of the pause) to the last (the bounds).
     fn window(&self) -> (u64, u64);
 
-    /// The trail goes on with a newer value: what is left for the one that it replaces, the error above all.
+    /// The history goes on with a newer value. Returns what is left for the one that it replaces, the error above all.
     #[must_use]
-    fn part(&mut self) -> Self;
+    fn split_off(&mut self) -> Self;
 }
 
 /// What giving work for a key did. A key and a value that were not taken stay with the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Given<V, T> {
+pub enum Inserted<V, T> {
     /// Nothing waited for this key and it did not run: it waits now.
     New,
     /// What waits for this key stays.
@@ -44,7 +44,7 @@ pub enum Given<V, T> {
         /// The old entry's value.
         value: V,
         /// What its failed attempts left, unless the new entry goes on with it.
-        trail: Option<T>,
+        history: Option<T>,
     },
     /// The key is running: this follows once the run has ended. What was to follow comes back, if anything was.
     AfterRun {
@@ -79,14 +79,14 @@ pub struct Removed<K, V, T> {
     /// The value.
     pub value: V,
     /// What failed attempts left, if it waited for another try.
-    pub trail: Option<T>,
+    pub history: Option<T>,
 }
 
 impl<K, V, T> Removed<K, V, T> {
-    /// For those who compare.
+    /// An entry that was taken out.
     #[must_use]
-    pub fn new(key: K, due: u64, value: V, trail: Option<T>) -> Self {
-        Self { key, due, value, trail }
+    pub fn new(key: K, due: u64, value: V, history: Option<T>) -> Self {
+        Self { key, due, value, history }
     }
 }
 
@@ -108,10 +108,10 @@ pub enum State {
     },
 }
 
-/// What the end of a run led to.
+/// What followed the end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ended<K, V, T> {
+pub enum AfterRun<K, V, T> {
     /// The key is gone.
     Gone {
         /// The key, as it was first given.
@@ -133,7 +133,7 @@ pub enum Ended<K, V, T> {
         /// The value.
         value: V,
         /// What the failed attempts left.
-        trail: T,
+        history: T,
     },
 }
 
@@ -141,14 +141,14 @@ pub enum Ended<K, V, T> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Started<K, V, T> {
-    /// The run, to be ended with [`Timetable::end`](super::Timetable::end).
-    pub run: Run,
+    /// The run, to be ended with [`KeyedDelayQueue::end`](super::KeyedDelayQueue::end).
+    pub run: RunningKey,
     /// The key.
     pub key: K,
     /// The value.
     pub value: V,
     /// What failed attempts left, if this is another try.
-    pub trail: Option<T>,
+    pub history: Option<T>,
     /// When it was due.
     pub due: u64,
 }
@@ -156,14 +156,14 @@ pub struct Started<K, V, T> {
 /// A run of a key that has begun and not ended. There is one at most for each key.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a key runs until its run is ended"]
-pub struct Run {
+pub struct RunningKey {
     /// Where the key was when the run began.
-    pub(super) seat: u32,
+    pub(super) slot: u32,
     pub(super) number: u64,
 }
 
-impl Run {
-    pub(super) fn over(self) -> (u32, u64) {
-        (self.seat, self.number)
+impl RunningKey {
+    pub(super) fn into_parts(self) -> (u32, u64) {
+        (self.slot, self.number)
     }
 }

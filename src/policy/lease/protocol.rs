@@ -5,11 +5,11 @@
 #[non_exhaustive]
 pub enum Holder {
     /// It was released: whoever comes first may have it.
-    Nobody,
+    Released,
     /// It bears no identity, and was not released: somebody has emptied it, perhaps under a leader.
     Emptied,
     /// It bears the identity of this candidate, which does not yet mean that this candidate wrote it.
-    Me,
+    Own,
     /// It bears another identity.
     Other,
 }
@@ -17,11 +17,11 @@ pub enum Holder {
 /// The record in the lock, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Record {
+pub struct RecordView {
     /// Grows with every change of the lock, over its deletion as well.
     pub version: u128,
     /// Changes with every renewal and every creation of the lock, and need not change with anything else.
-    pub beat: u128,
+    pub heartbeat: u128,
     /// Whose it is.
     pub holder: Holder,
     /// How long others have to leave it alone, in nanoseconds.
@@ -34,7 +34,7 @@ pub struct Record {
 /// A write to the lock. `over` is the version that it must replace; without one the lock must be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Write {
+pub enum WriteStep {
     /// Lay down a record that bears this identity; nobody leads by it yet.
     Create,
     /// Begin a term.
@@ -57,7 +57,7 @@ pub enum Write {
 /// What came of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Wrote {
+pub enum WriteResult {
     /// It is done; the lock has this version now.
     Done {
         /// That version.
@@ -74,9 +74,9 @@ pub enum Wrote {
 #[non_exhaustive]
 pub enum Step {
     /// Read the lock; the answer goes to [`Lease::looked`](super::Lease::looked).
-    Look,
-    /// Write; the answer goes to [`Lease::wrote`](super::Lease::wrote).
-    Write(Write),
+    Read,
+    /// WriteStep; the answer goes to [`Lease::wrote`](super::Lease::wrote).
+    Write(WriteStep),
     /// Nothing before this time, unless a call ends, or something is [`seen`](super::Lease::seen).
     Wait(u64),
 }
@@ -84,14 +84,14 @@ pub enum Step {
 /// The term that this candidate holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Tenure {
+pub struct HeldTerm {
     /// The version of the write that began it: grows from term to term, whoever holds them.
     pub fence: u128,
     /// When the last confirmed renewal was sent.
     pub sent: u64,
     /// What that renewal left in the lock.
     pub version: u128,
-    /// By which mark it is known there.
+    /// By which mark it is observed there.
     pub mark: Option<u64>,
 }
 
@@ -121,11 +121,11 @@ pub enum Exit {
     Unreleased,
 }
 
-impl Record {
-    /// A record of this version and this beat.
+impl RecordView {
+    /// A record of this version and this heartbeat.
     #[must_use]
-    pub fn new(version: u128, beat: u128, holder: Holder, lease: u64) -> Self {
-        Self { version, beat, holder, lease, mark: None }
+    pub fn new(version: u128, heartbeat: u128, holder: Holder, lease: u64) -> Self {
+        Self { version, heartbeat, holder, lease, mark: None }
     }
 
     /// The same, left by the write with this mark.
@@ -135,7 +135,7 @@ impl Record {
     }
 }
 
-impl Write {
+impl WriteStep {
     /// The version that it must replace.
     #[must_use]
     pub fn over(self) -> Option<u128> {

@@ -13,8 +13,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    error::{Cause, Failure},
-    plan::{Task, Work},
+    error::{Cause, TaskFailure},
+    registration::{Task, TaskFuture},
 };
 use crate::{
     leader::term::Term,
@@ -41,7 +41,7 @@ struct Inner {
     /// The term that the leader tasks run in.
     term: Option<Term>,
     /// In the order in which they became known.
-    failures: Vec<Failure>,
+    failures: Vec<TaskFailure>,
     /// The manager's.
     waker: Option<Waker>,
 }
@@ -72,7 +72,7 @@ impl Registry {
         self.lock().dropped.insert(number, name);
     }
 
-    pub(super) fn fail(&self, failure: Failure) {
+    pub(super) fn fail(&self, failure: TaskFailure) {
         let mut inner = self.lock();
         inner.failures.push(failure);
         wake(inner);
@@ -124,7 +124,7 @@ impl Registry {
         Poll::Pending
     }
 
-    pub(super) fn take_failures(&self) -> Vec<Failure> {
+    pub(super) fn take_failures(&self) -> Vec<TaskFailure> {
         std::mem::take(&mut self.lock().failures)
     }
 
@@ -197,7 +197,7 @@ impl Tasks {
         });
     }
 
-    pub(super) fn spawn_election(&mut self, election: Work) {
+    pub(super) fn spawn_election(&mut self, election: TaskFuture) {
         let name = "election".to_owned();
         let entry = self.registry.enter(name.clone(), true);
         self.registry.lock().election = Some(entry.number);
@@ -226,7 +226,7 @@ impl Tasks {
         };
         let name = self.by_id.remove(&id).map(|(_, name)| name).unwrap_or_default();
         if let Err(cause) = result {
-            self.registry.fail(Failure::new(name, cause));
+            self.registry.fail(TaskFailure::new(name, cause));
         }
     }
 
