@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    change::{Change, OnChange},
-    health::{Health, Pulse},
-    leading::Leading,
+    election::Election,
+    event::{ElectionEvent, OnEvent},
+    health::{Health, LastRenewal},
     lock::Lock,
     term::Term,
-    work::{Many, Once},
+    work::{EachTerm, OneTerm},
 };
 use crate::policy::{lease::Timing, nanos::nanos};
 
@@ -46,8 +46,8 @@ pub fn elect<L: Lock>(lock: L, identity: impl Into<String>) -> Elect<L> {
         unless_held: false,
         cancel_grace: 20_000_000_000,
         in_tasks: false,
-        on_change: None,
-        pulse: Arc::default(),
+        on_event: None,
+        last_renewal: Arc::default(),
     };
     Elect { lock, settings }
 }
@@ -72,8 +72,8 @@ pub(super) struct Settings {
     pub(super) cancel_grace: u64,
     /// The work runs in tasks of its own, which outlive the future that is dropped.
     pub(super) in_tasks: bool,
-    pub(super) on_change: Option<OnChange>,
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) on_event: Option<OnEvent>,
+    pub(super) last_renewal: Arc<LastRenewal>,
 }
 
 impl fmt::Debug for Settings {
@@ -185,16 +185,16 @@ impl<L: Lock> Elect<L> {
 
     /// Hears in order who leads, and what goes wrong meanwhile. It is called within the run, and should be quick; send the
     /// changes through a channel to have them as a stream.
-    pub fn on_change(mut self, listener: impl FnMut(&Change) + Send + 'static) -> Self {
-        self.settings.on_change = Some(Box::new(listener));
+    pub fn on_event(mut self, listener: impl FnMut(&ElectionEvent) + Send + 'static) -> Self {
+        self.settings.on_event = Some(Box::new(listener));
         self
     }
 
     /// For a liveness probe: fails when this process leads, but has not renewed for a lease and `tolerance`.
     #[must_use]
     pub fn health(&self, tolerance: Duration) -> Health {
-        let (pulse, lease) = (Arc::clone(&self.settings.pulse), self.settings.timing.lease_nanos());
-        Health { pulse, lease, tolerance: nanos(tolerance) }
+        let (last_renewal, lease) = (Arc::clone(&self.settings.last_renewal), self.settings.timing.lease_nanos());
+        Health { last_renewal, lease, tolerance: nanos(tolerance) }
     }
 
     /// Campaign again after a term was lost.
@@ -211,19 +211,19 @@ impl<L: Lock> Elect<L> {
     /// # Errors
     /// [`ElectError`](super::ElectError): an empty identity, a lease that the lock cannot hold; a lock that refuses, if no call of
     /// this run has ever succeeded and that has lasted for a lease. All other failures, refusals included, are reported to
-    /// [`on_change`](Self::on_change), and end a term by its renew deadline.
+    /// [`on_event`](Self::on_event), and end a term by its renew deadline.
     ///
     /// # Cancel safety
     /// Dropping the future drops the work, and leaves no task behind. The lock is not given back then: it lapses.
     ///
     /// # Panics
     /// A panic of the work goes through; the lock lapses.
-    pub fn run<F, Fut>(self, work: F) -> Leading<L, Once<F>>
+    pub fn run<F, Fut>(self, work: F) -> Election<L, OneTerm<F>>
     where
         F: FnOnce(Term) -> Fut,
         Fut: Future,
     {
-        Leading::new(self.lock, self.settings, Once::new(work))
+        Election::new(self.lock, self.settings, OneTerm::new(work))
     }
 }
 
@@ -236,12 +236,12 @@ pub struct Campaigns<L> {
 
 impl<L: Lock> Campaigns<L> {
     /// As [`Elect::run`], for one term after the other, until the work ends by itself or the run is cancelled. Losses are
-    /// reported to [`on_change`](Elect::on_change).
-    pub fn run<F, Fut>(self, work: F) -> Leading<L, Many<F>>
+    /// reported to [`on_event`](Elect::on_event).
+    pub fn run<F, Fut>(self, work: F) -> Election<L, EachTerm<F>>
     where
         F: FnMut(Term) -> Fut,
         Fut: Future,
     {
-        Leading::new(self.elect.lock, self.elect.settings, Many::new(work))
+        Election::new(self.elect.lock, self.elect.settings, EachTerm::new(work))
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use futures_core::Stream;
 use tokio::sync::watch;
 
-use super::lock::{Lock, LockError, Prepared, Put, Reports, Seen};
+use super::lock::{Lock, LockError, Prepared, Record, RecordStream, Write};
 
 /// A lock in memory. Clones share it; a new one is free.
 ///
@@ -29,7 +29,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    record: Option<Record>,
+    record: Option<Stored>,
     version: u128,
     /// What befalls the next calls, and how many of them.
     faults: VecDeque<(Fault, usize)>,
@@ -52,9 +52,9 @@ impl State {
 }
 
 #[derive(Clone, Debug)]
-struct Record {
+struct Stored {
     version: u128,
-    beat: u128,
+    heartbeat: u128,
     holder: String,
     /// Zero once it was released.
     lease: Duration,
@@ -73,7 +73,7 @@ impl MemoryLock {
     /// A lock that nobody holds.
     #[must_use]
     pub fn new() -> Self {
-        let record = Record { version: 1, beat: 0, holder: String::new(), lease: Duration::ZERO, mark: None };
+        let record = Stored { version: 1, heartbeat: 0, holder: String::new(), lease: Duration::ZERO, mark: None };
         let state = State { record: Some(record), version: 1, ..State::default() };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) }) }
     }
@@ -106,7 +106,7 @@ impl MemoryLock {
         self.change(|state| {
             state.version += 1;
             let version = state.version;
-            state.record = Some(Record { version, beat: version, holder: holder.to_owned(), lease, mark: None });
+            state.record = Some(Stored { version, heartbeat: version, holder: holder.to_owned(), lease, mark: None });
             true
         });
     }
@@ -197,8 +197,8 @@ impl fmt::Debug for MemoryLock {
     }
 }
 
-fn seen(record: &Record) -> Seen<()> {
-    let mut seen = Seen::new(record.version, ()).held(record.holder.clone(), record.lease, record.beat);
+fn seen(record: &Stored) -> Record<()> {
+    let mut seen = Record::new(record.version, ()).held_by(record.holder.clone(), record.lease, record.heartbeat);
     seen.mark = record.mark;
     seen
 }
@@ -218,7 +218,7 @@ impl Lock for MemoryLock {
         "in memory".to_owned()
     }
 
-    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
         let fault = {
             let mut state = self.lock();
             state.reads += 1;
@@ -229,24 +229,24 @@ impl Lock for MemoryLock {
         Ok(self.lock().record.as_ref().map(seen))
     }
 
-    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+    async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
         self.marked_write(over, put).into_write().await
     }
 
-    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+    fn prepare(&self, over: Option<&Record<()>>, put: Write<'_>) -> Option<Prepared<()>> {
         Some(self.marked_write(over, put))
     }
 
-    fn changes(&self) -> Reports<()> {
+    fn watch(&self) -> RecordStream<()> {
         Box::pin(Changes { lock: self.clone(), next: next_change(self.shared.changed.subscribe()) })
     }
 }
 
 impl MemoryLock {
-    fn marked_write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Prepared<()> {
+    fn marked_write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Prepared<()> {
         let (holder, lease) = match put {
-            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-            Put::Release => ("", Duration::ZERO),
+            Write::Take { holder, lease } | Write::Renew { holder, lease } => (holder, lease),
+            Write::Release => ("", Duration::ZERO),
         };
         let (lock, over, holder, mark) =
             (self.clone(), over.map(|over| over.version), holder.to_owned(), fastrand::u64(..));
@@ -264,7 +264,7 @@ impl MemoryLock {
                 }
                 state.version += 1;
                 let version = state.version;
-                let record = Record { version, beat: version, holder, lease, mark: Some(mark) };
+                let record = Stored { version, heartbeat: version, holder, lease, mark: Some(mark) };
                 answer = Ok(seen(state.record.insert(record)));
                 true
             });
@@ -286,7 +286,7 @@ fn next_change(mut changed: watch::Receiver<u64>) -> Next {
 }
 
 impl Stream for Changes {
-    type Item = Option<Seen<()>>;
+    type Item = Option<Record<()>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.lock.lock().silent {

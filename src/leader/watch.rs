@@ -9,7 +9,7 @@ use std::{
 
 use futures_core::Stream;
 
-use super::lock::{Lock, LockError, Reports, Seen};
+use super::lock::{Lock, LockError, Record, RecordStream};
 use crate::time::{self, Alarm, Instant, Timer};
 
 /// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
@@ -63,13 +63,13 @@ pub struct Watch<L: Lock> {
     /// Whether there was a first look.
     looked: bool,
     reading: Option<Reading<L>>,
-    reports: Option<Reports<L::Object>>,
+    reports: Option<RecordStream<L::Object>>,
     /// When to give up the look, or to look again; `None`: never.
     alarm: Option<Instant>,
     timer: Pin<Box<Timer>>,
 }
 
-type Known<L> = Option<Seen<<L as Lock>::Object>>;
+type Known<L> = Option<Record<<L as Lock>::Object>>;
 type Reading<L> = Pin<Box<dyn Future<Output = Result<Known<L>, LockError>> + Send>>;
 
 impl<L: Lock> Watch<L> {
@@ -148,7 +148,7 @@ impl<L: Lock> Watch<L> {
                 ready!(self.timer.as_mut().poll_at(cx, self.alarm));
             }
             let lock = Arc::clone(&self.lock);
-            self.reports.get_or_insert_with(|| self.lock.changes());
+            self.reports.get_or_insert_with(|| self.lock.watch());
             self.reading = Some(Box::pin(async move { lock.read().await }));
             self.newest_before = self.newest;
             self.alarm = time::now().checked_add(ANSWERS_WITHIN);
@@ -168,7 +168,7 @@ impl<L: Lock> Watch<L> {
     }
 
     /// Versions that go back from one look to the next are those of a store that was restored from a backup: they begin anew.
-    fn heed_restore(&mut self, seen: Option<&Seen<L::Object>>) {
+    fn heed_restore(&mut self, seen: Option<&Record<L::Object>>) {
         if let Some(seen) = seen
             && self.newest_before.is_some_and(|before| seen.version < before)
         {

@@ -7,25 +7,20 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
-pub mod bucket;
-pub mod budget;
 mod delays;
 pub mod ensure;
-mod gate;
 pub mod jitter;
 pub mod lease;
-pub mod line;
+pub mod limit;
 pub(crate) mod nanos;
-pub mod parked;
 pub mod plan;
-pub mod rate;
+pub mod queue;
 pub mod ratio;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod stall;
 mod text;
 mod timeline;
-pub mod timetable;
 pub mod warning;
 pub(crate) mod window;
 

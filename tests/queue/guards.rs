@@ -12,7 +12,7 @@ use std::{
 use futures_core::Stream;
 use relent::{
     Backoff, CutBy, Jitter, Last, Policy, Stop, TimedQueue,
-    queue::{Cancelled, Due, Failure, Scheduled, Status},
+    queue::{AfterFailure, Cancelled, Due, KeyStatus, Scheduled},
 };
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, task};
@@ -83,7 +83,7 @@ async fn any_distance() {
         assert_eq!(start.elapsed(), after);
     }
     assert_pending!(task::spawn(queue.next()).poll());
-    assert!(matches!(handle.get(&3), Some(Status::Scheduled { due, .. }) if due > start + years(200)));
+    assert!(matches!(handle.get(&3), Some(KeyStatus::Scheduled { due, .. }) if due > start + years(200)));
 }
 
 /// The runtime stands still over several due times: all come late, in order, each once.
@@ -126,7 +126,7 @@ async fn while_it_runs_changes_are_kept_and_applied_after() {
     let start = Instant::now();
     let _ = handle.schedule("a", 1, Duration::ZERO);
     let run = next(&mut queue).await;
-    assert_eq!(handle.get(&"a"), Some(Status::Running));
+    assert_eq!(handle.get(&"a"), Some(KeyStatus::Running));
     assert_eq!(handle.schedule("a", 2, 5 * MS), Scheduled::AfterCurrentRun { replaced: None });
     assert!(matches!(handle.schedule("a", 3, MS), Scheduled::Kept { value: 3, .. }));
     assert!(matches!(handle.bring_forward("a", 4, 6 * MS), Scheduled::Kept { value: 4, .. }));
@@ -134,7 +134,7 @@ async fn while_it_runs_changes_are_kept_and_applied_after() {
     assert_eq!(handle.bring_forward("a", 5, 4 * MS), Scheduled::AfterCurrentRun { replaced });
     let replaced = Some((start + 4 * MS, 5));
     assert_eq!(handle.reschedule("a", 6, 7 * MS), Scheduled::AfterCurrentRun { replaced });
-    assert!(matches!(handle.get(&"a"), Some(Status::RunningWithNext { due, .. }) if due == start + 7 * MS));
+    assert!(matches!(handle.get(&"a"), Some(KeyStatus::RunningWithNext { due, .. }) if due == start + 7 * MS));
     assert_eq!(handle.len(), 1);
     // Its time comes, but the key still runs.
     let mut waiting = task::spawn(queue.next());
@@ -163,7 +163,7 @@ async fn cancel_while_it_runs_stops_what_follows() {
     assert_eq!(handle.cancel(&"a"), Cancelled::Running { next: Some((start + 5 * MS, 2)) });
     // A failure is not tried again: the key was cancelled.
     match run.fail("no") {
-        Failure::GaveUp(given_up) => {
+        AfterFailure::GaveUp(given_up) => {
             assert_eq!((given_up.key, given_up.value, given_up.error.stop()), ("a", 1, &Stop::Cancelled));
             assert_eq!(given_up.error.last_error(), Some(&"no"));
         }
@@ -189,8 +189,8 @@ async fn the_policy_is_per_item_and_the_last_try_hands_the_item_back() {
             continue;
         }
         match run.fail(attempts.len()) {
-            Failure::Again { due, .. } => assert_eq!(due, Instant::now() + 10 * MS),
-            Failure::GaveUp(given_up) => break given_up,
+            AfterFailure::Again { due, .. } => assert_eq!(due, Instant::now() + 10 * MS),
+            AfterFailure::GaveUp(given_up) => break given_up,
             other => panic!("{other:?}"),
         }
     };
@@ -210,7 +210,7 @@ async fn a_dropped_guard_goes_back_by_the_policy_and_is_never_lost() {
     let start = Instant::now();
     let _ = handle.schedule("a", 7, Duration::ZERO);
     let run = next(&mut queue).await;
-    let Failure::Again { .. } = run.fail(std::io::Error::other("first")) else { panic!() };
+    let AfterFailure::Again { .. } = run.fail(std::io::Error::other("first")) else { panic!() };
     for attempt in 2..=3 {
         let run = next(&mut queue).await;
         assert_eq!(run.attempt().number(), attempt);
@@ -232,12 +232,12 @@ async fn retry_after_waits_as_told_within_the_policy() {
     let handle = queue.handle();
     let _ = handle.schedule("a", 0, Duration::ZERO);
     let start = Instant::now();
-    let Failure::Again { due, .. } = next(&mut queue).await.retry_after(70 * MS) else { panic!() };
+    let AfterFailure::Again { due, .. } = next(&mut queue).await.retry_after(70 * MS) else { panic!() };
     assert_eq!(due, start + 70 * MS);
-    assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 1, .. })));
+    assert!(matches!(handle.get(&"a"), Some(KeyStatus::Scheduled { attempts: 1, .. })));
     let run = next(&mut queue).await;
     assert_eq!(run.attempt().elapsed(), 70 * MS);
-    let Failure::GaveUp(given_up) = run.retry_after(70 * MS) else { panic!() };
+    let AfterFailure::GaveUp(given_up) = run.retry_after(70 * MS) else { panic!() };
     assert_eq!(given_up.error.stop(), &Stop::StartWindow);
     assert!(matches!(given_up.error.last(), Last::NotReady));
 }
@@ -268,7 +268,7 @@ async fn a_newer_entry_supersedes_the_next_try() {
     let _ = handle.schedule("a", 1, Duration::ZERO);
     let run = next(&mut queue).await;
     let _ = handle.schedule("a", 2, 500 * MS);
-    let Failure::Superseded(given_up) = run.fail("no") else { panic!() };
+    let AfterFailure::Superseded(given_up) = run.fail("no") else { panic!() };
     assert_eq!((given_up.value, given_up.error.last_error()), (1, Some(&"no")));
     let start = Instant::now();
     assert_eq!(*next(&mut queue).await.value(), 2);

@@ -10,7 +10,7 @@ use std::{
 
 use relent::{
     Backoff, Budget, Jitter, Ratio, Stop, TimedQueue,
-    queue::{Failure, Job, Outcome, QueueHandle, Status, Working},
+    queue::{AfterFailure, ItemEvent, Job, KeyStatus, QueueHandle, RunWorkerFuture},
 };
 use tokio::time::{Instant, advance, timeout};
 use tokio_test::{
@@ -77,12 +77,12 @@ async fn one_attempt_is_one_retry_and_one_step() {
                             true
                         })
                         .notify(|outcome| {
-                            if let Outcome::Failed { .. } = outcome {
+                            if let ItemEvent::Failed { .. } = outcome {
                                 panic_at(At::Listener)
                             }
                         })
                         .notify(|outcome| {
-                            if let Outcome::Failed { .. } = outcome {
+                            if let ItemEvent::Failed { .. } = outcome {
                                 panic_at(At::SecondListener)
                             }
                         })
@@ -92,7 +92,7 @@ async fn one_attempt_is_one_retry_and_one_step() {
             let mut working = task::spawn(run!());
             panics(&mut working);
             assert_eq!(budget.available(), 9, "{at:?}");
-            let again = Status::Scheduled { due: start + 10 * MS, attempts: 1 };
+            let again = KeyStatus::Scheduled { due: start + 10 * MS, attempts: 1 };
             assert_eq!(handle.get(&"k"), Some(again), "{at:?}");
             if same_run {
                 thirty_milliseconds(working).await;
@@ -155,7 +155,7 @@ async fn a_future_that_panics_when_it_is_dropped() {
         assert_eq!(handle.running(), 0);
         match result {
             Some(Ok(())) => assert_eq!(handle.get(&"k"), None),
-            _ => assert!(matches!(handle.get(&"k"), Some(Status::Scheduled { attempts: 1, .. }))),
+            _ => assert!(matches!(handle.get(&"k"), Some(KeyStatus::Scheduled { attempts: 1, .. }))),
         }
         drop(handle);
         advance(10 * MS).await;
@@ -230,7 +230,7 @@ async fn a_listener_panics_over_what_is_given_up() {
     let mut queue = doubling().max_attempts(1);
     let _ = queue.handle().schedule("k", 1, Duration::ZERO);
     let work = queue.run(|_| async { Err::<(), _>("no") });
-    let work = work.notify(|outcome| assert!(!matches!(outcome, Outcome::GaveUp(_)), "listener"));
+    let work = work.notify(|outcome| assert!(!matches!(outcome, ItemEvent::GaveUp(_)), "listener"));
     let mut working = task::spawn(work.into_future());
     panics(&mut working);
     let Poll::Ready(finished) = working.poll() else { panic!("nothing is left") };
@@ -268,12 +268,12 @@ async fn guards_that_outlive_their_queue() {
         drop(queue);
         let other = (!last_handle).then(|| handle.clone());
         drop(handle);
-        let Failure::GaveUp(back) = a.fail("disk full") else { panic!() };
+        let AfterFailure::GaveUp(back) = a.fail("disk full") else { panic!() };
         assert_eq!((back.key, back.value, back.error.stop()), ("a", 1, &Stop::Cancelled));
         assert_eq!(back.error.last_error(), Some(&"disk full"));
-        let Failure::Superseded(back) = b.fail("disk full") else { panic!() };
+        let AfterFailure::Superseded(back) = b.fail("disk full") else { panic!() };
         assert_eq!((back.key, back.value), ("b", 1));
-        let Failure::GaveUp(back) = c.retry_after(S) else { panic!() };
+        let AfterFailure::GaveUp(back) = c.retry_after(S) else { panic!() };
         assert_eq!((back.key, back.value), ("c", 1));
         drop(d);
         if let Some(handle) = other {
@@ -383,12 +383,12 @@ async fn storm(rng: &mut fastrand::Rng) -> (u64, u64) {
                 !roll(10)
             })
             .notify(|outcome| {
-                if let Outcome::Done { value, .. } = outcome {
+                if let ItemEvent::Done { value, .. } = outcome {
                     done.lock().unwrap().push(*value);
                 }
                 assert!(!roll(20), "listener");
             });
-        let mut working: Pin<Box<Working<'_, _, _, _, _>>> = Box::pin(work.into_future());
+        let mut working: Pin<Box<RunWorkerFuture<'_, _, _, _, _>>> = Box::pin(work.into_future());
         let time = tokio::time::sleep(rng.u32(1..60) * MS);
         let mut time = std::pin::pin!(time);
         loop {

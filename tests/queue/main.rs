@@ -1,7 +1,9 @@
-//! Work at its time: the pure timetable, the queue, its handles, its runs.
+//! Work at its time: the pure delay queue, the queue, its handles, its runs.
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
+mod delay_queue;
 mod evictions;
+mod failing_keys;
 mod failures;
 mod guards;
 mod histories;
@@ -12,4 +14,3 @@ mod runs;
 mod runtimes;
 mod shares;
 mod spawned;
-mod timetable;

@@ -239,7 +239,7 @@ async fn a_wait_that_cannot_fit_ends_the_item_at_once() {
     });
     let mut back = Vec::new();
     let work = work.throttle(&limiter).notify(|outcome| {
-        if let relent::queue::Outcome::GaveUp(given_up) = outcome {
+        if let relent::queue::ItemEvent::GaveUp(given_up) = outcome {
             told.note(given_up.key, begin);
         }
     });

@@ -30,13 +30,13 @@ mod time;
 mod turns;
 
 pub use self::{
-    classify::{Class, Code},
-    cluster::{CallError, Cluster, Member, Status},
+    classify::{CallErrorClass, Code},
+    cluster::{CallError, Cluster, Member, MemberStatus},
     error::MemberError,
-    intent::{Step, Which},
+    intent::{MemberChange, Which},
     members::{EnsureMember, Gone, HealthCheck, MemberWork, Members, WaitHealthy},
     peer_url::PeerUrls,
-    rotation::Health,
+    rotation::ClusterHealth,
 };
 #[cfg(feature = "client")]
 pub use self::{client::EtcdCluster, lock::EtcdLock};

@@ -5,11 +5,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use etcd_client::{Compare, CompareOp, ConnectOptions, ResponseHeader, Txn, TxnOp};
 use relent::{
     ConfigError,
-    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
+    leader::{Lock, LockError, Prepared, Record, RecordStream, Write},
 };
 
 use super::{
-    classify::{Class, Code},
+    classify::{CallErrorClass, Code},
     cluster::CallError,
     reports::Following,
     turns::{Failed, Turns},
@@ -74,7 +74,7 @@ pub(super) struct Looked {
     pub(super) turn: u64,
     pub(super) watch: etcd_client::WatchClient,
     pub(super) revision: i64,
-    pub(super) seen: Option<Seen<()>>,
+    pub(super) seen: Option<Record<()>>,
 }
 
 impl EtcdLock {
@@ -113,10 +113,10 @@ impl EtcdLock {
 }
 
 impl EtcdLock {
-    fn marked_write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Prepared<()> {
+    fn marked_write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Prepared<()> {
         let (holder, lease) = match put {
-            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-            Put::Release => ("", Duration::ZERO),
+            Write::Take { holder, lease } | Write::Renew { holder, lease } => (holder, lease),
+            Write::Release => ("", Duration::ZERO),
         };
         let mark = fastrand::u64(..);
         let value = format!("{}/{mark:016x} {holder}", nanos(lease));
@@ -198,7 +198,7 @@ impl Lock for EtcdLock {
         self.key.to_string()
     }
 
-    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
         let mut left = self.turns.endpoints().len();
         loop {
             left = left.saturating_sub(1);
@@ -210,15 +210,15 @@ impl Lock for EtcdLock {
         }
     }
 
-    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+    async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
         self.marked_write(over, put).into_write().await
     }
 
-    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+    fn prepare(&self, over: Option<&Record<()>>, put: Write<'_>) -> Option<Prepared<()>> {
         Some(self.marked_write(over, put))
     }
 
-    fn changes(&self) -> Reports<()> {
+    fn watch(&self) -> RecordStream<()> {
         Box::pin(Following::new(self.clone()))
     }
 }
@@ -257,7 +257,7 @@ fn is_final(error: &CallError) -> bool {
         ),
         _ => true,
     };
-    settings && error.class() == Class::Decided
+    settings && error.class() == CallErrorClass::Decided
 }
 
 /// Whole nanoseconds in 64 bits. What lasts longer, for 584 years, is for ever.
@@ -270,18 +270,18 @@ fn duration(nanos: u64) -> Duration {
 }
 
 /// `NANOSECONDS/NUMBER HOLDER`; without a number if it was written by hand.
-pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Seen<()>, Failure> {
+pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Record<()>, Failure> {
     parsed(revision, value).ok_or(Failure::NoLock)
 }
 
-fn parsed(revision: i64, value: &[u8]) -> Option<Seen<()>> {
+fn parsed(revision: i64, value: &[u8]) -> Option<Record<()>> {
     let (numbers, holder) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     let (lease, mark) = match numbers.split_once('/') {
         Some((lease, mark)) => (lease, Some(u64::from_str_radix(mark, 16).ok()?)),
         None => (numbers, None),
     };
     let version = u128::try_from(revision).ok()?;
-    let seen = Seen::new(version, ()).held(holder, duration(lease.parse().ok()?), version);
+    let seen = Record::new(version, ()).held_by(holder, duration(lease.parse().ok()?), version);
     Some(match mark {
         Some(mark) => seen.marked(mark),
         None => seen,

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::Cause,
-    plan::{EachTerm, LeaderTask},
-    running::{Registry, Tasks},
+    registration::{LeaderTask, RepeatedTask},
+    tasks::{Registry, Tasks},
 };
 use crate::leader::{elect::Elect, error::Ended, lock::Lock, term::Term};
 
@@ -24,22 +24,22 @@ pub(super) struct Leadership {
     pub(super) again: bool,
     pub(super) tasks: Vec<LeaderTask>,
     /// Tasks that are added later.
-    pub(super) newcomers: UnboundedReceiver<LeaderTask>,
+    pub(super) added: UnboundedReceiver<LeaderTask>,
     pub(super) registry: Registry,
 }
 
 /// What is kept from one term to the next.
 struct Members {
     waiting: Vec<LeaderTask>,
-    each_term: Vec<EachTerm>,
-    newcomers: UnboundedReceiver<LeaderTask>,
+    each_term: Vec<RepeatedTask>,
+    added: UnboundedReceiver<LeaderTask>,
 }
 
 impl Leadership {
     /// Campaigns, and runs the leader tasks in the term, or in one term after the other.
     pub(super) async fn lead<L: Lock>(self, elect: Elect<L>) -> Result<(), Cause> {
-        let Self { stop, grace, again, tasks: waiting, newcomers, registry } = self;
-        let members = Arc::new(Mutex::new(Members { waiting, each_term: Vec::new(), newcomers }));
+        let Self { stop, grace, again, tasks: waiting, added, registry } = self;
+        let members = Arc::new(Mutex::new(Members { waiting, each_term: Vec::new(), added }));
         let elect = elect.cancel_on(stop).in_tasks(grace);
         let work = move |term| in_term(Arc::clone(&members), registry.clone(), term);
         let ended = if again { elect.again().run(work).await } else { elect.run(work).await };
@@ -66,7 +66,7 @@ async fn in_term(members: Arc<Mutex<Members>>, registry: Registry, term: Term) {
             told = told || lost.as_mut().poll(cx).is_ready();
             let mut members = lock(&members);
             // One that comes when the term is to end waits for the next one.
-            while !told && let Poll::Ready(Some(task)) = members.newcomers.poll_recv(cx) {
+            while !told && let Poll::Ready(Some(task)) = members.added.poll_recv(cx) {
                 members.begin_one(&mut running, &term, task);
             }
             drop(members);
@@ -92,7 +92,7 @@ impl Members {
 
     fn begin_one(&mut self, running: &mut Tasks, term: &Term, task: LeaderTask) {
         match task {
-            LeaderTask::Once(task) => running.spawn_in(term, task),
+            LeaderTask::OneTerm(task) => running.spawn_in(term, task),
             LeaderTask::EachTerm(task) => {
                 running.spawn_in(term, task.task());
                 self.each_term.push(task);

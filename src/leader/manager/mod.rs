@@ -2,9 +2,9 @@
 
 mod error;
 mod leadership;
-mod plan;
-mod running;
+mod registration;
 mod signals;
+mod tasks;
 
 use std::{
     fmt,
@@ -17,13 +17,13 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::error::{Failure, ManagerError};
+pub use self::error::{ManagerError, TaskFailure};
 use self::{
     error::{AnyError, Cause},
     leadership::Leadership,
-    plan::{Begun, EachTerm, LeaderTask, Plan, Task},
-    running::{Registry, Tasks},
+    registration::{LeaderTask, Registration, RepeatedTask, Started, Task},
     signals::Signals,
+    tasks::{Registry, Tasks},
 };
 use super::{elect::Elect, lock::Lock, term::Term};
 use crate::policy::nanos::{duration, nanos};
@@ -68,7 +68,7 @@ pub struct Manager {
 }
 
 struct Shared {
-    plan: Mutex<Plan>,
+    plan: Mutex<Registration>,
     registry: Registry,
 }
 
@@ -105,7 +105,7 @@ impl Manager {
 
     /// Campaign again after a loss, instead of failing with it. Tasks that are added by
     /// [`add_leader_each_term`](Self::add_leader_each_term) begin again with each term; those of
-    /// [`add_leader`](Self::add_leader) run in one. The losses can be heard by [`on_change`](Elect::on_change).
+    /// [`add_leader`](Self::add_leader) run in one. The losses can be heard by [`on_event`](Elect::on_event).
     ///
     /// ```
     /// use std::time::Duration;
@@ -167,7 +167,7 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add_leader(LeaderTask::Once(Task::new(name, task)), || self.shared.registry.wait(1))
+        self.plan().add_leader(LeaderTask::OneTerm(Task::new(name, task)), || self.shared.registry.wait(1))
     }
 
     /// As [`add_leader`](Self::add_leader), for a task that begins again with each term, if the manager is to
@@ -181,7 +181,7 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add_leader(LeaderTask::EachTerm(EachTerm::new(name, task)), || self.shared.registry.wait(1))
+        self.plan().add_leader(LeaderTask::EachTerm(RepeatedTask::new(name, task)), || self.shared.registry.wait(1))
     }
 
     /// The election that decides when the leader tasks run. Its lock is given back after they have ended; where one does
@@ -226,7 +226,7 @@ impl Manager {
     /// Dropping the future aborts the tasks without grace.
     pub async fn run(&self, token: CancellationToken) -> Result<(), ManagerError> {
         let (stop, stop_leading) = (CancellationToken::new(), CancellationToken::new());
-        let Begun { tasks, mut newcomers, leader_tasks, leader_newcomers, election } = self.plan().begin()?;
+        let Started { tasks, mut added, leader_tasks, added_leader, election } = self.plan().begin()?;
         // However the run ends, also when it is dropped: nothing can be added any more, everyone is told.
         let _closing = Closing { manager: self, tokens: [stop_leading.clone(), stop.clone()] };
         let mut running = Tasks::new(&self.shared.registry);
@@ -235,8 +235,8 @@ impl Manager {
                 let (grace, again) = (self.grace, self.again);
                 let registry = self.shared.registry.clone();
                 registry.wait(leader_tasks.len());
-                let (stop, tasks, newcomers) = (stop_leading.clone(), leader_tasks, leader_newcomers);
-                let leadership = Leadership { stop, grace, again, tasks, newcomers, registry };
+                let (stop, tasks, added) = (stop_leading.clone(), leader_tasks, added_leader);
+                let leadership = Leadership { stop, grace, again, tasks, added, registry };
                 running.spawn_election(election(leadership));
             }
             (None, Some(task)) => return Err(task.without_election()),
@@ -249,14 +249,14 @@ impl Manager {
         let mut signals = match Signals::listen(self.signals) {
             Ok(signals) => signals,
             Err(error) => {
-                registry.fail(Failure::new("signals", Cause::Error(error.into())));
+                registry.fail(TaskFailure::new("signals", Cause::Error(error.into())));
                 Signals::default()
             }
         };
         let mut told = pin!(token.cancelled());
         poll_fn(|cx| {
             loop {
-                while let Poll::Ready(Some(task)) = newcomers.poll_recv(cx) {
+                while let Poll::Ready(Some(task)) = added.poll_recv(cx) {
                     running.spawn(task, stop.clone());
                 }
                 // A failure goes before a wish to stop.
@@ -285,7 +285,7 @@ impl Manager {
         }
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
+    fn plan(&self) -> MutexGuard<'_, Registration> {
         self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use relent::{
     leader::{ElectError, Ended, MemoryLock, Timing, elect},
-    policy::lease::{Holder, Lease, Record, Step, Write, Wrote},
+    policy::lease::{Holder, Lease, RecordView, Step, WriteResult, WriteStep},
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -190,20 +190,20 @@ async fn a_release_that_fails_is_said_and_keeps_the_answer() {
 #[test]
 fn a_report_outweighs_looks_that_failed() {
     let timing = Timing::default();
-    let record = |version, holder| Record::new(version, version, holder, 15_000_000_000);
+    let record = |version, holder| RecordView::new(version, version, holder, 15_000_000_000);
     let mut lease = Lease::new(timing, None);
-    assert_eq!(lease.next(0), Step::Look);
-    lease.looked(0, Some(Some(record(5, Holder::Other))));
-    let Step::Wait(look_at) = lease.next(0) else { panic!() };
+    assert_eq!(lease.next_step(0), Step::Read);
+    lease.on_read(0, Some(Some(record(5, Holder::Other))));
+    let Step::Wait(reread_at) = lease.next_step(0) else { panic!() };
     for _ in 0..2 {
-        assert_eq!(lease.next(look_at), Step::Look);
-        lease.looked(look_at, None);
+        assert_eq!(lease.next_step(reread_at), Step::Read);
+        lease.on_read(reread_at, None);
     }
-    assert!(matches!(lease.next(look_at), Step::Wait(at) if at > look_at), "spaced");
-    lease.seen(look_at, Some(record(6, Holder::Nobody)));
-    assert_eq!(lease.next(look_at), Step::Write(Write::Acquire { over: 6 }));
+    assert!(matches!(lease.next_step(reread_at), Step::Wait(at) if at > reread_at), "spaced");
+    lease.on_report(reread_at, Some(record(6, Holder::Released)));
+    assert_eq!(lease.next_step(reread_at), Step::Write(WriteStep::Acquire { over: 6 }));
     // A write that fails as well is spaced again, and the same report is no news.
-    lease.wrote(Write::Acquire { over: 6 }, look_at, look_at, Wrote::Unknown);
-    lease.seen(look_at, Some(record(6, Holder::Nobody)));
-    assert!(matches!(lease.next(look_at), Step::Wait(at) if at > look_at), "spaced");
+    lease.on_written(WriteStep::Acquire { over: 6 }, reread_at, reread_at, WriteResult::Unknown);
+    lease.on_report(reread_at, Some(record(6, Holder::Released)));
+    assert!(matches!(lease.next_step(reread_at), Step::Wait(at) if at > reread_at), "spaced");
 }

@@ -134,7 +134,7 @@ impl Contract {
     }
 
     /// A condition that ends the operation when it is True once the controller has begun, such as `Stalled`:
-    /// [`OperationError::Failed`](super::OperationError::Failed).
+    /// [`LongOperationError::Failed`](super::LongOperationError::Failed).
     pub fn fails_on(mut self, kind: impl Into<String>) -> Self {
         self.fatal.push(kind.into());
         self
