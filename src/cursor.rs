@@ -15,13 +15,13 @@ use crate::{
     events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempt, Decision},
         bounds::CutBy,
     },
     run::Core,
-    shared::{Share, Ties, Until},
+    run::controls::{Share, Ties, Until},
     time::Timer,
 };
 

@@ -1,7 +1,6 @@
 //! How runs end without a value, and settings that cannot be.
 
 mod chain;
-mod config;
 pub mod reason;
 #[cfg(test)]
 mod sentences;
@@ -13,11 +12,11 @@ use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, time::Dur
 pub(crate) use self::stop::{End, Ending};
 pub use self::{
     chain::{BoxedError, Chained, chain},
-    config::ConfigError,
     reason::Reason,
     stop::{Detail, Last, Stop},
     text::ErrorElseSayBoxed,
 };
+pub use crate::policy::config_error::ConfigError;
 use crate::policy::nanos::duration;
 
 /// A run ended without a value: why it stopped, and what the last attempt did.

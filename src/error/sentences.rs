@@ -6,8 +6,8 @@ use std::{env, fmt::Write, fs, io, path::Path, time::Duration};
 
 use super::{Detail, End, Ending, GaveUp, Stop};
 use crate::policy::{
-    bounds::CutBy,
     nanos::{FOREVER, nanos},
+    schedule::bounds::CutBy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::{error::Error, io::ErrorKind, time::Duration};
 use kube::core::Status;
 
 use super::chain::{io_kind, says};
-use crate::policy::attempts::Decision;
+use crate::policy::schedule::attempts::Decision;
 
 /// What an error of a call to an API server means for the next one.
 ///

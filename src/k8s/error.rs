@@ -11,9 +11,9 @@ use super::{
     class::{Class, classify, retry_after},
 };
 use crate::policy::{
-    attempts::Decision,
     nanos::{Written, duration, nanos},
     refusal,
+    schedule::attempts::Decision,
 };
 
 /// A `kube::Error` that an operator can act on.

@@ -21,7 +21,7 @@ use crate::{
     error::{Detail, GaveUp},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempt, Decision},
     },

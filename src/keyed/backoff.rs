@@ -5,9 +5,11 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::OnceLock, time::Duration};
 use super::map::Forgetful;
 use crate::{
     policy::{
-        backoff::{Backoff, Progress},
-        jitter::series,
         nanos::{self, FOREVER},
+        schedule::{
+            backoff::{Backoff, Progress},
+            jitter::series,
+        },
     },
     time::{self, Instant},
 };

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     policy::{
-        Policy,
         nanos::FOREVER,
+        schedule::Policy,
         timetable::{Cancelled, Given, Rule},
     },
     sync::{Arc, Mutex, lock},

@@ -37,7 +37,7 @@ pub use self::{
     working::Working,
 };
 use crate::{
-    policy::{Policy, backoff::Backoff},
+    policy::schedule::{Policy, backoff::Backoff},
     sync::Arc,
     time::{Alarm, Timer},
 };

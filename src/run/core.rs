@@ -11,12 +11,14 @@ use crate::{
     error::{Ending, GaveUp, Stop},
     events::Wait,
     policy::{
-        Policy,
-        attempts::{Attempt, Attempts, Decision},
-        bounds::CutBy,
         nanos::{FOREVER, duration},
+        schedule::{
+            Policy,
+            attempts::{Attempt, Attempts, Decision},
+            bounds::CutBy,
+        },
     },
-    shared::{Asked, Ties},
+    run::controls::{Asked, Ties},
     time::{self, Alarm, Instant},
 };
 

@@ -15,13 +15,13 @@
 
 use crate::{
     error::{End, Ending, GaveUp, Stop},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempts, Decision, Next},
         bounds::CutBy,
         jitter::series,
     },
-    shared::Retries,
+    run::controls::Retries,
 };
 
 /// Whether an attempt that was planned in time may start at `now`: not at the hard bound or later, however late a timer

@@ -4,8 +4,10 @@
 //! and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and `ensure` drive a
 //! [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what it decides.
 
+pub(crate) mod controls;
 mod core;
 pub(crate) mod end;
+pub(crate) mod settings;
 mod tell;
 
 use std::{
@@ -21,9 +23,9 @@ use crate::{
     error::{Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
-    policy::{Policy, attempts::Decision, bounds::CutBy},
+    policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
     report::Reports,
-    shared::Ties,
+    run::controls::Ties,
     time::Alarm,
 };
 

@@ -14,10 +14,10 @@ use crate::{
     error::{Detail, Ending, GaveUp, Stop},
     events::{Event, Listener, Wait},
     policy::{
-        attempts::{Attempt, Decision},
         nanos::duration,
+        schedule::attempts::{Attempt, Decision},
     },
-    shared::Ties,
+    run::controls::Ties,
     time::Alarm,
 };
 

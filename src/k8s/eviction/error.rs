@@ -6,7 +6,7 @@ use super::PodKey;
 use crate::{
     ConfigError,
     k8s::{self, advice::advice},
-    policy::attempts::Decision,
+    policy::schedule::attempts::Decision,
 };
 
 /// Why a pod was not evicted.

@@ -43,7 +43,7 @@ pub use self::{
 };
 use crate::{
     Backoff, ConfigError, Policy,
-    policy::attempts::Decision,
+    policy::schedule::attempts::Decision,
     queue::{Finished, Job, Outcome, TimedQueue},
     time,
 };

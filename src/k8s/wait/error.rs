@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::super::{Error, call::Target};
-use crate::policy::{attempts::Decision, nanos::Written};
+use crate::policy::{nanos::Written, schedule::attempts::Decision};
 
 /// Why the condition is not known to hold.
 #[derive(Debug)]

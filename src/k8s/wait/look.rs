@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     Attempt, Check,
-    policy::{nanos::nanos, window::just_before},
+    policy::{nanos::nanos, schedule::default_window::just_before},
     time::{self, Alarm, Instant, Timer},
 };
 

@@ -1,27 +1,27 @@
 //! A limiter that one run has to itself, as data.
 
-use super::{bucket::Bucket, nanos::FOREVER, rate::Rate};
+use crate::policy::{bucket::Bucket, nanos::FOREVER, rate::Rate};
 
 /// A bucket that nobody else asks.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(in crate::policy) struct Gate {
     bucket: Option<Bucket>,
 }
 
 /// The permit would take too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooFar {
-    pub(super) ready_in: u64,
+pub(in crate::policy) struct TooFar {
+    pub(in crate::policy) ready_in: u64,
 }
 
 impl Gate {
     /// Full, or without a limiter.
-    pub(super) fn new(limiter: Option<(Rate, u32)>) -> Self {
+    pub(in crate::policy) fn new(limiter: Option<(Rate, u32)>) -> Self {
         Self { bucket: limiter.map(|(rate, burst)| Bucket::new(rate, burst)) }
     }
 
     /// When a permit is there that is asked for at `now` and may take `allowed`; [`FOREVER`] is never.
-    pub(super) fn pass(&mut self, now: u64, allowed: u64) -> Result<u64, TooFar> {
+    pub(in crate::policy) fn pass(&mut self, now: u64, allowed: u64) -> Result<u64, TooFar> {
         let Some(bucket) = &mut self.bucket else { return Ok(now) };
         bucket.flow(now);
         bucket.spill();
@@ -40,7 +40,7 @@ impl Gate {
     }
 
     /// After one permit the next never takes longer.
-    pub(super) fn interval(limiter: Option<(Rate, u32)>) -> u64 {
+    pub(in crate::policy) fn interval(limiter: Option<(Rate, u32)>) -> u64 {
         limiter.map_or(0, |(rate, _)| Bucket::new(rate, 0).ready_at(1))
     }
 }

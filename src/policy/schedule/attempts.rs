@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE,
-    backoff::Progress,
-    bounds::CutBy,
-    jitter::pick,
+use crate::policy::{
     nanos::{FOREVER, nanos},
+    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, backoff::Progress, bounds::CutBy, jitter::pick},
 };
 
 /// What follows an error.
@@ -115,7 +112,7 @@ impl Attempt {
     /// reads no clock.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        super::nanos::duration(self.elapsed)
+        crate::policy::nanos::duration(self.elapsed)
     }
 
     /// What was left of `finish_within` when this attempt started; `None` without that bound.

@@ -52,7 +52,7 @@ impl Jitter {
 /// A jitter without its ratio, as wide as its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(in crate::policy) enum Kind {
     None,
     Full,
     Equal,

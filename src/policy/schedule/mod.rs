@@ -1,35 +1,11 @@
-//! Pure decisions: every rule of timing, as functions of the data they are given.
-//!
-//! Nothing in here reads a clock, sleeps, spawns or waits. Time is a number of nanoseconds since the run (the limiter,
-//! the queue) began, so that a history can be written down, replayed, simulated and fuzzed. The verbs ask, and wait.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
+//! When attempts start, when they are cut, and when a run stops: what [`Policy`] decides.
 
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
-pub mod bucket;
-pub mod budget;
+pub(crate) mod default_window;
 mod delays;
-pub mod ensure;
-mod gate;
 pub mod jitter;
-pub mod lease;
-pub mod line;
-pub(crate) mod nanos;
-pub mod parked;
-pub mod plan;
-pub mod quorum;
-pub mod rate;
-pub mod ratio;
-pub mod refusal;
-#[cfg(feature = "serde")]
-mod serde;
-pub mod stall;
-mod text;
-mod timeline;
-pub mod timetable;
-pub mod warning;
-pub(crate) mod window;
 
 use std::time::Duration;
 
@@ -37,8 +13,8 @@ use self::{
     attempts::Decision,
     backoff::{Backoff, Rare},
     bounds::Bounds,
-    nanos::{FOREVER, duration, nanos},
 };
+use super::nanos::{FOREVER, duration, nanos};
 
 /// The settings of a run that are data: cadence, bounds, attempts.
 ///
@@ -65,24 +41,24 @@ use self::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Policy {
-    bounds: Bounds,
-    backoff: Backoff,
+    pub(super) bounds: Bounds,
+    pub(super) backoff: Backoff,
     /// Counts if `SET_EVERY` is set.
-    every: u64,
-    max_attempts: u32,
+    pub(super) every: u64,
+    pub(super) max_attempts: u32,
     /// The settings that are on or off.
-    flags: u32,
+    pub(super) flags: u32,
 }
 
-const SET_BACKOFF: u32 = 1;
-const SET_EVERY: u32 = 2;
-const DELAY_FIRST: u32 = 4;
-const FINAL_TRY: u32 = 8;
+pub(super) const SET_BACKOFF: u32 = 1;
+pub(super) const SET_EVERY: u32 = 2;
+pub(super) const DELAY_FIRST: u32 = 4;
+pub(super) const FINAL_TRY: u32 = 8;
 const CUT_IS_FATAL: u32 = 16;
 /// The start window is the builder's own, and gives way to any bound.
 const DEFAULT_WINDOW: u32 = 32;
-const RANDOM_PHASE: u32 = 64;
-const SHARE_RETRY_AFTER: u32 = 128;
+pub(super) const RANDOM_PHASE: u32 = 64;
+pub(super) const SHARE_RETRY_AFTER: u32 = 128;
 /// For tests: no setting of a run, and not written as text.
 #[cfg(feature = "test-util")]
 const SKIP_PAUSES: u32 = 256;
@@ -262,11 +238,11 @@ impl Policy {
     }
 
     #[inline]
-    fn rare(&self) -> Rare {
+    pub(super) fn rare(&self) -> Rare {
         self.backoff.more.as_ref().map_or_else(Rare::default, |more| more.policy)
     }
 
-    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+    pub(super) fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
         let mut rare = self.rare();
         change(&mut rare);
         if rare != self.rare() {
@@ -276,13 +252,13 @@ impl Policy {
 
     /// The pause after a cut.
     #[inline]
-    fn cut_pause(&self) -> u64 {
+    pub(super) fn cut_pause(&self) -> u64 {
         self.backoff.more.as_ref().map_or(0, |more| more.policy.after_cut)
     }
 
     /// The most that is waited of what a server asks for.
     #[inline]
-    fn most_asked(&self) -> u64 {
+    pub(super) fn most_asked(&self) -> u64 {
         self.backoff.more.as_ref().and_then(|more| more.policy.max_retry_after).unwrap_or(FOREVER)
     }
 
@@ -316,13 +292,13 @@ impl Policy {
     }
 
     #[inline]
-    const fn has(&self, any_of: u32) -> bool {
+    pub(super) const fn has(&self, any_of: u32) -> bool {
         self.flags & any_of != 0
     }
 
     /// Whether pauses are the backoff's business: it was set, or nothing else was.
     #[inline]
-    const fn uses_backoff(&self) -> bool {
+    pub(super) const fn uses_backoff(&self) -> bool {
         self.flags & (SET_BACKOFF | SET_EVERY) != SET_EVERY
     }
 
@@ -365,7 +341,7 @@ impl Policy {
 
     /// The period of the grid, if there is one.
     #[inline]
-    fn period(&self) -> Option<u64> {
+    pub(super) fn period(&self) -> Option<u64> {
         self.has(SET_EVERY).then_some(self.every)
     }
 
