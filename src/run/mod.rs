@@ -111,8 +111,6 @@ where
                         this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
-                    // From here on other code takes its time, which counts.
-                    this.core.start_clock();
                     // What the operation holds is let go before anything else happens. A panic from here on ends it all.
                     this.slot.set(Slot::Done);
                     match judged {

@@ -229,7 +229,14 @@ impl Attempts {
             self.number = self.number.saturating_add(1);
         }
         self.started = now;
-        Attempt { number: self.number(), elapsed: now, ..Attempt::new(1) }.with_policy(policy)
+        self.attempt(policy)
+    }
+
+    /// The attempt that has started last, as its operation sees it.
+    #[inline]
+    #[must_use]
+    pub fn attempt(&self, policy: &Policy) -> Attempt {
+        Attempt { number: self.number(), elapsed: self.started, ..Attempt::new(1) }.with_policy(policy)
     }
 
     /// When the attempt that runs is cut, and by what.
