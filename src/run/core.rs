@@ -121,6 +121,22 @@ impl<G: Ties> Core<G> {
             self.start::<T>();
             return Poll::Ready(Ok(Step::Start));
         }
+        self.poll_again(cx, alarm)
+    }
+
+    /// The same for what follows without a pause.
+    #[inline(never)]
+    fn poll_again<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
+        if G::NOTHING && matches!(self.state, State::Yielding) {
+            if T::poll_breathe(cx).is_pending() {
+                self.state = State::Yielded;
+                return Poll::Pending;
+            }
+            if !self.policy.bounds().is_over(self.at) {
+                self.begin_attempt();
+                return Poll::Ready(Ok(Step::Start));
+            }
+        }
         self.poll_next(cx, alarm)
     }
 
@@ -150,15 +166,14 @@ impl<G: Ties> Core<G> {
                     ready!(alarm.as_mut().poll_at(cx, at));
                     self.at = self.read();
                 }
-                State::Yielding => {
-                    if T::poll_breathe(cx).is_pending() {
-                        self.state = State::Yielded;
-                        return Poll::Pending;
-                    }
-                }
-                State::Yielded => {
+                State::Yielding if G::NOTHING => {}
+                State::Yielding | State::Yielded => {
+                    let is_stale = matches!(self.state, State::Yielded);
+                    self.state = State::Yielded;
                     ready!(T::poll_breathe(cx));
-                    self.at = self.read();
+                    if is_stale {
+                        self.at = self.read();
+                    }
                 }
                 State::AwaitingPermit(_) => {
                     ready!(self.poll_permit(cx, alarm.as_mut()))?;
@@ -245,6 +260,11 @@ impl<G: Ties> Core<G> {
         if self.start.is_none() && (T::EAGER || self.policy.is_timed()) {
             self.start = Some(time::now());
         }
+        self.begin_attempt();
+    }
+
+    #[inline]
+    fn begin_attempt(&mut self) {
         if let Some(retries) = self.ties.retries() {
             retries.begin_attempt();
         }

@@ -53,7 +53,7 @@ pub(crate) struct AttemptEnd {
 impl AttemptEnd {
     /// When the next attempt starts, or why there is none. A retry is withdrawn from the budget for it, and only for it.
     /// A run whose token is cancelled does not ask.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn plan(
         self,
         policy: &Policy,
@@ -65,8 +65,8 @@ impl AttemptEnd {
         if ending == Ending::Cut(CutBy::Deadline) {
             return Err(Stop::Deadline);
         }
-        let before = *attempts;
-        match attempts.end(policy, now, decision, || random(seed, before.draw(policy))) {
+        let number = attempts.number();
+        match attempts.end(policy, now, decision, || random(seed, Attempts::draw_after(number, policy))) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(at) if retries.is_none_or(Retries::withdraw) => Ok(at),
             Next::Start(_) => Err(Stop::Budget),

@@ -339,7 +339,7 @@ impl Course {
             spans.push((start, end));
             waits.push(start.saturating_sub(planned));
             over = end;
-            let number = run.draw(policy);
+            let number = Attempts::draw_after(run.number(), policy);
             next = match by {
                 _ if end == FOREVER => break Finish::Hangs,
                 None => run.end(policy, end, Decision::Retry, || draw(number)),

@@ -260,10 +260,11 @@ impl Backoff {
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
     pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
-        if self.more.is_some() || self.shape == Shape::Steps {
-            self.next_of_chain(progress, random)
-        } else {
-            Some(self.next_of(0, progress, random))
+        match self.more {
+            // Steps without any.
+            None if self.shape == Shape::Steps => None,
+            None => Some(self.next_of(0, progress, random)),
+            Some(_) => self.next_of_chain(progress, random),
         }
     }
 
@@ -307,6 +308,7 @@ impl Backoff {
     }
 
     /// The next delay of the chain.
+    #[inline(never)]
     fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
         let (at, begins) = self.in_turn(progress.step, (0, 0))?;
         Some(self.nth(at)?.next_of(begins, progress, random))
@@ -354,21 +356,28 @@ impl Backoff {
                 progress.current = grown.min(self.cap);
                 progress.current
             }
-            Shape::Linear => self.base.saturating_mul(index.saturating_add(1)),
-            Shape::Fibonacci => self.base.saturating_mul(fibonacci(index)),
             Shape::Decorrelated => {
                 let before = if index == 0 { self.base } else { progress.current };
                 let high = before.saturating_mul(3).max(self.base).min(self.cap);
                 progress.current = pick(self.base.min(self.cap), high, random());
                 return progress.current;
             }
-            Shape::Steps => self
-                .more
-                .as_ref()
-                .and_then(|more| more.steps.get(usize::try_from(index).unwrap_or(usize::MAX)))
-                .map_or(FOREVER, |&step| step),
+            Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
         };
         self.spread().spread(nominal, self.cap, random)
+    }
+
+    /// The delay at an index, where it does not follow from the one before.
+    #[inline(never)]
+    fn nth_nominal(&self, index: u64) -> u64 {
+        match self.shape {
+            Shape::Linear => self.base.saturating_mul(index.saturating_add(1)),
+            Shape::Fibonacci => self.base.saturating_mul(fibonacci(index)),
+            _ => {
+                let steps = self.more.as_ref().map_or(&[][..], |more| &more.steps);
+                steps.get(usize::try_from(index).unwrap_or(usize::MAX)).map_or(FOREVER, |&step| step)
+            }
+        }
     }
 }
 
