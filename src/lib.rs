@@ -85,7 +85,6 @@
 pub mod blocking;
 mod budget;
 mod cursor;
-mod endeavour;
 mod ensure;
 mod error;
 pub mod events;
@@ -109,9 +108,7 @@ pub mod queue;
 mod report;
 mod retry;
 mod run;
-mod settings;
 mod settle;
-mod shared;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
@@ -123,7 +120,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use crate::{
     budget::{Budget, InFlight},
     cursor::{Run, Turn},
-    endeavour::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},
+    ensure::reconciler::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
     error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
@@ -133,24 +130,25 @@ pub use crate::{
     mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
     operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},
     policy::{
-        Policy,
-        attempts::{Attempt, Decision, Ended},
-        backoff::{Backoff, Delays},
-        bounds::CutBy,
-        ensure::Change,
-        jitter::Jitter,
         limit::rate::Rate,
-        plan::{Course, Finish, Plan},
+        plan::{Course, Finish, Plan, warning::Warning},
         ratio::Ratio,
-        warning::Warning,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision, Ended},
+            backoff::{Backoff, Delays},
+            bounds::CutBy,
+            jitter::Jitter,
+        },
+        verb::ensure::Change,
     },
     poll::{Answer, AnswerTypes, Check, Polling, PollingFuture, poll},
     profile::{BoxClassify, BoxListener, ErasedProfile, Profile},
     queue::TimedQueue,
     report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture, retry},
+    run::controls::{Asked, Place, Retries, Share, Shared, Ties, Until},
     settle::{Observation, ObservationTypes, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
 };
 
 /// Its code blocks are compiled.

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Detail, Stop},
-    policy::attempts::{Attempt, Decision},
+    policy::schedule::attempts::{Attempt, Decision},
 };
 
 /// Something that can be attempted more than once: every `FnMut(Attempt) -> impl Future`, and types that implement it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use relent::{
     CutBy, Decision, Policy,
-    policy::{
+    policy::schedule::{
         attempts::{Attempts, Ended, Next},
         bounds::Bounds,
         jitter::series,
