@@ -82,21 +82,24 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod backoff;
 pub mod blocking;
-mod budget;
+pub mod budget;
+pub mod builder;
 mod cursor;
 mod endeavour;
 mod ensure;
-mod error;
+pub mod error;
 pub mod events;
 mod failure;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod keyed;
 pub mod leader;
-mod limiter;
+pub mod limiter;
 mod mapped;
-mod operation;
+pub mod operation;
+pub mod plan;
 #[cfg(not(feature = "internals"))]
 #[allow(dead_code, unreachable_pub, reason = "tests, benchmarks and fuzzers see more of it: feature `internals`")]
 mod policy;
@@ -120,37 +123,30 @@ mod time;
 /// The token of `.cancel_on(..)`, tokio-util's.
 pub use tokio_util::sync::CancellationToken;
 
+#[doc(inline)]
 pub use crate::{
-    budget::{Budget, InFlight},
-    cursor::{Run, Turn},
-    endeavour::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},
-    ensure::{Ensure, EnsureFuture, Ensured, ensure},
-    error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
-    events::{Event, Listener, Wait},
-    failure::{Failure, Said, WithFailure, WithFailureFuture},
-    keyed::{KeyedAcquire, KeyedBackoff, KeyedLimiter, KeyedReady},
-    limiter::{Acquire, Limiter, Ready, Refused, Reservation},
-    mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
-    operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},
+    budget::Budget,
+    endeavour::Seen,
+    ensure::{Ensured, ensure},
+    error::{ConfigError, GaveUp, Last, Stop},
+    failure::Failure,
+    keyed::{KeyedBackoff, KeyedLimiter},
+    limiter::Limiter,
+    operation::Operation,
     policy::{
         Policy,
-        attempts::{Attempt, Decision, Ended},
-        backoff::{Backoff, Delays},
-        bounds::CutBy,
+        attempts::{Attempt, Decision},
+        backoff::Backoff,
         ensure::Change,
         jitter::Jitter,
         limit::rate::Rate,
-        plan::{Course, Finish, Plan},
         ratio::Ratio,
-        warning::Warning,
     },
-    poll::{Answer, AnswerTypes, Check, Polling, PollingFuture, poll},
-    profile::{BoxClassify, BoxListener, ErasedProfile, Profile},
+    poll::{Check, poll},
+    profile::Profile,
     queue::TimedQueue,
-    report::{Reported, Reports, WithReport, WithReportFuture},
-    retry::{Retry, RetryFuture, retry},
-    settle::{Observation, ObservationTypes, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
+    retry::retry,
+    settle::{Progress, settle},
 };
 
 /// Its code blocks are compiled.

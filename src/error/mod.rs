@@ -18,6 +18,7 @@ pub use self::{
     stop::{Detail, Last, Stop},
     text::ErrorElseSayBoxed,
 };
+pub use crate::policy::bounds::CutBy;
 use crate::policy::nanos::duration;
 
 /// A run ended without a value: why it stopped, and what the last attempt did.

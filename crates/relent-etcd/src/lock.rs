@@ -152,7 +152,7 @@ impl EtcdLock {
                 self.key
             )),
             Failure::Call(failed) => {
-                let text = format!("key {}: {}", self.key, relent::chain(&failed));
+                let text = format!("key {}: {}", self.key, relent::error::chain(&failed));
                 match advice(&failed.error) {
                     Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
                     _ if last => LockError::fatal(text),

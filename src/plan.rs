@@ -1,0 +1,7 @@
+//! What a [`Policy`](crate::Policy) would do, before it runs: what [`Policy::plan`](crate::Policy::plan) answers.
+
+pub use crate::policy::{
+    attempts::Ended,
+    plan::{Course, Finish, Plan},
+    warning::Warning,
+};
