@@ -236,7 +236,7 @@
 //!   by an operation that waits, and not by a window.
 //! - Jitter is random. In a test say `.seed(1)` on the backoff, or assert bounds.
 //! - For [`blocking::retry`](crate::blocking::retry()) there is `testing::VirtualClock` (feature `test-util`).
-//! - Against servers: `testing::kube` is a Kubernetes API in this process, `testing::etcd` a model of etcd's membership,
+//! - Against servers: [relent-apiserver](https://docs.rs/relent-apiserver) is a Kubernetes API in this process, `relent_etcd::model` one of etcd's membership,
 //!   `testing::proxy` a proxy that delays, cuts and loses.
 //! - To see what a run did, give it a listener: a closure, or [`events`](crate::events) for `tracing` and `metrics`.
 //!

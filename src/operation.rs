@@ -56,7 +56,7 @@ pub trait Operation {
     fn call(&mut self, attempt: Attempt) -> Self::Future;
 
     /// What is read, in words, for the text of a run that ends without an error to say it: cut, cancelled, refused. It becomes
-    /// a [`Detail::Read`](crate::error::Detail::Read). Default: nothing.
+    /// a [`Detail::Read`]. Default: nothing.
     ///
     /// ```
     /// use std::future::{Pending, pending};
