@@ -3,10 +3,12 @@
 use std::{
     borrow::Borrow,
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     sync::OnceLock,
     time::Duration,
 };
+
+use hashbrown::DefaultHashBuilder;
 
 use super::expiring_map::ExpiringMap;
 use crate::{
@@ -47,7 +49,7 @@ pub struct KeyedBackoff<K> {
     expire_after: u64,
     /// Each is locked on its own, for one call.
     shards: Box<[Mutex<ExpiringMap<K, Item>>]>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     start: OnceLock<Instant>,
 }
 
@@ -75,7 +77,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
             backoff,
             expire_after: nanos::nanos(expire_after),
             shards: (0..SHARDS).map(|_| Mutex::new(ExpiringMap::new())).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             start: OnceLock::new(),
         }
     }

@@ -3,10 +3,12 @@
 use std::{
     borrow::Borrow,
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::Duration,
 };
+
+use hashbrown::DefaultHashBuilder;
 
 use super::{
     acquire::{KeyedAcquire, KeyedReady},
@@ -31,6 +33,7 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// as good as one that was never seen, and is forgotten in passing: each call looks at two others, or moves eight while the
 /// table grows, so that no call takes longer because there are many keys.
 ///
+/// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker who can measure it.
 /// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.
 ///
 /// ```
@@ -64,7 +67,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         let settings = Settings { rate, burst, paused_until: 0, version: 0 };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
-            context: Context { clock: LimiterClock::default(), hasher: RandomState::new() },
+            context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
             settings: Mutex::new(settings),
         }
     }

@@ -10,9 +10,11 @@
 
 use std::{
     borrow::Borrow,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     task::Waker,
 };
+
+use hashbrown::DefaultHashBuilder;
 
 use super::expiring_map::ExpiringMap;
 use crate::{
@@ -30,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) clock: LimiterClock,
-    pub(super) hasher: RandomState,
+    pub(super) hasher: DefaultHashBuilder,
 }
 
 /// What all keys have. Each shard, and each limiter of a key, takes over the latest version and no earlier one.

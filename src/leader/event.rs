@@ -1,4 +1,4 @@
-//! What a run reports on its way.
+//! What an election reports on its way.
 
 use super::{error::Loss, lock::LockError};
 
@@ -6,7 +6,7 @@ use super::{error::Loss, lock::LockError};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ElectionEvent {
-    /// The lock bears this identity now; `None`: nobody's.
+    /// The lock bears this identity now; `None`: it has no holder.
     Holder(Option<String>),
     /// This candidate leads.
     Elected {

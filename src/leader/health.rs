@@ -44,7 +44,7 @@ impl Unhealthy {
 pub(super) struct LastRenewal {
     /// The run's.
     clock: OnceLock<BootClock>,
-    /// One more than the nanoseconds; 0 is: no term runs.
+    /// One more than the nanoseconds; 0 is: no term runs. Release and Acquire: a probe that reads a time finds the clock set.
     sent: AtomicU64,
 }
 

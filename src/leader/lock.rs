@@ -23,14 +23,14 @@ use crate::ConfigError;
 ///   back what was there before a deletion; and with nothing else.
 /// - A duration is never written shorter than it was asked for.
 ///
-/// # Whose record it is
+/// # Which record is its own
 /// A record that bears this identity need not be this candidate's: another process may have the same one. An election takes
 /// a record for its own only if a write of its own was confirmed with that version, or if the record shows the
 /// [mark](Record::mark) of a write whose outcome is unknown. Without marks the election is as safe, but each answer that is lost
 /// while the write was done costs it a term, or a lease of waiting. So a lock that can keep a number beside the holder should
 /// override [`prepare`](Self::prepare): it draws a random mark for each write, stores it with the record, and gives it back
 /// with each [`Record`]. Where there is no room for a number, one that is computed of what the write leaves will do (a
-/// Lease's times), if no two writes leave the same. Whoever wraps a lock passes `prepare` and `changes` on as well.
+/// Lease's times), if no two writes leave the same. A lock that wraps another passes `prepare` and `watch` on as well.
 pub trait Lock: Send + Sync + 'static {
     /// What has to be kept from a read for the next write.
     type Object: Clone + Send + Sync + 'static;
@@ -54,34 +54,34 @@ pub trait Lock: Send + Sync + 'static {
     fn write(
         &self,
         over: Option<&Record<Self::Object>>,
-        put: Write<'_>,
+        write: Write<'_>,
     ) -> impl Future<Output = Result<Record<Self::Object>, LockError>> + Send;
 
     /// The same write, not begun yet, with the mark by which a later read will know it. Default: none.
-    fn prepare(&self, over: Option<&Record<Self::Object>>, put: Write<'_>) -> Option<Prepared<Self::Object>> {
-        let _ = (over, put);
+    fn prepare(&self, over: Option<&Record<Self::Object>>, write: Write<'_>) -> Option<Prepared<Self::Object>> {
+        let _ = (over, write);
         None
     }
 
-    /// RecordStream changes of the record, so that a release is noticed at once; a candidate that leads does not listen. Late,
-    /// repeated and lost reports are harmless. While reports come in, a candidate hardly looks by itself; so a stream that can
-    /// report nothing any more should end. It is opened again, a retry period later. Default: one that ends at once.
+    /// Reports changes of the record, so that a release is noticed at once; a leader does not listen. Late, repeated and lost
+    /// reports are harmless. While reports come in, a candidate hardly reads by itself; so a stream that can report nothing any
+    /// more should end. It is opened again, a retry period later. Default: one that ends at once.
     fn watch(&self) -> RecordStream<Self::Object> {
-        Box::pin(NoReports(std::marker::PhantomData))
+        Box::pin(NoWatch(std::marker::PhantomData))
     }
 }
 
 /// What is reported of a record: its states, `None` where it was deleted.
 pub type RecordStream<O> = Pin<Box<dyn Stream<Item = Option<Record<O>>> + Send>>;
 
-/// A record as it was read: made by [`new`](Self::new) and [`held`](Self::held_by).
+/// A record as it was read: made by [`new`](Self::new) and [`held_by`](Self::held_by).
 ///
 /// ```
 /// use std::time::Duration;
 /// use relent::leader::Record;
 ///
-/// let seen = Record::new(7, "the row").held_by("worker-7f3a", Duration::from_secs(15), 3);
-/// assert_eq!((seen.version, seen.holder.as_str()), (7, "worker-7f3a"));
+/// let record = Record::new(7, "the row").held_by("worker-7f3a", Duration::from_secs(15), 3);
+/// assert_eq!((record.version, record.holder.as_str()), (7, "worker-7f3a"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -90,10 +90,10 @@ pub struct Record<O> {
     pub version: u128,
     /// Changes with every write that takes or renews, and with every creation.
     pub heartbeat: u128,
-    /// Whose it is; empty when it was released.
+    /// The identity of the holder; empty when it was released.
     pub holder: String,
     /// How long others have to leave it alone after they saw its heartbeat change. Of a record without a holder: zero if it was
-    /// released, which is when anyone may take it at once. Otherwise somebody has emptied it, perhaps under a leader, and
+    /// released, and any candidate may take it at once. Otherwise it was emptied by hand, perhaps under a leader, and
     /// it is left alone for a lease.
     pub lease: Duration,
     /// The mark of the write that left holder and heartbeat as they are, as it was [prepared](Lock::prepare); `None` if it had none.
@@ -103,7 +103,7 @@ pub struct Record<O> {
 }
 
 impl<O> Record<O> {
-    /// A record that nobody holds.
+    /// A record without a holder.
     #[must_use]
     pub fn new(version: u128, object: O) -> Self {
         Self { version, heartbeat: 0, holder: String::new(), lease: Duration::ZERO, mark: None, object }
@@ -116,7 +116,7 @@ impl<O> Record<O> {
         self
     }
 
-    /// The same, held: by whom, for how long others have to leave it alone, and by which heartbeat.
+    /// The same, held by this holder; for how long others have to leave it alone, and the heartbeat.
     #[must_use]
     pub fn held_by(mut self, holder: impl Into<String>, lease: Duration, heartbeat: u128) -> Self {
         (self.holder, self.lease, self.heartbeat) = (holder.into(), lease, heartbeat);
@@ -162,19 +162,19 @@ impl<O> fmt::Debug for Prepared<O> {
 pub enum Write<'a> {
     /// The record becomes this holder's.
     Take {
-        /// Who.
+        /// Its identity.
         holder: &'a str,
         /// For how long others have to leave it alone.
         lease: Duration,
     },
     /// The holder goes on.
     Renew {
-        /// Who.
+        /// Its identity.
         holder: &'a str,
         /// For how long others have to leave it alone.
         lease: Duration,
     },
-    /// The record becomes nobody's.
+    /// The record has no holder any more.
     Release,
 }
 
@@ -224,7 +224,7 @@ impl LockError {
         Self { kind, cause: cause.into() }
     }
 
-    /// Somebody else wrote first.
+    /// Another writer was faster.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.kind == Kind::Conflict
@@ -276,13 +276,13 @@ impl<L: Lock> Lock for Arc<L> {
     fn write(
         &self,
         over: Option<&Record<Self::Object>>,
-        put: Write<'_>,
+        write: Write<'_>,
     ) -> impl Future<Output = Result<Record<Self::Object>, LockError>> + Send {
-        (**self).write(over, put)
+        (**self).write(over, write)
     }
 
-    fn prepare(&self, over: Option<&Record<Self::Object>>, put: Write<'_>) -> Option<Prepared<Self::Object>> {
-        (**self).prepare(over, put)
+    fn prepare(&self, over: Option<&Record<Self::Object>>, write: Write<'_>) -> Option<Prepared<Self::Object>> {
+        (**self).prepare(over, write)
     }
 
     fn watch(&self) -> RecordStream<Self::Object> {
@@ -290,9 +290,9 @@ impl<L: Lock> Lock for Arc<L> {
     }
 }
 
-struct NoReports<T>(std::marker::PhantomData<fn() -> T>);
+struct NoWatch<T>(std::marker::PhantomData<fn() -> T>);
 
-impl<T> Stream for NoReports<T> {
+impl<T> Stream for NoWatch<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<T>> {

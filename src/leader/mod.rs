@@ -43,6 +43,7 @@ mod identity;
 mod lock;
 mod manager;
 mod memory;
+mod settings;
 mod term;
 mod watch;
 mod work;

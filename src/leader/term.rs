@@ -34,14 +34,15 @@ struct Shared {
     lost: CancellationToken,
     /// The work has ended, or is gone.
     ended: CancellationToken,
-    /// By `clock`: nobody else can lead before.
+    /// By `clock`: no other candidate can lead before. Written by the run alone, which stores 0 when the term ends. Release and
+    /// Acquire: what the run did before a renewal, or before the end, is seen by what reads the new time.
     valid_until: AtomicU64,
-    /// The work that was told is dropped then, at the latest.
+    /// The work that was told is dropped then, at the latest. It only falls; ordered as above.
     drop_at: AtomicU64,
 }
 
 impl Term {
-    /// Grows from term to term of the same lock, whoever holds them, and over deletion of the lock: let what the work
+    /// Grows from term to term of the same lock, of all candidates, and over deletion of the lock: let what the work
     /// writes to refuse a smaller one.
     #[must_use]
     pub fn fence(&self) -> u128 {
@@ -75,7 +76,7 @@ impl Term {
         self.shared.lost.child_token()
     }
 
-    /// How long nobody else can lead, if no further renewal succeeds. Zero when the work should have ended.
+    /// How long no other candidate can lead, if no further renewal succeeds. Zero when the work should have ended.
     #[must_use]
     pub fn valid_for(&self) -> Duration {
         nanos::duration(self.shared.until().saturating_sub(self.shared.now()))

@@ -16,10 +16,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::{call::LockCall, term::TermEnd, watch::RecordWatch};
 use super::{
-    elect::Settings,
     error::{ElectError, Ended, Loss},
     event::ElectionEvent,
     lock::{Lock, LockError, Record},
+    settings::Settings,
     term::TermOwner,
     work::TermWork,
 };
@@ -137,7 +137,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
             self.check()?;
             *self.as_mut().project().clock = Some(BootClock::start());
         }
-        // The term whose work has had its turn in this poll.
+        // The term whose work was polled in this poll.
         let mut worked = None;
         let mut reports = 0;
         loop {

@@ -4,6 +4,7 @@ mod error;
 mod leadership;
 mod registration;
 mod signals;
+mod task;
 mod tasks;
 
 use std::{
@@ -21,8 +22,9 @@ pub use self::error::{ManagerError, TaskFailure};
 use self::{
     error::{AnyError, Cause},
     leadership::Leadership,
-    registration::{LeaderTask, Registration, RepeatedTask, Started, Task},
+    registration::{Registration, Started},
     signals::Signals,
+    task::{LeaderTask, RepeatedTask, Task},
     tasks::{Registry, Tasks},
 };
 use super::{elect::Elect, lock::Lock, term::Term};
@@ -61,14 +63,15 @@ use crate::policy::nanos::{duration, nanos};
 /// ```
 #[derive(Clone)]
 pub struct Manager {
-    shared: Arc<Shared>,
+    shared: Arc<ManagerState>,
     grace: u64,
     again: bool,
     signals: bool,
 }
 
-struct Shared {
-    plan: Mutex<Registration>,
+struct ManagerState {
+    /// Held for a few assignments, and while a task is sent to the run; no foreign code runs under it.
+    registration: Mutex<Registration>,
     registry: Registry,
 }
 
@@ -80,7 +83,7 @@ impl Default for Manager {
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("phase", &self.plan().phase).finish_non_exhaustive()
+        f.debug_struct("Manager").field("phase", &self.registration().phase).finish_non_exhaustive()
     }
 }
 
@@ -89,7 +92,7 @@ impl Manager {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared { plan: Mutex::default(), registry: Registry::default() }),
+            shared: Arc::new(ManagerState { registration: Mutex::default(), registry: Registry::default() }),
             grace: 30_000_000_000,
             again: false,
             signals: false,
@@ -152,7 +155,7 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add(Task::new(name, task))
+        self.registration().add(Task::new(name, task))
     }
 
     /// Adds a task that runs only while this process leads: from the beginning of the term, or from now on if it has
@@ -167,7 +170,8 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add_leader(LeaderTask::OneTerm(Task::new(name, task)), || self.shared.registry.wait(1))
+        self.registration()
+            .add_leader(LeaderTask::OneTerm(Task::new(name, task)), || self.shared.registry.add_waiting(1))
     }
 
     /// As [`add_leader`](Self::add_leader), for a task that begins again with each term, if the manager is to
@@ -181,7 +185,8 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add_leader(LeaderTask::EachTerm(RepeatedTask::new(name, task)), || self.shared.registry.wait(1))
+        self.registration()
+            .add_leader(LeaderTask::EachTerm(RepeatedTask::new(name, task)), || self.shared.registry.add_waiting(1))
     }
 
     /// The election that decides when the leader tasks run. Its lock is given back after they have ended; where one does
@@ -205,7 +210,7 @@ impl Manager {
         L: Lock,
         E: Into<AnyError> + 'static,
     {
-        self.plan().elect(Box::new(move |leadership: Leadership| {
+        self.registration().elect(Box::new(move |leadership: Leadership| {
             Box::pin(async move {
                 let stop = leadership.stop.clone();
                 let Some(elect) = stop.run_until_cancelled(build).await else { return Ok(()) };
@@ -226,7 +231,7 @@ impl Manager {
     /// Dropping the future aborts the tasks without grace.
     pub async fn run(&self, token: CancellationToken) -> Result<(), ManagerError> {
         let (stop, stop_leading) = (CancellationToken::new(), CancellationToken::new());
-        let Started { tasks, mut added, leader_tasks, added_leader, election } = self.plan().begin()?;
+        let Started { tasks, mut added, leader_tasks, added_leader, election } = self.registration().begin()?;
         // However the run ends, also when it is dropped: nothing can be added any more, everyone is told.
         let _closing = Closing { manager: self, tokens: [stop_leading.clone(), stop.clone()] };
         let mut running = Tasks::new(&self.shared.registry);
@@ -234,7 +239,7 @@ impl Manager {
             (Some(election), _) => {
                 let (grace, again) = (self.grace, self.again);
                 let registry = self.shared.registry.clone();
-                registry.wait(leader_tasks.len());
+                registry.add_waiting(leader_tasks.len());
                 let (stop, tasks, added) = (stop_leading.clone(), leader_tasks, added_leader);
                 let leadership = Leadership { stop, grace, again, tasks, added, registry };
                 running.spawn_election(election(leadership));
@@ -273,7 +278,7 @@ impl Manager {
             if signals.poll_first(cx).is_ready() { Poll::Ready(()) } else { told.as_mut().poll(cx) }
         })
         .await;
-        self.plan().close();
+        self.registration().close();
         stop_leading.cancel();
         let (not_stopped, waited) =
             running.join(self.grace, || stop.cancel(), |cx: &mut Context<'_>| signals.poll_second(cx)).await;
@@ -285,8 +290,8 @@ impl Manager {
         }
     }
 
-    fn plan(&self) -> MutexGuard<'_, Registration> {
-        self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registration(&self) -> MutexGuard<'_, Registration> {
+        self.shared.registration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -297,7 +302,7 @@ struct Closing<'a> {
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.manager.plan().close();
+        self.manager.registration().close();
         self.tokens.iter().for_each(CancellationToken::cancel);
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::{Cause, TaskFailure},
-    registration::{Task, TaskFuture},
+    task::{Task, TaskFuture},
 };
 use crate::{
     leader::term::Term,
@@ -25,13 +25,15 @@ use crate::{
 /// dropped, which have failed. Each task has a number, in the order of their start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
+    /// No foreign code runs under the lock: the waker is called once it is free.
     inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// The number of the last task.
     last: u64,
-    running: BTreeMap<u64, Running>,
+    running: BTreeMap<u64, RunningTask>,
     dropped: BTreeMap<u64, String>,
     election: Option<u64>,
     /// A task other than the election has begun.
@@ -42,33 +44,33 @@ struct Inner {
     term: Option<Term>,
     /// In the order in which they became known.
     failures: Vec<TaskFailure>,
-    /// The manager's.
+    /// Of the manager's run, while that waits.
     waker: Option<Waker>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningTask {
     name: String,
     /// It is the election, or runs in its term.
     leads: bool,
 }
 
 /// The entry of a task for as long as its future lives.
-struct Entry {
+struct RunningEntry {
     registry: Registry,
     number: u64,
 }
 
 impl Registry {
-    fn enter(&self, name: String, leads: bool) -> Entry {
+    fn insert(&self, name: String, leads: bool) -> RunningEntry {
         let mut inner = self.lock();
         inner.last = inner.last.wrapping_add(1);
         let number = inner.last;
-        inner.running.insert(number, Running { name, leads });
-        Entry { registry: self.clone(), number }
+        inner.running.insert(number, RunningTask { name, leads });
+        RunningEntry { registry: self.clone(), number }
     }
 
-    fn drop_task(&self, number: u64, name: String) {
+    fn note_dropped(&self, number: u64, name: String) {
         self.lock().dropped.insert(number, name);
     }
 
@@ -79,13 +81,13 @@ impl Registry {
     }
 
     /// So many more leader tasks wait for a term.
-    pub(super) fn wait(&self, tasks: usize) {
+    pub(super) fn add_waiting(&self, tasks: usize) {
         let mut inner = self.lock();
         inner.waiting = inner.waiting.saturating_add(tasks);
     }
 
     /// Leader tasks run in this term now; `None`: in none.
-    pub(super) fn leads(&self, term: Option<Term>) {
+    pub(super) fn set_term(&self, term: Option<Term>) {
         let mut inner = self.lock();
         inner.term = term;
         wake(inner);
@@ -101,7 +103,7 @@ impl Registry {
     }
 
     /// Ready when the election and all its tasks are gone.
-    fn poll_leads_no_more(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_leading_over(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_until(cx, |inner| !inner.running.values().any(|task| task.leads))
     }
 
@@ -153,7 +155,7 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
     }
 }
 
-impl Drop for Entry {
+impl Drop for RunningEntry {
     fn drop(&mut self) {
         let mut inner = self.registry.lock();
         inner.running.remove(&self.number);
@@ -174,7 +176,7 @@ impl Tasks {
     }
 
     pub(super) fn spawn(&mut self, task: Task<CancellationToken>, stop: CancellationToken) {
-        let entry = self.registry.enter(task.name.clone(), false);
+        let entry = self.registry.insert(task.name.clone(), false);
         self.registry.lock().begun = true;
         self.start(entry, task.name.clone(), task.run(stop));
     }
@@ -182,7 +184,7 @@ impl Tasks {
     /// A task that is not polled once the term is over.
     pub(super) fn spawn_in(&mut self, term: &Term, task: Task<Term>) {
         let (name, registry) = (task.name.clone(), self.registry.clone());
-        let entry = self.registry.enter(name.clone(), true);
+        let entry = self.registry.insert(name.clone(), true);
         {
             let mut inner = self.registry.lock();
             (inner.begun, inner.waiting) = (true, inner.waiting.saturating_sub(1));
@@ -191,7 +193,7 @@ impl Tasks {
         let guarded = term.guard(task.run(term.clone()));
         self.start(entry, name.clone(), async move {
             guarded.await.unwrap_or_else(|| {
-                registry.drop_task(number, name);
+                registry.note_dropped(number, name);
                 Ok(())
             })
         });
@@ -199,12 +201,17 @@ impl Tasks {
 
     pub(super) fn spawn_election(&mut self, election: TaskFuture) {
         let name = "election".to_owned();
-        let entry = self.registry.enter(name.clone(), true);
+        let entry = self.registry.insert(name.clone(), true);
         self.registry.lock().election = Some(entry.number);
         self.start(entry, name, election);
     }
 
-    fn start(&mut self, entry: Entry, name: String, task: impl Future<Output = Result<(), Cause>> + Send + 'static) {
+    fn start(
+        &mut self,
+        entry: RunningEntry,
+        name: String,
+        task: impl Future<Output = Result<(), Cause>> + Send + 'static,
+    ) {
         let number = entry.number;
         let handle = self.set.spawn(async move {
             let _entry = entry;
@@ -250,7 +257,7 @@ impl Tasks {
                 if others_told {
                     return timer.as_mut().poll_at(cx, time::after(began, grace));
                 }
-                if self.registry.poll_leads_no_more(cx).is_pending() {
+                if self.registry.poll_leading_over(cx).is_pending() {
                     ready!(timer.as_mut().poll_at(cx, time::after(began, grace.div_ceil(2))));
                 }
                 others_told = true;
@@ -276,7 +283,7 @@ impl Drop for Tasks {
     fn drop(&mut self) {
         self.note_ended();
         for (number, name) in self.by_id.drain().map(|(_, entry)| entry) {
-            self.registry.drop_task(number, name);
+            self.registry.note_dropped(number, name);
         }
     }
 }

@@ -1,14 +1,39 @@
-//! One candidate's part in an election: what it has seen and what time it is goes in, what to do next comes out.
+//! One candidate's part in an election, as a state machine without input and output: what was observed and what time it is goes in,
+//! what to do next comes out.
 //!
-//! What keeps two terms apart:
+//! # Structure
+//! - [`Lease`]: the state, and its inputs `on_read`, `on_written`, `on_report`, `on_work_ended`, `on_tick`; `next_step` answers.
+//! - `observe`: what an input changes. `next`: what to do then. `protocol`: the words of both.
+//! - `in_doubt`: writes whose answer was lost. `refusals`: when a refusal is the last word. `timing`: the times and their rules.
+//!
+//! ```text
+//!            took the lock, in time                deadline passed, or the lock is another's
+//! Follower ------------------------> Leader --------------------------------------------------> Lost
+//!    ^                                 | the work has ended                                       | the work has ended,
+//!    | campaign                        v                                                          | or was dropped
+//!    '------------------ Over <---- Releasing                                                     |
+//!                         ^-----------------------------------------------------------------------'
+//! ```
+//!
+//! # The times of a term
+//! They count from `sent`, when the last confirmed renewal was sent, on this machine's clock:
+//!
+//! | at | what |
+//! |---|---|
+//! | `sent + retry_period` | the next renewal |
+//! | `sent + renew_deadline` | lost, if none was confirmed: the work is told |
+//! | the earlier of lost + `stop_grace` and `sent + lease * (1 - 2 * drift)` | the work is dropped |
+//! | another saw the renewal, + `lease` | another may take the lock |
+//!
+//! # What keeps two terms apart
 //! - Every write is conditional on the version that was read. Versions never come back, even when the lock is deleted.
 //! - A term is valid for `lease * (1 - 2 * drift)` from the moment at which its last confirmed renewal was sent.
-//! - A record is left alone for a full lease from the moment at which this candidate saw it change.
+//! - A record is left alone for a full lease from the moment at which this candidate observed its change.
 //! - A lock that is missing may have been deleted under a leader that still is one. So creating the record only starts
 //!   that same wait; the term begins with a conditional write over it.
 //! - A record is this candidate's own only if it is the one that it wrote: by the version that was confirmed, or by the mark of
 //!   a write whose outcome is unknown. That it bears this identity proves nothing: another process may have the same one.
-//! - What was released may be taken at once. What somebody has emptied is left alone for a lease, as what was deleted is.
+//! - What was released may be taken at once. What was emptied by hand is left alone for a lease, as what was deleted is.
 
 mod in_doubt;
 mod next;
@@ -30,7 +55,7 @@ enum Phase {
     Follower,
     /// The work may run.
     Leader(HeldTerm),
-    /// The work was told; it is dropped at `drop_at`.
+    /// The work was told that the term is over; it is dropped at `drop_at`.
     Lost { term: HeldTerm, why: Loss, drop_at: u64 },
     /// The work has ended; the lock is given back, if it is still this candidate's.
     Releasing { term: HeldTerm, until: u64, tries: u32 },
@@ -38,13 +63,13 @@ enum Phase {
     Over(Exit),
 }
 
-/// What the lock was like when it was last seen.
+/// What the lock was like when it was last observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Observed {
     record: Option<RecordView>,
     /// Since when its holder and its heartbeat have been the same. Of a lock that is missing: when it may be created.
     since: u64,
-    /// This candidate wrote it, and nobody can have led since.
+    /// This candidate wrote it, and no other can have led since.
     written_by_us: bool,
 }
 
@@ -53,7 +78,7 @@ const RELEASES: u32 = 5;
 
 /// The state of one candidate.
 ///
-/// Ask [`next`](Self::next) after everything that happens and whenever the time comes that it named. At most one call of
+/// Ask [`next_step`](Self::next_step) after everything that happens and whenever the time comes that it named. At most one call of
 /// the lock is under way at a time; a call that is given up has the answer [`WriteResult::Unknown`], or `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -61,7 +86,7 @@ pub struct Lease {
     timing: Timing,
     phase: Phase,
     observed: Option<Observed>,
-    /// Writes of this candidate that may still land, or have landed unseen.
+    /// Writes of this candidate that may take effect yet, or took effect unobserved.
     in_doubt: InDoubt,
     /// This candidate once created the lock: that write is bound to no version, and may be delayed for ever.
     created: bool,
@@ -78,16 +103,16 @@ pub struct Lease {
     failures: u32,
     /// No call before this time, after a failure.
     retry_at: u64,
-    /// What is observed counts until then; a candidate looks again.
+    /// What was observed counts until then; then a candidate reads again.
     reread_at: u64,
-    /// Another process was seen to take or to renew the lock.
+    /// Another process was observed to take or to renew the lock.
     held_by_other: bool,
-    /// The state of the random numbers that spread the looks of candidates.
+    /// The state of the random numbers that spread the reads of candidates.
     jitter: Option<u64>,
 }
 
 impl Lease {
-    /// A candidate who has seen nothing yet. `seed` chooses the jitter; without one there is none.
+    /// A candidate that has observed nothing yet. `seed` chooses the jitter; without one there is none.
     #[must_use]
     pub fn new(timing: Timing, seed: Option<u64>) -> Self {
         Self {
@@ -109,7 +134,7 @@ impl Lease {
         }
     }
 
-    /// Whoever creates the missing lock leads at once. Safe only where nobody deletes it.
+    /// A candidate that creates the missing lock leads at once. Safe only where it is never deleted.
     #[must_use]
     pub fn lead_on_create(mut self, at_once: bool) -> Self {
         self.lead_on_create = at_once;
@@ -140,8 +165,8 @@ impl Lease {
         }
     }
 
-    /// The write that [`next`](Self::next) has just asked for can be told from all others by this mark: if its answer is lost,
-    /// a later look still shows whose record it is. Without a mark such a record counts as another's.
+    /// The write that [`next_step`](Self::next_step) has just asked for can be told from all others by this mark: if its answer is lost,
+    /// a later read still shows whose record it is. Without a mark such a record counts as another's.
     pub fn set_write_mark(&mut self, mark: u64) {
         self.call_mark = Some(mark);
     }
@@ -183,7 +208,7 @@ impl Lease {
         }
     }
 
-    /// A write has ended. `sent` is when it was begun: the time at which [`next`](Self::next) asked for it.
+    /// A write has ended. `sent` is when it was begun: the time at which [`next_step`](Self::next_step) asked for it.
     pub fn on_written(&mut self, write: WriteStep, sent: u64, now: u64, answer: WriteResult) {
         self.apply_clock(now);
         let began = self.call_began.take().unwrap_or(sent);
@@ -209,7 +234,7 @@ impl Lease {
         }
     }
 
-    /// Somebody reports the record, unasked: perhaps an old state of it. It counts while this candidate waits for the lock.
+    /// The lock reports the record, unasked: perhaps an old state of it. It counts while this candidate waits for the lock.
     pub fn on_report(&mut self, now: u64, record: Option<RecordView>) {
         self.apply_clock(now);
         match (self.phase, record) {
@@ -221,7 +246,7 @@ impl Lease {
                     self.retry_at = now;
                     self.overtaken |= self.call_began.is_some();
                     self.observe(Some(record), now);
-                    // Where reports come, each renewal of a living leader is one: a look is due only where one is missing.
+                    // Where reports come, each renewal of a living leader is one: a read is due only where one is missing.
                     self.reread_at = now.saturating_add(self.timing.longest_pause());
                 }
             }
@@ -230,7 +255,7 @@ impl Lease {
         }
     }
 
-    /// The work of the term has ended, or was dropped. A lock that is still written_by_us is given back if `release` is set.
+    /// The work of the term has ended, or was dropped. A lock that is still held is given back if `release` is set.
     pub fn on_work_ended(&mut self, now: u64, release: bool) {
         self.apply_clock(now);
         let (term, held) = match self.phase {
@@ -282,7 +307,7 @@ impl Lease {
         }
     }
 
-    /// Whether another process was seen to take or to renew the lock, and has not released it since. A record that only lies
+    /// Whether another process was observed to take or to renew the lock, and has not released it since. A record that only lies
     /// there may be a dead one's.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -307,7 +332,7 @@ impl Lease {
         }
     }
 
-    /// Until when nobody else can lead; the work is not polled from then on.
+    /// Until when no other candidate can lead; the work is not polled from then on.
     #[must_use]
     pub fn valid_until(&self) -> Option<u64> {
         match self.phase {

@@ -1,4 +1,4 @@
-//! What to do next, from what is observed.
+//! What to do next, from what was observed.
 
 use super::{HeldTerm, Holder, Lease, Observed, Phase, RecordView, Step, WriteStep};
 
@@ -43,14 +43,14 @@ impl Lease {
             Some(Observed { record: None, .. }) => None,
             _ => Some(term.version),
         };
-        // After a failure the renewal is due already, or else the version in the lock is not the one we know.
+        // After a failure the renewal is due already, or else the version in the lock is not the one that is known.
         if now < renew_at && self.failures == 0 && over.is_some() {
             return Step::Wait(renew_at.min(self.lost_at(term)));
         }
         Step::Write(WriteStep::Renew { over })
     }
 
-    /// The next step of one whose work has ended.
+    /// The next step after the work has ended.
     pub(super) fn next_release(&self, term: HeldTerm, now: u64) -> Step {
         match self.phase {
             Phase::Releasing { until, .. } if now < self.retry_at => Step::Wait(self.retry_at.min(until)),

@@ -12,7 +12,8 @@ impl Lease {
                 match record.holder {
                     Holder::Own if self.is_own_write(term, record) => {
                         self.phase = Phase::Leader(HeldTerm { version: record.version, mark: record.mark, ..term });
-                        self.in_doubt.clear();
+                        // Where the version is still the one before them, writes in doubt may take effect yet.
+                        self.in_doubt.observe_version(Some(record.version));
                         self.remember(Some(record), now, true);
                     }
                     Holder::Own => self.lose(term, Loss::SameIdentity, now),
@@ -40,7 +41,7 @@ impl Lease {
         record.version == term.version || record.mark.is_some_and(observed)
     }
 
-    /// Once the term is over, what bears its mark may also be a forgotten creation that has landed again after the lock was
+    /// Once the term is over, what bears its mark may also be a forgotten creation that took effect again after the lock was
     /// deleted, while another leads.
     fn may_release(&self, term: HeldTerm, record: RecordView, now: u64) -> bool {
         record.version == term.version
@@ -93,7 +94,7 @@ impl Lease {
         self.reread_at = now.saturating_add(self.pause());
     }
 
-    /// Our write is in the lock, and has left this version and this mark there.
+    /// A write of this candidate is in the lock, and has left this version and this mark there.
     pub(super) fn on_confirmed(&mut self, write: WriteStep, (version, mark): (u128, Option<u64>), sent: u64, now: u64) {
         self.failures = 0;
         self.must_read = false;
@@ -123,7 +124,7 @@ impl Lease {
                 self.phase = Phase::Leader(HeldTerm { fence: term.fence, sent, version, mark });
             }
             (Phase::Lost { term, why, drop_at }, WriteStep::Renew { .. }) => {
-                // It came too late for this term. What it left is written_by_us all the same.
+                // It came too late for this term. What it left is this candidate's all the same.
                 self.phase = Phase::Lost { term: HeldTerm { version, mark, ..term }, why, drop_at };
             }
             (Phase::Releasing { .. }, WriteStep::Release { .. }) => self.phase = Phase::Over(Exit::Released),
@@ -137,7 +138,7 @@ impl Lease {
         observed.filter(|observed| observed.version > answer.version)
     }
 
-    /// A call has failed: look at once the first time, then after a retry period from its beginning.
+    /// A call has failed: read at once the first time, then after a retry period from its beginning.
     pub(super) fn on_failed(&mut self, began: u64, now: u64) {
         self.must_read = true;
         let pause = match self.phase {

@@ -1,20 +1,20 @@
 //! What goes into the state machine, and what comes out.
 
-/// Whose record it is.
+/// The holder of a record, as this candidate sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Holder {
-    /// It was released: whoever comes first may have it.
+    /// It was released: the first candidate that comes may have it.
     Released,
-    /// It bears no identity, and was not released: somebody has emptied it, perhaps under a leader.
+    /// It bears no identity, and was not released: it was emptied, perhaps under a leader.
     Emptied,
-    /// It bears the identity of this candidate, which does not yet mean that this candidate wrote it.
+    /// It bears this candidate's identity, which does not yet mean that this candidate wrote it.
     Own,
     /// It bears another identity.
     Other,
 }
 
-/// The record in the lock, as far as it matters here.
+/// The record in the lock, as far as an election depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RecordView {
@@ -22,7 +22,7 @@ pub struct RecordView {
     pub version: u128,
     /// Changes with every renewal and every creation of the lock, and need not change with anything else.
     pub heartbeat: u128,
-    /// Whose it is.
+    /// The holder.
     pub holder: Holder,
     /// How long others have to leave it alone, in nanoseconds.
     pub lease: u64,
@@ -35,7 +35,7 @@ pub struct RecordView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WriteStep {
-    /// Lay down a record that bears this identity; nobody leads by it yet.
+    /// Lay down a record that bears this identity; no candidate leads by it yet.
     Create,
     /// Begin a term.
     Acquire {
@@ -47,7 +47,7 @@ pub enum WriteStep {
         /// The version that was read; `None` lays a missing lock down again.
         over: Option<u128>,
     },
-    /// Nobody holds it any more.
+    /// Give the lock back: no candidate holds it any more.
     Release {
         /// The version that was read.
         over: u128,
@@ -73,11 +73,11 @@ pub enum WriteResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
-    /// Read the lock; the answer goes to [`Lease::looked`](super::Lease::looked).
+    /// Read the lock; the answer goes to [`Lease::on_read`](super::Lease::on_read).
     Read,
-    /// WriteStep; the answer goes to [`Lease::wrote`](super::Lease::wrote).
+    /// Write the lock; the answer goes to [`Lease::on_written`](super::Lease::on_written).
     Write(WriteStep),
-    /// Nothing before this time, unless a call ends, or something is [`seen`](super::Lease::seen).
+    /// Nothing before this time, unless a call ends, or something is [reported](super::Lease::on_report).
     Wait(u64),
 }
 
@@ -85,13 +85,13 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct HeldTerm {
-    /// The version of the write that began it: grows from term to term, whoever holds them.
+    /// The version of the write that began it: grows from term to term, of all candidates.
     pub fence: u128,
     /// When the last confirmed renewal was sent.
     pub sent: u64,
     /// What that renewal left in the lock.
     pub version: u128,
-    /// By which mark it is observed there.
+    /// The mark by which it can be told there, if it has one.
     pub mark: Option<u64>,
 }
 
@@ -103,7 +103,7 @@ pub enum Loss {
     Deadline,
     /// The lock bears another identity.
     TakenOver,
-    /// Somebody released or emptied the lock in this candidate's stead.
+    /// The lock was released or emptied in this candidate's stead.
     Cleared,
     /// The lock bears this identity, and this candidate did not write it: another process has the same one.
     SameIdentity,
