@@ -9,6 +9,6 @@ pub use crate::{
     profile::{BoxClassify, BoxListener, ErasedProfile},
     report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture},
+    run::controls::{Asked, Place, Retries, Share, Shared, Ties, Until},
     settle::{Settle, SettleFuture},
-    shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
 };

@@ -15,13 +15,13 @@ use crate::{
     events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempt, Decision},
         bounds::CutBy,
     },
     run::Core,
-    shared::{Share, Ties, Until},
+    run::controls::{Share, Ties, Until},
     time::Timer,
 };
 
@@ -186,18 +186,19 @@ where
 
     /// An attempt has ended without a value. What follows is noted before the listener hears of it.
     fn end_attempt(&mut self, ending: Ending, decision: Decision) {
-        let decided = self.core.end(ending, decision);
-        self.cut_after = self.core.cut_after(ending, decided.now);
-        if let Err(stop) = &decided.next {
-            self.end = Some(RunEnded::Stopped(stop.clone()));
+        let next = self.core.end(ending, decision);
+        let pause = next.as_ref().ok().copied();
+        self.cut_after = self.core.cut_after(ending, self.core.ended(pause.unwrap_or(0)));
+        if let Err(stop) = next {
+            self.end = Some(RunEnded::Stopped(stop));
         }
-        _ = self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, decided, Some(self.cut_after));
+        self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, pause, Some(self.cut_after));
     }
 
     fn give_up(&mut self, stop: Stop) -> GaveUp<E> {
-        let gave_up = self.core.stop(stop, Some(self.cut_after), self.error.take());
+        let gave_up = GaveUp::new(self.core.stop(stop, Some(self.cut_after)), self.error.take(), None);
         self.end = Some(RunEnded::GaveUp(gave_up.without_error()));
-        Core::<G>::tell_gave_up(&mut self.listener, &gave_up);
+        self.listener.on_event(&Event::GaveUp(&gave_up));
         gave_up
     }
 }

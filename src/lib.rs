@@ -88,7 +88,6 @@ pub mod blocking;
 pub mod budget;
 pub mod builder;
 mod cursor;
-mod endeavour;
 mod ensure;
 pub mod error;
 pub mod events;
@@ -113,9 +112,7 @@ pub mod queue;
 mod report;
 mod retry;
 mod run;
-mod settings;
 mod settle;
-mod shared;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
@@ -127,21 +124,22 @@ pub use tokio_util::sync::CancellationToken;
 #[doc(inline)]
 pub use crate::{
     budget::Budget,
-    endeavour::Seen,
-    ensure::{Ensured, ensure},
+    ensure::{Ensured, ensure, reconciler::Seen},
     error::{ConfigError, GaveUp, Last, Stop},
     failure::Failure,
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::Limiter,
     operation::Operation,
     policy::{
-        Policy,
-        attempts::{Attempt, Decision},
-        backoff::Backoff,
-        ensure::Change,
-        jitter::Jitter,
         limit::rate::Rate,
         ratio::Ratio,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision},
+            backoff::Backoff,
+            jitter::Jitter,
+        },
+        verb::ensure::Change,
     },
     poll::{Check, poll},
     profile::Profile,

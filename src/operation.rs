@@ -1,13 +1,13 @@
 //! What can be attempted, and how its answers are read: for operations, classifiers and observations that are types.
 
 pub use crate::{
-    endeavour::{Both, Endeavour, EndeavourTypes, Look, LookTypes},
+    ensure::reconciler::{Both, Endeavour, EndeavourTypes, Look, LookTypes},
     poll::{Answer, AnswerTypes},
     settle::{Observation, ObservationTypes},
 };
 use crate::{
     error::{Detail, Stop},
-    policy::attempts::{Attempt, Decision},
+    policy::schedule::attempts::{Attempt, Decision},
 };
 
 /// Something that can be attempted more than once: every `FnMut(Attempt) -> impl Future`, and types that implement it.

@@ -13,11 +13,11 @@ use crate::{
     error::GaveUp,
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
-    policy::{Policy, attempts::Attempt},
+    policy::schedule::{Policy, attempts::Attempt},
     report::Reports,
     run::Run,
-    settings::settings,
-    shared::Ties,
+    run::controls::Ties,
+    run::settings::settings,
     time::Timer,
 };
 

@@ -7,8 +7,8 @@ use crate::{
     events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
-    policy::{Policy, attempts::Decision},
-    shared::Shared,
+    policy::schedule::{Policy, attempts::Decision},
+    run::controls::Shared,
 };
 
 /// What all calls of one client have in common: policy, limiter, budget, classification and listener, written once and used

@@ -12,11 +12,11 @@ use crate::{
     events::Listener,
     failure::{Failure, WithFailure},
     operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, Undecided, ValueOf, Verb, VerbTypes},
-    policy::{Policy, attempts::Attempt},
+    policy::schedule::{Policy, attempts::Attempt},
     report::Reports,
     run::Run,
-    settings::settings,
-    shared::Ties,
+    run::controls::Ties,
+    run::settings::settings,
     time::Timer,
 };
 

@@ -14,15 +14,14 @@ use crate::{
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
     policy::{
-        Policy,
-        attempts::Attempt,
         nanos::{duration, nanos},
-        stall::{Movement, Observed, Rules, Settling},
+        schedule::{Policy, attempts::Attempt},
+        verb::settle::{Movement, Observed, Rules, Settling},
     },
     report::Reports,
     run::Run,
-    settings::settings,
-    shared::Ties,
+    run::controls::Ties,
+    run::settings::settings,
     time::Timer,
 };
 

@@ -1,16 +1,20 @@
 //! `ensure`: look, act, and look again.
 
 mod future;
+pub(crate) mod reconciler;
 
 pub use self::future::EnsureFuture;
 use crate::{
-    endeavour::{Both, Endeavour, EndeavourTypes, Look},
+    ensure::reconciler::{Both, Endeavour, EndeavourTypes, Look},
     error::GaveUp,
     events::Listener,
     operation::{Classify, RetryAll},
-    policy::{Policy, attempts::Attempt, ensure::Change},
-    settings::settings,
-    shared::Ties,
+    policy::{
+        schedule::{Policy, attempts::Attempt},
+        verb::ensure::Change,
+    },
+    run::controls::Ties,
+    run::settings::settings,
 };
 
 /// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::{attempts::Ended, bounds::CutBy};
+use crate::policy::schedule::{attempts::Ended, bounds::CutBy};
 
 /// Why a run stopped.
 #[derive(Clone, PartialEq, Eq)]

@@ -33,7 +33,7 @@ pub use self::metrics::Metrics;
 pub use self::tracing::Tracing;
 use crate::{
     error::{GaveUp, Last},
-    policy::attempts::Attempt,
+    policy::schedule::attempts::Attempt,
 };
 
 /// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.

@@ -13,9 +13,11 @@ use hashbrown::DefaultHashBuilder;
 use super::expiring_map::ExpiringMap;
 use crate::{
     policy::{
-        backoff::{Backoff, Progress},
-        jitter::series,
         nanos::{self, FOREVER},
+        schedule::{
+            backoff::{Backoff, Progress},
+            jitter::series,
+        },
     },
     sync::{Mutex, MutexGuard, lock},
     time::{self, Instant},

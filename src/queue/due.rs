@@ -11,13 +11,15 @@ use super::{
 use crate::{
     error::{Ending, Last, Stop},
     policy::{
-        Policy,
-        attempts::{Attempt, Decision},
-        bounds::CutBy,
         nanos::duration,
         queue::{AfterRun, RunningKey},
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision},
+            bounds::CutBy,
+        },
     },
-    shared::Retries,
+    run::controls::Retries,
     sync::Arc,
     time::Instant,
 };

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     policy::{
-        Policy,
         nanos::FOREVER,
         queue::{Cancelled, Inserted, OnOccupied},
+        schedule::Policy,
     },
     sync::{Arc, Mutex, lock},
 };

@@ -4,15 +4,17 @@ use super::erased::ErasedError;
 use crate::{
     error::{Ending, GaveUp, Stop},
     policy::{
-        Policy,
-        attempts::{Attempt, Attempts, Decision},
-        bounds::CutBy,
-        jitter::series,
         nanos::{FOREVER, duration},
         queue::AttemptHistory,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Attempts, Decision},
+            bounds::CutBy,
+            jitter::series,
+        },
     },
+    run::controls::Retries,
     run::end::{self, AttemptEnd, RunEnd},
-    shared::Retries,
 };
 
 /// The attempts at one key, until it succeeds or is given up. Instants are queue time.

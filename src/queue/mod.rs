@@ -39,7 +39,7 @@ pub use self::{
     worker::{Finished, ItemEvent, Job, Worker},
 };
 use crate::{
-    policy::{Policy, backoff::Backoff},
+    policy::schedule::{Policy, backoff::Backoff},
     sync::Arc,
     time::{Alarm, Timer},
 };

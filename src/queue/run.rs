@@ -14,7 +14,7 @@ use crate::{
     error::ConfigError,
     limiter::{Limiter, Limiters},
     operation::Outcome,
-    policy::attempts::Decision,
+    policy::schedule::attempts::Decision,
 };
 
 /// The builder of [`TimedQueue::run`]. `.await` it.

@@ -25,8 +25,11 @@ use crate::{
     error::{Ending, Last, Stop},
     limiter::Readiness,
     operation::Outcome,
-    policy::{attempts::Decision, bounds::CutBy, nanos::FOREVER},
-    shared::Retries,
+    policy::{
+        nanos::FOREVER,
+        schedule::{attempts::Decision, bounds::CutBy},
+    },
+    run::controls::Retries,
 };
 
 /// The future of [`TimedQueue::run`].

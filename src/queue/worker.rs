@@ -7,8 +7,8 @@ use crate::{
     error::{GaveUp, Last},
     limiter::Limiters,
     operation,
-    policy::attempts::{Attempt, Decision},
-    shared::Retries,
+    policy::schedule::attempts::{Attempt, Decision},
+    run::controls::Retries,
     time::{self, Instant},
 };
 

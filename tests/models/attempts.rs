@@ -5,7 +5,7 @@ use std::time::Duration;
 use relent::{
     Decision, Policy,
     error::CutBy,
-    policy::{
+    policy::schedule::{
         attempts::{Attempts, Ended, Next},
         bounds::Bounds,
         jitter::series,

@@ -1,20 +1,25 @@
 //! What a policy would do, without doing it.
 
+mod timeline;
+pub mod warning;
+
 use std::time::Duration;
 
-use super::{
-    DELAY_FIRST, Policy,
-    attempts::{Attempts, Decision, Ended, Next},
-    backoff::Backoff,
-    bounds::CutBy,
-    jitter::series,
+use crate::policy::{
     limit::{
         planned::{PlannedLimiter, TooFar},
         rate::Rate,
     },
     nanos::{FOREVER, duration},
+    plan::warning::Warning,
     ratio::Ratio,
-    warning::{self, Warning},
+    schedule::{
+        DELAY_FIRST, Policy,
+        attempts::{Attempts, Decision, Ended, Next},
+        backoff::Backoff,
+        bounds::CutBy,
+        jitter::series,
+    },
 };
 
 /// No plan looks at more attempts than this.
@@ -110,7 +115,7 @@ impl Policy {
             return FOREVER;
         }
         let cut_pause = match self.after_cut() {
-            Decision::RetryAfter(pause) => super::nanos::nanos(pause).min(self.most_asked()),
+            Decision::RetryAfter(pause) => crate::policy::nanos::nanos(pause).min(self.most_asked()),
             _ => 0,
         };
         let asked = if self.most_asked() == FOREVER { cut_pause } else { self.most_asked() };
@@ -118,7 +123,7 @@ impl Policy {
         let mut slowest = self.clone();
         slowest.bounds.start_within = FOREVER;
         slowest.bounds.finish_within = FOREVER;
-        slowest.flags &= !super::FINAL_TRY;
+        slowest.flags &= !crate::policy::schedule::FINAL_TRY;
         slowest.max_attempts = count;
         slowest = slowest.on_cut(Decision::RetryAfter(duration(asked)));
         if can_start_over {
@@ -138,7 +143,7 @@ impl Policy {
     }
 
     /// No run makes more attempts; `u64::MAX` is no limit.
-    pub(super) fn most_attempts(&self) -> u64 {
+    pub(in crate::policy) fn most_attempts(&self) -> u64 {
         let allowed = if self.max_attempts == u32::MAX { u64::MAX } else { self.max_attempts.into() };
         let ends = self.uses_backoff() && !self.can_start_over();
         let delays = if ends { self.backoff.count() } else { None };
@@ -148,7 +153,7 @@ impl Policy {
     }
 
     /// Whether attempts may run long enough for the backoff to begin anew.
-    pub(super) fn can_start_over(&self) -> bool {
+    pub(in crate::policy) fn can_start_over(&self) -> bool {
         let longest = self.bounds.attempt_timeout.min(self.bounds.finish_within);
         self.uses_backoff() && self.backoff.healthy().is_some_and(|healthy| 0 < healthy && healthy <= longest)
     }
@@ -206,11 +211,11 @@ impl Plan {
         Self { budget: Some((ratio.into(), reserve)), ..self }
     }
 
-    pub(super) fn limiter(&self) -> Option<(Rate, u32)> {
+    pub(in crate::policy) fn limiter(&self) -> Option<(Rate, u32)> {
         self.limiter
     }
 
-    pub(super) fn budget(&self) -> Option<(Ratio, u32)> {
+    pub(in crate::policy) fn budget(&self) -> Option<(Ratio, u32)> {
         self.budget
     }
 
@@ -258,10 +263,10 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Course {
     /// Start and end of each attempt.
-    pub(super) spans: Vec<(u64, u64)>,
+    pub(in crate::policy) spans: Vec<(u64, u64)>,
     /// How long each waited for the limiter before.
-    pub(super) waits: Vec<u64>,
-    pub(super) finish: Finish,
+    pub(in crate::policy) waits: Vec<u64>,
+    pub(in crate::policy) finish: Finish,
     over: u64,
 }
 
@@ -291,7 +296,7 @@ pub enum Finish {
 
 /// What the calls of a course do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Calls {
+pub(in crate::policy) enum Calls {
     FailAtOnce,
     Hang,
 }
@@ -299,7 +304,7 @@ pub(super) enum Calls {
 impl Course {
     /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest. With a seed they
     /// are those that a run draws.
-    pub(super) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
+    pub(in crate::policy) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
         let (mut spans, mut waits) = (Vec::new(), Vec::new());
         let mut over = 0;
         let mut gate = PlannedLimiter::new(limiter);
@@ -333,7 +338,7 @@ impl Course {
             spans.push((start, end));
             waits.push(start.saturating_sub(planned));
             over = end;
-            let number = run.draw(policy);
+            let number = Attempts::draw_after(run.number(), policy);
             next = match by {
                 _ if end == FOREVER => break Finish::Hangs,
                 None => run.end(policy, end, Decision::Retry, || draw(number)),
@@ -380,12 +385,12 @@ impl Course {
         self.stops().then(|| duration(self.over()))
     }
 
-    pub(super) fn stops(&self) -> bool {
+    pub(in crate::policy) fn stops(&self) -> bool {
         matches!(self.finish, Finish::Stops(_) | Finish::Limiter { .. })
     }
 
     /// When it is over: at the end of its last attempt, or when the limiter refuses.
-    pub(super) fn over(&self) -> u64 {
+    pub(in crate::policy) fn over(&self) -> u64 {
         self.over
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    DEFAULT_WINDOW, Policy,
-    bounds::Bounds,
+use crate::policy::{
     nanos::{FOREVER, nanos},
+    schedule::{DEFAULT_WINDOW, Policy, bounds::Bounds},
 };
 
 impl Policy {
@@ -40,7 +39,7 @@ impl Policy {
 
     /// A bound is set: the window that the builder came with is none any more.
     #[cold]
-    pub(super) fn drop_default_window(&mut self) {
+    pub(in crate::policy) fn drop_default_window(&mut self) {
         self.bounds.start_within = FOREVER;
         self.change_rare(|rare| rare.window_moves_to = None);
         self.flags &= !DEFAULT_WINDOW;
@@ -68,7 +67,7 @@ impl Policy {
     }
 
     /// When the last look would start.
-    pub(super) fn last_look_at(&self) -> Option<u64> {
+    pub(in crate::policy) fn last_look_at(&self) -> Option<u64> {
         let Bounds { finish_within, .. } = self.bounds;
         let before = self.rare().last_look.filter(|_| finish_within != FOREVER)?;
         let at = finish_within.saturating_sub(before.min(finish_within.div_ceil(2)));
@@ -80,10 +79,8 @@ impl Policy {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{
-        super::attempts::{Attempts, Decision, Ended, Next},
-        *,
-    };
+    use super::*;
+    use crate::policy::schedule::attempts::{Attempts, Decision, Ended, Next};
 
     fn get() -> Policy {
         let (window, asked) = (Duration::from_nanos(350), Duration::from_nanos(10_000));

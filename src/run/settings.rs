@@ -6,7 +6,7 @@
 /// by `.when(..)`, where not all are.
 macro_rules! settings {
     ($builder:ident, $operation:path, $error:ty) => {
-        crate::settings::settings!($builder, $operation, $error, $operation);
+        crate::run::settings::settings!($builder, $operation, $error, $operation);
     };
     ($builder:ident, $operation:path, $error:ty, $undecided:path) => {
         impl<O, W, L, G> $builder<O, W, L, G> {

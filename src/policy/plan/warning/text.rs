@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{Warning, setting_of};
-use crate::policy::{attempts::Ended, nanos::Short};
+use crate::policy::{nanos::Short, schedule::attempts::Ended};
 
 /// One sentence.
 impl fmt::Display for Warning {

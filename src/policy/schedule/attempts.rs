@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE,
-    backoff::Progress,
-    bounds::CutBy,
-    jitter::pick,
+use crate::policy::{
     nanos::{FOREVER, nanos},
+    schedule::{
+        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, backoff::Progress, bounds::CutBy, jitter::pick,
+    },
 };
 
 /// What follows an error.
@@ -115,7 +114,7 @@ impl Attempt {
     /// reads no clock.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        super::nanos::duration(self.elapsed)
+        crate::policy::nanos::duration(self.elapsed)
     }
 
     /// What was left of `finish_within` when this attempt started; `None` without that bound.
@@ -202,10 +201,10 @@ impl Attempts {
         self.started
     }
 
-    /// How many starts were planned before, each with one number of the run's random series.
+    /// After so many attempts: how many starts were planned before, each with one number of the run's random series.
     #[inline]
-    pub(crate) fn draw(&self, policy: &Policy) -> u64 {
-        u64::from(self.number()).saturating_sub(u64::from(!policy.has(DELAY_FIRST)))
+    pub(crate) fn draw_after(number: u32, policy: &Policy) -> u64 {
+        u64::from(number).saturating_sub(u64::from(!policy.has(DELAY_FIRST)))
     }
 
     /// Where the first attempt starts. One that is not delayed always does.
@@ -228,11 +227,16 @@ impl Attempts {
     #[inline]
     pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
         // Two thousand million attempts are counted, further ones are not.
-        if self.number() < FINAL.saturating_sub(1) {
-            self.number = self.number.saturating_add(1);
-        }
+        self.number = self.number.saturating_add((self.number() < FINAL.saturating_sub(1)).into());
         self.started = now;
-        Attempt { number: self.number(), elapsed: now, ..Attempt::new(1) }.with_policy(policy)
+        self.attempt(policy)
+    }
+
+    /// The attempt that has started last, as its operation sees it.
+    #[inline]
+    #[must_use]
+    pub fn attempt(&self, policy: &Policy) -> Attempt {
+        Attempt { number: self.number(), elapsed: self.started, ..Attempt::new(1) }.with_policy(policy)
     }
 
     /// When the attempt that runs is cut, and by what.
@@ -250,27 +254,27 @@ impl Attempts {
     }
 
     /// The attempt that ran has ended at `now` and this is what to do about it.
-    #[inline]
+    #[inline(always)]
     pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
-        let pause = match decision {
+        let earliest = match decision {
+            Decision::Retry => now,
+            Decision::RetryAfter(pause) => now.saturating_add(nanos(pause).min(policy.most_asked())),
             Decision::Fatal => return Next::Stop(Ended::Fatal),
-            Decision::RetryAfter(pause) => nanos(pause).min(policy.most_asked()),
-            Decision::Retry => 0,
         };
         if !self.may_repeat(policy) {
             return Next::Stop(Ended::Attempts);
         }
-        let is_first = self.number() == 1;
-        if is_first {
-            self.grid = self.started;
-        }
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
             (self.current, self.step) = (0, 0);
         }
-        let earliest = now.saturating_add(pause);
-        // With `delay_first` the first attempt stands on a grid already.
-        if is_first && policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
-            return self.plan_in_phase(policy, now, earliest, random());
+        if policy.has(SET_EVERY) {
+            if self.number() == 1 {
+                self.grid = self.started;
+                // With `delay_first` the first attempt stands on a grid already.
+                if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
+                    return self.plan_in_phase(policy, now, earliest, random());
+                }
+            }
         }
         self.plan(policy, now, earliest, random)
     }
@@ -278,6 +282,7 @@ impl Attempts {
     /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start. The backoff
     /// uses the same number: the longer the phase, the longer its delay.
     #[cold]
+    #[inline(never)]
     fn plan_in_phase(&mut self, policy: &Policy, now: u64, earliest: u64, random: u64) -> Next {
         if let Some(every) = policy.period() {
             let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
@@ -287,7 +292,7 @@ impl Attempts {
     }
 
     /// Plans the next start: on the cadence, and not before `earliest`.
-    #[inline]
+    #[inline(always)]
     fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
         let mut planned = earliest;
         if policy.uses_backoff() {
@@ -301,11 +306,16 @@ impl Attempts {
         if let Some(every) = policy.period() {
             planned = planned.max(self.tick(every, now));
         }
-        let refused = match policy.bounds.admit(planned) {
-            Ok(()) if !self.is_final() => return Next::Start(planned),
-            Ok(()) => policy.bounds.nearer(),
-            Err(refused) => refused,
-        };
+        match policy.bounds.admit(planned) {
+            Ok(()) if !self.is_final() => Next::Start(planned),
+            admitted => self.plan_last(policy, earliest, admitted.err()),
+        }
+    }
+
+    /// The cadence has no further start that is admitted: one last attempt, if it is wanted, and then the end.
+    #[cold]
+    #[inline(never)]
+    fn plan_last(&mut self, policy: &Policy, earliest: u64, refused: Option<Ended>) -> Next {
         let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
         let last_chance = last_chance.filter(|&at| {
             let comes_yet = at >= earliest && (at > self.started || self.number() == 0);
@@ -316,7 +326,7 @@ impl Attempts {
                 self.number |= FINAL;
                 Next::Start(at)
             }
-            None => Next::Stop(refused),
+            None => Next::Stop(refused.unwrap_or_else(|| policy.bounds.nearer())),
         }
     }
 

@@ -1,20 +1,25 @@
 //! Policies as text: what is written is read back.
 
+#[cfg(feature = "serde")]
+mod serde;
+
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{
-    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SHARE_RETRY_AFTER,
-    attempts::Decision,
-    backoff::{Backoff, Shape},
-    jitter::Jitter,
+use crate::policy::config_error::ConfigError;
+use crate::policy::{
     nanos::{Exact, FOREVER, Written, duration, parse, parse_exact},
     ratio::Ratio,
+    schedule::{
+        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SHARE_RETRY_AFTER,
+        attempts::Decision,
+        backoff::{Backoff, Shape},
+        jitter::Jitter,
+    },
 };
-use crate::ConfigError;
 
 /// The settings of a policy, by the names that they have everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Setting {
+pub(in crate::policy) enum Setting {
     Every,
     RandomPhase,
     Backoff,
@@ -31,7 +36,7 @@ pub(super) enum Setting {
 
 impl Setting {
     /// In the order in which they are written.
-    pub(super) const ALL: [Self; 12] = [
+    pub(in crate::policy) const ALL: [Self; 12] = [
         Self::Every,
         Self::RandomPhase,
         Self::Backoff,
@@ -47,7 +52,7 @@ impl Setting {
     ];
 
     /// The names of [`ALL`](Self::ALL).
-    pub(super) const NAMES: &[&str] = &[
+    pub(in crate::policy) const NAMES: &[&str] = &[
         "every",
         "random_phase",
         "backoff",
@@ -62,16 +67,16 @@ impl Setting {
         "share_retry_after",
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::policy) fn name(self) -> &'static str {
         Self::ALL.iter().zip(Self::NAMES).find_map(|(&setting, &name)| (setting == self).then_some(name)).unwrap_or("")
     }
 
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(in crate::policy) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().zip(Self::NAMES).find_map(|(setting, &known)| (known == name).then_some(setting))
     }
 
     /// Its value as text, unless it is the default; that of a switch is empty.
-    pub(super) fn written(self, policy: &Policy) -> Option<String> {
+    pub(in crate::policy) fn written(self, policy: &Policy) -> Option<String> {
         let time = |nanos| (nanos != FOREVER).then(|| Written(duration(nanos)).to_string());
         let switch = |on: bool| on.then(String::new);
         match self {
@@ -91,12 +96,12 @@ impl Setting {
     }
 
     /// Whether it is on or off, and has no other value.
-    pub(super) fn is_switch(self) -> bool {
+    pub(in crate::policy) fn is_switch(self) -> bool {
         matches!(self, Self::RandomPhase | Self::FinalTry | Self::DelayFirst | Self::ShareRetryAfter)
     }
 
     /// The policy with this setting as `value` says.
-    pub(super) fn read(self, policy: Policy, value: &str) -> Result<Policy, ConfigError> {
+    pub(in crate::policy) fn read(self, policy: Policy, value: &str) -> Result<Policy, ConfigError> {
         let name = self.name();
         if self.is_switch() != value.is_empty() {
             let rule = if value.is_empty() { "a value must follow" } else { "a switch takes no value" };

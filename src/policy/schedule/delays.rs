@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{
-    backoff::{Backoff, Progress},
-    jitter::series,
+use crate::policy::{
     nanos::duration,
+    schedule::{
+        backoff::{Backoff, Progress},
+        jitter::series,
+    },
 };
 
 impl IntoIterator for Backoff {

@@ -1,6 +1,6 @@
 //! When an operation that is watched has settled, stalls, or cannot be watched any longer: the rules of `settle`, as data.
 
-use super::nanos::FOREVER;
+use crate::policy::nanos::FOREVER;
 
 /// What an observation says about movement. Texts are compared, not kept: `Same` is one equal to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

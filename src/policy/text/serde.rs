@@ -1,4 +1,4 @@
-//! Policies in configuration files: a map of the names and texts of [`text`](super::text), or one text.
+//! Policies in configuration files: a map of the names and texts of [`text`](crate::policy::text), or one text.
 
 use std::fmt;
 
@@ -8,8 +8,11 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{
-    Policy, attempts::Decision, backoff::Backoff, jitter::Jitter, limit::rate::Rate, ratio::Ratio, text::Setting,
+use crate::policy::{
+    limit::rate::Rate,
+    ratio::Ratio,
+    schedule::{Policy, attempts::Decision, backoff::Backoff, jitter::Jitter},
+    text::Setting,
 };
 
 /// A map of what differs from the default: times and the backoff as text, `max_attempts` as a number, switches as booleans.

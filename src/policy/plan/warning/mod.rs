@@ -4,12 +4,14 @@ mod text;
 
 use std::time::Duration;
 
-use super::{
-    DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY,
-    attempts::{Decision, Ended},
-    bounds::Bounds,
+use crate::policy::{
     nanos::{FOREVER, duration},
     plan::{Calls, Course, Finish, Plan},
+    schedule::{
+        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY,
+        attempts::{Decision, Ended},
+        bounds::Bounds,
+    },
 };
 
 /// Something about a policy that is likely not meant.
@@ -160,7 +162,7 @@ pub enum Warning {
 }
 
 /// Everything there is to warn of, the gravest first.
-pub(super) fn all(plan: &Plan) -> Vec<Warning> {
+pub(in crate::policy) fn all(plan: &Plan) -> Vec<Warning> {
     let policy = plan.policy();
     if let Finish::Stops(why) = plan.best().finish
         && plan.best().spans.is_empty()
@@ -332,13 +334,13 @@ fn is_long_lived(policy: &Policy) -> bool {
     policy.uses_backoff() && policy.backoff.healthy().is_some()
 }
 
-pub(super) fn is_endless(policy: &Policy) -> bool {
+pub(in crate::policy) fn is_endless(policy: &Policy) -> bool {
     let bounds = policy.bounds();
     policy.most_attempts() == u64::MAX && bounds.start_within.min(bounds.finish_within) == FOREVER
 }
 
 /// The name of the setting that ends a run so.
-pub(super) fn setting_of(why: Ended) -> &'static str {
+pub(in crate::policy) fn setting_of(why: Ended) -> &'static str {
     match why {
         Ended::Fatal => "on_cut",
         Ended::Attempts => "max_attempts",

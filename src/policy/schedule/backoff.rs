@@ -3,11 +3,11 @@
 use std::{collections::VecDeque, iter::once, mem, sync::Arc, time::Duration};
 
 pub use super::delays::Delays;
-use super::{
-    jitter::{Jitter, Kind, pick},
-    nanos::{FOREVER, nanos},
-};
 use crate::Ratio;
+use crate::policy::{
+    nanos::{FOREVER, nanos},
+    schedule::jitter::{Jitter, Kind, pick},
+};
 
 /// A schedule of pauses: plain data, integers only, cheap to clone.
 ///
@@ -30,18 +30,18 @@ use crate::Ratio;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Backoff {
-    pub(super) base: u64,
-    pub(super) cap: u64,
+    pub(in crate::policy) base: u64,
+    pub(in crate::policy) cap: u64,
     /// What few schedules have.
-    pub(super) more: Option<Arc<More>>,
-    pub(super) jitter: Kind,
-    pub(super) shape: Shape,
+    pub(in crate::policy) more: Option<Arc<More>>,
+    pub(in crate::policy) jitter: Kind,
+    pub(in crate::policy) shape: Shape,
 }
 
 // As wide as its neighbours: without gaps the whole is moved in fewer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
-pub(super) enum Shape {
+pub(in crate::policy) enum Shape {
     Fixed,
     Exponential,
     Linear,
@@ -52,7 +52,7 @@ pub(super) enum Shape {
 
 impl Shape {
     /// How its delays are spread unless told otherwise.
-    pub(super) const fn usual_jitter(self) -> Kind {
+    pub(in crate::policy) const fn usual_jitter(self) -> Kind {
         match self {
             Self::Exponential | Self::Linear | Self::Fibonacci => Kind::Full,
             Self::Fixed | Self::Decorrelated | Self::Steps => Kind::None,
@@ -61,41 +61,41 @@ impl Shape {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct More {
-    pub(super) steps: Vec<u64>,
-    pub(super) take: Option<u32>,
+pub(in crate::policy) struct More {
+    pub(in crate::policy) steps: Vec<u64>,
+    pub(in crate::policy) take: Option<u32>,
     /// What follows, in a row: none of them has followers, or anything that is set for a whole run.
     then: VecDeque<Backoff>,
-    pub(super) reset_after: Option<u64>,
-    pub(super) seed: Option<u64>,
+    pub(in crate::policy) reset_after: Option<u64>,
+    pub(in crate::policy) seed: Option<u64>,
     /// The ratio of the jitter, if it has one.
-    pub(super) jitter: Option<Ratio>,
+    pub(in crate::policy) jitter: Option<Ratio>,
     /// What an exponential delay grows by, if not by 2.
-    pub(super) factor: Option<Ratio>,
+    pub(in crate::policy) factor: Option<Ratio>,
     /// What few policies have; here, so that a run is no larger for it.
-    pub(super) policy: Rare,
+    pub(in crate::policy) policy: Rare,
 }
 
 /// Settings of the policy that are rare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Rare {
+pub(in crate::policy) struct Rare {
     /// The pause after a cut.
-    pub(super) after_cut: u64,
+    pub(in crate::policy) after_cut: u64,
     /// The most that is waited of what a server asks for.
-    pub(super) max_retry_after: Option<u64>,
+    pub(in crate::policy) max_retry_after: Option<u64>,
     /// The latest end that a default window may be moved to.
-    pub(super) window_moves_to: Option<u64>,
+    pub(in crate::policy) window_moves_to: Option<u64>,
     /// How long before the hard bound there is a last look.
-    pub(super) last_look: Option<u64>,
+    pub(in crate::policy) last_look: Option<u64>,
 }
 
 /// How far a run has come in its backoff.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The last nominal delay (exponential) or the last delay (decorrelated).
-    pub(super) current: u64,
+    pub(in crate::policy) current: u64,
     /// Delays given so far.
-    pub(super) step: u32,
+    pub(in crate::policy) step: u32,
 }
 
 impl Progress {
@@ -176,13 +176,13 @@ impl Backoff {
 
     /// What an exponential delay grows by.
     #[inline]
-    pub(super) fn grows_by(&self) -> Ratio {
+    pub(in crate::policy) fn grows_by(&self) -> Ratio {
         self.more.as_ref().and_then(|more| more.factor).unwrap_or(Ratio::whole(2))
     }
 
     /// How delays are spread.
     #[inline]
-    pub(super) fn spread(&self) -> Jitter {
+    pub(in crate::policy) fn spread(&self) -> Jitter {
         let ratio = || self.more.as_ref().and_then(|more| more.jitter).unwrap_or(Ratio::ZERO);
         match self.jitter {
             Kind::None => Jitter::None,
@@ -241,7 +241,7 @@ impl Backoff {
     }
 
     /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut More)) {
+    pub(in crate::policy) fn change(&mut self, change: impl FnOnce(&mut More)) {
         let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
         change(&mut more);
         self.more = (more != More::default()).then(|| Arc::new(more));
@@ -260,17 +260,18 @@ impl Backoff {
 
     /// How long an attempt runs to be healthy.
     #[inline]
-    pub(super) fn healthy(&self) -> Option<u64> {
+    pub(in crate::policy) fn healthy(&self) -> Option<u64> {
         self.more.as_ref().and_then(|more| more.reset_after)
     }
 
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
     pub(crate) fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
-        if self.more.is_some() || self.shape == Shape::Steps {
-            self.next_of_chain(progress, random)
-        } else {
-            Some(self.next_of(0, progress, random))
+        match self.more {
+            // Steps without any.
+            None if self.shape == Shape::Steps => None,
+            None => Some(self.next_of(0, progress, random)),
+            Some(_) => self.next_of_chain(progress, random),
         }
     }
 
@@ -280,12 +281,12 @@ impl Backoff {
     }
 
     /// What comes `then`.
-    pub(super) fn followers(&self) -> impl Iterator<Item = &Self> {
+    pub(in crate::policy) fn followers(&self) -> impl Iterator<Item = &Self> {
         self.more.iter().flat_map(|more| &more.then)
     }
 
     /// No delay of the chain is longer.
-    pub(super) fn highest(&self) -> u64 {
+    pub(in crate::policy) fn highest(&self) -> u64 {
         let highest = self.chain().map(|schedule| match schedule.shape {
             Shape::Fixed => schedule.spread().range(schedule.base, schedule.cap).1,
             Shape::Steps => {
@@ -298,29 +299,30 @@ impl Backoff {
     }
 
     /// How many delays the chain has; `None` is no end.
-    pub(super) fn count(&self) -> Option<u64> {
+    pub(in crate::policy) fn count(&self) -> Option<u64> {
         self.chain().try_fold(0_u64, |count, schedule| Some(count.saturating_add(schedule.length()?)))
     }
 
     /// Whether a schedule without an end is followed by another.
-    pub(super) fn has_unreachable(&self) -> bool {
+    pub(in crate::policy) fn has_unreachable(&self) -> bool {
         let followers = self.followers().count();
         self.chain().take(followers).any(|schedule| schedule.length().is_none())
     }
 
     /// The first delay and the cap of a schedule whose cap is below it.
-    pub(super) fn capped_below_base(&self) -> Option<(u64, u64)> {
+    pub(in crate::policy) fn capped_below_base(&self) -> Option<(u64, u64)> {
         self.chain().find(|schedule| schedule.cap < schedule.base).map(|schedule| (schedule.base, schedule.cap))
     }
 
     /// The next delay of the chain.
+    #[inline(never)]
     fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
         let (at, begins) = self.in_turn(progress.step, (0, 0))?;
         Some(self.nth(at)?.next_of(begins, progress, random))
     }
 
     /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.
-    pub(super) fn in_turn(&self, step: u32, known: (usize, u64)) -> Option<(usize, u64)> {
+    pub(in crate::policy) fn in_turn(&self, step: u32, known: (usize, u64)) -> Option<(usize, u64)> {
         let (mut at, mut begins) = known;
         while let Some(length) = self.nth(at)?.length() {
             let ends = begins.saturating_add(length);
@@ -333,7 +335,7 @@ impl Backoff {
     }
 
     /// A schedule of the chain.
-    pub(super) fn nth(&self, at: usize) -> Option<&Self> {
+    pub(in crate::policy) fn nth(&self, at: usize) -> Option<&Self> {
         match at.checked_sub(1) {
             None => Some(self),
             Some(behind) => self.more.as_ref()?.then.get(behind),
@@ -351,7 +353,7 @@ impl Backoff {
 
     /// The next delay of this schedule, which began at step `begins`.
     #[inline]
-    pub(super) fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
+    pub(in crate::policy) fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
         let index = u64::from(progress.step).saturating_sub(begins);
         progress.step = progress.step.saturating_add(1);
         let nominal = match self.shape {
@@ -361,21 +363,28 @@ impl Backoff {
                 progress.current = grown.min(self.cap);
                 progress.current
             }
-            Shape::Linear => self.base.saturating_mul(index.saturating_add(1)),
-            Shape::Fibonacci => self.base.saturating_mul(fibonacci(index)),
             Shape::Decorrelated => {
                 let before = if index == 0 { self.base } else { progress.current };
                 let high = before.saturating_mul(3).max(self.base).min(self.cap);
                 progress.current = pick(self.base.min(self.cap), high, random());
                 return progress.current;
             }
-            Shape::Steps => self
-                .more
-                .as_ref()
-                .and_then(|more| more.steps.get(usize::try_from(index).unwrap_or(usize::MAX)))
-                .map_or(FOREVER, |&step| step),
+            Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
         };
         self.spread().spread(nominal, self.cap, random)
+    }
+
+    /// The delay at an index, where it does not follow from the one before.
+    #[inline(never)]
+    fn nth_nominal(&self, index: u64) -> u64 {
+        match self.shape {
+            Shape::Linear => self.base.saturating_mul(index.saturating_add(1)),
+            Shape::Fibonacci => self.base.saturating_mul(fibonacci(index)),
+            _ => {
+                let steps = self.more.as_ref().map_or(&[][..], |more| &more.steps);
+                steps.get(usize::try_from(index).unwrap_or(usize::MAX)).map_or(FOREVER, |&step| step)
+            }
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! A round is: look; if it is not as wanted, act; whatever the act answered, look again. The cadence plans rounds.
 
-use super::{
-    attempts::{Decision, Ended},
-    bounds::{Bounds, CutBy},
+use crate::policy::{
     nanos::FOREVER,
+    schedule::{
+        attempts::{Decision, Ended},
+        bounds::{Bounds, CutBy},
+    },
 };
 
 /// How it came to be as it was wanted.
@@ -156,7 +158,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{super::Policy, *};
+    use super::*;
+    use crate::policy::schedule::Policy;
 
     fn found() -> impl Strategy<Value = Found> {
         prop_oneof![

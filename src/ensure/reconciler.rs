@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use crate::{
     operation::{Operation, Outcome},
-    policy::attempts::Attempt,
+    policy::schedule::attempts::Attempt,
 };
 
 /// What an observation sees.

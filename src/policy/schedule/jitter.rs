@@ -26,7 +26,12 @@ impl Jitter {
     /// The delay for a nominal one: `random` picks it from the range.
     #[inline]
     pub(crate) fn spread(self, nominal: u64, cap: u64, random: impl FnOnce() -> u64) -> u64 {
-        let (low, high) = self.range(nominal, cap);
+        let (low, high) = match self {
+            // As `range` says; these two are what nearly all schedules have.
+            Self::None => return nominal.min(cap),
+            Self::Full => (0, nominal.min(cap)),
+            _ => self.range(nominal, cap),
+        };
         if low == high { low } else { pick(low, high, random()) }
     }
 
@@ -52,7 +57,7 @@ impl Jitter {
 /// A jitter without its ratio, as wide as its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(in crate::policy) enum Kind {
     None,
     Full,
     Equal,

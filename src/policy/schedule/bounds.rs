@@ -1,6 +1,9 @@
 //! The three bounds of a run, and what each of them decides.
 
-use super::{Policy, attempts::Ended, nanos::FOREVER};
+use crate::policy::{
+    nanos::FOREVER,
+    schedule::{Policy, attempts::Ended},
+};
 
 /// How long a call, the window for starts, and the whole may take, in nanoseconds; `u64::MAX` is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,10 +5,12 @@ use std::{
     time::Duration,
 };
 
-use super::{
+use crate::policy::{
     nanos::{FOREVER, Short, duration},
-    plan::{Course, Finish, Plan},
-    warning::{is_endless, setting_of},
+    plan::{
+        Course, Finish, Plan,
+        warning::{is_endless, setting_of},
+    },
 };
 
 /// How wide a timeline is.

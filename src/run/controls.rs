@@ -15,13 +15,15 @@ use crate::{
     budget::{Budget, InFlight},
     error::Stop,
     limiter::{Limiter, Limiters, QueuedPermits, Readiness, Refused},
-    policy::nanos::nanos,
+    policy::nanos::duration,
     time::Instant,
 };
 
 /// What a run asks of the things that it shares with others. `()` shares nothing and costs nothing.
 #[doc(hidden)]
 pub trait Ties {
+    /// Whether nothing is shared.
+    const NOTHING: bool = false;
     /// A place in the limiter's queue. Dropped, it leaves no trace.
     type Ticket: fmt::Debug;
 
@@ -31,8 +33,8 @@ pub trait Ties {
     fn may_be_cancelled(&self) -> bool;
     /// Ready once the run is cancelled.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Asks the limiter for one permit, to be had within `allowed`.
-    fn ask(&self, allowed: Duration) -> Asked<Self::Ticket>;
+    /// Asks the limiter for one permit, to be had within so many nanoseconds.
+    fn ask(&self, allowed: u64) -> Asked<Self::Ticket>;
     /// `None` once the permit is there; else the instant to ask again, where one is known.
     fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
@@ -59,6 +61,7 @@ pub enum Asked<K> {
 }
 
 impl Ties for () {
+    const NOTHING: bool = true;
     type Ticket = std::convert::Infallible;
 
     #[inline]
@@ -74,7 +77,7 @@ impl Ties for () {
         Poll::Pending
     }
     #[inline]
-    fn ask(&self, _: Duration) -> Asked<Self::Ticket> {
+    fn ask(&self, _: u64) -> Asked<Self::Ticket> {
         Asked::Granted
     }
     #[inline]
@@ -372,7 +375,7 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
         self.over = self.over || self.future.as_mut().poll(cx).is_ready();
         if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
     }
-    fn ask(&self, allowed: Duration) -> Asked<Self::Ticket> {
+    fn ask(&self, allowed: u64) -> Asked<Self::Ticket> {
         self.ties.ask(allowed)
     }
     fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>> {
@@ -432,15 +435,16 @@ impl Ties for Shared {
         self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
     }
 
-    fn ask(&self, allowed: Duration) -> Asked<Place> {
+    fn ask(&self, allowed: u64) -> Asked<Place> {
         let Some(limiters) = &self.limiters else { return Asked::Granted };
         if limiters.try_take() {
             return Asked::Granted;
         }
-        match limiters.enqueue(nanos(allowed)) {
+        let refused = |ready_in| Asked::Refused(Stop::Limiter { ready_in, allowed: duration(allowed) });
+        match limiters.enqueue(allowed) {
             Ok(place) => Asked::Queued(Place(place)),
-            Err(Refused::TooFar { ready_in, .. }) => Asked::Refused(Stop::Limiter { ready_in, allowed }),
-            Err(_) => Asked::Refused(Stop::Limiter { ready_in: Duration::MAX, allowed }),
+            Err(Refused::TooFar { ready_in, .. }) => refused(ready_in),
+            Err(_) => refused(Duration::MAX),
         }
     }
 
