@@ -137,7 +137,7 @@
 //! ```
 //!
 //! The run ends with [`Stop::Budget`](crate::Stop::Budget) or [`Stop::Limiter`](crate::Stop::Limiter) and still holds the real
-//! error. [`Plan::throttled`](crate::Plan::throttled) and [`Plan::budgeted`](crate::Plan::budgeted) say beforehand what both do
+//! error. [`Plan::throttled`](crate::plan::Plan::throttled) and [`Plan::budgeted`](crate::plan::Plan::budgeted) say beforehand what both do
 //! to a policy.
 //!
 //! # When an attempt may start
@@ -152,11 +152,11 @@
 //!
 //! # Words for the log
 //!
-//! "failed with E, retrying in D" is one line, since [`Event::Ended`](crate::Event::Ended) has both: what the attempt did, and in
-//! `again` how long the run pauses before the next ([`Event::Waiting`](crate::Event::Waiting) tells the waits one by one):
+//! "failed with E, retrying in D" is one line, since [`Event::Ended`](crate::events::Event::Ended) has both: what the attempt did, and in
+//! `again` how long the run pauses before the next ([`Event::Waiting`](crate::events::Event::Waiting) tells the waits one by one):
 //!
 //! ```
-//! use relent::{Event, retry};
+//! use relent::{retry, events::Event};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 //! # let fetch = async || Err::<(), _>(std::io::Error::other("no route"));
@@ -236,7 +236,7 @@
 //!   by an operation that waits, and not by a window.
 //! - Jitter is random. In a test say `.seed(1)` on the backoff, or assert bounds.
 //! - For [`blocking::retry`](crate::blocking::retry()) there is `testing::VirtualClock` (feature `test-util`).
-//! - Against servers: `testing::kube` is a Kubernetes API in this process, `testing::etcd` a model of etcd's membership,
+//! - Against servers: [relent-apiserver](https://docs.rs/relent-apiserver) is a Kubernetes API in this process, `relent_etcd::model` one of etcd's membership,
 //!   `testing::proxy` a proxy that delays, cuts and loses.
 //! - To see what a run did, give it a listener: a closure, or [`events`](crate::events) for `tracing` and `metrics`.
 //!

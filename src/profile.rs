@@ -23,7 +23,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::{Budget, Decision, ErasedProfile, GaveUp, Limiter, Policy, Profile, Ratio, retry};
+/// use relent::{Budget, Decision, GaveUp, Limiter, Policy, Profile, Ratio, retry, builder::ErasedProfile};
 ///
 /// #[derive(Clone, Debug, thiserror::Error)]
 /// enum ApiError {

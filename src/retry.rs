@@ -73,7 +73,7 @@ where
 ///
 /// ```
 /// use std::{future::pending, time::Duration};
-/// use relent::{Budget, Event, Limiter, retry};
+/// use relent::{Budget, Limiter, retry, events::Event};
 /// use tokio_util::sync::CancellationToken;
 ///
 /// # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }

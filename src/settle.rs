@@ -145,7 +145,7 @@ struct Watched<O> {
     rules: Rules,
 }
 
-/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a settle does nothing unless you `.await` it"]
 pub struct Settle<O, W = RetryAll, L = (), G = ()> {

@@ -7,7 +7,8 @@ use std::{
 
 use fastrand::Rng;
 use relent::{
-    Delays, Rate, Ratio,
+    Rate, Ratio,
+    backoff::Delays,
     policy::limit::{bucket::Bucket, budget::RatioBudget},
 };
 

@@ -39,7 +39,7 @@ use crate::{
 /// With nothing set it goes on for ever, as `retry` does.
 ///
 /// # Errors
-/// [`GaveUp`], with a [`Detail::Ensure`](crate::Detail): how often it acted, and whether an act may have been applied without an
+/// [`GaveUp`], with a [`Detail::Ensure`](crate::error::Detail): how often it acted, and whether an act may have been applied without an
 /// observation to tell. Its `attempts` are rounds.
 ///
 /// # Cancel safety
@@ -89,7 +89,7 @@ pub struct Ensured<T> {
     pub change: Change,
 }
 
-/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "an ensure does nothing unless you `.await` it"]
 pub struct Ensure<O, W = RetryAll, L = (), G = ()> {

@@ -131,12 +131,12 @@ pub trait EndeavourTypes {
     type Act;
 }
 
-/// What [`Ensure`](crate::Ensure) drives: two closures, or a type that implements this, given to
-/// [`Ensure::new`](crate::Ensure::new). Its types stand in [`EndeavourTypes`].
+/// What [`Ensure`](crate::builder::Ensure) drives: two closures, or a type that implements this, given to
+/// [`Ensure::new`](crate::builder::Ensure::new). Its types stand in [`EndeavourTypes`].
 ///
 /// ```
 /// use std::future::{Ready, ready};
-/// use relent::{Attempt, Change, Endeavour, EndeavourTypes, Ensure, EnsureFuture};
+/// use relent::{Attempt, Change, builder::{Ensure, EnsureFuture}, operation::{Endeavour, EndeavourTypes}};
 ///
 /// /// A file that has to be there.
 /// struct Present { is_there: bool }

@@ -16,8 +16,8 @@ pub use self::{
     stop::{Detail, Last, Stop},
     text::ErrorElseSayBoxed,
 };
-pub use crate::policy::config_error::ConfigError;
 use crate::policy::nanos::duration;
+pub use crate::policy::{config_error::ConfigError, schedule::bounds::CutBy};
 
 /// A run ended without a value: why it stopped, and what the last attempt did.
 ///

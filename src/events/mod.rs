@@ -4,7 +4,7 @@
 //! `tracing`), which writes spans and events, or `Metrics` (feature `metrics`), which counts. Several add up.
 //!
 //! ```
-//! use relent::{Backoff, Event, Last, retry};
+//! use relent::{Backoff, Last, retry, events::Event};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 //! let answer = retry(async |attempt| if attempt.number() < 3 { Err("busy") } else { Ok(7) })

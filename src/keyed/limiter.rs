@@ -38,7 +38,7 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<(), relent::Refused> {
+/// # async fn main() -> Result<(), relent::limiter::Refused> {
 /// use std::time::Duration;
 /// use relent::{KeyedLimiter, Rate};
 ///

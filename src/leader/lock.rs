@@ -251,7 +251,7 @@ impl fmt::Debug for LockError {
 
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::chain(&*self.cause).fmt(f)
+        crate::error::chain(&*self.cause).fmt(f)
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) use self::{
     several::{Limiters, QueuedPermits},
 };
 use self::{semaphore::Guard, semaphore::RateSemaphore};
+pub use crate::keyed::{KeyedAcquire, KeyedReady};
 use crate::{
     policy::{
         limit::{
@@ -63,7 +64,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::{Limiter, Rate, Refused};
+/// use relent::{Limiter, Rate, limiter::Refused};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -184,7 +185,7 @@ impl Limiter {
     /// use std::time::Duration;
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-    /// # async fn main() -> Result<(), relent::Refused> {
+    /// # async fn main() -> Result<(), relent::limiter::Refused> {
     /// let limiter = relent::Limiter::per_second(100).burst(5);
     /// limiter.acquire(5).await?;
     /// limiter.acquire(5).within(Duration::from_millis(50)).await?;

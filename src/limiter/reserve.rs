@@ -26,7 +26,7 @@ use crate::{
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<(), relent::Refused> {
+/// # async fn main() -> Result<(), relent::limiter::Refused> {
 /// use std::time::Duration;
 ///
 /// let limiter = relent::Limiter::per_second(10).burst(3);

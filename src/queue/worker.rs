@@ -46,7 +46,7 @@ impl<K, V> Job<K, V> {
     }
 }
 
-/// What [`TimedQueue::run`] calls, for bounds: every `FnMut(Job<K, V>)` whose future answers with a `Result`. Nothing else
+/// What [`TimedQueue::run`](super::TimedQueue::run) calls, for bounds: every `FnMut(Job<K, V>)` whose future answers with a `Result`. Nothing else
 /// can implement it.
 ///
 /// ```
@@ -74,7 +74,7 @@ where
     type Future = F;
 }
 
-/// What became of an attempt, for [`RunWorker::notify`].
+/// What became of an attempt, for [`RunWorker::notify`](super::RunWorker::notify).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ItemEvent<'a, K, V, E> {
@@ -114,12 +114,12 @@ impl<K, V, E> Clone for ItemEvent<'_, K, V, E> {
 
 impl<K, V, E> Copy for ItemEvent<'_, K, V, E> {}
 
-/// How [`TimedQueue::run`] ended.
+/// How [`TimedQueue::run`](super::TimedQueue::run) ended.
 #[derive(Debug)]
 #[must_use = "items that were not done are handed back in here"]
 #[non_exhaustive]
 pub struct Finished<K, V, E> {
-    /// What was given up or superseded, unless [`RunWorker::on_given_up`] took it.
+    /// What was given up or superseded, unless [`RunWorker::on_given_up`](super::RunWorker::on_given_up) took it.
     pub given_up: Vec<GivenUp<K, V, E>>,
     /// What waited, and when it was due, if the run was cancelled.
     pub waiting: Vec<(K, V, Instant)>,

@@ -129,7 +129,7 @@ macro_rules! settings {
             #[inline]
             pub fn classify<C>(self, when: C) -> $builder<O, C, L, G>
             where
-                C: crate::Classify<$error>,
+                C: crate::operation::Classify<$error>,
             {
                 let Self { operation, listener, policy, shared, .. } = self;
                 $builder { operation, when, listener, policy, shared }
@@ -142,7 +142,7 @@ macro_rules! settings {
             #[inline]
             pub fn notify<N>(self, listener: N) -> $builder<O, W, (L, N), G>
             where
-                N: FnMut(&crate::Event<'_, $error>),
+                N: FnMut(&crate::events::Event<'_, $error>),
             {
                 self.listen(listener)
             }
@@ -151,21 +151,21 @@ macro_rules! settings {
             #[inline]
             pub fn listen<N>(self, listener: N) -> $builder<O, W, (L, N), G>
             where
-                N: crate::Listener<$error>,
+                N: crate::events::Listener<$error>,
             {
                 let Self { operation, when, listener: before, policy, shared } = self;
                 $builder { operation, when, listener: (before, listener), policy, shared }
             }
         }
 
-        impl<O: $operation, L, G: crate::Share> $builder<O, crate::RetryAll, L, G> {
+        impl<O: $operation, L, G: crate::builder::Share> $builder<O, crate::operation::RetryAll, L, G> {
             /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters, budgets,
             /// classification and listeners. What is said after it holds for this run alone.
             /// See [`Profile`](crate::Profile).
             pub fn profile<C, N>(self, profile: &crate::Profile<$error, C, N>) -> $builder<O, C, (L, N), G::With>
             where
-                C: crate::Classify<$error> + Clone,
-                N: crate::Listener<$error> + Clone,
+                C: crate::operation::Classify<$error> + Clone,
+                N: crate::events::Listener<$error> + Clone,
             {
                 let Self { operation, listener, policy, shared, .. } = self.policy(&profile.policy);
                 let (when, listener) = (profile.when.clone(), (listener, profile.listener.clone()));
@@ -179,7 +179,7 @@ macro_rules! settings {
             }
         }
 
-        impl<O, W, L, G: crate::Share> $builder<O, W, L, G> {
+        impl<O, W, L, G: crate::builder::Share> $builder<O, W, L, G> {
             /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt. Nothing starts once it
             /// is; an attempt that is ready with its answer at that moment still counts. Given twice, either stops it.
             #[inline]
@@ -190,9 +190,9 @@ macro_rules! settings {
             /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does: a shutdown signal, the receiver of a
             /// channel. It is polled by the run, and not before it begins.
             #[inline]
-            pub fn cancel_when<F: Future>(self, until: F) -> $builder<O, W, L, crate::Until<G, F>> {
+            pub fn cancel_when<F: Future>(self, until: F) -> $builder<O, W, L, crate::builder::Until<G, F>> {
                 let Self { operation, when, listener, policy, shared } = self;
-                $builder { operation, when, listener, policy, shared: crate::Until::new(shared, until) }
+                $builder { operation, when, listener, policy, shared: crate::builder::Until::new(shared, until) }
             }
 
             /// Takes a permit of this limiter before each attempt. The wait for it counts towards `start_within` and
@@ -211,7 +211,10 @@ macro_rules! settings {
                 self.share(|shared| shared.budget(budget))
             }
 
-            fn share(self, set: impl FnOnce(crate::Shared) -> crate::Shared) -> $builder<O, W, L, G::With> {
+            fn share(
+                self,
+                set: impl FnOnce(crate::builder::Shared) -> crate::builder::Shared,
+            ) -> $builder<O, W, L, G::With> {
                 let Self { operation, when, listener, policy, shared } = self;
                 $builder { operation, when, listener, policy, shared: shared.share(set) }
             }

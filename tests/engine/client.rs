@@ -10,8 +10,12 @@ use std::{
 };
 
 use relent::{
-    Attempt, Backoff, BoxClassify, BoxListener, Budget, Check, Decision, ErasedProfile, Event, Failure, GaveUp, Last,
-    Limiter, Policy, Profile, Progress, Ratio, Retry, Shared, Stop, blocking, ensure, poll, retry, settle,
+    Attempt, Backoff, Budget, Check, Decision, Failure, GaveUp, Last, Limiter, Policy, Profile, Progress, Ratio, Stop,
+    blocking,
+    builder::{BoxClassify, BoxListener, ErasedProfile, Retry, Shared},
+    ensure,
+    events::Event,
+    poll, retry, settle,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use relent::{Limiter, Rate, Refused};
+use relent::{Limiter, Rate, limiter::Refused};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
 

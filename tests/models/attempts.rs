@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use relent::{
-    CutBy, Decision, Policy,
+    Decision, Policy,
+    error::CutBy,
     policy::schedule::{
         attempts::{Attempts, Ended, Next},
         bounds::Bounds,

@@ -4,7 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 use relent::{
-    Backoff, Decision, Event, Jitter, KeyedBackoff, Policy, Ratio, Wait,
+    Backoff, Decision, Jitter, KeyedBackoff, Policy, Ratio,
+    events::{Event, Wait},
     policy::schedule::attempts::{Attempts, Ended, Next},
     retry,
 };

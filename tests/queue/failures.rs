@@ -3,7 +3,8 @@
 use std::{sync::Mutex, time::Duration};
 
 use relent::{
-    Backoff, Budget, CutBy, Decision, GaveUp, Jitter, Last, Limiter, Policy, Ratio, Reason, Stop, TimedQueue,
+    Backoff, Budget, Decision, GaveUp, Jitter, Last, Limiter, Policy, Ratio, Stop, TimedQueue,
+    error::{CutBy, Reason},
     queue::{AfterFailure, ErasedError, GivenUp, ItemEvent, Job},
 };
 use tokio::time::{advance, sleep, timeout};

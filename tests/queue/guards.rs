@@ -11,7 +11,8 @@ use std::{
 
 use futures_core::Stream;
 use relent::{
-    Backoff, CutBy, Jitter, Last, Policy, Stop, TimedQueue,
+    Backoff, Jitter, Last, Policy, Stop, TimedQueue,
+    error::CutBy,
     queue::{AfterFailure, Cancelled, Due, KeyStatus, Scheduled},
 };
 use tokio::time::{Instant, advance, sleep};

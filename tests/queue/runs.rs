@@ -10,7 +10,8 @@ use std::{
 };
 
 use relent::{
-    Backoff, CutBy, Decision, Jitter, Last, Policy, Stop, TimedQueue,
+    Backoff, Decision, Jitter, Last, Policy, Stop, TimedQueue,
+    error::CutBy,
     queue::{ItemEvent, Job, KeyStatus, QueueHandle, Scheduled},
 };
 use tokio::time::{Instant, advance, sleep};

@@ -1,4 +1,4 @@
-//! A Kubernetes API server inside this process, for tests: feature `test-util` together with `k8s`.
+//! A Kubernetes API server inside this process, for tests.
 //!
 //! [`ApiServer`] is a tower service for `kube::Client`: no socket, no thread, so it runs under tokio's paused clock and a test
 //! sees every wait. It can also [listen](ApiServer::listen) on a loopback port, for `kubectl` and other processes.
@@ -60,6 +60,8 @@
 //!   `kubectl create namespace` (configmap, ..) of newer versions, which speaks protobuf, is answered with 415.
 //! - History is kept until [`compact`](ApiServer::compact). A watch without `timeoutSeconds` has no end.
 //! - Times that the server writes follow tokio's clock from the wall clock at its start.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;
 mod apply;
@@ -102,3 +104,8 @@ pub use self::{
     resource::Resource,
     server::{ApiServer, Injected},
 };
+
+/// Its code blocks are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,7 +8,9 @@ use std::{
 };
 
 use relent::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Policy, Progress, Seen, Settle,
+    Attempt, ConfigError, Decision, Operation, Policy, Progress, Seen,
+    builder::{Ensure, Settle},
+    operation::{Endeavour, EndeavourTypes},
 };
 
 use crate::{

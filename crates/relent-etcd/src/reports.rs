@@ -8,7 +8,7 @@ use std::{
 
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 use futures_core::Stream;
-use relent::{Backoff, Delays, Jitter, leader::Record};
+use relent::{Backoff, Jitter, backoff::Delays, leader::Record};
 
 use super::lock::{EtcdLock, Looked, seen};
 use crate::time;

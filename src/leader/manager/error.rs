@@ -165,7 +165,7 @@ impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let task = &self.task;
         match &*self.cause {
-            Cause::Error(error) => write!(f, "{task} failed: {}", crate::chain(&**error)),
+            Cause::Error(error) => write!(f, "{task} failed: {}", crate::error::chain(&**error)),
             Cause::Panic(text) => write!(f, "{task} panicked: {text}"),
             Cause::Elect(error) => write!(f, "{task} failed: {error}"),
             Cause::Held(by) => write!(f, "{task} failed: {by} leads, and this process was not to wait"),

@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, iter::once, mem, sync::Arc, time::Duration};
 
 pub use super::delays::Delays;
-use crate::Ratio;
 use crate::policy::{
     nanos::{FOREVER, nanos},
+    ratio::Ratio,
     schedule::jitter::{Jitter, Kind, pick},
 };
 

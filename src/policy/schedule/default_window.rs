@@ -16,7 +16,7 @@ impl Policy {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use relent::{Operation, Policy, Retry};
+    /// use relent::{Operation, Policy, builder::Retry};
     ///
     /// /// A call that users await as it is, or give a bound of their own.
     /// fn lookup<O: Operation<Output = Result<String, std::io::Error>>>(operation: O) -> Retry<O> {

@@ -120,7 +120,7 @@ impl Policy {
     /// use relent::{Backoff, Policy};
     ///
     /// let policy: Policy = "every 10s, random_phase, attempt_timeout 1s, max_attempts 4".parse()?;
-    /// let starts = |course: &relent::Course| course.starts().map(|start| start.as_secs()).collect::<Vec<_>>();
+    /// let starts = |course: &relent::plan::Course| course.starts().map(|start| start.as_secs()).collect::<Vec<_>>();
     /// assert_eq!(starts(policy.plan().best()), [0, 5, 15, 25]);
     /// assert_eq!(starts(policy.plan().longest_pauses()), [0, 14, 24, 34]);
     /// # Ok::<(), relent::ConfigError>(())

@@ -17,7 +17,10 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
 };
 use relent::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Progress, Seen, Settle, settle,
+    Attempt, ConfigError, Decision, Operation, Progress, Seen,
+    builder::{Ensure, Settle},
+    operation::{Endeavour, EndeavourTypes},
+    settle,
 };
 use serde_json::{Value, json};
 

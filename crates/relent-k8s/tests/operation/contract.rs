@@ -9,7 +9,7 @@ use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use relent::{Change, Detail, Stop};
+use relent::{Change, Stop, error::Detail};
 use relent_apiserver::{ApiServer, Fault, Resource, Verb};
 use relent_k8s::{Contract, ErrorClass, LongOperation, LongOperationError};
 use serde_json::{Value, json};

@@ -115,7 +115,7 @@ pub enum Warning {
         used: u64,
     },
     /// `on_cut` decides what follows a call cut by its own deadline, and none is. It holds all the same for an attempt that the
-    /// owner of a [`Run`](crate::Run) drops.
+    /// owner of a [`Run`](crate::builder::Run) drops.
     OnCutUnused,
     /// A pause longer than the window ends the run, whatever `max_retry_after` says.
     #[non_exhaustive]
