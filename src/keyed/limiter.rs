@@ -12,12 +12,12 @@ use hashbrown::DefaultHashBuilder;
 
 use super::{
     acquire::{KeyedAcquire, KeyedReady},
-    shard::{Answer, Context, Settings, Shard, Wanted},
+    shard::{Answer, Context, Settings, Shard, Tried, Wanted},
 };
 use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
     policy::{limit::rate::Rate, nanos},
-    sync::{Mutex, lock},
+    sync::{Mutex, MutexGuard, lock},
 };
 
 /// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
@@ -85,7 +85,29 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         let hash = self.context.hasher.hash_one(key);
         let now = self.context.clock.now();
         let wanted = Wanted { key, hash };
-        let answer = lock(&self.shards[shard_of(hash)]).try_take(now, wanted, permits, &self.context);
+        let mut shard = lock(&self.shards[shard_of(hash)]);
+        match shard.try_take(now, wanted, permits, &self.context) {
+            Tried::Taken => Ok(()),
+            Tried::ReadyAt(at) => Err(Refused::too_far(now, at, 0)),
+            Tried::Unknown => self.try_acquire_unpacked(shard, now, wanted, permits),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_acquire_unpacked<Q>(
+        &self,
+        mut shard: MutexGuard<'_, Shard<K>>,
+        now: u64,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+    ) -> Result<(), Refused>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let answer = shard.try_take_unpacked(now, wanted, permits, &self.context);
+        drop(shard);
         match answer {
             Answer::Taken => Ok(()),
             Answer::Refused(refused) => Err(refused),

@@ -21,7 +21,7 @@ use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused},
     policy::limit::{
         bucket::Bucket,
-        epochs::Epochs,
+        epochs::{Epochs, Moment},
         packed::{FIRST_FREE_WORD, Take},
         rate::Rate,
         wait_list::{Admission, CATCH_UP, WaitList, WakeList},
@@ -67,7 +67,17 @@ struct Promoted {
     limiter: Limiter,
 }
 
-/// The answer to a request for permits.
+/// What became of a request for permits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tried {
+    Taken,
+    /// They will be there at this time.
+    ReadyAt(u64),
+    /// It takes more to tell.
+    Unknown,
+}
+
+/// The answer to a request for permits, if it takes more to tell.
 #[derive(Debug)]
 pub(super) enum Answer {
     Taken,
@@ -117,43 +127,74 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// Takes permits of a key now, or not at all.
     #[inline]
-    pub(super) fn try_take<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Answer
+    pub(super) fn try_take<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let now = self.pass(now, context);
-        if now >= self.settings.paused_until && self.epochs.can_pack() {
-            let known = self.words.get_mut(wanted.hash, wanted.key);
-            let full = self.epochs.full_word(now);
-            let word = known.as_deref().copied().unwrap_or(full);
-            if self.epochs.is_current(word) {
-                match self.epochs.take(now, word, permits) {
-                    Take::Taken(after) => {
-                        match known {
-                            Some(known) => *known = after,
-                            None if after > full => self.insert(wanted, after, context),
-                            // Nothing is missing: it still is as good as none.
-                            None => {}
-                        }
-                        return Answer::Taken;
-                    }
-                    Take::ReadyAt(at) => return Answer::Refused(Refused::too_far(now, at, 0)),
-                    Take::Unknown => {}
-                }
-            }
+        if now < self.updated_at || now < self.settings.paused_until {
+            return Tried::Unknown;
         }
-        self.try_take_unpacked(now, wanted, permits, context)
+        let Some(moment) = self.epochs.at(now) else { return Tried::Unknown };
+        self.updated_at = now;
+        if !self.promoted.is_empty() {
+            self.demote_next();
+        }
+        let epochs = &self.epochs;
+        if !self.words.step_over(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
+            self.step(now, context);
+        }
+        let Some(word) = self.words.get_mut(wanted.hash, wanted.key) else {
+            return self.try_take_new(moment, wanted, permits, context);
+        };
+        if !self.epochs.is_current(*word) {
+            return Tried::Unknown;
+        }
+        match self.epochs.take(moment, *word, permits) {
+            Take::Taken(after) => {
+                *word = after;
+                Tried::Taken
+            }
+            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::Unknown => Tried::Unknown,
+        }
     }
 
-    /// The same where a word cannot tell.
+    /// The same for a key that is not known, and so full.
     #[cold]
     #[inline(never)]
-    fn try_take_unpacked<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Answer
+    fn try_take_new<Q>(&mut self, moment: Moment, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
+        match self.epochs.take(moment, moment.full_word(), permits) {
+            Take::Taken(after) => {
+                if !moment.is_full(after) {
+                    self.insert(wanted, after, context);
+                }
+                Tried::Taken
+            }
+            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::Unknown => Tried::Unknown,
+        }
+    }
+
+    /// The same where that cannot tell.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn try_take_unpacked<Q>(
+        &mut self,
+        now: u64,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+        context: &Context,
+    ) -> Answer
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.pass(now, context);
         let known = self.words.get(wanted.hash, wanted.key).copied();
         if let Some(slot) = known.and_then(slot_of) {
             self.demote(slot);
@@ -161,7 +202,8 @@ impl<K: Eq + Hash> Shard<K> {
                 return Answer::Ask(promoted.limiter.clone());
             }
         }
-        // It may have changed just now.
+        // It may have changed just now, and time have passed.
+        let now = self.updated_at;
         let known = self.words.get(wanted.hash, wanted.key).copied();
         let mut list = WaitList::<Waker>::of(self.bucket(now, known), CATCH_UP, self.settings.paused_until);
         list.refill_and_grant(now, &mut WakeList::new());
@@ -271,26 +313,29 @@ impl<K: Eq + Hash> Shard<K> {
     }
 
     /// What time it is, and a small step of what is done in passing.
-    #[inline]
     fn pass(&mut self, now: u64, context: &Context) -> u64 {
         let now = self.tell_time(now, context);
-        if !self.epochs.is_readable(now) {
+        if self.epochs.at(now).is_none() {
             self.rebase(now, context);
         }
-        if !self.promoted.is_empty() {
-            self.demote_next();
-        }
+        self.demote_next();
+        self.step(now, context);
+        now
+    }
+
+    /// Looks at a few words.
+    #[cold]
+    #[inline(never)]
+    fn step(&mut self, now: u64, context: &Context) {
         let Self { words, epochs, promoted, vacant, settings, .. } = self;
         let mut upkeep = Upkeep { now, epochs, promoted, vacant, settings, context };
         if words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key)) {
             self.epochs.forget_before(self.round_began_in);
             self.round_began_in = self.epochs.current();
         }
-        now
     }
 
     /// What time it is: `now`, which was read before the lock was taken, or later.
-    #[inline]
     fn tell_time(&mut self, now: u64, context: &Context) -> u64 {
         let now = if now < self.updated_at { self.tell_time_again(context) } else { now };
         self.updated_at = now;
@@ -343,6 +388,9 @@ impl<K: Eq + Hash> Shard<K> {
     #[cold]
     #[inline(never)]
     fn demote_next(&mut self) {
+        if self.promoted.is_empty() {
+            return;
+        }
         self.next = if self.next < self.promoted.len() { self.next } else { 0 };
         self.demote(u32::try_from(self.next).unwrap_or(u32::MAX));
         self.next = self.next.saturating_add(1);
@@ -391,22 +439,15 @@ struct Upkeep<'a> {
 }
 
 impl Upkeep<'_> {
-    /// Whether the key is to be remembered: its bucket is not full, or it has a limiter.
-    #[inline]
+    /// The word becomes one of the current epoch, unless its bucket is full, and the key need not be remembered.
     fn keep<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
-        if self.epochs.is_current(*word) {
-            *word > self.epochs.full_word(self.now)
-        } else {
-            self.keep_former(key, word)
-        }
-    }
-
-    /// The word is not one of the current epoch, and becomes one.
-    #[cold]
-    #[inline(never)]
-    fn keep_former<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
         if slot_of(*word).is_some() {
             return true;
+        }
+        if self.epochs.is_current(*word)
+            && let Some(moment) = self.epochs.at(self.now)
+        {
+            return !moment.is_full(*word);
         }
         let bucket = up_to_date(self.epochs, self.now, *word);
         if bucket.is_full() {
