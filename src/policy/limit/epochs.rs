@@ -305,6 +305,7 @@ mod tests {
                                 // Too large for a word: a keeper keeps the bucket itself.
                                 eager = epochs.full().clone();
                                 eager.refill(now);
+                                eager.clamp();
                             }
                         }
                     }
