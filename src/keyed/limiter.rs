@@ -53,11 +53,19 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// # }
 /// ```
 pub struct KeyedLimiter<K> {
-    /// Each is locked on its own. A thread that holds `settings` may lock them, not the other way round.
+    /// Each is locked on its own. A thread that has locked `latest` may lock them, not the other way round.
     shards: Box<[Mutex<Shard<K>>]>,
     context: Context,
-    /// The latest settings. Held while all shards take them over, so that all see all changes in one order.
-    settings: Mutex<Settings>,
+    /// Held while all shards take the settings over, so that all see all changes in one order.
+    latest: Mutex<Latest>,
+}
+
+/// The latest settings.
+#[derive(Debug)]
+struct Latest {
+    settings: Settings,
+    /// When they were made.
+    since: u64,
 }
 
 impl<K: Eq + Hash> KeyedLimiter<K> {
@@ -68,7 +76,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
             context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
-            settings: Mutex::new(settings),
+            latest: Mutex::new(Latest { settings, since: 0 }),
         }
     }
 
@@ -194,9 +202,14 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     fn set(&self, change: impl FnOnce(&mut Settings, u64)) {
         let mut limiters = Vec::new();
         let (settings, full) = {
-            let mut settings = lock(&self.settings);
+            let mut latest = lock(&self.latest);
             let now = self.context.clock.now();
-            change(&mut settings, now);
+            let Latest { settings, since } = &mut *latest;
+            if now < *since {
+                settings.rewind(*since, now);
+            }
+            *since = now;
+            change(settings, now);
             settings.version = settings.version.saturating_add(1);
             let mut full = None;
             for shard in &self.shards {
@@ -223,13 +236,13 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// The rate at which each key fills.
     #[must_use]
     pub fn rate(&self) -> Rate {
-        lock(&self.settings).rate
+        lock(&self.latest).settings.rate
     }
 
     /// The most that each key holds.
     #[must_use]
     pub fn max_burst(&self) -> u32 {
-        lock(&self.settings).burst
+        lock(&self.latest).settings.burst
     }
 
     /// How many keys are remembered.
@@ -249,6 +262,12 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         for shard in &self.shards {
             lock(shard).forget_idle(self.context.clock.now(), &self.context);
         }
+    }
+
+    /// How many keys have a limiter of their own.
+    #[cfg(test)]
+    pub(super) fn promoted(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).promoted()).sum()
     }
 
     /// The limiter of a key: its shard, its slot there.
@@ -278,7 +297,7 @@ fn shard_of(hash: u64) -> usize {
 
 impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { rate, burst, .. } = *lock(&self.settings);
+        let Settings { rate, burst, .. } = lock(&self.latest).settings;
         f.debug_struct("KeyedLimiter")
             .field("rate", &format_args!("{rate}"))
             .field("burst", &burst)

@@ -3,6 +3,8 @@
 mod acquire;
 mod backoff;
 mod expiring_map;
+#[cfg(all(test, any(relent_loom, relent_shuttle)))]
+mod interleavings;
 mod limiter;
 mod shard;
 

@@ -101,6 +101,14 @@ impl<Q: ?Sized> Clone for Wanted<'_, Q> {
 
 impl<Q: ?Sized> Copy for Wanted<'_, Q> {}
 
+impl Settings {
+    /// The clock is another one, and behind: what was left of a pause at `then` is left `now`.
+    pub(super) fn rewind(&mut self, then: u64, now: u64) {
+        let left = self.paused_until.saturating_sub(then);
+        self.paused_until = if left == 0 { 0 } else { now.saturating_add(left) };
+    }
+}
+
 impl<K: Eq + Hash> Shard<K> {
     pub(super) fn new(settings: Settings) -> Self {
         let epochs = Epochs::new(settings.rate, settings.burst);
@@ -118,6 +126,12 @@ impl<K: Eq + Hash> Shard<K> {
 
     pub(super) fn len(&self) -> usize {
         self.words.len()
+    }
+
+    /// How many keys have a limiter of their own.
+    #[cfg(test)]
+    pub(super) fn promoted(&self) -> usize {
+        self.promoted.iter().flatten().count()
     }
 
     /// A full bucket with the settings.
@@ -349,8 +363,7 @@ impl<K: Eq + Hash> Shard<K> {
     fn tell_time_again(&mut self, context: &Context) -> u64 {
         let now = context.clock.now();
         if now < self.updated_at {
-            let left = self.settings.paused_until.saturating_sub(self.updated_at);
-            self.settings.paused_until = if left == 0 { 0 } else { now.saturating_add(left) };
+            self.settings.rewind(self.updated_at, now);
         }
         now
     }

@@ -33,7 +33,7 @@ use crate::{
 
 /// Runs it in every order within the limits, and says in how many.
 #[cfg(relent_loom)]
-fn explore(name: &str, preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn explore(name: &str, preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
     let runs = std::sync::Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
     let mut model = loom::model::Builder::new();
@@ -47,7 +47,7 @@ fn explore(name: &str, preemptions: Option<usize>, check: impl Fn() + Send + Syn
 }
 
 #[cfg(relent_shuttle)]
-fn explore(name: &str, _: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn explore(name: &str, _: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
     let runs = std::sync::Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
     let schedules = std::env::var("RELENT_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(15_000);

@@ -3,7 +3,7 @@
 mod acquire;
 mod clock;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
-mod interleavings;
+pub(crate) mod interleavings;
 mod permit;
 mod refused;
 mod reserve;

@@ -176,8 +176,8 @@ async fn play(rate: Rate, burst: u32, steps: Vec<Step>) {
                 naive.rate = rate;
                 naive.limiters.values().for_each(|limiter| limiter.set_rate(rate));
             }
-            // A limiter that is paused does not tell whether it is full.
-            Step::SetBurst(burst) if !naive.is_paused() => {
+            // A limiter that is paused does not tell whether it is full, and one with a reservation cannot be replaced.
+            Step::SetBurst(burst) if !naive.is_paused() && reservations.is_empty() => {
                 keyed.set_burst(burst);
                 naive.set_burst(burst);
             }
