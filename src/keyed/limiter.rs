@@ -12,7 +12,9 @@ use hashbrown::DefaultHashBuilder;
 
 use super::{
     acquire::{KeyedAcquire, KeyedReady},
-    shard::{Answer, Context, Settings, Shard, Tried, Wanted},
+    request::{Answer, Tried, Wanted},
+    settings::{Context, Settings},
+    shard::Shard,
 };
 use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
@@ -303,5 +305,53 @@ impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
             .field("burst", &burst)
             .field("keys", &self.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_has_a_limiter_only_while_a_task_waits_or_holds_it() {
+        let keyed: KeyedLimiter<u8> = KeyedLimiter::new(Rate::per_second(10), 1);
+        keyed.try_acquire(&0, 1).unwrap();
+        keyed.try_acquire(&1, 1).unwrap();
+        assert_eq!(keyed.promoted(), 0);
+        {
+            let mut cx = Context::from_waker(Waker::noop());
+            let (mut first, mut second) = (pin!(keyed.ready(&0)), pin!(keyed.acquire(&0, 1)));
+            assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(keyed.promoted(), 1);
+        }
+        assert_eq!(keyed.promoted(), 0, "both were dropped");
+        keyed.ready(&0).await;
+        assert_eq!(keyed.promoted(), 0, "the wait is over");
+        let held = keyed.get(&1);
+        keyed.reserve(&0, 1).unwrap().spend();
+        assert_eq!(keyed.promoted(), 2, "one is held, and the other has permits to give that are spent");
+        drop(held);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(keyed.try_acquire(&0, 1).is_err() && keyed.try_acquire(&1, 1).is_ok());
+        assert_eq!(keyed.promoted(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn buckets_that_are_too_large_for_a_word_have_limiters_until_they_are_full() {
+        let keyed: KeyedLimiter<u8> = KeyedLimiter::new(Rate::per_hour(1), 1);
+        keyed.try_acquire(&0, 1).unwrap();
+        keyed.set_burst(u32::MAX);
+        assert_eq!(keyed.try_acquire(&0, 1).unwrap_err().ready_in(), Some(Duration::from_secs(3600)));
+        assert!(keyed.try_acquire(&1, u32::MAX).is_ok() && keyed.try_acquire(&1, 1).is_err());
+        assert_eq!((keyed.len(), keyed.promoted()), (2, 2));
+        keyed.set_burst(1);
+        tokio::time::advance(Duration::from_secs(3599)).await;
+        assert!(keyed.try_acquire(&0, 1).is_err() && keyed.try_acquire(&1, 1).is_err());
+        assert_eq!((keyed.len(), keyed.promoted()), (2, 0));
     }
 }

@@ -4,7 +4,7 @@
 //! own, with a wait list, when a task has to wait for it or holds its limiter, and *demoted* to a word again when the last of
 //! these is gone: by the wait that ends, or in passing.
 //!
-//! Invariants: a word is that of a bucket, or [`FIRST_FREE_WORD`] plus the slot of a limiter; each limiter in a slot belongs to
+//! Invariants: a word is that of a bucket, or the number of the slot in which its limiter is; each limiter in a slot belongs to
 //! one key; a word whose bucket is full is as good as none. Limiters that a slot shares with no one have no waiters with
 //! wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
 
@@ -14,99 +14,34 @@ use std::{
     task::Waker,
 };
 
-use hashbrown::DefaultHashBuilder;
-
-use super::expiring_map::ExpiringMap;
+use super::{
+    expiring_map::ExpiringMap,
+    promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
+    request::{Answer, Tried, Wanted},
+    settings::{Context, Settings},
+    upkeep::{Upkeep, up_to_date},
+};
 use crate::{
-    limiter::{Limiter, LimiterClock, Now, Refused},
+    limiter::{Limiter, Now, Refused},
     policy::limit::{
         bucket::Bucket,
         epochs::{Epochs, Moment},
-        packed::{FIRST_FREE_WORD, Take},
-        rate::Rate,
+        packed::Take,
         wait_list::{Admission, CATCH_UP, WaitList, WakeList},
     },
 };
 
-/// What all keys share besides the settings.
-#[derive(Debug)]
-pub(super) struct Context {
-    pub(super) clock: LimiterClock,
-    pub(super) hasher: DefaultHashBuilder,
-}
-
-/// What all keys have. Each shard, and each limiter of a key, takes over the latest version and no earlier one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) rate: Rate,
-    pub(super) burst: u32,
-    pub(super) paused_until: u64,
-    pub(super) version: u64,
-}
-
+/// See the module.
 #[derive(Debug)]
 pub(super) struct Shard<K> {
     words: ExpiringMap<K, u64>,
     epochs: Epochs,
     /// The epoch that was the current one when the round of looks at `words` began.
     round_began_in: u8,
-    promoted: Vec<Option<Promoted>>,
-    /// Slots of `promoted` that are empty.
-    vacant: Vec<u32>,
-    /// The slot that is looked at next.
-    next: usize,
+    promoted: PromotedKeys,
     settings: Settings,
     /// The time of the latest call.
     updated_at: u64,
-}
-
-/// A key with a limiter of its own.
-#[derive(Debug)]
-struct Promoted {
-    hash: u64,
-    limiter: Limiter,
-}
-
-/// What became of a request for permits.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Tried {
-    Taken,
-    /// They will be there at this time.
-    ReadyAt(u64),
-    /// It takes more to tell.
-    Unknown,
-}
-
-/// The answer to a request for permits, if it takes more to tell.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Taken,
-    Refused(Refused),
-    /// The key has a limiter of its own, that is to be asked outside the lock.
-    Ask(Limiter),
-}
-
-/// A key that is looked for.
-#[derive(Debug)]
-pub(super) struct Wanted<'a, Q: ?Sized> {
-    pub(super) key: &'a Q,
-    pub(super) hash: u64,
-}
-
-impl<Q: ?Sized> Clone for Wanted<'_, Q> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<Q: ?Sized> Copy for Wanted<'_, Q> {}
-
-impl Settings {
-    /// The clock is another one, and behind: what was left of a pause at `then` is left `now`.
-    pub(super) fn rewind(&mut self, then: u64, now: u64) {
-        let left = self.paused_until.saturating_sub(then);
-        self.paused_until = if left == 0 { 0 } else { now.saturating_add(left) };
-    }
 }
 
 impl<K: Eq + Hash> Shard<K> {
@@ -116,9 +51,7 @@ impl<K: Eq + Hash> Shard<K> {
             words: ExpiringMap::new(),
             round_began_in: epochs.current(),
             epochs,
-            promoted: Vec::new(),
-            vacant: Vec::new(),
-            next: 0,
+            promoted: PromotedKeys::default(),
             settings,
             updated_at: 0,
         }
@@ -131,7 +64,7 @@ impl<K: Eq + Hash> Shard<K> {
     /// How many keys have a limiter of their own.
     #[cfg(test)]
     pub(super) fn promoted(&self) -> usize {
-        self.promoted.iter().flatten().count()
+        self.promoted.limiters().count()
     }
 
     /// A full bucket with the settings.
@@ -212,7 +145,7 @@ impl<K: Eq + Hash> Shard<K> {
         let known = self.words.get(wanted.hash, wanted.key).copied();
         if let Some(slot) = known.and_then(slot_of) {
             self.demote(slot);
-            if let Some(Some(promoted)) = self.promoted.get(slot as usize) {
+            if let Some(promoted) = self.promoted.get(slot) {
                 return Answer::Ask(promoted.limiter.clone());
             }
         }
@@ -249,7 +182,7 @@ impl<K: Eq + Hash> Shard<K> {
         let now = self.pass(now, context);
         let known = self.words.get(wanted.hash, wanted.key).copied();
         if let Some(slot) = known.and_then(slot_of)
-            && let Some(Some(promoted)) = self.promoted.get(slot as usize)
+            && let Some(promoted) = self.promoted.get(slot)
         {
             return (slot, promoted.limiter.clone());
         }
@@ -270,7 +203,7 @@ impl<K: Eq + Hash> Shard<K> {
     {
         let Settings { paused_until, version, .. } = self.settings;
         let limiter = Limiter::promoted(bucket, paused_until, &context.clock, version);
-        let slot = add(&mut self.promoted, &mut self.vacant, Promoted { hash: wanted.hash, limiter: limiter.clone() });
+        let slot = self.promoted.insert(PromotedKey { hash: wanted.hash, limiter: limiter.clone() });
         if known {
             self.replace(wanted, word_of(slot));
         } else {
@@ -281,8 +214,7 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// The limiter in this slot goes back into a word, if nothing needs it any more.
     pub(super) fn demote(&mut self, slot: u32) {
-        let Some(place) = self.promoted.get_mut(slot as usize) else { return };
-        let Some(promoted) = place else { return };
+        let Some(promoted) = self.promoted.get_mut(slot) else { return };
         let Some(mut bucket) = promoted.limiter.demoted() else { return };
         bucket.adopt(self.epochs.full());
         bucket.refill(self.updated_at);
@@ -298,11 +230,7 @@ impl<K: Eq + Hash> Shard<K> {
         } else {
             return;
         }
-        *place = None;
-        self.vacant.push(slot);
-        if self.vacant.len() == self.promoted.len() {
-            (self.promoted, self.vacant) = (Vec::new(), Vec::new());
-        }
+        self.promoted.remove(slot);
     }
 
     /// Takes over settings. The limiters have to do so outside the lock.
@@ -316,13 +244,13 @@ impl<K: Eq + Hash> Shard<K> {
             self.tidy_epochs(now, context);
         }
         self.settings = settings;
-        self.promoted.iter().flatten().map(|promoted| promoted.limiter.clone())
+        self.promoted.limiters().cloned()
     }
 
     /// Forgets all keys at once whose buckets are full.
     pub(super) fn forget_idle(&mut self, now: u64, context: &Context) {
         let now = self.pass(now, context);
-        (0..self.promoted.len()).for_each(|slot| self.demote(u32::try_from(slot).unwrap_or(u32::MAX)));
+        (0..self.promoted.slots()).for_each(|slot| self.demote(slot));
         self.bring_up_to_date(now, context);
     }
 
@@ -341,8 +269,8 @@ impl<K: Eq + Hash> Shard<K> {
     #[cold]
     #[inline(never)]
     fn step(&mut self, now: u64, context: &Context) {
-        let Self { words, epochs, promoted, vacant, settings, .. } = self;
-        let mut upkeep = Upkeep { now, epochs, promoted, vacant, settings, context };
+        let Self { words, epochs, promoted, settings, .. } = self;
+        let mut upkeep = Upkeep { now, epochs, promoted, settings, context };
         if words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key)) {
             self.epochs.forget_before(self.round_began_in);
             self.round_began_in = self.epochs.current();
@@ -391,8 +319,8 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// All words become those of the current epoch.
     fn bring_up_to_date(&mut self, now: u64, context: &Context) {
-        let Self { words, epochs, promoted, vacant, settings, .. } = self;
-        let mut upkeep = Upkeep { now, epochs, promoted, vacant, settings, context };
+        let Self { words, epochs, promoted, settings, .. } = self;
+        let mut upkeep = Upkeep { now, epochs, promoted, settings, context };
         words.retain(|key, word| upkeep.keep(key, word));
         self.epochs.forget_before(self.epochs.current());
         self.round_began_in = self.epochs.current();
@@ -401,12 +329,8 @@ impl<K: Eq + Hash> Shard<K> {
     #[cold]
     #[inline(never)]
     fn demote_next(&mut self) {
-        if self.promoted.is_empty() {
-            return;
-        }
-        self.next = if self.next < self.promoted.len() { self.next } else { 0 };
-        self.demote(u32::try_from(self.next).unwrap_or(u32::MAX));
-        self.next = self.next.saturating_add(1);
+        let slot = self.promoted.next_slot();
+        self.demote(slot);
     }
 
     fn insert<Q>(&mut self, wanted: Wanted<'_, Q>, word: u64, context: &Context)
@@ -439,68 +363,4 @@ impl<K: Eq + Hash> Shard<K> {
             }
         }
     }
-}
-
-/// What is done to words in passing.
-struct Upkeep<'a> {
-    now: u64,
-    epochs: &'a Epochs,
-    promoted: &'a mut Vec<Option<Promoted>>,
-    vacant: &'a mut Vec<u32>,
-    settings: &'a Settings,
-    context: &'a Context,
-}
-
-impl Upkeep<'_> {
-    /// The word becomes one of the current epoch, unless its bucket is full, and the key need not be remembered.
-    fn keep<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
-        if slot_of(*word).is_some() {
-            return true;
-        }
-        if self.epochs.is_current(*word)
-            && let Some(moment) = self.epochs.at(self.now)
-        {
-            return !moment.is_full(*word);
-        }
-        let bucket = up_to_date(self.epochs, self.now, *word);
-        if bucket.is_full() {
-            return false;
-        }
-        *word = self.epochs.pack(&bucket).unwrap_or_else(|| {
-            let Settings { paused_until, version, .. } = *self.settings;
-            let limiter = Limiter::promoted(bucket, paused_until, &self.context.clock, version);
-            let hash = self.context.hasher.hash_one(key);
-            word_of(add(self.promoted, self.vacant, Promoted { hash, limiter }))
-        });
-        true
-    }
-}
-
-fn up_to_date(epochs: &Epochs, now: u64, word: u64) -> Bucket {
-    let mut bucket = epochs.unpack(word);
-    if now < bucket.updated_at() {
-        bucket.rewind(now);
-    }
-    bucket.refill(now);
-    bucket.clamp();
-    bucket
-}
-
-fn add(promoted: &mut Vec<Option<Promoted>>, vacant: &mut Vec<u32>, new: Promoted) -> u32 {
-    if let Some(slot) = vacant.pop() {
-        promoted[slot as usize] = Some(new);
-        return slot;
-    }
-    promoted.push(Some(new));
-    u32::try_from(promoted.len() - 1).expect("fewer than 2^32 limiters at a time")
-}
-
-/// The word of a key whose limiter is in this slot.
-fn word_of(slot: u32) -> u64 {
-    FIRST_FREE_WORD | u64::from(slot)
-}
-
-/// The slot of the limiter, if the key of this word has one.
-fn slot_of(word: u64) -> Option<u32> {
-    word.checked_sub(FIRST_FREE_WORD).and_then(|slot| u32::try_from(slot).ok())
 }
