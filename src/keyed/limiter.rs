@@ -12,12 +12,14 @@ use hashbrown::DefaultHashBuilder;
 
 use super::{
     acquire::{KeyedAcquire, KeyedReady},
-    shard::{Answer, Context, Settings, Shard, Wanted},
+    request::{Answer, Tried, Wanted},
+    settings::{Context, Settings},
+    shard::Shard,
 };
 use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
     policy::{limit::rate::Rate, nanos},
-    sync::{Mutex, lock},
+    sync::{Mutex, MutexGuard, lock},
 };
 
 /// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
@@ -53,11 +55,19 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// # }
 /// ```
 pub struct KeyedLimiter<K> {
-    /// Each is locked on its own. A thread that holds `settings` may lock them, not the other way round.
+    /// Each is locked on its own. A thread that has locked `latest` may lock them, not the other way round.
     shards: Box<[Mutex<Shard<K>>]>,
     context: Context,
-    /// The latest settings. Held while all shards take them over, so that all see all changes in one order.
-    settings: Mutex<Settings>,
+    /// Held while all shards take the settings over, so that all see all changes in one order.
+    latest: Mutex<Latest>,
+}
+
+/// The latest settings.
+#[derive(Debug)]
+struct Latest {
+    settings: Settings,
+    /// When they were made.
+    since: u64,
 }
 
 impl<K: Eq + Hash> KeyedLimiter<K> {
@@ -68,7 +78,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
             context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
-            settings: Mutex::new(settings),
+            latest: Mutex::new(Latest { settings, since: 0 }),
         }
     }
 
@@ -85,7 +95,29 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         let hash = self.context.hasher.hash_one(key);
         let now = self.context.clock.now();
         let wanted = Wanted { key, hash };
-        let answer = lock(&self.shards[shard_of(hash)]).try_take(now, wanted, permits, &self.context);
+        let mut shard = lock(&self.shards[shard_of(hash)]);
+        match shard.try_take(now, wanted, permits, &self.context) {
+            Tried::Taken => Ok(()),
+            Tried::ReadyAt(at) => Err(Refused::too_far(now, at, 0)),
+            Tried::Unknown => self.try_acquire_unpacked(shard, now, wanted, permits),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_acquire_unpacked<Q>(
+        &self,
+        mut shard: MutexGuard<'_, Shard<K>>,
+        now: u64,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+    ) -> Result<(), Refused>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let answer = shard.try_take_unpacked(now, wanted, permits, &self.context);
+        drop(shard);
         match answer {
             Answer::Taken => Ok(()),
             Answer::Refused(refused) => Err(refused),
@@ -172,9 +204,14 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     fn set(&self, change: impl FnOnce(&mut Settings, u64)) {
         let mut limiters = Vec::new();
         let (settings, full) = {
-            let mut settings = lock(&self.settings);
+            let mut latest = lock(&self.latest);
             let now = self.context.clock.now();
-            change(&mut settings, now);
+            let Latest { settings, since } = &mut *latest;
+            if now < *since {
+                settings.rewind(*since, now);
+            }
+            *since = now;
+            change(settings, now);
             settings.version = settings.version.saturating_add(1);
             let mut full = None;
             for shard in &self.shards {
@@ -201,13 +238,13 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// The rate at which each key fills.
     #[must_use]
     pub fn rate(&self) -> Rate {
-        lock(&self.settings).rate
+        lock(&self.latest).settings.rate
     }
 
     /// The most that each key holds.
     #[must_use]
     pub fn max_burst(&self) -> u32 {
-        lock(&self.settings).burst
+        lock(&self.latest).settings.burst
     }
 
     /// How many keys are remembered.
@@ -227,6 +264,12 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         for shard in &self.shards {
             lock(shard).forget_idle(self.context.clock.now(), &self.context);
         }
+    }
+
+    /// How many keys have a limiter of their own.
+    #[cfg(test)]
+    pub(super) fn promoted(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).promoted()).sum()
     }
 
     /// The limiter of a key: its shard, its slot there.
@@ -256,11 +299,59 @@ fn shard_of(hash: u64) -> usize {
 
 impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { rate, burst, .. } = *lock(&self.settings);
+        let Settings { rate, burst, .. } = lock(&self.latest).settings;
         f.debug_struct("KeyedLimiter")
             .field("rate", &format_args!("{rate}"))
             .field("burst", &burst)
             .field("keys", &self.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_has_a_limiter_only_while_a_task_waits_or_holds_it() {
+        let keyed: KeyedLimiter<u8> = KeyedLimiter::new(Rate::per_second(10), 1);
+        keyed.try_acquire(&0, 1).unwrap();
+        keyed.try_acquire(&1, 1).unwrap();
+        assert_eq!(keyed.promoted(), 0);
+        {
+            let mut cx = Context::from_waker(Waker::noop());
+            let (mut first, mut second) = (pin!(keyed.ready(&0)), pin!(keyed.acquire(&0, 1)));
+            assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(keyed.promoted(), 1);
+        }
+        assert_eq!(keyed.promoted(), 0, "both were dropped");
+        keyed.ready(&0).await;
+        assert_eq!(keyed.promoted(), 0, "the wait is over");
+        let held = keyed.get(&1);
+        keyed.reserve(&0, 1).unwrap().spend();
+        assert_eq!(keyed.promoted(), 2, "one is held, and the other has permits to give that are spent");
+        drop(held);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(keyed.try_acquire(&0, 1).is_err() && keyed.try_acquire(&1, 1).is_ok());
+        assert_eq!(keyed.promoted(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn buckets_that_are_too_large_for_a_word_have_limiters_until_they_are_full() {
+        let keyed: KeyedLimiter<u8> = KeyedLimiter::new(Rate::per_hour(1), 1);
+        keyed.try_acquire(&0, 1).unwrap();
+        keyed.set_burst(u32::MAX);
+        assert_eq!(keyed.try_acquire(&0, 1).unwrap_err().ready_in(), Some(Duration::from_secs(3600)));
+        assert!(keyed.try_acquire(&1, u32::MAX).is_ok() && keyed.try_acquire(&1, 1).is_err());
+        assert_eq!((keyed.len(), keyed.promoted()), (2, 2));
+        keyed.set_burst(1);
+        tokio::time::advance(Duration::from_secs(3599)).await;
+        assert!(keyed.try_acquire(&0, 1).is_err() && keyed.try_acquire(&1, 1).is_err());
+        assert_eq!((keyed.len(), keyed.promoted()), (2, 0));
     }
 }

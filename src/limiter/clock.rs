@@ -25,25 +25,32 @@ pub(crate) struct LimiterClock {
 impl Now for LimiterClock {
     #[inline]
     fn now(&self) -> u64 {
-        self.nanos(time::now())
+        // Short, since it is half of what a permit costs: all that is rare is elsewhere, and reads the clock again.
+        match self.start.get().and_then(|start| time::now().checked_duration_since(*start)) {
+            Some(passed) if passed.as_secs() < 1 << 32 => {
+                // Below 2^62, and HEAD is 2^60.
+                let nanos = passed.as_secs().wrapping_mul(1_000_000_000).wrapping_add(passed.subsec_nanos().into());
+                nanos.wrapping_add(HEAD)
+            }
+            _ => self.now_of_any(),
+        }
     }
 }
 
 impl LimiterClock {
-    #[inline]
-    pub(crate) fn nanos(&self, instant: Instant) -> u64 {
-        match self.start.get().and_then(|start| instant.checked_duration_since(*start)) {
-            Some(passed) => nanos::nanos(passed).saturating_add(HEAD),
-            None => self.before(instant),
-        }
-    }
-
-    /// The first use, or an instant before it.
     #[cold]
     #[inline(never)]
-    fn before(&self, instant: Instant) -> u64 {
+    fn now_of_any(&self) -> u64 {
+        self.nanos(time::now())
+    }
+
+    /// That instant, in nanoseconds.
+    pub(crate) fn nanos(&self, instant: Instant) -> u64 {
         let start = *self.start.get_or_init(|| instant);
-        HEAD.saturating_sub(time::between(instant, start)).saturating_add(time::between(start, instant))
+        match instant.checked_duration_since(start) {
+            Some(passed) => nanos::nanos(passed).saturating_add(HEAD),
+            None => HEAD.saturating_sub(time::between(instant, start)),
+        }
     }
 
     /// When that is on the clock; `None` is never.

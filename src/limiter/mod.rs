@@ -3,7 +3,7 @@
 mod acquire;
 mod clock;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
-mod interleavings;
+pub(crate) mod interleavings;
 mod permit;
 mod refused;
 mod reserve;
@@ -116,7 +116,7 @@ impl Limiter {
     /// says otherwise.
     ///
     /// That is what timers and schedulers need. Where they are later, the rate is not reached; the longer this is, the more
-    /// permits may come out at once after a stall: as many as the rate yields in it, on top of the burst.
+    /// permits may come out at once after a stall: as many as come in at the rate in that time, on top of the burst.
     ///
     /// ```
     /// use std::time::Duration;
@@ -211,8 +211,8 @@ impl Limiter {
         self.enqueue(permits, nanos::FOREVER).map(Reservation::new)
     }
 
-    /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what the new rate yields in a
-    /// nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
+    /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what comes in at the new rate in
+    /// a nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
     /// with a bound that no longer fits is refused.
     pub fn set_rate(&self, rate: Rate) {
         self.semaphore.set_rate(rate);

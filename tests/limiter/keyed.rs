@@ -20,7 +20,11 @@ async fn keys_know_nothing_of_each_other() {
     keyed.ready("b").await;
     assert_eq!(start.elapsed(), Duration::from_millis(1100));
     assert_eq!(keyed.get("d").available(), 2);
-    assert_eq!(format!("{keyed:?}"), "KeyedLimiter { rate: 1/s, burst: 2, keys: 4 }");
+    assert_eq!((keyed.rate(), keyed.max_burst()), (Rate::per_second(1), 2));
+    // None of these fills up again, and is forgotten.
+    let used: KeyedLimiter<u32> = KeyedLimiter::new(Rate::ZERO, 2);
+    (0..4).for_each(|key| used.try_acquire(&key, 1).unwrap());
+    assert_eq!(format!("{used:?}"), "KeyedLimiter { rate: 0, burst: 2, keys: 4 }");
 }
 
 #[tokio::test(start_paused = true)]
