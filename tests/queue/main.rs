@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
 mod delay_queue;
+mod endings;
 mod evictions;
 mod failing_keys;
 mod failures;
@@ -14,3 +15,4 @@ mod runs;
 mod runtimes;
 mod shares;
 mod spawned;
+mod storm;
