@@ -10,6 +10,7 @@ mod guards;
 mod histories;
 mod hostile;
 mod naive;
+mod profile;
 mod reentrant;
 mod runs;
 mod runtimes;
