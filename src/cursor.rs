@@ -20,8 +20,9 @@ use crate::{
         attempts::{Attempt, Decision},
         bounds::CutBy,
     },
+    profile::Profile,
     run::Core,
-    run::controls::{Share, Ties, Until},
+    run::controls::{Share, Shared, Ties, Until},
     time::Timer,
 };
 
@@ -53,7 +54,26 @@ impl Policy {
     }
 }
 
-/// A run driven by hand: made by [`Policy::begin`].
+impl<E, W: Clone, L: Clone> Profile<E, W, L> {
+    /// Begins a run whose loop is your own, with all that the calls of this client have in common. See [`Policy::begin`].
+    ///
+    /// ```
+    /// use relent::{GaveUp, Limiter, Policy, Profile};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), GaveUp<&'static str>> {
+    /// let calls = Profile::new(Policy::new()).throttle(&Limiter::per_second(10)).when(|error: &&str| *error == "busy");
+    /// let (mut run, mut answers) = (calls.begin(), ["busy", "busy"].into_iter());
+    /// while let None = run.next().await?.attempt(async { answers.next().map_or(Ok(()), Err) }).await {}
+    /// # Ok(()) }
+    /// ```
+    pub fn begin(&self) -> Run<E, W, L, Shared> {
+        let Self { policy, when, listener, shared, .. } = self;
+        let core = Core::new(policy.clone(), shared.clone());
+        Run { core, when: when.clone(), listener: listener.clone(), error: None, cut_after: 0, end: None }
+    }
+}
+
+/// A run driven by hand: made by [`Policy::begin`] or [`Profile::begin`].
 ///
 /// Whatever is set on it after it began holds from then on: counts, clock and errors go on as they were.
 #[derive(Debug)]

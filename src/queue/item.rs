@@ -126,6 +126,11 @@ impl History {
         Ok(at)
     }
 
+    /// No further attempt is made: what the item had to do with its budgets, to be dropped.
+    pub(super) fn take_retries(&mut self) -> Retries {
+        std::mem::take(&mut self.retries)
+    }
+
     pub(super) fn last_error<E: 'static>(&self) -> Option<&E> {
         self.error.as_ref()?.downcast_ref()
     }

@@ -13,8 +13,10 @@ use crate::{
     budget::Budget,
     error::ConfigError,
     limiter::{Limiter, Limiters},
-    operation::Outcome,
+    operation::{Classify, Outcome},
     policy::schedule::attempts::Decision,
+    profile::Profile,
+    sync::Arc,
 };
 
 /// The builder of [`TimedQueue::run`]. `.await` it.
@@ -43,6 +45,47 @@ impl<'q, K, V, W, E, F: Future<Output = Result<(), E>>> RunWorker<'q, K, V, W, F
         }
         self.settings.concurrency = most;
         Ok(self)
+    }
+
+    /// What all calls of one client have in common: its policy, as [`TimedQueue::policy`] takes it, for this run and what follows
+    /// it; its limiters, budgets and tokens; and its classification, unless [`when`](Self::when) says another, before or after.
+    ///
+    /// A queue has events of its own, for [`notify`](Self::notify): a profile with a listener is taken
+    /// [without it](Profile::without_listener).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{ErasedProfile, Limiter, Policy, Profile, Stop, TimedQueue};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let calls: ErasedProfile<&str> = Profile::new(Policy::new().max_attempts(3))
+    ///     .throttle(&Limiter::per_second(10))
+    ///     .when(|error: &&str| *error == "busy")
+    ///     .notify(|event| println!("{event:?}"))
+    ///     .erased();
+    /// let mut queue = TimedQueue::new();
+    /// let handle = queue.handle();
+    /// let _ = handle.schedule("a", 1, Duration::ZERO);
+    /// drop(handle);
+    /// let finished = queue.run(async |_| Err::<(), _>("denied")).profile(&calls.clone().without_listener()).await;
+    /// assert_eq!(finished.given_up[0].error.stop(), &Stop::Fatal);
+    /// # }
+    /// ```
+    pub fn profile<C>(mut self, profile: &Profile<E, C>) -> Self
+    where
+        C: Classify<E> + Clone + Send + 'q,
+    {
+        self.queue.policy = Arc::new(profile.policy.clone().guarded_by(&self.queue.policy));
+        let mut when = profile.when.clone();
+        self.settings.classify.get_or_insert_with(|| Box::new(move |error| when.classify(error)));
+        self.settings.retries = self.settings.retries.and_all(profile.shared.retries_anew());
+        for limiter in profile.shared.limiters() {
+            self = self.throttle(limiter);
+        }
+        for token in profile.shared.tokens() {
+            self = self.cancel_on(token.clone());
+        }
+        self
     }
 
     /// Which errors to try again, and when. Default: all, by the policy.

@@ -224,7 +224,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         keep_orphan: bool,
     ) -> AfterRun<K, V, BoxedHistory> {
         let planned = again.as_ref().map_or(FOREVER, |(_, history)| queue::AttemptHistory::window(history).0);
-        let mut inner = lock(&self.inner);
+        let (mut inner, mut again) = (lock(&self.inner), again);
+        let retries = again.as_mut().filter(|_| inner.abandoned).map(|(_, history)| history.take_retries());
         let (again, kept) = if inner.abandoned && !keep_orphan { (None, again) } else { (again, None) };
         let ended = match (inner.queue.end(run, again), kept) {
             (AfterRun::Gone { key }, Some((value, history))) => AfterRun::Cancelled { key, value, history },
@@ -238,6 +239,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             _ => FOREVER,
         });
         drop(inner);
+        drop(retries);
         wakers.wake();
         ended
     }
@@ -296,11 +298,14 @@ impl<K, V> Shared<K, V> {
         wakers.wake();
     }
 
+    /// The queue is gone: nothing is run any more, and what waits for another attempt needs no retry.
     pub(super) fn abandon(&self) {
         let mut inner = lock(&self.inner);
         (inner.closed, inner.abandoned) = (true, true);
+        let retries: Vec<_> = inner.queue.histories_mut().map(|history| history.take_retries()).collect();
         let wakers = inner.all_wakers();
         drop(inner);
+        drop(retries);
         wakers.wake();
     }
 

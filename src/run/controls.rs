@@ -178,7 +178,7 @@ impl Retries {
     }
 
     /// Asks these too.
-    fn and_all(self, more: Self) -> Self {
+    pub(crate) fn and_all(self, more: Self) -> Self {
         match (self, more) {
             (Self::Unlimited, only) | (only, Self::Unlimited) => only,
             both => Self::Both(Box::new(both.into())),
@@ -280,14 +280,27 @@ impl Shared {
 
     /// With what another run shares, too.
     pub(crate) fn and(mut self, other: &Self) -> Self {
-        for token in other.cancel.iter().flat_map(Cancel::tokens) {
+        for token in other.tokens() {
             self = self.cancel_on(token.clone());
         }
-        for limiter in other.limiters.iter().flat_map(Limiters::all) {
+        for limiter in other.limiters() {
             self = self.throttle(limiter.clone());
         }
-        self.budget = std::mem::take(&mut self.budget).and_all(other.budget.anew());
+        self.budget = std::mem::take(&mut self.budget).and_all(other.retries_anew());
         self
+    }
+
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
+        self.cancel.iter().flat_map(Cancel::tokens)
+    }
+
+    pub(crate) fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        self.limiters.iter().flat_map(Limiters::all)
+    }
+
+    /// What another run has to do with the budgets.
+    pub(crate) fn retries_anew(&self) -> Retries {
+        self.budget.anew()
     }
 
     pub(crate) fn throttle(mut self, limiter: Limiter) -> Self {

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
 mod delay_queue;
+mod endings;
 mod evictions;
 mod failing_keys;
 mod failures;
@@ -9,8 +10,10 @@ mod guards;
 mod histories;
 mod hostile;
 mod naive;
+mod profile;
 mod reentrant;
 mod runs;
 mod runtimes;
 mod shares;
 mod spawned;
+mod storm;

@@ -49,6 +49,10 @@ impl<T> Blocks<T> {
         item
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.blocks.iter_mut().flatten()
+    }
+
     /// Items that there is memory for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {

@@ -350,6 +350,13 @@ impl<K: Hash + Eq + Clone, V, T: AttemptHistory> KeyedDelayQueue<K, V, T> {
     }
 }
 
+impl<K, V, T> KeyedDelayQueue<K, V, T> {
+    /// What failed attempts have left of all that waits for another, in no order.
+    pub fn histories_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slab.entries_mut().filter_map(|entry| entry.history.as_mut())
+    }
+}
+
 /// When an entry that is wanted at `due` may go on with a history: then or at the end of the pause; `None` if that is beyond
 /// the bounds, and it begins anew.
 fn carried((first, last): (u64, u64), due: u64) -> Option<u64> {

@@ -255,6 +255,16 @@ impl<K: Hash + Eq, E> Slab<K, E> {
     }
 }
 
+impl<K, E> Slab<K, E> {
+    /// All that waits or follows a run.
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut E> {
+        self.slots.iter_mut().filter_map(|slot| match &mut slot.state {
+            SlotState::Waiting(_, _, entry) | SlotState::Next(_, _, entry, _) => Some(entry),
+            SlotState::Running(..) | SlotState::Vacant => None,
+        })
+    }
+}
+
 /// So many slots are kept vacant before any is given back.
 const SPARE_SLOTS: usize = BLOCK;
 
