@@ -146,8 +146,13 @@ impl Policy {
     /// No run makes more attempts; `u64::MAX` is no limit.
     pub(in crate::policy) fn most_attempts(&self) -> u64 {
         let allowed = if self.max_attempts == u32::MAX { u64::MAX } else { self.max_attempts.into() };
-        let ends = self.uses_backoff() && !self.can_start_over();
-        let delays = if ends { self.backoff.count() } else { None };
+        let delays = match self.backoff.count() {
+            _ if !self.uses_backoff() => None,
+            // What has no delay at all has none after it has started over.
+            Some(0) => Some(0),
+            _ if self.can_start_over() || self.backoff.healthy() == Some(0) => None,
+            count => count,
+        };
         // The first attempt needs no delay, unless it is delayed.
         let planned = |delays: u64| delays.saturating_add(u64::from(!self.has(DELAY_FIRST)));
         allowed.min(delays.map_or(u64::MAX, planned))
