@@ -190,7 +190,7 @@ where
     /// # Errors
     /// As [`call`](Self::call).
     pub fn call_with_report(self) -> WithReport<<O::Answer as Outcome>::Value, <O::Answer as Outcome>::Error> {
-        block_on(WithReportFuture(self.run()))
+        block_on(WithReportFuture { future: self.run() })
     }
 
     fn run(self) -> Run<Retrying, Call<O>, W, L, G, ThreadAlarm> {
@@ -219,7 +219,7 @@ where
     /// # Errors
     /// As [`call`](Self::call).
     pub fn call_with_report(self) -> WithReport<<O::Answer as AnswerTypes>::Value, <O::Answer as AnswerTypes>::Error> {
-        block_on(WithReportFuture(self.run()))
+        block_on(WithReportFuture { future: self.run() })
     }
 
     fn run(self) -> Run<Looking, Call<O>, W, L, G, ThreadAlarm> {

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 #[cfg(feature = "k8s")]
 use crate::k8s::Get;
@@ -33,17 +33,25 @@ pub struct Boxed<B>(pub(crate) B);
 #[must_use = "a builder does nothing unless you `.await` it"]
 pub struct WithSource<B>(pub(crate) B);
 
-/// The future of [`Boxed`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct BoxedFuture<F>(#[pin] pub(crate) F);
+pin_project! {
+    /// The future of [`Boxed`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct BoxedFuture<F> {
+        #[pin]
+        pub(crate) future: F,
+    }
+}
 
-/// The future of [`WithSource`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct WithSourceFuture<F>(#[pin] F);
+pin_project! {
+    /// The future of [`WithSource`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct WithSourceFuture<F> {
+        #[pin]
+        future: F,
+    }
+}
 
 impl<B> Boxed<B> {
     /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own in the
@@ -62,7 +70,7 @@ where
     type IntoFuture = BoxedFuture<B::IntoFuture>;
 
     fn into_future(self) -> Self::IntoFuture {
-        BoxedFuture(self.0.into_future())
+        BoxedFuture { future: self.0.into_future() }
     }
 }
 
@@ -74,7 +82,7 @@ where
     type Output = Result<T, GaveUp<BoxedError>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().0.poll(cx).map_err(GaveUp::boxed)
+        self.project().future.poll(cx).map_err(GaveUp::boxed)
     }
 }
 
@@ -86,7 +94,7 @@ where
     type IntoFuture = WithSourceFuture<B::IntoFuture>;
 
     fn into_future(self) -> Self::IntoFuture {
-        WithSourceFuture(self.0.into_future())
+        WithSourceFuture { future: self.0.into_future() }
     }
 }
 
@@ -97,7 +105,7 @@ where
     type Output = Result<T, Chained<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().0.poll(cx).map_err(GaveUp::chained)
+        self.project().future.poll(cx).map_err(GaveUp::chained)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     error::GaveUp,
@@ -218,17 +218,18 @@ where
     }
 }
 
-/// The future of [`poll`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct PollingFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: Operation<Output: AnswerTypes>,
-    G: Ties,
-{
-    #[pin]
-    run: Run<Looking, O, W, L, G, Timer>,
+pin_project! {
+    /// The future of [`poll`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct PollingFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: Operation<Output: AnswerTypes>,
+        G: Ties,
+    {
+        #[pin]
+        run: Run<Looking, O, W, L, G, Timer>,
+    }
 }
 
 impl<O, W, L, G> Reports for PollingFuture<O, W, L, G>

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     error::GaveUp,
@@ -155,17 +155,18 @@ where
     }
 }
 
-/// The future of [`retry`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct RetryFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: Operation<Output: Outcome>,
-    G: Ties,
-{
-    #[pin]
-    run: Run<Retrying, O, W, L, G, Timer>,
+pin_project! {
+    /// The future of [`retry`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct RetryFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: Operation<Output: Outcome>,
+        G: Ties,
+    {
+        #[pin]
+        run: Run<Retrying, O, W, L, G, Timer>,
+    }
 }
 
 impl<O, W, L, G> Reports for RetryFuture<O, W, L, G>

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     error::{Detail, GaveUp, Stop},
@@ -206,17 +206,18 @@ where
     }
 }
 
-/// The future of [`settle`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct SettleFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: Operation<Output: ObservationTypes>,
-    G: Ties,
-{
-    #[pin]
-    run: Run<Watching, O, W, L, G, Timer>,
+pin_project! {
+    /// The future of [`settle`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct SettleFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: Operation<Output: ObservationTypes>,
+        G: Ties,
+    {
+        #[pin]
+        run: Run<Watching, O, W, L, G, Timer>,
+    }
 }
 
 impl<O, W, L, G> Reports for SettleFuture<O, W, L, G>

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 pub(crate) use tokio::time::Instant;
 use tokio::{task::coop, time::Sleep};
 
@@ -177,12 +177,13 @@ pub(crate) trait Alarm: Default {
     fn poll_breathe(cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// One resettable sleep. It costs nothing until something has to wait.
-#[derive(Debug, Default)]
-#[pin_project]
-pub(crate) struct Timer {
-    #[pin]
-    sleep: Option<Sleep>,
+pin_project! {
+    /// One resettable sleep. It costs nothing until something has to wait.
+    #[derive(Debug, Default)]
+    pub(crate) struct Timer {
+        #[pin]
+        sleep: Option<Sleep>,
+    }
 }
 
 impl Alarm for Timer {

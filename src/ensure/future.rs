@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use super::Ensured;
 use crate::{
@@ -29,43 +29,56 @@ use crate::{
     time::Timer,
 };
 
-/// The future of [`ensure`](crate::ensure()).
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct EnsureFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: EndeavourTypes,
-    G: Ties,
-{
-    both: O,
-    when: W,
-    listener: L,
-    core: Core<G>,
-    acts: Acts,
-    error: Option<O::Error>,
-    /// How the last call ended that had something to say.
-    ending: Ending,
-    /// When the call in flight began, and how long it ran if it was cut.
-    called: u64,
-    cut_after: u64,
-    #[pin]
-    alarm: Timer,
-    #[pin]
-    state: State<O::Look, O::State, O::Act>,
+pin_project! {
+    /// The future of [`ensure`](crate::ensure()).
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct EnsureFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: EndeavourTypes,
+        G: Ties,
+    {
+        both: O,
+        when: W,
+        listener: L,
+        core: Core<G>,
+        acts: Acts,
+        error: Option<O::Error>,
+        // How the last call ended that had something to say.
+        ending: Ending,
+        // When the call in flight began, and how long it ran if it was cut.
+        called: u64,
+        cut_after: u64,
+        #[pin]
+        alarm: Timer,
+        #[pin]
+        state: State<O::Look, O::State, O::Act>,
+    }
 }
 
-#[pin_project(project = StateProj)]
-enum State<V, S, A> {
-    /// Between rounds.
-    Idle,
-    /// The round's observation, or the one that follows its act.
-    Looking(#[pin] V, Attempt),
-    /// An act is due. Who cancels the run at the very instant of the observation goes first.
-    Differs(Option<S>, Attempt),
-    /// The round's act, until then at most.
-    Acting(#[pin] A, Attempt, u64, CutBy),
-    /// The run is over, or a callback has panicked.
-    Done,
+pin_project! {
+    #[project = StateProj]
+    enum State<V, S, A> {
+        /// Between rounds.
+        Idle,
+        /// The round's observation, or the one that follows its act.
+        Looking {
+            #[pin]
+            look: V,
+            attempt: Attempt,
+        },
+        /// An act is due. Who cancels the run at the very instant of the observation goes first.
+        Differs { state: Option<S>, attempt: Attempt },
+        /// The round's act, until then at most.
+        Acting {
+            #[pin]
+            act: A,
+            attempt: Attempt,
+            until: u64,
+            by: CutBy,
+        },
+        /// The run is over, or a callback has panicked.
+        Done,
+    }
 }
 
 /// What follows a call, as the loop sees it.
@@ -132,7 +145,7 @@ where
                     }
                     Err(stop) => return Poll::Ready(Err(self.give_up(stop))),
                 },
-                StateProj::Looking(look, attempt) => {
+                StateProj::Looking { look, attempt } => {
                     let attempt = *attempt;
                     let then = match look.poll(cx) {
                         Poll::Ready(looked) => match self.as_mut().looked(looked.read()) {
@@ -147,18 +160,18 @@ where
                     };
                     (attempt, then)
                 }
-                StateProj::Differs(state, attempt) => {
+                StateProj::Differs { state, attempt } => {
                     let attempt = *attempt;
                     let Some(state) = state.take() else { unreachable!("it differs by something") };
                     (attempt, self.as_mut().differs(state))
                 }
-                StateProj::Acting(act, attempt, at, by) => {
+                StateProj::Acting { act, attempt, until, by } => {
                     let answer = match act.poll(cx) {
                         Poll::Ready(answer) => Ok(match answer.judge() {
                             Judged::Failed(error) => Err(error),
                             _ => Ok(()),
                         }),
-                        Poll::Pending => Err(ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by))),
+                        Poll::Pending => Err(ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *until, *by))),
                     };
                     let attempt = *attempt;
                     match self.as_mut().acted(attempt, answer) {
@@ -175,7 +188,7 @@ where
             self.as_mut().project().state.set(State::Done);
             let ended = match then {
                 Then::Yield(state) => {
-                    self.as_mut().project().state.set(State::Differs(Some(state), attempt));
+                    self.as_mut().project().state.set(State::Differs { state: Some(state), attempt });
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -214,18 +227,20 @@ where
     fn look(self: Pin<&mut Self>, attempt: Attempt) {
         let mut this = self.project();
         *this.called = this.core.read();
-        this.state.set(State::Looking(this.both.look(attempt), attempt));
+        let look = this.both.look(attempt);
+        this.state.set(State::Looking { look, attempt });
     }
 
     /// Begins an act.
-    fn act(self: Pin<&mut Self>, attempt: Attempt, state: O::State, at: u64, by: CutBy) {
+    fn act(self: Pin<&mut Self>, attempt: Attempt, state: O::State, until: u64, by: CutBy) {
         let mut this = self.project();
         *this.called = this.core.read();
         if !L::SILENT {
             let (attempt, elapsed) = (attempt.number(), duration(*this.called));
             this.listener.on_event(&Event::Acting { attempt, elapsed });
         }
-        this.state.set(State::Acting(this.both.act(state), attempt, at, by));
+        let act = this.both.act(state);
+        this.state.set(State::Acting { act, attempt, until, by });
     }
 
     /// Reads what a look has seen.
@@ -400,8 +415,8 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Idle => "between rounds",
-            State::Looking(..) | State::Differs(..) => "looking",
-            State::Acting(..) => "acting",
+            State::Looking { .. } | State::Differs { .. } => "looking",
+            State::Acting { .. } => "acting",
             State::Done => "done",
         };
         f.debug_struct("EnsureFuture")

@@ -10,7 +10,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, Resource};
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -158,17 +158,18 @@ where
     }
 }
 
-/// The future of [`get`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct GetFuture<K, W = ByClass, L = (), G = ()>
-where
-    K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
-    G: Ties,
-{
-    #[pin]
-    run: Run<Getting, Fetch<K>, W, L, G, Timer>,
+pin_project! {
+    /// The future of [`get`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct GetFuture<K, W = ByClass, L = (), G = ()>
+    where
+        K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+        G: Ties,
+    {
+        #[pin]
+        run: Run<Getting, Fetch<K>, W, L, G, Timer>,
+    }
 }
 
 impl<K, W, L, G> Future for GetFuture<K, W, L, G>

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_core::future::FusedFuture;
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio::task::coop;
 
 use crate::{
@@ -46,12 +46,13 @@ struct Wait<'a> {
     place: ManuallyDrop<Option<Pin<Box<Place<'a>>>>>,
 }
 
-#[derive(Debug)]
-#[pin_project]
-struct Place<'a> {
-    ticket: Ticket<&'a Limiter>,
-    #[pin]
-    timer: Timer,
+pin_project! {
+    #[derive(Debug)]
+    struct Place<'a> {
+        ticket: Ticket<&'a Limiter>,
+        #[pin]
+        timer: Timer,
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
@@ -108,14 +108,15 @@ struct Cancel {
     rest: Option<Pin<Box<Rest>>>,
 }
 
-#[derive(Default)]
-#[pin_project]
-struct Rest {
-    /// Made when something first waits.
-    #[pin]
-    wait: Option<WaitForCancellationFutureOwned>,
-    /// Another token that cancels it too.
-    also: Option<Cancel>,
+pin_project! {
+    #[derive(Default)]
+    struct Rest {
+        // Made when something first waits.
+        #[pin]
+        wait: Option<WaitForCancellationFutureOwned>,
+        // Another token that cancels it too.
+        also: Option<Cancel>,
+    }
 }
 
 impl Cancel {

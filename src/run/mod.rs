@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 pub(crate) use self::core::Core;
 use crate::{
@@ -29,33 +29,39 @@ use crate::{
     time::Alarm,
 };
 
-/// A run with its operation: the future behind the verbs.
-// In this order: with the error beside the counters, both are built elsewhere and copied here.
-#[pin_project]
-#[repr(C)]
-pub(crate) struct Run<V, O, W, L, G, T>
-where
-    O: Operation,
-    V: VerbTypes<O::Output>,
-    G: Ties,
-{
-    core: Core<G>,
-    #[pin]
-    alarm: T,
-    error: Option<V::Error>,
-    #[pin]
-    slot: Slot<O::Future>,
-    verb: V,
-    operation: O,
-    when: W,
-    listener: L,
+pin_project! {
+    /// A run with its operation: the future behind the verbs.
+    /// In this order: with the error beside the counters, both are built elsewhere and copied here.
+    #[repr(C)]
+    pub(crate) struct Run<V, O, W, L, G, T>
+    where
+        O: Operation,
+        V: VerbTypes<O::Output>,
+        G: Ties,
+    {
+        core: Core<G>,
+        #[pin]
+        alarm: T,
+        error: Option<V::Error>,
+        #[pin]
+        slot: Slot<O::Future>,
+        verb: V,
+        operation: O,
+        when: W,
+        listener: L,
+    }
 }
 
-#[pin_project(project = SlotProj)]
-enum Slot<F> {
-    Idle,
-    Running(#[pin] F),
-    Done,
+pin_project! {
+    #[project = SlotProj]
+    enum Slot<F> {
+        Idle,
+        Running {
+            #[pin]
+            attempt: F,
+        },
+        Done,
+    }
 }
 
 impl<V, O, W, L, G, T> Run<V, O, W, L, G, T>
@@ -91,15 +97,15 @@ where
                 match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
                     Ok(attempt) => {
                         this.verb.begin(attempt);
-                        this.slot.set(Slot::Running(this.operation.call(attempt)));
+                        this.slot.set(Slot::Running { attempt: this.operation.call(attempt) });
                     }
                     Err(stop) => return self.give_up(stop),
                 }
             }
-            let SlotProj::Running(operation) = this.slot.as_mut().project() else {
+            let SlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
                 panic!("`{}` polled after completion", V::NAME)
             };
-            let answer = match operation.poll(cx) {
+            let answer = match running.poll(cx) {
                 Poll::Ready(output) => Ok(output),
                 Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
             };
@@ -213,7 +219,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.slot {
             Slot::Idle => "between attempts",
-            Slot::Running(_) => "in an attempt",
+            Slot::Running { .. } => "in an attempt",
             Slot::Done => "done",
         };
         f.debug_struct(V::NAME)

@@ -14,7 +14,7 @@ macro_rules! settings {
             /// `attempt_timeout`, `on_cut`, `max_retry_after`. The bounds (`start_within`, `finish_within`,
             /// `max_attempts`, with `final_try` and `delay_first`) are replaced as one set.
             pub fn policy(mut self, policy: &crate::Policy) -> Self {
-                self.policy = policy.clone().guarded_by(&self.policy);
+                self.policy.take_over(policy);
                 self
             }
 

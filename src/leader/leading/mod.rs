@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::{call::Call, reports::Reported, tenure::End};
@@ -32,42 +32,43 @@ use crate::{
     time::{Alarm, BootClock, Timer},
 };
 
-/// The future of an election: made by [`Elect::run`](super::Elect::run).
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub struct Leading<L: Lock, W: Work> {
-    lock: Arc<L>,
-    settings: Settings,
-    work: W,
-    #[pin]
-    running: Option<W::Future>,
-    #[pin]
-    cancelled: Option<WaitForCancellationFutureOwned>,
-    #[pin]
-    timer: Timer,
-    /// What all times count from.
-    clock: Option<BootClock>,
-    /// Decides.
-    lease: Lease,
-    refusals: Refusals,
-    /// What the last answer said, or the last report.
-    seen: Option<Seen<L::Object>>,
-    /// A report came since the last call began.
-    overtaken: bool,
-    call: Option<Call<L>>,
-    reported: Reported<L>,
-    /// The term that the work runs in.
-    term: Option<Held>,
-    /// When a cancelled run drops its work.
-    stop_at: Option<u64>,
-    /// Why the term was lost, once the work has been told.
-    loss: Option<Loss>,
-    /// How the term ended, while the lock is given back.
-    end: Option<End<Value<W>>>,
-    last_error: Option<LockError>,
-    /// The holder that was last heard of; empty: nobody.
-    last_holder: Option<String>,
-    done: bool,
+pin_project! {
+    /// The future of an election: made by [`Elect::run`](super::Elect::run).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Leading<L: Lock, W: Work> {
+        lock: Arc<L>,
+        settings: Settings,
+        work: W,
+        #[pin]
+        running: Option<W::Future>,
+        #[pin]
+        cancelled: Option<WaitForCancellationFutureOwned>,
+        #[pin]
+        timer: Timer,
+        // What all times count from.
+        clock: Option<BootClock>,
+        // Decides.
+        lease: Lease,
+        refusals: Refusals,
+        // What the last answer said, or the last report.
+        seen: Option<Seen<L::Object>>,
+        // A report came since the last call began.
+        overtaken: bool,
+        call: Option<Call<L>>,
+        reported: Reported<L>,
+        // The term that the work runs in.
+        term: Option<Held>,
+        // When a cancelled run drops its work.
+        stop_at: Option<u64>,
+        // Why the term was lost, once the work has been told.
+        loss: Option<Loss>,
+        // How the term ended, while the lock is given back.
+        end: Option<End<Value<W>>>,
+        last_error: Option<LockError>,
+        // The holder that was last heard of; empty: nobody.
+        last_holder: Option<String>,
+        done: bool,
+    }
 }
 
 type Value<W> = <<W as Work>::Future as Future>::Output;
