@@ -9,7 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    operation::{Judged, Operation, Outcome},
+    operation::{Operation, RetryOutput, Verdict},
     policy::schedule::attempts::{Attempt, Decision},
 };
 
@@ -137,15 +137,15 @@ impl<F: Future> Future for WithFailureFuture<F> {
     }
 }
 
-impl<T, E> Outcome for Said<Result<T, Failure<E>>> {
+impl<T, E> RetryOutput for Said<Result<T, Failure<E>>> {
     type Value = T;
     type Error = E;
 
     #[inline]
-    fn judge(self) -> Judged<T, E> {
+    fn judge(self) -> Verdict<T, E> {
         match self.0 {
-            Ok(value) => Judged::Value(value),
-            Err(Failure { error, decision }) => Judged::Decided(error, decision),
+            Ok(value) => Verdict::Value(value),
+            Err(Failure { error, decision }) => Verdict::Decided(error, decision),
         }
     }
 }

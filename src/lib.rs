@@ -119,8 +119,8 @@ pub use tokio_util::sync::CancellationToken;
 
 pub use crate::{
     budget::{Budget, InFlight},
-    cursor::{Run, Turn},
-    ensure::reconciler::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},
+    cursor::{AttemptLoop, NextAttempt},
+    ensure::reconciler::{Closures, ObserveOutput, ObserveOutputTypes, Observed, Reconciler, ReconcilerTypes},
     ensure::{Ensure, EnsureFuture, Ensured, ensure},
     error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
@@ -128,27 +128,27 @@ pub use crate::{
     keyed::{KeyedBackoff, KeyedLimiter},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
     mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
-    operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},
+    operation::{Classify, Operation, RetryAll, RetryOutput, Undecided, Verdict},
     policy::{
         plan::{Course, Finish, Plan, warning::Warning},
         rate::Rate,
         ratio::Ratio,
         schedule::{
             Policy,
-            attempts::{Attempt, Decision, Ended},
+            attempts::{Attempt, Decision, PolicyStop},
             backoff::{Backoff, Delays},
             bounds::CutBy,
             jitter::Jitter,
         },
         verb::ensure::Change,
     },
-    poll::{Answer, AnswerTypes, Check, Polling, PollingFuture, poll},
+    poll::{Check, PollOutput, PollOutputTypes, Polling, PollingFuture, poll},
     profile::{BoxClassify, BoxListener, ErasedProfile, Profile},
     queue::TimedQueue,
     report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture, retry},
-    run::controls::{Asked, Place, Retries, Share, Shared, Ties, Until},
-    settle::{Observation, ObservationTypes, Progress, Settle, SettleFuture, settle},
+    run::controls::{Admission, Control, Controls, Queued, Retries, Share, Until},
+    settle::{Progress, Settle, SettleFuture, SettleOutput, SettleOutputTypes, settle},
 };
 
 /// Its code blocks are compiled.

@@ -153,7 +153,7 @@ pub(crate) trait Verb<Output>: VerbTypes<Output> {
     }
 
     /// Reads one answer. `now` reads the clock: nanoseconds since the run began.
-    fn judge(&mut self, output: Output, now: impl FnOnce() -> u64) -> Judged<Self::Value, Self::Error>;
+    fn judge(&mut self, output: Output, now: impl FnOnce() -> u64) -> Verdict<Self::Value, Self::Error>;
 
     /// An attempt was cut by its own deadline: whether that ends the run.
     #[inline]
@@ -174,7 +174,7 @@ pub(crate) trait Verb<Output>: VerbTypes<Output> {
 #[doc(hidden)]
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Judged<T, E> {
+pub enum Verdict<T, E> {
     /// The value.
     Value(T),
     /// Not yet.
@@ -197,36 +197,36 @@ pub enum Judged<T, E> {
     label = "an attempt answers `{Self}`",
     note = "for an `Option`, or for anything that becomes true in time, use `poll`: it takes `Option<T>`, `Check<T, E>` and `Result<Option<T>, E>`"
 )]
-pub trait Outcome {
+pub trait RetryOutput {
     /// The value of a success.
     type Value;
     /// The error of a failure.
     type Error;
 
     #[doc(hidden)]
-    fn judge(self) -> Judged<Self::Value, Self::Error>;
+    fn judge(self) -> Verdict<Self::Value, Self::Error>;
 }
 
-impl<T, E> Outcome for Result<T, E> {
+impl<T, E> RetryOutput for Result<T, E> {
     type Value = T;
     type Error = E;
 
     #[inline]
-    fn judge(self) -> Judged<T, E> {
+    fn judge(self) -> Verdict<T, E> {
         match self {
-            Ok(value) => Judged::Value(value),
-            Err(error) => Judged::Failed(error),
+            Ok(value) => Verdict::Value(value),
+            Err(error) => Verdict::Failed(error),
         }
     }
 }
 
 /// An outcome whose errors are for `.when(..)` to classify.
 #[doc(hidden)]
-pub trait Undecided: Outcome {}
+pub trait Undecided: RetryOutput {}
 
 impl<T, E> Undecided for Result<T, E> {}
 
 /// The error that an operation fails with.
-pub(crate) type ErrorOf<O> = <<O as Operation>::Output as Outcome>::Error;
+pub(crate) type ErrorOf<O> = <<O as Operation>::Output as RetryOutput>::Error;
 /// The value that an operation gives.
-pub(crate) type ValueOf<O> = <<O as Operation>::Output as Outcome>::Value;
+pub(crate) type ValueOf<O> = <<O as Operation>::Output as RetryOutput>::Value;

@@ -20,14 +20,14 @@ use super::{
 use crate::{
     error::{Detail, GaveUp},
     events::Listener,
-    operation::{Classify, Judged, Operation, Verb, VerbTypes},
+    operation::{Classify, Operation, Verb, VerbTypes, Verdict},
     policy::schedule::{
         Policy,
         attempts::{Attempt, Decision},
     },
-    run::Run,
+    run::RunFuture,
     settings::settings,
-    shared::Ties,
+    shared::Control,
     time::Timer,
 };
 
@@ -145,7 +145,7 @@ where
     K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     W: Classify<Error>,
     L: Listener<Error>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<K, GaveUp<Error>>;
     type IntoFuture = GetFuture<K, W, L, G>;
@@ -154,7 +154,7 @@ where
         let Self { operation, when, listener, policy, shared } = self;
         let policy = policy.or_every(EVERY);
         let verb = Getting { target: Arc::clone(&operation.calls.target), waits: operation.waits, named: false };
-        GetFuture { run: Run::new(verb, operation, when, listener, policy, shared) }
+        GetFuture { run: RunFuture::new(verb, operation, when, listener, policy, shared) }
     }
 }
 
@@ -165,10 +165,10 @@ pin_project! {
     pub struct GetFuture<K, W = ByClass, L = (), G = ()>
     where
         K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
-        G: Ties,
+        G: Control,
     {
         #[pin]
-        run: Run<Getting, Fetch<K>, W, L, G, Timer>,
+        run: RunFuture<Getting, Fetch<K>, W, L, G, Timer>,
     }
 }
 
@@ -177,7 +177,7 @@ where
     K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     W: Classify<Error>,
     L: Listener<Error>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<K, GaveUp<Error>>;
 
@@ -238,12 +238,12 @@ impl<K> VerbTypes<Result<K, Error>> for Getting {
 }
 
 impl<K> Verb<Result<K, Error>> for Getting {
-    fn judge(&mut self, output: Result<K, Error>, _: impl FnOnce() -> u64) -> Judged<K, Error> {
+    fn judge(&mut self, output: Result<K, Error>, _: impl FnOnce() -> u64) -> Verdict<K, Error> {
         match output {
-            Ok(object) => Judged::Value(object),
+            Ok(object) => Verdict::Value(object),
             Err(error) => {
                 self.named = true;
-                if self.waits && error.is_not_found() { Judged::NotYetBecause(error) } else { Judged::Failed(error) }
+                if self.waits && error.is_not_found() { Verdict::NotYetBecause(error) } else { Verdict::Failed(error) }
             }
         }
     }

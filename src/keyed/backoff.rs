@@ -7,7 +7,7 @@ use crate::{
     policy::{
         nanos::{self, FOREVER},
         schedule::{
-            backoff::{Backoff, Progress},
+            backoff::{Backoff, BackoffState},
             jitter::series,
         },
     },
@@ -43,7 +43,7 @@ pub struct KeyedBackoff<K> {
 
 #[derive(Debug, Default)]
 struct Item {
-    progress: Progress,
+    progress: BackoffState,
     failures: u32,
     /// When it may be tried again; `FOREVER` when the schedule has ended.
     ready_at: u64,

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::health::Pulse;
 use crate::{
     policy::{lease::Tenure, nanos},
-    time::{Alarm, BootClock, Timer},
+    time::{BootClock, Sleeper, Timer},
 };
 
 /// The term that the work runs in. Clones stand for the same term.

@@ -14,7 +14,7 @@ use tokio::task::coop;
 use crate::{
     limiter::{Limiter, Refused, Ticket, Turn},
     policy::nanos,
-    time::{self, Alarm, Instant, Timer},
+    time::{self, Instant, Sleeper, Timer},
 };
 
 /// Waits for permits; made by [`Limiter::acquire`].

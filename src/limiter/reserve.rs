@@ -12,7 +12,7 @@ use tokio::task::coop;
 use crate::{
     limiter::{Refused, Ticket, Turn},
     policy::nanos,
-    time::{Alarm, Timer},
+    time::{Sleeper, Timer},
 };
 
 /// Permits in turn; made by [`Limiter::reserve`](crate::Limiter::reserve).

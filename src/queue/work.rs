@@ -132,7 +132,7 @@ pub struct Finished<K, V, E> {
 }
 
 /// What an attempt fails with, by the type of its future.
-pub(super) type ErrorOf<F> = <<F as Future>::Output as operation::Outcome>::Error;
+pub(super) type ErrorOf<F> = <<F as Future>::Output as operation::RetryOutput>::Error;
 
 pub(super) type Stop<'q> = Pin<Box<dyn Future<Output = ()> + Send + 'q>>;
 pub(super) type Classify<'q, E> = Box<dyn FnMut(&E) -> Decision + Send + 'q>;
@@ -141,7 +141,7 @@ pub(super) type Take<'q, K, V, E> = Box<dyn FnMut(GivenUp<K, V, E>) + Send + 'q>
 
 /// The builder of [`TimedQueue::run`]. `.await` it.
 #[must_use = "it does nothing unless awaited"]
-pub struct Work<'q, K, V, W, F: Future<Output: operation::Outcome>> {
+pub struct Work<'q, K, V, W, F: Future<Output: operation::RetryOutput>> {
     pub(super) queue: &'q mut TimedQueue<K, V>,
     pub(super) worker: W,
     pub(super) concurrency: usize,
@@ -263,7 +263,7 @@ where
     }
 }
 
-impl<K, V, W, F: Future<Output: operation::Outcome>> fmt::Debug for Work<'_, K, V, W, F> {
+impl<K, V, W, F: Future<Output: operation::RetryOutput>> fmt::Debug for Work<'_, K, V, W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work").field("concurrency", &self.concurrency).finish_non_exhaustive()
     }

@@ -34,7 +34,7 @@ use crate::{
 
 /// The future of [`TimedQueue::run`].
 #[must_use = "futures do nothing unless awaited or polled"]
-pub struct Working<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> {
+pub struct Working<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: operation::RetryOutput>> {
     // The worker's futures go before the guards of their items: no key is free while one of its futures lives.
     crew: Crew<F>,
     /// The guards, by their future's place.
@@ -57,7 +57,7 @@ pub struct Working<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: operation::
 }
 
 /// The worker's futures are pinned where they are.
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> Unpin for Working<'_, K, V, W, F> {}
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::RetryOutput>> Unpin for Working<'_, K, V, W, F> {}
 
 /// Whether something starts.
 enum Start<K, V> {
@@ -73,7 +73,7 @@ enum Start<K, V> {
 impl<'q, K, V, W, F> Working<'q, K, V, W, F>
 where
     K: Hash + Eq + Clone,
-    F: Future<Output: operation::Outcome>,
+    F: Future<Output: operation::RetryOutput>,
 {
     pub(super) fn new(work: Work<'q, K, V, W, F>) -> Self {
         let Work { queue, worker, concurrency, stops, limiter, retries, classify, listeners, take, erase } = work;
@@ -336,7 +336,7 @@ fn tell<K, V, E>(listeners: &mut [Notify<'_, K, V, E>], outcome: Outcome<'_, K, 
     }
 }
 
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> Drop for Working<'_, K, V, W, F> {
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::RetryOutput>> Drop for Working<'_, K, V, W, F> {
     /// What has been given up is not lost, and what runs is dropped: futures first, whatever panics, then guards.
     fn drop(&mut self) {
         let Self { queue, given_up, erase, .. } = self;
@@ -366,7 +366,7 @@ impl<K, V> From<Found<K, V>> for Start<K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::Outcome>> fmt::Debug for Working<'_, K, V, W, F> {
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: operation::RetryOutput>> fmt::Debug for Working<'_, K, V, W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Working").field("running", &self.crew.len()).finish_non_exhaustive()
     }

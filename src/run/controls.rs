@@ -21,11 +21,11 @@ use crate::{
 
 /// What a run asks of the things that it shares with others. `()` shares nothing and costs nothing.
 #[doc(hidden)]
-pub trait Ties {
+pub trait Control {
     /// Whether nothing is shared.
     const NOTHING: bool = false;
     /// A place in the limiter's queue. Dropped, it leaves no trace.
-    type Ticket: fmt::Debug;
+    type Waiter: fmt::Debug;
 
     /// Whether the run was cancelled. It may not go on to wait without [`poll_cancelled`](Self::poll_cancelled).
     fn is_cancelled(&mut self) -> bool;
@@ -34,11 +34,11 @@ pub trait Ties {
     /// Ready once the run is cancelled.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Asks the limiter for one permit, to be had within so many nanoseconds.
-    fn ask(&self, allowed: u64) -> Asked<Self::Ticket>;
+    fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
     /// `None` once the permit is there; else the instant to ask again, where one is known.
-    fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
+    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
-    fn spend(&self, ticket: Self::Ticket);
+    fn spend(&self, ticket: Self::Waiter);
     /// The limiter grants nothing to anybody for so many nanoseconds.
     fn pause(&self, nanos: u64) {
         _ = nanos;
@@ -51,7 +51,7 @@ pub trait Ties {
 #[doc(hidden)]
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Asked<K> {
+pub enum Admission<K> {
     /// Go ahead.
     Granted,
     /// Wait for the turn.
@@ -60,9 +60,9 @@ pub enum Asked<K> {
     Refused(Stop),
 }
 
-impl Ties for () {
+impl Control for () {
     const NOTHING: bool = true;
-    type Ticket = std::convert::Infallible;
+    type Waiter = std::convert::Infallible;
 
     #[inline]
     fn is_cancelled(&mut self) -> bool {
@@ -77,15 +77,15 @@ impl Ties for () {
         Poll::Pending
     }
     #[inline]
-    fn ask(&self, _: u64) -> Asked<Self::Ticket> {
-        Asked::Granted
+    fn ask(&self, _: u64) -> Admission<Self::Waiter> {
+        Admission::Granted
     }
     #[inline]
-    fn poll_turn(&self, ticket: &mut Self::Ticket, _: &mut Context<'_>) -> Option<Option<Instant>> {
+    fn poll_turn(&self, ticket: &mut Self::Waiter, _: &mut Context<'_>) -> Option<Option<Instant>> {
         match *ticket {}
     }
     #[inline]
-    fn spend(&self, ticket: Self::Ticket) {
+    fn spend(&self, ticket: Self::Waiter) {
         match ticket {}
     }
     #[inline]
@@ -96,7 +96,7 @@ impl Ties for () {
 
 /// A limiter, a budget, a cancellation: what `.throttle(..)`, `.budget(..)` and `.cancel_on(..)` put into a builder.
 #[derive(Default)]
-pub struct Shared {
+pub struct Controls {
     cancel: Option<Cancel>,
     limiters: Option<Limiters>,
     budget: Retries,
@@ -270,7 +270,7 @@ impl Drop for Retries {
     }
 }
 
-impl Shared {
+impl Controls {
     pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
         self.cancel = match self.cancel {
             None => Some(Cancel { token, rest: None }),
@@ -304,23 +304,23 @@ impl Shared {
 
 /// What more can be shared with: `.cancel_on(..)`, `.throttle(..)` and `.budget(..)` add up.
 #[doc(hidden)]
-pub trait Share: Ties {
+pub trait Share: Control {
     /// The same with more.
-    type With: Ties;
+    type With: Control;
 
     /// Adds to what is shared.
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With;
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Self::With;
 }
 
 impl Share for () {
-    type With = Shared;
+    type With = Controls;
 
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Shared {
-        set(Shared::default())
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Controls {
+        set(Controls::default())
     }
 }
 
-impl Share for Shared {
+impl Share for Controls {
     type With = Self;
 
     fn share(self, set: impl FnOnce(Self) -> Self) -> Self {
@@ -331,7 +331,7 @@ impl Share for Shared {
 impl<G: Share, F: Future> Share for Until<G, F> {
     type With = Until<G::With, F>;
 
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With {
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Self::With {
         Until { ties: self.ties.share(set), future: self.future, over: self.over }
     }
 }
@@ -362,8 +362,8 @@ impl<G: fmt::Debug, F> fmt::Debug for Until<G, F> {
     }
 }
 
-impl<G: Ties, F: Future> Ties for Until<G, F> {
-    type Ticket = G::Ticket;
+impl<G: Control, F: Future> Control for Until<G, F> {
+    type Waiter = G::Waiter;
 
     fn is_cancelled(&mut self) -> bool {
         // Nobody need be woken: whatever waits next polls with a waker of its own.
@@ -376,13 +376,13 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
         self.over = self.over || self.future.as_mut().poll(cx).is_ready();
         if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
     }
-    fn ask(&self, allowed: u64) -> Asked<Self::Ticket> {
+    fn ask(&self, allowed: u64) -> Admission<Self::Waiter> {
         self.ties.ask(allowed)
     }
-    fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>> {
         self.ties.poll_turn(ticket, cx)
     }
-    fn spend(&self, ticket: Self::Ticket) {
+    fn spend(&self, ticket: Self::Waiter) {
         self.ties.spend(ticket);
     }
     fn pause(&self, nanos: u64) {
@@ -393,7 +393,7 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
     }
 }
 
-impl Clone for Shared {
+impl Clone for Controls {
     fn clone(&self) -> Self {
         Self {
             cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
@@ -403,9 +403,9 @@ impl Clone for Shared {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for Controls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("Controls")
             .field("cancel", &self.cancel)
             .field("limiters", &self.limiters.as_ref().map_or(&[][..], Limiters::all))
             .field("budget", &self.budget)
@@ -416,10 +416,10 @@ impl fmt::Debug for Shared {
 /// A place in the line before a limiter.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Place(limiter::Place);
+pub struct Queued(limiter::Place);
 
-impl Ties for Shared {
-    type Ticket = Place;
+impl Control for Controls {
+    type Waiter = Queued;
 
     #[inline]
     fn is_cancelled(&mut self) -> bool {
@@ -436,20 +436,20 @@ impl Ties for Shared {
         self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
     }
 
-    fn ask(&self, allowed: u64) -> Asked<Place> {
-        let Some(limiters) = &self.limiters else { return Asked::Granted };
+    fn ask(&self, allowed: u64) -> Admission<Queued> {
+        let Some(limiters) = &self.limiters else { return Admission::Granted };
         if limiters.take() {
-            return Asked::Granted;
+            return Admission::Granted;
         }
-        let refused = |ready_in| Asked::Refused(Stop::Limiter { ready_in, allowed: duration(allowed) });
+        let refused = |ready_in| Admission::Refused(Stop::Limiter { ready_in, allowed: duration(allowed) });
         match limiters.place(allowed) {
-            Ok(place) => Asked::Queued(Place(place)),
+            Ok(place) => Admission::Queued(Queued(place)),
             Err(Refused::TooFar { ready_in, .. }) => refused(ready_in),
             Err(_) => refused(Duration::MAX),
         }
     }
 
-    fn poll_turn(&self, Place(ticket): &mut Place, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+    fn poll_turn(&self, Queued(ticket): &mut Queued, cx: &mut Context<'_>) -> Option<Option<Instant>> {
         match ticket.poll_turn(cx) {
             Turn::Granted => None,
             Turn::At(turn) => Some(Some(turn)),
@@ -457,7 +457,7 @@ impl Ties for Shared {
         }
     }
 
-    fn spend(&self, Place(mut ticket): Place) {
+    fn spend(&self, Queued(mut ticket): Queued) {
         ticket.spend();
     }
 

@@ -219,7 +219,7 @@ macro_rules! settings {
                 self.share(|shared| shared.budget(budget))
             }
 
-            fn share(self, set: impl FnOnce(crate::Shared) -> crate::Shared) -> $builder<O, W, L, G::With> {
+            fn share(self, set: impl FnOnce(crate::Controls) -> crate::Controls) -> $builder<O, W, L, G::With> {
                 let Self { operation, when, listener, policy, shared } = self;
                 $builder { operation, when, listener, policy, shared: shared.share(set) }
             }

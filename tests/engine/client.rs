@@ -10,8 +10,8 @@ use std::{
 };
 
 use relent::{
-    Attempt, Backoff, BoxClassify, BoxListener, Budget, Check, Decision, ErasedProfile, Event, Failure, GaveUp, Last,
-    Limiter, Policy, Profile, Progress, Ratio, Retry, Shared, Stop, blocking, ensure, poll, retry, settle,
+    Attempt, Backoff, BoxClassify, BoxListener, Budget, Check, Controls, Decision, ErasedProfile, Event, Failure,
+    GaveUp, Last, Limiter, Policy, Profile, Progress, Ratio, Retry, Stop, blocking, ensure, poll, retry, settle,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ impl Client {
     }
 
     /// A builder that can be named, and narrowed by the caller.
-    fn call<O, Fut, T>(&self, operation: O) -> Retry<O, BoxClassify<ApiError>, ((), BoxListener<ApiError>), Shared>
+    fn call<O, Fut, T>(&self, operation: O) -> Retry<O, BoxClassify<ApiError>, ((), BoxListener<ApiError>), Controls>
     where
         O: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, ApiError>>,

@@ -41,7 +41,7 @@ pub fn give_back(run: &mut InFlight) {
     run.give_back();
 }
 
-pub fn cursor(policy: &Policy) -> relent::Run<E> {
+pub fn cursor(policy: &Policy) -> relent::AttemptLoop<E> {
     policy.begin()
 }
 

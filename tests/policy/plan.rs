@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{Course, Ended, Finish, Policy, Warning};
+use relent::{Course, Finish, Policy, PolicyStop, Warning};
 
 use crate::{
     bytes, cases,
@@ -24,7 +24,7 @@ fn the_plan_of_three_bounds() {
     let plan = plan("every 50ms, start_within 350ms, attempt_timeout 10s");
     let starts: Vec<u128> = plan.best().starts().map(|start| start.as_millis()).collect();
     assert_eq!(starts, [0, 50, 100, 150, 200, 250, 300, 350]);
-    assert_eq!(plan.best().finish(), Finish::Stops(Ended::StartWindow));
+    assert_eq!(plan.best().finish(), Finish::Stops(PolicyStop::StartWindow));
     assert_eq!(plan.best().total(), Some(Duration::from_millis(350)));
     assert_eq!(plan.worst().starts().collect::<Vec<_>>(), [Duration::ZERO]);
     assert_eq!(plan.worst().ends().collect::<Vec<_>>(), [Duration::from_secs(10)]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use relent::{
-    Backoff, Budget, CancellationToken, Check, Decision, Limiter, Policy, Profile, Seen, blocking, ensure,
+    Backoff, Budget, CancellationToken, Check, Decision, Limiter, Policy, Profile, Observed, blocking, ensure,
     events::Tracing, poll, retry,
 };
 use tokio::{runtime::Builder, task::unconstrained};
@@ -125,7 +125,7 @@ rows! {
         })
         .every(NO_TIME)
     };
-    "ensure: already so" already_so => ensure(|_| ready(Ok::<_, u32>(black_box(Seen::AsWanted(1_u32)))), |()| ready(Ok::<(), u32>(())));
+    "ensure: already so" already_so => ensure(|_| ready(Ok::<_, u32>(black_box(Observed::AsWanted(1_u32)))), |()| ready(Ok::<(), u32>(())));
 }
 
 /// A loop of one's own.

@@ -25,8 +25,8 @@ use super::{
     call::{Calls, TIMEOUT, Target},
 };
 use crate::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Progress, Seen, Settle, operation::Operation,
-    settle,
+    Attempt, ConfigError, Decision, Ensure, Observed, Progress, Reconciler, ReconcilerTypes, Settle,
+    operation::Operation, settle,
 };
 
 /// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
@@ -157,7 +157,7 @@ impl LongOperation {
     pub fn settled(
         &self,
     ) -> Settle<
-        impl Operation<Output = Observed, Future = Boxed<'static, Observed>> + use<>,
+        impl Operation<Output = Watched, Future = Boxed<'static, Watched>> + use<>,
         fn(&OperationError) -> Decision,
     > {
         self.settled_with(|_| {})
@@ -171,7 +171,7 @@ impl LongOperation {
         &self,
         report: R,
     ) -> Settle<
-        impl Operation<Output = Observed, Future = Boxed<'static, Observed>> + use<R>,
+        impl Operation<Output = Watched, Future = Boxed<'static, Watched>> + use<R>,
         fn(&OperationError) -> Decision,
     > {
         let (shared, calls) = (Arc::clone(&self.shared), self.shared.calls());
@@ -188,7 +188,7 @@ impl LongOperation {
                     }
                 }
                 Ok(progress)
-            }) as Boxed<'static, Observed>
+            }) as Boxed<'static, Watched>
         };
         settle(observe)
             .every(Duration::from_secs(5))
@@ -207,16 +207,16 @@ pub struct TriggerWork {
     calls: Calls,
 }
 
-impl EndeavourTypes for TriggerWork {
+impl ReconcilerTypes for TriggerWork {
     type Value = Triggered;
     type State = DynamicObject;
     type Error = OperationError;
-    type Look = Boxed<'static, Looked>;
+    type Observe = Boxed<'static, Looked>;
     type Act = Boxed<'static, Patched>;
 }
 
-impl Endeavour for TriggerWork {
-    fn look(&mut self, _: Attempt) -> Self::Look {
+impl Reconciler for TriggerWork {
+    fn observe(&mut self, _: Attempt) -> Self::Observe {
         let (shared, calls) = (Arc::clone(&self.shared), self.calls.clone());
         Box::pin(async move { shared.look(&calls).await })
     }
@@ -236,9 +236,9 @@ impl fmt::Debug for TriggerWork {
     }
 }
 
-type Looked = Result<Seen<Triggered, DynamicObject, OperationError>, OperationError>;
+type Looked = Result<Observed<Triggered, DynamicObject, OperationError>, OperationError>;
 type Patched = Result<DynamicObject, OperationError>;
-type Observed = Result<Progress<DynamicObject, OperationError>, OperationError>;
+type Watched = Result<Progress<DynamicObject, OperationError>, OperationError>;
 
 impl Shared {
     fn calls(&self) -> Calls {
@@ -268,25 +268,28 @@ impl Shared {
         let mut memory = self.memory();
         let sight = Sight::of(&self.contract, &object);
         if memory.triggered && sight.is_another(&mut memory) {
-            return Ok(Seen::Fatal(OperationError::Replaced(self.name.clone())));
+            return Ok(Observed::Fatal(OperationError::Replaced(self.name.clone())));
         }
         if sight.token() == Some(self.token.as_str()) {
             memory.triggered = true;
-            return Ok(Seen::AsWanted(Triggered { token: self.token.clone(), generation: object.metadata.generation }));
+            return Ok(Observed::AsWanted(Triggered {
+                token: self.token.clone(),
+                generation: object.metadata.generation,
+            }));
         }
         if memory.triggered {
             // It was set off once. To do so again is for a new operation.
-            return Ok(Seen::Fatal(sight.superseded(&self.token)));
+            return Ok(Observed::Fatal(sight.superseded(&self.token)));
         }
         if object.metadata.deletion_timestamp.is_some() {
-            return Ok(Seen::Fatal(OperationError::Deleting(self.name.clone())));
+            return Ok(Observed::Fatal(OperationError::Deleting(self.name.clone())));
         }
         if let Some((annotation, value)) = sight.untouched() {
             let (annotation, value) = (annotation.to_owned(), value.to_owned());
-            return Ok(Seen::NotYetBecause(OperationError::Occupied { annotation, value }));
+            return Ok(Observed::NotYetBecause(OperationError::Occupied { annotation, value }));
         }
         sight.remember_before(&mut memory);
-        Ok(Seen::Differs(object))
+        Ok(Observed::Differs(object))
     }
 
     /// Sets the trigger, if the object is still as it was seen in what matters.
@@ -301,7 +304,7 @@ impl Shared {
         patched.map_err(|error| self.failed("patch", error))
     }
 
-    async fn observe(&self, calls: &Calls) -> Observed {
+    async fn observe(&self, calls: &Calls) -> Watched {
         let object = match self.get(calls).await {
             Ok(object) => object,
             Err(deleted @ OperationError::Deleted(_)) => return Ok(Progress::Failed(deleted)),

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Attempt, Check,
     policy::{nanos::nanos, schedule::default_window::just_before},
-    time::{self, Alarm, Instant, Timer},
+    time::{self, Instant, Sleeper, Timer},
 };
 
 /// How long one watch is relied upon before everything is read again.

@@ -29,7 +29,7 @@ use crate::{
         lease::{Holder, Lease, Record, Refusals, Step},
         nanos::nanos,
     },
-    time::{Alarm, BootClock, Timer},
+    time::{BootClock, Sleeper, Timer},
 };
 
 pin_project! {

@@ -4,7 +4,7 @@ use crate::policy::{bucket::Bucket, nanos::FOREVER, rate::Rate};
 
 /// A bucket that nobody else asks.
 #[derive(Debug)]
-pub(in crate::policy) struct Gate {
+pub(in crate::policy) struct PlannedLimiter {
     bucket: Option<Bucket>,
 }
 
@@ -14,7 +14,7 @@ pub(in crate::policy) struct TooFar {
     pub(in crate::policy) ready_in: u64,
 }
 
-impl Gate {
+impl PlannedLimiter {
     /// Full, or without a limiter.
     pub(in crate::policy) fn new(limiter: Option<(Rate, u32)>) -> Self {
         Self { bucket: limiter.map(|(rate, burst)| Bucket::new(rate, burst)) }

@@ -9,14 +9,14 @@ use std::time::Duration;
 use crate::policy::{
     nanos::{FOREVER, duration},
     plan::{
-        limiter::{Gate, TooFar},
+        limiter::{PlannedLimiter, TooFar},
         warning::Warning,
     },
     rate::Rate,
     ratio::Ratio,
     schedule::{
         DELAY_FIRST, Policy,
-        attempts::{Attempts, Decision, Ended, Next},
+        attempts::{Attempts, Decision, Next, PolicyStop},
         backoff::Backoff,
         bounds::CutBy,
         jitter::series,
@@ -136,7 +136,7 @@ impl Policy {
             Finish::Stops(_) => slowest.over(),
             Finish::GoesOn => {
                 let each = timeout.saturating_add(highest.max(self.period().unwrap_or(0)).max(asked));
-                let each = each.max(Gate::interval(limiter));
+                let each = each.max(PlannedLimiter::interval(limiter));
                 slowest.over().saturating_add(more.saturating_mul(each))
             }
             Finish::Hangs | Finish::Waits | Finish::Starves | Finish::Limiter { .. } => FOREVER,
@@ -281,7 +281,7 @@ pub struct Course {
 #[non_exhaustive]
 pub enum Finish {
     /// The run stops, for this reason.
-    Stops(Ended),
+    Stops(PolicyStop),
     /// The last attempt hangs, and nothing cuts it.
     Hangs,
     /// The pause after the last attempt has no end.
@@ -313,7 +313,7 @@ impl Course {
     pub(in crate::policy) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
         let (mut spans, mut waits) = (Vec::new(), Vec::new());
         let mut over = 0;
-        let mut gate = Gate::new(limiter);
+        let mut gate = PlannedLimiter::new(limiter);
         let mut run = Attempts::default();
         let draw = |number: u64| policy.seed().map_or(random, |seed| series(seed, number));
         let mut next = run.first(policy, || draw(0));
@@ -349,7 +349,7 @@ impl Course {
                 _ if end == FOREVER => break Finish::Hangs,
                 None => run.end(policy, end, Decision::Retry, || draw(number)),
                 Some(CutBy::AttemptTimeout) => run.end(policy, end, policy.after_cut(), || draw(number)),
-                Some(_) => break Finish::Stops(Ended::Deadline),
+                Some(_) => break Finish::Stops(PolicyStop::Deadline),
             };
         };
         Self { spans, waits, finish, over }

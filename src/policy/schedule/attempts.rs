@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::policy::{
     nanos::{FOREVER, nanos},
     schedule::{
-        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, backoff::Progress, bounds::CutBy, jitter::pick,
+        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, backoff::BackoffState, bounds::CutBy, jitter::pick,
     },
 };
 
@@ -33,7 +33,7 @@ impl From<bool> for Decision {
 /// Why a run ended, as far as its own policy decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum PolicyStop {
     /// The error cannot be mended.
     Fatal,
     /// All attempts were made.
@@ -53,7 +53,7 @@ pub enum Next {
     /// Start an attempt at this instant.
     Start(u64),
     /// It is over.
-    Stop(Ended),
+    Stop(PolicyStop),
 }
 
 /// One attempt, as the operation sees it. All times are of the attempt's start.
@@ -169,7 +169,7 @@ impl Attempt {
 pub struct Attempts {
     /// Attempts started, and [`FINAL`] once the final try is planned.
     number: u32,
-    /// How far the backoff has come: [`Progress`], without its gap.
+    /// How far the backoff has come: [`BackoffState`], without its gap.
     step: u32,
     current: u64,
     /// When the first attempt started: the grid of `every` is laid there.
@@ -211,7 +211,7 @@ impl Attempts {
     #[inline]
     pub fn first(&mut self, policy: &Policy, random: impl FnOnce() -> u64) -> Next {
         if policy.max_attempts == 0 {
-            return Next::Stop(Ended::Attempts);
+            return Next::Stop(PolicyStop::Attempts);
         }
         if !policy.has(DELAY_FIRST) {
             return Next::Start(0);
@@ -259,10 +259,10 @@ impl Attempts {
         let earliest = match decision {
             Decision::Retry => now,
             Decision::RetryAfter(pause) => now.saturating_add(nanos(pause).min(policy.most_asked())),
-            Decision::Fatal => return Next::Stop(Ended::Fatal),
+            Decision::Fatal => return Next::Stop(PolicyStop::Fatal),
         };
         if !self.may_repeat(policy) {
-            return Next::Stop(Ended::Attempts);
+            return Next::Stop(PolicyStop::Attempts);
         }
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
             (self.current, self.step) = (0, 0);
@@ -296,9 +296,9 @@ impl Attempts {
     fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
         let mut planned = earliest;
         if policy.uses_backoff() {
-            let mut progress = Progress { current: self.current, step: self.step };
+            let mut progress = BackoffState { current: self.current, step: self.step };
             let Some(delay) = policy.backoff.next(&mut progress, random) else {
-                return Next::Stop(Ended::BackoffEnded);
+                return Next::Stop(PolicyStop::BackoffEnded);
             };
             (self.current, self.step) = (progress.current, progress.step);
             planned = planned.max(now.saturating_add(delay));
@@ -315,7 +315,7 @@ impl Attempts {
     /// The cadence has no further start that is admitted: one last attempt, if it is wanted, and then the end.
     #[cold]
     #[inline(never)]
-    fn plan_last(&mut self, policy: &Policy, earliest: u64, refused: Option<Ended>) -> Next {
+    fn plan_last(&mut self, policy: &Policy, earliest: u64, refused: Option<PolicyStop>) -> Next {
         let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
         let last_chance = last_chance.filter(|&at| {
             let comes_yet = at >= earliest && (at > self.started || self.number() == 0);

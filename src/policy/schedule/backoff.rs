@@ -33,7 +33,7 @@ pub struct Backoff {
     pub(in crate::policy) base: u64,
     pub(in crate::policy) cap: u64,
     /// What few schedules have.
-    pub(in crate::policy) more: Option<Arc<More>>,
+    pub(in crate::policy) more: Option<Arc<Extras>>,
     pub(in crate::policy) jitter: Kind,
     pub(in crate::policy) shape: Shape,
 }
@@ -61,7 +61,7 @@ impl Shape {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::policy) struct More {
+pub(in crate::policy) struct Extras {
     pub(in crate::policy) steps: Vec<u64>,
     pub(in crate::policy) take: Option<u32>,
     /// What follows, in a row: none of them has followers, or anything that is set for a whole run.
@@ -91,7 +91,7 @@ pub(in crate::policy) struct Rare {
 
 /// How far a run has come in its backoff.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct BackoffState {
     /// The last nominal delay (exponential) or the last delay (decorrelated).
     pub(in crate::policy) current: u64,
     /// Delays given so far.
@@ -234,10 +234,10 @@ impl Backoff {
     }
 
     /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
-    pub(in crate::policy) fn change(&mut self, change: impl FnOnce(&mut More)) {
-        let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
+    pub(in crate::policy) fn change(&mut self, change: impl FnOnce(&mut Extras)) {
+        let mut more = self.more.take().map_or_else(Extras::default, Arc::unwrap_or_clone);
         change(&mut more);
-        self.more = (more != More::default()).then(|| Arc::new(more));
+        self.more = (more != Extras::default()).then(|| Arc::new(more));
     }
 
     /// The delays of one run, with a random series of their own.
@@ -259,7 +259,7 @@ impl Backoff {
 
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
-    pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
+    pub fn next(&self, progress: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
         match self.more {
             // Steps without any.
             None if self.shape == Shape::Steps => None,
@@ -309,7 +309,7 @@ impl Backoff {
 
     /// The next delay of the chain.
     #[inline(never)]
-    fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
+    fn next_of_chain(&self, progress: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
         let (at, begins) = self.in_turn(progress.step, (0, 0))?;
         Some(self.nth(at)?.next_of(begins, progress, random))
     }
@@ -346,7 +346,12 @@ impl Backoff {
 
     /// The next delay of this schedule, which began at step `begins`.
     #[inline]
-    pub(in crate::policy) fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
+    pub(in crate::policy) fn next_of(
+        &self,
+        begins: u64,
+        progress: &mut BackoffState,
+        random: impl FnOnce() -> u64,
+    ) -> u64 {
         let index = u64::from(progress.step).saturating_sub(begins);
         progress.step = progress.step.saturating_add(1);
         let nominal = match self.shape {
