@@ -147,7 +147,7 @@ pub use crate::{
     queue::TimedQueue,
     report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture, retry},
-    run::controls::{Admission, Control, Controls, Queued, Retries, Share, Until},
+    run::controls::{Admission, Control, Controls, Counted, Queued, Retries, Share, Until},
     settle::{Progress, Settle, SettleFuture, SettleOutput, SettleOutputTypes, settle},
 };
 

@@ -165,11 +165,21 @@ pub enum Retries {
     Unlimited,
     /// The run has not begun.
     Of(Budget),
-    /// The run counts for its budget, for as long as it runs. A retry that is allowed and has not begun goes back when it is
-    /// dropped.
-    Running(InFlight),
+    /// The run counts for its budget, for as long as it runs.
+    Running(Counted),
     /// Two budgets, and each must allow it.
     Both(Box<[Self; 2]>),
+}
+
+/// A run that counts for its budget. A retry that is allowed and has not begun goes back when it is dropped.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Counted(InFlight);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
 }
 
 impl Retries {
@@ -191,8 +201,8 @@ impl Retries {
     pub(crate) fn begin_attempt(&mut self) {
         match self {
             Self::Unlimited => {}
-            Self::Of(budget) => *self = Self::Running(budget.begin()),
-            Self::Running(run) => run.begin_attempt(),
+            Self::Of(budget) => *self = Self::Running(Counted(budget.begin())),
+            Self::Running(Counted(run)) => run.begin_attempt(),
             Self::Both(both) => both.iter_mut().for_each(Self::begin_attempt),
         }
     }
@@ -202,7 +212,7 @@ impl Retries {
     pub(crate) fn withdraw(&mut self) -> bool {
         match self {
             Self::Unlimited | Self::Of(_) => true,
-            Self::Running(run) => run.is_allowed() || run.may_retry(),
+            Self::Running(Counted(run)) => run.is_allowed() || run.may_retry(),
             Self::Both(both) => {
                 let [first, second] = &mut **both;
                 let allowed = first.withdraw() && second.withdraw();
@@ -218,7 +228,7 @@ impl Retries {
     pub(crate) fn give_back(&mut self) {
         match self {
             Self::Unlimited | Self::Of(_) => {}
-            Self::Running(run) => run.give_back(),
+            Self::Running(Counted(run)) => run.give_back(),
             Self::Both(both) => both.iter_mut().for_each(Self::give_back),
         }
     }
@@ -241,7 +251,7 @@ impl Retries {
         match self {
             Self::Unlimited => Self::Unlimited,
             Self::Of(budget) => Self::Of(budget.clone()),
-            Self::Running(run) => Self::Of(run.budget().clone()),
+            Self::Running(Counted(run)) => Self::Of(run.budget().clone()),
             Self::Both(both) => Self::Both(Box::new([both[0].anew(), both[1].anew()])),
         }
     }
@@ -250,7 +260,7 @@ impl Retries {
         match self {
             Self::Unlimited => {}
             Self::Of(budget) => _ = list.entry(budget),
-            Self::Running(run) => _ = list.entry(run.budget()),
+            Self::Running(Counted(run)) => _ = list.entry(run.budget()),
             Self::Both(both) => both.iter().for_each(|each| each.budgets(list)),
         }
     }
@@ -261,12 +271,6 @@ impl fmt::Debug for Retries {
         let mut list = f.debug_list();
         self.budgets(&mut list);
         list.finish()
-    }
-}
-
-impl Drop for Retries {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }
 

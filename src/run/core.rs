@@ -345,8 +345,8 @@ impl<G: Control> Core<G> {
         let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
             Err(Stop::Cancelled)
         } else {
-            let seed = self.policy.seed();
-            AttemptEnd { now, ending, decision }.plan(&self.policy, &mut self.attempts, seed, self.ties.retries())
+            let Self { policy, attempts, ties, .. } = self;
+            AttemptEnd { now, ending, decision }.plan(policy, attempts, || policy.seed(), ties.retries())
         };
         match planned {
             Ok(at) => {

@@ -52,13 +52,13 @@ pub(crate) struct AttemptEnd {
 
 impl AttemptEnd {
     /// When the next attempt starts, or why there is none. A retry is withdrawn from the budget for it, and only for it.
-    /// A run whose token is cancelled does not ask.
+    /// A run whose token is cancelled does not ask. `seed` as for [`plan_first`].
     #[inline(always)]
     pub(crate) fn plan(
         self,
         policy: &Policy,
         attempts: &mut Attempts,
-        seed: Option<u64>,
+        seed: impl FnOnce() -> Option<u64>,
         retries: Option<&mut Retries>,
     ) -> Result<u64, Stop> {
         let Self { now, ending, decision } = self;
@@ -66,7 +66,7 @@ impl AttemptEnd {
             return Err(Stop::Deadline);
         }
         let number = attempts.number();
-        match attempts.end(policy, now, decision, || random(seed, Attempts::draw_after(number, policy))) {
+        match attempts.end(policy, now, decision, || random(seed(), Attempts::draw_after(number, policy))) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(at) if retries.is_none_or(Retries::withdraw) => Ok(at),
             Next::Start(_) => Err(Stop::Budget),

@@ -136,7 +136,7 @@ fn cursor(times: u64) {
         for _ in 0..times {
             let mut run = policy.begin::<u32>();
             let turn = run.next().await.expect("an attempt");
-            _ = black_box(turn.attempt(op(black_box(0))).await);
+            _ = black_box(turn.run(op(black_box(0))).await);
         }
     });
 }

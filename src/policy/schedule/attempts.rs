@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::policy::{
     nanos::{FOREVER, nanos},
-    schedule::{
-        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, backoff::BackoffState, bounds::CutBy, jitter::pick,
-    },
+    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, bounds::CutBy, jitter::pick},
 };
 
 /// What follows an error.
@@ -296,38 +294,32 @@ impl Attempts {
     fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
         let mut planned = earliest;
         if policy.uses_backoff() {
-            let mut progress = BackoffState { current: self.current, step: self.step };
-            let Some(delay) = policy.backoff.next(&mut progress, random) else {
+            let Some(delay) = policy.backoff.next_delay(&mut self.current, &mut self.step, random) else {
                 return Next::Stop(PolicyStop::BackoffEnded);
             };
-            (self.current, self.step) = (progress.current, progress.step);
             planned = planned.max(now.saturating_add(delay));
         }
         if let Some(every) = policy.period() {
             planned = planned.max(self.tick(every, now));
         }
-        match policy.bounds.admit(planned) {
-            Ok(()) if !self.is_final() => Next::Start(planned),
-            admitted => self.plan_last(policy, earliest, admitted.err()),
+        if policy.bounds.admits(planned) && !self.is_final() {
+            return Next::Start(planned);
+        }
+        match self.plan_last(policy, earliest) {
+            Some(at) => Next::Start(at),
+            None => Next::Stop(policy.bounds.nearer()),
         }
     }
 
-    /// The cadence has no further start that is admitted: one last attempt, if it is wanted, and then the end.
+    /// The cadence has no further start that is admitted: one last attempt, if it is wanted.
     #[cold]
     #[inline(never)]
-    fn plan_last(&mut self, policy: &Policy, earliest: u64, refused: Option<PolicyStop>) -> Next {
+    fn plan_last(&mut self, policy: &Policy, earliest: u64) -> Option<u64> {
         let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
-        let last_chance = last_chance.filter(|&at| {
-            let comes_yet = at >= earliest && (at > self.started || self.number() == 0);
-            !self.is_final() && comes_yet
-        });
-        match last_chance {
-            Some(at) => {
-                self.number |= FINAL;
-                Next::Start(at)
-            }
-            None => Next::Stop(refused.unwrap_or_else(|| policy.bounds.nearer())),
-        }
+        let comes_yet = |&at: &u64| at >= earliest && (at > self.started || self.number() == 0);
+        let last_chance = last_chance.filter(comes_yet).filter(|_| !self.is_final())?;
+        self.number |= FINAL;
+        Some(last_chance)
     }
 
     /// The first tick of the grid that is neither past nor the one of the last attempt.

@@ -258,13 +258,18 @@ impl Backoff {
     }
 
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
+    pub fn next(&self, state: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
+        self.next_delay(&mut state.current, &mut state.step, random)
+    }
+
+    /// The same where the state is kept elsewhere.
     #[inline]
-    pub fn next(&self, progress: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
+    pub(super) fn next_delay(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
         match self.more {
             // Steps without any.
             None if self.shape == Shape::Steps => None,
-            None => Some(self.next_of(0, progress, random)),
-            Some(_) => self.next_of_chain(progress, random),
+            None => Some(self.next_of(0, current, step, random)),
+            Some(_) => self.next_of_chain(current, step, random),
         }
     }
 
@@ -309,9 +314,9 @@ impl Backoff {
 
     /// The next delay of the chain.
     #[inline(never)]
-    fn next_of_chain(&self, progress: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
-        let (at, begins) = self.in_turn(progress.step, (0, 0))?;
-        Some(self.nth(at)?.next_of(begins, progress, random))
+    fn next_of_chain(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
+        let (at, begins) = self.in_turn(*step, (0, 0))?;
+        Some(self.nth(at)?.next_of(begins, current, step, random))
     }
 
     /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.
@@ -349,23 +354,24 @@ impl Backoff {
     pub(in crate::policy) fn next_of(
         &self,
         begins: u64,
-        progress: &mut BackoffState,
+        current: &mut u64,
+        step: &mut u32,
         random: impl FnOnce() -> u64,
     ) -> u64 {
-        let index = u64::from(progress.step).saturating_sub(begins);
-        progress.step = progress.step.saturating_add(1);
+        let index = u64::from(*step).saturating_sub(begins);
+        *step = step.saturating_add(1);
         let nominal = match self.shape {
             Shape::Fixed => self.base,
             Shape::Exponential => {
-                let grown = if index == 0 { self.base } else { self.grows_by().of(progress.current) };
-                progress.current = grown.min(self.cap);
-                progress.current
+                let grown = if index == 0 { self.base } else { self.grows_by().of(*current) };
+                *current = grown.min(self.cap);
+                *current
             }
             Shape::Decorrelated => {
-                let before = if index == 0 { self.base } else { progress.current };
+                let before = if index == 0 { self.base } else { *current };
                 let high = before.saturating_mul(3).max(self.base).min(self.cap);
-                progress.current = pick(self.base.min(self.cap), high, random());
-                return progress.current;
+                *current = pick(self.base.min(self.cap), high, random());
+                return *current;
             }
             Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
         };

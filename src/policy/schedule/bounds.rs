@@ -33,9 +33,14 @@ impl Bounds {
     /// Whether an attempt may be planned for this instant. Where both windows refuse, the smaller one is the reason.
     #[inline]
     pub fn admit(&self, planned: u64) -> Result<(), PolicyStop> {
+        if self.admits(planned) { Ok(()) } else { Err(self.nearer()) }
+    }
+
+    #[inline]
+    pub(super) fn admits(&self, planned: u64) -> bool {
         let in_window = planned <= self.start_within;
         let in_time = planned < self.finish_within || self.finish_within == FOREVER;
-        if in_window && in_time { Ok(()) } else { Err(self.nearer()) }
+        in_window && in_time
     }
 
     /// Whether it is too late to start anything at `now`, whatever it was planned for. The first instant never is, so that

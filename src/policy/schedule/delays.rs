@@ -52,7 +52,10 @@ impl Iterator for Delays {
         self.in_turn = self.backoff.in_turn(self.progress.step, self.in_turn)?;
         let (at, begins) = self.in_turn;
         let (seed, number) = (self.seed, self.progress.step.into());
-        let delay = self.backoff.nth(at)?.next_of(begins, &mut self.progress, || series(seed, number));
+        let delay = self
+            .backoff
+            .nth(at)?
+            .next_of(begins, &mut self.progress.current, &mut self.progress.step, || series(seed, number));
         Some(duration(delay))
     }
 }

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn waiting_and_the_same_text_are_no_movement() {
-        let rules = SettleRules { stall_after: 10, ..Rules::default() };
+        let rules = SettleRules { stall_after: 10, ..SettleRules::default() };
         for still in [Sample::Waiting, Sample::Same] {
             let mut movement = StallDetector::default();
             assert_eq!(movement.observe(&rules, 1, Sample::Moved), SettleStep::GoOn);
