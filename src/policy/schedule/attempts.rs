@@ -225,7 +225,9 @@ impl Attempts {
     #[inline]
     pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
         // Two thousand million attempts are counted, further ones are not.
-        self.number = self.number.saturating_add((self.number() < FINAL.saturating_sub(1)).into());
+        if self.number() < FINAL.saturating_sub(1) {
+            self.number = self.number.wrapping_add(1);
+        }
         self.started = now;
         self.attempt(policy)
     }
@@ -253,6 +255,7 @@ impl Attempts {
 
     /// The attempt that ran has ended at `now` and this is what to do about it.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
         let earliest = match decision {
             Decision::Retry => now,
@@ -291,6 +294,7 @@ impl Attempts {
 
     /// Plans the next start: on the cadence, and not before `earliest`.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
         let mut planned = earliest;
         if policy.uses_backoff() {

@@ -263,7 +263,8 @@ impl Backoff {
     }
 
     /// The same where the state is kept elsewhere.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub(super) fn next_delay(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
         match self.more {
             // Steps without any.
@@ -350,7 +351,8 @@ impl Backoff {
     }
 
     /// The next delay of this schedule, which began at step `begins`.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub(in crate::policy) fn next_of(
         &self,
         begins: u64,
