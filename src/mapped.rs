@@ -54,7 +54,7 @@ pin_project! {
 }
 
 impl<B> Boxed<B> {
-    /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own in the
+    /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own in the
     /// sources. See [`GaveUp::chained`].
     pub fn chained(self) -> WithSource<Self> {
         WithSource(self)
@@ -124,7 +124,7 @@ macro_rules! last_words {
                 WithReport(self)
             }
 
-            /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own
+            /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own
             /// in the sources. The last word of the builder. See [`GaveUp::chained`].
             pub fn chained(self) -> WithSource<Self> {
                 WithSource(self)

@@ -68,7 +68,7 @@ where
 ///
 /// # Settings in an `if`
 /// Words for data keep the type of the builder, so they can stand in an `if`. So can `cancel_on`, `throttle` and `budget` once one
-/// of them was given: a token that nobody cancels will do. `when`, `classify`, `notify`, `listen` and `cancel_when` change the type:
+/// of them was given: a token that is never cancelled will do. `when`, `classify`, `notify`, `listen` and `cancel_when` change the type:
 /// there the condition goes into what they are given. A closure can decide by itself; `classify` and `listen` take an `Option`.
 ///
 /// ```

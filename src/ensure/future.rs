@@ -66,7 +66,7 @@ pin_project! {
             look: V,
             attempt: Attempt,
         },
-        /// An act is due. Who cancels the run at the very instant of the observation goes first.
+        /// An act is due. A cancellation at the very instant of the observation goes first.
         Differs { state: Option<S>, attempt: Attempt },
         /// The round's act, until then at most.
         Acting {

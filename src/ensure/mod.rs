@@ -57,7 +57,7 @@ use crate::{
 /// let ensured = ensure(
 ///     async |_| Ok::<_, std::io::Error>(exists.get().then_some("it")),
 ///     async |()| {
-///         exists.set(true); // applied, but nobody hears of it
+///         exists.set(true); // applied, but the answer is lost
 ///         Err::<(), _>(std::io::Error::other("connection reset"))
 ///     },
 /// )

@@ -370,7 +370,7 @@ impl<G: Control, F: Future> Control for Until<G, F> {
     type Waiter = G::Waiter;
 
     fn is_cancelled(&mut self) -> bool {
-        // Nobody need be woken: whatever waits next polls with a waker of its own.
+        // No task has to be woken: whatever waits next polls with a waker of its own.
         self.ties.is_cancelled() || self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
     }
     fn may_be_cancelled(&self) -> bool {

@@ -280,7 +280,7 @@ impl<G: Control> Core<G> {
         self.attempts.attempt(&self.policy)
     }
 
-    /// Whoever was to poll for the next attempt goes away: no waiter stays behind. Asked again, the run queues anew.
+    /// The future that polls for the next attempt is dropped: no waiter stays behind. Asked again, the run queues anew.
     pub(crate) fn leave(&mut self) {
         if matches!(self.state, State::AwaitingPermit(_)) {
             self.state = State::Sleeping;

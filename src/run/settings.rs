@@ -13,14 +13,14 @@ macro_rules! settings {
             /// Takes the settings that are data from `policy`. What it does not set stays as it is here: the cadence,
             /// `attempt_timeout`, `on_cut`, `max_retry_after`. The bounds (`start_within`, `finish_within`,
             /// `max_attempts`, with `final_try` and `delay_first`) are replaced as one set.
-            pub fn policy(mut self, policy: &crate::Policy) -> Self {
+            pub fn policy(mut self, policy: &crate::policy::schedule::Policy) -> Self {
                 self.policy.take_over(policy);
                 self
             }
 
             /// The pause from the *end* of one attempt to the start of the next.
             #[inline]
-            pub fn backoff(mut self, backoff: crate::Backoff) -> Self {
+            pub fn backoff(mut self, backoff: crate::policy::schedule::backoff::Backoff) -> Self {
                 self.policy = self.policy.backoff(backoff);
                 self
             }
@@ -91,7 +91,7 @@ macro_rules! settings {
             /// What follows an attempt that ended without an answer, since its own deadline cut it or it was dropped.
             /// `Fatal` is for calls that must not run twice. Default: retry.
             #[inline]
-            pub fn on_cut(mut self, decision: impl Into<crate::Decision>) -> Self {
+            pub fn on_cut(mut self, decision: impl Into<crate::policy::schedule::attempts::Decision>) -> Self {
                 self.policy = self.policy.on_cut(decision);
                 self
             }
@@ -120,7 +120,7 @@ macro_rules! settings {
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
             where
                 F: FnMut(&$error) -> D,
-                D: Into<crate::Decision>,
+                D: Into<crate::policy::schedule::attempts::Decision>,
             {
                 self.classify(when)
             }
@@ -129,7 +129,7 @@ macro_rules! settings {
             #[inline]
             pub fn classify<C>(self, when: C) -> $builder<O, C, L, G>
             where
-                C: crate::Classify<$error>,
+                C: crate::operation::Classify<$error>,
             {
                 let Self { operation, listener, policy, shared, .. } = self;
                 $builder { operation, when, listener, policy, shared }
@@ -150,7 +150,7 @@ macro_rules! settings {
             #[inline]
             pub fn notify<N>(self, listener: N) -> $builder<O, W, (L, N), G>
             where
-                N: FnMut(&crate::Event<'_, $error>),
+                N: FnMut(&crate::events::Event<'_, $error>),
             {
                 self.listen(listener)
             }
@@ -159,21 +159,24 @@ macro_rules! settings {
             #[inline]
             pub fn listen<N>(self, listener: N) -> $builder<O, W, (L, N), G>
             where
-                N: crate::Listener<$error>,
+                N: crate::events::Listener<$error>,
             {
                 let Self { operation, when, listener: before, policy, shared } = self;
                 $builder { operation, when, listener: (before, listener), policy, shared }
             }
         }
 
-        impl<O: $operation, L, G: crate::Share> $builder<O, crate::RetryAll, L, G> {
+        impl<O: $operation, L, G: crate::run::controls::Share> $builder<O, crate::operation::RetryAll, L, G> {
             /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters, budgets,
             /// classification and listeners. What is said after it holds for this run alone.
             /// See [`Profile`](crate::Profile).
-            pub fn profile<C, N>(self, profile: &crate::Profile<$error, C, N>) -> $builder<O, C, (L, N), G::With>
+            pub fn profile<C, N>(
+                self,
+                profile: &crate::profile::Profile<$error, C, N>,
+            ) -> $builder<O, C, (L, N), G::With>
             where
-                C: crate::Classify<$error> + Clone,
-                N: crate::Listener<$error> + Clone,
+                C: crate::operation::Classify<$error> + Clone,
+                N: crate::events::Listener<$error> + Clone,
             {
                 let Self { operation, listener, policy, shared, .. } = self.policy(&profile.policy);
                 let (when, listener) = (profile.when.clone(), (listener, profile.listener.clone()));
@@ -187,7 +190,7 @@ macro_rules! settings {
             }
         }
 
-        impl<O, W, L, G: crate::Share> $builder<O, W, L, G> {
+        impl<O, W, L, G: crate::run::controls::Share> $builder<O, W, L, G> {
             /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt. Nothing starts once it
             /// is; an attempt that is ready with its answer at that moment still counts. Given twice, either stops it.
             #[inline]
@@ -198,15 +201,15 @@ macro_rules! settings {
             /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does: a shutdown signal, the receiver of a
             /// channel. It is polled by the run, and not before it begins.
             #[inline]
-            pub fn cancel_when<F: Future>(self, until: F) -> $builder<O, W, L, crate::Until<G, F>> {
+            pub fn cancel_when<F: Future>(self, until: F) -> $builder<O, W, L, crate::run::controls::Until<G, F>> {
                 let Self { operation, when, listener, policy, shared } = self;
-                $builder { operation, when, listener, policy, shared: crate::Until::new(shared, until) }
+                $builder { operation, when, listener, policy, shared: crate::run::controls::Until::new(shared, until) }
             }
 
             /// Takes a permit of this limiter before each attempt. The wait for it counts towards `start_within` and
             /// `finish_within`, never towards `attempt_timeout`; one that cannot fit ends the run at once with
             /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched.
-            pub fn throttle(self, limiter: &crate::Limiter) -> $builder<O, W, L, G::With> {
+            pub fn throttle(self, limiter: &crate::limiter::Limiter) -> $builder<O, W, L, G::With> {
                 let limiter = limiter.clone();
                 self.share(|shared| shared.throttle(limiter))
             }
@@ -214,12 +217,15 @@ macro_rules! settings {
             /// Asks this budget, shared with other runs, before each retry; refused, the run ends with
             /// [`Stop::Budget`](crate::Stop::Budget). Given twice, both must allow it, and a refusal of one takes nothing from
             /// the other.
-            pub fn budget(self, budget: &crate::Budget) -> $builder<O, W, L, G::With> {
+            pub fn budget(self, budget: &crate::budget::Budget) -> $builder<O, W, L, G::With> {
                 let budget = budget.clone();
                 self.share(|shared| shared.budget(budget))
             }
 
-            fn share(self, set: impl FnOnce(crate::Controls) -> crate::Controls) -> $builder<O, W, L, G::With> {
+            fn share(
+                self,
+                set: impl FnOnce(crate::run::controls::Controls) -> crate::run::controls::Controls,
+            ) -> $builder<O, W, L, G::With> {
                 let Self { operation, when, listener, policy, shared } = self;
                 $builder { operation, when, listener, policy, shared: shared.share(set) }
             }

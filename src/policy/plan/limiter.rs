@@ -2,7 +2,7 @@
 
 use crate::policy::{bucket::Bucket, nanos::FOREVER, rate::Rate};
 
-/// A bucket that nobody else asks.
+/// A bucket that no other run asks.
 #[derive(Debug)]
 pub(in crate::policy) struct PlannedLimiter {
     bucket: Option<Bucket>,

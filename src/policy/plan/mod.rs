@@ -166,7 +166,7 @@ impl Policy {
 }
 
 impl Plan {
-    /// The same with a limiter ([`throttle`](crate::Retry::throttle)) that is full and that nobody else asks: permits may
+    /// The same with a limiter ([`throttle`](crate::Retry::throttle)) that is full and that no other run asks: permits may
     /// come later than planned, or too late, which ends the run. A burst of 0 is a limiter that saves nothing up, much
     /// like one that others keep drained.
     ///

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, iter::once, mem, sync::Arc, time::Duration};
 
 pub use super::delays::Delays;
-use crate::Ratio;
+use crate::policy::ratio::Ratio;
 use crate::policy::{
     nanos::{FOREVER, nanos},
     schedule::jitter::{Jitter, Kind, pick},

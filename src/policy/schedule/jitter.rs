@@ -1,6 +1,6 @@
 //! Spreading delays.
 
-use crate::Ratio;
+use crate::policy::ratio::Ratio;
 
 /// How a delay is spread around its nominal value, so that callers that failed together do not come back together.
 ///

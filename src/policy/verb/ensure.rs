@@ -18,7 +18,7 @@ pub enum Change {
     AlreadySo,
     /// An act answered that it had done it, and it was then seen.
     Applied,
-    /// It was seen after an act that failed or was cut: the act did it all the same, or somebody else.
+    /// It was seen after an act that failed or was cut: the act did it all the same, or another caller.
     AppliedDespiteError,
 }
 
@@ -81,7 +81,7 @@ impl EnsureState {
     }
 
     /// Whether an act may have been applied without a look to tell: the last call was an act, or a look that failed. (An act
-    /// that was not seen to be applied at first may be later: the more reason to know that nobody could look.)
+    /// that was not seen to be applied at first may be later: the more reason to know that no observation was made.)
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         self.unseen
