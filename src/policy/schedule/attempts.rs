@@ -268,13 +268,11 @@ impl Attempts {
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
             (self.current, self.step) = (0, 0);
         }
-        if policy.has(SET_EVERY) {
-            if self.number() == 1 {
-                self.grid = self.started;
-                // With `delay_first` the first attempt stands on a grid already.
-                if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
-                    return self.plan_in_phase(policy, now, earliest, random());
-                }
+        if policy.has(SET_EVERY) && self.number() == 1 {
+            self.grid = self.started;
+            // With `delay_first` the first attempt stands on a grid already.
+            if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
+                return self.plan_in_phase(policy, now, earliest, random());
             }
         }
         self.plan(policy, now, earliest, random)
