@@ -280,7 +280,7 @@ impl Limiter {
         self.semaphore.idle_bucket()
     }
 
-    /// Takes over the settings of a set of limiters, unless it has later ones.
+    /// Takes over the settings of a set of limiters, unless it has later ones, and a pause of them all, unless it has a longer one.
     pub(crate) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
         self.semaphore.adopt(version, settings, paused_until);
     }
