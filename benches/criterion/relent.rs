@@ -27,7 +27,8 @@ fn drive<F: Future>(future: F) -> F::Output {
 /// Answers at its second poll, as a call over a network does.
 async fn pending_once() -> Result<u32, ()> {
     let mut polled = false;
-    std::future::poll_fn(|_| if std::mem::replace(&mut polled, true) { Poll::Ready(Ok(1)) } else { Poll::Pending }).await
+    std::future::poll_fn(|_| if std::mem::replace(&mut polled, true) { Poll::Ready(Ok(1)) } else { Poll::Pending })
+        .await
 }
 
 async fn fails(times: u32, number: u32) -> Result<u32, u32> {

@@ -13,7 +13,10 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
-use relent::{KeyedLimiter, Limiter, Rate, Refused, Reservation};
+use relent::{
+    KeyedLimiter, Limiter, Rate,
+    limiter::{Refused, Reservation},
+};
 use tokio::{task::coop::unconstrained, time::advance};
 
 type Wait = Pin<Box<dyn Future<Output = Result<(), Refused>>>>;
