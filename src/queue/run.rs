@@ -55,7 +55,7 @@ impl<'q, K, V, W, E, F: Future<Output = Result<(), E>>> RunWorker<'q, K, V, W, F
     ///
     /// ```
     /// use std::time::Duration;
-    /// use relent::{ErasedProfile, Limiter, Policy, Profile, Stop, TimedQueue};
+    /// use relent::{Limiter, Policy, Profile, Stop, TimedQueue, builder::ErasedProfile};
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
     /// let calls: ErasedProfile<&str> = Profile::new(Policy::new().max_attempts(3))
