@@ -14,6 +14,10 @@
 //! | count failures per item, as work queues do | [`KeyedBackoff`] |
 //! | do work at its time, one run per key, with retries | [`TimedQueue`] |
 //! | lead, and know until when | [`leader`] |
+//! | let a server's "too many" set the rate | [`Adaptive`] |
+//! | know which errors of a connection, which HTTP answers are worth another attempt | [`io`], `http` (feature `http`) |
+//! | retry and limit within a `tower` stack: hyper, reqwest, tonic, kube | `tower` (feature `tower`) |
+//! | keep a stream going that breaks off | `stream` (feature `stream`) |
 //! | talk to Kubernetes, to etcd | `k8s`, `etcd` (features of the same name) |
 //! | test all of this | `testing` (feature `test-util`) |
 //!
@@ -77,11 +81,12 @@
 //! # Features
 //!
 //! None is on by default. `k8s`: callers for Kubernetes; your crate chooses the version of `k8s-openapi`. `etcd`: callers for
-//! etcd; needs protoc when it is built. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`:
+//! etcd; needs protoc when it is built. `http`, `tower`, `stream`: for the stacks that people have. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`:
 //! listeners. `signal`: the manager stops on ctrl-c and SIGTERM. `test-util`: `testing`. `demo`: what the examples need.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adaptive;
 pub mod blocking;
 mod budget;
 mod cursor;
@@ -94,6 +99,10 @@ pub mod events;
 mod failure;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
+pub mod io;
 #[cfg(feature = "k8s")]
 pub mod k8s;
 mod keyed;
@@ -112,15 +121,22 @@ mod run;
 mod settings;
 mod settle;
 mod shared;
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+pub mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod time;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 
 /// The token of `.cancel_on(..)`, tokio-util's.
 pub use tokio_util::sync::CancellationToken;
 
 pub use crate::{
+    adaptive::{Adaptive, AdaptiveListener},
     budget::{Budget, InFlight},
     cursor::{Run, Turn},
     endeavour::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},

@@ -125,13 +125,13 @@ mod suspension {
 }
 
 /// The wall clock: for stamps that people read. No decision hangs on it.
-#[cfg(feature = "k8s")]
+#[cfg(any(feature = "http", feature = "k8s"))]
 pub(crate) fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
 /// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is paused.
-#[cfg(feature = "k8s")]
+#[cfg(any(feature = "http", feature = "k8s"))]
 pub(crate) fn date() -> std::time::SystemTime {
     let (now, real) = (now().into_std(), std::time::Instant::now());
     let (ahead, behind) = (now.saturating_duration_since(real), real.saturating_duration_since(now));

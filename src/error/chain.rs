@@ -95,6 +95,12 @@ impl<E: Error + 'static> Error for Chained<E> {
 pub struct BoxedError(pub(super) Box<dyn Error + Send + Sync>);
 
 impl BoxedError {
+    /// Any error, as [`GaveUp::boxed`] makes it one.
+    #[must_use]
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+
     /// The error inside.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {

@@ -249,6 +249,12 @@ impl Attempts {
         self.number() < policy.max_attempts
     }
 
+    /// The attempt that runs is the first of a new run, which begins now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { number: 1, ..Self::default() };
+    }
+
     /// The attempt that ran has ended at `now` and this is what to do about it.
     #[inline]
     pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {

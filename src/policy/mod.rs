@@ -4,6 +4,7 @@
 //! the queue) began, so that a history can be written down, replayed, simulated and fuzzed. The verbs ask, and wait.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
+pub mod adaptive;
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
@@ -405,6 +406,12 @@ impl Policy {
     #[inline]
     pub(crate) fn seed(&self) -> Option<u64> {
         self.backoff.seeded()
+    }
+
+    /// How long an attempt runs to be healthy, if that was set.
+    #[cfg(feature = "stream")]
+    pub(crate) fn healthy(&self) -> Option<u64> {
+        self.backoff.healthy()
     }
 
     /// What follows an attempt that was cut.
