@@ -24,9 +24,10 @@ use tokio::time::{Instant, advance};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn headers(fields: &[(http::HeaderName, &str)]) -> HeaderMap {
-    let fields = fields.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
     let mut headers = HeaderMap::new();
-    headers.extend(fields.map(|(name, value)| (Some(name), value)));
+    for (name, value) in fields {
+        headers.append(name.clone(), value.parse().unwrap());
+    }
     headers
 }
 
