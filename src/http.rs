@@ -49,7 +49,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use ::http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{DATE, RETRY_AFTER},
 };
 
@@ -192,6 +192,22 @@ impl fmt::Display for StatusError {
 }
 
 impl Error for StatusError {}
+
+/// The same request with this body: for `repeat_with` of the layer for `tower`, where bodies are not `Clone`.
+///
+/// ```
+/// # struct Body(Option<String>); impl Body { fn try_clone(&self) -> Option<Self> { self.0.clone().map(|text| Body(Some(text))) } }
+/// let again = |request: &http::Request<Body>| Some(relent::http::with_body(request, request.body().try_clone()?));
+/// let get = http::Request::get("http://example.net/").header("x", "y").body(Body(Some("z".to_owned()))).unwrap();
+/// assert_eq!(again(&get).unwrap().headers(), get.headers());
+/// ```
+pub fn with_body<A, B>(request: &Request<A>, body: B) -> Request<B> {
+    let mut again = Request::new(body);
+    (*again.method_mut(), *again.uri_mut()) = (request.method().clone(), request.uri().clone());
+    (*again.headers_mut(), *again.extensions_mut()) = (request.headers().clone(), request.extensions().clone());
+    *again.version_mut() = request.version();
+    again
+}
 
 /// What the header `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date. Of several the longest; `None` without a valid
 /// one.

@@ -139,10 +139,10 @@ where
     }
 
     fn call(&mut self, request: Q) -> Self::Future {
+        let Profile { policy, when, listener, shared, .. } = self.layer.profiles.profile(&request);
         // The one that is ready makes the call. One that failed is not asked again.
         let clone = self.inner.clone();
         let service = mem::replace(&mut self.inner, clone);
-        let Profile { policy, when, listener, shared, .. } = self.layer.profiles.profile(&request);
         ResponseFuture {
             core: Core::new(policy, shared),
             timer: Timer::default(),
@@ -298,6 +298,10 @@ where
                             Poll::Ready(Ok(())) => {}
                             Poll::Ready(Err(error)) => return Poll::Ready(Ok(Answer::Failed(BoxedError::new(error)))),
                             Poll::Pending => break,
+                        }
+                        // It may have taken any time.
+                        if let Err(by) = this.core.may_call() {
+                            return Poll::Ready(Ok(Answer::Cut(by)));
                         }
                     }
                     let Some(request) = this.request.take() else {

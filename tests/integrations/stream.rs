@@ -228,7 +228,7 @@ async fn what_no_connecting_mends_is_the_last_item() {
     let server = Server::new([breaks_after(1), refused(), breaks_after(50)]);
     let run = reconnect(|_| server.connect()).backoff(each_second()).when(|error| error != "reset 3");
     let told = yields(pin!(run.into_stream()), 2_000).await;
-    let end = "gave up after 1 attempt in 0ns: the error cannot be mended by repeating; last attempt: reset 3";
+    let end = "gave up after 1 attempt: repeating cannot mend this; last attempt: reset 3";
     assert!(told.ends_with(&format!(" 49 50 {end}")), "{told}");
     let server = Server::new([breaks_after(1)]);
     let run = reconnect(|_| server.connect()).when(|_| Decision::RetryAfter(7 * SECOND)).backoff(each_second());
@@ -372,6 +372,28 @@ async fn it_can_be_named_and_spawned() {
         pin!(changes).next().await
     });
     assert!(matches!(spawned.await.unwrap(), Some(Ok(Streamed::Connected(None)))));
+}
+
+/// Whatever the type of the error is.
+#[tokio::test(start_paused = true)]
+async fn it_can_be_spawned_with_errors_that_borrow() {
+    async fn first<E: Send + 'static>(error: fn() -> E) -> bool {
+        let spawned = tokio::spawn(async move {
+            let run = reconnect(async |_| Err::<stream::Empty<Result<u32, E>>, E>(error()));
+            let mut run = pin!(run.max_attempts(1).throttle(&Limiter::unlimited()).into_stream());
+            run.next().await.unwrap().is_err()
+        });
+        spawned.await.unwrap()
+    }
+    let text = tokio::spawn(async {
+        let mut run =
+            pin!(reconnect(async |_| Err::<stream::Empty<Result<u32, _>>, _>("no")).max_attempts(1).into_stream());
+        run.try_next().await.unwrap_err().into_error()
+    });
+    assert_eq!(text.await.unwrap(), Some("no"));
+    assert!(first(|| std::borrow::Cow::Borrowed("no")).await);
+    assert!(first(|| Box::<dyn std::error::Error + Send + Sync>::from("no")).await);
+    assert!(first(|| anyhow::anyhow!("no")).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -298,6 +298,32 @@ async fn getting_ready_is_part_of_an_attempt_and_what_fails_in_it_is_tried_again
     assert_eq!(server.seconds(), [0; 0]);
 }
 
+/// The timers of a runtime that stalled are late: what is ready meanwhile must not be called any more.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_called_at_the_hard_bound_or_later_nor_once_it_is_cancelled() {
+    for cancelled in [false, true] {
+        let token = CancellationToken::new();
+        let server = Server::new([Fails("a")]).readiness([Readiness::Ready, Readiness::After(2 * SECOND)]);
+        let policy = every_second().finish_within(5 * SECOND);
+        let mut service = RetryLayer::new(Profile::new(policy).cancel_on(token.clone())).layer(server.clone());
+        let mut call = tokio_test::task::spawn(service.ready().await.unwrap().call("x".to_owned()));
+        assert!(call.poll().is_pending());
+        tokio::time::advance(SECOND).await;
+        // Begins its second attempt, and gets ready.
+        assert!(call.poll().is_pending());
+        if cancelled {
+            token.cancel();
+            tokio::time::advance(2 * SECOND).await;
+        } else {
+            tokio::time::advance(4 * SECOND).await;
+        }
+        let Poll::Ready(Err(error)) = call.poll() else { panic!("{call:?}") };
+        let gave_up = error.into_inner();
+        assert_eq!((gave_up.is_deadline(), gave_up.is_cancelled()), (!cancelled, cancelled), "{gave_up}");
+        assert_eq!((gave_up.attempts(), server.seconds()), (2, vec![0]));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_calls_share_the_limiter_and_the_budget_and_a_dropped_one_leaves_nothing() {
     let limiter = Limiter::per_second(1);

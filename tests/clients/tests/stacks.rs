@@ -280,11 +280,7 @@ fn kube(url: &str, policy: &Policy) -> kube::Client {
         Profile::new(policy.clone().on_cut(idempotency)).classify(idempotency).erased()
     })
     .repeat_with(|request: &http::Request<kube::client::Body>| {
-        let body = request.body().try_clone()?;
-        let mut again = http::Request::new(body);
-        (*again.method_mut(), *again.uri_mut()) = (request.method().clone(), request.uri().clone());
-        (*again.headers_mut(), *again.extensions_mut()) = (request.headers().clone(), request.extensions().clone());
-        Some(again)
+        Some(relent_http::with_body(request, request.body().try_clone()?))
     })
     .check(CheckStatus);
     ClientBuilder::try_from(config).unwrap().with_layer(&BufferLayer::new(64)).with_layer(&layer).build()
@@ -311,11 +307,11 @@ async fn kube_reads_what_comes_back_as_ever() {
     // What may not be done twice is not.
     let server = Server::start(&[(500, None, "oops"), (201, None, MAP)]).await;
     let maps: Api<ConfigMap> = Api::default_namespaced(kube(&server.url, &quickly()));
-    assert!(maps.create(&Default::default(), &serde_from(MAP)).await.is_err());
+    assert!(maps.create(&Default::default(), &config_map()).await.is_err());
     assert_eq!(server.asked().len(), 1);
 }
 
-fn serde_from(_: &str) -> ConfigMap {
+fn config_map() -> ConfigMap {
     let mut map = ConfigMap::default();
     map.metadata.name = Some("a".to_owned());
     map
