@@ -22,9 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}\n\n{}", config.fetch.plan(), config.watch);
     let answer = retry(async |attempt| if attempt.number() < 3 { Err("busy") } else { Ok("here") });
     println!("\n{}", answer.policy(&config.fetch).boxed().await?);
-    println!(
-        "{}",
-        toml::from_str::<Config>("fetch = 'every 5'\nwatch = ''").err().map_or_else(String::new, |e| e.to_string())
-    );
+    let wrong = toml::from_str::<Config>("fetch = 'every 5'\nwatch = ''").map(|config| config.watch);
+    println!("{}", wrong.unwrap_err()); // what is wrong, where, and how to write it
     Ok(())
 }

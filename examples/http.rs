@@ -1,4 +1,5 @@
 //! HTTP, with any client on the types of the crate `http`: `cargo run --example http --features http`.
+#![allow(clippy::unused_async)]
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},

@@ -1,4 +1,5 @@
 //! So many in each second, in order and within a deadline: `cargo run --example limiter`.
+#![allow(clippy::disallowed_methods)]
 
 use std::time::{Duration, Instant};
 

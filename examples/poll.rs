@@ -1,4 +1,5 @@
 //! Look until it is so: `cargo run --example poll`.
+#![allow(clippy::disallowed_methods)]
 
 use std::{io, time::Duration};
 

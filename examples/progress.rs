@@ -1,4 +1,5 @@
 //! A listener that drives a bar: attempt, last error, next try: `cargo run --example progress`.
+#![allow(clippy::disallowed_methods)]
 
 use std::{io, time::Duration};
 
@@ -24,6 +25,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => {}
     })
     .await?;
-    println!("{answer}");
-    Ok(())
+    Ok(println!("{answer}"))
 }

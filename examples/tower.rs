@@ -1,4 +1,5 @@
 //! Retry and limit within a tower stack: `cargo run --example tower --features tower`.
+#![allow(clippy::disallowed_methods)]
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},

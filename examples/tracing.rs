@@ -8,7 +8,7 @@ use relent::{Backoff, events::Tracing, retry};
 async fn main() {
     tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     let fetch = retry(async |attempt| {
-        tracing::info!("in the attempt's span");
+        tracing::info!(number = attempt.number(), "asking");
         if attempt.number() < 3 { Err(io::Error::other("no route to host")) } else { Ok(7) }
     });
     let answer = fetch.backoff(Backoff::fixed(Duration::from_millis(100))).listen(Tracing::new("fetch")).await;

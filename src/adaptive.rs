@@ -171,10 +171,10 @@ impl<E, F: FnMut(&E) -> bool> Listener<E> for AdaptiveListener<F> {
     fn on_event(&mut self, event: &Event<'_, E>) {
         match event {
             Event::Ended { last: Last::Failed(error) | Last::NotReadyBecause(error), .. }
-            | Event::Acted { failed: Some(Last::Failed(error)), .. } => {
-                if (self.is_too_many)(error) {
-                    self.adaptive.too_many();
-                }
+            | Event::Acted { failed: Some(Last::Failed(error)), .. }
+                if (self.is_too_many)(error) =>
+            {
+                self.adaptive.too_many();
             }
             Event::Succeeded { .. } | Event::Ended { last: Last::NotReady, .. } => self.adaptive.succeeded(),
             _ => {}
