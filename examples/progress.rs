@@ -9,13 +9,12 @@ use relent::{Backoff, Event, Last, retry};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bar =
-        ProgressBar::new(6).with_style(ProgressStyle::with_template("{bar:20} attempt {pos} of {len}: {wide_msg}")?);
+        ProgressBar::new(5).with_style(ProgressStyle::with_template("{bar:20} attempt {pos} of {len}: {wide_msg}")?);
     let answer = retry(async |attempt| {
         tokio::time::sleep(Duration::from_millis(200)).await;
         if attempt.number() < 5 { Err(io::Error::other("no route to host")) } else { Ok(7) }
     })
     .backoff(Backoff::exponential(Duration::from_millis(100), Duration::from_secs(1)))
-    .max_attempts(6)
     .notify(|event: &Event<'_, io::Error>| match event {
         Event::Started(attempt) => bar.set_position(attempt.number().into()),
         Event::Ended { last: Last::Failed(error), again: Some(pause), .. } => {
@@ -25,5 +24,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => {}
     })
     .await?;
-    Ok(println!("{answer}"))
+    println!("{answer}");
+    Ok(())
 }

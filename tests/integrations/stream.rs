@@ -321,7 +321,7 @@ async fn listeners_hear_one_run() {
         match event {
             Event::Started(attempt) => write!(heard, "start {}, ", attempt.number()).unwrap(),
             Event::Ended { attempt, last: Last::Failed(error), .. } => {
-                write!(heard, "end {attempt}: {error}, ").unwrap()
+                write!(heard, "end {attempt}: {error}, ").unwrap();
             }
             Event::Waiting(_) => heard.push_str("wait, "),
             other => panic!("{other:?}"),

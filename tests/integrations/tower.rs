@@ -148,8 +148,9 @@ impl Service<String> for Server {
                 Status(status) => Ok(Response { status, _alive: alive }),
                 Fails(text) => Err(Failed(text)),
                 Hangs => {
-                    let _alive = alive;
-                    pending().await
+                    let never = pending().await;
+                    drop(alive);
+                    never
                 }
             }
         })
