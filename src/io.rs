@@ -51,7 +51,7 @@ const LEVELS: usize = 64;
 /// timed out, networks that are down, names that are not resolved at the moment, descriptors or disk space that ran out, and
 /// kinds that are not known, since a system has more of them than [`ErrorKind`] names.
 ///
-/// A file that somebody else will create, or a socket that is not bound yet, is the exception: there `NotFound` is worth waiting
+/// A file that another process will create, or a socket that is not bound yet, is the exception: there `NotFound` is worth waiting
 /// for, and [`poll`](crate::poll()) says so.
 #[must_use]
 pub fn classify(error: &Error) -> Decision {

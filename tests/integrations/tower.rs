@@ -282,7 +282,7 @@ async fn getting_ready_is_part_of_an_attempt_and_what_fails_in_it_is_tried_again
     let server = Server::new([Fails("a")]).readiness([After(5 * SECOND), After(3 * SECOND), Gone, Ready]);
     let policy = every_second().attempt_timeout(2 * SECOND);
     let mut service = RetryLayer::new(Profile::new(policy)).layer(server.clone());
-    // Backpressure goes through, and is nobody's attempt.
+    // Backpressure goes through, and is no attempt.
     let call = service.ready().await.unwrap().call("x".to_owned());
     assert_eq!(server.began.elapsed(), 5 * SECOND);
     call.await.unwrap();
@@ -406,6 +406,22 @@ async fn http_is_retried_by_method_status_and_retry_after() {
     let post = http::Request::post("http://x/").body("once".to_owned()).unwrap();
     let response = layer.layer(server).oneshot(post).await.unwrap();
     assert_eq!((response.status().as_u16(), asked.load(Relaxed)), (503, 1));
+}
+
+/// What one call is told holds for all that share its limiter, also where its answer is returned as it is.
+#[tokio::test(start_paused = true)]
+async fn what_a_server_asks_of_one_call_holds_for_all() {
+    let limiter = Limiter::per_second(100);
+    let policy = Policy::new().max_attempts(1).share_retry_after().max_retry_after(20 * SECOND);
+    let layer = RetryLayer::new(Profile::new(policy).throttle(&limiter).classify(Idempotency::NotIdempotent))
+        .check(CheckStatus);
+    let server = tower::service_fn(|_: ()| {
+        std::future::ready(
+            http::Response::builder().status(429).header("retry-after", "3600").body(()).map_err(|_| Failed("x")),
+        )
+    });
+    assert_eq!(layer.layer(server).oneshot(()).await.unwrap().status().as_u16(), 429);
+    assert_eq!(limiter.try_acquire(1).unwrap_err().ready_in(), Some(20 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,11 +103,13 @@ async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, FetchError
 async fn a_call_with_reqwest_waits_as_long_as_the_server_asks() {
     let server = Server::start(BUSY_THEN_HERE).await;
     let (client, began) = (reqwest::Client::new(), Instant::now());
-    let text = retry(async |_| fetch(&client, &server.url).await).policy(&quickly()).classify(Idempotency::Idempotent).await;
+    let text =
+        retry(async |_| fetch(&client, &server.url).await).policy(&quickly()).classify(Idempotency::Idempotent).await;
     assert_eq!(text.unwrap(), "here");
     assert!(began.elapsed() >= Duration::from_secs(1));
     let server = Server::start(&[(404, None, "")]).await;
-    let gave_up = retry(async |_| fetch(&client, &server.url).await).classify(Idempotency::Idempotent).await.unwrap_err();
+    let gave_up =
+        retry(async |_| fetch(&client, &server.url).await).classify(Idempotency::Idempotent).await.unwrap_err();
     assert!(gave_up.is_fatal());
     assert!(gave_up.to_string().ends_with("last attempt: refused: the server answered 404 Not Found"), "{gave_up}");
 }
@@ -145,7 +147,8 @@ async fn reqwest_is_a_service_within_the_layers() {
     })
     .repeat_with(reqwest::Request::try_clone)
     .check(|response: &reqwest::Response| relent_http::check(response.status(), response.headers()));
-    let mut client = ServiceBuilder::new().layer(layer).layer(LimitLayer::new(&limiter)).service(reqwest::Client::new());
+    let mut client =
+        ServiceBuilder::new().layer(layer).layer(LimitLayer::new(&limiter)).service(reqwest::Client::new());
     let get = reqwest::Request::new(reqwest::Method::GET, server.url.parse().unwrap());
     let began = Instant::now();
     let response = client.ready().await.unwrap().call(get).await.unwrap();
@@ -196,7 +199,9 @@ impl Service<http::Request<tonic::body::Body>> for Store {
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let store = self.clone();
-        Box::pin(async move { Ok(tonic::server::Grpc::new(ProstCodec::<(), ()>::default()).unary(store, request).await) })
+        Box::pin(
+            async move { Ok(tonic::server::Grpc::new(ProstCodec::<(), ()>::default()).unary(store, request).await) },
+        )
     }
 }
 
@@ -230,15 +235,15 @@ fn transient(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
-/// Around the client: a call is a service whose error is a `Status`, which stays what it was for whoever is above.
+/// Around the client: a call is a service whose error is a `Status`, which stays what it was for what is above.
 #[tokio::test]
 async fn tonic_finds_its_status_through_the_layer() {
     for (refusals, code, attempts) in [(2, Code::Ok, 3), (9, Code::ResourceExhausted, 4)] {
         let (store, endpoint) = Store::start(refusals).await;
         let channel = endpoint.connect().await.unwrap();
         let calls = tower::service_fn(move |()| get(channel.clone()));
-        let profile = Profile::new(quickly())
-            .when(|error: &BoxedError| error.get_ref().downcast_ref().is_some_and(transient));
+        let profile =
+            Profile::new(quickly()).when(|error: &BoxedError| error.get_ref().downcast_ref().is_some_and(transient));
         let answer = ServiceBuilder::new().layer(RetryLayer::new(profile)).service(calls).oneshot(()).await;
         let status = answer.map_or_else(|error| Status::from_error(error.into()), |()| Status::ok(""));
         assert_eq!((status.code(), store.asked.load(Relaxed)), (code, attempts));
@@ -256,9 +261,9 @@ async fn tonic_takes_a_limited_channel_and_one_whose_calls_are_bounded() {
         .service(endpoint.connect_lazy());
     get(channel.clone()).await.unwrap();
     assert_eq!(store.asked.load(Relaxed), 1);
-    let nobody = Channel::from_static("http://127.0.0.1:1").connect_lazy();
+    let closed = Channel::from_static("http://127.0.0.1:1").connect_lazy();
     let layer = RetryLayer::new(Profile::new(quickly())).repeat_with(|_: &http::Request<tonic::body::Body>| None);
-    let status = get(ServiceBuilder::new().layer(layer).service(nobody)).await.unwrap_err();
+    let status = get(ServiceBuilder::new().layer(layer).service(closed)).await.unwrap_err();
     // tonic's own rule for an error of its transport, found in the chain.
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(relent::chain(&status).to_string().contains("gave up after 1 attempt"), "{status:?}");
@@ -318,7 +323,7 @@ fn config_map() -> ConfigMap {
 }
 
 #[tokio::test]
-async fn kube_says_why_nobody_answered() {
+async fn kube_says_why_there_was_no_answer() {
     let maps: Api<ConfigMap> = Api::default_namespaced(kube("http://127.0.0.1:1", &quickly()));
     let error = maps.get("a").await.unwrap_err();
     let text = relent::chain(&error).to_string();
