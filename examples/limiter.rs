@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use relent::{Limiter, Refused, retry};
+use relent::{Limiter, limiter::Refused, retry};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -4,7 +4,7 @@
 use std::{io, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relent::{Backoff, Event, Last, retry};
+use relent::{Backoff, Last, events::Event, retry};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

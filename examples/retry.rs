@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use relent::{Backoff, Event, io::classify, retry};
+use relent::{Backoff, events::Event, io::classify, retry};
 use tokio::net::TcpStream;
 
 #[tokio::main]

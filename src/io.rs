@@ -39,7 +39,7 @@ use std::{
     iter::successors,
 };
 
-use crate::{BoxedError, Decision};
+use crate::{Decision, error::BoxedError};
 
 /// An error whose sources go round in a circle is followed this far.
 const LEVELS: usize = 64;

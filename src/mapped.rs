@@ -8,8 +8,6 @@ use std::{
 
 use pin_project::pin_project;
 
-#[cfg(feature = "k8s")]
-use crate::k8s::Get;
 use crate::{
     ensure::Ensure,
     error::{BoxedError, Chained, GaveUp},
@@ -111,7 +109,7 @@ macro_rules! last_words {
             }
 
             /// The value with a report: how many attempts it took, and how long. Only `boxed` and `chained` may follow. See
-            /// [`Reported`](crate::Reported).
+            /// [`Reported`](crate::builder::Reported).
             pub fn with_report(self) -> WithReport<Self> {
                 WithReport(self)
             }
@@ -126,5 +124,3 @@ macro_rules! last_words {
 }
 
 last_words!(Retry, Polling, Settle, Ensure);
-#[cfg(feature = "k8s")]
-last_words!(Get);

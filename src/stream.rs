@@ -11,16 +11,15 @@ use futures_core::{FusedStream, Stream};
 use pin_project::pin_project;
 
 use crate::{
-    Attempt, Classify, Decision, GaveUp, Listener, Operation, Policy, RetryAll, Stop,
+    Attempt, Decision, GaveUp, Operation, Policy, Stop,
     error::Ending,
-    operation::{ErrorOf, Undecided, ValueOf},
+    events::Listener,
+    operation::{Classify, ErrorOf, RetryAll, Undecided, ValueOf},
     policy::{
-        bounds::CutBy,
         nanos::{FOREVER, duration, nanos},
+        schedule::bounds::CutBy,
     },
-    run::Core,
-    settings::settings,
-    shared::Ties,
+    run::{Core, controls::Ties, settings::settings},
     time::{self, Instant, Timer},
 };
 

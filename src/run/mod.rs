@@ -4,8 +4,10 @@
 //! and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and `ensure` drive a
 //! [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what it decides.
 
+pub(crate) mod controls;
 mod core;
 pub(crate) mod end;
+pub(crate) mod settings;
 mod tell;
 
 use std::{
@@ -18,12 +20,12 @@ use pin_project::pin_project;
 
 pub(crate) use self::core::Core;
 use crate::{
-    error::{Ending, GaveUp, Stop},
+    error::{Detail, Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
-    policy::{Policy, attempts::Decision, bounds::CutBy},
+    policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
     report::Reports,
-    shared::Ties,
+    run::controls::Ties,
     time::Alarm,
 };
 
@@ -109,8 +111,6 @@ where
                         this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
-                    // From here on other code takes its time, which counts.
-                    this.core.start_clock();
                     // What the operation holds is let go before anything else happens. A panic from here on ends it all.
                     this.slot.set(Slot::Done);
                     match judged {
@@ -185,7 +185,8 @@ where
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let mut this = self.project();
         this.slot.set(Slot::Done);
-        let detail = this.verb.detail(|| this.core.read());
+        let read = || this.operation.reads().filter(|_| this.error.is_none()).map(|of| Detail::Read { of });
+        let detail = this.verb.detail(|| this.core.read()).or_else(read);
         if V::OBSERVES {
             this.core.only_observes();
         }

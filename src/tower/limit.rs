@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::{
     Limiter,
-    limiter::{Ticket, Turn},
+    limiter::{QueuedPermit, Readiness},
     policy::nanos::FOREVER,
     time::{Alarm, Timer},
 };
@@ -70,7 +70,7 @@ pub struct LimitService<S> {
     inner: S,
     limiter: Limiter,
     /// A place in the wait list, or the permit it led to.
-    permit: Option<Ticket>,
+    permit: Option<QueuedPermit>,
     /// Made when it first has to wait.
     timer: Option<Pin<Box<Timer>>>,
 }
@@ -88,16 +88,16 @@ where
         let progress = ready!(coop::poll_proceed(cx));
         let permit = match &mut self.permit {
             Some(permit) => permit,
-            none => match self.limiter.ticket(1, FOREVER) {
+            none => match self.limiter.enqueue(1, FOREVER) {
                 Ok(permit) => none.insert(permit),
                 Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
             },
         };
         loop {
-            let turn = match permit.poll_turn(cx) {
-                Turn::Granted => break,
-                Turn::At(turn) => Some(turn),
-                Turn::Never => None,
+            let turn = match permit.poll_acquire(cx) {
+                Readiness::Granted => break,
+                Readiness::At(turn) => Some(turn),
+                Readiness::Never => None,
             };
             ready!(self.timer.get_or_insert_with(|| Box::pin(Timer::default())).as_mut().poll_at(cx, turn));
         }
@@ -107,7 +107,7 @@ where
 
     fn call(&mut self, request: Q) -> Self::Future {
         match self.permit.take() {
-            Some(mut permit) => permit.spend(),
+            Some(mut permit) => permit.consume(),
             None => panic!("`LimitService` called before it was ready"),
         }
         self.inner.call(request)

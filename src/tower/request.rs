@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use crate::{BoxedError, ErasedProfile};
+use crate::{builder::ErasedProfile, error::BoxedError};
 
 /// By which profile the calls for requests `Q` are retried: an [`ErasedProfile`] for all, or `Fn(&Q) -> ErasedProfile<BoxedError>`.
 #[diagnostic::on_unimplemented(

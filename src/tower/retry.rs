@@ -12,8 +12,14 @@ use tower_service::Service;
 
 use super::{AnyResponse, CheckResponse, CloneRequest, Profiles, RepeatRequest};
 use crate::{
-    BoxClassify, BoxListener, BoxedError, Chained, Classify, Decision, ErasedProfile, Listener, Profile, Shared, Stop,
-    error::Ending, policy::bounds::CutBy, run::Core, time::Timer,
+    Decision, Profile, Stop,
+    builder::{BoxClassify, BoxListener, ErasedProfile},
+    error::{BoxedError, Chained, Ending},
+    events::Listener,
+    operation::Classify,
+    policy::schedule::bounds::CutBy,
+    run::{Core, controls::Shared},
+    time::Timer,
 };
 
 /// Retries the calls of the service inside, each by a [`Profile`]: policy, limiters, budgets, classification and listeners.
@@ -40,7 +46,7 @@ use crate::{
 /// ```
 /// # #[cfg(feature = "http")] {
 /// use http::{Request, Response};
-/// use relent::{BoxedError, Limiter, Policy, Profile, http::Idempotency, tower::{CheckStatus, RetryLayer}};
+/// use relent::{Limiter, Policy, Profile, http::Idempotency, tower::{CheckStatus, RetryLayer}};
 ///
 /// // For hyper, tonic, kube: what may not be done twice is repeated only if it was certainly not done.
 /// let policy: Policy = "attempt_timeout 5s, finish_within 1m, max_retry_after 20s, share_retry_after".parse().unwrap();

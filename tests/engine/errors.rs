@@ -4,7 +4,8 @@ use std::{error::Error, future::pending, io, iter::successors, time::Duration};
 
 use futures_util::TryFutureExt;
 use relent::{
-    Backoff, Budget, Chained, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, ensure, poll, retry,
+    Backoff, Budget, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, ensure, error::Chained, poll,
+    retry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -234,15 +235,6 @@ async fn the_chain_itself_for_whoever_looks_for_an_error_in_it() {
     let chained = cut.chained();
     assert!(chained.source().is_none());
     assert_eq!(chained.to_string(), text);
-}
-
-/// tonic answers for an error with the status that it finds among the sources.
-#[cfg(feature = "etcd")]
-#[tokio::test]
-async fn tonic_finds_its_status() {
-    let gave_up = retry(|_| async { Err::<(), _>(tonic::Status::not_found("no such lease")) }).when(|_| false);
-    let status = tonic::Status::from_error(gave_up.await.unwrap_err().chained().into());
-    assert_eq!((status.code(), status.message()), (tonic::Code::NotFound, "no such lease"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use relent::{Adaptive, Backoff, Limiter, Policy, Profile, Rate, Ratio, blocking, ensure, poll, retry};
+use relent::{Backoff, Limiter, Policy, Profile, Rate, Ratio, blocking, ensure, limiter::Adaptive, poll, retry};
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);

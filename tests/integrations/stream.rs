@@ -15,8 +15,8 @@ use futures_core::{FusedStream, Stream};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use proptest::prelude::*;
 use relent::{
-    Attempt, Backoff, Budget, CancellationToken, Decision, Event, GaveUp, Jitter, Last, Limiter, Operation, Ratio,
-    Stop,
+    Attempt, Backoff, Budget, CancellationToken, Decision, GaveUp, Jitter, Last, Limiter, Operation, Ratio, Stop,
+    events::Event,
     stream::{Reconnect, ReconnectStream, Streamed, reconnect},
 };
 use tokio::time::{Instant, sleep};

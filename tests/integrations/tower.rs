@@ -15,8 +15,10 @@ use std::{
 };
 
 use relent::{
-    Backoff, BoxedError, Budget, CancellationToken, Chained, ErasedProfile, Event, GaveUp, Last, Limiter, Policy,
-    Profile, Ratio, Stop,
+    Backoff, Budget, CancellationToken, GaveUp, Last, Limiter, Policy, Profile, Ratio, Stop,
+    builder::ErasedProfile,
+    error::{BoxedError, Chained},
+    events::Event,
     http::Idempotency,
     tower::{CheckStatus, ResponseFuture, RetryLayer, RetryService},
 };
@@ -200,7 +202,7 @@ async fn what_stands_above_finds_its_own_error() {
         "gave up after 4 attempts in 3s: at most 4 attempts were allowed; last attempt failed"
     );
     let boxed: Box<dyn Error + Send + Sync> = error.into();
-    assert_eq!(relent::chain(&*boxed).to_string(), format!("{boxed}: down"));
+    assert_eq!(relent::error::chain(&*boxed).to_string(), format!("{boxed}: down"));
     let fatal = Profile::new(every_second()).when(|error: &BoxedError| !error.get_ref().is::<Failed>());
     let server = Server::new([Fails("a")]);
     let error = RetryLayer::new(fatal).layer(server.clone()).oneshot("x".to_owned()).await.unwrap_err();

@@ -17,7 +17,8 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, client::ClientBuilder};
 use relent::{
-    Backoff, BoxedError, Decision, Limiter, Policy, Profile, Stop,
+    Backoff, Decision, Limiter, Policy, Profile, Stop,
+    error::BoxedError,
     http::{self as relent_http, Idempotency, StatusError},
     io, retry,
     tower::{CheckStatus, LimitLayer, RetryLayer},
@@ -266,7 +267,7 @@ async fn tonic_takes_a_limited_channel_and_one_whose_calls_are_bounded() {
     let status = get(ServiceBuilder::new().layer(layer).service(closed)).await.unwrap_err();
     // tonic's own rule for an error of its transport, found in the chain.
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
-    assert!(relent::chain(&status).to_string().contains("gave up after 1 attempt"), "{status:?}");
+    assert!(relent::error::chain(&status).to_string().contains("gave up after 1 attempt"), "{status:?}");
 }
 
 // ===== kube =====
@@ -326,9 +327,9 @@ fn config_map() -> ConfigMap {
 async fn kube_says_why_there_was_no_answer() {
     let maps: Api<ConfigMap> = Api::default_namespaced(kube("http://127.0.0.1:1", &quickly()));
     let error = maps.get("a").await.unwrap_err();
-    let text = relent::chain(&error).to_string();
+    let text = relent::error::chain(&error).to_string();
     assert!(text.contains("gave up after 4 attempts in ") && text.contains("Connection refused"), "{text}");
     let kube::Error::Service(error) = error else { panic!("{error:?}") };
-    let chained = error.downcast_ref::<relent::Chained<BoxedError>>().unwrap();
+    let chained = error.downcast_ref::<relent::error::Chained<BoxedError>>().unwrap();
     assert_eq!(*chained.get_ref().stop(), Stop::Attempts);
 }

@@ -1,7 +1,7 @@
 //! The future of an election, under a paused clock.
 
 #[cfg(feature = "test-util")]
-pub(crate) mod chaos;
+mod chaos;
 mod identity;
 mod once;
 #[cfg(feature = "test-util")]
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use relent::leader::{Change, Elect, MemoryLock};
+use relent::leader::{Elect, ElectionEvent, MemoryLock};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -24,12 +24,12 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 fn hear(elect: Elect<MemoryLock>) -> (Elect<MemoryLock>, Arc<Mutex<Vec<String>>>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&heard);
-    let elect = elect.on_change(move |change| {
+    let elect = elect.on_event(move |change| {
         let text = match change {
-            Change::Holder(holder) => format!("holder {}", holder.as_deref().unwrap_or("-")),
-            Change::Elected { .. } => "elected".to_owned(),
-            Change::Lost(loss) => format!("lost: {loss}"),
-            Change::Trouble(error) => format!("trouble: {error}"),
+            ElectionEvent::Holder(holder) => format!("holder {}", holder.as_deref().unwrap_or("-")),
+            ElectionEvent::Elected { .. } => "elected".to_owned(),
+            ElectionEvent::Lost(loss) => format!("lost: {loss}"),
+            ElectionEvent::Trouble(error) => format!("trouble: {error}"),
             other => format!("{other:?}"),
         };
         log.lock().unwrap().push(text);
@@ -38,12 +38,12 @@ fn hear(elect: Elect<MemoryLock>) -> (Elect<MemoryLock>, Arc<Mutex<Vec<String>>>
 }
 
 /// How many schedules a chaos test plays: as many as `RELENT_SCHEDULES` says.
-pub(crate) fn schedules(unless_set: u64) -> u64 {
+fn schedules(unless_set: u64) -> u64 {
     std::env::var("RELENT_SCHEDULES").map_or(unless_set, |text| text.parse().expect("RELENT_SCHEDULES is a number"))
 }
 
 /// Xorshift: the same numbers for the same seed.
-pub(crate) fn random_numbers(seed: u64) -> impl FnMut() -> u64 {
+fn random_numbers(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state ^= state << 13;
