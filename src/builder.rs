@@ -1,7 +1,7 @@
 //! The builders of the verbs and their futures. They are named only where a run has to stand in a struct or in a signature.
 
 pub use crate::{
-    cursor::{Run, Turn},
+    cursor::{AttemptLoop, NextAttempt},
     ensure::{Ensure, EnsureFuture},
     failure::{Said, WithFailure, WithFailureFuture},
     mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
@@ -9,6 +9,6 @@ pub use crate::{
     profile::{BoxClassify, BoxListener, ErasedProfile},
     report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture},
-    run::controls::{Asked, Place, Retries, Share, Shared, Ties, Until},
+    run::controls::{Admission, Control, Controls, Counted, Queued, Retries, Share, Until},
     settle::{Settle, SettleFuture},
 };

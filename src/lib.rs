@@ -138,7 +138,7 @@ pub use tokio_util::sync::CancellationToken;
 #[doc(inline)]
 pub use crate::{
     budget::Budget,
-    ensure::{Ensured, ensure, reconciler::Seen},
+    ensure::{Ensured, ensure, reconciler::Observed},
     error::{ConfigError, GaveUp, Last, Stop},
     failure::Failure,
     keyed::{KeyedBackoff, KeyedLimiter},

@@ -1,9 +1,9 @@
 //! What can be attempted, and how its answers are read: for operations, classifiers and observations that are types.
 
 pub use crate::{
-    ensure::reconciler::{Both, Endeavour, EndeavourTypes, Look, LookTypes},
-    poll::{Answer, AnswerTypes},
-    settle::{Observation, ObservationTypes},
+    ensure::reconciler::{Closures, ObserveOutput, ObserveOutputTypes, Reconciler, ReconcilerTypes},
+    poll::{PollOutput, PollOutputTypes},
+    settle::{SettleOutput, SettleOutputTypes},
 };
 use crate::{
     error::{Detail, Stop},
@@ -234,7 +234,7 @@ pub enum Judged<T, E> {
     label = "an attempt answers `{Self}`",
     note = "for an `Option`, or for anything that becomes true in time, use `poll`: it takes `Option<T>`, `Check<T, E>` and `Result<Option<T>, E>`"
 )]
-pub trait Outcome {
+pub trait RetryOutput {
     /// The value of a success.
     type Value;
     /// The error of a failure.
@@ -244,7 +244,7 @@ pub trait Outcome {
     fn judge(self) -> Judged<Self::Value, Self::Error>;
 }
 
-impl<T, E> Outcome for Result<T, E> {
+impl<T, E> RetryOutput for Result<T, E> {
     type Value = T;
     type Error = E;
 
@@ -259,7 +259,7 @@ impl<T, E> Outcome for Result<T, E> {
 
 /// An outcome whose errors are for `.when(..)` to classify.
 #[doc(hidden)]
-pub trait Undecided: Outcome {
+pub trait Undecided: RetryOutput {
     /// It is a `Result`.
     fn into_result(self) -> Result<Self::Value, Self::Error>;
 }
@@ -272,6 +272,6 @@ impl<T, E> Undecided for Result<T, E> {
 }
 
 /// The error that an operation fails with.
-pub(crate) type ErrorOf<O> = <<O as Operation>::Output as Outcome>::Error;
+pub(crate) type ErrorOf<O> = <<O as Operation>::Output as RetryOutput>::Error;
 /// The value that an operation gives.
-pub(crate) type ValueOf<O> = <<O as Operation>::Output as Outcome>::Value;
+pub(crate) type ValueOf<O> = <<O as Operation>::Output as RetryOutput>::Value;

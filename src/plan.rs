@@ -2,5 +2,5 @@
 
 pub use crate::policy::{
     plan::{Course, Finish, Plan, warning::Warning},
-    schedule::attempts::Ended,
+    schedule::attempts::PolicyStop,
 };

@@ -8,7 +8,7 @@ use crate::{
     limiter::Limiter,
     operation::{Classify, RetryAll},
     policy::schedule::{Policy, attempts::Decision},
-    run::controls::Shared,
+    run::controls::Controls,
 };
 
 /// What all calls of one client have in common: policy, limiter, budget, classification and listener, written once and used
@@ -70,7 +70,7 @@ pub struct Profile<E, W = RetryAll, L = ()> {
     pub(crate) policy: Policy,
     pub(crate) when: W,
     pub(crate) listener: L,
-    pub(crate) shared: Shared,
+    pub(crate) shared: Controls,
     error: PhantomData<fn(&E)>,
 }
 
@@ -80,7 +80,7 @@ pub type ErasedProfile<E> = Profile<E, BoxClassify<E>, BoxListener<E>>;
 impl<E> Profile<E> {
     /// A policy, and nothing else.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, when: RetryAll, listener: (), shared: Shared::default(), error: PhantomData }
+        Self { policy, when: RetryAll, listener: (), shared: Controls::default(), error: PhantomData }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_core::{FusedStream, Stream};
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     Attempt, Decision, GaveUp, Operation, Policy, Stop,
@@ -19,7 +19,7 @@ use crate::{
         nanos::{FOREVER, duration, nanos},
         schedule::bounds::CutBy,
     },
-    run::{Core, controls::Ties, settings::settings},
+    run::{Core, controls::Control, settings::settings},
     time::{self, Instant, Timer},
 };
 
@@ -111,7 +111,7 @@ settings!(Reconnect, Operation<Output: Undecided>, ErrorOf<O>);
 impl<O, W, L, G> Reconnect<O, W, L, G>
 where
     O: Operation<Output: Undecided>,
-    G: Ties,
+    G: Control,
 {
     /// The stream. It connects when it is first polled.
     pub fn into_stream(self) -> ReconnectStream<O, W, L, G> {
@@ -176,42 +176,48 @@ impl<E> Gap<E> {
     }
 }
 
-/// The stream of [`reconnect`].
-#[pin_project]
-#[must_use = "streams do nothing unless they are polled"]
-pub struct ReconnectStream<O, W = RetryAll, L = (), G = ()>
-where
-    O: Operation<Output: Undecided>,
-    G: Ties,
-{
-    core: Core<G>,
-    #[pin]
-    timer: Timer,
-    #[pin]
-    state: State<O::Future, ValueOf<O>>,
-    operation: O,
-    when: W,
-    listener: L,
-    /// The latest error of this outage, until it is told.
-    error: Option<ErrorOf<O>>,
-    /// When the last connection was lost.
-    lost_at: Option<Instant>,
-    /// The attempts that count until then.
-    attempts_before: u32,
+pin_project! {
+    /// The stream of [`reconnect`].
+    #[must_use = "streams do nothing unless they are polled"]
+    pub struct ReconnectStream<O, W = RetryAll, L = (), G = ()>
+    where
+        O: Operation<Output: Undecided>,
+        G: Control,
+    {
+        core: Core<G>,
+        #[pin]
+        timer: Timer,
+        #[pin]
+        state: State<O::Future, ValueOf<O>>,
+        operation: O,
+        when: W,
+        listener: L,
+        // The latest error of this outage, until it is told.
+        error: Option<ErrorOf<O>>,
+        // When the last connection was lost.
+        lost_at: Option<Instant>,
+        // The attempts that count until then.
+        attempts_before: u32,
+    }
 }
 
-/// In the order of the life of a connection.
-#[pin_project(project = StateProj)]
-enum State<F, S> {
-    /// Waits for the next attempt.
-    Down,
-    Connecting(#[pin] F),
-    Connected {
-        #[pin]
-        stream: S,
-        since: Instant,
-    },
-    Over,
+pin_project! {
+    // In the order of the life of a connection.
+    #[project = StateProj]
+    enum State<F, S> {
+        /// Waits for the next attempt.
+        Down,
+        Connecting {
+            #[pin]
+            connecting: F,
+        },
+        Connected {
+            #[pin]
+            stream: S,
+            since: Instant,
+        },
+        Over,
+    }
 }
 
 impl<O, W, L, G, T> Stream for ReconnectStream<O, W, L, G>
@@ -220,7 +226,7 @@ where
     ValueOf<O>: Stream<Item = Result<T, ErrorOf<O>>>,
     W: Classify<ErrorOf<O>>,
     L: Listener<ErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     type Item = Result<Streamed<T, ErrorOf<O>>, GaveUp<ErrorOf<O>>>;
 
@@ -230,12 +236,12 @@ where
             let (ending, decision, was_connected) = match this.state.as_mut().project() {
                 StateProj::Down => match ready!(this.core.poll_attempt(cx, this.timer.as_mut(), this.listener)) {
                     Ok(attempt) => {
-                        this.state.set(State::Connecting(this.operation.call(attempt)));
+                        this.state.set(State::Connecting { connecting: this.operation.call(attempt) });
                         continue;
                     }
                     Err(stop) => return self.give_up(stop),
                 },
-                StateProj::Connecting(connecting) => match connecting.poll(cx) {
+                StateProj::Connecting { connecting } => match connecting.poll(cx) {
                     Poll::Ready(answer) => {
                         // What connecting holds is let go before anything else happens. A panic from here on ends it all.
                         this.state.set(State::Over);
@@ -293,7 +299,7 @@ where
 impl<O, W, L, G> ReconnectStream<O, W, L, G>
 where
     O: Operation<Output: Undecided>,
-    G: Ties,
+    G: Control,
 {
     /// The gap that is over, if there was one. Its error is told, and no longer that of the run.
     fn gap(self: Pin<&mut Self>) -> Option<Gap<ErrorOf<O>>> {
@@ -320,7 +326,7 @@ where
     ValueOf<O>: Stream<Item = Result<T, ErrorOf<O>>>,
     W: Classify<ErrorOf<O>>,
     L: Listener<ErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     fn is_terminated(&self) -> bool {
         matches!(self.state, State::Over)
@@ -330,12 +336,12 @@ where
 impl<O, W, L, G> fmt::Debug for ReconnectStream<O, W, L, G>
 where
     O: Operation<Output: Undecided>,
-    G: Ties,
+    G: Control,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Down => "waiting to connect",
-            State::Connecting(_) => "connecting",
+            State::Connecting { .. } => "connecting",
             State::Connected { .. } => "connected",
             State::Over => "over",
         };

@@ -1,5 +1,5 @@
 //! What polls, attempts, permits and queues take: `cargo bench`. Against peers: `benches/compare`.
-#![expect(missing_docs, reason = "criterion's macros write a function without")]
+#![allow(missing_docs, reason = "criterion's macros write a function without")]
 
 use std::{
     hint::black_box,
@@ -27,7 +27,8 @@ fn drive<F: Future>(future: F) -> F::Output {
 /// Answers at its second poll, as a call over a network does.
 async fn pending_once() -> Result<u32, ()> {
     let mut polled = false;
-    std::future::poll_fn(|_| if std::mem::replace(&mut polled, true) { Poll::Ready(Ok(1)) } else { Poll::Pending }).await
+    std::future::poll_fn(|_| if std::mem::replace(&mut polled, true) { Poll::Ready(Ok(1)) } else { Poll::Pending })
+        .await
 }
 
 async fn fails(times: u32, number: u32) -> Result<u32, u32> {
@@ -66,7 +67,9 @@ fn limiter(c: &mut Criterion) {
     });
     for keys in [1_000_u64, 100_000] {
         let keyed = KeyedLimiter::new(Rate::per_second(1_000_000), 1_000_000);
-        (0..keys).for_each(|key| drop(keyed.try_acquire(&key, 1)));
+        for key in 0..keys {
+            let _ = keyed.try_acquire(&key, 1);
+        }
         let mut key = 0;
         group.bench_function(format!("keyed, one of {keys}"), |b| {
             b.iter(|| {
@@ -103,7 +106,7 @@ fn queue(c: &mut Criterion) {
                     let _ = handle.schedule(key, key, Duration::ZERO);
                 }
                 while !handle.is_empty() {
-                    drive(queue.next()).into_iter().for_each(relent::queue::Due::done);
+                    let _ = drive(queue.next()).map(relent::queue::Due::done);
                 }
             },
             BatchSize::SmallInput,

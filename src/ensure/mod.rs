@@ -5,7 +5,7 @@ pub(crate) mod reconciler;
 
 pub use self::future::EnsureFuture;
 use crate::{
-    ensure::reconciler::{Both, Endeavour, EndeavourTypes, Look},
+    ensure::reconciler::{Closures, ObserveOutput, Reconciler, ReconcilerTypes},
     error::GaveUp,
     events::Listener,
     operation::{Classify, RetryAll},
@@ -13,14 +13,14 @@ use crate::{
         schedule::{Policy, attempts::Attempt},
         verb::ensure::Change,
     },
-    run::controls::Ties,
+    run::controls::Control,
     run::settings::settings,
 };
 
 /// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
 /// whatever the act answered.
 ///
-/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Seen`](crate::Seen), which can say more. `act` is
+/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Observed`](crate::Observed), which can say more. `act` is
 /// given what the observation says is to be done. Success comes only from an observation. An act that failed, or was cut,
 /// is looked at before it is repeated: it may have been applied all the same.
 ///
@@ -57,7 +57,7 @@ use crate::{
 /// let ensured = ensure(
 ///     async |_| Ok::<_, std::io::Error>(exists.get().then_some("it")),
 ///     async |()| {
-///         exists.set(true); // applied, but nobody hears of it
+///         exists.set(true); // applied, but the answer is lost
 ///         Err::<(), _>(std::io::Error::other("connection reset"))
 ///     },
 /// )
@@ -69,14 +69,14 @@ use crate::{
 /// assert_eq!(ensured.change, Change::AppliedDespiteError);
 /// # }
 /// ```
-pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Both<V, A, Acted>>
+pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Closures<V, A, Acted>>
 where
     V: FnMut(Attempt) -> Looked,
-    Looked: Future<Output: Look<State = S, Error = E>>,
+    Looked: Future<Output: ObserveOutput<State = S, Error = E>>,
     A: FnMut(S) -> Acted,
     Acted: Future<Output = Result<D, E>>,
 {
-    Ensure::new(Both::new(observe, act))
+    Ensure::new(Closures::new(observe, act))
 }
 
 /// It is as it was wanted.
@@ -100,21 +100,21 @@ pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-impl<O: Endeavour> Ensure<O> {
-    /// [`ensure`] for looks and acts of one type, so that the future can be named: see [`Endeavour`].
+impl<O: Reconciler> Ensure<O> {
+    /// [`ensure`] for looks and acts of one type, so that the future can be named: see [`Reconciler`].
     pub fn new(operation: O) -> Self {
         Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
     }
 }
 
-settings!(Ensure, EndeavourTypes, O::Error);
+settings!(Ensure, ReconcilerTypes, O::Error);
 
 impl<O, W, L, G> IntoFuture for Ensure<O, W, L, G>
 where
-    O: Endeavour,
+    O: Reconciler,
     W: Classify<O::Error>,
     L: Listener<O::Error>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<Ensured<O::Value>, GaveUp<O::Error>>;
     type IntoFuture = EnsureFuture<O, W, L, G>;

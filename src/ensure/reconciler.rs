@@ -3,14 +3,14 @@
 use std::{fmt, marker::PhantomData};
 
 use crate::{
-    operation::{Operation, Outcome},
+    operation::{Operation, RetryOutput},
     policy::schedule::attempts::Attempt,
 };
 
 /// What an observation sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "these five are what an observation can say")]
-pub enum Seen<T, S, E> {
+pub enum Observed<T, S, E> {
     /// It is as wanted.
     AsWanted(T),
     /// It is not: this is to be done.
@@ -24,14 +24,14 @@ pub enum Seen<T, S, E> {
 }
 
 /// The types of what an observation may answer.
-// Apart from `Look`, as `VerbTypes` says.
+// Apart from `ObserveOutput`, as `VerbTypes` says.
 #[diagnostic::on_unimplemented(
-    message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Seen<T, S, E>` or `Result<Seen<T, S, E>, E>`",
+    message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Observed<T, S, E>` or `Result<Observed<T, S, E>, E>`",
     label = "an observation answers `{Self}`",
     note = "`Ok(Some(value))`: it is as wanted; `Ok(None)`: it is not, and the act follows",
     note = "for a `bool`: `Ok(is_so.then_some(()))`"
 )]
-pub trait LookTypes {
+pub trait ObserveOutputTypes {
     /// What is wanted.
     type Value;
     /// What the act is given.
@@ -40,85 +40,85 @@ pub trait LookTypes {
     type Error;
 }
 
-impl<T, S, E> LookTypes for Seen<T, S, E> {
+impl<T, S, E> ObserveOutputTypes for Observed<T, S, E> {
     type Value = T;
     type State = S;
     type Error = E;
 }
 
-impl<T, S, F, E> LookTypes for Result<Seen<T, S, F>, E> {
+impl<T, S, F, E> ObserveOutputTypes for Result<Observed<T, S, F>, E> {
     type Value = T;
     type State = S;
     type Error = E;
 }
 
-impl<T, E> LookTypes for Result<Option<T>, E> {
+impl<T, E> ObserveOutputTypes for Result<Option<T>, E> {
     type Value = T;
     type State = ();
     type Error = E;
 }
 
-/// What an observation may answer: [`Seen`], `Result<Seen, E>`, `Result<Option<T>, E>`. Not to be implemented elsewhere.
+/// What an observation may answer: [`Observed`], `Result<Observed, E>`, `Result<Option<T>, E>`. Not to be implemented elsewhere.
 #[diagnostic::on_unimplemented(
-    message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Seen<T, S, E>` or `Result<Seen<T, S, E>, E>`",
+    message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Observed<T, S, E>` or `Result<Observed<T, S, E>, E>`",
     label = "an observation answers `{Self}`",
     note = "`Ok(Some(value))`: it is as wanted; `Ok(None)`: it is not, and the act follows",
     note = "for a `bool`: `Ok(is_so.then_some(()))`"
 )]
-pub trait Look: LookTypes {
+pub trait ObserveOutput: ObserveOutputTypes {
     #[doc(hidden)]
     #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
-    fn read(self) -> Result<Seen<Self::Value, Self::State, Self::Error>, Self::Error>;
+    fn read(self) -> Result<Observed<Self::Value, Self::State, Self::Error>, Self::Error>;
 }
 
-impl<T, S, E> Look for Seen<T, S, E> {
+impl<T, S, E> ObserveOutput for Observed<T, S, E> {
     fn read(self) -> Result<Self, E> {
         Ok(self)
     }
 }
 
-impl<T, S, E> Look for Result<Seen<T, S, E>, E> {
+impl<T, S, E> ObserveOutput for Result<Observed<T, S, E>, E> {
     fn read(self) -> Self {
         self
     }
 }
 
-impl<T, E> Look for Result<Option<T>, E> {
-    fn read(self) -> Result<Seen<T, (), E>, E> {
-        self.map(|found| found.map_or(Seen::Differs(()), Seen::AsWanted))
+impl<T, E> ObserveOutput for Result<Option<T>, E> {
+    fn read(self) -> Result<Observed<T, (), E>, E> {
+        self.map(|found| found.map_or(Observed::Differs(()), Observed::AsWanted))
     }
 }
 
 /// An observation and the act that goes with it: what [`ensure`](crate::ensure()) makes of two closures. `F` is an act's future.
-pub struct Both<V, A, F> {
+pub struct Closures<V, A, F> {
     observe: V,
     act: A,
     acted: PhantomData<fn() -> F>,
 }
 
-impl<V, A, F> Both<V, A, F> {
+impl<V, A, F> Closures<V, A, F> {
     pub(crate) fn new(observe: V, act: A) -> Self {
         Self { observe, act, acted: PhantomData }
     }
 }
 
-impl<V: Clone, A: Clone, F> Clone for Both<V, A, F> {
+impl<V: Clone, A: Clone, F> Clone for Closures<V, A, F> {
     fn clone(&self) -> Self {
         Self::new(self.observe.clone(), self.act.clone())
     }
 }
 
-impl<V: Copy, A: Copy, F> Copy for Both<V, A, F> {}
+impl<V: Copy, A: Copy, F> Copy for Closures<V, A, F> {}
 
-impl<V: fmt::Debug, A: fmt::Debug, F> fmt::Debug for Both<V, A, F> {
+impl<V: fmt::Debug, A: fmt::Debug, F> fmt::Debug for Closures<V, A, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Both").field("observe", &self.observe).field("act", &self.act).finish()
+        f.debug_struct("Closures").field("observe", &self.observe).field("act", &self.act).finish()
     }
 }
 
-/// The types of an [`Endeavour`].
+/// The types of an [`Reconciler`].
 // Apart from it, as `VerbTypes` says.
-pub trait EndeavourTypes {
+pub trait ReconcilerTypes {
     /// What is wanted.
     type Value;
     /// What the act is given.
@@ -126,31 +126,31 @@ pub trait EndeavourTypes {
     /// The error of observations and acts.
     type Error;
     /// The future of an observation.
-    type Look;
+    type Observe;
     /// The future of an act.
     type Act;
 }
 
 /// What [`Ensure`](crate::builder::Ensure) drives: two closures, or a type that implements this, given to
-/// [`Ensure::new`](crate::builder::Ensure::new). Its types stand in [`EndeavourTypes`].
+/// [`Ensure::new`](crate::builder::Ensure::new). Its types stand in [`ReconcilerTypes`].
 ///
 /// ```
 /// use std::future::{Ready, ready};
-/// use relent::{Attempt, Change, builder::{Ensure, EnsureFuture}, operation::{Endeavour, EndeavourTypes}};
+/// use relent::{Attempt, Change, builder::{Ensure, EnsureFuture}, operation::{Reconciler, ReconcilerTypes}};
 ///
 /// /// A file that has to be there.
 /// struct Present { is_there: bool }
 ///
-/// impl EndeavourTypes for Present {
+/// impl ReconcilerTypes for Present {
 ///     type Value = &'static str;
 ///     type State = ();
 ///     type Error = std::io::Error;
-///     type Look = Ready<Result<Option<&'static str>, std::io::Error>>;
+///     type Observe = Ready<Result<Option<&'static str>, std::io::Error>>;
 ///     type Act = Ready<Result<(), std::io::Error>>;
 /// }
 ///
-/// impl Endeavour for Present {
-///     fn look(&mut self, _: Attempt) -> Self::Look {
+/// impl Reconciler for Present {
+///     fn observe(&mut self, _: Attempt) -> Self::Observe {
 ///         ready(Ok(self.is_there.then_some("it")))
 ///     }
 ///
@@ -165,42 +165,42 @@ pub trait EndeavourTypes {
 /// assert_eq!(present.await.unwrap().change, Change::Applied);
 /// # }
 /// ```
-pub trait Endeavour:
-    EndeavourTypes<
-        Look: Future<
-            Output: Look<
-                Value = <Self as EndeavourTypes>::Value,
-                State = <Self as EndeavourTypes>::State,
-                Error = <Self as EndeavourTypes>::Error,
+pub trait Reconciler:
+    ReconcilerTypes<
+        Observe: Future<
+            Output: ObserveOutput<
+                Value = <Self as ReconcilerTypes>::Value,
+                State = <Self as ReconcilerTypes>::State,
+                Error = <Self as ReconcilerTypes>::Error,
             >,
         >,
-        Act: Future<Output: Outcome<Error = <Self as EndeavourTypes>::Error>>,
+        Act: Future<Output: RetryOutput<Error = <Self as ReconcilerTypes>::Error>>,
     >
 {
     /// Begins an observation.
-    fn look(&mut self, attempt: Attempt) -> Self::Look;
+    fn observe(&mut self, attempt: Attempt) -> Self::Observe;
     /// Begins an act.
     fn act(&mut self, state: Self::State) -> Self::Act;
 }
 
-impl<V, A, F> EndeavourTypes for Both<V, A, F>
+impl<V, A, F> ReconcilerTypes for Closures<V, A, F>
 where
-    V: Operation<Output: LookTypes>,
+    V: Operation<Output: ObserveOutputTypes>,
 {
-    type Value = <V::Output as LookTypes>::Value;
-    type State = <V::Output as LookTypes>::State;
-    type Error = <V::Output as LookTypes>::Error;
-    type Look = V::Future;
+    type Value = <V::Output as ObserveOutputTypes>::Value;
+    type State = <V::Output as ObserveOutputTypes>::State;
+    type Error = <V::Output as ObserveOutputTypes>::Error;
+    type Observe = V::Future;
     type Act = F;
 }
 
-impl<V, A, F> Endeavour for Both<V, A, F>
+impl<V, A, F> Reconciler for Closures<V, A, F>
 where
-    V: Operation<Output: Look>,
-    A: FnMut(<V::Output as LookTypes>::State) -> F,
-    F: Future<Output: Outcome<Error = <V::Output as LookTypes>::Error>>,
+    V: Operation<Output: ObserveOutput>,
+    A: FnMut(<V::Output as ObserveOutputTypes>::State) -> F,
+    F: Future<Output: RetryOutput<Error = <V::Output as ObserveOutputTypes>::Error>>,
 {
-    fn look(&mut self, attempt: Attempt) -> V::Future {
+    fn observe(&mut self, attempt: Attempt) -> V::Future {
         self.observe.call(attempt)
     }
 

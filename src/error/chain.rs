@@ -90,9 +90,20 @@ impl<E: Error + 'static> Error for Chained<E> {
 /// relent::retry(async |_| load().await).max_attempts(3).await.map_err(relent::GaveUp::boxed)
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+#[derive(Debug)]
 pub struct BoxedError(pub(super) Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for BoxedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for BoxedError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
 
 impl BoxedError {
     /// Any error, as [`GaveUp::boxed`] makes it one.

@@ -28,7 +28,7 @@ pub use crate::policy::{config_error::ConfigError, schedule::bounds::CutBy};
 /// # Text
 /// `GaveUp<E>` is an [`Error`] when `E` is one. Its text is one sentence for an operator, and ends with the error and every
 /// cause below it (see [`chain`]). Because it has told them, [`source`](Error::source) is `None`: a cause is shown or
-/// returned, never both, so that no reporter prints one twice. Whoever looks for an error of its own in the sources, as
+/// returned, never both, so that no reporter prints one twice. Code that looks for an error of its own in the sources, as
 /// tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
 ///
 /// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is [`boxed`](Self::boxed),
@@ -200,7 +200,7 @@ impl<E> GaveUp<E> {
     }
 
     /// The same, as an error whose text leaves its cause out and whose [`source`](Error::source) is the error that the
-    /// operation gave: for whoever looks for an error of its own in the sources, as tonic looks for its `Status`, and for
+    /// operation gave: for code that looks for an error of its own in the sources, as tonic looks for its `Status`, and for
     /// reporters that lay out one cause a line.
     ///
     /// ```

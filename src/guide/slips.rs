@@ -49,7 +49,7 @@
 //! let mut run = policy.begin();
 //! let number = loop {
 //!     let turn = run.next().await?;
-//!     if let Some(number) = turn.attempt(transaction.commit()).await {
+//!     if let Some(number) = turn.run(transaction.commit()).await {
 //!         break number;
 //!     }
 //! };

@@ -15,7 +15,7 @@ use crate::{
     policy::{
         nanos::{self, FOREVER},
         schedule::{
-            backoff::{Backoff, Progress},
+            backoff::{Backoff, BackoffState},
             jitter::series,
         },
     },
@@ -57,7 +57,7 @@ pub struct KeyedBackoff<K> {
 
 #[derive(Debug)]
 struct Item {
-    progress: Progress,
+    progress: BackoffState,
     /// When it last failed, in nanoseconds since `start`.
     failed_at: u64,
     /// The pause that it got then, in nanoseconds; [`ENDED`] when the schedule has ended.
@@ -93,8 +93,13 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let now = self.now();
         let hash = self.hasher.hash_one(key);
         let hasher = |key: &K| self.hasher.hash_one(key);
-        let new =
-            || Item { progress: Progress::default(), failed_at: now, delay: 0, failures: 0, seed: fastrand::u32(..) };
+        let new = || Item {
+            progress: BackoffState::default(),
+            failed_at: now,
+            delay: 0,
+            failures: 0,
+            seed: fastrand::u32(..),
+        };
         let mut items = self.shard(hash);
         items.step(|_, item| !self.expired(item, now), hasher);
         if let Some(item) = items.get_mut(hash, key) {

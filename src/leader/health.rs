@@ -1,6 +1,8 @@
 //! Whether a leader still renews: for a liveness probe.
 
 use std::{
+    error::Error,
+    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -23,8 +25,7 @@ pub struct Health {
 }
 
 /// A leader that has not renewed for too long.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the last renewal was {} ago, the lease is {} and the tolerance {}", Measured(*since), Written(*lease), Written(*tolerance))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unhealthy {
     since: Duration,
     lease: Duration,
@@ -38,6 +39,16 @@ impl Unhealthy {
         self.since
     }
 }
+
+impl fmt::Display for Unhealthy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { since, lease, tolerance } = *self;
+        let (since, lease, tolerance) = (Measured(since), Written(lease), Written(tolerance));
+        write!(f, "the last renewal was {since} ago, the lease is {lease} and the tolerance {tolerance}")
+    }
+}
+
+impl Error for Unhealthy {}
 
 /// When the last confirmed renewal of the term that runs was sent.
 #[derive(Debug, Default)]

@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::health::LastRenewal;
 use crate::{
     policy::{lease::HeldTerm, nanos},
-    time::{Alarm, BootClock, Timer},
+    time::{BootClock, Sleeper, Timer},
 };
 
 /// The term that the work runs in. Clones stand for the same term.
@@ -161,20 +161,21 @@ impl Drop for TermOwner {
     }
 }
 
-/// A future that runs only while a term is valid: made by [`Term::guard`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub struct Guarded<F> {
-    term: Term,
-    told: bool,
-    /// What may bring the end forward: first that the work is told, then that it has ended.
-    #[pin]
-    news: WaitForCancellationFutureOwned,
-    #[pin]
-    future: Option<F>,
-    #[pin]
-    timer: Timer,
+pin_project! {
+    /// A future that runs only while a term is valid: made by [`Term::guard`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Guarded<F> {
+        term: Term,
+        told: bool,
+        // What may bring the end forward: first that the work is told, then that it has ended.
+        #[pin]
+        news: WaitForCancellationFutureOwned,
+        #[pin]
+        future: Option<F>,
+        #[pin]
+        timer: Timer,
+    }
 }
 
 // ===== impl Guarded =====

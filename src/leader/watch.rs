@@ -10,7 +10,7 @@ use std::{
 use futures_core::Stream;
 
 use super::lock::{Lock, LockError, Record, RecordStream};
-use crate::time::{self, Alarm, Instant, Timer};
+use crate::time::{self, Instant, Sleeper, Timer};
 
 /// Follows the holder of `lock`: a stream that begins with the present holder and goes on with every change of holder, in
 /// order. It hears of changes where the lock reports them, and hardly reads then; elsewhere it reads every 2 s.
@@ -106,7 +106,7 @@ impl<L: Lock> Stream for Watch<L> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            ready!(Timer::poll_breathe(cx));
+            ready!(Timer::poll_yield(cx));
             if let Poll::Ready(seen) = this.poll_reports(cx) {
                 if let Some(leader) = this.changed(seen) {
                     return Poll::Ready(Some(Ok(leader)));

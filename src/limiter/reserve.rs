@@ -12,7 +12,7 @@ use tokio::task::coop;
 use crate::{
     limiter::{QueuedPermit, Readiness, Refused},
     policy::nanos,
-    time::{Alarm, Timer},
+    time::{Sleeper, Timer},
 };
 
 /// Permits that are there, or will be; made by [`Limiter::reserve`](crate::Limiter::reserve).

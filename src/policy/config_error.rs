@@ -1,6 +1,6 @@
 //! Settings that cannot be.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 /// A setting that cannot be: which one, what it was, and the rule that it breaks.
 ///
@@ -9,8 +9,7 @@ use std::fmt;
 /// assert_eq!(error.to_string(), "ratio 1/0: the denominator must not be zero");
 /// assert_eq!(error.setting(), "ratio");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} {}: {rule}", if .value.is_empty() { "``" } else { .value })]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     setting: &'static str,
     value: String,
@@ -51,3 +50,12 @@ impl ConfigError {
         &self.rule
     }
 }
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, value, rule } = self;
+        write!(f, "{setting} {}: {rule}", if value.is_empty() { "``" } else { value })
+    }
+}
+
+impl Error for ConfigError {}

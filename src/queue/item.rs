@@ -117,7 +117,8 @@ impl History {
     /// What follows the attempt that has ended: when to try again, in queue time, or why not. To be asked once for each.
     pub(super) fn plan(&mut self, policy: &Policy, decision: Decision) -> Result<u64, Stop> {
         // A seed names a series for each start, or items that fail together would come back together.
-        let seed = policy.seed().map(|seed| series(seed, self.began));
+        let began = self.began;
+        let seed = || policy.seed().map(|seed| series(seed, began));
         let now = self.ended.saturating_sub(self.began);
         let attempt = AttemptEnd { now, ending: self.ending, decision };
         let planned = attempt.plan(policy, &mut self.attempts, seed, Some(&mut self.retries))?;

@@ -41,7 +41,7 @@ pub use self::{
 use crate::{
     policy::schedule::{Policy, backoff::Backoff},
     sync::Arc,
-    time::{Alarm, Timer},
+    time::{Sleeper, Timer},
 };
 
 /// Work for keys, each at its time.

@@ -13,7 +13,7 @@ use crate::{
     budget::Budget,
     error::ConfigError,
     limiter::{Limiter, Limiters},
-    operation::{Classify, Outcome},
+    operation::{Classify, RetryOutput},
     policy::schedule::attempts::Decision,
     profile::Profile,
     sync::Arc,
@@ -21,7 +21,7 @@ use crate::{
 
 /// The builder of [`TimedQueue::run`]. `.await` it.
 #[must_use = "it does nothing unless awaited"]
-pub struct RunWorker<'q, K, V, W, F: Future<Output: Outcome>> {
+pub struct RunWorker<'q, K, V, W, F: Future<Output: RetryOutput>> {
     queue: &'q mut TimedQueue<K, V>,
     worker: W,
     settings: Settings<'q, K, V, ErrorOf<F>>,
@@ -160,7 +160,7 @@ where
     }
 }
 
-impl<K, V, W, F: Future<Output: Outcome>> fmt::Debug for RunWorker<'_, K, V, W, F> {
+impl<K, V, W, F: Future<Output: RetryOutput>> fmt::Debug for RunWorker<'_, K, V, W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunWorker").field("concurrency", &self.settings.concurrency).finish_non_exhaustive()
     }

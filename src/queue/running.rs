@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::{Ending, Last, Stop},
     limiter::Readiness,
-    operation::Outcome,
+    operation::RetryOutput,
     policy::{
         nanos::FOREVER,
         schedule::{attempts::Decision, bounds::CutBy},
@@ -34,7 +34,7 @@ use crate::{
 
 /// The future of [`TimedQueue::run`].
 #[must_use = "futures do nothing unless awaited or polled"]
-pub struct RunWorkerFuture<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> {
+pub struct RunWorkerFuture<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: RetryOutput>> {
     // The worker's futures are dropped before the guards of their items: no key is free while one of its futures lives.
     futures: FutureSet<F>,
     /// The guards, by the slots of their futures.
@@ -52,7 +52,7 @@ pub struct RunWorkerFuture<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: Out
 }
 
 /// The worker's futures are pinned where they are.
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> Unpin for RunWorkerFuture<'_, K, V, W, F> {}
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: RetryOutput>> Unpin for RunWorkerFuture<'_, K, V, W, F> {}
 
 /// Whether something starts.
 enum Start<K, V> {
@@ -65,7 +65,7 @@ enum Start<K, V> {
 
 // ===== impl RunWorkerFuture =====
 
-impl<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> RunWorkerFuture<'q, K, V, W, F> {
+impl<'q, K: Hash + Eq + Clone, V, W, F: Future<Output: RetryOutput>> RunWorkerFuture<'q, K, V, W, F> {
     pub(super) fn new(
         queue: &'q mut TimedQueue<K, V>,
         worker: W,
@@ -326,7 +326,7 @@ where
     }
 }
 
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> Drop for RunWorkerFuture<'_, K, V, W, F> {
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: RetryOutput>> Drop for RunWorkerFuture<'_, K, V, W, F> {
     /// What has been given up is not lost, and what runs is dropped: futures first, whatever panics, then guards.
     fn drop(&mut self) {
         let Self { queue, given_up, settings, .. } = self;
@@ -356,7 +356,7 @@ impl<K, V> From<Polled<K, V>> for Start<K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V, W, F: Future<Output: Outcome>> fmt::Debug for RunWorkerFuture<'_, K, V, W, F> {
+impl<K: Hash + Eq + Clone, V, W, F: Future<Output: RetryOutput>> fmt::Debug for RunWorkerFuture<'_, K, V, W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunWorkerFuture").field("running", &self.futures.len()).finish_non_exhaustive()
     }

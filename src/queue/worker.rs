@@ -128,7 +128,7 @@ pub struct Finished<K, V, E> {
 }
 
 /// What an attempt fails with, by the type of its future.
-pub(super) type ErrorOf<F> = <<F as Future>::Output as operation::Outcome>::Error;
+pub(super) type ErrorOf<F> = <<F as Future>::Output as operation::RetryOutput>::Error;
 
 pub(super) type Stop<'q> = Pin<Box<dyn Future<Output = ()> + Send + 'q>>;
 pub(super) type Classify<'q, E> = Box<dyn FnMut(&E) -> Decision + Send + 'q>;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
@@ -21,11 +21,11 @@ use crate::{
 
 /// What a run asks of the things that it shares with others. `()` shares nothing and costs nothing.
 #[doc(hidden)]
-pub trait Ties {
+pub trait Control {
     /// Whether nothing is shared.
     const NOTHING: bool = false;
     /// A place in the limiter's queue. Dropped, it leaves no trace.
-    type Ticket: fmt::Debug;
+    type Waiter: fmt::Debug;
 
     /// Whether the run was cancelled. It may not go on to wait without [`poll_cancelled`](Self::poll_cancelled).
     fn is_cancelled(&mut self) -> bool;
@@ -34,11 +34,11 @@ pub trait Ties {
     /// Ready once the run is cancelled.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Asks the limiter for one permit, to be had within so many nanoseconds.
-    fn ask(&self, allowed: u64) -> Asked<Self::Ticket>;
+    fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
     /// `None` once the permit is there; else the instant to ask again, where one is known.
-    fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>>;
+    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
-    fn spend(&self, ticket: Self::Ticket);
+    fn spend(&self, ticket: Self::Waiter);
     /// The limiter grants nothing to anybody for so many nanoseconds.
     fn pause(&self, nanos: u64) {
         _ = nanos;
@@ -51,7 +51,7 @@ pub trait Ties {
 #[doc(hidden)]
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Asked<K> {
+pub enum Admission<K> {
     /// Go ahead.
     Granted,
     /// Wait for the turn.
@@ -60,9 +60,9 @@ pub enum Asked<K> {
     Refused(Stop),
 }
 
-impl Ties for () {
+impl Control for () {
     const NOTHING: bool = true;
-    type Ticket = std::convert::Infallible;
+    type Waiter = std::convert::Infallible;
 
     #[inline]
     fn is_cancelled(&mut self) -> bool {
@@ -77,15 +77,15 @@ impl Ties for () {
         Poll::Pending
     }
     #[inline]
-    fn ask(&self, _: u64) -> Asked<Self::Ticket> {
-        Asked::Granted
+    fn ask(&self, _: u64) -> Admission<Self::Waiter> {
+        Admission::Granted
     }
     #[inline]
-    fn poll_turn(&self, ticket: &mut Self::Ticket, _: &mut Context<'_>) -> Option<Option<Instant>> {
+    fn poll_turn(&self, ticket: &mut Self::Waiter, _: &mut Context<'_>) -> Option<Option<Instant>> {
         match *ticket {}
     }
     #[inline]
-    fn spend(&self, ticket: Self::Ticket) {
+    fn spend(&self, ticket: Self::Waiter) {
         match ticket {}
     }
     #[inline]
@@ -96,7 +96,7 @@ impl Ties for () {
 
 /// A limiter, a budget, a cancellation: what `.throttle(..)`, `.budget(..)` and `.cancel_on(..)` put into a builder.
 #[derive(Default)]
-pub struct Shared {
+pub struct Controls {
     cancel: Option<Cancel>,
     limiters: Option<Limiters>,
     budget: Retries,
@@ -108,14 +108,15 @@ struct Cancel {
     rest: Option<Pin<Box<Rest>>>,
 }
 
-#[derive(Default)]
-#[pin_project]
-struct Rest {
-    /// Made when something first waits.
-    #[pin]
-    wait: Option<WaitForCancellationFutureOwned>,
-    /// Another token that cancels it too.
-    also: Option<Cancel>,
+pin_project! {
+    #[derive(Default)]
+    struct Rest {
+        // Made when something first waits.
+        #[pin]
+        wait: Option<WaitForCancellationFutureOwned>,
+        // Another token that cancels it too.
+        also: Option<Cancel>,
+    }
 }
 
 impl Cancel {
@@ -164,11 +165,21 @@ pub enum Retries {
     Unlimited,
     /// The run has not begun.
     Of(Budget),
-    /// The run counts for its budget, for as long as it runs. A retry that is allowed and has not begun goes back when it is
-    /// dropped.
-    Running(InFlight),
+    /// The run counts for its budget, for as long as it runs.
+    Running(Counted),
     /// Two budgets, and each must allow it.
     Both(Box<[Self; 2]>),
+}
+
+/// A run that counts for its budget. A retry that is allowed and has not begun goes back when it is dropped.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Counted(InFlight);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
 }
 
 impl Retries {
@@ -190,8 +201,8 @@ impl Retries {
     pub(crate) fn begin_attempt(&mut self) {
         match self {
             Self::Unlimited => {}
-            Self::Of(budget) => *self = Self::Running(budget.begin()),
-            Self::Running(run) => run.begin_attempt(),
+            Self::Of(budget) => *self = Self::Running(Counted(budget.begin())),
+            Self::Running(Counted(run)) => run.begin_attempt(),
             Self::Both(both) => both.iter_mut().for_each(Self::begin_attempt),
         }
     }
@@ -201,7 +212,7 @@ impl Retries {
     pub(crate) fn withdraw(&mut self) -> bool {
         match self {
             Self::Unlimited | Self::Of(_) => true,
-            Self::Running(run) => run.is_allowed() || run.may_retry(),
+            Self::Running(Counted(run)) => run.is_allowed() || run.may_retry(),
             Self::Both(both) => {
                 let [first, second] = &mut **both;
                 let allowed = first.withdraw() && second.withdraw();
@@ -217,7 +228,7 @@ impl Retries {
     pub(crate) fn give_back(&mut self) {
         match self {
             Self::Unlimited | Self::Of(_) => {}
-            Self::Running(run) => run.give_back(),
+            Self::Running(Counted(run)) => run.give_back(),
             Self::Both(both) => both.iter_mut().for_each(Self::give_back),
         }
     }
@@ -240,7 +251,7 @@ impl Retries {
         match self {
             Self::Unlimited => Self::Unlimited,
             Self::Of(budget) => Self::Of(budget.clone()),
-            Self::Running(run) => Self::Of(run.budget().clone()),
+            Self::Running(Counted(run)) => Self::Of(run.budget().clone()),
             Self::Both(both) => Self::Both(Box::new([both[0].anew(), both[1].anew()])),
         }
     }
@@ -249,7 +260,7 @@ impl Retries {
         match self {
             Self::Unlimited => {}
             Self::Of(budget) => _ = list.entry(budget),
-            Self::Running(run) => _ = list.entry(run.budget()),
+            Self::Running(Counted(run)) => _ = list.entry(run.budget()),
             Self::Both(both) => both.iter().for_each(|each| each.budgets(list)),
         }
     }
@@ -263,13 +274,7 @@ impl fmt::Debug for Retries {
     }
 }
 
-impl Drop for Retries {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
-impl Shared {
+impl Controls {
     pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
         self.cancel = match self.cancel {
             None => Some(Cancel { token, rest: None }),
@@ -316,23 +321,23 @@ impl Shared {
 
 /// What more can be shared with: `.cancel_on(..)`, `.throttle(..)` and `.budget(..)` add up.
 #[doc(hidden)]
-pub trait Share: Ties {
+pub trait Share: Control {
     /// The same with more.
-    type With: Ties;
+    type With: Control;
 
     /// Adds to what is shared.
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With;
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Self::With;
 }
 
 impl Share for () {
-    type With = Shared;
+    type With = Controls;
 
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Shared {
-        set(Shared::default())
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Controls {
+        set(Controls::default())
     }
 }
 
-impl Share for Shared {
+impl Share for Controls {
     type With = Self;
 
     fn share(self, set: impl FnOnce(Self) -> Self) -> Self {
@@ -343,7 +348,7 @@ impl Share for Shared {
 impl<G: Share, F: Future> Share for Until<G, F> {
     type With = Until<G::With, F>;
 
-    fn share(self, set: impl FnOnce(Shared) -> Shared) -> Self::With {
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Self::With {
         Until { ties: self.ties.share(set), future: self.future, over: self.over }
     }
 }
@@ -374,11 +379,11 @@ impl<G: fmt::Debug, F> fmt::Debug for Until<G, F> {
     }
 }
 
-impl<G: Ties, F: Future> Ties for Until<G, F> {
-    type Ticket = G::Ticket;
+impl<G: Control, F: Future> Control for Until<G, F> {
+    type Waiter = G::Waiter;
 
     fn is_cancelled(&mut self) -> bool {
-        // Nobody need be woken: whatever waits next polls with a waker of its own.
+        // No task has to be woken: whatever waits next polls with a waker of its own.
         self.ties.is_cancelled() || self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
     }
     fn may_be_cancelled(&self) -> bool {
@@ -388,13 +393,13 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
         self.over = self.over || self.future.as_mut().poll(cx).is_ready();
         if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
     }
-    fn ask(&self, allowed: u64) -> Asked<Self::Ticket> {
+    fn ask(&self, allowed: u64) -> Admission<Self::Waiter> {
         self.ties.ask(allowed)
     }
-    fn poll_turn(&self, ticket: &mut Self::Ticket, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>> {
         self.ties.poll_turn(ticket, cx)
     }
-    fn spend(&self, ticket: Self::Ticket) {
+    fn spend(&self, ticket: Self::Waiter) {
         self.ties.spend(ticket);
     }
     fn pause(&self, nanos: u64) {
@@ -405,7 +410,7 @@ impl<G: Ties, F: Future> Ties for Until<G, F> {
     }
 }
 
-impl Clone for Shared {
+impl Clone for Controls {
     fn clone(&self) -> Self {
         Self {
             cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
@@ -415,9 +420,9 @@ impl Clone for Shared {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for Controls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("Controls")
             .field("cancel", &self.cancel)
             .field("limiters", &self.limiters.as_ref().map_or(&[][..], Limiters::all))
             .field("budget", &self.budget)
@@ -428,10 +433,10 @@ impl fmt::Debug for Shared {
 /// A place in the line before a limiter.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Place(QueuedPermits);
+pub struct Queued(QueuedPermits);
 
-impl Ties for Shared {
-    type Ticket = Place;
+impl Control for Controls {
+    type Waiter = Queued;
 
     #[inline]
     fn is_cancelled(&mut self) -> bool {
@@ -448,20 +453,20 @@ impl Ties for Shared {
         self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
     }
 
-    fn ask(&self, allowed: u64) -> Asked<Place> {
-        let Some(limiters) = &self.limiters else { return Asked::Granted };
+    fn ask(&self, allowed: u64) -> Admission<Queued> {
+        let Some(limiters) = &self.limiters else { return Admission::Granted };
         if limiters.try_take() {
-            return Asked::Granted;
+            return Admission::Granted;
         }
-        let refused = |ready_in| Asked::Refused(Stop::Limiter { ready_in, allowed: duration(allowed) });
+        let refused = |ready_in| Admission::Refused(Stop::Limiter { ready_in, allowed: duration(allowed) });
         match limiters.enqueue(allowed) {
-            Ok(place) => Asked::Queued(Place(place)),
+            Ok(place) => Admission::Queued(Queued(place)),
             Err(Refused::TooFar { ready_in, .. }) => refused(ready_in),
             Err(_) => refused(Duration::MAX),
         }
     }
 
-    fn poll_turn(&self, Place(ticket): &mut Place, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+    fn poll_turn(&self, Queued(ticket): &mut Queued, cx: &mut Context<'_>) -> Option<Option<Instant>> {
         match ticket.poll_acquire(cx) {
             Readiness::Granted => None,
             Readiness::At(instant) => Some(Some(instant)),
@@ -469,7 +474,7 @@ impl Ties for Shared {
         }
     }
 
-    fn spend(&self, Place(mut ticket): Place) {
+    fn spend(&self, Queued(mut ticket): Queued) {
         ticket.consume();
     }
 

@@ -19,13 +19,13 @@ use crate::{
             bounds::CutBy,
         },
     },
-    run::controls::{Asked, Ties},
-    time::{self, Alarm, Instant},
+    run::controls::{Admission, Control},
+    time::{self, Instant, Sleeper},
 };
 
 /// A run without its operation, its listener and its errors.
 #[derive(Debug)]
-pub(crate) struct Core<G: Ties> {
+pub(crate) struct Core<G: Control> {
     pub(crate) policy: Policy,
     attempts: Attempts,
     /// When the run began; `None` as long as nothing needed to know.
@@ -33,7 +33,7 @@ pub(crate) struct Core<G: Ties> {
     /// While the run waits: when its next attempt is planned. Otherwise the time as it was last read. Both are
     /// nanoseconds since it began.
     at: u64,
-    state: State<G::Ticket>,
+    state: State<G::Waiter>,
     ending: Ending,
     /// Whether anything can cut an attempt: a bound, or a cancellation.
     is_guarded: bool,
@@ -70,7 +70,7 @@ pub(crate) enum Step {
     Wait(Wait),
 }
 
-impl<G: Ties> Core<G> {
+impl<G: Control> Core<G> {
     #[inline]
     pub(crate) fn new(policy: Policy, ties: G) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl<G: Ties> Core<G> {
     }
 
     /// The same run with something else shared: begun or not, it goes on as it was.
-    pub(crate) fn with<H: Ties>(self, change: impl FnOnce(G) -> H) -> Core<H> {
+    pub(crate) fn with<H: Control>(self, change: impl FnOnce(G) -> H) -> Core<H> {
         let Self { policy, attempts, start, at, state, ending, is_guarded, ties } = self;
         let state = match state {
             State::First => State::First,
@@ -121,7 +121,7 @@ impl<G: Ties> Core<G> {
 
     /// Waits until the next attempt starts. Dropped, it can be called again; see [`leave`](Self::leave).
     #[inline]
-    pub(crate) fn poll_start<T: Alarm>(
+    pub(crate) fn poll_start<T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
         alarm: Pin<&mut T>,
@@ -136,9 +136,9 @@ impl<G: Ties> Core<G> {
 
     /// The same for what follows without a pause.
     #[inline(never)]
-    fn poll_again<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
+    fn poll_again<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
         if G::NOTHING && matches!(self.state, State::Yielding) {
-            if T::poll_breathe(cx).is_pending() {
+            if T::poll_yield(cx).is_pending() {
                 self.state = State::Yielded;
                 return Poll::Pending;
             }
@@ -152,7 +152,7 @@ impl<G: Ties> Core<G> {
 
     /// Waits for whatever the next attempt has to wait for.
     #[inline(never)]
-    fn poll_next<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
+    fn poll_next<T: Sleeper>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
         loop {
             let planned = self.at;
             match &mut self.state {
@@ -180,7 +180,7 @@ impl<G: Ties> Core<G> {
                 State::Yielding | State::Yielded => {
                     let is_stale = matches!(self.state, State::Yielded);
                     self.state = State::Yielded;
-                    ready!(T::poll_breathe(cx));
+                    ready!(T::poll_yield(cx));
                     if is_stale {
                         self.at = self.read();
                     }
@@ -199,16 +199,16 @@ impl<G: Ties> Core<G> {
             }
             may_start(&self.policy, self.at)?;
             match self.ties.ask(self.policy.bounds().room(planned)) {
-                Asked::Granted => {
+                Admission::Granted => {
                     self.start::<T>();
                     return Poll::Ready(Ok(Step::Start));
                 }
-                Asked::Queued(ticket) => {
+                Admission::Queued(ticket) => {
                     if let Some(wait) = self.queue(cx, ticket, planned) {
                         return Poll::Ready(Ok(Step::Wait(wait)));
                     }
                 }
-                Asked::Refused(stop) => return Poll::Ready(Err(stop)),
+                Admission::Refused(stop) => return Poll::Ready(Err(stop)),
             }
         }
     }
@@ -229,7 +229,7 @@ impl<G: Ties> Core<G> {
 
     /// Puts the run on the limiter's wait list. `None`: its permit is there already.
     #[cold]
-    fn queue(&mut self, cx: &mut Context<'_>, mut ticket: G::Ticket, planned: u64) -> Option<Wait> {
+    fn queue(&mut self, cx: &mut Context<'_>, mut ticket: G::Waiter, planned: u64) -> Option<Wait> {
         // The wait counts: the clock starts before the listener hears of it.
         self.start.get_or_insert_with(time::now);
         let turn = self.ties.poll_turn(&mut ticket, cx);
@@ -242,7 +242,7 @@ impl<G: Ties> Core<G> {
     }
 
     /// Waits on the limiter's wait list: until the permit is there, the run is cancelled or a bound is over.
-    fn poll_permit<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
+    fn poll_permit<T: Sleeper>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(Err(Stop::Cancelled));
         }
@@ -266,8 +266,8 @@ impl<G: Ties> Core<G> {
 
     /// The attempt starts now, that is at `self.at`.
     #[inline]
-    fn start<T: Alarm>(&mut self) {
-        if self.start.is_none() && (T::EAGER || self.policy.is_timed()) {
+    fn start<T: Sleeper>(&mut self) {
+        if self.start.is_none() && (T::TIME_PASSES_IN_POLL || self.policy.is_timed()) {
             self.start = Some(time::now());
         }
         self.begin_attempt();
@@ -290,7 +290,7 @@ impl<G: Ties> Core<G> {
         self.attempts.attempt(&self.policy)
     }
 
-    /// Whoever was to poll for the next attempt goes away: no waiter stays behind. Asked again, the run queues anew.
+    /// The future that polls for the next attempt is dropped: no waiter stays behind. Asked again, the run queues anew.
     pub(crate) fn leave(&mut self) {
         if matches!(self.state, State::AwaitingPermit(_)) {
             self.state = State::Sleeping;
@@ -314,7 +314,7 @@ impl<G: Ties> Core<G> {
 
     /// While the operation waits: whether it is cut, and by what.
     #[inline]
-    pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+    pub(crate) fn poll_cut<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
         if !self.is_guarded {
             self.start.get_or_insert_with(time::now);
             return Poll::Pending;
@@ -323,13 +323,13 @@ impl<G: Ties> Core<G> {
     }
 
     #[inline(never)]
-    fn poll_guards<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+    fn poll_guards<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
         let (at, by) = self.attempts.cut(&self.policy);
         self.poll_cut_at(cx, alarm, at, by)
     }
 
     /// The same for one call of several in an attempt: it is cut at `at`, by `by`.
-    pub(crate) fn poll_cut_at<T: Alarm>(
+    pub(crate) fn poll_cut_at<T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
         alarm: Pin<&mut T>,
@@ -355,8 +355,8 @@ impl<G: Ties> Core<G> {
         let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
             Err(Stop::Cancelled)
         } else {
-            let seed = self.policy.seed();
-            AttemptEnd { now, ending, decision }.plan(&self.policy, &mut self.attempts, seed, self.ties.retries())
+            let Self { policy, attempts, ties, .. } = self;
+            AttemptEnd { now, ending, decision }.plan(policy, attempts, || policy.seed(), ties.retries())
         };
         match planned {
             Ok(at) => {

@@ -8,7 +8,7 @@
 //! retries.begin_attempt(); attempts.start(policy, now)     the retry that was allowed is made
 //! .. the attempt runs, and is over or cut ..
 //! AttemptEnd { now, ending, decision }.plan(..)            what follows: the next start, with a retry withdrawn for it
-//! listener: Ended, Waiting                                 only now: a panic finds everything decided
+//! listener: PolicyStop, Waiting                                 only now: a panic finds everything decided
 //! ```
 //!
 //! and at its end, whatever ends it, [`RunEnd::give_up`] (or [`Retries::end_run`] after a success).
@@ -52,13 +52,14 @@ pub(crate) struct AttemptEnd {
 
 impl AttemptEnd {
     /// When the next attempt starts, or why there is none. A retry is withdrawn from the budget for it, and only for it.
-    /// A run whose token is cancelled does not ask.
+    /// A run whose token is cancelled does not ask. `seed` as for [`plan_first`].
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub(crate) fn plan(
         self,
         policy: &Policy,
         attempts: &mut Attempts,
-        seed: Option<u64>,
+        seed: impl FnOnce() -> Option<u64>,
         retries: Option<&mut Retries>,
     ) -> Result<u64, Stop> {
         let Self { now, ending, decision } = self;
@@ -66,7 +67,7 @@ impl AttemptEnd {
             return Err(Stop::Deadline);
         }
         let number = attempts.number();
-        match attempts.end(policy, now, decision, || random(seed, Attempts::draw_after(number, policy))) {
+        match attempts.end(policy, now, decision, || random(seed(), Attempts::draw_after(number, policy))) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(at) if retries.is_none_or(Retries::withdraw) => Ok(at),
             Next::Start(_) => Err(Stop::Budget),

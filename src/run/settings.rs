@@ -13,14 +13,14 @@ macro_rules! settings {
             /// Takes the settings that are data from `policy`. What it does not set stays as it is here: the cadence,
             /// `attempt_timeout`, `on_cut`, `max_retry_after`. The bounds (`start_within`, `finish_within`,
             /// `max_attempts`, with `final_try` and `delay_first`) are replaced as one set.
-            pub fn policy(mut self, policy: &crate::Policy) -> Self {
-                self.policy = policy.clone().guarded_by(&self.policy);
+            pub fn policy(mut self, policy: &crate::policy::schedule::Policy) -> Self {
+                self.policy.take_over(policy);
                 self
             }
 
             /// The pause from the *end* of one attempt to the start of the next.
             #[inline]
-            pub fn backoff(mut self, backoff: crate::Backoff) -> Self {
+            pub fn backoff(mut self, backoff: crate::policy::schedule::backoff::Backoff) -> Self {
                 self.policy = self.policy.backoff(backoff);
                 self
             }
@@ -91,7 +91,7 @@ macro_rules! settings {
             /// What follows an attempt that ended without an answer, since its own deadline cut it or it was dropped.
             /// `Fatal` is for calls that must not run twice. Default: retry.
             #[inline]
-            pub fn on_cut(mut self, decision: impl Into<crate::Decision>) -> Self {
+            pub fn on_cut(mut self, decision: impl Into<crate::policy::schedule::attempts::Decision>) -> Self {
                 self.policy = self.policy.on_cut(decision);
                 self
             }
@@ -120,7 +120,7 @@ macro_rules! settings {
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
             where
                 F: FnMut(&$error) -> D,
-                D: Into<crate::Decision>,
+                D: Into<crate::policy::schedule::attempts::Decision>,
             {
                 self.classify(when)
             }
@@ -162,7 +162,10 @@ macro_rules! settings {
             /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters, budgets,
             /// classification and listeners. What is said after it holds for this run alone.
             /// See [`Profile`](crate::Profile).
-            pub fn profile<C, N>(self, profile: &crate::Profile<$error, C, N>) -> $builder<O, C, (L, N), G::With>
+            pub fn profile<C, N>(
+                self,
+                profile: &crate::profile::Profile<$error, C, N>,
+            ) -> $builder<O, C, (L, N), G::With>
             where
                 C: crate::operation::Classify<$error> + Clone,
                 N: crate::events::Listener<$error> + Clone,
@@ -198,7 +201,7 @@ macro_rules! settings {
             /// Takes a permit of this limiter before each attempt. The wait for it counts towards `start_within` and
             /// `finish_within`, never towards `attempt_timeout`; one that cannot fit ends the run at once with
             /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched.
-            pub fn throttle(self, limiter: &crate::Limiter) -> $builder<O, W, L, G::With> {
+            pub fn throttle(self, limiter: &crate::limiter::Limiter) -> $builder<O, W, L, G::With> {
                 let limiter = limiter.clone();
                 self.share(|shared| shared.throttle(limiter))
             }
@@ -206,14 +209,14 @@ macro_rules! settings {
             /// Asks this budget, shared with other runs, before each retry; refused, the run ends with
             /// [`Stop::Budget`](crate::Stop::Budget). Given twice, both must allow it, and a refusal of one takes nothing from
             /// the other.
-            pub fn budget(self, budget: &crate::Budget) -> $builder<O, W, L, G::With> {
+            pub fn budget(self, budget: &crate::budget::Budget) -> $builder<O, W, L, G::With> {
                 let budget = budget.clone();
                 self.share(|shared| shared.budget(budget))
             }
 
             fn share(
                 self,
-                set: impl FnOnce(crate::builder::Shared) -> crate::builder::Shared,
+                set: impl FnOnce(crate::builder::Controls) -> crate::builder::Controls,
             ) -> $builder<O, W, L, G::With> {
                 let Self { operation, when, listener, policy, shared } = self;
                 $builder { operation, when, listener, policy, shared: shared.share(set) }

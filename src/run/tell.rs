@@ -16,14 +16,14 @@ use crate::{
         nanos::duration,
         schedule::attempts::{Attempt, Decision},
     },
-    run::controls::Ties,
-    time::Alarm,
+    run::controls::Control,
+    time::Sleeper,
 };
 
-impl<G: Ties> Core<G> {
+impl<G: Control> Core<G> {
     /// Waits until the next attempt starts.
     #[inline]
-    pub(crate) fn poll_attempt<E, L: Listener<E>, T: Alarm>(
+    pub(crate) fn poll_attempt<E, L: Listener<E>, T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
         mut alarm: Pin<&mut T>,

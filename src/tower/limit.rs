@@ -14,7 +14,7 @@ use crate::{
     Limiter,
     limiter::{QueuedPermit, Readiness},
     policy::nanos::FOREVER,
-    time::{Alarm, Timer},
+    time::{Sleeper, Timer},
 };
 
 /// Takes a permit of a [`Limiter`] before each call: as backpressure, in `poll_ready`. All clones of the service share the limit,

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -18,7 +18,7 @@ use crate::{
     events::Listener,
     operation::Classify,
     policy::schedule::bounds::CutBy,
-    run::{Core, controls::Shared},
+    run::{Core, controls::Controls},
     time::Timer,
 };
 
@@ -183,39 +183,48 @@ impl<S: fmt::Debug, P: fmt::Debug, A, C> fmt::Debug for RetryService<S, P, A, C>
 
 // ===== impl ResponseFuture =====
 
-/// A call of [`RetryService`], with all its attempts.
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct ResponseFuture<S: Service<Q>, Q, A = CloneRequest, C = AnyResponse> {
-    core: Core<Shared>,
-    #[pin]
-    timer: Timer,
-    #[pin]
-    state: State<S::Future>,
-    service: S,
-    /// Whether the service is ready: it was, before the first attempt.
-    is_ready: bool,
-    /// What came of getting it ready before the first attempt.
-    failed: Option<BoxedError>,
-    /// For the next attempt; `None`: the one that runs is the last.
-    request: Option<Q>,
-    repeat: A,
-    check: C,
-    when: BoxClassify<BoxedError>,
-    listener: BoxListener<BoxedError>,
-    /// What the latest attempt that failed failed with.
-    error: Option<BoxedError>,
+pin_project! {
+    /// A call of [`RetryService`], with all its attempts.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct ResponseFuture<S, Q, A = CloneRequest, C = AnyResponse>
+    where
+        S: Service<Q>,
+    {
+        core: Core<Controls>,
+        #[pin]
+        timer: Timer,
+        #[pin]
+        state: State<S::Future>,
+        service: S,
+        // Whether the service is ready: it was, before the first attempt.
+        is_ready: bool,
+        // What came of getting it ready before the first attempt.
+        failed: Option<BoxedError>,
+        // For the next attempt; `None`: the one that runs is the last.
+        request: Option<Q>,
+        repeat: A,
+        check: C,
+        when: BoxClassify<BoxedError>,
+        listener: BoxListener<BoxedError>,
+        // What the latest attempt that failed failed with.
+        error: Option<BoxedError>,
+    }
 }
 
-/// In the order of the life of an attempt.
-#[pin_project(project = StateProj)]
-enum State<F> {
-    /// For the next attempt.
-    Waiting,
-    /// The attempt has begun, and the service gets ready.
-    GettingReady,
-    Calling(#[pin] F),
-    Done,
+pin_project! {
+    // In the order of the life of an attempt.
+    #[project = StateProj]
+    enum State<F> {
+        /// For the next attempt.
+        Waiting,
+        /// The attempt has begun, and the service gets ready.
+        GettingReady,
+        Calling {
+            #[pin]
+            call: F,
+        },
+        Done,
+    }
 }
 
 /// What came of an attempt.
@@ -314,9 +323,9 @@ where
                         unreachable!("an attempt without a request is the last")
                     };
                     *this.request = this.repeat.repeat(&request);
-                    this.state.set(State::Calling(this.service.call(request)));
+                    this.state.set(State::Calling { call: this.service.call(request) });
                 }
-                StateProj::Calling(call) => {
+                StateProj::Calling { call } => {
                     let Poll::Ready(result) = call.poll(cx) else { break };
                     // What the call holds is let go before anything else happens. A panic from here on ends it all.
                     this.state.set(State::Done);
@@ -338,7 +347,7 @@ impl<S: Service<Q>, Q, A, C> fmt::Debug for ResponseFuture<S, Q, A, C> {
         let state = match self.state {
             State::Waiting => "between attempts",
             State::GettingReady => "getting ready",
-            State::Calling(_) => "in an attempt",
+            State::Calling { .. } => "in an attempt",
             State::Done => "done",
         };
         f.debug_struct("ResponseFuture")

@@ -150,7 +150,7 @@ fn by_cursor(script: &Script) -> History {
         loop {
             let turn = run.next().await?;
             let operation = attempt(script, turn.info(), token.clone(), began);
-            if let Some(value) = turn.attempt(operation).await {
+            if let Some(value) = turn.run(operation).await {
                 return Ok(value);
             }
         }

@@ -12,7 +12,7 @@ use std::{
 use relent::{
     Attempt, Backoff, Budget, Check, Decision, Failure, GaveUp, Last, Limiter, Policy, Profile, Progress, Ratio, Stop,
     blocking,
-    builder::{BoxClassify, BoxListener, ErasedProfile, Retry, Shared},
+    builder::{BoxClassify, BoxListener, Controls, ErasedProfile, Retry},
     ensure,
     events::Event,
     poll, retry, settle,
@@ -67,7 +67,7 @@ impl Client {
     }
 
     /// A builder that can be named, and narrowed by the caller.
-    fn call<O, Fut, T>(&self, operation: O) -> Retry<O, BoxClassify<ApiError>, ((), BoxListener<ApiError>), Shared>
+    fn call<O, Fut, T>(&self, operation: O) -> Retry<O, BoxClassify<ApiError>, ((), BoxListener<ApiError>), Controls>
     where
         O: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, ApiError>>,
@@ -171,7 +171,7 @@ async fn a_profile_serves_a_loop_of_ones_own() {
     let mut run = calls.begin();
     let gave_up = loop {
         match run.next().await {
-            Ok(turn) => assert_eq!(turn.attempt(async { Err::<(), _>("busy") }).await, None),
+            Ok(turn) => assert_eq!(turn.run(async { Err::<(), _>("busy") }).await, None),
             Err(gave_up) => break gave_up,
         }
     };
@@ -179,7 +179,7 @@ async fn a_profile_serves_a_loop_of_ones_own() {
     assert_eq!(heard.load(Ordering::Relaxed), 3);
     // Another run counts for itself.
     let mut run = calls.begin();
-    assert_eq!(run.next().await.unwrap().attempt(async { Err::<(), _>("denied") }).await, None);
+    assert_eq!(run.next().await.unwrap().run(async { Err::<(), _>("denied") }).await, None);
     assert_eq!(run.next().await.unwrap_err().stop(), &Stop::Fatal);
     token.cancel();
     assert!(calls.begin().next().await.unwrap_err().is_cancelled());

@@ -41,7 +41,7 @@ pub fn give_back(run: &mut InFlight) {
     run.give_back();
 }
 
-pub fn cursor(policy: &Policy) -> relent::builder::Run<E> {
+pub fn cursor(policy: &Policy) -> relent::builder::AttemptLoop<E> {
     policy.begin()
 }
 

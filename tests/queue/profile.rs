@@ -3,7 +3,8 @@
 use std::{sync::Mutex, time::Duration};
 
 use relent::{
-    Backoff, Budget, ErasedProfile, Limiter, Policy, Profile, Ratio, Stop, TimedQueue,
+    Backoff, Budget, Limiter, Policy, Profile, Ratio, Stop, TimedQueue,
+    builder::ErasedProfile,
     queue::{GivenUp, Job},
 };
 use tokio::time::Instant;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use relent::{
-    Backoff, Budget, CancellationToken, Check, Decision, Limiter, Policy, Profile, Seen, blocking, ensure,
+    Backoff, Budget, CancellationToken, Check, Decision, Limiter, Policy, Profile, Observed, blocking, ensure,
     events::Tracing, poll, retry,
 };
 use tokio::{runtime::Builder, task::unconstrained};
@@ -125,7 +125,7 @@ rows! {
         })
         .every(NO_TIME)
     };
-    "ensure: already so" already_so => ensure(|_| ready(Ok::<_, u32>(black_box(Seen::AsWanted(1_u32)))), |()| ready(Ok::<(), u32>(())));
+    "ensure: already so" already_so => ensure(|_| ready(Ok::<_, u32>(black_box(Observed::AsWanted(1_u32)))), |()| ready(Ok::<(), u32>(())));
 }
 
 /// A loop of one's own.
@@ -136,7 +136,7 @@ fn cursor(times: u64) {
         for _ in 0..times {
             let mut run = policy.begin::<u32>();
             let turn = run.next().await.expect("an attempt");
-            _ = black_box(turn.attempt(op(black_box(0))).await);
+            _ = black_box(turn.run(op(black_box(0))).await);
         }
     });
 }

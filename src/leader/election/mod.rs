@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::{call::LockCall, term::TermEnd, watch::RecordWatch};
@@ -29,45 +29,46 @@ use crate::{
         lease::{Holder, Lease, RecordView, Refusals, Step},
         nanos::nanos,
     },
-    time::{Alarm, BootClock, Timer},
+    time::{BootClock, Sleeper, Timer},
 };
 
-/// The future of an election: made by [`Elect::run`](super::Elect::run).
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub struct Election<L: Lock, W: TermWork> {
-    lock: Arc<L>,
-    settings: Settings,
-    work: W,
-    #[pin]
-    running: Option<W::Future>,
-    #[pin]
-    cancelled: Option<WaitForCancellationFutureOwned>,
-    #[pin]
-    timer: Timer,
-    /// What all times count from.
-    clock: Option<BootClock>,
-    /// Decides.
-    lease: Lease,
-    refusals: Refusals,
-    /// The record as the last answer had it, or a newer report.
-    latest: Option<Record<L::Object>>,
-    /// A report came since the last call began.
-    overtaken: bool,
-    call: Option<LockCall<L>>,
-    watch: RecordWatch<L>,
-    /// The term that the work runs in.
-    term: Option<TermOwner>,
-    /// When a cancelled run drops its work.
-    stop_at: Option<u64>,
-    /// Why the term was lost, once the work was told.
-    loss: Option<Loss>,
-    /// How the term ended, while the lock is given back.
-    end: Option<TermEnd<Value<W>>>,
-    last_error: Option<LockError>,
-    /// The holder that the listener was told last; empty: none.
-    last_holder: Option<String>,
-    done: bool,
+pin_project! {
+    /// The future of an election: made by [`Elect::run`](super::Elect::run).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Election<L: Lock, W: TermWork> {
+        lock: Arc<L>,
+        settings: Settings,
+        work: W,
+        #[pin]
+        running: Option<W::Future>,
+        #[pin]
+        cancelled: Option<WaitForCancellationFutureOwned>,
+        #[pin]
+        timer: Timer,
+        // What all times count from.
+        clock: Option<BootClock>,
+        // Decides.
+        lease: Lease,
+        refusals: Refusals,
+        // The record as the last answer had it, or a newer report.
+        latest: Option<Record<L::Object>>,
+        // A report came since the last call began.
+        overtaken: bool,
+        call: Option<LockCall<L>>,
+        watch: RecordWatch<L>,
+        // The term that the work runs in.
+        term: Option<TermOwner>,
+        // When a cancelled run drops its work.
+        stop_at: Option<u64>,
+        // Why the term was lost, once the work was told.
+        loss: Option<Loss>,
+        // How the term ended, while the lock is given back.
+        end: Option<TermEnd<Value<W>>>,
+        last_error: Option<LockError>,
+        // The holder that the listener was told last; empty: none.
+        last_holder: Option<String>,
+        done: bool,
+    }
 }
 
 type Value<W> = <<W as TermWork>::Future as Future>::Output;

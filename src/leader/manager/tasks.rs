@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     leader::term::Term,
-    time::{self, Alarm, Timer},
+    time::{self, Sleeper, Timer},
 };
 
 /// What is known of all tasks of a manager, leader tasks included: which of their futures still exist, which had to be

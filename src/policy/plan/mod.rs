@@ -15,7 +15,7 @@ use crate::policy::{
     ratio::Ratio,
     schedule::{
         DELAY_FIRST, Policy,
-        attempts::{Attempts, Decision, Ended, Next},
+        attempts::{Attempts, Decision, Next, PolicyStop},
         backoff::Backoff,
         bounds::CutBy,
         jitter::series,
@@ -145,8 +145,13 @@ impl Policy {
     /// No run makes more attempts; `u64::MAX` is no limit.
     pub(in crate::policy) fn most_attempts(&self) -> u64 {
         let allowed = if self.max_attempts == u32::MAX { u64::MAX } else { self.max_attempts.into() };
-        let ends = self.uses_backoff() && !self.can_start_over();
-        let delays = if ends { self.backoff.count() } else { None };
+        let delays = match self.backoff.count() {
+            _ if !self.uses_backoff() => None,
+            // What has no delay at all has none after it has started over.
+            Some(0) => Some(0),
+            _ if self.can_start_over() || self.backoff.healthy() == Some(0) => None,
+            count => count,
+        };
         // The first attempt needs no delay, unless it is delayed.
         let planned = |delays: u64| delays.saturating_add(u64::from(!self.has(DELAY_FIRST)));
         allowed.min(delays.map_or(u64::MAX, planned))
@@ -160,7 +165,7 @@ impl Policy {
 }
 
 impl Plan {
-    /// The same with a limiter ([`throttle`](crate::builder::Retry::throttle)) that is full and that nobody else asks: permits may
+    /// The same with a limiter ([`throttle`](crate::builder::Retry::throttle)) that is full and that no other run asks: permits may
     /// come later than planned, or too late, which ends the run. A burst of 0 is a limiter that saves nothing up, much
     /// like one that others keep drained.
     ///
@@ -275,7 +280,7 @@ pub struct Course {
 #[non_exhaustive]
 pub enum Finish {
     /// The run stops, for this reason.
-    Stops(Ended),
+    Stops(PolicyStop),
     /// The last attempt hangs, and nothing cuts it.
     Hangs,
     /// The pause after the last attempt has no end.
@@ -343,7 +348,7 @@ impl Course {
                 _ if end == FOREVER => break Finish::Hangs,
                 None => run.end(policy, end, Decision::Retry, || draw(number)),
                 Some(CutBy::AttemptTimeout) => run.end(policy, end, policy.after_cut(), || draw(number)),
-                Some(_) => break Finish::Stops(Ended::Deadline),
+                Some(_) => break Finish::Stops(PolicyStop::Deadline),
             };
         };
         Self { spans, waits, finish, over }

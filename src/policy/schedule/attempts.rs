@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::policy::{
     nanos::{FOREVER, nanos},
-    schedule::{
-        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, backoff::Progress, bounds::CutBy, jitter::pick,
-    },
+    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, bounds::CutBy, jitter::pick},
 };
 
 /// What follows an error.
@@ -33,7 +31,7 @@ impl From<bool> for Decision {
 /// Why a run ended, as far as its own policy decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum PolicyStop {
     /// The error cannot be mended.
     Fatal,
     /// All attempts were made.
@@ -53,7 +51,7 @@ pub enum Next {
     /// Start an attempt at this instant.
     Start(u64),
     /// It is over.
-    Stop(Ended),
+    Stop(PolicyStop),
 }
 
 /// One attempt, as the operation sees it. All times are of the attempt's start.
@@ -169,7 +167,7 @@ impl Attempt {
 pub struct Attempts {
     /// Attempts started, and [`FINAL`] once the final try is planned.
     number: u32,
-    /// How far the backoff has come: [`Progress`], without its gap.
+    /// How far the backoff has come: [`BackoffState`], without its gap.
     step: u32,
     current: u64,
     /// When the first attempt started: the grid of `every` is laid there.
@@ -211,7 +209,7 @@ impl Attempts {
     #[inline]
     pub fn first(&mut self, policy: &Policy, random: impl FnOnce() -> u64) -> Next {
         if policy.max_attempts == 0 {
-            return Next::Stop(Ended::Attempts);
+            return Next::Stop(PolicyStop::Attempts);
         }
         if !policy.has(DELAY_FIRST) {
             return Next::Start(0);
@@ -227,7 +225,9 @@ impl Attempts {
     #[inline]
     pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
         // Two thousand million attempts are counted, further ones are not.
-        self.number = self.number.saturating_add((self.number() < FINAL.saturating_sub(1)).into());
+        if self.number() < FINAL.saturating_sub(1) {
+            self.number = self.number.wrapping_add(1);
+        }
         self.started = now;
         self.attempt(policy)
     }
@@ -261,14 +261,15 @@ impl Attempts {
 
     /// The attempt that ran has ended at `now` and this is what to do about it.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
         let earliest = match decision {
             Decision::Retry => now,
             Decision::RetryAfter(pause) => now.saturating_add(nanos(pause).min(policy.most_asked())),
-            Decision::Fatal => return Next::Stop(Ended::Fatal),
+            Decision::Fatal => return Next::Stop(PolicyStop::Fatal),
         };
         if !self.may_repeat(policy) {
-            return Next::Stop(Ended::Attempts);
+            return Next::Stop(PolicyStop::Attempts);
         }
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
             (self.current, self.step) = (0, 0);
@@ -299,41 +300,36 @@ impl Attempts {
 
     /// Plans the next start: on the cadence, and not before `earliest`.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
         let mut planned = earliest;
         if policy.uses_backoff() {
-            let mut progress = Progress { current: self.current, step: self.step };
-            let Some(delay) = policy.backoff.next(&mut progress, random) else {
-                return Next::Stop(Ended::BackoffEnded);
+            let Some(delay) = policy.backoff.next_delay(&mut self.current, &mut self.step, random) else {
+                return Next::Stop(PolicyStop::BackoffEnded);
             };
-            (self.current, self.step) = (progress.current, progress.step);
             planned = planned.max(now.saturating_add(delay));
         }
         if let Some(every) = policy.period() {
             planned = planned.max(self.tick(every, now));
         }
-        match policy.bounds.admit(planned) {
-            Ok(()) if !self.is_final() => Next::Start(planned),
-            admitted => self.plan_last(policy, earliest, admitted.err()),
+        if policy.bounds.admits(planned) && !self.is_final() {
+            return Next::Start(planned);
+        }
+        match self.plan_last(policy, earliest) {
+            Some(at) => Next::Start(at),
+            None => Next::Stop(policy.bounds.nearer()),
         }
     }
 
-    /// The cadence has no further start that is admitted: one last attempt, if it is wanted, and then the end.
+    /// The cadence has no further start that is admitted: one last attempt, if it is wanted.
     #[cold]
     #[inline(never)]
-    fn plan_last(&mut self, policy: &Policy, earliest: u64, refused: Option<Ended>) -> Next {
+    fn plan_last(&mut self, policy: &Policy, earliest: u64) -> Option<u64> {
         let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
-        let last_chance = last_chance.filter(|&at| {
-            let comes_yet = at >= earliest && (at > self.started || self.number() == 0);
-            !self.is_final() && comes_yet
-        });
-        match last_chance {
-            Some(at) => {
-                self.number |= FINAL;
-                Next::Start(at)
-            }
-            None => Next::Stop(refused.unwrap_or_else(|| policy.bounds.nearer())),
-        }
+        let comes_yet = |&at: &u64| at >= earliest && (at > self.started || self.number() == 0);
+        let last_chance = last_chance.filter(comes_yet).filter(|_| !self.is_final())?;
+        self.number |= FINAL;
+        Some(last_chance)
     }
 
     /// The first tick of the grid that is neither past nor the one of the last attempt.

@@ -33,7 +33,7 @@ pub struct Backoff {
     pub(in crate::policy) base: u64,
     pub(in crate::policy) cap: u64,
     /// What few schedules have.
-    pub(in crate::policy) more: Option<Arc<More>>,
+    pub(in crate::policy) more: Option<Arc<Extras>>,
     pub(in crate::policy) jitter: Kind,
     pub(in crate::policy) shape: Shape,
 }
@@ -61,7 +61,7 @@ impl Shape {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::policy) struct More {
+pub(in crate::policy) struct Extras {
     pub(in crate::policy) steps: Vec<u64>,
     pub(in crate::policy) take: Option<u32>,
     /// What follows, in a row: none of them has followers, or anything that is set for a whole run.
@@ -91,14 +91,14 @@ pub(in crate::policy) struct Rare {
 
 /// How far a run has come in its backoff.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct BackoffState {
     /// The last nominal delay (exponential) or the last delay (decorrelated).
     pub(in crate::policy) current: u64,
     /// Delays given so far.
     pub(in crate::policy) step: u32,
 }
 
-impl Progress {
+impl BackoffState {
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
         backoff.next(self, random)
@@ -241,10 +241,10 @@ impl Backoff {
     }
 
     /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
-    pub(in crate::policy) fn change(&mut self, change: impl FnOnce(&mut More)) {
-        let mut more = self.more.take().map_or_else(More::default, Arc::unwrap_or_clone);
+    pub(in crate::policy) fn change(&mut self, change: impl FnOnce(&mut Extras)) {
+        let mut more = self.more.take().map_or_else(Extras::default, Arc::unwrap_or_clone);
         change(&mut more);
-        self.more = (more != More::default()).then(|| Arc::new(more));
+        self.more = (more != Extras::default()).then(|| Arc::new(more));
     }
 
     /// The delays of one run, with a random series of their own.
@@ -265,13 +265,19 @@ impl Backoff {
     }
 
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
-    #[inline]
-    pub(crate) fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
+    pub(crate) fn next(&self, state: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
+        self.next_delay(&mut state.current, &mut state.step, random)
+    }
+
+    /// The same where the state is kept elsewhere.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    pub(super) fn next_delay(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
         match self.more {
             // Steps without any.
             None if self.shape == Shape::Steps => None,
-            None => Some(self.next_of(0, progress, random)),
-            Some(_) => self.next_of_chain(progress, random),
+            None => Some(self.next_of(0, current, step, random)),
+            Some(_) => self.next_of_chain(current, step, random),
         }
     }
 
@@ -316,9 +322,9 @@ impl Backoff {
 
     /// The next delay of the chain.
     #[inline(never)]
-    fn next_of_chain(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
-        let (at, begins) = self.in_turn(progress.step, (0, 0))?;
-        Some(self.nth(at)?.next_of(begins, progress, random))
+    fn next_of_chain(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
+        let (at, begins) = self.in_turn(*step, (0, 0))?;
+        Some(self.nth(at)?.next_of(begins, current, step, random))
     }
 
     /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.
@@ -352,22 +358,29 @@ impl Backoff {
     }
 
     /// The next delay of this schedule, which began at step `begins`.
-    #[inline]
-    pub(in crate::policy) fn next_of(&self, begins: u64, progress: &mut Progress, random: impl FnOnce() -> u64) -> u64 {
-        let index = u64::from(progress.step).saturating_sub(begins);
-        progress.step = progress.step.saturating_add(1);
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    pub(in crate::policy) fn next_of(
+        &self,
+        begins: u64,
+        current: &mut u64,
+        step: &mut u32,
+        random: impl FnOnce() -> u64,
+    ) -> u64 {
+        let index = u64::from(*step).saturating_sub(begins);
+        *step = step.saturating_add(1);
         let nominal = match self.shape {
             Shape::Fixed => self.base,
             Shape::Exponential => {
-                let grown = if index == 0 { self.base } else { self.grows_by().of(progress.current) };
-                progress.current = grown.min(self.cap);
-                progress.current
+                let grown = if index == 0 { self.base } else { self.grows_by().of(*current) };
+                *current = grown.min(self.cap);
+                *current
             }
             Shape::Decorrelated => {
-                let before = if index == 0 { self.base } else { progress.current };
+                let before = if index == 0 { self.base } else { *current };
                 let high = before.saturating_mul(3).max(self.base).min(self.cap);
-                progress.current = pick(self.base.min(self.cap), high, random());
-                return progress.current;
+                *current = pick(self.base.min(self.cap), high, random());
+                return *current;
             }
             Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
         };

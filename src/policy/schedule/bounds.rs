@@ -2,7 +2,7 @@
 
 use crate::policy::{
     nanos::FOREVER,
-    schedule::{Policy, attempts::Ended},
+    schedule::{Policy, attempts::PolicyStop},
 };
 
 /// How long a call, the window for starts, and the whole may take, in nanoseconds; `u64::MAX` is no bound.
@@ -41,10 +41,15 @@ impl Bounds {
 
     /// Whether an attempt may be planned for this instant. Where both windows refuse, the smaller one is the reason.
     #[inline]
-    pub fn admit(&self, planned: u64) -> Result<(), Ended> {
+    pub fn admit(&self, planned: u64) -> Result<(), PolicyStop> {
+        if self.admits(planned) { Ok(()) } else { Err(self.nearer()) }
+    }
+
+    #[inline]
+    pub(super) fn admits(&self, planned: u64) -> bool {
         let in_window = planned <= self.start_within;
         let in_time = planned < self.finish_within || self.finish_within == FOREVER;
-        if in_window && in_time { Ok(()) } else { Err(self.nearer()) }
+        in_window && in_time
     }
 
     /// Whether it is too late to start anything at `now`, whatever it was planned for. The first instant never is, so that
@@ -58,8 +63,8 @@ impl Bounds {
     /// Which of the two windows closes first; the hard bound when they coincide.
     #[inline]
     #[must_use]
-    pub fn nearer(&self) -> Ended {
-        if self.start_within < self.finish_within { Ended::StartWindow } else { Ended::Deadline }
+    pub fn nearer(&self) -> PolicyStop {
+        if self.start_within < self.finish_within { PolicyStop::StartWindow } else { PolicyStop::Deadline }
     }
 
     /// When an attempt that starts at `start` is cut, and by what; the hard bound when two coincide.
@@ -128,9 +133,9 @@ mod tests {
         fn the_reason_is_a_bound_that_refuses(bounds in any_bounds(), planned: u64) {
             match bounds.admit(planned) {
                 Ok(()) => {}
-                Err(Ended::StartWindow) => prop_assert!(planned > bounds.start_within && bounds.start_within < bounds.finish_within),
+                Err(PolicyStop::StartWindow) => prop_assert!(planned > bounds.start_within && bounds.start_within < bounds.finish_within),
                 Err(ended) => {
-                    prop_assert_eq!(ended, Ended::Deadline);
+                    prop_assert_eq!(ended, PolicyStop::Deadline);
                     prop_assert!(planned >= bounds.finish_within && bounds.finish_within <= bounds.start_within);
                 }
             }

@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::schedule::attempts::{Attempts, Decision, Ended, Next};
+    use crate::policy::schedule::attempts::{Attempts, Decision, Next, PolicyStop};
 
     fn get() -> Policy {
         let (window, asked) = (Duration::from_nanos(350), Duration::from_nanos(10_000));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     /// Every start of a run whose attempts take no time and whose errors ask for these pauses.
-    fn starts(mut policy: Policy, asked: &[u64]) -> (Vec<u64>, Ended) {
+    fn starts(mut policy: Policy, asked: &[u64]) -> (Vec<u64>, PolicyStop) {
         let (mut run, mut starts) = (Attempts::default(), Vec::new());
         let mut next = run.first(&policy, || 0);
         loop {
@@ -125,7 +125,7 @@ mod tests {
         #[test]
         fn the_default_window_counts_only_what_no_server_asked_for(asked in prop::collection::vec(prop_oneof![Just(0_u64), 1_u64..6_000], 0..12)) {
             let (starts, ended) = starts(get(), &asked);
-            prop_assert_eq!(ended, Ended::StartWindow);
+            prop_assert_eq!(ended, PolicyStop::StartWindow);
             let mut moved = 0_u64;
             for (n, &start) in starts.iter().enumerate() {
                 prop_assert!(start <= 350 + moved.min(10_000), "{starts:?}");

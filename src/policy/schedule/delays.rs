@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::policy::{
     nanos::duration,
     schedule::{
-        backoff::{Backoff, Progress},
+        backoff::{Backoff, BackoffState},
         jitter::series,
     },
 };
@@ -18,7 +18,7 @@ impl IntoIterator for Backoff {
         Delays {
             seed: self.seeded().unwrap_or_else(|| fastrand::u64(..)),
             backoff: self,
-            progress: Progress::default(),
+            progress: BackoffState::default(),
             in_turn: (0, 0),
         }
     }
@@ -39,7 +39,7 @@ impl IntoIterator for &Backoff {
 #[must_use = "iterators do nothing unless asked"]
 pub struct Delays {
     backoff: Backoff,
-    progress: Progress,
+    progress: BackoffState,
     seed: u64,
     /// The schedule of the chain that was in turn last, and at which step it began.
     in_turn: (usize, u64),
@@ -52,7 +52,10 @@ impl Iterator for Delays {
         self.in_turn = self.backoff.in_turn(self.progress.step, self.in_turn)?;
         let (at, begins) = self.in_turn;
         let (seed, number) = (self.seed, self.progress.step.into());
-        let delay = self.backoff.nth(at)?.next_of(begins, &mut self.progress, || series(seed, number));
+        let delay = self
+            .backoff
+            .nth(at)?
+            .next_of(begins, &mut self.progress.current, &mut self.progress.step, || series(seed, number));
         Some(duration(delay))
     }
 }

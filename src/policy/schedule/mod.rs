@@ -267,6 +267,12 @@ impl Policy {
         if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
     }
 
+    /// What `.policy(policy)` makes of a builder that was set like this.
+    #[inline(never)]
+    pub(crate) fn take_over(&mut self, policy: &Self) {
+        *self = policy.clone().guarded_by(self);
+    }
+
     /// What `.policy(self)` makes of a builder that was set as `before`: the bounds (`start_within`, `finish_within`,
     /// `max_attempts`, with `final_try` and `delay_first`) are these, as one set; the cadence, the deadline of each call, what
     /// follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.

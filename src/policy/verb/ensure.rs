@@ -5,7 +5,7 @@
 use crate::policy::{
     nanos::FOREVER,
     schedule::{
-        attempts::{Decision, Ended},
+        attempts::{Decision, PolicyStop},
         bounds::{Bounds, CutBy},
     },
 };
@@ -18,14 +18,14 @@ pub enum Change {
     AlreadySo,
     /// An act answered that it had done it, and it was then seen.
     Applied,
-    /// It was seen after an act that failed or was cut: the act did it all the same, or somebody else.
+    /// It was seen after an act that failed or was cut: the act did it all the same, or another caller.
     AppliedDespiteError,
 }
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Found {
+pub enum Sample {
     /// It is as wanted.
     AsWanted,
     /// It is not, and an act is due.
@@ -39,7 +39,7 @@ pub enum Found {
 /// What to do next within a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Move {
+pub enum EnsureStep {
     /// It is done.
     Done(Change),
     /// Act; cut at this instant.
@@ -47,12 +47,12 @@ pub enum Move {
     /// The round is over: plan the next one.
     NextRound(Decision),
     /// The run is over.
-    Stop(Ended),
+    Stop(PolicyStop),
 }
 
 /// The progress of one `ensure`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acts {
+pub struct EnsureState {
     /// How often it may act.
     allowed: u32,
     /// How often it has.
@@ -67,7 +67,7 @@ pub struct Acts {
     after: Decision,
 }
 
-impl Acts {
+impl EnsureState {
     /// None yet, and so many at most.
     #[must_use]
     pub fn new(allowed: u32) -> Self {
@@ -81,7 +81,7 @@ impl Acts {
     }
 
     /// Whether an act may have been applied without a look to tell: the last call was an act, or a look that failed. (An act
-    /// that was not seen to be applied at first may be later: the more reason to know that nobody could look.)
+    /// that was not seen to be applied at first may be later: the more reason to know that no observation was made.)
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         self.unseen
@@ -95,38 +95,38 @@ impl Acts {
 
     /// A look has ended at `now`, nanoseconds since the run began.
     #[must_use]
-    pub fn looked(&mut self, bounds: &Bounds, now: u64, found: Found) -> Move {
-        self.unseen = self.count > 0 && matches!(found, Found::Failed(_));
+    pub fn looked(&mut self, bounds: &Bounds, now: u64, found: Sample) -> EnsureStep {
+        self.unseen = self.count > 0 && matches!(found, Sample::Failed(_));
         match found {
-            Found::AsWanted => Move::Done(match (self.count, self.fine) {
+            Sample::AsWanted => EnsureStep::Done(match (self.count, self.fine) {
                 (0, _) => Change::AlreadySo,
                 (_, true) => Change::Applied,
                 (_, false) => Change::AppliedDespiteError,
             }),
-            Found::Failed(Decision::Fatal) => Move::Stop(Ended::Fatal),
+            Sample::Failed(Decision::Fatal) => EnsureStep::Stop(PolicyStop::Fatal),
             // The act was refused for good, and the look that might have known better failed.
-            Found::Failed(_) if self.after == Decision::Fatal => Move::Stop(Ended::Fatal),
-            Found::Failed(decision) => Move::NextRound(decision),
-            Found::NotYet | Found::Differs => {
+            Sample::Failed(_) if self.after == Decision::Fatal => EnsureStep::Stop(PolicyStop::Fatal),
+            Sample::Failed(decision) => EnsureStep::NextRound(decision),
+            Sample::NotYet | Sample::Differs => {
                 if self.after == Decision::Fatal {
-                    return Move::Stop(Ended::Fatal);
+                    return EnsureStep::Stop(PolicyStop::Fatal);
                 }
-                if found == Found::NotYet {
-                    return Move::NextRound(Decision::Retry);
+                if found == Sample::NotYet {
+                    return EnsureStep::NextRound(Decision::Retry);
                 }
                 if self.count >= self.allowed {
-                    return Move::Stop(Ended::Attempts);
+                    return EnsureStep::Stop(PolicyStop::Attempts);
                 }
                 if self.acted {
-                    return Move::NextRound(self.after);
+                    return EnsureStep::NextRound(self.after);
                 }
                 let (until, by) = act_until(bounds, now);
                 if now >= until {
-                    return Move::Stop(Ended::Deadline);
+                    return EnsureStep::Stop(PolicyStop::Deadline);
                 }
                 self.count = self.count.saturating_add(1);
                 (self.acted, self.unseen, self.fine) = (true, true, false);
-                Move::Act(until, by)
+                EnsureStep::Act(until, by)
             }
         }
     }
@@ -161,13 +161,13 @@ mod tests {
     use super::*;
     use crate::policy::schedule::Policy;
 
-    fn found() -> impl Strategy<Value = Found> {
+    fn found() -> impl Strategy<Value = Sample> {
         prop_oneof![
-            1 => Just(Found::AsWanted),
-            4 => Just(Found::Differs),
-            2 => Just(Found::NotYet),
-            3 => Just(Found::Failed(Decision::Retry)),
-            1 => Just(Found::Failed(Decision::Fatal)),
+            1 => Just(Sample::AsWanted),
+            4 => Just(Sample::Differs),
+            2 => Just(Sample::NotYet),
+            3 => Just(Sample::Failed(Decision::Retry)),
+            1 => Just(Sample::Failed(Decision::Fatal)),
         ]
     }
 
@@ -191,7 +191,7 @@ mod tests {
         /// round, never more often than allowed, never into the time of the closing look, and it is done only when seen.
         #[test]
         fn acts_only_on_what_it_has_seen(policy in policies(), history in prop::collection::vec((found(), answer(), 0_u64..7), 1..40)) {
-            let mut steps = Acts::new(policy.max_attempts);
+            let mut steps = EnsureState::new(policy.max_attempts);
             let (mut now, mut acts, mut last_answer) = (0_u64, 0_u32, None);
             let mut fatal = false;
             steps.begin_round();
@@ -199,15 +199,15 @@ mod tests {
             for (found, answer, takes) in history {
                 now += takes;
                 match steps.looked(policy.bounds(), now, found) {
-                    Move::Done(change) => {
-                        prop_assert_eq!(found, Found::AsWanted);
+                    EnsureStep::Done(change) => {
+                        prop_assert_eq!(found, Sample::AsWanted);
                         prop_assert!(!steps.outcome_unknown());
                         prop_assert_eq!(change == Change::AlreadySo, acts == 0);
                         prop_assert_eq!(change == Change::Applied, acts > 0 && last_answer == Some(None));
                         return Ok(());
                     }
-                    Move::Act(until, by) => {
-                        prop_assert!(found == Found::Differs && !acted_in_round && !fatal);
+                    EnsureStep::Act(until, by) => {
+                        prop_assert!(found == Sample::Differs && !acted_in_round && !fatal);
                         acts += 1;
                         acted_in_round = true;
                         prop_assert!(acts <= policy.max_attempts);
@@ -224,23 +224,23 @@ mod tests {
                         last_answer = Some(answer);
                         fatal = answer == Some(Decision::Fatal);
                     }
-                    Move::NextRound(decision) => {
-                        prop_assert!(found != Found::AsWanted && decision != Decision::Fatal && !fatal);
-                        prop_assert!(found != Found::Differs || acted_in_round);
-                        prop_assert_eq!(steps.outcome_unknown(), matches!(found, Found::Failed(_)) && acts > 0);
+                    EnsureStep::NextRound(decision) => {
+                        prop_assert!(found != Sample::AsWanted && decision != Decision::Fatal && !fatal);
+                        prop_assert!(found != Sample::Differs || acted_in_round);
+                        prop_assert_eq!(steps.outcome_unknown(), matches!(found, Sample::Failed(_)) && acts > 0);
                         steps.begin_round();
                         acted_in_round = false;
                     }
-                    Move::Stop(Ended::Attempts) => {
+                    EnsureStep::Stop(PolicyStop::Attempts) => {
                         prop_assert_eq!(acts, policy.max_attempts);
                         return Ok(());
                     }
-                    Move::Stop(Ended::Fatal) => {
-                        prop_assert!(fatal || found == Found::Failed(Decision::Fatal));
+                    EnsureStep::Stop(PolicyStop::Fatal) => {
+                        prop_assert!(fatal || found == Sample::Failed(Decision::Fatal));
                         return Ok(());
                     }
-                    Move::Stop(ended) => {
-                        prop_assert_eq!(ended, Ended::Deadline);
+                    EnsureStep::Stop(ended) => {
+                        prop_assert_eq!(ended, PolicyStop::Deadline);
                         prop_assert!(now >= act_until(policy.bounds(), now).0);
                         return Ok(());
                     }

@@ -9,7 +9,7 @@ use crate::policy::{
     plan::{Calls, Course, Finish, Plan},
     schedule::{
         DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY,
-        attempts::{Decision, Ended},
+        attempts::{Decision, PolicyStop},
         bounds::Bounds,
     },
 };
@@ -22,13 +22,13 @@ pub enum Warning {
     #[non_exhaustive]
     NothingAttempted {
         /// What prevents it.
-        why: Ended,
+        why: PolicyStop,
     },
     /// There is never a retry, although more than one attempt is allowed.
     #[non_exhaustive]
     NoRetry {
         /// What prevents it.
-        why: Ended,
+        why: PolicyStop,
     },
     /// The limiter lets in no attempt, or only the first, although the settings allow more.
     #[non_exhaustive]
@@ -104,7 +104,7 @@ pub enum Warning {
         /// What fits.
         reachable: usize,
         /// What ends the run before.
-        why: Ended,
+        why: PolicyStop,
     },
     /// The backoff has more delays than the attempts allow pauses.
     #[non_exhaustive]
@@ -115,7 +115,7 @@ pub enum Warning {
         used: u64,
     },
     /// `on_cut` decides what follows a call cut by its own deadline, and none is. It holds all the same for an attempt that the
-    /// owner of a [`Run`](crate::builder::Run) drops.
+    /// owner of a [`AttemptLoop`](crate::builder::AttemptLoop) drops.
     OnCutUnused,
     /// A pause longer than the window ends the run, whatever `max_retry_after` says.
     #[non_exhaustive]
@@ -213,7 +213,7 @@ fn hung_call(plan: &Plan) -> Option<Warning> {
     let may_repeat = policy.after_cut() != Decision::Fatal;
     let hangs = may_repeat && plan.worst().spans.len() == 1 && plan.longest_pauses().spans.len() > 1;
     let why = match plan.worst().finish {
-        Finish::Stops(why @ (Ended::StartWindow | Ended::Deadline)) if hangs => why,
+        Finish::Stops(why @ (PolicyStop::StartWindow | PolicyStop::Deadline)) if hangs => why,
         _ => return None,
     };
     let gets_another = |timeout: u64| {
@@ -240,9 +240,9 @@ fn of_retries(plan: &Plan, found: &mut Vec<Warning>) {
     let policy = plan.policy();
     let (best, reachable) = (plan.best(), plan.best().spans.len());
     match best.finish {
-        Finish::Stops(Ended::BackoffEnded) if policy.can_start_over() => {}
-        Finish::Stops(why) if why != Ended::Attempts && reachable == 1 => found.push(Warning::NoRetry { why }),
-        Finish::Stops(why) if why != Ended::Attempts && policy.max_attempts != u32::MAX => {
+        Finish::Stops(PolicyStop::BackoffEnded) if policy.can_start_over() => {}
+        Finish::Stops(why) if why != PolicyStop::Attempts && reachable == 1 => found.push(Warning::NoRetry { why }),
+        Finish::Stops(why) if why != PolicyStop::Attempts && policy.max_attempts != u32::MAX => {
             found.push(Warning::AttemptsUnreachable { max_attempts: policy.max_attempts, reachable, why });
         }
         Finish::Limiter { ready_in, allowed } if reachable <= 1 => {
@@ -252,7 +252,7 @@ fn of_retries(plan: &Plan, found: &mut Vec<Warning>) {
         Finish::Waits => found.push(Warning::PauseWithoutEnd { before: reachable.saturating_add(1) }),
         _ => {}
     }
-    if let Finish::Stops(why @ (Ended::StartWindow | Ended::Deadline)) = plan.longest_pauses().finish
+    if let Finish::Stops(why @ (PolicyStop::StartWindow | PolicyStop::Deadline)) = plan.longest_pauses().finish
         && plan.longest_pauses().spans.len() <= 1
         && reachable > 1
     {
@@ -340,16 +340,16 @@ pub(in crate::policy) fn is_endless(policy: &Policy) -> bool {
 }
 
 /// The name of the setting that ends a run so.
-pub(in crate::policy) fn setting_of(why: Ended) -> &'static str {
+pub(in crate::policy) fn setting_of(why: PolicyStop) -> &'static str {
     match why {
-        Ended::Fatal => "on_cut",
-        Ended::Attempts => "max_attempts",
-        Ended::BackoffEnded => "the backoff",
-        Ended::StartWindow => "start_within",
-        Ended::Deadline => "finish_within",
+        PolicyStop::Fatal => "on_cut",
+        PolicyStop::Attempts => "max_attempts",
+        PolicyStop::BackoffEnded => "the backoff",
+        PolicyStop::StartWindow => "start_within",
+        PolicyStop::Deadline => "finish_within",
     }
 }
 
-fn bound_of(policy: &Policy, why: Ended) -> u64 {
-    if why == Ended::StartWindow { policy.bounds().start_within } else { policy.bounds().finish_within }
+fn bound_of(policy: &Policy, why: PolicyStop) -> u64 {
+    if why == PolicyStop::StartWindow { policy.bounds().start_within } else { policy.bounds().finish_within }
 }

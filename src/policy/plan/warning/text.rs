@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{Warning, setting_of};
-use crate::policy::{nanos::Short, schedule::attempts::Ended};
+use crate::policy::{nanos::Short, schedule::attempts::PolicyStop};
 
 /// One sentence.
 impl fmt::Display for Warning {
@@ -11,14 +11,14 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::NothingAttempted { why } => match why {
-                Ended::Attempts => f.write_str("nothing is ever attempted: max_attempts is 0"),
-                Ended::BackoffEnded => {
+                PolicyStop::Attempts => f.write_str("nothing is ever attempted: max_attempts is 0"),
+                PolicyStop::BackoffEnded => {
                     f.write_str("nothing is ever attempted: delay_first waits for a delay, and the backoff has none")
                 }
                 why => write!(f, "nothing is ever attempted: delay_first waits beyond {}", setting_of(why)),
             },
             Self::NoRetry { why } => match why {
-                Ended::BackoffEnded => f.write_str("there is never a retry: the backoff has no delay for it"),
+                PolicyStop::BackoffEnded => f.write_str("there is never a retry: the backoff has no delay for it"),
                 why => write!(f, "there is never a retry: the first pause goes beyond {}", setting_of(why)),
             },
             Self::LimiterRefuses { attempts, ready_in, allowed } => {
