@@ -1,6 +1,7 @@
 //! A token bucket that many share, and waiting for its permits.
 
 mod acquire;
+mod adaptive;
 mod clock;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 pub(crate) mod interleavings;
@@ -20,6 +21,7 @@ use std::{
 
 pub use self::{
     acquire::{Acquire, Ready},
+    adaptive::{Adaptive, AdaptiveListener},
     refused::Refused,
     reserve::Reservation,
 };

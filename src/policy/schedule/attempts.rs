@@ -253,6 +253,12 @@ impl Attempts {
         self.number() < policy.max_attempts
     }
 
+    /// The attempt that runs is the first of a new run, which begins now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { number: 1, ..Self::default() };
+    }
+
     /// The attempt that ran has ended at `now` and this is what to do about it.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a third of it")]
