@@ -40,13 +40,13 @@ use crate::{
 /// # Rights
 /// With authentication, the user needs a role with the permission `readwrite` on this one key, and no other:
 /// `etcdctl role grant-permission ROLE readwrite KEY`. Reads and the watch need the right to read, the transactions both.
-/// Where a right is missing each try is a [`Change::Trouble`](crate::leader::Change::Trouble) in etcd's words, with what to do; a
+/// Where a right is missing each try is a [`ElectionEvent::Trouble`](crate::leader::ElectionEvent::Trouble) in etcd's words, with what to do; a
 /// term ends by its renew deadline, a campaign with an error only where not one call has succeeded for a whole lease.
 ///
 /// # Without a quorum
 /// Every read and write goes through etcd's quorum. Without one no write is confirmed: the leader's term ends by its renew
 /// deadline, nobody else's begins, and candidates go on trying; each failure is reported as a
-/// [`Change::Trouble`](crate::leader::Change::Trouble). The loss of a minority of the members ends no term, as long as
+/// [`ElectionEvent::Trouble`](crate::leader::ElectionEvent::Trouble). The loss of a minority of the members ends no term, as long as
 /// an endpoint that is alive gets its turn within the renew deadline.
 ///
 /// # Cancel safety

@@ -47,7 +47,7 @@ use crate::{
 /// - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, update, watch], resourceNames: [my-controller]}
 /// ```
 ///
-/// Where `get`, `create` or `update` is missing, each try is a [`Change::Trouble`](crate::leader::Change::Trouble) in the server's
+/// Where `get`, `create` or `update` is missing, each try is a [`ElectionEvent::Trouble`](crate::leader::ElectionEvent::Trouble) in the server's
 /// own words, with what to do; a term ends by its renew deadline. A campaign ends with an error only where not one call has
 /// succeeded for a whole lease: an API server that has just started refuses for a moment what it will allow, and rights or a
 /// namespace may come later. Without `watch` an election works; a release is then noticed by looking, within 2.2 retry periods.
