@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    described,
     failure::Failure,
     resource::{Resource, Resources},
 };
@@ -50,7 +51,14 @@ pub(super) fn document(resources: &Resources, path: &str, aggregated: bool) -> R
             described
         }
         ["apis", group, version] => resource_list(resources, group, version)?,
-        _ => return Err(Failure::no_such_path()),
+        ["openapi", "v3"] => described::index(resources),
+        ["openapi", "v3", "api", version] => {
+            described::document(resources, "", version).ok_or_else(Failure::no_such_place)?
+        }
+        ["openapi", "v3", "apis", group, version] => {
+            described::document(resources, group, version).ok_or_else(Failure::no_such_place)?
+        }
+        _ => return Err(Failure::no_such_place()),
     };
     Ok(Document::Json(json))
 }
@@ -132,7 +140,7 @@ fn versions<'r>(resources: &'r Resources, group: &str) -> Vec<&'r String> {
 fn resource_list(resources: &Resources, group: &str, version: &str) -> Result<Value, Failure> {
     let served: Vec<_> =
         resources.all().filter(|resource| resource.group() == group && resource.serves(version)).collect();
-    let first = served.first().ok_or_else(Failure::no_such_path)?;
+    let first = served.first().ok_or_else(Failure::no_such_place)?;
     Ok(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",

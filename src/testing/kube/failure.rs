@@ -56,7 +56,7 @@ impl Failure {
         self.with("details", details)
     }
 
-    fn cause(mut self, reason: &str, message: &str, field: &str) -> Self {
+    pub(super) fn cause(mut self, reason: &str, message: &str, field: &str) -> Self {
         if let Body::Status(status) = &mut self.body {
             let mut cause = json!({ "reason": reason, "message": message });
             if !field.is_empty() {
@@ -89,7 +89,12 @@ impl Failure {
         Self::new(404, "NotFound", message).with("details", json!({ "kind": plural, "name": name }))
     }
 
-    /// No such path, or no such group, version or resource.
+    /// No such path, or no such group.
+    pub(super) fn no_such_place() -> Self {
+        Self::plain(404, "404 page not found\n")
+    }
+
+    /// No such version or resource in a group.
     pub(super) fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource").with("details", json!({}))
     }
@@ -202,6 +207,35 @@ impl Failure {
         )
     }
 
+    /// What a patch makes of the object cannot be read as its kind.
+    pub(super) fn invalid_patch(why: &str) -> Self {
+        let text = format!(" \"\" is invalid: patch: Invalid value: {why}");
+        Self::new(422, "Invalid", text).with("details", json!({})).cause("FieldValueInvalid", why, "patch")
+    }
+
+    /// The same, of a body that was read and refused with 400.
+    pub(super) fn of_patch(self) -> Self {
+        match &self.body {
+            Body::Status(status) if self.code == 400 => {
+                Self::invalid_patch(status.get("message").and_then(Value::as_str).unwrap_or(""))
+            }
+            _ => self,
+        }
+    }
+
+    /// What it says.
+    pub(super) fn message(&self) -> &str {
+        match &self.body {
+            Body::Status(status) => status.get("message").and_then(Value::as_str).unwrap_or(""),
+            Body::Text(text) => text,
+        }
+    }
+
+    /// A field may not change.
+    pub(super) fn immutable(resource: &Resource, name: &str, field: &str, value: &Value) -> Self {
+        Self::invalid(resource, name, field, "FieldValueInvalid", &format!("Invalid value: {value}: field is immutable"))
+    }
+
     /// A JSON patch that does not apply.
     pub(super) fn patch_refused() -> Self {
         Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
@@ -290,6 +324,12 @@ impl Failure {
 
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "InternalError", message)
+    }
+
+    /// A custom kind was established a moment ago.
+    pub(super) fn initializing() -> Self {
+        let failure = Self::new(429, "TooManyRequests", "storage is (re)initializing").with("details", json!({}));
+        failure.retry_after(1)
     }
 
     /// What a real server does and this one does not.

@@ -29,7 +29,7 @@ use super::{
     crd,
     defaults::{self, pod_spec},
     object,
-    resource::{Builtin, Resource},
+    resource::{Builtin, Resource, Scale},
 };
 
 fn through<K: DeserializeOwned + Serialize>(value: Value) -> Result<Value, String> {
@@ -59,7 +59,7 @@ fn budget(mut value: Value) -> Result<Value, String> {
 }
 
 pub(super) fn all() -> Vec<Resource> {
-    [core(), workloads(), access(), network_and_storage()].concat()
+    [core(), workloads(), access(), network_and_storage(), reviews()].concat()
 }
 
 fn core() -> Vec<Resource> {
@@ -110,14 +110,39 @@ fn core() -> Vec<Resource> {
     ]
 }
 
+fn scale() -> Scale {
+    let path = str::to_owned;
+    Scale { wanted: path("/spec/replicas"), there: path("/status/replicas"), selector: path("/spec/selector") }
+}
+
+fn review(group: &str, kind: &str) -> Resource {
+    let plural = format!("{}s", kind.to_lowercase());
+    Resource::new(format!("{group}.k8s.io"), "v1", kind, plural).builtin(Builtin::Review).cluster_wide()
+}
+
+/// Questions about users and what they may do.
+fn reviews() -> Vec<Resource> {
+    let local = review("authorization", "LocalSubjectAccessReview").in_namespaces();
+    vec![
+        review("authentication", "TokenReview"),
+        review("authentication", "SelfSubjectReview"),
+        review("authorization", "SubjectAccessReview"),
+        review("authorization", "SelfSubjectAccessReview"),
+        review("authorization", "SelfSubjectRulesReview"),
+        local,
+    ]
+}
+
 fn workloads() -> Vec<Resource> {
     vec![
         in_namespaces::<Deployment>(&["deploy"])
+            .scaled(scale())
             .with_status()
             .generation()
             .schema(Schema::of_workload)
             .defaults(defaults::deployment),
         in_namespaces::<StatefulSet>(&["sts"])
+            .scaled(scale())
             .with_status()
             .generation()
             .schema(Schema::of_workload)
@@ -127,7 +152,7 @@ fn workloads() -> Vec<Resource> {
             .generation()
             .schema(Schema::of_workload)
             .defaults(defaults::daemon_set),
-        in_namespaces::<ReplicaSet>(&["rs"]).with_status().generation().schema(Schema::of_workload).defaults(|set| {
+        in_namespaces::<ReplicaSet>(&["rs"]).scaled(scale()).with_status().generation().schema(Schema::of_workload).defaults(|set| {
             defaults::at(set, &["spec", "replicas"], json!(1));
             pod_spec(set, &["spec", "template", "spec"], "Always");
         }),

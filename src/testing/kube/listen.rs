@@ -1,6 +1,6 @@
 //! The server on a loopback port, for `kubectl` and other processes.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::server::ApiServer;
+use crate::time;
 
 /// An [`ApiServer`] that listens. Dropping this closes the port and all connections.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Listening {
 }
 
 impl ApiServer {
-    /// Listens on a free port of 127.0.0.1: plain HTTP/1.1.
+    /// Listens on a free port of 127.0.0.1: plain HTTP/1.1. While the server is [down](ApiServer::stop) the port is closed.
     ///
     /// # Errors
     /// When the port cannot be opened.
@@ -34,25 +35,48 @@ impl ApiServer {
     pub async fn listen(&self) -> io::Result<Listening> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, self.clone()));
+        let task = tokio::spawn(accept(listener, address, self.clone()));
         Ok(Listening { address, token: self.known_token(), task })
     }
 }
 
-async fn accept(listener: TcpListener, server: ApiServer) {
+/// How often a port is tried again that could not be opened.
+const AGAIN: Duration = Duration::from_millis(20);
+
+async fn accept(listener: TcpListener, address: SocketAddr, server: ApiServer) {
+    let mut listener = Some(listener);
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
+    let mut outages = server.shared().outages();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
+        let Some(open) = &listener else {
+            // While the server is down, nobody listens. Then the same port again.
+            time::pause(AGAIN).await;
+            if !server.shared().lock().outage.is_down() {
+                listener = TcpListener::bind(address).await.ok();
+            }
             continue;
+        };
+        let stream = tokio::select! {
+            accepted = open.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            },
+            _ = outages.changed() => {
+                listener = None;
+                connections.abort_all();
+                continue;
+            }
         };
         let service = TowerToHyperService::new(server.clone());
         connections.spawn(async move {
             // A connection that breaks is the caller's to notice.
             let _ = auto::Builder::new(TokioExecutor::new())
                 .http1_only()
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
                 .await;
         });
         while connections.try_join_next().is_some() {}

@@ -68,31 +68,43 @@ mod broken;
 mod crd;
 mod defaults;
 mod delete;
+mod described;
 mod discovery;
 mod event;
 mod evict;
 mod failure;
 mod fault;
+mod gc;
 mod journal;
 mod kinds;
 mod listen;
+mod logs;
+mod metadata;
 mod object;
 mod openapi;
 mod patch;
+mod rbac;
 mod read;
 mod request;
 mod resource;
+mod review;
+mod scale;
 mod selector;
+mod serve;
 mod server;
 mod shape;
+mod ssa;
 mod state;
 mod store;
 mod strategic;
+mod strict;
+mod table;
 mod watch;
+mod watchers;
 mod write;
 
 pub use self::{
-    access::Rule,
+    access::{Rule, User},
     body::Body,
     fault::Fault,
     journal::Entry,

@@ -24,6 +24,7 @@ pub struct Resource {
     short: Vec<&'static str>,
     namespaced: bool,
     status: bool,
+    scale: Option<Scale>,
     /// Of a kind that was defined with its schemas.
     custom: Option<Arc<Custom>>,
     pub(super) rules: Rules,
@@ -63,6 +64,16 @@ pub(super) enum Builtin {
     ServiceAccount,
     /// A kind whose fields are known, and nothing more.
     Plain,
+    /// A question: posted, answered, not kept.
+    Review,
+}
+
+/// Where in its objects the subresource `scale` reads and writes, as JSON pointers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scale {
+    pub(super) wanted: String,
+    pub(super) there: String,
+    pub(super) selector: String,
 }
 
 impl Resource {
@@ -91,6 +102,7 @@ impl Resource {
             short: Vec::new(),
             namespaced: true,
             status: false,
+            scale: None,
             custom: None,
             rules,
         }
@@ -104,6 +116,11 @@ impl Resource {
     /// Not in a namespace.
     pub fn cluster_wide(mut self) -> Self {
         self.namespaced = false;
+        self
+    }
+
+    pub(super) fn in_namespaces(mut self) -> Self {
+        self.namespaced = true;
         self
     }
 
@@ -188,6 +205,35 @@ impl Resource {
         self
     }
 
+    /// With a `scale` subresource.
+    pub(super) fn scaled(mut self, scale: Scale) -> Self {
+        self.scale = Some(scale);
+        self
+    }
+
+    pub(super) fn scale(&self) -> Option<&Scale> {
+        self.scale.as_ref()
+    }
+
+    pub(super) fn is_review(&self) -> bool {
+        self.is(Builtin::Review)
+    }
+
+    /// By which methods a subresource is asked; `None` for one that this server does not have.
+    pub(super) fn takes(&self, subresource: &str) -> Option<&'static [&'static str]> {
+        let parts: &[&str] = &["GET", "PUT", "PATCH"];
+        match subresource {
+            "status" if self.status => Some(parts),
+            "scale" if self.scale.is_some() => Some(parts),
+            "ephemeralcontainers" | "resize" if self.is(Builtin::Pod) => Some(parts),
+            "eviction" if self.is(Builtin::Pod) => Some(&["POST"]),
+            "log" if self.is(Builtin::Pod) => Some(&["GET"]),
+            "exec" | "attach" | "portforward" if self.is(Builtin::Pod) => Some(&["GET", "POST"]),
+            "token" if self.is(Builtin::ServiceAccount) => Some(&["POST"]),
+            _ => None,
+        }
+    }
+
     /// What its schemas say, if it was defined with some.
     pub(super) fn known(&self) -> Option<&Custom> {
         self.custom.as_deref()
@@ -220,29 +266,46 @@ impl Resource {
 
     /// Its entries in an `APIResourceList`.
     pub(super) fn described(&self) -> Vec<Value> {
-        let verbs = json!(["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]);
+        let all = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+        let verbs = if self.is_review() { json!(["create"]) } else { json!(all) };
         let mut all = vec![json!({
             "name": self.plural, "singularName": self.kind.to_lowercase(), "namespaced": self.namespaced,
             "kind": self.kind, "verbs": verbs, "shortNames": self.short,
         })];
-        if self.status {
-            all.push(json!({
-                "name": format!("{}/status", self.plural), "singularName": "", "namespaced": self.namespaced,
-                "kind": self.kind, "verbs": ["get", "patch", "update"],
-            }));
-        }
-        if self.is(Builtin::Pod) {
-            all.push(json!({
-                "name": "pods/eviction", "singularName": "", "namespaced": true,
-                "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"],
-            }));
+        let names = ["eviction", "ephemeralcontainers", "exec", "log", "portforward", "resize", "scale", "status", "token"];
+        for name in names {
+            let Some(methods) = self.takes(name) else { continue };
+            // An object of its own kind, or that of the resource.
+            let (group, version, kind) = match name {
+                "eviction" => ("policy", "v1", "Eviction"),
+                "scale" => ("autoscaling", "v1", "Scale"),
+                "token" => ("authentication.k8s.io", "v1", "TokenRequest"),
+                "exec" => ("", "", "PodExecOptions"),
+                "portforward" => ("", "", "PodPortForwardOptions"),
+                _ => ("", "", self.kind.as_str()),
+            };
+            let verbs = match (name, methods) {
+                ("exec" | "portforward", _) => json!(["create", "get"]),
+                (_, ["POST"]) => json!(["create"]),
+                (_, ["GET"]) => json!(["get"]),
+                _ => json!(["get", "patch", "update"]),
+            };
+            let mut sub = json!({
+                "name": format!("{}/{name}", self.plural), "singularName": "", "namespaced": self.namespaced,
+                "kind": kind, "verbs": verbs,
+            });
+            if !group.is_empty() {
+                sub["group"] = group.into();
+                sub["version"] = version.into();
+            }
+            all.push(sub);
         }
         all
     }
 }
 
 /// All the resources of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Resources(Vec<Arc<Resource>>);
 
 impl Resources {
@@ -270,6 +333,16 @@ impl Resources {
     /// The resource behind a qualified name.
     pub(super) fn qualified(&self, name: &str) -> Option<&Arc<Resource>> {
         self.0.iter().find(|known| known.qualified() == name)
+    }
+
+    /// The resource whose objects are stored under this name.
+    pub(super) fn stored_as(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.0.iter().find(|known| known.stored() == name)
+    }
+
+    /// The resource of a kind.
+    pub(super) fn of_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
+        self.0.iter().find(|known| known.group == group && known.kind == kind)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {

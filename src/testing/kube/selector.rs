@@ -66,6 +66,12 @@ impl Selector {
         Ok(Self { labels: parsed, fields: chosen })
     }
 
+    /// The one name that is chosen, if it is one.
+    pub(super) fn name(&self) -> Option<&str> {
+        let by_name = self.fields.iter().find(|chosen| chosen.equal && chosen.field == "metadata.name");
+        by_name.map(|chosen| chosen.value.as_str())
+    }
+
     /// Chooses everything.
     pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
@@ -128,6 +134,26 @@ impl Selector {
         }
         Some(Self { labels, fields: Vec::new() })
     }
+}
+
+/// A `LabelSelector` as a query writes it.
+pub(super) fn written(selector: &Value) -> String {
+    let mut parts = Vec::new();
+    for (name, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        parts.push(format!("{name}={}", value.as_str().unwrap_or("")));
+    }
+    for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+        let name = object::text(expression, "/key").unwrap_or("");
+        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+        let values = values.filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        parts.push(match object::text(expression, "/operator") {
+            Some("In") => format!("{name} in ({values})"),
+            Some("NotIn") => format!("{name} notin ({values})"),
+            Some("DoesNotExist") => format!("!{name}"),
+            _ => name.to_owned(),
+        });
+    }
+    parts.join(",")
 }
 
 /// Splits at commas outside parentheses.

@@ -13,7 +13,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 pub(super) use self::{
-    merge::check,
+    merge::{check, named},
     schema::{List, Schema},
 };
 use self::{

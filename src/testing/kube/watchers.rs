@@ -1,0 +1,129 @@
+//! Open watches, by what they watch: a change wakes those that it concerns, and no other.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use tokio::sync::Notify;
+
+use super::store::Change;
+
+/// What a watch is about. An empty namespace or name stands for all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) resource: Arc<str>,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// The server's end of one open watch: what has happened and is not yet told.
+#[derive(Debug, Default)]
+pub(super) struct Watcher {
+    queue: Mutex<Queue>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    changes: VecDeque<Arc<Change>>,
+    cut: bool,
+}
+
+impl Watcher {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next change that was not told yet.
+    pub(super) fn take(&self) -> Option<Arc<Change>> {
+        self.lock().changes.pop_front()
+    }
+
+    /// Whether everything that has happened is told.
+    pub(super) fn is_level(&self) -> bool {
+        self.lock().changes.is_empty()
+    }
+
+    /// Whether the connection was broken from the server's side.
+    pub(super) fn is_cut(&self) -> bool {
+        self.lock().cut
+    }
+
+    /// Until something has happened since the last time.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    fn tell(&self, change: &Arc<Change>) {
+        self.lock().changes.push_back(change.clone());
+        self.wake.notify_one();
+    }
+
+    fn cut(&self) {
+        self.lock().cut = true;
+        self.wake.notify_one();
+    }
+}
+
+/// All open watches.
+#[derive(Debug, Default)]
+pub(super) struct Watchers {
+    places: HashMap<Place, Vec<Weak<Watcher>>>,
+    opened: usize,
+    /// How often one was woken by a change.
+    pub(super) wakes: u64,
+}
+
+impl Watchers {
+    /// A new watch; `past` is what it is to be told first.
+    pub(super) fn open(&mut self, place: Place, past: impl Iterator<Item = Arc<Change>>) -> Arc<Watcher> {
+        self.opened += 1;
+        // Those that ended are swept out as often as there are as many new ones.
+        if self.opened > 2 * self.places.len().max(32) {
+            self.opened = 0;
+            self.places.retain(|_, all| {
+                all.retain(|watcher| watcher.strong_count() > 0);
+                !all.is_empty()
+            });
+        }
+        let watcher = Arc::new(Watcher::default());
+        watcher.lock().changes.extend(past.filter(|change| place.concerns(change)));
+        self.places.entry(place).or_default().push(Arc::downgrade(&watcher));
+        watcher
+    }
+
+    pub(super) fn tell(&mut self, change: &Arc<Change>) {
+        let key = &change.key;
+        let mut names = vec![("", ""), ("", key.name.as_str())];
+        if !key.namespace.is_empty() {
+            names.extend([(key.namespace.as_str(), ""), (key.namespace.as_str(), key.name.as_str())]);
+        }
+        for (namespace, name) in names {
+            let place =
+                Place { resource: key.resource.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
+            let Some(all) = self.places.get_mut(&place) else { continue };
+            all.retain(|watcher| {
+                let Some(watcher) = watcher.upgrade() else { return false };
+                watcher.tell(change);
+                self.wakes += 1;
+                true
+            });
+        }
+    }
+
+    /// Breaks the connections of all. How many that were.
+    pub(super) fn cut(&mut self) -> usize {
+        let open = self.places.drain().flat_map(|(_, all)| all);
+        open.filter_map(|watcher| watcher.upgrade()).inspect(|watcher| watcher.cut()).count()
+    }
+}
+
+impl Place {
+    fn concerns(&self, change: &Change) -> bool {
+        let fits = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+        self.resource == change.key.resource
+            && fits(&self.namespace, &change.key.namespace)
+            && fits(&self.name, &change.key.name)
+    }
+}
