@@ -6,5 +6,6 @@ mod eviction;
 mod faults;
 mod get;
 mod kubectl;
+mod outage;
 mod spawned;
 mod world;

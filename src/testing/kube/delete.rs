@@ -58,7 +58,8 @@ impl Options {
             return Err(Failure::new(422, "Invalid", message));
         }
         if options.orphans.is_none() {
-            options.orphans = Some(call.query.get("orphanDependents")).filter(|said| !said.is_empty()).map(|it| it == "true");
+            options.orphans =
+                Some(call.query.get("orphanDependents")).filter(|said| !said.is_empty()).map(|it| it == "true");
         }
         if options.orphans.is_some() && !options.propagation.is_empty() {
             let message = format!(
@@ -92,12 +93,7 @@ pub(super) fn one(state: &mut State, call: &Call, options: &Options) -> Result<V
     run(state, &call.resource, &call.key(&call.name), options)
 }
 
-pub(super) fn run(
-    state: &mut State,
-    resource: &Arc<Resource>,
-    key: &Key,
-    options: &Options,
-) -> Result<Value, Failure> {
+pub(super) fn run(state: &mut State, resource: &Arc<Resource>, key: &Key, options: &Options) -> Result<Value, Failure> {
     let name = key.name.as_str();
     let Some(old) = state.store.get(key).cloned() else {
         return Err(Failure::not_found(resource, name));

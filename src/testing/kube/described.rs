@@ -71,13 +71,15 @@ fn schema(resource: &Resource, version: &str) -> Value {
 }
 
 fn operations(resource: &Resource, version: &str, methods: &[&str]) -> Value {
-    methods.iter().map(|method| ((*method).to_owned(), operation(resource, version, method))).collect::<Map<_, _>>().into()
+    methods
+        .iter()
+        .map(|method| ((*method).to_owned(), operation(resource, version, method)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn operation(resource: &Resource, version: &str, method: &str) -> Value {
-    let parameter = |name: &str, kind: &str| {
-        json!({ "name": name, "in": "query", "schema": { "type": kind, "uniqueItems": true } })
-    };
+    let parameter = |name: &str, kind: &str| json!({ "name": name, "in": "query", "schema": { "type": kind, "uniqueItems": true } });
     let writes = matches!(method, "post" | "put" | "patch");
     let mut parameters = Vec::new();
     if writes {

@@ -233,7 +233,13 @@ impl Failure {
 
     /// A field may not change.
     pub(super) fn immutable(resource: &Resource, name: &str, field: &str, value: &Value) -> Self {
-        Self::invalid(resource, name, field, "FieldValueInvalid", &format!("Invalid value: {value}: field is immutable"))
+        Self::invalid(
+            resource,
+            name,
+            field,
+            "FieldValueInvalid",
+            &format!("Invalid value: {value}: field is immutable"),
+        )
     }
 
     /// A JSON patch that does not apply.

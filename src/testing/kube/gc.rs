@@ -104,14 +104,16 @@ fn attempt(state: &mut State, resource: &Arc<Resource>, key: &Key, object: &Arc<
     }
     if waits_for_dependents(object) {
         let blocks = |dependent: &Value| {
-            references(dependent).iter().any(|it| uid(it) == own && it.get("blockOwnerDeletion") == Some(&Value::Bool(true)))
+            references(dependent)
+                .iter()
+                .any(|it| uid(it) == own && it.get("blockOwnerDeletion") == Some(&Value::Bool(true)))
         };
         if !there.iter().any(|(_, dependent)| blocks(dependent)) {
             without_finalizer(state, resource, key, object, FOREGROUND);
         }
         return;
     }
-    if object::is_terminating(object) {
+    if object::is_terminating(object) || references(object).is_empty() {
         return;
     }
     let owners: Vec<(String, Owner)> =

@@ -152,10 +152,15 @@ fn workloads() -> Vec<Resource> {
             .generation()
             .schema(Schema::of_workload)
             .defaults(defaults::daemon_set),
-        in_namespaces::<ReplicaSet>(&["rs"]).scaled(scale()).with_status().generation().schema(Schema::of_workload).defaults(|set| {
-            defaults::at(set, &["spec", "replicas"], json!(1));
-            pod_spec(set, &["spec", "template", "spec"], "Always");
-        }),
+        in_namespaces::<ReplicaSet>(&["rs"])
+            .scaled(scale())
+            .with_status()
+            .generation()
+            .schema(Schema::of_workload)
+            .defaults(|set| {
+                defaults::at(set, &["spec", "replicas"], json!(1));
+                pod_spec(set, &["spec", "template", "spec"], "Always");
+            }),
         in_namespaces::<Job>(&[]).with_status().generation().schema(Schema::of_job).defaults(defaults::job),
         in_namespaces::<CronJob>(&["cj"])
             .with_status()

@@ -113,7 +113,9 @@ fn check_owners(resource: &Resource, new: &Value) -> Result<(), Failure> {
                 let name = |owner: &Value| owner.get("name").and_then(Value::as_str).unwrap_or("").to_owned();
                 let message = format!(
                     "Invalid value: {}: Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
-                    Value::from(owners), name(first), name(owner)
+                    Value::from(owners),
+                    name(first),
+                    name(owner)
                 );
                 faults.push(("metadata.ownerReferences".to_owned(), "FieldValueInvalid", message));
             }

@@ -14,7 +14,8 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Whether a role that is bound to this user allows it.
 pub(super) fn allows(store: &Store, who: &Identity, wish: &Wish<'_>) -> bool {
-    who.groups.iter().any(|group| group == "system:masters") || rules(store, who, wish.namespace).any(|rule| fits(rule, wish))
+    who.groups.iter().any(|group| group == "system:masters")
+        || rules(store, who, wish.namespace).any(|rule| fits(rule, wish))
 }
 
 /// The rules that hold for a user in a namespace, or outside of all.
@@ -29,8 +30,11 @@ pub(super) fn rules<'s>(store: &'s Store, who: &'s Identity, namespace: &'s str)
     wide.chain(here.into_iter().flatten()).flat_map(move |binding| {
         let (kind, name) = (text(binding, "/roleRef/kind"), text(binding, "/roleRef/name"));
         let (plural, namespace) = if kind == "Role" { ("roles", namespace) } else { ("clusterroles", "") };
-        let key =
-            Key { resource: format!("{plural}.{GROUP}").into(), namespace: namespace.to_owned(), name: name.to_owned() };
+        let key = Key {
+            resource: format!("{plural}.{GROUP}").into(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
         let role = store.get(&key).and_then(|role| role.get("rules")).and_then(Value::as_array);
         role.into_iter().flatten()
     })
@@ -89,10 +93,9 @@ mod tests {
 
     #[test]
     fn rules_fit_what_they_say() {
-        let wish = Wish { verb: "get", group: "apps", resource: "deployments", namespace: "a", name: "x", ..Wish::default() };
-        let rule = |groups: &[&str], resources: &[&str], verbs: &[&str], names: &[&str]| {
-            json!({ "apiGroups": groups, "resources": resources, "verbs": verbs, "resourceNames": names })
-        };
+        let wish =
+            Wish { verb: "get", group: "apps", resource: "deployments", namespace: "a", name: "x", ..Wish::default() };
+        let rule = |groups: &[&str], resources: &[&str], verbs: &[&str], names: &[&str]| json!({ "apiGroups": groups, "resources": resources, "verbs": verbs, "resourceNames": names });
         for (rule, fit) in [
             (rule(&["apps"], &["deployments"], &["get"], &[]), true),
             (rule(&["*"], &["*"], &["*"], &[]), true),

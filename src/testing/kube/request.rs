@@ -154,7 +154,8 @@ pub(super) fn verb(parts: &Parts) -> Verb {
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let place = place(parts.uri.path());
     let named = place.as_ref().is_some_and(|place| !place.name.is_empty());
-    let streams = place.as_ref().is_some_and(|place| matches!(place.subresource.as_str(), "exec" | "attach" | "portforward"));
+    let streams =
+        place.as_ref().is_some_and(|place| matches!(place.subresource.as_str(), "exec" | "attach" | "portforward"));
     match parts.method {
         // A GET that is upgraded asks for the same right.
         _ if streams => Verb::Create,

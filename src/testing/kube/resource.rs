@@ -272,7 +272,8 @@ impl Resource {
             "name": self.plural, "singularName": self.kind.to_lowercase(), "namespaced": self.namespaced,
             "kind": self.kind, "verbs": verbs, "shortNames": self.short,
         })];
-        let names = ["eviction", "ephemeralcontainers", "exec", "log", "portforward", "resize", "scale", "status", "token"];
+        let names =
+            ["eviction", "ephemeralcontainers", "exec", "log", "portforward", "resize", "scale", "status", "token"];
         for name in names {
             let Some(methods) = self.takes(name) else { continue };
             // An object of its own kind, or that of the resource.

@@ -84,7 +84,8 @@ pub(super) fn answer(state: &State, call: &Call, who: &Identity, mut review: Val
         kind => {
             let (of_resource, of_path) = (spec.get("resourceAttributes"), spec.get("nonResourceAttributes"));
             if of_resource.is_some() == of_path.is_some() {
-                let message = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
+                let message =
+                    "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
                 return Err(invalid("spec.resourceAttributes", message));
             }
             let other;
@@ -93,7 +94,10 @@ pub(super) fn answer(state: &State, call: &Call, who: &Identity, mut review: Val
             } else {
                 let (name, groups) = (text(&spec, "/user"), strings(&spec, "/groups"));
                 if name.is_empty() && groups.is_empty() {
-                    return Err(invalid("spec.user", "Invalid value: \"\": at least one of user or group must be specified"));
+                    return Err(invalid(
+                        "spec.user",
+                        "Invalid value: \"\": at least one of user or group must be specified",
+                    ));
                 }
                 other = state.access.subject(name, groups);
                 &other
@@ -108,7 +112,11 @@ pub(super) fn answer(state: &State, call: &Call, who: &Identity, mut review: Val
                     name: text(asked, "/name"),
                     path: "",
                 },
-                None => Wish { verb: text(&spec, "/nonResourceAttributes/verb"), path: text(&spec, "/nonResourceAttributes/path"), ..Wish::default() },
+                None => Wish {
+                    verb: text(&spec, "/nonResourceAttributes/verb"),
+                    path: text(&spec, "/nonResourceAttributes/path"),
+                    ..Wish::default()
+                },
             };
             json!({ "allowed": state.allows(who, &wish) })
         }
@@ -148,9 +156,9 @@ pub(super) fn token(state: &mut State, call: &Call, mut request: Value) -> Resul
     };
     let seconds = object::number(&request, "/spec/expirationSeconds").unwrap_or(USUAL);
     if seconds < SHORTEST {
-        let (field, message) =
-            ("spec.expirationSeconds", "may not specify a duration less than 10 minutes");
-        let text = format!("TokenRequest.authentication.k8s.io \"\" is invalid: {field}: Invalid value: {seconds}: {message}");
+        let (field, message) = ("spec.expirationSeconds", "may not specify a duration less than 10 minutes");
+        let text =
+            format!("TokenRequest.authentication.k8s.io \"\" is invalid: {field}: Invalid value: {seconds}: {message}");
         return Err(Failure::new(422, "Invalid", text));
     }
     let mut audiences = strings(&request, "/spec/audiences");
@@ -181,6 +189,7 @@ pub(super) fn token(state: &mut State, call: &Call, mut request: Value) -> Resul
 /// Base64 for URLs, without padding.
 fn encoded(text: &str) -> String {
     let bytes = k8s_openapi::ByteString(text.as_bytes().to_vec());
-    let base64 = serde_json::to_value(bytes).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    let base64 =
+        serde_json::to_value(bytes).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     base64.trim_end_matches('=').replace('+', "-").replace('/', "_")
 }

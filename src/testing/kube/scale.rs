@@ -36,8 +36,12 @@ pub(super) fn perform(state: &mut State, call: &Call, scale: &Scale, body: &[u8]
             let mut new = now.clone();
             match content {
                 "application/json-patch+json" => patch::json(&mut new, &wish)?,
-                "application/merge-patch+json" | "application/strategic-merge-patch+json" => patch::merge(&mut new, &wish),
-                _ => return Err(Failure::unsupported_media("application/json-patch+json, application/merge-patch+json")),
+                "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
+                    patch::merge(&mut new, &wish)
+                }
+                _ => {
+                    return Err(Failure::unsupported_media("application/json-patch+json, application/merge-patch+json"));
+                }
             }
             new
         }
@@ -98,7 +102,9 @@ pub(super) fn of_pod(call: &Call, old: &Value, new: &Value) -> Result<Value, Fai
     let mut kept = old.clone();
     object::copy(new, &mut kept, &["metadata", "managedFields"]);
     if call.subresource == "ephemeralcontainers" {
-        let list = |pod: &Value| pod.pointer("/spec/ephemeralContainers").and_then(Value::as_array).cloned().unwrap_or_default();
+        let list = |pod: &Value| {
+            pod.pointer("/spec/ephemeralContainers").and_then(Value::as_array).cloned().unwrap_or_default()
+        };
         let now = list(new);
         for was in list(old) {
             if !now.contains(&was) {

@@ -35,6 +35,7 @@ use crate::time;
 /// The most that a request may carry.
 const BODY_LIMIT: usize = 3 << 20;
 const JSON: &str = "application/json";
+const PLAIN: &str = "text/plain; charset=utf-8";
 /// The form of discovery in which all groups come at once.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// How long a read waits for a revision that is still to come.
@@ -184,7 +185,7 @@ fn response(code: u16, content: &'static str, body: Body) -> Response<Body> {
 fn refusal(failure: &Failure) -> Response<Body> {
     let content = match failure.body {
         failure::Body::Status(_) => "application/json",
-        failure::Body::Text(_) => "text/plain; charset=utf-8",
+        failure::Body::Text(_) => PLAIN,
     };
     let mut response = response(failure.code, content, Body::whole(failure.bytes()));
     if let Some(seconds) = failure.retry_after {
@@ -196,7 +197,8 @@ fn refusal(failure: &Failure) -> Response<Body> {
 enum Outcome {
     Object(u16, Value),
     Aggregated(Value),
-    Text(u16, String),
+    /// With its media type.
+    Text(u16, &'static str, String),
     Watch(Box<Watching>),
 }
 
@@ -205,7 +207,7 @@ impl Outcome {
         match self {
             Self::Object(code, object) => response(code, JSON, Body::whole(object.to_string())),
             Self::Aggregated(json) => response(200, AGGREGATED, Body::whole(json.to_string())),
-            Self::Text(code, text) => response(code, "text/plain; charset=utf-8", Body::whole(text)),
+            Self::Text(code, media, text) => response(code, media, Body::whole(text)),
             Self::Watch(watching) => response(200, JSON, Body::events(*watching)),
         }
     }
@@ -268,7 +270,7 @@ fn document(state: &State, path: &str, aggregated: bool) -> Result<Outcome, Fail
     Ok(match discovery::document(&state.resources, path, aggregated)? {
         Document::Json(json) => Outcome::Object(200, json),
         Document::Aggregated(json) => Outcome::Aggregated(json),
-        Document::Word(word) => Outcome::Text(200, word.to_owned()),
+        Document::Word(word) => Outcome::Text(200, PLAIN, word.to_owned()),
     })
 }
 
@@ -284,7 +286,8 @@ fn perform(state: &mut State, call: &Call, who: &Identity, body: &Bytes) -> Resu
         }
         "log" => {
             let text = logs::read(state, call)?;
-            return Ok(text.map_or(Outcome::Text(204, String::new()), |text| Outcome::Text(200, text)));
+            let code = if text.is_some() { 200 } else { 204 };
+            return Ok(Outcome::Text(code, "text/plain", text.unwrap_or_default()));
         }
         "exec" | "attach" | "portforward" => {
             let what = format!("pods/{}: no container runs here", call.subresource);

@@ -169,7 +169,6 @@ impl ApiServer {
         self.shared.lock().initializing = duration;
     }
 
-
     /// A client that talks to this server and to nothing else: no retries of its own, no time limits, the namespace `default`.
     ///
     /// # Panics

@@ -8,6 +8,7 @@ use super::{
     crd, event,
     failure::Failure,
     kinds, metadata, object,
+    request::Call,
     resource::{Builtin, Resource},
     strict::{self, Path},
 };
@@ -58,7 +59,8 @@ pub(super) fn read(
         plain_secrets(&mut value);
     }
     for map in ["/data", "/binaryData", "/metadata/labels", "/metadata/annotations"] {
-        let strings = map.starts_with("/metadata") || matches!(resource.rules.builtin, Some(Builtin::ConfigMap | Builtin::Secret));
+        let strings = map.starts_with("/metadata")
+            || matches!(resource.rules.builtin, Some(Builtin::ConfigMap | Builtin::Secret));
         empty_strings(value.pointer_mut(map).filter(|_| strings));
     }
     if resource.is(Builtin::Lease) && value.get("spec").is_none_or(Value::is_null) {
@@ -212,7 +214,9 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
                 ));
             }
             let keys = |field: &str| new.get(field).and_then(Value::as_object);
-            if let Some(twice) = keys("data").and_then(|data| data.keys().find(|key| keys("binaryData").is_some_and(|other| other.contains_key(*key)))) {
+            if let Some(twice) = keys("data").and_then(|data| {
+                data.keys().find(|key| keys("binaryData").is_some_and(|other| other.contains_key(*key)))
+            }) {
                 let message = format!("Invalid value: \"{twice}\": duplicate of key present in binaryData");
                 return Err(invalid(&format!("data[{twice}]"), "FieldValueInvalid", message));
             }
@@ -268,9 +272,9 @@ fn held(resource: &Resource, object: &Value, field: &str) -> usize {
     sizes.sum()
 }
 
-
 /// The rules that tie a change to what was there before.
-pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
+pub(super) fn check_change(call: &Call, old: &Value, new: &Value) -> Result<(), Failure> {
+    let resource = &call.resource;
     let name = object::meta(new, "name");
     let invalid =
         |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
@@ -310,7 +314,7 @@ pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Res
             let is = new.get("type").unwrap_or(&Value::Null);
             return Err(invalid("type", "FieldValueInvalid", format!("Invalid value: {is}: field is immutable")));
         }
-        Some(Builtin::Pod) if fixed_of_pod(old) != fixed_of_pod(new) => {
+        Some(Builtin::Pod) if call.subresource.is_empty() && fixed_of_pod(old) != fixed_of_pod(new) => {
             let message = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)";
             return Err(invalid("spec", "FieldValueForbidden", message.to_owned()));
         }

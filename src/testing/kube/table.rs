@@ -91,10 +91,7 @@ fn columns(resource: &Resource) -> &'static [Column] {
             ("Ready", "integer", |it| count(it, "/status/readyReplicas").into()),
         ],
         "configmaps" => &[("Data", "string", |it| (size(it, "/data") + size(it, "/binaryData")).into())],
-        "secrets" => &[
-            ("Type", "string", |it| text(it, "/type")),
-            ("Data", "string", |it| size(it, "/data").into()),
-        ],
+        "secrets" => &[("Type", "string", |it| text(it, "/type")), ("Data", "string", |it| size(it, "/data").into())],
         "serviceaccounts" => &[("Secrets", "string", |it| size(it, "/secrets").into())],
         "services" => &[
             ("Type", "string", |it| text(it, "/spec/type")),
@@ -108,7 +105,9 @@ fn columns(resource: &Resource) -> &'static [Column] {
             ("Version", "string", |it| text(it, "/status/nodeInfo/kubeletVersion")),
         ],
         "leases.coordination.k8s.io" => &[("Holder", "string", |it| text(it, "/spec/holderIdentity"))],
-        "persistentvolumeclaims" => &[("Status", "string", phase), ("Volume", "string", |it| text(it, "/spec/volumeName"))],
+        "persistentvolumeclaims" => {
+            &[("Status", "string", phase), ("Volume", "string", |it| text(it, "/spec/volumeName"))]
+        }
         _ => &[],
     }
 }
@@ -149,9 +148,7 @@ pub(super) fn row(call: &Call, object: &Value, beside: &str) -> Value {
 
 /// A table of these rows.
 pub(super) fn table(call: &Call, rows: Vec<Value>, metadata: Value) -> Value {
-    let column = |name: &str, kind: &str, format: &str, priority: i64| {
-        json!({ "name": name, "type": kind, "format": format, "description": "", "priority": priority })
-    };
+    let column = |name: &str, kind: &str, format: &str, priority: i64| json!({ "name": name, "type": kind, "format": format, "description": "", "priority": priority });
     let mut head = vec![column("Name", "string", "name", 0)];
     let printed = printed(&call.resource, &call.version);
     if printed.is_empty() {
@@ -200,7 +197,10 @@ fn find<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
             let (condition, after) = filter.split_once(")]")?;
             let (field, wanted) = condition.split_once("==")?;
             let wanted = wanted.trim().trim_matches(['"', '\'']);
-            place = place.as_array()?.iter().find(|item| find(item, &format!(".{}", field.trim())).is_some_and(|is| is == wanted))?;
+            place = place
+                .as_array()?
+                .iter()
+                .find(|item| find(item, &format!(".{}", field.trim())).is_some_and(|is| is == wanted))?;
             rest = after;
         } else if let Some(index) = rest.strip_prefix('[') {
             let (index, after) = index.split_once(']')?;

@@ -127,3 +127,66 @@ impl Place {
             && fits(&self.name, &change.key.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+    use kube::{
+        Api,
+        api::{Patch, PatchParams, PostParams, WatchParams},
+    };
+    use serde_json::json;
+
+    use super::super::ApiServer;
+
+    const MANY: usize = 1000;
+
+    fn map(name: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some(name.to_owned());
+        map
+    }
+
+    /// A thousand watches of one object each, one of all, one of another kind; each object is written once, all at one instant.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_is_woken_only_by_what_it_watches() {
+        let server = ApiServer::new();
+        let maps: Api<ConfigMap> = Api::namespaced(server.client(), "default");
+        let secrets: Api<Secret> = Api::namespaced(server.client(), "default");
+        let mut watches = Vec::new();
+        for number in 0..MANY {
+            let name = format!("m{number}");
+            maps.create(&PostParams::default(), &map(&name)).await.unwrap();
+            let one = WatchParams::default().fields(&format!("metadata.name={name}")).disable_bookmarks();
+            watches.push(maps.watch(&one, &server.revision().to_string()).await.unwrap().boxed());
+        }
+        let from = server.revision().to_string();
+        let all = maps.watch(&WatchParams::default().disable_bookmarks(), &from).await.unwrap();
+        let _other = secrets.watch(&WatchParams::default(), &from).await.unwrap();
+        let before = server.shared().lock().watchers.wakes;
+        for number in 0..MANY {
+            let patch = Patch::Merge(json!({ "data": { "a": "1" } }));
+            maps.patch(&format!("m{number}"), &PatchParams::default(), &patch).await.unwrap();
+        }
+        let woken = server.shared().lock().watchers.wakes - before;
+        assert_eq!(woken, 2 * MANY as u64, "each its own, and one all of them");
+        for watch in &mut watches {
+            assert!(watch.next().await.unwrap().is_ok());
+        }
+        assert_eq!(all.take(MANY).count().await, MANY);
+    }
+
+    /// What has ended is swept out; it costs later writes nothing.
+    #[tokio::test(start_paused = true)]
+    async fn ended_watches_are_forgotten() {
+        let server = ApiServer::new();
+        let maps: Api<ConfigMap> = Api::namespaced(server.client(), "default");
+        for number in 0..MANY {
+            let one = WatchParams::default().fields(&format!("metadata.name=m{number}"));
+            drop(maps.watch(&one, "0").await.unwrap());
+        }
+        let held = server.shared().lock().watchers.places.len();
+        assert!(held <= 200, "{held} places are held by nobody");
+    }
+}

@@ -74,7 +74,12 @@ pub(super) fn writer(state: &State, call: &Call) -> Result<Writer, Failure> {
 }
 
 /// Checks and stores what does not exist yet. `applied`: the fields have their owners, by server-side apply.
-pub(super) fn make(state: &mut State, call: &Call, mut new: Value, applied: Option<Vec<Value>>) -> Result<Value, Failure> {
+pub(super) fn make(
+    state: &mut State,
+    call: &Call,
+    mut new: Value,
+    applied: Option<Vec<Value>>,
+) -> Result<Value, Failure> {
     let resource = &call.resource;
     let namespace = object::meta(&new, "namespace");
     if !namespace.is_empty() && namespace != call.namespace {
@@ -269,7 +274,7 @@ pub(super) fn replace(
         object::set_meta(&mut new, "generation", (generation + 1).into());
     }
     shape::check(resource, &new)?;
-    shape::check_change(resource, old, &new)?;
+    shape::check_change(call, old, &new)?;
     if !applied {
         let owners = "/metadata/managedFields";
         let given = new.pointer(owners);

@@ -128,10 +128,7 @@ async fn jobs_leave_their_pods_by_default(world: Arc<World>) -> Ran {
 
 async fn events_know_no_policy(world: Arc<World>) -> Ran {
     let about = json!({ "kind": "ConfigMap", "namespace": world.namespace, "name": "a" });
-    world
-        .post(&world.core("events"), json!({ "metadata": { "name": "e" }, "involvedObject": about }))
-        .await
-        .is(201);
+    world.post(&world.core("events"), json!({ "metadata": { "name": "e" }, "involvedObject": about })).await.is(201);
     world.delete_with(&world.core("events/e"), json!({ "propagationPolicy": "Foreground" })).await.is(200);
     world.get(&world.core("events/e")).await.is(404);
     Ran::Yes
@@ -140,7 +137,11 @@ async fn events_know_no_policy(world: Arc<World>) -> Ran {
 async fn owners_are_named_whole(world: Arc<World>) -> Ran {
     let map = json!({ "metadata": { "name": "a", "ownerReferences": [{}] } });
     let refused = world.post(&world.core("configmaps"), map).await;
-    refused.fails(422, "Invalid", "metadata.ownerReferences.apiVersion: Invalid value: \"\": version must not be empty");
+    refused.fails(
+        422,
+        "Invalid",
+        "metadata.ownerReferences.apiVersion: Invalid value: \"\": version must not be empty",
+    );
     let causes = refused.body["details"]["causes"].as_array().unwrap();
     let fields: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["apiVersion", "kind", "name", "uid"].map(|field| format!("metadata.ownerReferences.{field}")));
