@@ -88,19 +88,19 @@ mod cursor;
 mod endeavour;
 mod ensure;
 mod error;
-#[cfg(any(feature = "etcd", feature = "test-util"))]
-pub mod etcd;
 pub mod events;
 mod failure;
 #[cfg(any(doc, doctest))]
 pub mod guide;
-#[cfg(feature = "k8s")]
-pub mod k8s;
 mod keyed;
 pub mod leader;
 mod limiter;
 mod mapped;
 mod operation;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, reason = "tests, benchmarks and fuzzers see more of it: feature `internals`")]
+mod policy;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod policy;
 mod poll;
