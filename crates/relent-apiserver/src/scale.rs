@@ -40,7 +40,9 @@ pub(super) fn perform(state: &mut State, call: &Call, scale: &Scale, body: &[u8]
                     patch::merge(&mut new, &wish)
                 }
                 _ => {
-                    return Err(Failure::unsupported_media("application/json-patch+json, application/merge-patch+json"));
+                    return Err(Failure::unsupported_media(
+                        "application/json-patch+json, application/merge-patch+json",
+                    ));
                 }
             }
             new

@@ -66,11 +66,16 @@ impl Watcher {
     }
 }
 
+/// So few are never swept.
+const FEW: usize = 32;
+
 /// All open watches.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     places: HashMap<Place, Vec<Weak<Watcher>>>,
-    opened: usize,
+    /// How many there are, those that ended since the last sweep among them; at how many is the next one.
+    held: usize,
+    limit: usize,
     /// How often one was woken by a change.
     pub(super) wakes: u64,
 }
@@ -78,14 +83,15 @@ pub(super) struct Watchers {
 impl Watchers {
     /// A new watch; `past` is what it is to be told first.
     pub(super) fn open(&mut self, place: Place, past: impl Iterator<Item = Arc<Change>>) -> Arc<Watcher> {
-        self.opened += 1;
-        // Those that ended are swept out as often as there are as many new ones.
-        if self.opened > 2 * self.places.len().max(32) {
-            self.opened = 0;
+        // Those that ended are swept out as often as there are as many new ones as were left.
+        self.held += 1;
+        if self.held > self.limit {
             self.places.retain(|_, all| {
                 all.retain(|watcher| watcher.strong_count() > 0);
                 !all.is_empty()
             });
+            self.held = 1 + self.places.values().map(Vec::len).sum::<usize>();
+            self.limit = 2 * self.held.max(FEW);
         }
         let watcher = Arc::new(Watcher::default());
         watcher.lock().changes.extend(past.filter(|change| place.concerns(change)));

@@ -6,6 +6,5 @@ mod eviction;
 mod faults;
 mod get;
 mod kubectl;
-mod outage;
 mod spawned;
 mod world;

@@ -1,18 +1,18 @@
 //! A server that goes away and comes back: watches that are cut, connections that are refused, rights that are not known yet.
+#![allow(clippy::disallowed_methods)]
 
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, Client,
+    Api, Client, Config,
     api::{ListParams, PostParams, WatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use relent_apiserver::{ApiServer, Fault, Rule, User};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
-
-use super::world::configuration;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -115,7 +115,10 @@ async fn after_a_restart_limited_users_wait_for_their_rights() {
 async fn while_it_is_down_its_port_is_closed() {
     let server = ApiServer::new();
     let port = server.listen().await.unwrap();
-    let client = Client::try_from(configuration(&port.kubeconfig()).await.unwrap()).unwrap();
+    let file = Kubeconfig::from_yaml(&port.kubeconfig()).unwrap();
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+    config.default_retry = false;
+    let client = Client::try_from(config).unwrap();
     let maps = maps(client);
     maps.create(&PostParams::default(), &map("a")).await.unwrap();
     let mut watch = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
