@@ -28,7 +28,7 @@
 //! Nothing runs behind it: no scheduler, no kubelet, no controllers but the garbage collector if it is
 //! [asked for](ApiServer::with_garbage_collector), no admission webhooks, no conversion between versions. What it does not do it
 //! refuses with 501 `NotImplemented` and a `Status` that names it: entering containers (unless a test
-//! [scripts](ApiServer::set_log) what they say), `pods/binding`, paths with `/watch/`. Bodies in protobuf are answered with 415.
+//! scripts what answers there: feature `ws`, `ApiServer::on_exec` and `on_port`), `pods/binding`, paths with `/watch/`. Bodies in protobuf are answered with 415.
 //!
 //! # What it does
 //! - The kinds of the core group, of `apps`, `batch`, `autoscaling/v2`, `rbac`, `networking`, `storage`, `discovery`,
@@ -108,6 +108,8 @@ mod table;
 mod time;
 mod watch;
 mod watchers;
+#[cfg(feature = "ws")]
+mod wire;
 mod write;
 
 pub use self::{
@@ -120,3 +122,5 @@ pub use self::{
     resource::Resource,
     server::{ApiServer, Injected},
 };
+#[cfg(feature = "ws")]
+pub use self::wire::{Exec, Output};

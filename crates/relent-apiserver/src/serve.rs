@@ -30,6 +30,8 @@ use super::{
     watch::Watching,
     write,
 };
+#[cfg(feature = "ws")]
+use super::wire;
 use crate::time;
 
 /// The most that a request may carry.
@@ -55,6 +57,10 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        #[cfg(feature = "ws")]
+        if wire::needs_a_wire(&request) {
+            return Box::pin(wire::over_a_wire(self.clone(), request));
+        }
         Box::pin(answer(self.shared().clone(), request))
     }
 }
@@ -200,6 +206,9 @@ enum Outcome {
     /// With its media type.
     Text(u16, &'static str, String),
     Watch(Box<Watching>),
+    /// A container was entered.
+    #[cfg(feature = "ws")]
+    Entered(Response<Body>),
 }
 
 impl Outcome {
@@ -209,6 +218,8 @@ impl Outcome {
             Self::Aggregated(json) => response(200, AGGREGATED, Body::whole(json.to_string())),
             Self::Text(code, media, text) => response(code, media, Body::whole(text)),
             Self::Watch(watching) => response(200, JSON, Body::events(*watching)),
+            #[cfg(feature = "ws")]
+            Self::Entered(response) => response,
         }
     }
 }
@@ -240,6 +251,10 @@ fn apply(
     }
     if call.verb == Verb::Watch {
         return Ok(Outcome::Watch(Box::new(Watching::begin(shared, &mut state, &call, stream)?)));
+    }
+    #[cfg(feature = "ws")]
+    if matches!(call.subresource.as_str(), "exec" | "attach" | "portforward") {
+        return Ok(Outcome::Entered(wire::enter(&state, &call, parts)?.begin(parts, shared.outages())));
     }
     let before = match call.query.get("dryRun") {
         "" => None,

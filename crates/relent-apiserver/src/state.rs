@@ -61,6 +61,8 @@ pub(super) struct State {
     initialized: BTreeMap<String, Instant>,
     /// What the containers of pods have written.
     pub(super) logs: Logs,
+    #[cfg(feature = "ws")]
+    pub(super) scripts: super::wire::Scripts,
     random: fastrand::Rng,
     /// The wall clock when the server began; what it stamps follows tokio's clock from there.
     epoch: Timestamp,
@@ -86,6 +88,8 @@ impl State {
             initializing: Duration::ZERO,
             initialized: BTreeMap::new(),
             logs: Logs::default(),
+            #[cfg(feature = "ws")]
+            scripts: super::wire::Scripts::default(),
             random: fastrand::Rng::new(),
             epoch: Timestamp::try_from(time::wall()).unwrap_or_default(),
             started: time::now(),
