@@ -112,6 +112,8 @@ mod watchers;
 mod wire;
 mod write;
 
+#[cfg(feature = "ws")]
+pub use self::wire::{Exec, Output};
 pub use self::{
     access::{Rule, User},
     body::Body,
@@ -122,5 +124,8 @@ pub use self::{
     resource::Resource,
     server::{ApiServer, Injected},
 };
-#[cfg(feature = "ws")]
-pub use self::wire::{Exec, Output};
+
+/// The examples of the README are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,6 +14,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 use tower::{BoxError, Service};
 
+#[cfg(feature = "ws")]
+use super::wire;
 use super::{
     access::Identity,
     body::Body,
@@ -30,8 +32,6 @@ use super::{
     watch::Watching,
     write,
 };
-#[cfg(feature = "ws")]
-use super::wire;
 use crate::time;
 
 /// The most that a request may carry.

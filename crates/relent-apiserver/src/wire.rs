@@ -9,10 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::{
-    rt::TokioIo,
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf},
@@ -25,14 +22,7 @@ use tokio_tungstenite::{
 use tower::{BoxError, ServiceExt};
 
 use super::{
-    body::Body,
-    broken,
-    failure::Failure,
-    object,
-    request::Call,
-    serve::Certified,
-    server::ApiServer,
-    state::State,
+    body::Body, broken, failure::Failure, object, request::Call, serve::Certified, server::ApiServer, state::State,
 };
 
 const V4: &str = "v4.channel.k8s.io";
@@ -178,7 +168,8 @@ pub(super) async fn over_a_wire<B>(server: ApiServer, request: Request<B>) -> Re
     tokio::spawn(connection.with_upgrades());
     let response = sender.send_request(Request::from_parts(parts, Full::<Bytes>::default())).await?;
     let (parts, body) = response.into_parts();
-    let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS { Bytes::new() } else { body.collect().await?.to_bytes() };
+    let body =
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS { Bytes::new() } else { body.collect().await?.to_bytes() };
     Ok(Response::from_parts(parts, Body::whole(body)))
 }
 

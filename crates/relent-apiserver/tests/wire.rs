@@ -34,7 +34,7 @@ async fn through(server: &ApiServer) -> (Client, relent_apiserver::Listening) {
 
 async fn speaks(server: &ApiServer, client: Client) {
     let pods = pod(client).await;
-    let unscripted = pods.exec("p", ["ls"], &AttachParams::default()).await.unwrap_err();
+    let unscripted = pods.exec("p", ["ls"], &AttachParams::default()).await.err().unwrap();
     assert!(unscripted.to_string().contains("ApiServer::on_exec"), "{unscripted}");
 
     server.on_exec("default", "p", |exec: &Exec| {
@@ -127,11 +127,9 @@ async fn rights_and_outages_count_here_too() {
     let refused = bound.exec("p", ["ls"], &AttachParams::default()).await.err().unwrap();
     assert!(refused.to_string().contains("cannot create resource \"pods/exec\""), "{refused}");
 
-    let mut open = pods.exec("p", ["cat"], &AttachParams::default().stdin(true)).await.unwrap();
-    let mut stdout = open.stdout().unwrap();
+    let open = pods.exec("p", ["cat"], &AttachParams::default().stdin(true)).await.unwrap();
     server.stop();
-    let mut out = Vec::new();
-    timeout(S, stdout.read_to_end(&mut out)).await.expect("the session ends").unwrap();
+    assert!(timeout(S, open.join()).await.expect("the session ends").is_err());
     assert!(pods.exec("p", ["ls"], &AttachParams::default()).await.is_err());
     server.start(Duration::ZERO);
     assert!(pods.exec("p", ["ls"], &AttachParams::default()).await.is_ok());
