@@ -4,6 +4,8 @@
 //! controller knows nothing of the test: it is given a `kube::Client`. To look at such a server by `kubectl`, see
 //! `ApiServer::listen` and `Listening::kubeconfig`.
 
+#![allow(clippy::disallowed_methods, clippy::exhaustive_structs, clippy::missing_panics_doc)]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;

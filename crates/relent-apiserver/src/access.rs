@@ -15,15 +15,15 @@ use super::{
 /// unless [RBAC binds](User::bound_by_rbac) the user and says otherwise.
 ///
 /// ```
-/// use relent_apiserver::{ApiServer, Rule, Verb};
+/// use relent_apiserver::{ApiServer, AccessRule, Verb};
 ///
 /// let server = ApiServer::new();
 /// server.user("s3cret", "alice");
-/// server.rule(Rule::deny().user("alice").verb(Verb::Get).resource("configmaps").namespace("kube-system"));
+/// server.rule(AccessRule::deny().user("alice").verb(Verb::Get).resource("configmaps").namespace("kube-system"));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Rule {
+pub struct AccessRule {
     allow: bool,
     user: Option<String>,
     verb: Option<Verb>,
@@ -31,7 +31,7 @@ pub struct Rule {
     namespace: Option<String>,
 }
 
-impl Rule {
+impl AccessRule {
     fn any(allow: bool) -> Self {
         Self { allow, user: None, verb: None, resource: None, namespace: None }
     }
@@ -104,7 +104,7 @@ pub struct User {
 }
 
 impl User {
-    /// A user who may do everything that no [`Rule`] denies.
+    /// A user who may do everything that no [`AccessRule`] denies.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), groups: Vec::new(), token: None, bound: false }
     }
@@ -170,7 +170,7 @@ pub(super) struct Wish<'a> {
 pub(super) struct Access {
     /// While there is none, everybody without a token is an administrator.
     users: Vec<User>,
-    rules: Vec<Rule>,
+    rules: Vec<AccessRule>,
 }
 
 impl Access {
@@ -186,7 +186,7 @@ impl Access {
         self.users.iter().find_map(|user| user.token.clone())
     }
 
-    pub(super) fn rule(&mut self, rule: Rule) {
+    pub(super) fn rule(&mut self, rule: AccessRule) {
         self.rules.push(rule);
     }
 

@@ -9,7 +9,7 @@ use super::{
     failure::Failure,
     object,
     openapi::{Fault, OpenApi},
-    resource::{Resource, Scale},
+    resource::{ResourceKind, Scale},
     state::State,
     store::Key,
     strict::Path,
@@ -53,7 +53,7 @@ impl Custom {
     }
 }
 
-pub(super) fn is_definition(resource: &Resource) -> bool {
+pub(super) fn is_definition(resource: &ResourceKind) -> bool {
     resource.qualified() == DEFINITIONS
 }
 
@@ -77,7 +77,7 @@ pub(super) fn defaults(definition: &mut Value) {
 }
 
 /// The rules for a definition.
-pub(super) fn check(resource: &Resource, definition: &Value) -> Result<(), Failure> {
+pub(super) fn check(resource: &ResourceKind, definition: &Value) -> Result<(), Failure> {
     let name = object::meta(definition, "name");
     let invalid =
         |field: &str, reason: &str, message: &str| Err(Failure::invalid(resource, name, field, reason, message));
@@ -105,7 +105,7 @@ pub(super) fn check(resource: &Resource, definition: &Value) -> Result<(), Failu
 }
 
 /// The kind that a definition is about. Objects are stored as they come: no version is converted to another.
-fn defined(definition: &Value) -> Resource {
+fn defined(definition: &Value) -> ResourceKind {
     let listed = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
     let (mut served, mut schemas, mut merged) = (Vec::new(), BTreeMap::new(), Schema::default());
     let mut columns = BTreeMap::new();
@@ -135,8 +135,8 @@ fn defined(definition: &Value) -> Resource {
     let mut served = served.into_iter();
     let first = served.next().unwrap_or_default();
     let (kind, plural) = (text(definition, "/spec/names/kind"), text(definition, "/spec/names/plural"));
-    let mut resource = Resource::new(text(definition, "/spec/group"), first, kind, plural);
-    resource = served.fold(resource, Resource::also);
+    let mut resource = ResourceKind::new(text(definition, "/spec/group"), first, kind, plural);
+    resource = served.fold(resource, ResourceKind::also);
     if text(definition, "/spec/scope") == "Cluster" {
         resource = resource.cluster_wide();
     }
@@ -169,7 +169,7 @@ pub(super) fn establish(state: &mut State, key: &Key) {
     let stored = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
     let stored: Vec<Value> =
         stored.filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect();
-    state.established(&text(&definition, "/metadata/name").to_owned());
+    state.established(text(&definition, "/metadata/name"));
     let mut new = (*definition).clone();
     new["status"] = json!({
         "acceptedNames": definition.pointer("/spec/names"), "conditions": conditions, "storedVersions": stored,

@@ -9,7 +9,7 @@ use super::{
     failure::Failure,
     object,
     request::Call,
-    resource::{Builtin, Resource},
+    resource::{Builtin, ResourceKind},
     selector::Selector,
     state::State,
     store::Key,
@@ -93,7 +93,12 @@ pub(super) fn one(state: &mut State, call: &Call, options: &Options) -> Result<V
     run(state, &call.resource, &call.key(&call.name), options)
 }
 
-pub(super) fn run(state: &mut State, resource: &Arc<Resource>, key: &Key, options: &Options) -> Result<Value, Failure> {
+pub(super) fn run(
+    state: &mut State,
+    resource: &Arc<ResourceKind>,
+    key: &Key,
+    options: &Options,
+) -> Result<Value, Failure> {
     let name = key.name.as_str();
     let Some(old) = state.store.get(key).cloned() else {
         return Err(Failure::not_found(resource, name));
@@ -143,7 +148,7 @@ pub(super) fn run(state: &mut State, resource: &Arc<Resource>, key: &Key, option
 }
 
 /// Whether an object that is being deleted waits for nothing more.
-pub(super) fn is_over(resource: &Resource, object: &Value) -> bool {
+pub(super) fn is_over(resource: &ResourceKind, object: &Value) -> bool {
     object::is_terminating(object)
         && object::finalizers(object).is_empty()
         && object::number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
@@ -166,7 +171,7 @@ fn grace_of_pod(pod: &Value, options: &Options) -> Option<i64> {
 }
 
 /// Writes the finalizers that say how what it owns is to go. Whether that is as nobody has said it.
-fn finalize(resource: &Resource, object: &mut Value, options: &Options) -> bool {
+fn finalize(resource: &ResourceKind, object: &mut Value, options: &Options) -> bool {
     if resource.is(Builtin::Event) {
         return false;
     }
@@ -198,7 +203,7 @@ fn finalize(resource: &Resource, object: &mut Value, options: &Options) -> bool 
     by_default
 }
 
-fn deleted(resource: &Resource, name: &str, uid: &str) -> Value {
+fn deleted(resource: &ResourceKind, name: &str, uid: &str) -> Value {
     let mut details = json!({ "name": name, "kind": resource.plural(), "uid": uid });
     if !resource.group().is_empty() {
         details["group"] = resource.group().into();

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::resource::{Resource, Resources};
+use super::resource::{ResourceKind, Resources};
 
 /// `/openapi/v3`: where the documents of the groups are.
 pub(super) fn index(resources: &Resources) -> Value {
@@ -41,7 +41,7 @@ pub(super) fn document(resources: &Resources, group: &str, version: &str) -> Opt
     })
 }
 
-fn place(resource: &Resource, version: &str) -> String {
+fn place(resource: &ResourceKind, version: &str) -> String {
     match resource.group() {
         "" => format!("api/{version}"),
         group => format!("apis/{group}/{version}"),
@@ -49,17 +49,17 @@ fn place(resource: &Resource, version: &str) -> String {
 }
 
 /// `com.example.v1.Thing`, as a real server names the schemas of custom kinds.
-fn name(resource: &Resource, version: &str) -> String {
+fn name(resource: &ResourceKind, version: &str) -> String {
     let group = if resource.group().is_empty() { "io.k8s.api.core" } else { resource.group() };
     let turned: Vec<&str> = if resource.group().is_empty() { vec![group] } else { group.rsplit('.').collect() };
     format!("{}.{version}.{}", turned.join("."), resource.kind())
 }
 
-fn kind(resource: &Resource, version: &str) -> Value {
+fn kind(resource: &ResourceKind, version: &str) -> Value {
     json!({ "group": resource.group(), "version": version, "kind": resource.kind() })
 }
 
-fn schema(resource: &Resource, version: &str) -> Value {
+fn schema(resource: &ResourceKind, version: &str) -> Value {
     let mut schema = resource.known().and_then(|custom| custom.schema(version)).cloned().unwrap_or_else(|| {
         json!({
             "type": "object", "description": "what fields it has is not told by this server",
@@ -70,7 +70,7 @@ fn schema(resource: &Resource, version: &str) -> Value {
     schema
 }
 
-fn operations(resource: &Resource, version: &str, methods: &[&str]) -> Value {
+fn operations(resource: &ResourceKind, version: &str, methods: &[&str]) -> Value {
     methods
         .iter()
         .map(|method| ((*method).to_owned(), operation(resource, version, method)))
@@ -78,7 +78,7 @@ fn operations(resource: &Resource, version: &str, methods: &[&str]) -> Value {
         .into()
 }
 
-fn operation(resource: &Resource, version: &str, method: &str) -> Value {
+fn operation(resource: &ResourceKind, version: &str, method: &str) -> Value {
     let parameter = |name: &str, kind: &str| json!({ "name": name, "in": "query", "schema": { "type": kind, "uniqueItems": true } });
     let writes = matches!(method, "post" | "put" | "patch");
     let mut parameters = Vec::new();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     described,
     failure::Failure,
-    resource::{Resource, Resources},
+    resource::{ResourceKind, Resources},
 };
 
 /// The version that it says it is.
@@ -98,7 +98,7 @@ fn aggregate(resources: &Resources, group: &str) -> Value {
 }
 
 /// A resource and its subresources, from what the older documents say of them.
-fn aggregated(resource: &Resource, group: &str, version: &str) -> Value {
+fn aggregated(resource: &ResourceKind, group: &str, version: &str) -> Value {
     let described = resource.described();
     let kind = |of: &Value| {
         let text = |field: &str, or: &str| of.get(field).and_then(Value::as_str).unwrap_or(or).to_owned();

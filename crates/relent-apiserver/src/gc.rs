@@ -14,7 +14,7 @@ use super::{
     apply::{self, Schema, Writer},
     delete::{self, Options},
     object,
-    resource::Resource,
+    resource::ResourceKind,
     state::State,
     store::{Key, Store},
 };
@@ -88,7 +88,7 @@ fn pass(state: &mut State) -> bool {
     state.store.revision() != before
 }
 
-fn attempt(state: &mut State, resource: &Arc<Resource>, key: &Key, object: &Arc<Value>, dependents: &[Key]) {
+fn attempt(state: &mut State, resource: &Arc<ResourceKind>, key: &Key, object: &Arc<Value>, dependents: &[Key]) {
     let own = object::meta(object, "uid").to_owned();
     // What of the dependents is there still.
     let there: Vec<(&Key, Arc<Value>)> = dependents
@@ -194,7 +194,7 @@ fn unblock(state: &mut State, key: &Key, object: &Value) {
     }
 }
 
-fn without_finalizer(state: &mut State, resource: &Arc<Resource>, key: &Key, object: &Value, finalizer: &str) {
+fn without_finalizer(state: &mut State, resource: &Arc<ResourceKind>, key: &Key, object: &Value, finalizer: &str) {
     let left: Vec<&str> = object::finalizers(object).into_iter().filter(|held| *held != finalizer).collect();
     let mut new = object.clone();
     object::set_meta(&mut new, "finalizers", if left.is_empty() { Value::Null } else { left.into() });

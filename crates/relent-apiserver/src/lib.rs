@@ -44,7 +44,7 @@
 //! - Watches: every change once and in order, bookmarks, `sendInitialEvents`, `timeoutSeconds`, `410 Expired` after
 //!   [`compact`](ApiServer::compact). One is woken by what it watches, and by nothing else.
 //! - Metadata alone (`PartialObjectMetadata`), tables as `kubectl get` shows them, discovery, aggregated too, OpenAPI v3.
-//! - [Users](User), by token or as by a client certificate, bound by the roles on the server or by [rules](Rule); tokens of
+//! - [Users](User), by token or as by a client certificate, bound by the roles on the server or by [rules](AccessRule); tokens of
 //!   service accounts, token and access reviews, acting as another.
 //! - [Faults](Fault); a server that [goes down](ApiServer::restart) and comes back; a [journal](ApiServer::journal).
 //! - `Status` bodies in the words of a real server. A contract of about two hundred facts is asked of this server and of
@@ -115,13 +115,13 @@ mod write;
 #[cfg(feature = "ws")]
 pub use self::wire::{Exec, Output};
 pub use self::{
-    access::{Rule, User},
+    access::{AccessRule, User},
     body::Body,
     fault::Fault,
-    journal::Entry,
+    journal::JournalEntry,
     listen::Listening,
     request::Verb,
-    resource::Resource,
+    resource::ResourceKind,
     server::{ApiServer, Injected},
 };
 

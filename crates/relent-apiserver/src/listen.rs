@@ -57,19 +57,17 @@ async fn accept(listener: TcpListener, address: SocketAddr, server: ApiServer) {
             }
             continue;
         };
-        let stream = tokio::select! {
-            accepted = open.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = open.accept() => accepted,
             _ = outages.changed() => {
                 listener = None;
                 connections.abort_all();
                 continue;
             }
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::task::yield_now().await;
+            continue;
         };
         let service = TowerToHyperService::new(server.clone());
         connections.spawn(async move {

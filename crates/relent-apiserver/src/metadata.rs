@@ -6,7 +6,7 @@ use super::{
     crd,
     failure::Failure,
     object,
-    resource::{Builtin, Resource},
+    resource::{Builtin, ResourceKind},
 };
 
 /// The most that all annotations of an object may hold.
@@ -14,7 +14,7 @@ const ANNOTATION_LIMIT: usize = 256 << 10;
 /// The finalizers that need no domain.
 const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
+pub(super) fn check(resource: &ResourceKind, new: &Value) -> Result<(), Failure> {
     let name = object::meta(new, "name");
     let invalid =
         |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
@@ -88,7 +88,7 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
 }
 
 /// An owner is named whole, and one at most controls.
-fn check_owners(resource: &Resource, new: &Value) -> Result<(), Failure> {
+fn check_owners(resource: &ResourceKind, new: &Value) -> Result<(), Failure> {
     let owners = new.pointer("/metadata/ownerReferences").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut faults = Vec::new();
     let mut controller: Option<&Value> = None;

@@ -6,7 +6,7 @@ use http::{Method, request::Parts};
 
 use super::{
     failure::Failure,
-    resource::{Resource, Resources},
+    resource::{ResourceKind, Resources},
 };
 
 /// What a request wants to do, in the words of access rules and audit logs.
@@ -109,7 +109,7 @@ impl Query {
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) verb: Verb,
-    pub(super) resource: Arc<Resource>,
+    pub(super) resource: Arc<ResourceKind>,
     pub(super) version: String,
     /// Empty: all of them, or none.
     pub(super) namespace: String,
@@ -214,13 +214,13 @@ impl Request {
                 return Err(Failure::not_found(resource, &place.name));
             }
             (_, false, "status") if !resource.has_status() => return Err(Failure::no_such_path()),
-            (method, false, sub) if !sub.is_empty() => match resource.takes(sub) {
-                Some(methods) => methods.contains(&method.as_str()),
-                None => {
+            (method, false, sub) if !sub.is_empty() => {
+                let Some(methods) = resource.takes(sub) else {
                     let what = format!("the subresource {}/{sub}", resource.qualified());
                     return Err(Failure::not_implemented(&what));
-                }
-            },
+                };
+                methods.contains(&method.as_str())
+            }
             _ => false,
         };
         if !allowed {

@@ -9,14 +9,14 @@ use super::{apply::Schema, crd::Custom, event, kinds};
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
 /// ```
-/// use relent_apiserver::Resource;
+/// use relent_apiserver::ResourceKind;
 ///
-/// let etcds = Resource::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status();
+/// let etcds = ResourceKind::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status();
 /// assert_eq!(etcds.qualified(), "etcds.druid.gardener.cloud");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Resource {
+pub struct ResourceKind {
     group: String,
     versions: Vec<String>,
     kind: String,
@@ -76,7 +76,7 @@ pub(super) struct Scale {
     pub(super) selector: String,
 }
 
-impl Resource {
+impl ResourceKind {
     /// A custom kind, in namespaces, without a status subresource: as a `CustomResourceDefinition` whose schema keeps unknown
     /// fields. An empty `group` is the core group.
     pub fn new(
@@ -307,7 +307,7 @@ impl Resource {
 
 /// All the resources of one server.
 #[derive(Clone, Debug)]
-pub(super) struct Resources(Vec<Arc<Resource>>);
+pub(super) struct Resources(Vec<Arc<ResourceKind>>);
 
 impl Resources {
     pub(super) fn builtin() -> Self {
@@ -315,7 +315,7 @@ impl Resources {
     }
 
     /// Adds a resource; one that is written the same replaces the earlier.
-    pub(super) fn register(&mut self, resource: Resource) {
+    pub(super) fn register(&mut self, resource: ResourceKind) {
         self.0.retain(|known| known.group != resource.group || known.plural != resource.plural);
         self.0.push(Arc::new(resource));
     }
@@ -325,28 +325,28 @@ impl Resources {
         self.0.retain(|known| known.group != group || known.plural != plural);
     }
 
-    pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+    pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<ResourceKind>> {
         self.0.iter().find(|known| {
             known.group == group && known.plural == plural && known.versions.iter().any(|served| served == version)
         })
     }
 
     /// The resource behind a qualified name.
-    pub(super) fn qualified(&self, name: &str) -> Option<&Arc<Resource>> {
+    pub(super) fn qualified(&self, name: &str) -> Option<&Arc<ResourceKind>> {
         self.0.iter().find(|known| known.qualified() == name)
     }
 
     /// The resource whose objects are stored under this name.
-    pub(super) fn stored_as(&self, name: &str) -> Option<&Arc<Resource>> {
+    pub(super) fn stored_as(&self, name: &str) -> Option<&Arc<ResourceKind>> {
         self.0.iter().find(|known| known.stored() == name)
     }
 
     /// The resource of a kind.
-    pub(super) fn of_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
+    pub(super) fn of_kind(&self, group: &str, kind: &str) -> Option<&Arc<ResourceKind>> {
         self.0.iter().find(|known| known.group == group && known.kind == kind)
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ResourceKind>> {
         self.0.iter()
     }
 }

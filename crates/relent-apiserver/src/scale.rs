@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     object, patch,
     request::{Call, Verb},
-    resource::{Resource, Scale},
+    resource::{ResourceKind, Scale},
     selector, ssa,
     state::State,
     write,
@@ -37,7 +37,7 @@ pub(super) fn perform(state: &mut State, call: &Call, scale: &Scale, body: &[u8]
             match content {
                 "application/json-patch+json" => patch::json(&mut new, &wish)?,
                 "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
-                    patch::merge(&mut new, &wish)
+                    patch::merge(&mut new, &wish);
                 }
                 _ => {
                     return Err(Failure::unsupported_media(
@@ -57,7 +57,7 @@ pub(super) fn perform(state: &mut State, call: &Call, scale: &Scale, body: &[u8]
     }
     let wanted = object::number(&new, "/spec/replicas").unwrap_or(0);
     if wanted < 0 {
-        let of = Resource::new("autoscaling", "v1", "Scale", "scales");
+        let of = ResourceKind::new("autoscaling", "v1", "Scale", "scales");
         let message = format!("Invalid value: {wanted}: must be greater than or equal to 0");
         return Err(Failure::invalid(&of, &call.name, "spec.replicas", "FieldValueInvalid", &message));
     }

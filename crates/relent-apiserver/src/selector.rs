@@ -8,7 +8,7 @@ use super::{
     event,
     failure::Failure,
     object,
-    resource::{Builtin, Resource},
+    resource::{Builtin, ResourceKind},
 };
 
 /// Which objects a list, a watch or a deletion is about.
@@ -36,7 +36,7 @@ struct FieldIs {
 }
 
 impl Selector {
-    pub(super) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(resource: &ResourceKind, labels: &str, fields: &str) -> Result<Self, Failure> {
         let parsed = split(labels).into_iter().map(|part| requirement(part.trim())).collect::<Result<Vec<_>, _>>();
         let parsed = parsed.map_err(|part| {
             Failure::bad_request(format!("unable to parse requirement: found '{part}', expected: a label selector"))
@@ -224,7 +224,7 @@ fn field(part: &str) -> Option<FieldIs> {
 }
 
 /// The fields that a kind can be selected by.
-fn supported(resource: &Resource) -> &'static [&'static str] {
+fn supported(resource: &ResourceKind) -> &'static [&'static str] {
     match resource.rules.builtin {
         Some(Builtin::Pod) => &[
             "metadata.name",
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     fn selects(labels: &str, object: &Value) -> bool {
-        Selector::parse(&Resource::new("", "v1", "ConfigMap", "configmaps"), labels, "").unwrap().matches(object)
+        Selector::parse(&ResourceKind::new("", "v1", "ConfigMap", "configmaps"), labels, "").unwrap().matches(object)
     }
 
     #[test]
@@ -290,13 +290,13 @@ mod tests {
             assert!(!selects(no, &object), "{no}");
         }
         for wrong in ["=", "a b", "x in y", "tier>many"] {
-            assert!(Selector::parse(&Resource::new("", "v1", "A", "as"), wrong, "").is_err(), "{wrong}");
+            assert!(Selector::parse(&ResourceKind::new("", "v1", "A", "as"), wrong, "").is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn fields_are_matched_where_the_kind_has_them() {
-        let pods = Resource::new("", "v1", "Pod", "pods");
+        let pods = ResourceKind::new("", "v1", "Pod", "pods");
         assert!(Selector::parse(&pods, "", "status.phase=Running").is_err());
         let selector = Selector::parse(&pods, "", "metadata.name!=a").unwrap();
         assert!(selector.matches(&json!({ "metadata": { "name": "b" } })));

@@ -9,11 +9,11 @@ use http::{HeaderValue, header};
 use tokio::sync::watch;
 
 use super::{
-    access::{Rule, User},
+    access::{AccessRule, User},
     fault::Fault,
     gc,
-    journal::Entry,
-    resource::Resource,
+    journal::JournalEntry,
+    resource::ResourceKind,
     serve::Certified,
     state::{Outage, State},
 };
@@ -150,7 +150,7 @@ impl ApiServer {
     /// Serves again; for so long yet it refuses those with limited rights.
     ///
     /// A server that has just begun to listen does not know the roles and rules for some time: users that
-    /// [RBAC binds](User::bound_by_rbac), or that a [`Rule`] names, are refused with 403; others are served.
+    /// [RBAC binds](User::bound_by_rbac), or that a [`AccessRule`] names, are refused with 403; others are served.
     pub fn start(&self, warming: Duration) {
         let warming = time::now().checked_add(warming);
         self.shared.lock().outage = Outage { warming, ..Outage::default() };
@@ -213,7 +213,7 @@ impl ApiServer {
     }
 
     /// Serves another resource, as if its `CustomResourceDefinition` had been applied. One with the same group and plural is replaced.
-    pub fn register(&self, resource: Resource) {
+    pub fn register(&self, resource: ResourceKind) {
         self.shared.lock().resources.register(resource);
     }
 
@@ -235,7 +235,7 @@ impl ApiServer {
     }
 
     /// Adds a rule for access. Where no rule fits, it is allowed.
-    pub fn rule(&self, rule: Rule) {
+    pub fn rule(&self, rule: AccessRule) {
         self.shared.lock().access.rule(rule);
     }
 
@@ -264,7 +264,7 @@ impl ApiServer {
 
     /// All requests up to now, in the order in which they came.
     #[must_use]
-    pub fn journal(&self) -> Vec<Entry> {
+    pub fn journal(&self) -> Vec<JournalEntry> {
         self.shared.lock().journal.entries()
     }
 

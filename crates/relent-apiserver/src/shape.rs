@@ -9,7 +9,7 @@ use super::{
     failure::Failure,
     kinds, metadata, object,
     request::Call,
-    resource::{Builtin, Resource},
+    resource::{Builtin, ResourceKind},
     strict::{self, Path},
 };
 
@@ -18,7 +18,7 @@ const DATA_LIMIT: usize = 1 << 20;
 
 /// Reads an object as its kind: fields that the kind does not have are dropped, and named; values of the wrong type are refused.
 pub(super) fn read(
-    resource: &Resource,
+    resource: &ResourceKind,
     version: &str,
     mut value: Value,
     unknown: &mut Vec<Path>,
@@ -141,7 +141,7 @@ fn plain_secrets(value: &mut Value) {
 }
 
 /// What the server adds to a new object of this kind.
-pub(super) fn complete(resource: &Resource, new: &mut Value) {
+pub(super) fn complete(resource: &ResourceKind, new: &mut Value) {
     match resource.rules.builtin {
         Some(Builtin::Namespace) => {
             let name = object::meta(new, "name").to_owned();
@@ -179,7 +179,7 @@ fn labelled(namespace: &Value, name: &str) -> Value {
 }
 
 /// The rules for any object of this kind, new or changed.
-pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
+pub(super) fn check(resource: &ResourceKind, new: &Value) -> Result<(), Failure> {
     let name = object::meta(new, "name");
     let invalid =
         |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
@@ -263,7 +263,7 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
 }
 
 /// The bytes that a map of data holds: the keys are not counted.
-fn held(resource: &Resource, object: &Value, field: &str) -> usize {
+fn held(resource: &ResourceKind, object: &Value, field: &str) -> usize {
     let encoded = resource.is(Builtin::Secret) || field == "binaryData";
     let values = object.get(field).and_then(Value::as_object).into_iter().flat_map(|map| map.values());
     let sizes = values

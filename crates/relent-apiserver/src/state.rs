@@ -10,7 +10,7 @@ use super::{
     fault::Plan,
     journal::Journal,
     logs::Logs,
-    resource::{Resource, Resources},
+    resource::{ResourceKind, Resources},
     review::Tokens,
     store::{Key, Store},
     watchers::Watchers,
@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Whether the objects of a resource are not served yet.
-    pub(super) fn is_initializing(&self, resource: &Resource) -> bool {
+    pub(super) fn is_initializing(&self, resource: &ResourceKind) -> bool {
         let ready = self.initialized.get(&resource.qualified());
         ready.is_some_and(|ready| time::now() < *ready)
     }
@@ -173,8 +173,8 @@ impl State {
         format!("10.{b}.{c}.{d}")
     }
 
-    pub(super) fn namespaces(&self) -> Arc<Resource> {
+    pub(super) fn namespaces(&self) -> Arc<ResourceKind> {
         let known = self.resources.qualified("namespaces").cloned();
-        known.unwrap_or_else(|| Arc::new(Resource::new("", "v1", "Namespace", "namespaces").cluster_wide()))
+        known.unwrap_or_else(|| Arc::new(ResourceKind::new("", "v1", "Namespace", "namespaces").cluster_wide()))
     }
 }

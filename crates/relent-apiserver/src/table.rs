@@ -5,7 +5,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{object, read::META, request::Call, resource::Resource};
+use super::{object, read::META, request::Call, resource::ResourceKind};
 
 /// A column: its name, its type, whether it is shown only when asked for, and the cell.
 type Column = (&'static str, &'static str, fn(&Value) -> Value);
@@ -67,7 +67,7 @@ fn node_status(node: &Value) -> Value {
 }
 
 /// What a kind shows between name and age.
-fn columns(resource: &Resource) -> &'static [Column] {
+fn columns(resource: &ResourceKind) -> &'static [Column] {
     match resource.qualified().as_str() {
         "pods" => &[
             ("Ready", "string", |pod| {
@@ -113,7 +113,7 @@ fn columns(resource: &Resource) -> &'static [Column] {
 }
 
 /// Of a custom kind, what its definition wants to be shown instead of the age.
-fn printed<'r>(resource: &'r Resource, version: &str) -> &'r [Value] {
+fn printed<'r>(resource: &'r ResourceKind, version: &str) -> &'r [Value] {
     resource.known().map_or(&[], |custom| custom.columns(version))
 }
 
@@ -160,7 +160,8 @@ pub(super) fn table(call: &Call, rows: Vec<Value>, metadata: Value) -> Value {
         let of = |field: &str| object::text(printed, &format!("/{field}")).unwrap_or("");
         head.push(column(of("name"), of("type"), of("format"), object::number(printed, "/priority").unwrap_or(0)));
     }
-    let mut table = json!({ "kind": "Table", "apiVersion": META, "columnDefinitions": head, "rows": rows });
+    let mut table = json!({ "kind": "Table", "apiVersion": META, "columnDefinitions": head });
+    table["rows"] = Value::Array(rows);
     table["metadata"] = metadata;
     table
 }

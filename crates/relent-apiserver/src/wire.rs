@@ -256,14 +256,16 @@ fn message(channel: u8, bytes: &[u8]) -> Message {
 }
 
 async fn run(mut socket: Socket, mut exec: Exec, runs: &Runs, reads: bool) -> Result<(), BoxError> {
-    while reads {
+    // Nothing is read from one who has nothing to say.
+    let mut open = reads;
+    while open {
         match socket.next().await {
             Some(Ok(Message::Binary(bytes))) => match bytes.first() {
                 Some(&STDIN) => exec.stdin.extend_from_slice(&bytes[1..]),
-                Some(&CLOSE) if bytes.get(1) == Some(&STDIN) => break,
+                Some(&CLOSE) => open = bytes.get(1) != Some(&STDIN),
                 _ => {}
             },
-            Some(Ok(Message::Close(_)) | Err(_)) | None => break,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => open = false,
             Some(Ok(_)) => {}
         }
     }

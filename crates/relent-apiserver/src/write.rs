@@ -197,7 +197,7 @@ pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16
     }
     let mut unknown = Vec::new();
     // That the patch is what is wrong, a real server says with another code.
-    let new = shape::read(resource, &call.version, new, &mut unknown).map_err(|failure| failure.of_patch())?;
+    let new = shape::read(resource, &call.version, new, &mut unknown).map_err(Failure::of_patch)?;
     strict::tell(state, call, &unknown, &twice)?;
     same_place(call, &new)?;
     let (uid, is) = (object::meta(&new, "uid"), object::meta(&old, "uid"));

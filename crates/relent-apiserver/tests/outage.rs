@@ -10,7 +10,7 @@ use kube::{
     api::{ListParams, PostParams, WatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use relent_apiserver::{ApiServer, Fault, Rule, User};
+use relent_apiserver::{AccessRule, ApiServer, Fault, User};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -94,7 +94,7 @@ async fn after_a_restart_limited_users_wait_for_their_rights() {
     let server = ApiServer::new();
     server.add_user(User::new("admin"));
     server.add_user(User::new("ruled").token("t"));
-    server.rule(Rule::allow().user("ruled"));
+    server.rule(AccessRule::allow().user("ruled"));
     server.add_user(User::new("bound").bound_by_rbac());
     let (admin, ruled, bound) =
         (maps(server.client_as("admin")), maps(server.client_with_token("t")), maps(server.client_as("bound")));

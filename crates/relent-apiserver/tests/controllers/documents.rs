@@ -16,7 +16,7 @@ use kube::{
         watcher,
     },
 };
-use relent_apiserver::{ApiServer, Fault, Resource as Served, Verb};
+use relent_apiserver::{ApiServer, Fault, ResourceKind, Verb};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -109,7 +109,7 @@ fn begin(client: Client) -> tokio::task::JoinHandle<()> {
 
 fn server() -> ApiServer {
     let server = ApiServer::new();
-    server.register(Served::new("example.com", "v1", "Document", "documents").with_status());
+    server.register(ResourceKind::new("example.com", "v1", "Document", "documents").with_status());
     server
 }
 

@@ -22,7 +22,7 @@ use kube::{
         reflector, watcher,
     },
 };
-use relent_apiserver::{ApiServer, Fault, Resource as Served, Verb};
+use relent_apiserver::{ApiServer, Fault, ResourceKind, Verb};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -182,7 +182,7 @@ async fn act(client: &Client, random: &mut fastrand::Rng, step: usize) -> Result
 async fn play(seed: u64) -> u64 {
     let mut random = fastrand::Rng::with_seed(seed);
     let server = ApiServer::new().with_garbage_collector();
-    server.register(Served::new("example.com", "v1", "Generator", "generators"));
+    server.register(ResourceKind::new("example.com", "v1", "Generator", "generators"));
     let client = server.client();
     let outside = Arc::new(Outside::default());
 

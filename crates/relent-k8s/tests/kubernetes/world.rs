@@ -13,7 +13,7 @@ use kube::{
     client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use relent_apiserver::{ApiServer, Resource};
+use relent_apiserver::{ApiServer, ResourceKind};
 use serde_json::{Value, json};
 
 /// What a fact needs: a server, and a namespace of its own on it.
@@ -270,7 +270,7 @@ impl World {
         let group = format!("{}.example.com", unique("relent"));
         let plural = format!("{}s", kind.to_lowercase());
         if let Some(server) = &self.ours {
-            let resource = Resource::new(&group, "v1", kind, &plural);
+            let resource = ResourceKind::new(&group, "v1", kind, &plural);
             server.register(if status { resource.with_status() } else { resource });
         } else {
             let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });

@@ -23,7 +23,7 @@ use kube::{
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use relent::leader::{Change, ElectError, Ended, Timing, elect};
-use relent_apiserver::{ApiServer, Fault, Rule};
+use relent_apiserver::{AccessRule, ApiServer, Fault};
 use relent_k8s::{LeaseLock, wait};
 use serde_json::json;
 use tokio::{
@@ -111,9 +111,9 @@ async fn in_process() {
     server.user("admin", "admin");
     server.user("bound", "bound");
     for resource in ["leases.coordination.k8s.io", "configmaps"] {
-        server.rule(Rule::allow().user("bound").resource(resource).namespace(NAMESPACE));
+        server.rule(AccessRule::allow().user("bound").resource(resource).namespace(NAMESPACE));
     }
-    server.rule(Rule::deny().user("bound"));
+    server.rule(AccessRule::deny().user("bound"));
     let (admin, bound) = (server.client_with_token("admin"), server.client_with_token("bound"));
     nobody_ends(World { admin, bound, restart: Restart::InProcess(server) }, &name()).await;
 }
