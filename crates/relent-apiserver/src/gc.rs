@@ -35,7 +35,9 @@ enum Owner {
 
 /// Does all there is to do.
 pub(super) fn collect(state: &mut State) {
-    if !concerns(&state.store, state.collected) {
+    // What happened before the history begins may be anything.
+    let known = state.collected >= state.store.floor();
+    if known && !concerns(&state.store, state.collected) {
         state.collected = state.store.revision();
         return;
     }
@@ -202,5 +204,158 @@ fn without_finalizer(state: &mut State, resource: &Arc<ResourceKind>, key: &Key,
         delete::erase(state, key);
     } else {
         write(state, key, object, new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const HOLD: &str = "example.com/hold";
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// An object with these owners, by number, and whether they wait for it.
+        Make {
+            at: usize,
+            owners: Vec<(usize, bool)>,
+            held: bool,
+        },
+        Delete {
+            at: usize,
+            policy: &'static str,
+        },
+        Release {
+            at: usize,
+        },
+        Compact,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let number = || 0..6_usize;
+        let owners = prop::collection::vec((number(), any::<bool>()), 0..3);
+        let policy = prop::sample::select(vec!["", "Background", "Foreground", "Orphan"]);
+        let step = prop_oneof![
+            5 => (number(), owners, prop::bool::weighted(0.2)).prop_map(|(at, owners, held)| Step::Make { at, owners, held }),
+            4 => (number(), policy).prop_map(|(at, policy)| Step::Delete { at, policy }),
+            2 => number().prop_map(|at| Step::Release { at }),
+            1 => Just(Step::Compact),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    fn key(number: usize) -> Key {
+        Key { resource: "configmaps".into(), namespace: "default".to_owned(), name: format!("o{number}") }
+    }
+
+    /// The objects by uid.
+    fn snapshot(state: &State) -> BTreeMap<String, Arc<Value>> {
+        let maps = state.store.list(&"configmaps".into(), Some("default"));
+        maps.map(|(_, object)| (object::meta(object, "uid").to_owned(), object.clone())).collect()
+    }
+
+    fn step(state: &mut State, step: &Step) -> Option<String> {
+        let maps = state.resources.stored_as("configmaps").unwrap().clone();
+        match step {
+            Step::Make { at, owners, held } if state.store.get(&key(*at)).is_none() => {
+                let mut references = Vec::new();
+                for (owner, blocks) in owners {
+                    let uid =
+                        state.store.get(&key(*owner)).map_or("gone", |owner| object::meta(owner, "uid")).to_owned();
+                    references.push(json!({
+                        "apiVersion": "v1", "kind": "ConfigMap", "name": key(*owner).name, "uid": uid, "blockOwnerDeletion": blocks,
+                    }));
+                }
+                let mut made = json!({
+                    "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": key(*at).name, "uid": state.uid() },
+                });
+                if !references.is_empty() {
+                    made["metadata"]["ownerReferences"] = references.into();
+                }
+                if *held {
+                    made["metadata"]["finalizers"] = json!([HOLD]);
+                }
+                state.store.put(key(*at), &made);
+                None
+            }
+            Step::Delete { at, policy } => {
+                let uid = state.store.get(&key(*at)).map(|object| object::meta(object, "uid").to_owned());
+                let _ = delete::run(state, &maps, &key(*at), &Options::policy(policy));
+                uid
+            }
+            Step::Release { at } => {
+                if let Some(object) = state.store.get(&key(*at)).cloned() {
+                    without_finalizer(state, &maps, &key(*at), &object, HOLD);
+                }
+                None
+            }
+            Step::Compact => {
+                state.store.compact();
+                None
+            }
+            Step::Make { .. } => None,
+        }
+    }
+
+    proptest! {
+        /// What must go goes, and what has an owner, or never had one, stays.
+        #[test]
+        fn what_is_left_is_owned_or_held(all in steps(), at_once in any::<bool>()) {
+            let mut state = State::new();
+            let mut deleted = HashSet::new();
+            for (number, done) in all.iter().enumerate() {
+                let before = snapshot(&state);
+                deleted.extend(step(&mut state, done));
+                if !at_once && number % 3 != 0 {
+                    continue;
+                }
+                let between = snapshot(&state);
+                collect(&mut state);
+                let after = snapshot(&state);
+                let owner_of = |all: &BTreeMap<String, Arc<Value>>, reference: &Value| all.get(uid(reference)).cloned();
+                for (own, object) in &after {
+                    let held = object::finalizers(object);
+                    if object::is_terminating(object) {
+                        prop_assert!(!held.is_empty() && !held.contains(&ORPHAN), "{object}");
+                        let mut dependents = after.values().flat_map(|other| references(other));
+                        let blocked = dependents.any(|it| uid(it) == own && it["blockOwnerDeletion"] == true);
+                        prop_assert!(blocked || !held.contains(&FOREGROUND), "nothing blocks {object}");
+                        continue;
+                    }
+                    for reference in references(object) {
+                        let owner = owner_of(&after, reference);
+                        prop_assert!(owner.is_some_and(|owner| !waits_for_dependents(&owner)), "{object} is owned by what is gone");
+                    }
+                }
+                // Of what went: somebody wanted it, or no owner of it is left.
+                for (own, object) in before.iter().chain(&between) {
+                    let there = after.get(own).is_some_and(|now| !object::is_terminating(now));
+                    if there || deleted.contains(own) || object::is_terminating(object) {
+                        continue;
+                    }
+                    prop_assert!(!references(object).is_empty(), "{object} had no owner and went");
+                    for reference in references(object) {
+                        // Its owner has gone, or waited for it or let it go before the collector came.
+                        let solid = |all| {
+                            owner_of(all, reference).is_some_and(|owner| {
+                                let lets_go = object::is_terminating(&owner) && object::finalizers(&owner).contains(&ORPHAN);
+                                !waits_for_dependents(&owner) && !lets_go
+                            })
+                        };
+                        let left = solid(&between) && solid(&after);
+                        prop_assert!(!left, "{object} has an owner and went");
+                    }
+                }
+                let revision = state.store.revision();
+                state.collected = 0;
+                collect(&mut state);
+                prop_assert_eq!(state.store.revision(), revision, "nothing is left to do");
+            }
+        }
     }
 }

@@ -119,6 +119,16 @@ impl ResourceKind {
         self
     }
 
+    /// With a `scale` subresource: `spec.replicas`, `status.replicas` and `status.selector`.
+    pub fn with_scale(self) -> Self {
+        let path = str::to_owned;
+        self.scaled(Scale {
+            wanted: path("/spec/replicas"),
+            there: path("/status/replicas"),
+            selector: path("/status/selector"),
+        })
+    }
+
     pub(super) fn in_namespaces(mut self) -> Self {
         self.namespaced = true;
         self

@@ -23,7 +23,7 @@ use kube::{
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use relent::leader::{Change, ElectError, Ended, Timing, elect};
-use relent_apiserver::{AccessRule, ApiServer, Fault};
+use relent_apiserver::{AccessRule, ApiServer};
 use relent_k8s::{LeaseLock, wait};
 use serde_json::json;
 use tokio::{
@@ -82,13 +82,8 @@ impl World {
                 assert!(status.success(), "{command}: {status}");
             }
             Restart::InProcess(server) => {
-                server.inject(Fault::break_stream(0));
-                let gone = server.inject(Fault::refuse());
-                sleep(MS(1_500)).await;
-                gone.lift();
-                let warming = server.inject(Fault::status(403));
-                sleep(MS(500)).await;
-                warming.lift();
+                server.restart(MS(1_500), MS(500));
+                sleep(MS(2_000)).await;
             }
         }
     }
