@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The version that it says it is.
-const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0+relent");
+const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0+in-process");
 
 /// A document: JSON, or a word.
 pub(super) enum Document {

@@ -340,7 +340,7 @@ impl Failure {
 
     /// What a real server does and this one does not.
     pub(super) fn not_implemented(what: &str) -> Self {
-        let message = format!("the in-process API server of relent does not do this: {what}");
+        let message = format!("this API server inside the test process does not do this: {what}");
         Self::new(501, "NotImplemented", message)
     }
 

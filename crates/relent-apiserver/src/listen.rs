@@ -94,15 +94,25 @@ impl Listening {
         format!("http://{}", self.address)
     }
 
-    /// A kubeconfig for it, as text: the context `relent`, the namespace `default`, and the first user's token if users are known.
+    /// A kubeconfig for it, as text: the namespace `default`, and the first user's token if users are known.
     #[must_use]
     pub fn kubeconfig(&self) -> String {
-        let user = self.token.as_ref().map_or("{}".to_owned(), |token| format!("{{ token: {token:?} }}"));
+        self.kubeconfig_of(self.token.as_deref())
+    }
+
+    /// As [`Listening::kubeconfig`], with the token of another user.
+    #[must_use]
+    pub fn kubeconfig_with_token(&self, token: &str) -> String {
+        self.kubeconfig_of(Some(token))
+    }
+
+    fn kubeconfig_of(&self, token: Option<&str>) -> String {
+        let user = token.map_or("{}".to_owned(), |token| format!("{{ token: {token:?} }}"));
         format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: relent\n\
-             clusters:\n- name: relent\n  cluster: {{ server: \"{}\" }}\n\
-             users:\n- name: relent\n  user: {user}\n\
-             contexts:\n- name: relent\n  context: {{ cluster: relent, user: relent, namespace: default }}\n",
+            "apiVersion: v1\nkind: Config\ncurrent-context: in-process\n\
+             clusters:\n- name: in-process\n  cluster: {{ server: \"{}\" }}\n\
+             users:\n- name: in-process\n  user: {user}\n\
+             contexts:\n- name: in-process\n  context: {{ cluster: in-process, user: in-process, namespace: default }}\n",
             self.url()
         )
     }
