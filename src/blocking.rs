@@ -10,13 +10,13 @@ use crate::{
     events::Listener,
     failure::{Failure, Said},
     operation::{Classify, Operation, Outcome, RetryAll, Undecided},
-    policy::{Policy, attempts::Attempt},
+    policy::schedule::{Policy, attempts::Attempt},
     poll::{Answer, AnswerTypes, Looking},
     report::{Reported, WithReportFuture},
     retry::Retrying,
     run::Run,
-    settings::settings,
-    shared::Ties,
+    run::controls::Ties,
+    run::settings::settings,
     time::{ThreadAlarm, block_on},
 };
 

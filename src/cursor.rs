@@ -15,13 +15,14 @@ use crate::{
     events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempt, Decision},
         bounds::CutBy,
     },
+    profile::Profile,
     run::Core,
-    shared::{Share, Ties, Until},
+    run::controls::{Share, Shared, Ties, Until},
     time::Timer,
 };
 
@@ -53,7 +54,26 @@ impl Policy {
     }
 }
 
-/// A run driven by hand: made by [`Policy::begin`].
+impl<E, W: Clone, L: Clone> Profile<E, W, L> {
+    /// Begins a run whose loop is your own, with all that the calls of this client have in common. See [`Policy::begin`].
+    ///
+    /// ```
+    /// use relent::{GaveUp, Limiter, Policy, Profile};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), GaveUp<&'static str>> {
+    /// let calls = Profile::new(Policy::new()).throttle(&Limiter::per_second(10)).when(|error: &&str| *error == "busy");
+    /// let (mut run, mut answers) = (calls.begin(), ["busy", "busy"].into_iter());
+    /// while let None = run.next().await?.attempt(async { answers.next().map_or(Ok(()), Err) }).await {}
+    /// # Ok(()) }
+    /// ```
+    pub fn begin(&self) -> Run<E, W, L, Shared> {
+        let Self { policy, when, listener, shared, .. } = self;
+        let core = Core::new(policy.clone(), shared.clone());
+        Run { core, when: when.clone(), listener: listener.clone(), error: None, cut_after: 0, end: None }
+    }
+}
+
+/// A run driven by hand: made by [`Policy::begin`] or [`Profile::begin`].
 ///
 /// Whatever is set on it after it began holds from then on: counts, clock and errors go on as they were.
 #[derive(Debug)]
@@ -186,18 +206,19 @@ where
 
     /// An attempt has ended without a value. What follows is noted before the listener hears of it.
     fn end_attempt(&mut self, ending: Ending, decision: Decision) {
-        let decided = self.core.end(ending, decision);
-        self.cut_after = self.core.cut_after(ending, decided.now);
-        if let Err(stop) = &decided.next {
-            self.end = Some(RunEnded::Stopped(stop.clone()));
+        let next = self.core.end(ending, decision);
+        let pause = next.as_ref().ok().copied();
+        self.cut_after = self.core.cut_after(ending, self.core.ended(pause.unwrap_or(0)));
+        if let Err(stop) = next {
+            self.end = Some(RunEnded::Stopped(stop));
         }
-        _ = self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, decided, Some(self.cut_after));
+        self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, pause, Some(self.cut_after));
     }
 
     fn give_up(&mut self, stop: Stop) -> GaveUp<E> {
-        let gave_up = self.core.stop(stop, Some(self.cut_after), self.error.take());
+        let gave_up = GaveUp::new(self.core.stop(stop, Some(self.cut_after)), self.error.take(), None);
         self.end = Some(RunEnded::GaveUp(gave_up.without_error()));
-        Core::<G>::tell_gave_up(&mut self.listener, &gave_up);
+        self.listener.on_event(&Event::GaveUp(&gave_up));
         gave_up
     }
 }

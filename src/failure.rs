@@ -10,7 +10,7 @@ use pin_project::pin_project;
 
 use crate::{
     operation::{Judged, Operation, Outcome},
-    policy::attempts::{Attempt, Decision},
+    policy::schedule::attempts::{Attempt, Decision},
 };
 
 /// An error, and what its operation says about repeating: for operations of several steps, where only the place tells whether

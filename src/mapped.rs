@@ -109,7 +109,7 @@ macro_rules! last_words {
             }
 
             /// The value with a report: how many attempts it took, and how long. Only `boxed` and `chained` may follow. See
-            /// [`Reported`](crate::Reported).
+            /// [`Reported`](crate::builder::Reported).
             pub fn with_report(self) -> WithReport<Self> {
                 WithReport(self)
             }

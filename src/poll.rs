@@ -13,11 +13,11 @@ use crate::{
     error::GaveUp,
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
-    policy::{Policy, attempts::Attempt},
+    policy::schedule::{Policy, attempts::Attempt},
     report::Reports,
     run::Run,
-    settings::settings,
-    shared::Ties,
+    run::controls::Ties,
+    run::settings::settings,
     time::Timer,
 };
 
@@ -179,7 +179,7 @@ pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as AnswerTypes>::Err
 /// The value that a check gives.
 pub(crate) type CheckedOf<O> = <<O as Operation>::Output as AnswerTypes>::Value;
 
-/// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a poll does nothing unless you `.await` it"]
 pub struct Polling<O, W = RetryAll, L = (), G = ()> {

@@ -7,12 +7,13 @@ use crate::{
     events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
-    policy::{Policy, attempts::Decision},
-    shared::Shared,
+    policy::schedule::{Policy, attempts::Decision},
+    run::controls::Shared,
 };
 
 /// What all calls of one client have in common: policy, limiter, budget, classification and listener, written once and used
-/// at each call by `.profile(&profile)`, on every verb and on its blocking form. `E` is the error that the calls have.
+/// at each call by `.profile(&profile)`, on every verb and on its blocking form. [`begin`](Self::begin) is for a loop of your
+/// own, and the worker of a [queue](crate::queue::RunWorker::profile) takes one as well. `E` is the error that the calls have.
 ///
 /// Each call may go on from there: `.finish_within(..)`, another limiter, a listener of its own. A clone shares the limiter
 /// and the budget; classification and listener are cloned for each run, so what runs are to count together is shared by
@@ -23,7 +24,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::{Budget, Decision, ErasedProfile, GaveUp, Limiter, Policy, Profile, Ratio, retry};
+/// use relent::{Budget, Decision, GaveUp, Limiter, Policy, Profile, Ratio, retry, builder::ErasedProfile};
 ///
 /// #[derive(Clone, Debug, thiserror::Error)]
 /// enum ApiError {
@@ -129,6 +130,12 @@ impl<E, W, L> Profile<E, W, L> {
     pub fn listen<N: Listener<E>>(self, listener: N) -> Profile<E, W, (L, N)> {
         let Self { policy, when, listener: before, shared, error } = self;
         Profile { policy, when, listener: (before, listener), shared, error }
+    }
+
+    /// The same, heard by no listener: for what has events of another kind, as a [queue](crate::queue::RunWorker::profile).
+    pub fn without_listener(self) -> Profile<E, W> {
+        let Self { policy, when, shared, error, .. } = self;
+        Profile { policy, when, listener: (), shared, error }
     }
 
     /// The same with a type that names the error alone. Each run then allocates for a classification and a listener that

@@ -12,11 +12,11 @@ use crate::{
     events::Listener,
     failure::{Failure, WithFailure},
     operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, Undecided, ValueOf, Verb, VerbTypes},
-    policy::{Policy, attempts::Attempt},
+    policy::schedule::{Policy, attempts::Attempt},
     report::Reports,
     run::Run,
-    settings::settings,
-    shared::Ties,
+    run::controls::Ties,
+    run::settings::settings,
     time::Timer,
 };
 
@@ -73,7 +73,7 @@ where
 ///
 /// ```
 /// use std::{future::pending, time::Duration};
-/// use relent::{Budget, Event, Limiter, retry};
+/// use relent::{Budget, Limiter, retry, events::Event};
 /// use tokio_util::sync::CancellationToken;
 ///
 /// # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }

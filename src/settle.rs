@@ -14,15 +14,14 @@ use crate::{
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
     policy::{
-        Policy,
-        attempts::Attempt,
         nanos::{duration, nanos},
-        stall::{Movement, Observed, Rules, Settling},
+        schedule::{Policy, attempts::Attempt},
+        verb::settle::{Movement, Observed, Rules, Settling},
     },
     report::Reports,
     run::Run,
-    settings::settings,
-    shared::Ties,
+    run::controls::Ties,
+    run::settings::settings,
     time::Timer,
 };
 
@@ -146,7 +145,7 @@ struct Watched<O> {
     rules: Rules,
 }
 
-/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a settle does nothing unless you `.await` it"]
 pub struct Settle<O, W = RetryAll, L = (), G = ()> {

@@ -10,20 +10,22 @@ use pin_project::pin_project;
 
 use super::Ensured;
 use crate::{
-    endeavour::{Endeavour, EndeavourTypes, Look, Seen},
+    ensure::reconciler::{Endeavour, EndeavourTypes, Look, Seen},
     error::{Detail, Ending, GaveUp, Stop},
     events::{Event, Listener},
     operation::{Classify, Judged, Outcome, RetryAll},
     policy::{
-        Policy,
-        attempts::{Attempt, Decision, Ended},
-        bounds::CutBy,
-        ensure::{Acts, Found, Move},
         nanos::duration,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision, Ended},
+            bounds::CutBy,
+        },
+        verb::ensure::{Acts, Found, Move},
     },
     report::Reports,
     run::Core,
-    shared::Ties,
+    run::controls::Ties,
     time::Timer,
 };
 

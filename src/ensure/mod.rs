@@ -1,16 +1,20 @@
 //! `ensure`: look, act, and look again.
 
 mod future;
+pub(crate) mod reconciler;
 
 pub use self::future::EnsureFuture;
 use crate::{
-    endeavour::{Both, Endeavour, EndeavourTypes, Look},
+    ensure::reconciler::{Both, Endeavour, EndeavourTypes, Look},
     error::GaveUp,
     events::Listener,
     operation::{Classify, RetryAll},
-    policy::{Policy, attempts::Attempt, ensure::Change},
-    settings::settings,
-    shared::Ties,
+    policy::{
+        schedule::{Policy, attempts::Attempt},
+        verb::ensure::Change,
+    },
+    run::controls::Ties,
+    run::settings::settings,
 };
 
 /// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
@@ -35,7 +39,7 @@ use crate::{
 /// With nothing set it goes on for ever, as `retry` does.
 ///
 /// # Errors
-/// [`GaveUp`], with a [`Detail::Ensure`](crate::Detail): how often it acted, and whether an act may have been applied without an
+/// [`GaveUp`], with a [`Detail::Ensure`](crate::error::Detail): how often it acted, and whether an act may have been applied without an
 /// observation to tell. Its `attempts` are rounds.
 ///
 /// # Cancel safety
@@ -85,7 +89,7 @@ pub struct Ensured<T> {
     pub change: Change,
 }
 
-/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "an ensure does nothing unless you `.await` it"]
 pub struct Ensure<O, W = RetryAll, L = (), G = ()> {

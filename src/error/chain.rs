@@ -22,7 +22,7 @@ const LEVELS: usize = 64;
 ///
 /// let error = NotConnected(std::io::Error::other("no route to host"));
 /// assert_eq!(error.to_string(), "not connected");
-/// assert_eq!(relent::chain(&error).to_string(), "not connected: no route to host");
+/// assert_eq!(relent::error::chain(&error).to_string(), "not connected: no route to host");
 /// ```
 #[must_use]
 pub fn chain<'a>(error: &'a (dyn Error + 'a)) -> impl fmt::Display + 'a {
@@ -85,7 +85,7 @@ impl<E: Error + 'static> Error for Chained<E> {
 /// An error of any kind, as one type that is an [`Error`]: what [`GaveUp::boxed`] makes.
 ///
 /// ```
-/// # async fn run() -> Result<(), relent::GaveUp<relent::BoxedError>> {
+/// # async fn run() -> Result<(), relent::GaveUp<relent::error::BoxedError>> {
 /// # async fn load() -> anyhow::Result<()> { Ok(()) }
 /// relent::retry(async |_| load().await).max_attempts(3).await.map_err(relent::GaveUp::boxed)
 /// # }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::{attempts::Ended, bounds::CutBy};
+use crate::policy::schedule::{attempts::Ended, bounds::CutBy};
 
 /// Why a run stopped.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub enum Last<E> {
     NotReady,
     /// It answered that the condition is not met yet, and why.
     NotReadyBecause(E),
-    /// It failed with an error that an earlier [`Run::next`](crate::Run::next) has given away.
+    /// It failed with an error that an earlier [`Run::next`](crate::builder::Run::next) has given away.
     FailedBefore,
     /// It was dropped before it answered; what it achieved is unknown, unless it only observed.
     #[non_exhaustive]

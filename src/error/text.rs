@@ -4,8 +4,8 @@ use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
 use super::{Detail, Ending, GaveUp, Last, Reason, Stop, reason::AsError};
 use crate::policy::{
-    bounds::CutBy,
     nanos::{Measured, NEVER, Written, duration, nanos},
+    schedule::bounds::CutBy,
 };
 
 /// Without the text of the error.

@@ -17,7 +17,7 @@ use crate::{
 /// blocked, and restarting the process is the cure.
 #[derive(Clone, Debug)]
 pub struct Health {
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) last_renewal: Arc<LastRenewal>,
     pub(super) lease: u64,
     pub(super) tolerance: u64,
 }
@@ -41,20 +41,20 @@ impl Unhealthy {
 
 /// When the last confirmed renewal of the term that runs was sent.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(super) struct LastRenewal {
     /// The run's.
     clock: OnceLock<BootClock>,
-    /// One more than the nanoseconds; 0 is: no term runs.
+    /// One more than the nanoseconds; 0 is: no term runs. Release and Acquire: a probe that reads a time finds the clock set.
     sent: AtomicU64,
 }
 
-impl Pulse {
-    pub(super) fn beat(&self, clock: BootClock, sent: u64) {
+impl LastRenewal {
+    pub(super) fn renewed(&self, clock: BootClock, sent: u64) {
         self.clock.get_or_init(|| clock);
         self.sent.store(sent.saturating_add(1), Ordering::Release);
     }
 
-    pub(super) fn rest(&self) {
+    pub(super) fn cleared(&self) {
         self.sent.store(0, Ordering::Release);
     }
 }
@@ -65,8 +65,8 @@ impl Health {
     /// # Errors
     /// [`Unhealthy`], with the times.
     pub fn check(&self) -> Result<(), Unhealthy> {
-        let sent = self.pulse.sent.load(Ordering::Acquire);
-        let (Some(clock), Some(sent)) = (self.pulse.clock.get(), sent.checked_sub(1)) else { return Ok(()) };
+        let sent = self.last_renewal.sent.load(Ordering::Acquire);
+        let (Some(clock), Some(sent)) = (self.last_renewal.clock.get(), sent.checked_sub(1)) else { return Ok(()) };
         let since = clock.now().saturating_sub(sent);
         if since <= self.lease.saturating_add(self.tolerance) {
             return Ok(());

@@ -38,9 +38,9 @@ impl Refused {
         }
     }
 
-    /// `due` and `now` since the limiter began.
-    pub(super) fn too_far(now: u64, due: u64, allowed: u64) -> Self {
-        let ready_in = if due == nanos::FOREVER { due } else { due.saturating_sub(now) };
+    /// Both on the clock of the limiter, in nanoseconds.
+    pub(crate) fn too_far(now: u64, ready_at: u64, allowed: u64) -> Self {
+        let ready_in = if ready_at == nanos::FOREVER { ready_at } else { ready_at.saturating_sub(now) };
         Self::TooFar { ready_in: nanos::duration(ready_in), allowed: nanos::duration(allowed) }
     }
 }

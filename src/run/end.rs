@@ -15,13 +15,13 @@
 
 use crate::{
     error::{End, Ending, GaveUp, Stop},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempts, Decision, Next},
         bounds::CutBy,
         jitter::series,
     },
-    shared::Retries,
+    run::controls::Retries,
 };
 
 /// Whether an attempt that was planned in time may start at `now`: not at the hard bound or later, however late a timer
@@ -53,6 +53,7 @@ pub(crate) struct AttemptEnd {
 impl AttemptEnd {
     /// When the next attempt starts, or why there is none. A retry is withdrawn from the budget for it, and only for it.
     /// A run whose token is cancelled does not ask.
+    #[inline(always)]
     pub(crate) fn plan(
         self,
         policy: &Policy,
@@ -64,8 +65,8 @@ impl AttemptEnd {
         if ending == Ending::Cut(CutBy::Deadline) {
             return Err(Stop::Deadline);
         }
-        let draw = attempts.draw(policy);
-        match attempts.end(policy, now, decision, || random(seed, draw)) {
+        let number = attempts.number();
+        match attempts.end(policy, now, decision, || random(seed, Attempts::draw_after(number, policy))) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(at) if retries.is_none_or(Retries::withdraw) => Ok(at),
             Next::Start(_) => Err(Stop::Budget),
@@ -87,8 +88,7 @@ pub(crate) struct RunEnd {
 }
 
 impl RunEnd {
-    /// The error of the run, with the latest real one inside. Nothing is held any longer of what it shares: a retry
-    /// that was allowed and not made goes back. (A waiter on the limiter's list is the owner's, to be dropped first.)
+    /// The error of the run, with the latest real one inside. See [`close`](Self::close).
     #[cold]
     pub(crate) fn give_up<E>(
         self,
@@ -97,14 +97,15 @@ impl RunEnd {
         retries: Option<&mut Retries>,
         error: Option<E>,
     ) -> GaveUp<E> {
+        GaveUp::new(self.close(policy, attempts, retries), error, None)
+    }
+
+    /// Nothing is held any longer of what the run shares: a retry that was allowed and not made goes back. (A waiter on
+    /// the limiter's list is the owner's, to be dropped first.)
+    pub(crate) fn close(self, policy: &Policy, attempts: &Attempts, retries: Option<&mut Retries>) -> End {
         if let Some(retries) = retries {
             retries.end_run();
         }
-        GaveUp::new(self.end(policy, attempts), error)
-    }
-
-    #[cold]
-    fn end(self, policy: &Policy, attempts: &Attempts) -> End {
         let Self { stop, now, ending, cut_after } = self;
         let bounds = policy.bounds();
         let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };

@@ -4,8 +4,10 @@
 //! and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and `ensure` drive a
 //! [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what it decides.
 
+pub(crate) mod controls;
 mod core;
 pub(crate) mod end;
+pub(crate) mod settings;
 mod tell;
 
 use std::{
@@ -21,9 +23,9 @@ use crate::{
     error::{Detail, Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
-    policy::{Policy, attempts::Decision, bounds::CutBy},
+    policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
     report::Reports,
-    shared::Ties,
+    run::controls::Ties,
     time::Alarm,
 };
 
@@ -109,8 +111,6 @@ where
                         this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
-                    // From here on other code takes its time, which counts.
-                    this.core.start_clock();
                     // What the operation holds is let go before anything else happens. A panic from here on ends it all.
                     this.slot.set(Slot::Done);
                     match judged {

@@ -6,7 +6,7 @@ use std::{cell::RefCell, future::poll_fn, pin::pin, time::Duration};
 use proptest::prelude::*;
 #[cfg(feature = "test-util")]
 use relent::Backoff;
-use relent::{Attempt, CutBy, Decision, GaveUp, retry};
+use relent::{Attempt, Decision, GaveUp, error::CutBy, retry};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

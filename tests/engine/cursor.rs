@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use relent::{Backoff, Budget, Decision, Event, Last, Limiter, Policy, Rate, Ratio, Stop};
+use relent::{Backoff, Budget, Decision, Last, Limiter, Policy, Rate, Ratio, Stop, events::Event};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

@@ -12,8 +12,8 @@ use std::{
 
 use futures_util::FutureExt;
 use relent::{
-    Backoff, Budget, Check, CutBy, Event, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure, poll,
-    retry, settle,
+    Backoff, Budget, Check, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure, error::CutBy,
+    events::Event, poll, retry, settle,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -429,7 +429,7 @@ async fn a_seed_gives_a_run_the_series_of_the_iterator() {
             let policy = Policy::new().backoff(backoff.clone()).max_attempts(5 - u32::from(delayed));
             let policy = if delayed { policy.delay_first() } else { policy };
             let listen = |event: &Event<'_, &str>| {
-                if let Event::Waiting(relent::Wait::Pause(pause)) = event {
+                if let Event::Waiting(relent::events::Wait::Pause(pause)) = event {
                     pauses.borrow_mut().push(*pause);
                 }
             };

@@ -11,7 +11,9 @@ use std::{
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
-use relent::{Backoff, Budget, Check, Event, GaveUp, Limiter, Policy, Progress, Rate, Ratio, poll, retry, settle};
+use relent::{
+    Backoff, Budget, Check, GaveUp, Limiter, Policy, Progress, Rate, Ratio, events::Event, poll, retry, settle,
+};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

@@ -9,8 +9,9 @@ use std::{
 };
 
 use relent::{
-    Backoff, Budget, Event, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, Wait, ensure, poll, retry,
-    settle,
+    Backoff, Budget, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure,
+    events::{Event, Wait},
+    poll, retry, settle,
 };
 use tokio::time::{Instant, sleep};
 

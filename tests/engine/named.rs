@@ -11,8 +11,11 @@ use std::{
 
 use pin_project::pin_project;
 use relent::{
-    Attempt, Change, Check, Classify, Decision, Endeavour, EndeavourTypes, Ensure, EnsureFuture, Event, GaveUp,
-    Listener, Operation, Polling, PollingFuture, Progress, Retry, RetryAll, RetryFuture, Settle, SettleFuture, retry,
+    Attempt, Change, Check, Decision, GaveUp, Operation, Progress,
+    builder::{Ensure, EnsureFuture, Polling, PollingFuture, Retry, RetryFuture, Settle, SettleFuture},
+    events::{Event, Listener},
+    operation::{Classify, Endeavour, EndeavourTypes, RetryAll},
+    retry,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use relent::{Attempt, Backoff, Check, Event, Limiter, Policy, Stop, Wait, ensure, poll, retry};
+use relent::{
+    Attempt, Backoff, Check, Limiter, Policy, Stop, ensure,
+    events::{Event, Wait},
+    poll, retry,
+};
 use tokio::time::Instant;
 
 const HOUR: Duration = Duration::from_secs(3600);

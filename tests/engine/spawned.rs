@@ -6,9 +6,9 @@
 use std::{borrow::Cow, convert::Infallible, future::pending, io, time::Duration};
 
 use relent::{
-    Attempt, Budget, Check, Decision, GaveUp, Limiter, Policy, Progress, Ratio, RetryAll, Seen, TimedQueue, blocking,
-    ensure,
+    Attempt, Budget, Check, Decision, GaveUp, Limiter, Policy, Progress, Ratio, Seen, TimedQueue, blocking, ensure,
     leader::{Manager, MemoryLock, elect},
+    operation::RetryAll,
     poll, retry, settle,
 };
 use tokio::task::yield_now;

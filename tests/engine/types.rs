@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use relent::{
-    Attempt, Backoff, BoxedError, Budget, Check, ConfigError, Decision, Delays, GaveUp, Jitter, Last, Limiter, Plan,
-    Policy, Polling, Ratio, Retry, Run, Shared, Stop, poll, retry,
+    Attempt, Backoff, Budget, Check, ConfigError, Decision, GaveUp, Jitter, Last, Limiter, Policy, Ratio, Stop,
+    backoff::Delays,
+    builder::{Polling, Retry, Run, Shared},
+    error::BoxedError,
+    plan::Plan,
+    poll, retry,
 };
 use tokio_util::sync::CancellationToken;
 

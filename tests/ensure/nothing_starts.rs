@@ -9,7 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use relent::{Backoff, Change, Decision, Detail, Event, Last, Policy, Seen, Stop, ensure};
+use relent::{Backoff, Change, Decision, Last, Policy, Seen, Stop, ensure, error::Detail, events::Event};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use relent::{Change, CutBy, Detail, GaveUp, Last, Stop, ensure};
+use relent::{
+    Change, GaveUp, Last, Stop, ensure,
+    error::{CutBy, Detail},
+};
 use tokio::time::{Instant, advance, sleep};
 
 const CALLS: usize = 6;

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, future::pending, time::Duration};
 
-use relent::{Backoff, Change, Decision, Detail, Event, Last, Seen, Stop, ensure};
+use relent::{Backoff, Change, Decision, Last, Seen, Stop, ensure, error::Detail, events::Event};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

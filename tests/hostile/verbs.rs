@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-use relent::{Attempt, Check, Decision, Event, Policy, Progress, Seen, ensure, poll, retry, settle};
+use relent::{Attempt, Check, Decision, Policy, Progress, Seen, ensure, events::Event, poll, retry, settle};
 use tokio::{task::yield_now, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -306,8 +306,8 @@ pub fn begin() {
 /// What is set after a run began holds from then on, and its counts go on as they were.
 fn something_set_midway<W, L>(
     id: usize,
-    run: relent::Run<E, W, L, relent::Shared>,
-) -> relent::Run<E, W, L, relent::Shared> {
+    run: relent::builder::Run<E, W, L, relent::builder::Shared>,
+) -> relent::builder::Run<E, W, L, relent::builder::Shared> {
     let (chance, token) = with(|world| (world.rng.u8(0..24), world.rng.usize(0..4)));
     let shared = shared();
     match (chance, shared.tokens.get(token)) {

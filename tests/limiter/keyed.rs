@@ -10,17 +10,21 @@ async fn keys_know_nothing_of_each_other() {
     let keyed: KeyedLimiter<String> = KeyedLimiter::new(Rate::per_second(10), 1);
     let start = Instant::now();
     for key in ["a", "b", "c"] {
-        keyed.get(key).ready().await;
+        keyed.ready(key).await;
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
-    keyed.get("b").ready().await;
+    keyed.ready("b").await;
     assert_eq!(start.elapsed(), Duration::from_millis(100));
     keyed.set_rate(Rate::per_second(1));
     keyed.set_burst(2);
-    keyed.get("b").ready().await;
+    keyed.ready("b").await;
     assert_eq!(start.elapsed(), Duration::from_millis(1100));
     assert_eq!(keyed.get("d").available(), 2);
-    assert_eq!(format!("{keyed:?}"), "KeyedLimiter { rate: 1/s, burst: 2, keys: 4 }");
+    assert_eq!((keyed.rate(), keyed.max_burst()), (Rate::per_second(1), 2));
+    // None of these fills up again, and is forgotten.
+    let used: KeyedLimiter<u32> = KeyedLimiter::new(Rate::ZERO, 2);
+    (0..4).for_each(|key| used.try_acquire(&key, 1).unwrap());
+    assert_eq!(format!("{used:?}"), "KeyedLimiter { rate: 0, burst: 2, keys: 4 }");
 }
 
 #[tokio::test(start_paused = true)]
@@ -31,7 +35,7 @@ async fn many_keys_pass_by_and_few_are_remembered() {
     let mut most = 0;
     for tick in 0..200 {
         for key in 0..1000 {
-            keyed.get(&(tick * 1000 + key)).try_acquire(1).unwrap();
+            keyed.try_acquire(&(tick * 1000 + key), 1).unwrap();
         }
         advance(Duration::from_millis(100)).await;
         most = most.max(keyed.len());
@@ -43,7 +47,7 @@ async fn many_keys_pass_by_and_few_are_remembered() {
     held.try_acquire(1).unwrap();
     keyed.forget_idle();
     assert_eq!(keyed.len(), 1, "the one that is held and not full");
-    assert!(keyed.get(&u32::MAX).try_acquire(1).is_err(), "and it is the same");
+    assert!(keyed.try_acquire(&u32::MAX, 1).is_err(), "and it is the same");
     drop(held);
     advance(Duration::from_secs(1)).await;
     keyed.forget_idle();

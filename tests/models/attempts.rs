@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use relent::{
-    CutBy, Decision, Policy,
-    policy::{
+    Decision, Policy,
+    error::CutBy,
+    policy::schedule::{
         attempts::{Attempts, Ended, Next},
         bounds::Bounds,
         jitter::series,

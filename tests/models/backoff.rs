@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use relent::{
     Backoff, Jitter, Ratio,
-    policy::{backoff::Progress, jitter::series},
+    policy::schedule::{backoff::Progress, jitter::series},
 };
 
 use super::{FOREVER, source::Source};

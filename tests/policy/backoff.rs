@@ -4,8 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 use relent::{
-    Backoff, Decision, Event, Jitter, KeyedBackoff, Policy, Ratio, Wait,
-    policy::attempts::{Attempts, Ended, Next},
+    Backoff, Decision, Jitter, KeyedBackoff, Policy, Ratio,
+    events::{Event, Wait},
+    policy::schedule::attempts::{Attempts, Ended, Next},
     retry,
 };
 
@@ -225,7 +226,7 @@ fn both_sides() {
     let two = Backoff::fixed(2 * NANO).jitter(Jitter::PlusMinus(half()));
     for (hundredths, delay) in [(0, 1), (33, 1), (34, 2), (66, 2), (67, 3), (99, 3)] {
         let random = u64::try_from((u128::from(u64::MAX) + 1) * hundredths / 100).unwrap();
-        assert_eq!(relent::policy::backoff::Progress::default().next(&two, || random), Some(delay));
+        assert_eq!(relent::policy::schedule::backoff::Progress::default().next(&two, || random), Some(delay));
     }
     let most = Duration::from_nanos(i64::MAX.unsigned_abs());
     let huge = Backoff::exponential(most / 2, most).factor(Ratio::new(21, 10).unwrap()).jitter(Jitter::None);

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{Course, Ended, Finish, Policy, Warning};
+use relent::{
+    Policy,
+    plan::{Course, Ended, Finish, Warning},
+};
 
 use crate::{
     bytes, cases,
@@ -15,7 +18,7 @@ use crate::{
     source,
 };
 
-fn plan(text: &str) -> relent::Plan {
+fn plan(text: &str) -> relent::plan::Plan {
     text.parse::<Policy>().unwrap().plan()
 }
 

@@ -67,6 +67,8 @@
 //! - Tables have the columns of the most common kinds and of definitions, else name and age. OpenAPI describes no fields of built-in kinds.
 //! - History is kept until [`compact`](ApiServer::compact). A watch without `timeoutSeconds` has no end.
 //! - Times that the server writes follow tokio's clock from the wall clock at its start.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;
 mod apply;

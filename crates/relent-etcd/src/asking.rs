@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use crate::{CallError, Cluster, Member, Status, time};
+use crate::{CallError, Cluster, Member, MemberStatus, time};
 
 /// Why there is no answer of a member's.
 pub(super) struct Silence(pub(super) CallError);
@@ -18,7 +18,7 @@ impl Silence {
 /// One that is asked.
 struct Asked<'m> {
     member: &'m Member,
-    answer: Result<Status, Silence>,
+    answer: Result<MemberStatus, Silence>,
     /// Others have answered for it.
     again: bool,
 }
@@ -33,7 +33,7 @@ pub(super) async fn ask<C: Cluster>(
     members: &[&Member],
     all: usize,
     each: Duration,
-) -> Vec<Result<Status, Silence>> {
+) -> Vec<Result<MemberStatus, Silence>> {
     let start = time::now();
     let unasked = || Err(Silence(CallError::NotSent("it was not asked".to_owned())));
     let mut asked: Vec<_> = members.iter().map(|member| Asked { member, answer: unasked(), again: true }).collect();
@@ -69,7 +69,7 @@ async fn statuses<C: Cluster>(
     member: &Member,
     each: Duration,
     anew: bool,
-) -> Result<Vec<Status>, Silence> {
+) -> Result<Vec<MemberStatus>, Silence> {
     let mut last = Silence(CallError::NotSent("it names no client url".to_owned()));
     let mut statuses = Vec::new();
     for url in &member.client_urls {
@@ -89,12 +89,12 @@ async fn statuses<C: Cluster>(
     if statuses.is_empty() { Err(last) } else { Ok(statuses) }
 }
 
-fn others(statuses: &[Status]) -> Silence {
+fn others(statuses: &[MemberStatus]) -> Silence {
     let ids: Vec<_> = statuses.iter().map(|status| format!("{:x}", status.id)).collect();
     Silence(CallError::OtherMember(format!("at its client url answers another member: {}", ids.join(", "))))
 }
 
-fn same_kind(member: &Member, status: &Status) -> Result<Status, Silence> {
+fn same_kind(member: &Member, status: &MemberStatus) -> Result<MemberStatus, Silence> {
     if status.learner == member.learner {
         return Ok(status.clone());
     }

@@ -65,7 +65,7 @@ impl fmt::Display for Code {
 /// What to do about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Class {
+pub enum CallErrorClass {
     /// The cluster cannot do it now; asked again later it may.
     Later,
     /// This member cannot do it; ask another.
@@ -85,65 +85,73 @@ pub struct Message {
     /// The gRPC code it is sent with (by some versions or calls with another: see the text first).
     pub code: Code,
     /// What to do about it.
-    pub class: Class,
+    pub class: CallErrorClass,
     /// Whether the change may have been made, or may yet be made, although etcd answered this.
     pub in_doubt: bool,
 }
 
-const fn message(class: Class, code: Code, text: &'static str) -> Message {
+const fn message(class: CallErrorClass, code: Code, text: &'static str) -> Message {
     Message { text, code, class, in_doubt: false }
 }
 
-const fn doubtful(class: Class, code: Code, text: &'static str) -> Message {
+const fn doubtful(class: CallErrorClass, code: Code, text: &'static str) -> Message {
     Message { text, code, class, in_doubt: true }
 }
 
 /// Every message etcd 3.4 to 3.6 may send in answer to a call about members, and to the reads that go with it.
 pub const MESSAGES: &[Message] = &[
-    message(Class::Later, Code::Unavailable, "unhealthy cluster"),
-    message(Class::Later, Code::FailedPrecondition, "too many learner members in cluster"),
-    message(Class::Later, Code::FailedPrecondition, "can only promote a learner member which is in sync with leader"),
+    message(CallErrorClass::Later, Code::Unavailable, "unhealthy cluster"),
+    message(CallErrorClass::Later, Code::FailedPrecondition, "too many learner members in cluster"),
+    message(
+        CallErrorClass::Later,
+        Code::FailedPrecondition,
+        "can only promote a learner member which is in sync with leader",
+    ),
     // Sent without a code of its own.
-    message(Class::Later, Code::Unknown, "re-configuration failed due to not enough started members"),
-    message(Class::Later, Code::Unavailable, "no leader"),
-    message(Class::Later, Code::FailedPrecondition, "not leader"),
-    message(Class::Later, Code::Unavailable, "not capable"),
-    message(Class::Later, Code::ResourceExhausted, "too many requests"),
-    message(Class::Later, Code::Unauthenticated, "invalid auth token"),
-    message(Class::Later, Code::InvalidArgument, "revision of auth store is old"),
-    doubtful(Class::Later, Code::Unavailable, "leader changed"),
-    doubtful(Class::Later, Code::Unavailable, "request timed out"),
-    doubtful(Class::Later, Code::Unavailable, "request timed out, possibly due to previous leader failure"),
-    doubtful(Class::Later, Code::Unavailable, "request timed out, possibly due to connection lost"),
-    doubtful(Class::Later, Code::Unavailable, "request timed out, waiting for the applied index took too long"),
-    doubtful(Class::Elsewhere, Code::Unavailable, "server stopped"),
+    message(CallErrorClass::Later, Code::Unknown, "re-configuration failed due to not enough started members"),
+    message(CallErrorClass::Later, Code::Unavailable, "no leader"),
+    message(CallErrorClass::Later, Code::FailedPrecondition, "not leader"),
+    message(CallErrorClass::Later, Code::Unavailable, "not capable"),
+    message(CallErrorClass::Later, Code::ResourceExhausted, "too many requests"),
+    message(CallErrorClass::Later, Code::Unauthenticated, "invalid auth token"),
+    message(CallErrorClass::Later, Code::InvalidArgument, "revision of auth store is old"),
+    doubtful(CallErrorClass::Later, Code::Unavailable, "leader changed"),
+    doubtful(CallErrorClass::Later, Code::Unavailable, "request timed out"),
+    doubtful(CallErrorClass::Later, Code::Unavailable, "request timed out, possibly due to previous leader failure"),
+    doubtful(CallErrorClass::Later, Code::Unavailable, "request timed out, possibly due to connection lost"),
+    doubtful(
+        CallErrorClass::Later,
+        Code::Unavailable,
+        "request timed out, waiting for the applied index took too long",
+    ),
+    doubtful(CallErrorClass::Elsewhere, Code::Unavailable, "server stopped"),
     // FailedPrecondition from 3.6 on.
-    message(Class::Elsewhere, Code::Unavailable, "rpc not supported for learner"),
-    message(Class::Look, Code::FailedPrecondition, "Peer URLs already exists"),
-    message(Class::Look, Code::FailedPrecondition, "member ID already exist"),
-    message(Class::Look, Code::NotFound, "member not found"),
-    message(Class::Look, Code::FailedPrecondition, "can only promote a learner member"),
-    message(Class::Decided, Code::InvalidArgument, "given member URLs are invalid"),
-    message(Class::Decided, Code::PermissionDenied, "permission denied"),
-    message(Class::Decided, Code::InvalidArgument, "authentication failed, invalid user ID or password"),
-    message(Class::Decided, Code::FailedPrecondition, "authentication is not enabled"),
-    message(Class::Decided, Code::InvalidArgument, "invalid auth management"),
-    message(Class::Decided, Code::InvalidArgument, "user name is empty"),
-    message(Class::Decided, Code::FailedPrecondition, "user name not found"),
-    message(Class::Decided, Code::FailedPrecondition, "role is not granted to the user"),
-    message(Class::Decided, Code::InvalidArgument, "request is too large"),
-    message(Class::Decided, Code::ResourceExhausted, "mvcc: database space exceeded"),
-    message(Class::Decided, Code::DataLoss, "corrupt cluster"),
-    message(Class::Decided, Code::FailedPrecondition, "cluster has a downgrade job in progress"),
+    message(CallErrorClass::Elsewhere, Code::Unavailable, "rpc not supported for learner"),
+    message(CallErrorClass::Look, Code::FailedPrecondition, "Peer URLs already exists"),
+    message(CallErrorClass::Look, Code::FailedPrecondition, "member ID already exist"),
+    message(CallErrorClass::Look, Code::NotFound, "member not found"),
+    message(CallErrorClass::Look, Code::FailedPrecondition, "can only promote a learner member"),
+    message(CallErrorClass::Decided, Code::InvalidArgument, "given member URLs are invalid"),
+    message(CallErrorClass::Decided, Code::PermissionDenied, "permission denied"),
+    message(CallErrorClass::Decided, Code::InvalidArgument, "authentication failed, invalid user ID or password"),
+    message(CallErrorClass::Decided, Code::FailedPrecondition, "authentication is not enabled"),
+    message(CallErrorClass::Decided, Code::InvalidArgument, "invalid auth management"),
+    message(CallErrorClass::Decided, Code::InvalidArgument, "user name is empty"),
+    message(CallErrorClass::Decided, Code::FailedPrecondition, "user name not found"),
+    message(CallErrorClass::Decided, Code::FailedPrecondition, "role is not granted to the user"),
+    message(CallErrorClass::Decided, Code::InvalidArgument, "request is too large"),
+    message(CallErrorClass::Decided, Code::ResourceExhausted, "mvcc: database space exceeded"),
+    message(CallErrorClass::Decided, Code::DataLoss, "corrupt cluster"),
+    message(CallErrorClass::Decided, Code::FailedPrecondition, "cluster has a downgrade job in progress"),
 ];
 
 /// The entry for a message as it came, if etcd's table has it.
 ///
 /// ```
-/// use relent_etcd::{Class, classify};
+/// use relent_etcd::{CallErrorClass, classify};
 ///
 /// let message = classify::find("etcdserver: too many learner members in cluster").unwrap();
-/// assert_eq!(message.class, Class::Later);
+/// assert_eq!(message.class, CallErrorClass::Later);
 /// ```
 #[must_use]
 pub fn find(message: &str) -> Option<&'static Message> {
@@ -153,7 +161,7 @@ pub fn find(message: &str) -> Option<&'static Message> {
 
 /// The class of an answer: by its message, and by its code if that is not known.
 #[must_use]
-pub fn class(code: Code, message: &str) -> Class {
+pub fn class(code: Code, message: &str) -> CallErrorClass {
     if let Some(known) = find(message) {
         return known.class;
     }
@@ -163,9 +171,9 @@ pub fn class(code: Code, message: &str) -> Class {
         | Code::Unauthenticated
         | Code::OutOfRange
         | Code::Unimplemented
-        | Code::DataLoss => Class::Decided,
-        Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => Class::Look,
-        _ => Class::Later,
+        | Code::DataLoss => CallErrorClass::Decided,
+        Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => CallErrorClass::Look,
+        _ => CallErrorClass::Later,
     }
 }
 
@@ -204,16 +212,16 @@ mod tests {
     fn a_longer_message_is_not_its_beginning() {
         let ready = "etcdserver: can only promote a learner member which is in sync with leader";
         let learner = "etcdserver: can only promote a learner member";
-        assert_eq!(class(Code::FailedPrecondition, ready), Class::Later);
-        assert_eq!(class(Code::FailedPrecondition, learner), Class::Look);
+        assert_eq!(class(Code::FailedPrecondition, ready), CallErrorClass::Later);
+        assert_eq!(class(Code::FailedPrecondition, learner), CallErrorClass::Look);
     }
 
     #[test]
     fn the_unknown_goes_by_its_code() {
-        assert_eq!(class(Code::Unavailable, "transport error"), Class::Later);
-        assert_eq!(class(Code::from(99), "raft: stopped"), Class::Later);
-        assert_eq!(class(Code::Unimplemented, "unknown service"), Class::Decided);
-        assert_eq!(class(Code::FailedPrecondition, "news"), Class::Look);
+        assert_eq!(class(Code::Unavailable, "transport error"), CallErrorClass::Later);
+        assert_eq!(class(Code::from(99), "raft: stopped"), CallErrorClass::Later);
+        assert_eq!(class(Code::Unimplemented, "unknown service"), CallErrorClass::Decided);
+        assert_eq!(class(Code::FailedPrecondition, "news"), CallErrorClass::Look);
         assert!(in_doubt(Code::Unavailable, "connection reset"));
         assert!(!in_doubt(Code::Unavailable, "etcdserver: unhealthy cluster"));
         assert!(in_doubt(Code::Unavailable, "etcdserver: request timed out"));

@@ -11,7 +11,7 @@ use etcd_client::{Client, ConnectOptions, GetOptions, MemberAddOptions};
 use relent::ConfigError;
 
 use super::channel;
-use crate::{CallError, Class, Cluster, Code, Member, Status, time};
+use crate::{CallError, CallErrorClass, Cluster, Code, Member, MemberStatus, time};
 
 /// A cluster of etcd, reached with [`etcd_client`].
 ///
@@ -71,7 +71,7 @@ impl EtcdCluster {
             // A token that is no longer good is replaced by connecting again; and behind an address that several members have,
             // one that cannot answer by another.
             Err(error @ CallError::Answered { code, .. }) => {
-                *code != Code::Unauthenticated && error.class() != Class::Elsewhere
+                *code != Code::Unauthenticated && error.class() != CallErrorClass::Elsewhere
             }
             Err(_) => false,
         };
@@ -141,13 +141,13 @@ impl Cluster for EtcdCluster {
         self.call(endpoint, async |client| client.member_remove(id).await).await.map(drop)
     }
 
-    async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
+    async fn status(&self, endpoint: &str) -> Result<MemberStatus, CallError> {
         let status = self.call(endpoint, async |client| client.status().await).await?;
         let (id, leader) = (member_id(status.header()), status.leader());
-        Ok(Status { id, leader, learner: status.is_learner(), errors: status.errors().to_vec() })
+        Ok(MemberStatus { id, leader, learner: status.is_learner(), errors: status.errors().to_vec() })
     }
 
-    async fn status_anew(&self, endpoint: &str) -> Result<Status, CallError> {
+    async fn status_anew(&self, endpoint: &str) -> Result<MemberStatus, CallError> {
         drop(self.idle.lock().unwrap_or_else(PoisonError::into_inner).remove(endpoint));
         self.status(endpoint).await
     }

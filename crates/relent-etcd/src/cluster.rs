@@ -2,12 +2,12 @@
 
 use std::{fmt, future::Future};
 
-use crate::classify::{self, Class, Code};
+use crate::classify::{self, CallErrorClass, Code};
 
 /// The calls that [`Members`](crate::Members) makes.
 ///
 /// Implemented for etcd itself by `EtcdCluster` (feature `etcd`) and for a model of its rules by
-/// `testing::etcd::Model` (feature `test-util`). Each call goes to the one endpoint it names, is made once, and may be
+/// `model::Model` (feature `model`). Each call goes to the one endpoint it names, is made once, and may be
 /// dropped at any time: the caller has a deadline for it and decides what follows.
 pub trait Cluster: Send + Sync + 'static {
     /// The endpoints that may be asked, most preferred first.
@@ -44,10 +44,10 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// How whoever answers there sees itself. `endpoint` may be any client URL of the cluster's, also one that several members
     /// advertise. A learner answers too.
-    fn status(&self, endpoint: &str) -> impl Future<Output = Result<Status, CallError>> + Send;
+    fn status(&self, endpoint: &str) -> impl Future<Output = Result<MemberStatus, CallError>> + Send;
 
     /// The same over a new connection, so that another may answer behind an address that several members have.
-    fn status_anew(&self, endpoint: &str) -> impl Future<Output = Result<Status, CallError>> + Send {
+    fn status_anew(&self, endpoint: &str) -> impl Future<Output = Result<MemberStatus, CallError>> + Send {
         self.status(endpoint)
     }
 }
@@ -93,7 +93,7 @@ impl fmt::Display for Member {
 /// How a member sees itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Status {
+pub struct MemberStatus {
     /// Its id.
     pub id: u64,
     /// The id of the leader it follows; 0 is none.
@@ -104,7 +104,7 @@ pub struct Status {
     pub errors: Vec<String>,
 }
 
-impl Status {
+impl MemberStatus {
     /// A member that follows `leader` and has no complaint.
     #[must_use]
     pub fn new(id: u64, leader: u64, learner: bool) -> Self {
@@ -141,11 +141,11 @@ pub enum CallError {
 impl CallError {
     /// What to do about it.
     #[must_use]
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> CallErrorClass {
         match self {
             Self::Answered { code, message } => classify::class(*code, message),
-            Self::NotSent(_) | Self::NoAnswer(_) | Self::OtherMember(_) => Class::Elsewhere,
-            Self::Untrusted(_) => Class::Decided,
+            Self::NotSent(_) | Self::NoAnswer(_) | Self::OtherMember(_) => CallErrorClass::Elsewhere,
+            Self::Untrusted(_) => CallErrorClass::Decided,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use relent::Decision;
 
-use crate::{CallError, Class, Code, Member, classify};
+use crate::{CallError, CallErrorClass, Code, Member, classify};
 
 /// Why a member is not as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,7 @@ impl MemberError {
     #[must_use]
     pub fn decision(&self) -> Decision {
         let retry = match self {
-            Self::Call { error, .. } => error.class() != Class::Decided,
+            Self::Call { error, .. } => error.class() != CallErrorClass::Decided,
             Self::WouldLoseQuorum { later, .. } => *later,
             Self::NotStarted(_) | Self::NotAnswering { .. } => true,
             Self::IsVoter(_)

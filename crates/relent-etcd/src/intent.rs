@@ -80,7 +80,7 @@ pub(crate) enum Intent {
 /// A change of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Step {
+pub enum MemberChange {
     /// It is added.
     #[non_exhaustive]
     Add {
@@ -103,7 +103,7 @@ pub(crate) enum View {
     /// It is gone: the member it was, if it was seen, and the one that has its URL now.
     Gone(Option<Member>, Option<Member>),
     /// This has to be done.
-    Needs(Step),
+    Needs(MemberChange),
     /// It cannot be done now, or never: the error knows.
     Not(MemberError),
 }
@@ -126,21 +126,21 @@ impl Goal {
         match &self.intent {
             Intent::Learner(urls) => match one_with(urls, members) {
                 Err(error) => View::Not(error),
-                Ok(None) => View::Needs(Step::Add { peer_urls: urls.clone(), learner: true }),
+                Ok(None) => View::Needs(MemberChange::Add { peer_urls: urls.clone(), learner: true }),
                 Ok(Some(member)) if member.learner => View::There(member.clone()),
                 Ok(Some(member)) => View::Not(MemberError::IsVoter(Box::new(member.clone()))),
             },
             Intent::Voter(urls) => match one_with(urls, members) {
                 Err(error) => View::Not(error),
                 Ok(None) => {
-                    let step = Step::Add { peer_urls: urls.clone(), learner: false };
+                    let step = MemberChange::Add { peer_urls: urls.clone(), learner: false };
                     self.unless_quorum_is_lost(members, Change::AddVoter, step)
                 }
                 Ok(Some(member)) => promoted(member),
             },
             Intent::Joined(urls) => match one_with(urls, members) {
                 Err(error) => View::Not(error),
-                Ok(None) => View::Needs(Step::Add { peer_urls: urls.clone(), learner: true }),
+                Ok(None) => View::Needs(MemberChange::Add { peer_urls: urls.clone(), learner: true }),
                 Ok(Some(member)) => promoted(member),
             },
             Intent::Promoted(which) => match self.meant(which, members) {
@@ -160,7 +160,7 @@ impl Goal {
             Intent::Removed(which) => match self.meant(which, members) {
                 Ok(Some(member)) => {
                     let (member, able) = (member.clone(), member.started());
-                    let step = Step::Remove(member.clone());
+                    let step = MemberChange::Remove(member.clone());
                     let learner = member.learner;
                     self.seen = Some(member);
                     if learner {
@@ -190,7 +190,7 @@ impl Goal {
         members.iter().find(|now| now.id != was.id && now.peer_urls.iter().any(|url| was.peer_urls.contains(url)))
     }
 
-    fn unless_quorum_is_lost(&self, members: &[Member], change: Change, step: Step) -> View {
+    fn unless_quorum_is_lost(&self, members: &[Member], change: Change, step: MemberChange) -> View {
         let voters = members.iter().filter(|member| !member.learner);
         let started = voters.clone().filter(|member| member.started()).count();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -206,7 +206,7 @@ impl Goal {
         let later = Voters::new(all, all).after(once_started).have_quorum();
         let advice = match (&step, later) {
             (_, true) => "first those that have never started must start",
-            (Step::Add { .. }, false) => "add a learner, start it and promote it",
+            (MemberChange::Add { .. }, false) => "add a learner, start it and promote it",
             (_, false) => "the last voter is the cluster",
         };
         View::Not(MemberError::WouldLoseQuorum {
@@ -221,7 +221,7 @@ impl Goal {
 }
 
 /// `adding http://10.0.0.3:2380 as a voter`, ..
-impl fmt::Display for Step {
+impl fmt::Display for MemberChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Add { peer_urls, learner: true } => write!(f, "adding {peer_urls} as a learner"),
@@ -236,7 +236,7 @@ fn promoted(member: &Member) -> View {
     match (member.learner, member.started()) {
         (false, _) => View::There(member.clone()),
         (true, false) => View::Not(MemberError::NotStarted(Box::new(member.clone()))),
-        (true, true) => View::Needs(Step::Promote(member.clone())),
+        (true, true) => View::Needs(MemberChange::Promote(member.clone())),
     }
 }
 
@@ -283,8 +283,11 @@ mod tests {
         members.push(member(4, true, true));
         let four = urls(&["http://m4:2380"]);
         assert_eq!(view(Intent::Learner(four.clone()), &members), View::There(members[3].clone()));
-        assert_eq!(view(Intent::Voter(four.clone()), &members), View::Needs(Step::Promote(members[3].clone())));
-        assert_eq!(view(Intent::Joined(four.clone()), &members), View::Needs(Step::Promote(members[3].clone())));
+        assert_eq!(view(Intent::Voter(four.clone()), &members), View::Needs(MemberChange::Promote(members[3].clone())));
+        assert_eq!(
+            view(Intent::Joined(four.clone()), &members),
+            View::Needs(MemberChange::Promote(members[3].clone()))
+        );
         assert_eq!(
             view(Intent::Joined(four.clone()), &members[..3]),
             view(Intent::Learner(four.clone()), &members[..3])
@@ -318,7 +321,7 @@ mod tests {
     fn added_again_under_the_same_url_is_another() {
         let mut members = voters(3);
         let mut goal = Goal::new(Intent::Removed("http://m3:2380".try_into().unwrap()), false);
-        assert_eq!(goal.view(&members), View::Needs(Step::Remove(members[2].clone())));
+        assert_eq!(goal.view(&members), View::Needs(MemberChange::Remove(members[2].clone())));
         let was = members.pop().unwrap();
         let mut again = member(9, true, false);
         again.peer_urls = was.peer_urls.clone();
@@ -348,7 +351,10 @@ mod tests {
         assert_eq!(fatal(view(gone(1), &members)), Some(false), "one of two, until the third starts");
         assert_eq!(fatal(view(gone(3), &members)), None, "that never started");
         let mut goal = Goal::new(new(), true);
-        assert!(matches!(goal.view(&voters(1)), View::Needs(Step::Add { learner: false, .. })), "if one insists");
+        assert!(
+            matches!(goal.view(&voters(1)), View::Needs(MemberChange::Add { learner: false, .. })),
+            "if one insists"
+        );
         assert_eq!(Which::try_from(0).unwrap_err().to_string(), "member id 0: no member has it");
     }
 }

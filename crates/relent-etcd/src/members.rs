@@ -8,11 +8,13 @@ use std::{
 };
 
 use relent::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Policy, Progress, Seen, Settle,
+    Attempt, ConfigError, Decision, Operation, Policy, Progress, Seen,
+    builder::{Ensure, Settle},
+    operation::{Endeavour, EndeavourTypes},
 };
 
 use crate::{
-    Cluster, Health, Member, MemberError, PeerUrls, Step, Which,
+    Cluster, ClusterHealth, Member, MemberChange, MemberError, PeerUrls, Which,
     intent::{Goal, Intent, View},
     rotation::Rotation,
 };
@@ -237,7 +239,7 @@ pub struct HealthCheck<C> {
 }
 
 impl<C: Cluster> Operation for HealthCheck<C> {
-    type Output = Result<Progress<Health, MemberError>, MemberError>;
+    type Output = Result<Progress<ClusterHealth, MemberError>, MemberError>;
     type Future = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
@@ -256,11 +258,11 @@ impl<C> fmt::Debug for HealthCheck<C> {
 }
 
 /// What a look answers.
-type Looked<T> = Result<Seen<T, Step, MemberError>, MemberError>;
+type Looked<T> = Result<Seen<T, MemberChange, MemberError>, MemberError>;
 
 impl<C, T> EndeavourTypes for MemberWork<C, T> {
     type Value = T;
-    type State = Step;
+    type State = MemberChange;
     type Error = MemberError;
     type Look = Pin<Box<dyn Future<Output = Looked<T>> + Send>>;
     type Act = Pin<Box<dyn Future<Output = Result<(), MemberError>> + Send>>;
@@ -294,7 +296,7 @@ impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
         })
     }
 
-    fn act(&mut self, step: Step) -> Self::Act {
+    fn act(&mut self, step: MemberChange) -> Self::Act {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { shared.change(&step).await })
     }

@@ -8,7 +8,7 @@ use std::{
 use relent::{Decision, Progress};
 
 use crate::{
-    CallError, Class, Cluster, Member, MemberError, Step,
+    CallError, CallErrorClass, Cluster, Member, MemberChange, MemberError,
     asking::{Silence, ask},
     quorum::{Change, Voters},
     time::{self, Instant},
@@ -21,7 +21,7 @@ const APART: Duration = Duration::from_secs(4);
 /// The state of a cluster all of whose members are well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Health {
+pub struct ClusterHealth {
     /// The id of the leader.
     pub leader: u64,
     /// The members.
@@ -93,24 +93,24 @@ impl<C: Cluster> Rotation<C> {
         members.and_then(|members| not_late(caught_up).map(|()| members)).map_err(failed("member list", endpoint))
     }
 
-    pub(super) async fn change(&self, step: &Step) -> Result<(), MemberError> {
+    pub(super) async fn change(&self, step: &MemberChange) -> Result<(), MemberError> {
         let (turn, endpoint) = self.turn();
         let changed = match step {
-            Step::Add { peer_urls, learner } => self
+            MemberChange::Add { peer_urls, learner } => self
                 .cluster
                 .add(endpoint, peer_urls.as_slice(), *learner)
                 .await
                 .map(drop)
                 .map_err(failed("member add", endpoint)),
-            Step::Promote(member) => {
+            MemberChange::Promote(member) => {
                 self.cluster.promote(endpoint, member.id).await.map_err(failed("member promote", endpoint))
             }
-            Step::Remove(member) => {
+            MemberChange::Remove(member) => {
                 self.cluster.remove(endpoint, member.id).await.map_err(failed("member remove", endpoint))
             }
         };
         match &changed {
-            Err(MemberError::Call { error, .. }) if error.class() == Class::Elsewhere => {}
+            Err(MemberError::Call { error, .. }) if error.class() == CallErrorClass::Elsewhere => {}
             _ => self.keep(turn),
         }
         changed
@@ -118,11 +118,16 @@ impl<C: Cluster> Rotation<C> {
 
     /// What the list cannot tell: who runs. Etcd's own check comes late where a process has only just died, and it promotes a
     /// learner that has caught up and died since.
-    pub(super) async fn guard(&self, step: &Step, members: &[Member], each: Duration) -> Result<(), MemberError> {
+    pub(super) async fn guard(
+        &self,
+        step: &MemberChange,
+        members: &[Member],
+        each: Duration,
+    ) -> Result<(), MemberError> {
         let change = match step {
-            Step::Add { learner: true, .. } => return Ok(()),
-            Step::Remove(member) if member.learner => return Ok(()),
-            Step::Promote(member) => {
+            MemberChange::Add { learner: true, .. } => return Ok(()),
+            MemberChange::Remove(member) if member.learner => return Ok(()),
+            MemberChange::Promote(member) => {
                 return match ask(&self.cluster, &[member], members.len(), each).await.pop() {
                     Some(Err(error)) if error.means_down() => {
                         Err(MemberError::NotAnswering { member: Box::new(member.clone()), error: error.0 })
@@ -130,12 +135,12 @@ impl<C: Cluster> Rotation<C> {
                     _ => Ok(()),
                 };
             }
-            Step::Add { .. } => Change::AddVoter,
-            Step::Remove(_) => Change::RemoveVoter { able: false },
+            MemberChange::Add { .. } => Change::AddVoter,
+            MemberChange::Remove(_) => Change::RemoveVoter { able: false },
         };
-        let leaves = |member: &Member| matches!(step, Step::Remove(gone) if gone.id == member.id);
+        let leaves = |member: &Member| matches!(step, MemberChange::Remove(gone) if gone.id == member.id);
         let voters: Vec<_> = members.iter().filter(|member| !member.learner && !leaves(member)).collect();
-        let all = voters.len().saturating_add(usize::from(matches!(step, Step::Remove(_))));
+        let all = voters.len().saturating_add(usize::from(matches!(step, MemberChange::Remove(_))));
         let started: Vec<_> = voters.into_iter().filter(|voter| voter.started()).collect();
         let answers = ask(&self.cluster, &started, members.len(), each).await;
         let able = answers.iter().filter(|answer| !matches!(answer, Err(error) if error.means_down())).count();
@@ -154,7 +159,7 @@ impl<C: Cluster> Rotation<C> {
         })
     }
 
-    pub(super) async fn health(&self, each: Duration) -> Result<Progress<Health, MemberError>, MemberError> {
+    pub(super) async fn health(&self, each: Duration) -> Result<Progress<ClusterHealth, MemberError>, MemberError> {
         let members = self.list(None).await?;
         let (started, others): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.started());
         let answers = ask(&self.cluster, &started, members.len(), each).await;
@@ -172,7 +177,7 @@ impl<C: Cluster> Rotation<C> {
             }
         }
         Ok(if ill.is_empty() {
-            Progress::Done(Health { leader, members })
+            Progress::Done(ClusterHealth { leader, members })
         } else {
             let well = members.len().saturating_sub(ill.len());
             Progress::Moving(format!("{well} of {} members are well; {}", members.len(), ill.join("; ")))

@@ -8,7 +8,7 @@ use std::{
 
 use kube::{Api, Resource};
 
-use super::{error::Error, refusal::Refusal, time};
+use super::{error::ApiError, refusal::Refusal, time};
 
 /// How long any call of `wait` and of an operation may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ impl fmt::Display for Target {
 #[derive(Debug)]
 pub(super) enum Failed {
     /// It failed.
-    Call(Box<Error>),
+    Call(Box<ApiError>),
     /// There was no answer in this time.
     NoAnswer(Duration),
 }
@@ -101,13 +101,13 @@ impl Calls {
         &self,
         name: &'static str,
         answer: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, ApiError> {
         let refused = self.take(name);
         let cause = match answer.await {
             Ok(value) => return Ok(value),
             Err(cause) => cause,
         };
-        let error = Error::about(cause, Arc::clone(&self.target));
+        let error = ApiError::about(cause, Arc::clone(&self.target));
         if !error.is_refusal() {
             // Something else is wrong: what was refused before may be another server's word.
             self.lock().clear();

@@ -18,23 +18,23 @@ use super::chain::{io_kind, says};
 ///
 /// ```
 /// use relent::Decision;
-/// use relent_k8s::{self as k8s, Class};
+/// use relent_k8s::{self as k8s, ErrorClass};
 ///
 /// // Read, change, write: after a conflict, begin again.
-/// let judge = |error: &kube::Error| match Class::of(error) {
-///     Class::Conflict => Decision::Retry,
+/// let judge = |error: &kube::Error| match ErrorClass::of(error) {
+///     ErrorClass::Conflict => Decision::Retry,
 ///     _ => k8s::classify(error),
 /// };
 /// // A write that must not be applied twice.
-/// let once = |error: &kube::Error| match Class::of(error) {
-///     Class::Ambiguous => Decision::Fatal,
+/// let once = |error: &kube::Error| match ErrorClass::of(error) {
+///     ErrorClass::Ambiguous => Decision::Fatal,
 ///     _ => k8s::classify(error),
 /// };
 /// # let _ = (judge, once);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Class {
+pub enum ErrorClass {
     /// The same request will get the same answer.
     Final,
     /// Nothing was done; the same request may work later.
@@ -45,7 +45,7 @@ pub enum Class {
     Ambiguous,
 }
 
-impl Class {
+impl ErrorClass {
     /// The class of an error.
     #[must_use]
     pub fn of(error: &kube::Error) -> Self {
@@ -61,8 +61,8 @@ impl Class {
 
 /// What follows an error: for `.when(..)` around reads, and around writes that may be repeated.
 ///
-/// [`Class::Final`] and [`Class::Conflict`] end the run; the same request cannot mend them. [`Class::Transient`] and
-/// [`Class::Ambiguous`] are tried again, not before the server's `Retry-After`, if it named one.
+/// [`ErrorClass::Final`] and [`ErrorClass::Conflict`] end the run; the same request cannot mend them. [`ErrorClass::Transient`] and
+/// [`ErrorClass::Ambiguous`] are tried again, not before the server's `Retry-After`, if it named one.
 ///
 /// ```
 /// # async fn example(maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap>) -> Result<(), Box<dyn std::error::Error>> {
@@ -79,9 +79,11 @@ impl Class {
 /// ```
 #[must_use]
 pub fn classify(error: &kube::Error) -> Decision {
-    match Class::of(error) {
-        Class::Final | Class::Conflict => Decision::Fatal,
-        Class::Transient | Class::Ambiguous => retry_after(error).map_or(Decision::Retry, Decision::RetryAfter),
+    match ErrorClass::of(error) {
+        ErrorClass::Final | ErrorClass::Conflict => Decision::Fatal,
+        ErrorClass::Transient | ErrorClass::Ambiguous => {
+            retry_after(error).map_or(Decision::Retry, Decision::RetryAfter)
+        }
     }
 }
 
@@ -103,20 +105,20 @@ fn is_plain(status: &Status) -> bool {
     !kube::core::response::reason::is_known(&status.reason)
 }
 
-fn of_status(status: &Status) -> Class {
+fn of_status(status: &Status) -> ErrorClass {
     match status.reason.as_str() {
-        "Conflict" | "AlreadyExists" => Class::Conflict,
-        "TooManyRequests" => Class::Transient,
-        "ServerTimeout" | "InternalError" | "StorageReadError" => Class::Ambiguous,
-        "Timeout" if has_cause(status, "ResourceVersionTooLarge") => Class::Transient,
+        "Conflict" | "AlreadyExists" => ErrorClass::Conflict,
+        "TooManyRequests" => ErrorClass::Transient,
+        "ServerTimeout" | "InternalError" | "StorageReadError" => ErrorClass::Ambiguous,
+        "Timeout" if has_cause(status, "ResourceVersionTooLarge") => ErrorClass::Transient,
         _ => match status.code {
-            409 => Class::Conflict,
-            429 => Class::Transient,
+            409 => ErrorClass::Conflict,
+            429 => ErrorClass::Transient,
             // From a proxy, it may have come after the request was passed on.
-            503 if !is_plain(status) => Class::Transient,
-            501 => Class::Final,
-            0 | 408 | 500.. => Class::Ambiguous,
-            _ => Class::Final,
+            503 if !is_plain(status) => ErrorClass::Transient,
+            501 => ErrorClass::Final,
+            0 | 408 | 500.. => ErrorClass::Ambiguous,
+            _ => ErrorClass::Final,
         },
     }
 }
@@ -145,16 +147,16 @@ pub(super) fn is_unconnected(error: &(dyn Error + 'static)) -> bool {
     says(error, "client error (Connect)")
 }
 
-fn of_connection(error: &(dyn Error + 'static)) -> Class {
+fn of_connection(error: &(dyn Error + 'static)) -> ErrorClass {
     // The client may have wrapped one of its own, such as credentials that could not be had.
     if let Some(error) = error.downcast_ref::<kube::Error>() {
-        return Class::of(error);
+        return ErrorClass::of(error);
     }
     if is_certificate(error) {
-        Class::Final
+        ErrorClass::Final
     } else if io_kind(error) == Some(ErrorKind::ConnectionRefused) || is_unknown_host(error) || is_unconnected(error) {
-        Class::Transient
+        ErrorClass::Transient
     } else {
-        Class::Ambiguous
+        ErrorClass::Ambiguous
     }
 }

@@ -8,7 +8,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use super::{error::Error, retry_after::RetryAfterLayer};
+use super::{error::ApiError, retry_after::RetryAfterLayer};
 
 /// The most that making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// - A connection is given up after 5 s, or sooner if `config` says so; `kube`'s own default is 30 s.
 /// - The header `Retry-After` is kept, see [`RetryAfterLayer`].
 /// - There is still no limit for an answer, because watches are answers too: give each call an
-///   [`attempt_timeout`](relent::Retry::attempt_timeout). [`get`](super::get()) does.
+///   [`attempt_timeout`](relent::builder::Retry::attempt_timeout). [`get`](super::get()) does.
 ///
 /// # Errors
 /// When the configuration cannot be used: a certificate or a key that is no PEM, a proxy that is not supported.
@@ -28,12 +28,12 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Outside of a tokio runtime: `kube::Client` runs a task.
 ///
 /// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), relent_k8s::Error> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), relent_k8s::ApiError> {
 /// let config = kube::Config::new(http::Uri::from_static("http://127.0.0.1:8080"));
 /// let client = relent_k8s::client(config)?;
 /// # drop(client); Ok(()) }
 /// ```
-pub fn client(mut config: Config) -> Result<Client, Error> {
+pub fn client(mut config: Config) -> Result<Client, ApiError> {
     config.default_retry = false;
     config.connect_timeout = Some(config.connect_timeout.unwrap_or(CONNECT).min(CONNECT));
     Ok(ClientBuilder::try_from(config)?.with_layer(&RetryAfterLayer).build())
@@ -48,11 +48,11 @@ pub fn client(mut config: Config) -> Result<Client, Error> {
 /// As [`client`].
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), relent_k8s::Error> {
+/// # async fn example() -> Result<(), relent_k8s::ApiError> {
 /// let client = relent_k8s::inferred_client().await?;
 /// # drop(client); Ok(()) }
 /// ```
-pub async fn inferred_client() -> Result<Client, Error> {
+pub async fn inferred_client() -> Result<Client, ApiError> {
     client(Config::infer().await.map_err(kube::Error::InferConfig)?)
 }
 
@@ -71,9 +71,9 @@ pub async fn inferred_client() -> Result<Client, Error> {
 /// assert!(error.to_string().ends_with("check that the file exists and that this user may read it"));
 /// # }
 /// ```
-pub async fn client_from(kubeconfig: impl AsRef<Path>) -> Result<Client, Error> {
+pub async fn client_from(kubeconfig: impl AsRef<Path>) -> Result<Client, ApiError> {
     let path = kubeconfig.as_ref();
-    let about = |error: kube::Error| Error::in_file(error, path.to_owned());
+    let about = |error: kube::Error| ApiError::in_file(error, path.to_owned());
     let file = Kubeconfig::read_from(path).map_err(|error| about(error.into()))?;
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
     client(config.map_err(|error| about(error.into()))?).map_err(|error| about(error.into_inner()))

@@ -9,7 +9,7 @@ use super::{
     advice::advice,
     call::Target,
     chain::{chain, root},
-    class::{Class, classify, retry_after},
+    class::{ErrorClass, classify, retry_after},
     refusal,
 };
 
@@ -21,7 +21,7 @@ use super::{
 ///
 /// ```
 /// let missing = kube::core::Status::failure("configmaps \"kube-proxy\" is forbidden", "Forbidden").with_code(403);
-/// let error = relent_k8s::Error::from(kube::Error::Api(missing.boxed()));
+/// let error = relent_k8s::ApiError::from(kube::Error::Api(missing.boxed()));
 /// assert!(error.is_forbidden());
 /// assert_eq!(
 ///     error.to_string(),
@@ -30,7 +30,7 @@ use super::{
 /// );
 /// ```
 #[derive(Debug)]
-pub struct Error {
+pub struct ApiError {
     cause: kube::Error,
     about: About,
     refused_for: Option<Duration>,
@@ -46,14 +46,14 @@ enum About {
     File(PathBuf),
 }
 
-impl Error {
+impl ApiError {
     /// The error of a call about this object: its text names it where the server's words do not.
     ///
     /// ```
     /// let cause = || kube::Error::Api(kube::core::Status::failure("the server is busy", "ServiceUnavailable").boxed());
-    /// let error = relent_k8s::Error::of(cause(), "configmaps", "kube-proxy", Some("kube-system"));
+    /// let error = relent_k8s::ApiError::of(cause(), "configmaps", "kube-proxy", Some("kube-system"));
     /// assert_eq!(error.to_string(), "configmaps \"kube-proxy\" in the namespace \"kube-system\": the server is busy");
-    /// assert_eq!(relent_k8s::Error::from(cause()).to_string(), "the server is busy");
+    /// assert_eq!(relent_k8s::ApiError::from(cause()).to_string(), "the server is busy");
     /// ```
     #[must_use]
     pub fn of(cause: kube::Error, resource: &str, name: &str, namespace: Option<&str>) -> Self {
@@ -75,8 +75,8 @@ impl Error {
 
     /// What it means for the next call.
     #[must_use]
-    pub fn class(&self) -> Class {
-        Class::of(&self.cause)
+    pub fn class(&self) -> ErrorClass {
+        ErrorClass::of(&self.cause)
     }
 
     /// What should follow: by [`classify`], save that a [refusal](Self::is_refusal) that has not lasted for 2 s is tried again.
@@ -165,13 +165,13 @@ impl Error {
     }
 }
 
-impl From<kube::Error> for Error {
+impl From<kube::Error> for ApiError {
     fn from(cause: kube::Error) -> Self {
         Self { cause, about: About::Nothing, refused_for: None }
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = String::new();
         write_cause(&mut words, &self.cause)?;
@@ -228,7 +228,7 @@ fn write_cause(f: &mut impl fmt::Write, cause: &kube::Error) -> fmt::Result {
         kube::Error::HyperError(error) => write_connection(f, error),
         // Of a file that cannot be parsed it would show a whole piece.
         kube::Error::InferKubeconfig(error) => f.write_str(error.to_string().lines().next().unwrap_or_default()),
-        other => write!(f, "{}", relent::chain(other)),
+        other => write!(f, "{}", relent::error::chain(other)),
     }
 }
 
@@ -249,4 +249,4 @@ fn write_connection(f: &mut impl fmt::Write, error: &(dyn std::error::Error + 's
     write!(f, "no connection to the server: {root}")
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for ApiError {}

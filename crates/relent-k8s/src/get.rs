@@ -4,13 +4,17 @@ use std::{fmt, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, Resource};
-use relent::{Attempt, Check, Classify, Decision, Operation, Policy, Polling};
+use relent::{
+    Attempt, Check, Decision, Operation, Policy,
+    builder::{Polling, PollingFuture},
+    operation::Classify,
+};
 use serde::de::DeserializeOwned;
 
 use super::{
     Boxed,
     call::{Calls, Target},
-    error::Error,
+    error::ApiError,
 };
 const EVERY: Duration = Duration::from_millis(50);
 const START_WITHIN: Duration = Duration::from_millis(350);
@@ -25,7 +29,7 @@ const ASKED: Duration = Duration::from_secs(10);
 /// a server asks for (`Retry-After`) does not count against these 350 ms, up to 10 s in all; and they give way to any
 /// bound that is set: with `finish_within(d)`, `start_within(d)` or `max_attempts(n)` that one holds alone.
 ///
-/// [`Error::decision`] says what is tried again, and heeds `Retry-After`. That the object is not there, that the request is not
+/// [`ApiError::decision`] says what is tried again, and heeds `Retry-After`. That the object is not there, that the request is not
 /// valid: these are answers, and end the run at once. That the caller may not read it or is not known, or that there is no
 /// such kind of object, a server may say that has just started: it is final once it has been said for 2 s (7 calls
 /// without another answer between, for which the default window waits), or when a bound ends the run before.
@@ -35,7 +39,7 @@ const ASKED: Duration = Duration::from_secs(10);
 /// Use a client without retries of its own: [`client`](super::client()).
 ///
 /// # Errors
-/// [`GaveUp`](relent::GaveUp) of an [`Error`]: why the run stopped, what the last call did, and what to do about it.
+/// [`GaveUp`](relent::GaveUp) of an [`ApiError`]: why the run stopped, what the last call did, and what to do about it.
 ///
 /// # Cancel safety, panics
 /// As [`retry`](relent::retry()).
@@ -43,14 +47,14 @@ const ASKED: Duration = Duration::from_secs(10);
 /// ```
 /// use k8s_openapi::api::core::v1::Secret;
 /// use kube::Api;
-/// use relent_k8s::{Error, get};
+/// use relent_k8s::{ApiError, get};
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// # let client = relent_apiserver::ApiServer::new().client();
 ///
 /// let secrets: Api<Secret> = Api::namespaced(client, "kube-system");
 /// let gave_up = get(&secrets, "bootstrap-token").await.unwrap_err();
 /// assert!(gave_up.is_fatal());
-/// assert!(gave_up.last_error().is_some_and(Error::is_not_found));
+/// assert!(gave_up.last_error().is_some_and(ApiError::is_not_found));
 /// # }
 /// ```
 pub fn get<K>(api: &Api<K>, name: impl Into<String>) -> Get<K>
@@ -104,9 +108,10 @@ where
     polling(Fetch::new(api, name.into(), true))
 }
 
-/// The object by its name, polled until it is had: what [`get`] makes, run by `.await`. Its future is a
-/// [`PollingFuture`](relent::PollingFuture).
+/// The object by its name, polled until it is had: what [`get`] makes, run by `.await`.
 pub type Get<K> = Polling<Fetch<K>, ByClass>;
+/// The future of [`get`].
+pub type GetFuture<K> = PollingFuture<Fetch<K>, ByClass>;
 
 fn polling<K>(fetch: Fetch<K>) -> Get<K>
 where
@@ -116,13 +121,13 @@ where
     Polling::new(fetch).classify(ByClass).policy(&policy)
 }
 
-/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`Error::decision`].
+/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`ApiError::decision`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ByClass;
 
-impl Classify<Error> for ByClass {
-    fn classify(&mut self, error: &Error) -> Decision {
+impl Classify<ApiError> for ByClass {
+    fn classify(&mut self, error: &ApiError) -> Decision {
         error.decision()
     }
 }
@@ -146,7 +151,7 @@ impl<K> Operation for Fetch<K>
 where
     K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    type Output = Result<Check<K, Error>, Error>;
+    type Output = Result<Check<K, ApiError>, ApiError>;
     type Future = Boxed<'static, Self::Output>;
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {

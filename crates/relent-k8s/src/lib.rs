@@ -1,4 +1,4 @@
-//! Callers for Kubernetes.
+//! Callers for Kubernetes: they give up in time, and say why.
 //!
 //! | I want to | |
 //! |---|---|
@@ -10,13 +10,18 @@
 //! | start a long operation and see it really finished | [`LongOperation`] |
 //! | hold leadership by a Lease | [`LeaseLock`] |
 //! | evict pods at their time | [`eviction`] |
-//! | retry calls of my own with a `kube::Api` | [`retry`](relent::retry())`(..).when(`[`classify`]`)`, [`Class`] |
+//! | retry calls of my own with a `kube::Api` | [`retry`](relent::retry())`(..).when(`[`classify`]`)`, [`ErrorClass`] |
 //! | a client whose calls end when I say so | [`client`], [`inferred_client`], [`client_from`] |
-//! | an error that tells the operator what to do | [`Error`] |
+//! | an error that tells the operator what to do | [`ApiError`] |
 //!
 //! A `kube::Client` made in the usual way retries *inside* each call (429, 503 and 504, 15 times, for minutes) and waits for
 //! a silent server for ever. Retries around such a client are nested retries. The clients made here do neither; whatever
 //! client there is, [`get`] gives each call a deadline.
+//!
+//! Your crate chooses the Kubernetes version: `k8s-openapi = { version = "..", features = ["v1_33"] }`. The version of `kube` is
+//! [`relent_k8s::kube`](kube).
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advice;
 mod call;
@@ -40,16 +45,21 @@ use std::pin::Pin;
 pub use kube;
 
 pub use self::{
-    class::{Class, classify},
+    class::{ErrorClass, classify},
     client::{client, client_from, inferred_client},
     condition::{Awaited, Unless, Verdict, conditions, unless},
-    error::Error,
-    get::{ByClass, Fetch, Get, get, get_config_map, get_when_created},
+    error::ApiError,
+    get::{ByClass, Fetch, Get, GetFuture, get, get_config_map, get_when_created},
     lease::{LeaseError, LeaseLock},
-    operation::{Contract, LongOperation, OperationError, Trigger, TriggerWork, Triggered},
+    operation::{Contract, LongOperation, LongOperationError, Trigger, TriggerWork, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},
     wait::{Sighting, WaitError, wait, wait_labelled},
 };
 
 /// A future that can be sent; named, so that what holds it can be sent too.
 type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+
+/// Its code blocks are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

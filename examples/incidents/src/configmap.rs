@@ -11,7 +11,7 @@ use kube::{
 };
 use relent::{GaveUp, Last, Limiter, Rate, Stop};
 use relent_apiserver::{ApiServer, Fault, Verb};
-use relent_k8s::{self as k8s, Error, RetryAfterLayer};
+use relent_k8s::{self as k8s, ApiError, RetryAfterLayer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ use crate::{
 const SPACE: &str = "kube-system";
 const NAME: &str = "kube-proxy";
 
-type Got = Result<ConfigMap, GaveUp<Error>>;
+type Got = Result<ConfigMap, GaveUp<ApiError>>;
 
 pub(crate) fn play(options: &Options, stage: &mut Stage) -> Result<(), Failed> {
     match &options.kubeconfig {
@@ -154,7 +154,7 @@ async fn absent_map(stage: &mut Stage) -> Result<(), Failed> {
     let got = k8s::get_config_map(&client, SPACE, "kubelet-config").notify(timeline.listener()).await;
     show(stage, &timeline, &got);
     gave_up(stage, &got, 1, 0, &Stop::Fatal, "configmaps \"kubelet-config\" not found");
-    let absent = got.as_ref().err().and_then(GaveUp::last_error).is_some_and(Error::is_not_found);
+    let absent = got.as_ref().err().and_then(GaveUp::last_error).is_some_and(ApiError::is_not_found);
     stage.check("the caller can tell, and fall back", absent, true);
     stage.check("calls that the server saw", server.journal().len(), 1);
     Ok(())
@@ -176,7 +176,7 @@ async fn drained_limiter(stage: &mut Stage) -> Result<(), Failed> {
     show(stage, &timeline, &got);
     let refused = got.as_ref().err().map(|gave_up| gave_up.stop().clone());
     stage.check("the limiter ended it", matches!(refused, Some(Stop::Limiter { .. })), true);
-    let absent = got.as_ref().err().and_then(GaveUp::last_error).is_some_and(Error::is_not_found);
+    let absent = got.as_ref().err().and_then(GaveUp::last_error).is_some_and(ApiError::is_not_found);
     stage.check("`not found` is beside the refusal", absent, true);
     stage.check("it ended after", got.as_ref().err().map(GaveUp::elapsed), Some(Duration::from_millis(250)));
     stage.check("calls that the server saw", server.journal().len(), 1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relent::{Change, Policy};
-use relent_etcd::model::{Call, Fault, Model};
+use relent_etcd::model::{CallFault, Model, ModelCall};
 use relent_etcd::{MemberError, Members};
 
 use crate::{
@@ -42,7 +42,7 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
     );
     let model = Model::new(3);
     model.start_joined_after(Some(3 * SECOND));
-    model.fault(Call::Add, [Fault::LostAfter]);
+    model.fault(ModelCall::Add, [CallFault::LostAfter]);
     let members = Members::new(model.client())?.policy(&policy);
     let timeline = Timeline::default();
     let added = members.ensure_learner([NEW])?.notify(timeline.listener()).await;
@@ -50,7 +50,7 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
     stage.timeline(&timeline);
     stage.ended(&added.as_ref().map(|added| added.value.to_string()));
     stage.check("how it came to be", added.as_ref().ok().map(|added| added.change), Some(Change::AppliedDespiteError));
-    stage.check("adds that were sent", model.calls(Call::Add), 1);
+    stage.check("adds that were sent", model.calls(ModelCall::Add), 1);
     let with_url = model.members().iter().filter(|member| member.peer_urls.contains(&NEW.to_owned())).count();
     stage.check("members with its url", with_url, 1);
 
@@ -59,7 +59,7 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
         "its next try was told `can only promote a learner member`, for two minutes",
     );
     tokio::time::sleep(4 * SECOND).await;
-    model.fault(Call::Promote, [Fault::HangAfter]);
+    model.fault(ModelCall::Promote, [CallFault::HangAfter]);
     let timeline = Timeline::default();
     let promoted = members.ensure_promoted(NEW)?.notify(timeline.listener()).await;
     stage.timeline(&timeline);
@@ -71,7 +71,7 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
         "a remove whose answer is lost, and whose endpoint is down from then on",
         "every try went to the same endpoint; `member not found` was repeated too",
     );
-    model.fault(Call::Remove, [Fault::LostAfter]);
+    model.fault(ModelCall::Remove, [CallFault::LostAfter]);
     model.stop("http://etcd-1:2380");
     let timeline = Timeline::default();
     let gone = members.ensure_removed("http://etcd-1:2380")?.notify(timeline.listener()).await;
@@ -87,7 +87,7 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
         "what cannot be done is said at once, or with its reason",
         "all of it was repeated for two minutes; a voter that was asked for and found as a learner was taken for done",
     );
-    let sent = model.calls(Call::Add);
+    let sent = model.calls(ModelCall::Add);
     stage.say(format_args!(
         "error: {}",
         members.ensure_learner(["etcd-9:2380"]).err().map_or(String::new(), |error| error.to_string())
@@ -102,14 +102,14 @@ async fn on_the_model(stage: &mut Stage) -> Result<(), Failed> {
     stage.ended(&second);
     stage.check(
         "the quorum is kept",
-        (second.is_err_and(|gave_up| gave_up.is_fatal()), lonely.calls(Call::Add)),
+        (second.is_err_and(|gave_up| gave_up.is_fatal()), lonely.calls(ModelCall::Add)),
         (true, 0),
     );
     model.stop("http://etcd-2:2380");
     model.stop("http://etcd-3:2380");
     let lost = members.ensure_learner(["http://etcd-5:2380"])?.finish_within(10 * SECOND).await;
     stage.ended(&lost);
-    stage.check("without a quorum nothing is sent", (lost.is_err(), model.calls(Call::Add)), (true, sent));
+    stage.check("without a quorum nothing is sent", (lost.is_err(), model.calls(ModelCall::Add)), (true, sent));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use relent::{Change, Detail};
+use relent::{Change, error::Detail};
 use relent_apiserver::{ApiServer, Fault, ResourceKind, Verb};
 use relent_k8s::{Contract, LongOperation};
 use serde_json::{Value, json};

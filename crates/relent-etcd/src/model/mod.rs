@@ -5,17 +5,17 @@
 //! tokio's clock, paused or not.
 //!
 //! ```
-//! use relent_etcd::{Members, model::{Call, Fault, Model}};
+//! use relent_etcd::{Members, model::{ModelCall, CallFault, Model}};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = Model::new(3);
-//! model.fault(Call::Add, [Fault::LostAfter]);
+//! model.fault(ModelCall::Add, [CallFault::LostAfter]);
 //!
 //! let members = Members::new(model.client())?;
 //! let added = members.ensure_learner(["http://etcd-4:2380"])?.await?;
 //! assert!(added.value.learner);
-//! assert_eq!(model.calls(Call::Add), 1, "the answer was lost, and the add not repeated");
+//! assert_eq!(model.calls(ModelCall::Add), 1, "the answer was lost, and the add not repeated");
 //! # Ok(())
 //! # }
 //! ```
@@ -43,7 +43,7 @@ use crate::{
 /// The calls that can be disturbed, and are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Call {
+pub enum ModelCall {
     /// The read before a list.
     Barrier,
     /// The list.
@@ -61,7 +61,7 @@ pub enum Call {
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum CallFault {
     /// Nothing: it goes through.
     Fine,
     /// Nobody listens.
@@ -94,8 +94,8 @@ struct Shared {
 
 struct State {
     membership: Membership,
-    faults: HashMap<Call, VecDeque<Fault>>,
-    calls: HashMap<Call, u32>,
+    faults: HashMap<ModelCall, VecDeque<CallFault>>,
+    calls: HashMap<ModelCall, u32>,
     latency: Duration,
     history: Vec<(Duration, String)>,
 }
@@ -138,7 +138,7 @@ impl Model {
     }
 
     /// What happens to the next calls of this kind, one after the other; those that follow are fine.
-    pub fn fault(&self, call: Call, faults: impl IntoIterator<Item = Fault>) {
+    pub fn fault(&self, call: ModelCall, faults: impl IntoIterator<Item = CallFault>) {
         self.state().faults.entry(call).or_default().extend(faults);
     }
 
@@ -155,7 +155,7 @@ impl Model {
 
     /// How many calls of this kind were begun.
     #[must_use]
-    pub fn calls(&self, call: Call) -> u32 {
+    pub fn calls(&self, call: ModelCall) -> u32 {
         self.state().calls.get(&call).copied().unwrap_or(0)
     }
 
@@ -313,24 +313,24 @@ impl Model {
     }
 
     /// The way there: what becomes of the request, and which process takes it.
-    async fn send(&self, call: Call, endpoint: &str, what: &str) -> Result<(Fault, u64), CallError> {
+    async fn send(&self, call: ModelCall, endpoint: &str, what: &str) -> Result<(CallFault, u64), CallError> {
         let (fault, latency) = {
             let mut state = self.state();
             let calls = state.calls.entry(call).or_default();
             *calls = calls.saturating_add(1);
-            let fault = state.faults.get_mut(&call).and_then(VecDeque::pop_front).unwrap_or(Fault::Fine);
+            let fault = state.faults.get_mut(&call).and_then(VecDeque::pop_front).unwrap_or(CallFault::Fine);
             (fault, state.latency)
         };
-        let lost = if fault == Fault::Fine { String::new() } else { format!(" [{fault:?}]") };
+        let lost = if fault == CallFault::Fine { String::new() } else { format!(" [{fault:?}]") };
         self.record(format_args!("{call:?} {what} at {endpoint}{lost}"));
-        if fault == Fault::Refused {
+        if fault == CallFault::Refused {
             return Err(CallError::NotSent("connection refused".into()));
         }
         time::pause(latency).await;
-        if fault == Fault::Hang {
+        if fault == CallFault::Hang {
             return pending().await;
         }
-        if fault == Fault::LostBefore {
+        if fault == CallFault::LostBefore {
             return Err(CallError::NoAnswer("connection reset".into()));
         }
         self.until(|membership| match membership.serving(endpoint) {
@@ -340,23 +340,23 @@ impl Model {
         })
         .await
         .and_then(|(fault, node)| match fault {
-            Fault::Answer(code, message) => Err(client::answered((code, message))),
+            CallFault::Answer(code, message) => Err(client::answered((code, message))),
             fault => Ok((fault, node)),
         })
     }
 
     /// The way back.
-    async fn answer<T>(&self, fault: Fault, answer: Result<T, CallError>) -> Result<T, CallError> {
+    async fn answer<T>(&self, fault: CallFault, answer: Result<T, CallError>) -> Result<T, CallError> {
         let latency = self.state().latency;
         time::pause(latency).await;
         match fault {
-            Fault::HangAfter => pending().await,
-            Fault::LostAfter | Fault::Late(_) => Err(CallError::NoAnswer("connection reset".into())),
+            CallFault::HangAfter => pending().await,
+            CallFault::LostAfter | CallFault::Late(_) => Err(CallError::NoAnswer("connection reset".into())),
             _ => answer,
         }
     }
 
-    async fn change(&self, call: Call, endpoint: &str, change: Change) -> Result<u64, CallError> {
+    async fn change(&self, call: ModelCall, endpoint: &str, change: Change) -> Result<u64, CallError> {
         let what = match &change {
             Change::Add { peer_urls, learner: true } => format!("{} as learner", peer_urls.join(",")),
             Change::Add { peer_urls, learner: false } => format!("{} as voter", peer_urls.join(",")),
@@ -366,7 +366,7 @@ impl Model {
         if self.now().membership.is_learner(node) {
             return self.answer(fault, Err(self.not_for_learners())).await;
         }
-        let late = if let Fault::Late(by) = fault { nanos(by) } else { 0 };
+        let late = if let CallFault::Late(by) = fault { nanos(by) } else { 0 };
         let due = self.elapsed().saturating_add(late);
         let number = self.now().membership.request(node, change, due);
         if late > 0 {

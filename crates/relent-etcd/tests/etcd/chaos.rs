@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use relent_etcd::Code;
-use relent_etcd::model::{Call, Fault, Model, Release};
+use relent_etcd::model::{CallFault, Model, ModelCall, Release};
 use tokio::time::sleep;
 
 use super::model::{FAULTS, quick};
@@ -27,16 +27,17 @@ enum Event {
 }
 
 /// What etcd says while it starts, elects, or has forgotten who one is.
-const ANSWERS: [Fault; 6] = [
-    Fault::Answer(Code::Unavailable, "etcdserver: no leader"),
-    Fault::Answer(Code::Unavailable, "etcdserver: not capable"),
-    Fault::Answer(Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
-    Fault::Answer(Code::Unauthenticated, "etcdserver: invalid auth token"),
-    Fault::Answer(Code::ResourceExhausted, "etcdserver: too many requests"),
-    Fault::Answer(Code::Unavailable, "etcdserver: request timed out"),
+const ANSWERS: [CallFault; 6] = [
+    CallFault::Answer(Code::Unavailable, "etcdserver: no leader"),
+    CallFault::Answer(Code::Unavailable, "etcdserver: not capable"),
+    CallFault::Answer(Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
+    CallFault::Answer(Code::Unauthenticated, "etcdserver: invalid auth token"),
+    CallFault::Answer(Code::ResourceExhausted, "etcdserver: too many requests"),
+    CallFault::Answer(Code::Unavailable, "etcdserver: request timed out"),
 ];
 
-const CALLS: [Call; 6] = [Call::Add, Call::Promote, Call::Remove, Call::Barrier, Call::List, Call::Status];
+const CALLS: [ModelCall; 6] =
+    [ModelCall::Add, ModelCall::Promote, ModelCall::Remove, ModelCall::Barrier, ModelCall::List, ModelCall::Status];
 
 fn event() -> impl Strategy<Value = (u64, Event)> {
     let event = prop_oneof![

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use relent::{Change, Detail, Stop};
-use relent_etcd::model::{Call, Fault, Model, ModelClient};
+use relent::{Change, Stop, error::Detail};
+use relent_etcd::model::{CallFault, Model, ModelCall, ModelClient};
 use relent_etcd::{CallError, Cluster, MemberError, Members};
 use tokio::time::{Instant, sleep};
 
@@ -16,14 +16,14 @@ pub(crate) fn quick(model: &Model) -> Members<ModelClient> {
     Members::new(model.client()).unwrap().policy(&policy)
 }
 
-pub(crate) const FAULTS: [Fault; 7] = [
-    Fault::Fine,
-    Fault::Refused,
-    Fault::LostBefore,
-    Fault::LostAfter,
-    Fault::Late(Duration::from_millis(1500)),
-    Fault::Hang,
-    Fault::HangAfter,
+pub(crate) const FAULTS: [CallFault; 7] = [
+    CallFault::Fine,
+    CallFault::Refused,
+    CallFault::LostBefore,
+    CallFault::LostAfter,
+    CallFault::Late(Duration::from_millis(1500)),
+    CallFault::Hang,
+    CallFault::HangAfter,
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +55,13 @@ async fn every_placement_of_faults() {
             let (before, kind) = (
                 model.changes(),
                 match operation {
-                    Operation::AddLearner | Operation::AddVoter => Call::Add,
-                    Operation::Promote => Call::Promote,
-                    Operation::Remove => Call::Remove,
+                    Operation::AddLearner | Operation::AddVoter => ModelCall::Add,
+                    Operation::Promote => ModelCall::Promote,
+                    Operation::Remove => ModelCall::Remove,
                 },
             );
             model.fault(kind, [fault(0), fault(1)]);
-            model.fault(Call::Barrier, [Fault::Fine, fault(2), fault(3)]);
+            model.fault(ModelCall::Barrier, [CallFault::Fine, fault(2), fault(3)]);
             let change = match operation {
                 Operation::AddLearner => members.ensure_learner([NEW]).unwrap().await.map(|ensured| ensured.change),
                 Operation::AddVoter => members.ensure_voter([NEW]).unwrap().await.map(|ensured| ensured.change),
@@ -104,7 +104,7 @@ async fn a_stale_list_is_not_believed() {
     // The one that knows no better is asked first, and is not believed.
     let members = Members::new(model.client_of([last, first])).unwrap();
     let ensured = members.ensure_removed(NEW).unwrap().finish_within(20 * S).await.unwrap();
-    assert_eq!((ensured.change, model.calls(Call::Remove)), (Change::AlreadySo, 1));
+    assert_eq!((ensured.change, model.calls(ModelCall::Remove)), (Change::AlreadySo, 1));
 
     // A follower that lags has caught up once it has answered the read.
     let model = Model::new(3);
@@ -182,7 +182,7 @@ async fn a_learner_that_died_is_not_promoted() {
     model.stop(NEW);
     let gave_up = members.ensure_promoted(NEW).unwrap().finish_within(5 * S).await.unwrap_err();
     assert!(matches!(gave_up.last_error(), Some(MemberError::NotAnswering { .. })), "{gave_up}");
-    assert_eq!((model.calls(Call::Promote), model.has_quorum()), (0, true));
+    assert_eq!((model.calls(ModelCall::Promote), model.has_quorum()), (0, true));
     assert!(matches!(gave_up.detail(), Some(Detail::Ensure { acts: 0, outcome_unknown: false, .. })));
 
     model.start(NEW);
@@ -204,11 +204,11 @@ async fn quorum_is_not_lost_by_a_call_of_ours() {
     let gave_up = members.ensure_removed("http://etcd-2:2380").unwrap().finish_within(20 * S).await.unwrap_err();
     assert!(matches!(gave_up.last_error(), Some(MemberError::WouldLoseQuorum { .. })), "{gave_up}");
     members.ensure_removed("http://etcd-3:2380").unwrap().await.unwrap();
-    assert_eq!((model.calls(Call::Add), model.calls(Call::Remove), model.quorum_losses()), (0, 1, 0));
+    assert_eq!((model.calls(ModelCall::Add), model.calls(ModelCall::Remove), model.quorum_losses()), (0, 1, 0));
 
     let one = Model::new(1);
     let gave_up = quick(&one).ensure_voter([NEW]).unwrap().await.unwrap_err();
-    assert!(gave_up.is_fatal() && gave_up.attempts() == 1 && one.calls(Call::Add) == 0, "{gave_up}");
+    assert!(gave_up.is_fatal() && gave_up.attempts() == 1 && one.calls(ModelCall::Add) == 0, "{gave_up}");
     quick(&one).may_lose_quorum().ensure_voter([NEW]).unwrap().finish_within(10 * S).await.unwrap_err();
     assert_eq!((one.quorum_losses(), one.members().len()), (1, 2), "who insists gets it");
     one.start(NEW);
@@ -222,8 +222,8 @@ async fn removed_and_added_again() {
     let members = quick(&model);
     let first = members.ensure_learner([NEW]).unwrap().await.unwrap().value;
     // Carried out, nobody hears of it, and before anybody looks another adds it again.
-    model.fault(Call::Remove, [Fault::LostAfter]);
-    model.fault(Call::Barrier, [Fault::Fine, Fault::Hang]);
+    model.fault(ModelCall::Remove, [CallFault::LostAfter]);
+    model.fault(ModelCall::Barrier, [CallFault::Fine, CallFault::Hang]);
     let again = tokio::spawn({
         let (model, first) = (model.clone(), first.id);
         async move {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relent_etcd::model::{Call, Model, ModelClient, Release};
+use relent_etcd::model::{Model, ModelCall, ModelClient, Release};
 use relent_etcd::{CallError, Cluster, Code, Member};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -127,8 +127,8 @@ async fn lists_of_each_release() {
         let client = model.client();
         let members = relent_etcd::Members::new(model.client_of([AT])).unwrap();
         assert_eq!(members.list().await.unwrap().len(), 3);
-        let barriers = model.calls(Call::Barrier);
-        assert_eq!((barriers, model.calls(Call::List)), (u32::from(release == Release::V3_4), 1), "{release:?}");
+        let barriers = model.calls(ModelCall::Barrier);
+        assert_eq!((barriers, model.calls(ModelCall::List)), (u32::from(release == Release::V3_4), 1), "{release:?}");
 
         client.add(AT, &[NEW.to_owned()], true).await.unwrap();
         model.start(NEW);
@@ -141,7 +141,7 @@ async fn lists_of_each_release() {
         let CallError::Answered { code, message } = &refused else { panic!("{refused}") };
         assert_eq!(message, "etcdserver: rpc not supported for learner");
         let expected = if release == Release::V3_6 { Code::FailedPrecondition } else { Code::Unavailable };
-        assert_eq!((*code, refused.class()), (expected, relent_etcd::Class::Elsewhere));
+        assert_eq!((*code, refused.class()), (expected, relent_etcd::CallErrorClass::Elsewhere));
 
         model.isolate("http://etcd-1:2380");
         let begin = Instant::now();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relent::Stop;
-use relent_etcd::model::{Call, Fault, Model, ModelClient, Release};
+use relent_etcd::model::{CallFault, Model, ModelCall, ModelClient, Release};
 use relent_etcd::{MemberError, Members};
 use tokio::time::{Instant, sleep};
 
@@ -32,7 +32,7 @@ async fn a_dead_learner_is_not_promoted() {
         let gave_up = members.ensure_promoted(&learner).unwrap().finish_within(30 * S).await.unwrap_err();
         let Some(MemberError::NotAnswering { error, .. }) = gave_up.last_error() else { panic!("{gave_up}") };
         assert!(error.to_string().starts_with("at its client url answers another member: "), "{error}");
-        assert_eq!((model.calls(Call::Promote), model.quorum_losses(), model.has_quorum()), (0, 0, true));
+        assert_eq!((model.calls(ModelCall::Promote), model.quorum_losses(), model.has_quorum()), (0, 0, true));
         let gave_up = members.ensure_joined([NEW]).unwrap().finish_within(30 * S).await.unwrap_err();
         assert!(matches!(gave_up.last_error(), Some(MemberError::NotAnswering { .. })), "{gave_up}");
 
@@ -75,7 +75,7 @@ async fn the_quorum_is_counted_by_who_answers() {
         assert!(matches!(refused.last_error(), Some(MemberError::WouldLoseQuorum { .. })), "{refused}");
     }
     members.ensure_removed("http://etcd-3:2380").unwrap().await.unwrap();
-    assert_eq!((model.calls(Call::Add), model.calls(Call::Remove), model.quorum_losses()), (0, 1, 0));
+    assert_eq!((model.calls(ModelCall::Add), model.calls(ModelCall::Remove), model.quorum_losses()), (0, 1, 0));
 }
 
 /// An address behind which always the same one answers says nothing of the others.
@@ -124,7 +124,7 @@ impl relent_etcd::Cluster for Sticky {
         self.0.remove(endpoint, id).await
     }
 
-    async fn status(&self, _: &str) -> Result<relent_etcd::Status, relent_etcd::CallError> {
+    async fn status(&self, _: &str) -> Result<relent_etcd::MemberStatus, relent_etcd::CallError> {
         self.0.status("http://etcd-1:2379").await
     }
 }
@@ -137,7 +137,14 @@ async fn no_call_hangs_for_ever() {
         for policy in
             [None, Some(relent::Policy::new()), Some(relent::Policy::new().every(100 * MS).finish_within(300 * S))]
         {
-            for call in [Call::Barrier, Call::List, Call::Add, Call::Promote, Call::Remove, Call::Status] {
+            for call in [
+                ModelCall::Barrier,
+                ModelCall::List,
+                ModelCall::Add,
+                ModelCall::Promote,
+                ModelCall::Remove,
+                ModelCall::Status,
+            ] {
                 for times in [1, 4] {
                     let model = Model::new(3);
                     model.release(release);
@@ -146,7 +153,7 @@ async fn no_call_hangs_for_ever() {
                     if let Some(policy) = &policy {
                         members = members.policy(policy);
                     }
-                    model.fault(call, vec![Fault::Hang; times]);
+                    model.fault(call, vec![CallFault::Hang; times]);
                     let what = format!("{times} of {call:?} hang, {release:?}, {policy:?}");
                     let begin = Instant::now();
                     let all = async {

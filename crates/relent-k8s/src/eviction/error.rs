@@ -23,7 +23,7 @@ pub enum EvictError {
         /// How long at least; `None` if it does not say.
         after: Option<Duration>,
         /// What the server answered.
-        error: crate::Error,
+        error: crate::ApiError,
     },
     /// The caller is not known or has no right to this (401, 403), and so it was said for some time: a server that has only just
     /// started refuses everybody for a moment.
@@ -35,7 +35,7 @@ pub enum EvictError {
         /// From the first of these refusals to the last.
         lasted: Duration,
         /// What the server answered last.
-        error: crate::Error,
+        error: crate::ApiError,
     },
     /// A call failed.
     #[error("could not evict {pod}: {}", Words(error))]
@@ -44,7 +44,7 @@ pub enum EvictError {
         /// The pod.
         pod: PodKey,
         /// What became of the call.
-        error: crate::Error,
+        error: crate::ApiError,
     },
     /// This is no pod's key: nothing was asked.
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub enum EvictError {
 }
 
 /// What a server said, in its words: `Cannot evict pod ..: The disruption budget .. (429)`.
-struct Words<'a>(&'a crate::Error);
+struct Words<'a>(&'a crate::ApiError);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +101,7 @@ impl EvictError {
         let pod = pod.clone();
         match &error {
             kube::Error::Api(status) if status.code == 429 => {
-                let error = crate::Error::from(error);
+                let error = crate::ApiError::from(error);
                 Self::Wait { pod, after: error.retry_after(), error }
             }
             // A 403, although it passes by itself when the budgets' controller has caught up.

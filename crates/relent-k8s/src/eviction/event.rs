@@ -11,6 +11,7 @@ use kube::{Api, Client, api::PostParams};
 use relent::{Backoff, Jitter, retry};
 
 use super::{Events, PodKey, api::code};
+use crate::time;
 
 /// All tries to write one event together take no longer.
 pub(super) const WITHIN: Duration = Duration::from_secs(2);
@@ -28,8 +29,7 @@ pub(super) async fn write(
     note: &str,
     within: Duration,
 ) -> Result<(), String> {
-    // The one place where the crate asks for the date: events are for people.
-    let now = Time(Timestamp::now());
+    let now = Time(Timestamp::try_from(time::wall()).unwrap_or_default());
     let event = Event {
         metadata: ObjectMeta {
             name: Some(name(pod)),
@@ -57,12 +57,12 @@ pub(super) async fn write(
     let written = retry(async |_| match events.create(&PostParams::default(), &event).await {
         // It is there already: the answer to an earlier try was lost.
         Err(error) if code(&error) == 409 => Ok(()),
-        written => written.map(drop).map_err(crate::Error::from),
+        written => written.map(drop).map_err(crate::ApiError::from),
     })
     .backoff(Backoff::exponential(Duration::from_millis(100), within).jitter(Jitter::Equal))
     .attempt_timeout(within / 2)
     .finish_within(within)
-    .when(|error: &crate::Error| crate::classify(error.get_ref()))
+    .when(|error: &crate::ApiError| crate::classify(error.get_ref()))
     .await;
     written.map_err(|gave_up| gave_up.to_string())
 }

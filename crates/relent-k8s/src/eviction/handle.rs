@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use relent::{
     ConfigError,
-    queue::{Cancelled, Idle, QueueHandle, Scheduled, Status, When},
+    queue::{Cancelled, Idle, KeyStatus, QueueHandle, Scheduled, When},
 };
 use tokio::sync::watch;
 
@@ -15,7 +15,7 @@ use crate::time::{self, Instant};
 /// What [`Evictions::observe`] did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Observed {
+pub enum ObservedPod {
     /// Nothing is to change.
     Unchanged,
     /// The pod will be evicted then.
@@ -59,29 +59,29 @@ impl Evictions {
     /// before the pod was bound to the node; where it has none, from the first call that saw it, on the local clock. Where
     /// tolerations change, the time counts from there still. A call that changes nothing does nothing: an eviction that waits for
     /// a disruption budget goes on waiting. A pod that was given up or handed back is planned anew.
-    pub fn observe(&self, pod: &Pod, taints: &[Taint]) -> Observed {
-        let Some(key) = PodKey::of(pod) else { return Observed::Nameless };
+    pub fn observe(&self, pod: &Pod, taints: &[Taint]) -> ObservedPod {
+        let Some(key) = PodKey::of(pod) else { return ObservedPod::Nameless };
         let mut pods = self.pods.lock();
         let old = pods.get(&key).and_then(|known| known.planned.as_ref());
         let status = self.queue.get(&key);
         if pod.metadata.deletion_timestamp.is_some() {
             // What was begun is seen to its end.
-            if old.is_some() && matches!(status, Some(Status::Scheduled { attempts: 0, .. })) {
+            if old.is_some() && matches!(status, Some(KeyStatus::Scheduled { attempts: 0, .. })) {
                 pods.remove(&key);
                 drop(self.queue.cancel(&key));
             }
-            return Observed::Terminating;
+            return ObservedPod::Terminating;
         }
         let now = time::now();
         let Some(planned) = Planned::new(old, pod, taints, now, time::date()) else {
             let was_planned = old.is_some();
             pods.remove(&key);
             drop(self.queue.cancel(&key));
-            return if was_planned { Observed::Stays } else { Observed::Unchanged };
+            return if was_planned { ObservedPod::Stays } else { ObservedPod::Unchanged };
         };
         let due = planned.due;
         let begun = match status {
-            Some(Status::Scheduled { attempts, .. }) => attempts > 0,
+            Some(KeyStatus::Scheduled { attempts, .. }) => attempts > 0,
             Some(_) => true,
             None => false,
         };
@@ -89,15 +89,15 @@ impl Evictions {
         let goes_on = begun && due.is_some_and(|due| due <= now);
         if status.is_some() && old.is_some_and(|old| goes_on || old.due == due) {
             pods.entry(key).or_default().planned = Some(planned);
-            return Observed::Unchanged;
+            return ObservedPod::Unchanged;
         }
         let note = format!("Marking for deletion Pod {}/{}", key.namespace(), key.name());
         let when = due.map_or(When::In(Duration::MAX), When::At);
         match self.queue.reschedule(key.clone(), Eviction::new(&note), when) {
-            Scheduled::Closed { .. } => return Observed::Closed,
+            Scheduled::Closed { .. } => return ObservedPod::Closed,
             _ => pods.entry(key).or_default().planned = Some(planned),
         }
-        Observed::Planned(due.unwrap_or(now))
+        ObservedPod::Planned(due.unwrap_or(now))
     }
 
     /// The pod may stay. An attempt in flight is not stopped, but nothing follows it.
@@ -108,7 +108,7 @@ impl Evictions {
 
     /// What is happening about a pod.
     #[must_use]
-    pub fn get(&self, pod: &PodKey) -> Option<Status> {
+    pub fn get(&self, pod: &PodKey) -> Option<KeyStatus> {
         self.queue.get(pod)
     }
 

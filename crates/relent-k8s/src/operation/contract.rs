@@ -134,7 +134,7 @@ impl Contract {
     }
 
     /// A condition that ends the operation when it is True once the controller has begun, such as `Stalled`:
-    /// [`OperationError::Failed`](super::OperationError::Failed).
+    /// [`LongOperationError::Failed`](super::LongOperationError::Failed).
     pub fn fails_on(mut self, kind: impl Into<String>) -> Self {
         self.fatal.push(kind.into());
         self
@@ -148,7 +148,7 @@ impl Contract {
     }
 
     /// So many observations in a row have to find all of it so, because parts of a status come later than others.
-    /// [`Settle::stable_for`](relent::Settle::stable_for) replaces it. Default: 1.
+    /// [`Settle::stable_for`](relent::builder::Settle::stable_for) replaces it. Default: 1.
     pub fn stable_for(mut self, observations: u32) -> Self {
         self.stable_for = observations;
         self

@@ -2,12 +2,12 @@
 
 use relent::Decision;
 
-use crate::{Class, Error};
+use crate::{ApiError, ErrorClass};
 
 /// Why an operation is not under way, or has not finished.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OperationError {
+pub enum LongOperationError {
     /// The API server could not be asked, or refused.
     #[error("{call} {name}: {error}")]
     Api {
@@ -16,7 +16,7 @@ pub enum OperationError {
         /// The name of the object.
         name: String,
         /// What came of it, and what to do about it.
-        error: Box<Error>,
+        error: Box<ApiError>,
     },
     /// There is an earlier trigger that the controller has not taken away.
     #[error("annotation {annotation}={value} of another operation is still set")]
@@ -59,12 +59,14 @@ pub enum OperationError {
     Replaced(String),
 }
 
-impl OperationError {
-    /// Whether a later try may mend it: by [`Error::decision`], save that what has changed under the patch is looked at again.
+impl LongOperationError {
+    /// Whether a later try may mend it: by [`ApiError::decision`], save that what has changed under the patch is looked at again.
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self {
-            Self::Api { error, .. } if error.class() == Class::Conflict || is_failed_test(error) => Decision::Retry,
+            Self::Api { error, .. } if error.class() == ErrorClass::Conflict || is_failed_test(error) => {
+                Decision::Retry
+            }
             Self::Api { error, .. } => error.decision(),
             Self::Occupied { .. } => Decision::Retry,
             Self::Superseded { .. }
@@ -77,7 +79,7 @@ impl OperationError {
 }
 
 /// A JSON patch one of whose tests failed: 422, and unlike an object that is not valid it names none.
-fn is_failed_test(error: &Error) -> bool {
+fn is_failed_test(error: &ApiError) -> bool {
     let kube::Error::Api(status) = error.get_ref() else { return false };
     status.code == 422
         && status.reason == "Invalid"

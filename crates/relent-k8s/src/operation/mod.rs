@@ -17,15 +17,19 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
 };
 use relent::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Progress, Seen, Settle, settle,
+    Attempt, ConfigError, Decision, Operation, Progress, Seen,
+    builder::{Ensure, Settle},
+    operation::{Endeavour, EndeavourTypes},
+    settle,
 };
 use serde_json::{Value, json};
 
 use self::observe::{Memory, Sight};
-pub use self::{contract::Contract, error::OperationError};
+pub use self::{contract::Contract, error::LongOperationError};
 use super::{
-    Boxed, Error,
+    ApiError, Boxed,
     call::{Calls, TIMEOUT, Target},
+    time,
 };
 
 /// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
@@ -92,7 +96,7 @@ impl LongOperation {
     pub fn new(api: Api<DynamicObject>, name: impl Into<String>, contract: Contract) -> Result<Self, ConfigError> {
         contract.check()?;
         // The time of day as a name, not as a time: nothing is measured by it.
-        let token = Timestamp::now().to_string();
+        let token = Timestamp::try_from(time::wall()).unwrap_or_default().to_string();
         Ok(Self::made(api, name.into(), contract, token, json!({})))
     }
 
@@ -136,13 +140,13 @@ impl LongOperation {
     /// Tries every second, each call has 10 s, all of it 2 minutes, if nothing else is set.
     ///
     /// # Errors
-    /// [`OperationError`]; at once for those that [`decision`](OperationError::decision) calls fatal.
+    /// [`LongOperationError`]; at once for those that [`decision`](LongOperationError::decision) calls fatal.
     pub fn trigger(&self) -> Trigger {
         Ensure::new(TriggerWork { shared: Arc::clone(&self.shared), calls: self.shared.calls() })
             .every(Duration::from_secs(1))
             .attempt_timeout(TIMEOUT)
             .finish_within(Duration::from_secs(120))
-            .when(OperationError::decision as fn(&OperationError) -> Decision)
+            .when(LongOperationError::decision as fn(&LongOperationError) -> Decision)
     }
 
     /// Waits until all of the contract is kept: no errors, generation observed, annotation gone or token echoed, conditions as they
@@ -152,12 +156,12 @@ impl LongOperation {
     /// [`stall_after`](Settle::stall_after) ends the wait, and the error says what it hung on.
     ///
     /// # Errors
-    /// [`OperationError`], such as [`Superseded`](OperationError::Superseded) where another operation was triggered meanwhile.
+    /// [`LongOperationError`], such as [`Superseded`](LongOperationError::Superseded) where another operation was triggered meanwhile.
     pub fn settled(
         &self,
     ) -> Settle<
-        impl Operation<Output = Observed, Future = Boxed<'static, Observed>> + use<>,
-        fn(&OperationError) -> Decision,
+        impl Operation<Output = SettleObservation, Future = Boxed<'static, SettleObservation>> + use<>,
+        fn(&LongOperationError) -> Decision,
     > {
         self.settled_with(|_| {})
     }
@@ -170,8 +174,8 @@ impl LongOperation {
         &self,
         report: R,
     ) -> Settle<
-        impl Operation<Output = Observed, Future = Boxed<'static, Observed>> + use<R>,
-        fn(&OperationError) -> Decision,
+        impl Operation<Output = SettleObservation, Future = Boxed<'static, SettleObservation>> + use<R>,
+        fn(&LongOperationError) -> Decision,
     > {
         let (shared, calls) = (Arc::clone(&self.shared), self.shared.calls());
         let last = Arc::new(Mutex::new((String::new(), report)));
@@ -187,18 +191,18 @@ impl LongOperation {
                     }
                 }
                 Ok(progress)
-            }) as Boxed<'static, Observed>
+            }) as Boxed<'static, SettleObservation>
         };
         settle(observe)
             .every(Duration::from_secs(5))
             .attempt_timeout(TIMEOUT)
             .stable_for(self.shared.contract.stable_for)
-            .when(OperationError::decision as fn(&OperationError) -> Decision)
+            .when(LongOperationError::decision as fn(&LongOperationError) -> Decision)
     }
 }
 
 /// What [`LongOperation::trigger`] gives: an [`Ensure`] with all its words.
-pub type Trigger = Ensure<TriggerWork, fn(&OperationError) -> Decision>;
+pub type Trigger = Ensure<TriggerWork, fn(&LongOperationError) -> Decision>;
 
 /// The looks and acts of [`LongOperation::trigger`].
 pub struct TriggerWork {
@@ -209,7 +213,7 @@ pub struct TriggerWork {
 impl EndeavourTypes for TriggerWork {
     type Value = Triggered;
     type State = DynamicObject;
-    type Error = OperationError;
+    type Error = LongOperationError;
     type Look = Boxed<'static, Looked>;
     type Act = Boxed<'static, Patched>;
 }
@@ -235,9 +239,9 @@ impl fmt::Debug for TriggerWork {
     }
 }
 
-type Looked = Result<Seen<Triggered, DynamicObject, OperationError>, OperationError>;
-type Patched = Result<DynamicObject, OperationError>;
-type Observed = Result<Progress<DynamicObject, OperationError>, OperationError>;
+type Looked = Result<Seen<Triggered, DynamicObject, LongOperationError>, LongOperationError>;
+type Patched = Result<DynamicObject, LongOperationError>;
+type SettleObservation = Result<Progress<DynamicObject, LongOperationError>, LongOperationError>;
 
 impl Shared {
     fn calls(&self) -> Calls {
@@ -248,18 +252,18 @@ impl Shared {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn get(&self, calls: &Calls) -> Result<DynamicObject, OperationError> {
+    async fn get(&self, calls: &Calls) -> Result<DynamicObject, LongOperationError> {
         calls.call("get", self.api.get(&self.name)).await.map_err(|error| {
             // What was there, and is not any more, was deleted.
             if error.is_not_found() && self.memory().triggered {
-                return OperationError::Deleted(self.name.clone());
+                return LongOperationError::Deleted(self.name.clone());
             }
             self.failed("get", error)
         })
     }
 
-    fn failed(&self, call: &'static str, error: Error) -> OperationError {
-        OperationError::Api { call, name: self.name.clone(), error: Box::new(error) }
+    fn failed(&self, call: &'static str, error: ApiError) -> LongOperationError {
+        LongOperationError::Api { call, name: self.name.clone(), error: Box::new(error) }
     }
 
     async fn look(&self, calls: &Calls) -> Looked {
@@ -267,7 +271,7 @@ impl Shared {
         let mut memory = self.memory();
         let sight = Sight::of(&self.contract, &object);
         if memory.triggered && sight.is_another(&mut memory) {
-            return Ok(Seen::Fatal(OperationError::Replaced(self.name.clone())));
+            return Ok(Seen::Fatal(LongOperationError::Replaced(self.name.clone())));
         }
         if sight.token() == Some(self.token.as_str()) {
             memory.triggered = true;
@@ -278,11 +282,11 @@ impl Shared {
             return Ok(Seen::Fatal(sight.superseded(&self.token)));
         }
         if object.metadata.deletion_timestamp.is_some() {
-            return Ok(Seen::Fatal(OperationError::Deleting(self.name.clone())));
+            return Ok(Seen::Fatal(LongOperationError::Deleting(self.name.clone())));
         }
         if let Some((annotation, value)) = sight.untouched() {
             let (annotation, value) = (annotation.to_owned(), value.to_owned());
-            return Ok(Seen::NotYetBecause(OperationError::Occupied { annotation, value }));
+            return Ok(Seen::NotYetBecause(LongOperationError::Occupied { annotation, value }));
         }
         sight.remember_before(&mut memory);
         Ok(Seen::Differs(object))
@@ -300,10 +304,10 @@ impl Shared {
         patched.map_err(|error| self.failed("patch", error))
     }
 
-    async fn observe(&self, calls: &Calls) -> Observed {
+    async fn observe(&self, calls: &Calls) -> SettleObservation {
         let object = match self.get(calls).await {
             Ok(object) => object,
-            Err(deleted @ OperationError::Deleted(_)) => return Ok(Progress::Failed(deleted)),
+            Err(deleted @ LongOperationError::Deleted(_)) => return Ok(Progress::Failed(deleted)),
             Err(error) => return Err(error),
         };
         let progress = Sight::of(&self.contract, &object).progress(&self.name, &self.token, &mut self.memory());

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     super::condition::{find, is_of_generation, said_of},
-    OperationError,
+    LongOperationError,
     contract::{Contract, Trigger, escaped},
 };
 
@@ -81,23 +81,23 @@ impl<'a> Sight<'a> {
     }
 
     /// There is another token than this.
-    pub(super) fn superseded(&self, token: &str) -> OperationError {
+    pub(super) fn superseded(&self, token: &str) -> LongOperationError {
         let (annotation, expected) = (key_of(&self.contract.token_at()), token.to_owned());
-        OperationError::Superseded { annotation, expected, found: self.token().map(str::to_owned) }
+        LongOperationError::Superseded { annotation, expected, found: self.token().map(str::to_owned) }
     }
 
     /// How far it is: everything of the contract, in the order in which it comes about.
-    pub(super) fn progress(&self, name: &str, token: &str, memory: &mut Memory) -> Progress<(), OperationError> {
+    pub(super) fn progress(&self, name: &str, token: &str, memory: &mut Memory) -> Progress<(), LongOperationError> {
         let contract = self.contract;
         if self.is_another(memory) {
-            return Progress::Failed(OperationError::Replaced(name.to_owned()));
+            return Progress::Failed(LongOperationError::Replaced(name.to_owned()));
         }
         if self.token() != Some(token) {
             return Progress::Failed(self.superseded(token));
         }
         memory.triggered = true;
         if self.json.pointer("/metadata/deletionTimestamp").is_some() {
-            return Progress::Failed(OperationError::Deleting(name.to_owned()));
+            return Progress::Failed(LongOperationError::Deleting(name.to_owned()));
         }
         self.watch_conditions(memory);
         if let Some(errors) = contract.errors.as_ref().and_then(|at| self.json.pointer(at)).and_then(errors_in) {
@@ -129,7 +129,7 @@ impl<'a> Sight<'a> {
                 condition["status"] == "True" && (!self.has_only_begun() || !before)
             };
             if let Some(condition) = self.current(kind).filter(is_news) {
-                return Progress::Failed(OperationError::Failed { name: name.to_owned(), why: said_of(condition) });
+                return Progress::Failed(LongOperationError::Failed { name: name.to_owned(), why: said_of(condition) });
             }
         }
         let unmet: Vec<_> = contract.wanted.iter().filter_map(|kind| self.unmet(kind)).collect();

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use relent::Decision;
 
-use super::super::{Error, call::Target};
+use super::super::{ApiError, call::Target};
 
 /// Why the condition is not known to hold.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum WaitError {
         /// What was waited for.
         of: Sighting,
         /// What came of it, and what to do about it.
-        error: Box<Error>,
+        error: Box<ApiError>,
     },
     /// The API server did not answer in time.
     #[non_exhaustive]
@@ -113,7 +113,7 @@ impl fmt::Display for Sighting {
 }
 
 impl WaitError {
-    /// Whether a later try may mend it: by [`Error::decision`], save that what was too old to begin with (410) is read again.
+    /// Whether a later try may mend it: by [`ApiError::decision`], save that what was too old to begin with (410) is read again.
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self {

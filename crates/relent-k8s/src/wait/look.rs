@@ -171,7 +171,7 @@ where
                     return Ok(Watched::Over(Some(format!("watch: {}", status.message))));
                 }
                 Some(Some(Err(error))) => {
-                    return Ok(Watched::Over(Some(format!("watch: {}", crate::Error::from(error)))));
+                    return Ok(Watched::Over(Some(format!("watch: {}", crate::ApiError::from(error)))));
                 }
             }
             match (self.condition)(objects) {

@@ -13,11 +13,11 @@ use kube::{
 };
 use relent::{
     Backoff, Jitter, Policy,
-    queue::{Cancelled, Finished, Outcome, Scheduled},
+    queue::{Cancelled, Finished, ItemEvent, Scheduled},
 };
 use relent_apiserver::{ApiServer, Fault, Verb};
 use relent_k8s::eviction::{
-    EvictError, Evicted, Eviction, Evictions, Evictor, Observed, PodKey, Tolerated, evict, tolerated,
+    EvictError, Evicted, Eviction, Evictions, Evictor, ObservedPod, PodKey, Tolerated, evict, tolerated,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -62,14 +62,14 @@ fn start_as(client: &Client, policy: &Policy, how: impl FnOnce(Evictor) -> Evict
     let task = tokio::spawn({
         let (told, done, stop) = (told.clone(), done.clone(), stop.clone());
         async move {
-            let notify = |outcome: Outcome<'_, PodKey, Eviction, EvictError>| {
+            let notify = |outcome: ItemEvent<'_, PodKey, Eviction, EvictError>| {
                 told.lock().unwrap().push(match outcome {
-                    Outcome::Done { key, value, attempt, .. } => {
+                    ItemEvent::Done { key, value, attempt, .. } => {
                         done.lock().unwrap().push((key.name().to_owned(), value.clone()));
                         format!("{} done {}", key.name(), attempt.number())
                     }
-                    Outcome::Failed { key, last, .. } => format!("{} {last:?}", key.name()),
-                    Outcome::GaveUp(back) => format!("{} gave up: {}", back.key.name(), back.error),
+                    ItemEvent::Failed { key, last, .. } => format!("{} {last:?}", key.name()),
+                    ItemEvent::GaveUp(back) => format!("{} gave up: {}", back.key.name(), back.error),
                     other => format!("{other:?}"),
                 });
             };
@@ -138,7 +138,7 @@ async fn evicted_when_its_toleration_ends_and_the_event_is_written() {
     let web = pod(&client, "web", tolerates(300)).await;
     let Running { evictions, told, .. } = start(&client, &policy());
     let begin = Instant::now();
-    let Observed::Planned(due) = evictions.observe(&web, &[taint()]) else { panic!() };
+    let ObservedPod::Planned(due) = evictions.observe(&web, &[taint()]) else { panic!() };
     assert_eq!(due, begin + 300 * S);
     sleep(299 * S).await;
     assert!(exists(&client, "web").await);
@@ -162,9 +162,9 @@ async fn a_changed_toleration_moves_or_cancels_it() {
     let (long, short) = (pod(&client, "long", tolerates(300)).await, pod(&client, "short", tolerates(60)).await);
     let Running { evictions, .. } = start(&client, &policy());
     let begin = Instant::now();
-    assert!(matches!(evictions.observe(&long, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&long, &[taint()]), ObservedPod::Planned(_)));
     sleep(50 * S).await;
-    assert!(matches!(evictions.observe(&long, &[taint()]), Observed::Unchanged));
+    assert!(matches!(evictions.observe(&long, &[taint()]), ObservedPod::Unchanged));
     // The pod now tolerates less, then anything.
     let with = |pod: &Pod, other: &Pod| {
         let mut pod = pod.clone();
@@ -172,10 +172,10 @@ async fn a_changed_toleration_moves_or_cancels_it() {
         pod
     };
     match evictions.observe(&with(&long, &short), &[taint()]) {
-        Observed::Planned(due) => assert_eq!(due, begin + 60 * S),
+        ObservedPod::Planned(due) => assert_eq!(due, begin + 60 * S),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(evictions.observe(&long, &[]), Observed::Stays));
+    assert!(matches!(evictions.observe(&long, &[]), ObservedPod::Stays));
     assert!(evictions.is_empty());
     sleep(500 * S).await;
     assert!(exists(&client, "long").await, "the taint went away in time");
@@ -183,7 +183,7 @@ async fn a_changed_toleration_moves_or_cancels_it() {
     let mut bare = long.clone();
     bare.spec.as_mut().unwrap().tolerations = None;
     assert_eq!(tolerated(&[taint()], &[]), Tolerated::For(Duration::ZERO));
-    assert!(matches!(evictions.observe(&bare, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&bare, &[taint()]), ObservedPod::Planned(_)));
     evictions.idle().await;
     assert!(!exists(&client, "long").await);
 }
@@ -197,13 +197,13 @@ async fn a_disruption_budget_that_says_wait() {
     // The first refusals say for how long.
     server.inject(Fault::overloaded(30).path(EVICTIONS).times(2));
     let Running { evictions, told, .. } = start(&client, &policy());
-    assert!(matches!(evictions.observe(&web, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&web, &[taint()]), ObservedPod::Planned(_)));
     sleep(62 * S + S / 2).await;
     let begin = asked(&server, "/eviction")[0].0;
     let at: Vec<_> = asked(&server, "/eviction").into_iter().map(|(at, code)| (at - begin, code)).collect();
     let refused = Some(429);
     assert_eq!(at, [(0, refused), (30, refused), (60, refused), (61, refused), (62, refused)], "as told, else as set");
-    assert!(matches!(evictions.observe(&web, &[taint()]), Observed::Unchanged), "it goes on waiting");
+    assert!(matches!(evictions.observe(&web, &[taint()]), ObservedPod::Unchanged), "it goes on waiting");
     budget(&client, 1).await;
     evictions.idle().await;
     sleep(S).await;
@@ -315,15 +315,15 @@ async fn seen_again_after_it_was_given_up_or_handed_back() {
     budget(&client, 0).await;
     let Running { evictions, told, stop, task, .. } = start(&client, &policy().max_attempts(2));
     let observe = |pod: &Pod| evictions.observe(pod, &[taint()]);
-    assert!(matches!((observe(&now), observe(&later)), (Observed::Planned(_), Observed::Planned(_))));
-    assert!(matches!((observe(&now), observe(&later)), (Observed::Unchanged, Observed::Unchanged)));
+    assert!(matches!((observe(&now), observe(&later)), (ObservedPod::Planned(_), ObservedPod::Planned(_))));
+    assert!(matches!((observe(&now), observe(&later)), (ObservedPod::Unchanged, ObservedPod::Unchanged)));
     sleep(3 * S).await;
     assert!(told.lock().unwrap()[2].contains("gave up"));
-    assert!(matches!((observe(&now), observe(&later)), (Observed::Planned(_), Observed::Unchanged)));
+    assert!(matches!((observe(&now), observe(&later)), (ObservedPod::Planned(_), ObservedPod::Unchanged)));
     stop.cancel();
     assert_eq!(task.await.unwrap().waiting.len(), 2);
     // Nobody evicts any more, and it says so rather than that all is as planned.
-    assert!(matches!((observe(&now), observe(&later)), (Observed::Closed, Observed::Closed)));
+    assert!(matches!((observe(&now), observe(&later)), (ObservedPod::Closed, ObservedPod::Closed)));
 }
 
 #[tokio::test(start_paused = true)]

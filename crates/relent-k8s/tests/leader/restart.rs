@@ -22,7 +22,7 @@ use kube::{
     api::PostParams,
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
-use relent::leader::{Change, ElectError, Ended, Timing, elect};
+use relent::leader::{ElectError, ElectionEvent, Ended, Timing, elect};
 use relent_apiserver::{AccessRule, ApiServer};
 use relent_k8s::{LeaseLock, wait};
 use serde_json::json;
@@ -168,8 +168,8 @@ fn candidate(world: &World, lease: &str, identity: String, terms: &Terms, token:
     let (terms, token) = (terms.clone(), token.clone());
     tokio::spawn(async move {
         let told = identity.clone();
-        let elect = elect(lock, identity.clone()).timing(timing).cancel_on(token).on_change(move |change| {
-            if let Change::Trouble(error) = change {
+        let elect = elect(lock, identity.clone()).timing(timing).cancel_on(token).on_event(move |change| {
+            if let ElectionEvent::Trouble(error) = change {
                 say(&format!("{told}: {error}"));
             }
         });

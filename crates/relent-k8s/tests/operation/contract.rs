@@ -9,9 +9,9 @@ use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use relent::{Change, Detail, Stop};
+use relent::{Change, Stop, error::Detail};
 use relent_apiserver::{ApiServer, Fault, ResourceKind, Verb};
-use relent_k8s::{Class, Contract, LongOperation, OperationError};
+use relent_k8s::{Contract, ErrorClass, LongOperation, LongOperationError};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -189,7 +189,7 @@ async fn somebody_else_takes_over() {
     let gave_up = operation.settled().await.unwrap_err();
     assert!(gave_up.is_fatal() && gave_up.attempts() == 1);
     assert!(
-        matches!(gave_up.last_error(), Some(OperationError::Superseded { found: Some(found), .. }) if found == "theirs"),
+        matches!(gave_up.last_error(), Some(LongOperationError::Superseded { found: Some(found), .. }) if found == "theirs"),
         "{gave_up}"
     );
 }
@@ -216,8 +216,8 @@ async fn errors_are_classed_as_everywhere() {
             // A refusal may pass: it is final when it has lasted two seconds.
             let tries = if matches!(code, 401 | 403) { 3 } else { 1 };
             assert!(gave_up.is_fatal() && gave_up.attempts() == tries, "{gave_up}");
-            let Some(OperationError::Api { error, .. }) = gave_up.last_error() else { panic!("{gave_up}") };
-            assert_eq!(error.class(), Class::Final);
+            let Some(LongOperationError::Api { error, .. }) = gave_up.last_error() else { panic!("{gave_up}") };
+            assert_eq!(error.class(), ErrorClass::Final);
             assert!(gave_up.to_string().contains(text), "{gave_up}");
         }
     }
@@ -255,7 +255,7 @@ async fn on_whatever_server_there_is() {
         .unwrap()
         .with_token("second");
     let occupied = second.trigger().every(S / 20).finish_within(S / 2).await.unwrap_err();
-    assert!(matches!(occupied.last_error(), Some(OperationError::Occupied { .. })), "{occupied}");
+    assert!(matches!(occupied.last_error(), Some(LongOperationError::Occupied { .. })), "{occupied}");
 
     let waiting = tokio::spawn(
         relent_k8s::wait(api.clone(), &name, |map: Option<&DynamicObject>| {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use relent::{GaveUp, Stop};
-use relent_k8s::{Contract, LongOperation, OperationError};
+use relent_k8s::{Contract, LongOperation, LongOperationError};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -47,7 +47,7 @@ fn operation(place: &Place, contract: Contract) -> LongOperation {
 
 /// It ends by its bound, and says what it waited for.
 #[track_caller]
-fn waits_for(ended: Result<impl Sized, GaveUp<OperationError>>, what: &str) {
+fn waits_for(ended: Result<impl Sized, GaveUp<LongOperationError>>, what: &str) {
     let gave_up = ended.map(drop).expect_err("done too early");
     assert_eq!(*gave_up.stop(), Stop::Deadline, "{gave_up}");
     assert!(gave_up.to_string().contains(what), "{gave_up}");
@@ -199,7 +199,7 @@ async fn what_must_not_be_true_and_what_ends_it(place: &Place) {
     waits_for(operation.settled().every(MS(50)).finish_within(SHORT).await, "is not echoed");
     place.status(json!({"lastHandledReconcileAt": operation.token()})).await;
     let stalled = operation.settled().every(MS(50)).finish_within(LONG).await.unwrap_err();
-    assert!(stalled.is_fatal() && matches!(stalled.last_error(), Some(OperationError::Failed { .. })), "{stalled}");
+    assert!(stalled.is_fatal() && matches!(stalled.last_error(), Some(LongOperationError::Failed { .. })), "{stalled}");
     assert!(
         stalled
             .to_string()
@@ -285,7 +285,7 @@ async fn deleted_and_created_anew(place: &Place) {
     operation.trigger().await.unwrap();
     place.delete().await;
     let deleted = operation.settled().every(MS(50)).finish_within(LONG).await.unwrap_err();
-    assert!(deleted.is_fatal() && matches!(deleted.last_error(), Some(OperationError::Deleted(_))), "{deleted}");
+    assert!(deleted.is_fatal() && matches!(deleted.last_error(), Some(LongOperationError::Deleted(_))), "{deleted}");
     place.create(json!({"n": 1})).await;
     for ended in [
         operation.settled().every(MS(50)).finish_within(LONG).await.map(drop),
@@ -293,7 +293,7 @@ async fn deleted_and_created_anew(place: &Place) {
     ] {
         let replaced = ended.unwrap_err();
         assert!(
-            replaced.is_fatal() && matches!(replaced.last_error(), Some(OperationError::Replaced(_))),
+            replaced.is_fatal() && matches!(replaced.last_error(), Some(LongOperationError::Replaced(_))),
             "{replaced}"
         );
     }

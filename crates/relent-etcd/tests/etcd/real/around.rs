@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use relent_etcd::{CallError, Cluster, EtcdCluster, Member, Status};
+use relent_etcd::{CallError, Cluster, EtcdCluster, Member, MemberStatus};
 
 /// Which call is about to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,11 +179,11 @@ impl<B: Between> Cluster for Around<B> {
         fresh.as_ref().unwrap_or(&self.inner).remove(endpoint, id).await
     }
 
-    async fn status(&self, endpoint: &str) -> Result<Status, CallError> {
+    async fn status(&self, endpoint: &str) -> Result<MemberStatus, CallError> {
         self.inner.status(endpoint).await
     }
 
-    async fn status_anew(&self, endpoint: &str) -> Result<Status, CallError> {
+    async fn status_anew(&self, endpoint: &str) -> Result<MemberStatus, CallError> {
         self.inner.status_anew(endpoint).await
     }
 }

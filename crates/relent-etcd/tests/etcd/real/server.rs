@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relent_etcd::{EtcdCluster, Health, Member, Members};
+use relent_etcd::{ClusterHealth, EtcdCluster, Member, Members};
 
 use super::around::{Around, Between, Judge, Running};
 
@@ -256,7 +256,7 @@ impl Server {
         self.judge.judged.load(Ordering::SeqCst)
     }
 
-    pub(crate) async fn healthy(&self) -> Health {
+    pub(crate) async fn healthy(&self) -> ClusterHealth {
         let waited =
             self.members().wait_healthy().every(ms(50)).attempt_timeout(ms(1000)).finish_within(ms(60_000)).await;
         waited.unwrap_or_else(|gave_up| panic!("{gave_up}\n{}", self.logs()))

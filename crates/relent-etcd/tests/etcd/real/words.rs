@@ -1,11 +1,11 @@
 //! What etcd really answers, against the table; and each operation once, untroubled.
 
 use relent::Change;
-use relent_etcd::{CallError, Class, Cluster, EtcdCluster, MemberError, classify};
+use relent_etcd::{CallError, CallErrorClass, Cluster, EtcdCluster, MemberError, classify};
 
 use super::server::{Server, Version, eventually, ms, with_url};
 
-fn text(error: impl std::borrow::Borrow<CallError>) -> (Class, String) {
+fn text(error: impl std::borrow::Borrow<CallError>) -> (CallErrorClass, String) {
     let error = error.borrow();
     let CallError::Answered { code, message } = error else { panic!("{error}") };
     assert!(classify::find(message).is_some(), "{message} ({code}) is not in the table");
@@ -24,32 +24,32 @@ async fn answers_are_in_the_table(version: Version) {
 
     // Etcd has only just started: for five seconds it adds nobody.
     let (class, said) = text(cluster.add(&endpoint, &url(1), true).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Later, "unhealthy cluster"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Later, "unhealthy cluster"));
     let learner = eventually("settled", async || cluster.add(&endpoint, &url(1), true).await.ok()).await;
 
     let (class, said) = text(cluster.add(&endpoint, &url(2), true).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Later, "too many learner members in cluster"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Later, "too many learner members in cluster"));
     let (class, said) = text(cluster.add(&endpoint, &url(1), false).await.unwrap_err());
-    assert_eq!(class, Class::Look, "{said}");
+    assert_eq!(class, CallErrorClass::Look, "{said}");
     tokio::time::sleep(ms(1100)).await;
     let (class, said) = text(cluster.add(&endpoint, &url(1), false).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Look, "Peer URLs already exists"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Look, "Peer URLs already exists"));
     let (class, said) = text(cluster.promote(&endpoint, learner).await.unwrap_err());
     assert_eq!(
         (class, said.as_str()),
-        (Class::Later, "can only promote a learner member which is in sync with leader")
+        (CallErrorClass::Later, "can only promote a learner member which is in sync with leader")
     );
     let voter = cluster.status(&endpoint).await.unwrap().id;
     let (class, said) = text(cluster.promote(&endpoint, voter).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Look, "can only promote a learner member"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Look, "can only promote a learner member"));
     for error in [cluster.promote(&endpoint, 7).await.unwrap_err(), cluster.remove(&endpoint, 7).await.unwrap_err()] {
-        assert_eq!(text(error), (Class::Look, "member not found".to_owned()));
+        assert_eq!(text(error), (CallErrorClass::Look, "member not found".to_owned()));
     }
     cluster.remove(&endpoint, learner).await.unwrap();
     let (class, said) = text(cluster.remove(&endpoint, learner).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Look, "member not found"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Look, "member not found"));
     let (class, said) = text(cluster.add(&endpoint, &["nonsense".to_owned()], false).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Decided, "given member URLs are invalid"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Decided, "given member URLs are invalid"));
 
     // A learner that runs answers only for itself.
     let at = server.new_node();
@@ -63,14 +63,14 @@ async fn answers_are_in_the_table(version: Version) {
     let (class, said) = text(cluster.barrier(&learner).await.unwrap_err());
     let (class_of_list, said_of_list) = text(cluster.agreed_members(&learner).await.unwrap_err());
     assert_eq!((class_of_list, &said_of_list), (class, &said));
-    assert_eq!((class, said.as_str()), (Class::Elsewhere, "rpc not supported for learner"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Elsewhere, "rpc not supported for learner"));
 
     // One voter of three down: nobody is added.
     server.kill(2);
     // Etcd takes a moment to notice.
     tokio::time::sleep(ms(1000)).await;
     let (class, said) = text(cluster.add(&endpoint, &url(3), false).await.unwrap_err());
-    assert_eq!((class, said.as_str()), (Class::Later, "unhealthy cluster"));
+    assert_eq!((class, said.as_str()), (CallErrorClass::Later, "unhealthy cluster"));
 }
 
 #[tokio::test]
@@ -91,7 +91,10 @@ async fn the_last_voter_stays() {
         let endpoint = cluster.endpoints()[0].clone();
         let id = cluster.status(&endpoint).await.unwrap().id;
         let (class, said) = text(cluster.remove(&endpoint, id).await.unwrap_err());
-        assert_eq!((class, said.as_str()), (Class::Later, "re-configuration failed due to not enough started members"));
+        assert_eq!(
+            (class, said.as_str()),
+            (CallErrorClass::Later, "re-configuration failed due to not enough started members")
+        );
 
         let members = server.members();
         let refused = members.ensure_removed(id).unwrap().await.unwrap_err();

@@ -256,17 +256,17 @@ async fn a_terminating_pod_is_not_evicted_again() {
     let change = async |message: &str| {
         pods.patch_status("web", &PatchParams::default(), &Patch::Merge(status(message))).await.unwrap()
     };
-    assert!(matches!(evictions.observe(&change("0").await, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&change("0").await, &[taint()]), ObservedPod::Planned(_)));
     evictions.idle().await;
     for number in 1..10 {
-        assert!(matches!(evictions.observe(&change(&number.to_string()).await, &[taint()]), Observed::Terminating));
+        assert!(matches!(evictions.observe(&change(&number.to_string()).await, &[taint()]), ObservedPod::Terminating));
         sleep(S).await;
         evictions.idle().await;
     }
     // Nor by one who has not heard that it ends.
     let mut stale = change("stale").await;
     stale.metadata.deletion_timestamp = None;
-    assert!(matches!(evictions.observe(&stale, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&stale, &[taint()]), ObservedPod::Planned(_)));
     evictions.idle().await;
     assert_eq!((asked(&server, "/eviction").len(), asked(&server, "/events").len()), (1, 1));
     assert_eq!(outcomes(&done)[1], ("web".to_owned(), Some(Evicted::Terminating)));
@@ -278,12 +278,12 @@ async fn a_terminating_pod_is_not_evicted_again() {
 
     // What was planned for a pod that another deletes is cancelled; what was asked for by hand is not.
     let mut later = pod(&client, "later", tolerates(60)).await;
-    assert!(matches!(evictions.observe(&later, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&later, &[taint()]), ObservedPod::Planned(_)));
     let mut by_hand = pod(&client, "by-hand", json!([])).await;
     let _ = evictions.evict(PodKey::of(&by_hand).unwrap(), Eviction::new("bye"), 60 * S).unwrap();
     for pod in [&mut later, &mut by_hand] {
         pod.metadata.deletion_timestamp = pod.metadata.creation_timestamp.clone();
-        assert!(matches!(evictions.observe(pod, &[taint()]), Observed::Terminating));
+        assert!(matches!(evictions.observe(pod, &[taint()]), ObservedPod::Terminating));
     }
     assert_eq!(evictions.len(), 1);
 }

@@ -29,7 +29,7 @@ async fn a_key_that_no_pod_has() {
         assert_eq!(error.decision(), Decision::Fatal);
     }
     let nameless = Pod::default();
-    assert!(matches!(evictions.observe(&nameless, &[taint()]), Observed::Nameless));
+    assert!(matches!(evictions.observe(&nameless, &[taint()]), ObservedPod::Nameless));
     assert!(evictions.is_empty() && exists(&client, "web").await);
     assert!(asked(&server, "/eviction").is_empty());
 }
@@ -45,20 +45,20 @@ async fn once_and_when_and_the_reason_of_events() {
         let Running { evictions, told, .. } = start_as(&client, &policy(), |evictor| {
             if first { evictor.once().policy(&policy()) } else { evictor.policy(&policy().max_attempts(9)).once() }
         });
-        assert!(matches!(evictions.observe(&web, &[taint()]), Observed::Planned(_)));
+        assert!(matches!(evictions.observe(&web, &[taint()]), ObservedPod::Planned(_)));
         assert_eq!(timeout(S / 2, evictions.drain()).await.unwrap(), 0);
         assert!(told.lock().unwrap()[1].contains("at most 1 attempt was allowed"), "{told:?}");
     }
     // What the caller finds final is.
     let Running { evictions, told, .. } =
         start_as(&client, &policy(), |evictor| evictor.when(|error| !matches!(error, EvictError::Wait { .. })));
-    assert!(matches!(evictions.observe(&web, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&web, &[taint()]), ObservedPod::Planned(_)));
     assert_eq!(timeout(S / 2, evictions.drain()).await.unwrap(), 0);
     assert!(told.lock().unwrap()[1].contains("gave up"), "{told:?}");
 
     budget(&client, 1).await;
     let Running { evictions, .. } = start_as(&client, &policy(), |evictor| evictor.event_reason("Drained").unwrap());
-    assert!(matches!(evictions.observe(&web, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&web, &[taint()]), ObservedPod::Planned(_)));
     evictions.drain().await;
     assert_eq!(events(&client).await[0].reason.as_deref(), Some("Drained"));
     for wrong in ["", "two words", &"x".repeat(129)] {
@@ -78,7 +78,7 @@ async fn a_drain_can_wait_until_the_pods_are_gone() {
     pods.patch("kept", &PatchParams::default(), &finalizers(json!(["example.com/keep"]))).await.unwrap();
     let Running { evictions, done, task, .. } = start_as(&client, &policy(), Evictor::until_gone);
     for pod in [&kept, &free] {
-        assert!(matches!(evictions.observe(pod, &[taint()]), Observed::Planned(_)));
+        assert!(matches!(evictions.observe(pod, &[taint()]), ObservedPod::Planned(_)));
     }
     let drain = evictions.drain();
     tokio::pin!(drain);
@@ -101,7 +101,7 @@ async fn a_drain_can_wait_until_the_pods_are_gone() {
     let kept = pod(&client, "kept", json!([])).await;
     pods.patch("kept", &PatchParams::default(), &finalizers(json!(["example.com/keep"]))).await.unwrap();
     let Running { evictions, stop, task, .. } = start_as(&client, &policy(), Evictor::until_gone);
-    assert!(matches!(evictions.observe(&kept, &[taint()]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&kept, &[taint()]), ObservedPod::Planned(_)));
     sleep(5 * S).await;
     stop.cancel();
     let _ = timeout(S, task).await.unwrap().unwrap();

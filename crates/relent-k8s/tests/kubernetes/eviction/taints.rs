@@ -19,8 +19,8 @@ fn ago(seconds: u32) -> Time {
     Time(Timestamp::try_from(SystemTime::now() - seconds * S).unwrap())
 }
 
-fn due(observed: &Observed) -> Instant {
-    let Observed::Planned(due) = observed else { panic!("{observed:?}") };
+fn due(observed: &ObservedPod) -> Instant {
+    let ObservedPod::Planned(due) = observed else { panic!("{observed:?}") };
     *due
 }
 
@@ -42,7 +42,7 @@ async fn a_later_taint_has_its_own_time() {
     let both = [not_ready.clone(), maintenance.clone()];
     assert_eq!(due(&evictions.observe(&web, &both)), begin + 270 * S);
     sleep(10 * S).await;
-    assert!(matches!(evictions.observe(&web, &both), Observed::Unchanged));
+    assert!(matches!(evictions.observe(&web, &both), ObservedPod::Unchanged));
     // One goes and comes again: it begins anew, and the other does not.
     assert_eq!(due(&evictions.observe(&web, std::slice::from_ref(&not_ready))), begin + 300 * S);
     sleep(10 * S).await;
@@ -70,7 +70,7 @@ async fn a_taint_counts_from_when_it_was_added() {
     let planned = due(&evictions.observe(&web, std::slice::from_ref(&taint)));
     assert!(about(planned, begin + 300 * S), "{:?}", planned - begin);
     sleep(10 * S).await;
-    assert!(matches!(evictions.observe(&web, std::slice::from_ref(&taint)), Observed::Unchanged));
+    assert!(matches!(evictions.observe(&web, std::slice::from_ref(&taint)), ObservedPod::Unchanged));
     sleep(9 * S).await;
     assert!(exists(&client, "web").await);
     sleep(2 * S).await;
@@ -116,17 +116,17 @@ async fn what_waits_for_a_budget_is_not_begun_anew() {
     let web = pod(&client, "web", json!([])).await;
     budget(&client, 0).await;
     let Running { evictions, .. } = start(&client, &policy());
-    assert!(matches!(evictions.observe(&web, &[named("a")]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&web, &[named("a")]), ObservedPod::Planned(_)));
     sleep(3 * S + S / 2).await;
     // Another taint, which is not tolerated either: it is being tried already.
-    assert!(matches!(evictions.observe(&web, &[named("a"), named("b")]), Observed::Unchanged));
+    assert!(matches!(evictions.observe(&web, &[named("a"), named("b")]), ObservedPod::Unchanged));
     sleep(3 * S).await;
     let at: Vec<_> = asked(&server, "/eviction").into_iter().map(|(at, _)| at).collect();
     assert!(at.windows(2).all(|pair| pair[1] - pair[0] == 1), "{at:?}");
     let mut tolerant = web.clone();
     tolerant.spec.as_mut().unwrap().tolerations =
         Some(serde_json::from_value(for_each(&[("a", 600), ("b", 600)])).unwrap());
-    assert!(matches!(evictions.observe(&tolerant, &[named("a"), named("b")]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&tolerant, &[named("a"), named("b")]), ObservedPod::Planned(_)));
     budget(&client, 1).await;
     sleep(300 * S).await;
     assert!(exists(&client, "web").await);
@@ -140,6 +140,6 @@ async fn an_operator_of_a_later_version_evicts_nobody() {
     let later = json!([{ "key": "gone", "operator": "SemverGt", "value": "1.30", "tolerationSeconds": 5 }]);
     web.spec.as_mut().unwrap().tolerations = Some(serde_json::from_value(later).unwrap());
     let Running { evictions, .. } = start(&client, &policy());
-    assert!(matches!(evictions.observe(&web, &[named("gone")]), Observed::Unchanged));
-    assert!(matches!(evictions.observe(&web, &[named("gone"), named("other")]), Observed::Planned(_)));
+    assert!(matches!(evictions.observe(&web, &[named("gone")]), ObservedPod::Unchanged));
+    assert!(matches!(evictions.observe(&web, &[named("gone"), named("other")]), ObservedPod::Planned(_)));
 }

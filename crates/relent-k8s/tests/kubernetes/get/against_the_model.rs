@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{CutBy, GaveUp, Last};
+use relent::{GaveUp, Last, error::CutBy};
 use relent_apiserver::Fault;
-use relent_k8s::{self as k8s, Error};
+use relent_k8s::{self as k8s, ApiError};
 use tokio_util::sync::CancellationToken;
 
 use super::{NAME, gets, on_get, server};
@@ -198,7 +198,7 @@ fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
-async fn run(case: &Case) -> (End, Option<GaveUp<Error>>, usize) {
+async fn run(case: &Case) -> (End, Option<GaveUp<ApiError>>, usize) {
     let server = server().await;
     for (answer, latency) in &case.answers {
         server.inject(on_get(answer.fault().after(Duration::from_millis(*latency)).times(1)));

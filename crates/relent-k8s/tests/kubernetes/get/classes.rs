@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams, PostParams};
 use relent::Decision;
 use relent_apiserver::{AccessRule, ApiServer, Fault, Verb};
-use relent_k8s::{Class, Error, classify};
+use relent_k8s::{ApiError, ErrorClass, classify};
 
 use super::{NAME, client, map, maps, on_get, server};
 
@@ -18,7 +18,7 @@ async fn error_of(fault: Fault) -> kube::Error {
 
 #[tokio::test(start_paused = true)]
 async fn every_status_has_its_class() {
-    use Class::{Ambiguous, Conflict, Final, Transient};
+    use ErrorClass::{Ambiguous, Conflict, Final, Transient};
     for (code, class) in [
         (400, Final),
         (401, Final),
@@ -43,7 +43,7 @@ async fn every_status_has_its_class() {
         (599, Ambiguous),
     ] {
         let error = error_of(Fault::status(code)).await;
-        assert_eq!(Class::of(&error), class, "{code}: {error}");
+        assert_eq!(ErrorClass::of(&error), class, "{code}: {error}");
         let decision = if matches!(class, Final | Conflict) { Decision::Fatal } else { Decision::Retry };
         assert_eq!(classify(&error), decision, "{code}: {error}");
     }
@@ -62,14 +62,14 @@ async fn every_status_has_its_class() {
         (504, Ambiguous),
     ] {
         let error = error_of(Fault::text(code, "<html>no</html>")).await;
-        assert_eq!(Class::of(&error), class, "{code}: {error}");
+        assert_eq!(ErrorClass::of(&error), class, "{code}: {error}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn connections() {
-    assert_eq!(Class::of(&error_of(Fault::refuse()).await), Class::Transient);
-    assert_eq!(Class::of(&error_of(Fault::lose_answer()).await), Class::Ambiguous);
+    assert_eq!(ErrorClass::of(&error_of(Fault::refuse()).await), ErrorClass::Transient);
+    assert_eq!(ErrorClass::of(&error_of(Fault::lose_answer()).await), ErrorClass::Ambiguous);
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,27 +77,27 @@ async fn what_the_rules_refuse() {
     let server = server().await;
     let maps = maps(&server);
     let exists = maps.create(&PostParams::default(), &map(NAME, "other")).await.unwrap_err();
-    assert_eq!(Class::of(&exists), Class::Conflict);
+    assert_eq!(ErrorClass::of(&exists), ErrorClass::Conflict);
     let mut stale = maps.get(NAME).await.unwrap();
     maps.patch(NAME, &PatchParams::default(), &Patch::Merge(map(NAME, "newer"))).await.unwrap();
     stale.data = None;
     let conflict = maps.replace(NAME, &PostParams::default(), &stale).await.unwrap_err();
-    assert_eq!(Class::of(&conflict), Class::Conflict);
+    assert_eq!(ErrorClass::of(&conflict), ErrorClass::Conflict);
     let ahead = kube::api::GetParams { resource_version: Some("1000000".to_owned()) };
     let ahead = maps.get_with(NAME, &ahead).await.unwrap_err();
     assert_eq!(
-        (Class::of(&ahead), classify(&ahead)),
-        (Class::Transient, Decision::RetryAfter(Duration::from_secs(1))),
+        (ErrorClass::of(&ahead), classify(&ahead)),
+        (ErrorClass::Transient, Decision::RetryAfter(Duration::from_secs(1))),
         "{ahead}"
     );
     server.rule(AccessRule::deny().verb(Verb::Get));
-    let forbidden = Error::from(maps.get(NAME).await.unwrap_err());
-    assert!(forbidden.is_forbidden() && forbidden.class() == Class::Final, "{forbidden}");
+    let forbidden = ApiError::from(maps.get(NAME).await.unwrap_err());
+    assert!(forbidden.is_forbidden() && forbidden.class() == ErrorClass::Final, "{forbidden}");
     // A name that cannot be asked for never reaches the server; no more does an answer of another type reach the caller.
-    assert_eq!(Class::of(&maps.get("").await.unwrap_err()), Class::Final);
+    assert_eq!(ErrorClass::of(&maps.get("").await.unwrap_err()), ErrorClass::Final);
     let server = ApiServer::new();
     server.inject(on_get(Fault::text(200, "welcome to this hotel's network")));
-    assert_eq!(Class::of(&super::maps(&server).get(NAME).await.unwrap_err()), Class::Final);
+    assert_eq!(ErrorClass::of(&super::maps(&server).get(NAME).await.unwrap_err()), ErrorClass::Final);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn retry_after_is_read_wherever_it_is() {
     let error = error_of(Fault::text(503, "draining").retry_after(12)).await;
     let kube::Error::Api(status) = &error else { panic!("{error}") };
     assert_eq!((status.code, &*status.message), (503, "draining"));
-    assert_eq!(Class::of(&error), Class::Ambiguous);
+    assert_eq!(ErrorClass::of(&error), ErrorClass::Ambiguous);
     let error = error_of(Fault::status(403).retry_after(3)).await;
     let kube::Error::Api(status) = &error else { panic!("{error}") };
     assert_eq!(

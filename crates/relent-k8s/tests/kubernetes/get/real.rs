@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, GetParams, Patch, PatchParams, PostParams},
 };
 use relent::{Decision, Stop};
-use relent_k8s::{self as k8s, Class, Error};
+use relent_k8s::{self as k8s, ApiError, ErrorClass};
 use tokio::time::Instant;
 
 use super::{
@@ -56,14 +56,14 @@ async fn get_real() {
 
     // Conflicts, and a revision that is still to come.
     let exists = maps.create(&PostParams::default(), &map("here", "other")).await.unwrap_err();
-    assert_eq!(Class::of(&exists), Class::Conflict, "{exists}");
+    assert_eq!(ErrorClass::of(&exists), ErrorClass::Conflict, "{exists}");
     let stale = maps.get("here").await.unwrap();
     maps.patch("here", &PatchParams::default(), &Patch::Merge(map("here", "newer"))).await.unwrap();
     let conflict = maps.replace("here", &PostParams::default(), &stale).await.unwrap_err();
-    assert_eq!(Class::of(&conflict), Class::Conflict, "{conflict}");
+    assert_eq!(ErrorClass::of(&conflict), ErrorClass::Conflict, "{conflict}");
     let ahead = GetParams { resource_version: Some("1000000000".to_owned()) };
     let ahead = maps.get_with("here", &ahead).await.unwrap_err();
-    assert_eq!(Class::of(&ahead), Class::Transient, "{ahead}");
+    assert_eq!(ErrorClass::of(&ahead), ErrorClass::Transient, "{ahead}");
     assert!(matches!(k8s::classify(&ahead), Decision::RetryAfter(_)), "{ahead}");
 
     // What a map cannot be, and where.
@@ -72,18 +72,18 @@ async fn get_real() {
     maps.create(&PostParams::default(), &fixed).await.unwrap();
     let patch = Patch::Merge(map("fixed", "y"));
     let immutable = maps.patch("fixed", &PatchParams::default(), &patch).await.unwrap_err();
-    says(&Error::from(immutable), "ConfigMap \"fixed\" is invalid", IMMUTABLE);
+    says(&ApiError::from(immutable), "ConfigMap \"fixed\" is invalid", IMMUTABLE);
     for bytes in [(1 << 20) + 1, 4 << 20] {
         let huge = maps
             .create(&PostParams::default(), &map("huge", &"x".repeat(bytes)))
             .await
             .map(drop)
             .expect_err("too large");
-        says(&Error::from(huge), "oo l", HUGE);
+        says(&ApiError::from(huge), "oo l", HUGE);
     }
     let nowhere: Api<ConfigMap> = Api::namespaced(client.clone(), "relent-nowhere");
     let missing = nowhere.create(&PostParams::default(), &map("x", "y")).await.unwrap_err();
-    says(&Error::from(missing), "namespaces \"relent-nowhere\" not found", NO_NAMESPACE);
+    says(&ApiError::from(missing), "namespaces \"relent-nowhere\" not found", NO_NAMESPACE);
     ends(&k8s::get(&nowhere, "x").await.unwrap_err(), "in the namespace \"relent-nowhere\"", NOT_FOUND);
 
     // Who asks, and how.

@@ -9,7 +9,7 @@ use kube::{
 };
 use relent::GaveUp;
 use relent_apiserver::{AccessRule, ApiServer, Verb};
-use relent_k8s::{self as k8s, Class, Error};
+use relent_k8s::{self as k8s, ApiError, ErrorClass};
 use tokio::net::TcpListener;
 use tokio_rustls::{
     TlsAcceptor,
@@ -23,7 +23,7 @@ use super::{NAME, SPACE, map, maps, server};
 
 /// What happened, and what to do.
 #[track_caller]
-pub fn says(error: &Error, cause: &str, advice: &str) {
+pub fn says(error: &ApiError, cause: &str, advice: &str) {
     let text = error.to_string();
     assert!(text.contains(cause), "{text:?} does not contain {cause:?}");
     assert!(text.ends_with(advice), "{text:?} does not end with {advice:?}");
@@ -32,7 +32,7 @@ pub fn says(error: &Error, cause: &str, advice: &str) {
 
 /// The same of a run's end: the advice is the end of the whole sentence.
 #[track_caller]
-pub fn ends(gave_up: &GaveUp<Error>, cause: &str, advice: &str) {
+pub fn ends(gave_up: &GaveUp<ApiError>, cause: &str, advice: &str) {
     says(gave_up.last_error().expect("an error"), cause, advice);
     assert!(gave_up.to_string().ends_with(advice), "{gave_up}");
 }
@@ -66,7 +66,7 @@ async fn what_is_missing() {
     let missing = k8s::get_config_map(&super::client(&server), "nowhere", NAME).await.unwrap_err();
     ends(&missing, "configmaps \"kube-proxy\" not found in the namespace \"nowhere\"", NOT_FOUND);
     let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(super::client(&server), "nowhere");
-    let missing = Error::from(maps.create(&PostParams::default(), &map(NAME, "x")).await.unwrap_err());
+    let missing = ApiError::from(maps.create(&PostParams::default(), &map(NAME, "x")).await.unwrap_err());
     says(&missing, "namespaces \"nowhere\" not found", NO_NAMESPACE);
 }
 
@@ -78,16 +78,16 @@ async fn what_a_map_cannot_be() {
     fixed.immutable = Some(true);
     maps.create(&PostParams::default(), &fixed).await.unwrap();
     let patch = Patch::Merge(map("fixed", "y"));
-    let immutable = Error::from(maps.patch("fixed", &PatchParams::default(), &patch).await.unwrap_err());
+    let immutable = ApiError::from(maps.patch("fixed", &PatchParams::default(), &patch).await.unwrap_err());
     says(&immutable, "ConfigMap \"fixed\" is invalid", IMMUTABLE);
-    assert_eq!(immutable.class(), Class::Final);
+    assert_eq!(immutable.class(), ErrorClass::Final);
     for bytes in [(1 << 20) + 1, 4 << 20] {
         let huge = maps
             .create(&PostParams::default(), &map("huge", &"x".repeat(bytes)))
             .await
             .map(drop)
             .expect_err("too large");
-        says(&Error::from(huge), "oo l", HUGE);
+        says(&ApiError::from(huge), "oo l", HUGE);
     }
     // As much as fits can be written and read.
     maps.create(&PostParams::default(), &map("large", &"x".repeat(1 << 20))).await.unwrap();
@@ -96,7 +96,7 @@ async fn what_a_map_cannot_be() {
 }
 
 /// A run against an address where something is not as it should be.
-pub async fn against(config: Config) -> GaveUp<Error> {
+pub async fn against(config: Config) -> GaveUp<ApiError> {
     let client = k8s::client(config).expect("a client");
     k8s::get_config_map(&client, SPACE, NAME).attempt_timeout(Duration::from_secs(20)).await.unwrap_err()
 }
@@ -117,7 +117,7 @@ async fn a_server_that_is_down() {
         ends(&gave_up, "no connection to the server: Connection refused", REFUSED);
         // It may come up: it was asked again.
         assert!(gave_up.attempts() > 1 && !gave_up.is_fatal(), "{gave_up}");
-        assert_eq!(gave_up.last_error().unwrap().class(), Class::Transient);
+        assert_eq!(gave_up.last_error().unwrap().class(), ErrorClass::Transient);
     }
 }
 
@@ -125,7 +125,7 @@ async fn a_server_that_is_down() {
 async fn a_name_without_an_address() {
     let gave_up = against(config("http://no-such-host.invalid:6443")).await;
     ends(&gave_up, "no connection to the server: ", DNS);
-    assert_eq!(gave_up.last_error().unwrap().class(), Class::Transient);
+    assert_eq!(gave_up.last_error().unwrap().class(), ErrorClass::Transient);
 }
 
 fn file(name: &str) -> PathBuf {
@@ -245,7 +245,7 @@ async fn broken_kubeconfigs() {
         says(&error, cause, advice);
         let starts = format!("kubeconfig {}: ", file.0.display());
         assert!(error.to_string().starts_with(&starts), "{error}");
-        assert_eq!(error.class(), Class::Final);
+        assert_eq!(error.class(), ErrorClass::Final);
     }
     assert!(k8s::client_from(&File::new(WELL).0).await.is_ok());
 }

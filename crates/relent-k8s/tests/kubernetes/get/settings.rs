@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::api::PostParams;
 use relent::{Decision, Last, Limiter, Policy, Stop};
 use relent_apiserver::Fault;
-use relent_k8s::{self as k8s, Class};
+use relent_k8s::{self as k8s, ErrorClass};
 use tokio::time::Instant;
 
 use super::{NAME, SPACE, client, gets, map, maps, on_get, server};
@@ -128,8 +128,12 @@ async fn the_words_of_every_builder() {
         .throttle(&limiter)
         .finish_within(Duration::from_secs(5))
         .start_within(Duration::from_secs(1))
-        .when(|error: &k8s::Error| if error.class() == Class::Transient { Decision::Retry } else { Decision::Fatal })
-        .notify(|_: &relent::Event<'_, k8s::Error>| heard += 1)
+        .when(
+            |error: &k8s::ApiError| {
+                if error.class() == ErrorClass::Transient { Decision::Retry } else { Decision::Fatal }
+            },
+        )
+        .notify(|_: &relent::events::Event<'_, k8s::ApiError>| heard += 1)
         .await;
     assert!(got.is_ok());
     assert_eq!(start.elapsed(), MS(400));
@@ -148,7 +152,7 @@ async fn a_drained_limiter_does_not_hide_the_error() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "`GetFuture` polled after completion")]
+#[should_panic(expected = "`PollingFuture` polled after completion")]
 async fn polled_after_completion_it_panics_by_its_own_name() {
     let server = server().await;
     let client = client(&server);
@@ -200,9 +204,9 @@ async fn with_its_error_as_the_source() {
     server.inject(on_get(Fault::status(422)));
     let get = || k8s::get_config_map(&client(&server), SPACE, NAME);
     let chained = get().chained().await.unwrap_err();
-    let source = chained.source().expect("the error").downcast_ref::<k8s::Error>().expect("of a call");
+    let source = chained.source().expect("the error").downcast_ref::<k8s::ApiError>().expect("of a call");
     assert!(!chained.to_string().contains(&source.to_string()), "{chained}");
-    let boxed: relent::GaveUp<relent::BoxedError> = get().boxed().await.unwrap_err();
+    let boxed: relent::GaveUp<relent::error::BoxedError> = get().boxed().await.unwrap_err();
     assert_eq!(boxed.to_string(), get().await.unwrap_err().to_string());
     assert!(get().boxed().chained().await.unwrap_err().source().is_some());
 }

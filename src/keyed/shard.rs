@@ -1,0 +1,366 @@
+//! A part of the keys of a [`KeyedLimiter`](super::KeyedLimiter), under one lock.
+//!
+//! A key at rest is itself and one word: its [packed](crate::policy::limit::packed) bucket. It is *promoted* to a limiter of its
+//! own, with a wait list, when a task has to wait for it or holds its limiter, and *demoted* to a word again when the last of
+//! these is gone: by the wait that ends, or in passing.
+//!
+//! Invariants: a word is that of a bucket, or the number of the slot in which its limiter is; each limiter in a slot belongs to
+//! one key; a word whose bucket is full is as good as none. Limiters that a slot shares with no one have no waiters with
+//! wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
+
+use std::{
+    borrow::Borrow,
+    hash::{BuildHasher, Hash},
+    task::Waker,
+};
+
+use super::{
+    expiring_map::ExpiringMap,
+    promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
+    request::{Answer, Tried, Wanted},
+    settings::{Context, Settings},
+    upkeep::{Upkeep, up_to_date},
+};
+use crate::{
+    limiter::{Limiter, Now, Refused},
+    policy::limit::{
+        bucket::Bucket,
+        epochs::{Epochs, Moment},
+        packed::Take,
+        wait_list::{Admission, CATCH_UP, WaitList, WakeList},
+    },
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shard<K> {
+    words: ExpiringMap<K, u64>,
+    epochs: Epochs,
+    /// The epoch that was the current one when the round of looks at `words` began.
+    round_began_in: u8,
+    promoted: PromotedKeys,
+    settings: Settings,
+    /// The time of the latest call.
+    updated_at: u64,
+}
+
+impl<K: Eq + Hash> Shard<K> {
+    pub(super) fn new(settings: Settings) -> Self {
+        let epochs = Epochs::new(settings.rate, settings.burst);
+        Self {
+            words: ExpiringMap::new(),
+            round_began_in: epochs.current(),
+            epochs,
+            promoted: PromotedKeys::default(),
+            settings,
+            updated_at: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// How many keys have a limiter of their own.
+    #[cfg(test)]
+    pub(super) fn promoted(&self) -> usize {
+        self.promoted.limiters().count()
+    }
+
+    /// A full bucket with the settings.
+    pub(super) fn full(&self) -> &Bucket {
+        self.epochs.full()
+    }
+
+    /// Takes permits of a key now, or not at all.
+    #[inline]
+    pub(super) fn try_take<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        if now < self.updated_at || now < self.settings.paused_until {
+            return Tried::Unknown;
+        }
+        let Some(moment) = self.epochs.at(now) else { return Tried::Unknown };
+        self.updated_at = now;
+        if !self.promoted.is_empty() {
+            self.demote_next();
+        }
+        let epochs = &self.epochs;
+        if !self.words.step_over(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
+            self.step(now, context);
+        }
+        let Some(word) = self.words.get_mut(wanted.hash, wanted.key) else {
+            return self.try_take_new(moment, wanted, permits, context);
+        };
+        if !self.epochs.is_current(*word) {
+            return Tried::Unknown;
+        }
+        match self.epochs.take(moment, *word, permits) {
+            Take::Taken(after) => {
+                *word = after;
+                Tried::Taken
+            }
+            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::Unknown => Tried::Unknown,
+        }
+    }
+
+    /// The same for a key that is not known, and so full.
+    #[cold]
+    #[inline(never)]
+    fn try_take_new<Q>(&mut self, moment: Moment, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.epochs.take(moment, moment.full_word(), permits) {
+            Take::Taken(after) => {
+                if !moment.is_full(after) {
+                    self.insert(wanted, after, context);
+                }
+                Tried::Taken
+            }
+            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::Unknown => Tried::Unknown,
+        }
+    }
+
+    /// The same where that cannot tell.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn try_take_unpacked<Q>(
+        &mut self,
+        now: u64,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+        context: &Context,
+    ) -> Answer
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.pass(now, context);
+        let known = self.words.get(wanted.hash, wanted.key).copied();
+        if let Some(slot) = known.and_then(slot_of) {
+            self.demote(slot);
+            if let Some(promoted) = self.promoted.get(slot) {
+                return Answer::Ask(promoted.limiter.clone());
+            }
+        }
+        // It may have changed just now, and time have passed.
+        let now = self.updated_at;
+        let known = self.words.get(wanted.hash, wanted.key).copied();
+        let mut list = WaitList::<Waker>::of(self.bucket(now, known), CATCH_UP, self.settings.paused_until);
+        list.refill_and_grant(now, &mut WakeList::new());
+        let answer = match list.enqueue(now, permits, 0) {
+            Admission::Granted => Answer::Taken,
+            Admission::OverBurst => {
+                Answer::Refused(Refused::OverBurst { asked: permits, burst: list.bucket().burst() })
+            }
+            Admission::TooFar(at) => Answer::Refused(Refused::too_far(now, at, 0)),
+            Admission::Waiting(id) => unreachable!("{id:?} may not wait"),
+        };
+        let bucket = list.bucket().clone();
+        match (known, self.epochs.pack(&bucket)) {
+            (None, _) if bucket.is_full() => {}
+            (None, Some(word)) => self.insert(wanted, word, context),
+            (Some(_), Some(word)) => self.replace(wanted, word),
+            // Too large for a word: the key keeps a limiter.
+            (_, None) => _ = self.promote_bucket(wanted, bucket, known.is_some(), context),
+        }
+        answer
+    }
+
+    /// A limiter for the key, in this slot, whose wait list can be joined.
+    pub(super) fn promote<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, context: &Context) -> (u32, Limiter)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let now = self.pass(now, context);
+        let known = self.words.get(wanted.hash, wanted.key).copied();
+        if let Some(slot) = known.and_then(slot_of)
+            && let Some(promoted) = self.promoted.get(slot)
+        {
+            return (slot, promoted.limiter.clone());
+        }
+        let bucket = self.bucket(now, known);
+        self.promote_bucket(wanted, bucket, known.is_some(), context)
+    }
+
+    fn promote_bucket<Q>(
+        &mut self,
+        wanted: Wanted<'_, Q>,
+        bucket: Bucket,
+        known: bool,
+        context: &Context,
+    ) -> (u32, Limiter)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let Settings { paused_until, version, .. } = self.settings;
+        let limiter = Limiter::promoted(bucket, paused_until, &context.clock, version);
+        let slot = self.promoted.insert(PromotedKey { hash: wanted.hash, limiter: limiter.clone() });
+        if known {
+            self.replace(wanted, word_of(slot));
+        } else {
+            self.insert(wanted, word_of(slot), context);
+        }
+        (slot, limiter)
+    }
+
+    /// The limiter in this slot goes back into a word, if nothing needs it any more.
+    pub(super) fn demote(&mut self, slot: u32) {
+        let Some(promoted) = self.promoted.get_mut(slot) else { return };
+        let Some(mut bucket) = promoted.limiter.demoted() else { return };
+        bucket.adopt(self.epochs.full());
+        bucket.refill(self.updated_at);
+        bucket.clamp();
+        self.updated_at = self.updated_at.max(bucket.updated_at());
+        let (hash, word) = (promoted.hash, word_of(slot));
+        if bucket.is_full() {
+            self.words.remove(hash, |(_, other)| *other == word);
+        } else if let Some(packed) = self.epochs.pack(&bucket) {
+            if let Some(word) = self.words.find_mut(hash, |(_, other)| *other == word) {
+                *word = packed;
+            }
+        } else {
+            return;
+        }
+        self.promoted.remove(slot);
+    }
+
+    /// Takes over settings. The limiters have to do so outside the lock.
+    pub(super) fn set(&mut self, now: u64, settings: Settings, context: &Context) -> impl Iterator<Item = Limiter> {
+        let now = self.tell_time(now, context);
+        let Settings { rate, burst, .. } = settings;
+        // A pause alone changes nothing about the buckets.
+        if (rate, burst) != (self.settings.rate, self.settings.burst) {
+            self.epochs.change(now, rate, burst);
+            self.settings = settings;
+            self.tidy_epochs(now, context);
+        }
+        self.settings = settings;
+        self.promoted.limiters().cloned()
+    }
+
+    /// Forgets all keys at once whose buckets are full.
+    pub(super) fn forget_idle(&mut self, now: u64, context: &Context) {
+        let now = self.pass(now, context);
+        (0..self.promoted.slots()).for_each(|slot| self.demote(slot));
+        self.bring_up_to_date(now, context);
+    }
+
+    /// What time it is, and a small step of what is done in passing.
+    fn pass(&mut self, now: u64, context: &Context) -> u64 {
+        let now = self.tell_time(now, context);
+        if self.epochs.at(now).is_none() {
+            self.rebase(now, context);
+        }
+        self.demote_next();
+        self.step(now, context);
+        now
+    }
+
+    /// Looks at a few words.
+    #[cold]
+    #[inline(never)]
+    fn step(&mut self, now: u64, context: &Context) {
+        let Self { words, epochs, promoted, settings, .. } = self;
+        let mut upkeep = Upkeep { now, epochs, promoted, settings, context };
+        if words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key)) {
+            self.epochs.forget_before(self.round_began_in);
+            self.round_began_in = self.epochs.current();
+        }
+    }
+
+    /// What time it is: `now`, which was read before the lock was taken, or later.
+    fn tell_time(&mut self, now: u64, context: &Context) -> u64 {
+        let now = if now < self.updated_at { self.tell_time_again(context) } else { now };
+        self.updated_at = now;
+        now
+    }
+
+    /// Another thread has been faster, or the clock is another one, and behind: then what is in the buckets stays, and what
+    /// is left of a pause.
+    #[cold]
+    #[inline(never)]
+    fn tell_time_again(&mut self, context: &Context) -> u64 {
+        let now = context.clock.now();
+        if now < self.updated_at {
+            self.settings.rewind(self.updated_at, now);
+        }
+        now
+    }
+
+    /// A new epoch begins where time has left the span that words can tell.
+    #[cold]
+    #[inline(never)]
+    fn rebase(&mut self, now: u64, context: &Context) {
+        if self.epochs.can_pack() {
+            self.epochs.rebase(now);
+            self.tidy_epochs(now, context);
+        }
+    }
+
+    /// After a new epoch has begun: there may be too many, or no words of the former ones.
+    fn tidy_epochs(&mut self, now: u64, context: &Context) {
+        if self.epochs.is_crowded() {
+            self.bring_up_to_date(now, context);
+        }
+        if self.words.len() == 0 {
+            self.epochs.forget_before(self.epochs.current());
+            self.round_began_in = self.epochs.current();
+        }
+    }
+
+    /// All words become those of the current epoch.
+    fn bring_up_to_date(&mut self, now: u64, context: &Context) {
+        let Self { words, epochs, promoted, settings, .. } = self;
+        let mut upkeep = Upkeep { now, epochs, promoted, settings, context };
+        words.retain(|key, word| upkeep.keep(key, word));
+        self.epochs.forget_before(self.epochs.current());
+        self.round_began_in = self.epochs.current();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn demote_next(&mut self) {
+        let slot = self.promoted.next_slot();
+        self.demote(slot);
+    }
+
+    fn insert<Q>(&mut self, wanted: Wanted<'_, Q>, word: u64, context: &Context)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.words.insert(wanted.hash, wanted.key.to_owned(), word, |key| context.hasher.hash_one(key));
+    }
+
+    fn replace<Q>(&mut self, wanted: Wanted<'_, Q>, word: u64)
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        if let Some(known) = self.words.get_mut(wanted.hash, wanted.key) {
+            *known = word;
+        }
+    }
+
+    /// The bucket of a key that has this word, or none.
+    fn bucket(&self, now: u64, word: Option<u64>) -> Bucket {
+        match word.filter(|word| slot_of(*word).is_none()) {
+            Some(word) => up_to_date(&self.epochs, now, word),
+            None => {
+                let mut full = self.epochs.full().clone();
+                full.refill(now);
+                full.clamp();
+                full
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The time of a limiter, in nanoseconds.
+
+use std::sync::OnceLock;
+
+use crate::{
+    policy::nanos,
+    time::{self, Instant},
+};
+
+/// What a limiter's time is at its first use: another clock may be that far behind. 36 years.
+const HEAD: u64 = 1 << 60;
+
+/// What time it is, as the policy counts it.
+pub(crate) trait Now {
+    /// In nanoseconds. Later calls give no earlier times, unless the clock is another one.
+    fn now(&self) -> u64;
+}
+
+/// The clock of limiters: nanoseconds since the first use, and a [`HEAD`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LimiterClock {
+    start: OnceLock<Instant>,
+}
+
+impl Now for LimiterClock {
+    #[inline]
+    fn now(&self) -> u64 {
+        // Short, since it is half of what a permit costs: all that is rare is elsewhere, and reads the clock again.
+        match self.start.get().and_then(|start| time::now().checked_duration_since(*start)) {
+            Some(passed) if passed.as_secs() < 1 << 32 => {
+                // Below 2^62, and HEAD is 2^60.
+                let nanos = passed.as_secs().wrapping_mul(1_000_000_000).wrapping_add(passed.subsec_nanos().into());
+                nanos.wrapping_add(HEAD)
+            }
+            _ => self.now_of_any(),
+        }
+    }
+}
+
+impl LimiterClock {
+    #[cold]
+    #[inline(never)]
+    fn now_of_any(&self) -> u64 {
+        self.nanos(time::now())
+    }
+
+    /// That instant, in nanoseconds.
+    pub(crate) fn nanos(&self, instant: Instant) -> u64 {
+        let start = *self.start.get_or_init(|| instant);
+        match instant.checked_duration_since(start) {
+            Some(passed) => nanos::nanos(passed).saturating_add(HEAD),
+            None => HEAD.saturating_sub(time::between(instant, start)),
+        }
+    }
+
+    /// When that is on the clock; `None` is never.
+    pub(crate) fn instant(&self, nanos: u64) -> Option<Instant> {
+        let start = *self.start.get_or_init(time::now);
+        match nanos.checked_sub(HEAD) {
+            _ if nanos == nanos::FOREVER => None,
+            Some(passed) => time::after(start, passed),
+            None => time::before(start, HEAD.saturating_sub(nanos)),
+        }
+    }
+}
