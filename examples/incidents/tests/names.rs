@@ -25,24 +25,24 @@ mod all {
 }
 
 use all::{
-    Acquire, AfterFailure, Answer, AnswerTypes, ApiError, ApiServer, AsBox, AsError, AsSendBox, AsText, Attempt,
-    Awaited, Backoff, Body, Both, BoxClassify, BoxListener, Boxed, BoxedError, BoxedFuture, Budget, ByClass, CallError,
-    CallErrorClass, CallFault, Campaigns, CancellationToken, Cancelled, Chained, Change, Check, Classify, Cluster,
-    ClusterHealth, Code, ConfigError, Contract, Course, CutBy, Decision, Delays, Detail, Drain, Due, EachTerm, Elect,
-    ElectError, Election, ElectionEvent, Endeavour, EndeavourTypes, Ensure, EnsureFuture, EnsureMember, Ensured, Entry,
+    AccessRule, Acquire, AfterFailure, Answer, AnswerTypes, ApiError, ApiServer, AsBox, AsError, AsSendBox, AsText,
+    Attempt, Awaited, Backoff, Body, Both, BoxClassify, BoxListener, Boxed, BoxedError, BoxedFuture, Budget, ByClass,
+    CallError, CallErrorClass, CallFault, Campaigns, CancellationToken, Cancelled, Chained, Change, Check, Classify,
+    Cluster, ClusterHealth, Code, ConfigError, Contract, Course, CutBy, Decision, Delays, Detail, Drain, Due, EachTerm,
+    Elect, ElectError, Election, ElectionEvent, Endeavour, EndeavourTypes, Ensure, EnsureFuture, EnsureMember, Ensured,
     ErasedError, ErasedProfile, ErrorClass, ErrorElseSayBoxed, Event, EvictError, Evicted, Eviction, Evictions,
     Evictor, Explained, Failure, Fault, Fetch, Finish, Finished, GaveUp, Get, GetFuture, GivenUp, Gone, Guarded,
-    Health, HealthCheck, Idle, InFlight, Injected, ItemEvent, Jitter, Job, KeyStatus, KeyedAcquire, KeyedBackoff,
-    KeyedLimiter, KeyedReady, Last, Leader, LeaseError, LeaseLock, Limiter, Listener, Listening, Lock, LockError,
-    LongOperation, LongOperationError, Look, LookTypes, Loss, Machine, Manager, ManagerError, Member, MemberChange,
-    MemberError, MemberStatus, MemberWork, Members, MemoryLock, Message, Model, ModelCall, ModelClient, Observation,
-    ObservationTypes, ObservedPod, OnMachine, OneTerm, Operation, Outcome, PeerUrls, Plan, PodKey, Policy,
+    Health, HealthCheck, Idle, InFlight, Injected, ItemEvent, Jitter, Job, JournalEntry, KeyStatus, KeyedAcquire,
+    KeyedBackoff, KeyedLimiter, KeyedReady, Last, Leader, LeaseError, LeaseLock, Limiter, Listener, Listening, Lock,
+    LockError, LongOperation, LongOperationError, Look, LookTypes, Loss, Machine, Manager, ManagerError, Member,
+    MemberChange, MemberError, MemberStatus, MemberWork, Members, MemoryLock, Message, Model, ModelCall, ModelClient,
+    Observation, ObservationTypes, ObservedPod, OnMachine, OneTerm, Operation, Outcome, PeerUrls, Plan, PodKey, Policy,
     PollingFuture, Prepared, Profile, Progress, Proxy, QueueHandle, Rate, Ratio, Ready, Reason, Record, RecordStream,
-    Refused, Release, Reported, Reservation, Resource, RetryAfterLayer, RetryAfterService, RetryAll, RetryFuture, Rule,
+    Refused, Release, Reported, Reservation, ResourceKind, RetryAfterLayer, RetryAfterService, RetryAll, RetryFuture,
     Run, RunWorker, RunWorkerFuture, Said, Scheduled, Seen, Settle, SettleFuture, Shared, Sighting, Stop,
     SyncOperation, TaskFailure, Term, TermWork, TimedQueue, Timing, Tolerated, Trigger, TriggerWork, Triggered, Turn,
-    Unhealthy, Unless, Until, Verb, Verdict, VirtualClock, Wait, WaitError, WaitHealthy, Warning, Watch, When, Which,
-    Wire, WithFailureFuture, WithReport, WithReportFuture, WithSource, WithSourceFuture, Worker, Write,
+    Unhealthy, Unless, Until, User, Verb, Verdict, VirtualClock, Wait, WaitError, WaitHealthy, Warning, Watch, When,
+    Which, Wire, WithFailureFuture, WithReport, WithReportFuture, WithSource, WithSourceFuture, Worker, Write,
 };
 #[cfg(feature = "etcd")]
 use all::{EtcdCluster, EtcdLock};

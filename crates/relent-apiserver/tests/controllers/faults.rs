@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -262,5 +263,7 @@ async fn a_thousand_reconciles_with_random_faults() {
     for seed in seeds {
         reconciled += play(seed).await;
     }
+    // Not println!: the test harness would swallow it.
+    let _ = writeln!(std::io::stderr(), "controllers: {reconciled} reconciles under random faults");
     assert!(alone || reconciled >= 1000, "{reconciled} reconciles");
 }
