@@ -11,6 +11,7 @@ pub mod bucket;
 pub mod budget;
 mod delays;
 pub mod ensure;
+pub mod fleet;
 mod gate;
 pub mod jitter;
 pub mod lease;

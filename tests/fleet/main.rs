@@ -1,0 +1,3 @@
+//! One rate for a fleet: the protocol in a simulated world, and the future on a paused clock.
+
+mod sim;
