@@ -10,8 +10,7 @@ impl Member {
         let Some(Call { began, write: None }) = self.call.take() else { return };
         let Some(found) = answer else { return self.unanswered(now) };
         self.answered(began, now);
-        // What happened in so long a gap is unknown: the others are timed anew.
-        let gap = self.read_at.is_none_or(|at| at.saturating_add(self.timing.ttl_nanos()) <= now);
+        let gap = self.is_gap(now);
         self.read_at = Some(now);
         match found {
             None => {
@@ -29,24 +28,33 @@ impl Member {
         }
     }
 
-    /// The record is reported, unasked; perhaps an old state of it. It only tells when a refresh would do good: this member is to
-    /// give up a part, or can have more.
-    pub fn on_report(&mut self, version: u128, record: &Record) {
-        if version <= self.version || self.call.is_some() || self.failures > 0 {
+    /// The record is reported, unasked; perhaps an old state of it. It shows earlier which beats stand still, and when a refresh
+    /// would do good: this member is to give up a part, or can have more.
+    pub fn on_report(&mut self, now: u64, version: u128, record: &Record) {
+        if version <= self.version || self.call.is_some() || self.fresh.is_some() {
             return;
         }
+        let gap = self.is_gap(now);
+        self.read_at = Some(now);
+        self.saw(now, version, record, gap);
         let Some(index) = record.members.iter().position(|member| member.id == self.id) else { return };
-        let (target, left) = (record.target(index), record.left_for(index));
-        let (less, more) = (target.min(self.in_use) != self.in_use, target.min(left).min(self.in_use) == self.in_use);
-        let gains = more && target.min(left) != self.in_use;
-        if less || (gains && record.settled) {
+        let target = record.target(index);
+        let gives = target.min(self.in_use) != self.in_use;
+        let gains = record.settled && target.min(record.left_for(index)).rate > self.in_use.rate;
+        if (gives || gains) && self.failures == 0 {
             let soon = self.period() / 3;
             let early = self.below(soon / 4);
             self.refresh_at = self.refresh_at.min(self.refreshed.saturating_add(soon).saturating_sub(early));
         }
     }
 
-    /// The record as it is, or was a moment ago; not older than what was seen before.
+    /// Whether nothing was seen for so long that what happened meanwhile is unknown.
+    fn is_gap(&self, now: u64) -> bool {
+        self.read_at.is_none_or(|at| at.saturating_add(self.timing.ttl_nanos()) <= now)
+    }
+
+    /// The record as it is, or was a moment ago; not older than what was seen before. After a gap the others are timed anew: they
+    /// may have been without the store as well.
     fn saw(&mut self, now: u64, version: u128, record: &Record, gap: bool) {
         self.observe(now, record, gap);
         self.unsettled = match self.unsettled {

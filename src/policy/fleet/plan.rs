@@ -1,6 +1,8 @@
 //! A refresh: what is written over the record that was read.
 
-use super::{Call, DOUBTS, Entry, Fresh, Member, Notes, Phase, Record, Share, Step, Unsettled, Written, timing::Timing};
+use super::{
+    Call, DOUBTS, Entry, Fresh, Member, Notes, Phase, Record, Share, Step, Unsettled, Written, timing::Timing,
+};
 
 /// A write that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,7 +176,8 @@ impl Member {
         }
         let most = self.period() / 3;
         let least = self.round_trip.max(Timing::period(self.timing.ttl_nanos()) / 1_000).max(1);
-        let pause = least.saturating_mul(1_u64.checked_shl(self.failures.saturating_add(1)).unwrap_or(u64::MAX)).min(most);
+        let pause =
+            least.saturating_mul(1_u64.checked_shl(self.failures.saturating_add(1)).unwrap_or(u64::MAX)).min(most);
         self.failures = self.failures.saturating_add(1).min(32);
         let pause = self.below(pause);
         self.refresh_at = now.saturating_add(pause).saturating_add(least / 2);

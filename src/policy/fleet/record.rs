@@ -281,7 +281,13 @@ mod tests {
         let record: Record = "relent fleet 1\n# ours\nrate 90/m\nsettled\n".parse().unwrap();
         assert_eq!(record, Record { rate: Some(1_500_000_000), ..Record::settled() });
         assert_eq!("relent fleet 1\nsettled".parse::<Record>().unwrap(), Record::settled());
-        for text in ["", "relent fleet 2\nsettled", "relent fleet 1", "relent fleet 1\nsettled\nsettled", "relent fleet 1\nsettled\nrate -1/s"] {
+        for text in [
+            "",
+            "relent fleet 2\nsettled",
+            "relent fleet 1",
+            "relent fleet 1\nsettled\nsettled",
+            "relent fleet 1\nsettled\nrate -1/s",
+        ] {
             assert!(text.parse::<Record>().is_err(), "{text}");
         }
         let error = "relent fleet 1\nsettled\nrate fast".parse::<Record>().unwrap_err();

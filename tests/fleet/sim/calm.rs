@@ -12,10 +12,10 @@ use super::{
 
 const R: u64 = 100_000_000_000;
 
-/// So many members of this ttl, on a settled record, and a store that answers in 1 to 60 ms.
+/// So many members of this ttl, on a settled record, and a store that answers in 1 to 16 ms.
 fn fleet(members: u64, ttl: Duration, seed: u64) -> Sim {
     let mut sim = Sim::empty(Random(seed), Fault::None, Share { rate: R, burst: 1_000 }, false);
-    (sim.losses, sim.stale, sim.slow) = (0, 0, 0);
+    (sim.losses, sim.stale, sim.slow, sim.near) = (0, 0, 0, 8 * MS);
     sim.store.version = 1;
     sim.store.record = Some((1, Record::settled()));
     for _ in 0..members {
@@ -117,7 +117,7 @@ fn load_and_use() {
         let span = 200 * S;
         sim.run_until(begun + span);
         let (done, met) = sim.load();
-        let granted = sim.report.permits - permits;
+        let granted = (sim.report.permits - permits) / 1000;
         println!(
             "{members} members, ttl {ttl} ms: start {writes} writes and {conflicts} conflicts in 2 s, even after {settled} ms \
              ({} and {}); then {}.{} writes a second, {} conflicts for 100 writes, {granted} of {} permits",
@@ -130,6 +130,6 @@ fn load_and_use() {
         );
         assert_eq!(sim.report.violation, None);
         assert!(met * 100 / done < 60, "{met} conflicts for {done} writes");
-        assert_eq!(sim.in_use(), R);
+        assert!(sim.in_use() > R / 100 * 99, "{} in use", sim.in_use());
     }
 }

@@ -79,6 +79,7 @@ struct Report {
     deleted: u64,
     settled: u64,
     left: u64,
+    /// Thousandths of permits that were taken.
     permits: u64,
 }
 
@@ -173,7 +174,7 @@ fn no_run_breaks_the_law() {
 
 /// Without the rule the simulator finds a violation, and the seed that it names brings the same run back.
 fn finds(fault: Fault) {
-    let most = 3_000;
+    let most = 6_000;
     let caught = (1..=most).map(|seed| (seed, run(seed, fault))).find(|(_, report)| report.violation.is_some());
     let (seed, report) = caught.unwrap_or_else(|| panic!("{fault:?} was not found in {most} runs"));
     println!("{fault:?}: seed {seed}: {}", report.violation.as_deref().unwrap_or_default());

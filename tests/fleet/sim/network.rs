@@ -36,7 +36,13 @@ impl Sim {
     }
 
     fn delay(&mut self) -> u64 {
-        if self.random.chance(self.slow) { self.random.below(10 * S) } else { self.random.between(MS / 2, 30 * MS) }
+        if !self.random.chance(self.slow) {
+            self.random.between(MS / 2, self.near)
+        } else if self.random.chance(500) {
+            self.random.below(10 * S)
+        } else {
+            self.random.below(400 * MS)
+        }
     }
 
     pub(super) fn arrives(&mut self, index: usize, life: u64, call: u64, what: Call) {
@@ -88,6 +94,13 @@ impl Sim {
         }
         self.store.version += 1;
         self.store.before = self.store.record.replace((self.store.version, record));
+        for node in 0..self.nodes.len() {
+            let Some((version, record)) = self.store.record.clone().filter(|_| self.watched) else { return };
+            if !self.lost(node) {
+                let (life, delay) = (self.nodes[node].life, self.delay());
+                self.at(self.now + delay, Event::Reported { node, life, version, record });
+            }
+        }
     }
 
     pub(super) fn delete(&mut self) {

@@ -1,6 +1,6 @@
 //! What a member does: it drives its state machine, as the task of a fleet does, and takes what its bucket holds.
 
-use relent::policy::fleet::{Share, Step, Written};
+use relent::policy::fleet::{Record, Share, Step, Written};
 
 use super::{
     Fault, MS,
@@ -11,7 +11,7 @@ impl Sim {
     pub(super) fn happen(&mut self, event: Event) {
         match event {
             Event::Arrives { node, life, call, what } => self.arrives(node, life, call, what),
-            Event::Wake { node, life, .. } | Event::Answers { node, life, .. } => {
+            Event::Wake { node, life, .. } | Event::Answers { node, life, .. } | Event::Reported { node, life, .. } => {
                 if self.nodes[node].life != life || !self.nodes[node].alive {
                 } else if self.nodes[node].frozen {
                     self.nodes[node].missed.push(event);
@@ -80,6 +80,10 @@ impl Sim {
                 Some(pending) => self.give_up(index, &pending.call),
                 None => return,
             },
+            Event::Reported { version, mut record, .. } => {
+                self.falsify(index, &mut record);
+                self.nodes[index].member.on_report(local, version, &record);
+            }
             Event::Wake { token, .. } if token == self.nodes[index].token => {
                 if let Some(pending) = self.nodes[index].call.take_if(|pending| pending.deadline <= local) {
                     self.give_up(index, &pending.call);
@@ -99,35 +103,35 @@ impl Sim {
         }
     }
 
+    /// What the member is made to see, with a fault.
+    fn falsify(&mut self, index: usize, record: &mut Record) {
+        let node = &mut self.nodes[index];
+        let own = node.member.id().clone();
+        match self.fault {
+            Fault::ReadersTtl => record.members.iter_mut().for_each(|member| member.ttl = node.timing.ttl_nanos()),
+            Fault::WallClocks => {
+                let wall = self.now as i64 + node.wall;
+                let stamps = &self.store.stamps;
+                let fresh = |id: &str, ttl: u64| stamps.iter().any(|(known, at)| known == id && wall - at < ttl as i64);
+                record.members.retain(|member| member.id == own || fresh(&member.id, member.ttl));
+            }
+            Fault::IdIsEnough => match (node.beat, record.members.iter_mut().find(|member| member.id == own)) {
+                (Some(beat), Some(member)) => member.beat = beat,
+                _ => record.members.retain(|member| member.id != own),
+            },
+            _ => {}
+        }
+    }
+
     fn answered(&mut self, index: usize, call: Call, answer: Answer) {
-        let fault = self.fault;
         let local = self.nodes[index].clock.local(self.now);
         let node = &mut self.nodes[index];
         match (call, answer) {
             (Call::Read, Answer::Read(mut found)) => {
                 if let Some((_, record)) = &mut found {
-                    match fault {
-                        Fault::ReadersTtl => record.members.iter_mut().for_each(|member| member.ttl = node.timing.ttl_nanos()),
-                        Fault::WallClocks => {
-                            let wall = self.now as i64 + node.wall;
-                            let stamps = &self.store.stamps;
-                            let fresh = |id: &str, ttl: u64| {
-                                stamps.iter().any(|(known, at)| known == id && wall - at < ttl as i64)
-                            };
-                            let own = node.member.id().clone();
-                            record.members.retain(|member| member.id == own || fresh(&member.id, member.ttl));
-                        }
-                        Fault::IdIsEnough => {
-                            let own = node.member.id().clone();
-                            match (node.beat, record.members.iter_mut().find(|member| member.id == own)) {
-                                (Some(beat), Some(member)) => member.beat = beat,
-                                _ => record.members.retain(|member| member.id != own),
-                            }
-                        }
-                        _ => {}
-                    }
+                    self.falsify(index, record);
                 }
-                node.member.on_read(local, Some(found));
+                self.nodes[index].member.on_read(local, Some(found));
             }
             (Call::Write { record, .. }, Answer::Written(written)) => {
                 let own = record.member(node.member.id()).map(|member| (member.share, member.beat));
@@ -190,13 +194,14 @@ impl Sim {
         let node = &mut self.nodes[index];
         let valid = local < until;
         match fault {
-            Fault::ValidFromAnswer if valid => {
-                let ttl = node.timing.ttl_nanos();
-                until = until.max(node.answered_at.map_or(0, |at| at + node.timing.valid(ttl)));
-            }
-            Fault::NoMargin if valid => {
-                let ttl = node.timing.ttl_nanos();
-                until += ttl - node.timing.valid(ttl);
+            Fault::ValidFromAnswer | Fault::NoMargin => {
+                let (ttl, timing) = (node.timing.ttl_nanos(), node.timing);
+                if valid && fault == Fault::NoMargin {
+                    node.believed = (share, until + ttl - timing.valid(ttl));
+                } else if valid {
+                    node.believed = (share, until.max(node.answered_at.map_or(0, |at| at + timing.valid(ttl))));
+                }
+                (share, until) = node.believed;
             }
             Fault::IncreaseFirst if valid => share = greater(share, sent.unwrap_or(node.sent)),
             // Until the write is answered.
@@ -275,7 +280,7 @@ impl Sim {
         let taken = std::mem::take(&mut node.bucket.tokens);
         let whole = InUse { share: self.limit, until: u64::MAX };
         self.law.fill(self.now, whole);
-        self.report.permits += (taken / PERMIT) as u64;
+        self.report.permits += (taken * 1000 / PERMIT) as u64;
         match self.law.tokens.checked_sub(taken) {
             Some(rest) => self.law.tokens = rest,
             None => {

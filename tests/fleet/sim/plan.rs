@@ -24,15 +24,24 @@ impl Sim {
         sim.losses = [0, 20, 100, 300][sim.random.below(4) as usize];
         sim.stale = [0, 0, 200, 500][sim.random.below(4) as usize];
         sim.slow = [0, 50, 200][sim.random.below(3) as usize];
+        sim.watched = sim.random.chance(500);
         sim.doubled = sim.random.chance(300);
         if sim.random.chance(500) {
             sim.store.version = 1;
             sim.store.record = Some((1, Record::settled()));
         }
+        let same = sim.random.chance(300);
         for _ in 0..sim.random.between(2, 6) {
-            let rate = 1000 - drift + sim.random.below(2 * drift + 1);
+            let rate = 1000 - drift
+                + if sim.random.chance(500) {
+                    sim.random.below(2) * 2 * drift
+                } else {
+                    sim.random.below(2 * drift + 1)
+                };
             let ttl = [1_000, 3_300, 9_900, 12_000][sim.random.below(4) as usize];
-            let timing = timing(Duration::from_millis(ttl), if fault == Fault::OwnTtlOnly { None } else { Some(MAX_TTL) });
+            let ttl = if same { 1_000 } else { ttl };
+            let timing =
+                timing(Duration::from_millis(ttl), if fault == Fault::OwnTtlOnly { None } else { Some(MAX_TTL) });
             let start = sim.random.below(3 * S);
             let wall = sim.random.below(4 * S) as i64 - 2 * S as i64;
             sim.add(Clock { start, rate }, wall, timing);
@@ -64,6 +73,7 @@ impl Sim {
             answered_at: None,
             conflicted: false,
             timer: 0,
+            believed: (Share::NONE, 0),
         });
         self.at(clock.start, Event::Restart { node: index });
     }
@@ -84,6 +94,7 @@ impl Sim {
         (node.call, node.in_use, node.bucket) = (None, InUse::default(), Bucket { tokens: 0, at: now });
         (node.confirmed, node.beat, node.sent) = (Share::NONE, None, Share::NONE);
         (node.answered_at, node.conflicted, node.timer) = (None, false, 0);
+        node.believed = (Share::NONE, 0);
         self.drive(index);
     }
 

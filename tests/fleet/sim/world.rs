@@ -73,6 +73,7 @@ pub(super) enum Event {
     Wake { node: usize, life: u64, token: u64 },
     Arrives { node: usize, life: u64, call: u64, what: Call },
     Answers { node: usize, life: u64, call: u64, answer: Answer },
+    Reported { node: usize, life: u64, version: u128, record: Record },
     Take { node: usize },
     Want { node: usize, want: u64 },
     Freeze { node: usize },
@@ -109,6 +110,7 @@ pub(super) struct Node {
     pub(super) answered_at: Option<u64>,
     pub(super) conflicted: bool,
     pub(super) timer: u64,
+    pub(super) believed: (Share, u64),
 }
 
 pub(super) struct Pending {
@@ -147,6 +149,10 @@ pub(super) struct Sim {
     pub(super) losses: u64,
     pub(super) stale: u64,
     pub(super) slow: u64,
+    /// How long a message takes that is not slow, at most.
+    pub(super) near: u64,
+    /// Changes of the record are reported.
+    pub(super) watched: bool,
     /// How many permits of the whole could come out now.
     pub(super) law: Bucket,
     pub(super) trace: bool,
@@ -172,6 +178,8 @@ impl Sim {
             losses: 0,
             stale: 0,
             slow: 50,
+            near: 30_000_000,
+            watched: false,
             law: Bucket { tokens: u128::from(limit.burst) * PERMIT, at: 0 },
             trace,
             go_on: false,
