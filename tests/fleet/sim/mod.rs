@@ -31,7 +31,7 @@ const SPAN: u64 = 120 * S;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    /// A share is valid from when the answer came in.
+    /// A share is valid from when the answer came in, and calls have no deadline of their own.
     ValidFromAnswer,
     /// A share is valid for all of its ttl.
     NoMargin,

@@ -13,7 +13,10 @@ impl Sim {
         let id = self.calls;
         let node = &mut self.nodes[index];
         let local = node.clock.local(self.now);
-        let (life, deadline) = (node.life, node.member.give_up_at(local));
+        let (life, mut deadline) = (node.life, node.member.give_up_at(local));
+        if self.fault == Fault::ValidFromAnswer {
+            deadline = local + node.timing.ttl_nanos() / 4 * 3;
+        }
         node.call = Some(Pending { id, call: call.clone(), deadline });
         let until = node.clock.truth(deadline);
         node.token += 1;

@@ -201,6 +201,10 @@ impl Sim {
                 } else if valid {
                     node.believed = (share, until.max(node.answered_at.map_or(0, |at| at + timing.valid(ttl))));
                 }
+                // It lapses later; but one that is lost before is lost.
+                let lost = !valid && local < node.lapses;
+                node.lapses = until;
+                node.believed = if lost { (Share::NONE, 0) } else { node.believed };
                 (share, until) = node.believed;
             }
             Fault::IncreaseFirst if valid => share = greater(share, sent.unwrap_or(node.sent)),

@@ -74,6 +74,7 @@ impl Sim {
             conflicted: false,
             timer: 0,
             believed: (Share::NONE, 0),
+            lapses: 0,
         });
         self.at(clock.start, Event::Restart { node: index });
     }
@@ -94,7 +95,7 @@ impl Sim {
         (node.call, node.in_use, node.bucket) = (None, InUse::default(), Bucket { tokens: 0, at: now });
         (node.confirmed, node.beat, node.sent) = (Share::NONE, None, Share::NONE);
         (node.answered_at, node.conflicted, node.timer) = (None, false, 0);
-        node.believed = (Share::NONE, 0);
+        (node.believed, node.lapses) = ((Share::NONE, 0), 0);
         self.drive(index);
     }
 

@@ -111,6 +111,7 @@ pub(super) struct Node {
     pub(super) conflicted: bool,
     pub(super) timer: u64,
     pub(super) believed: (Share, u64),
+    pub(super) lapses: u64,
 }
 
 pub(super) struct Pending {
