@@ -92,6 +92,7 @@ mod error;
 pub mod etcd;
 pub mod events;
 mod failure;
+pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 #[cfg(feature = "k8s")]

@@ -3,6 +3,7 @@
 mod acquire;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
+mod leased;
 mod refused;
 mod reserve;
 mod several;
@@ -88,6 +89,8 @@ struct Inner {
     made: u64,
     shared: Shared,
     start: OnceLock<Instant>,
+    /// Of a leased one, whose clock goes on while the machine is suspended: for how long it had been when this was made.
+    asleep: Option<u64>,
 }
 
 impl Limiter {
@@ -137,9 +140,9 @@ impl Limiter {
     }
 
     fn made(rate: Rate, burst: u32, catch_up: u64) -> Self {
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let made = MADE.fetch_add(1, Relaxed);
-        Self { inner: Arc::new(Inner { made, shared: Shared::new(rate, burst, catch_up), start: OnceLock::new() }) }
+        let made = next_number();
+        let shared = Shared::new(rate, burst, catch_up);
+        Self { inner: Arc::new(Inner { made, shared, start: OnceLock::new(), asleep: None }) }
     }
 
     /// Takes `permits` now, or not at all. Never overtakes anyone who waits.
@@ -155,7 +158,7 @@ impl Limiter {
     /// [`Refused::TooFar`] with the time at which they would be ready, and [`Refused::OverBurst`].
     #[inline]
     pub fn try_acquire(&self, permits: u32) -> Result<(), Refused> {
-        let now = self.now();
+        let now = self.monotonic();
         if self.inner.shared.take(now, permits) { Ok(()) } else { self.refuse(now, permits) }
     }
 
@@ -215,13 +218,23 @@ impl Limiter {
     /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what the new rate yields in a
     /// nanosecond. The turns of waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
     /// with a bound that no longer fits is refused.
+    ///
+    /// One that follows its share of a [fleet](crate::fleet)'s rate goes on following it.
     pub fn set_rate(&self, rate: Rate) {
+        if self.inner.asleep.is_some() {
+            return;
+        }
         self.inner.shared.set_rate(|| self.now(), rate);
     }
 
     /// From now on it holds `burst` permits: what is above is gone at once, what is missing fills at the rate. Those
     /// that already wait keep their places, also when they ask for more.
+    ///
+    /// One that follows its share of a [fleet](crate::fleet)'s rate goes on following it.
     pub fn set_burst(&self, burst: u32) {
+        if self.inner.asleep.is_some() {
+            return;
+        }
         self.inner.shared.set_burst(|| self.now(), burst);
     }
 
@@ -301,7 +314,7 @@ impl Limiter {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn take_now(&self, permits: u32) -> bool {
-        self.inner.shared.take(self.now(), permits)
+        self.inner.shared.take(self.monotonic(), permits)
     }
 
     /// Permits that were taken and not used, however long ago.
@@ -332,9 +345,17 @@ impl Limiter {
 
     fn answer(&self, joined: Joined, now: u64, permits: u32, allowed: u64) -> Result<(Joined, u64), Refused> {
         match joined {
-            Joined::TooFar(due) => Err(Refused::too_far(now, due, allowed)),
+            Joined::TooFar(due) => Err(self.too_far(now, due, allowed)),
             Joined::OverBurst => Err(Refused::OverBurst { asked: permits, burst: self.max_burst() }),
             joined => Ok((joined, now)),
+        }
+    }
+
+    /// Why a wait cannot fit: `due` and `now` since the limiter began.
+    fn too_far(&self, now: u64, due: u64, allowed: u64) -> Refused {
+        match self.lapsed_for().filter(|_| due == nanos::FOREVER) {
+            Some(lapsed) => Refused::no_share(lapsed),
+            None => Refused::too_far(now, due, allowed),
         }
     }
 
@@ -348,8 +369,20 @@ impl Limiter {
         self.nanos(time::now())
     }
 
+    /// The same for a limiter that nothing but the bucket stands in the way of: which a leased one never is.
+    #[inline]
+    fn monotonic(&self) -> u64 {
+        self.passed(time::now())
+    }
+
     #[inline]
     fn nanos(&self, now: Instant) -> u64 {
+        let slept = self.inner.asleep.map_or(0, |before| time::asleep().saturating_sub(before));
+        self.passed(now).saturating_add(slept)
+    }
+
+    #[inline]
+    fn passed(&self, now: Instant) -> u64 {
         match self.inner.start.get() {
             Some(start) if *start <= now => time::between(*start, now).saturating_add(HEAD),
             start => self.before(start.copied(), now),
@@ -364,6 +397,8 @@ impl Limiter {
 
     /// When that is on the clock; `None` is never.
     fn instant(&self, nanos: u64) -> Option<Instant> {
+        let slept = self.inner.asleep.map_or(0, |before| time::asleep().saturating_sub(before));
+        let nanos = if nanos == nanos::FOREVER { nanos } else { nanos.saturating_sub(slept) };
         let start = *self.inner.start.get_or_init(time::now);
         match nanos.checked_sub(HEAD) {
             _ if nanos == nanos::FOREVER => None,
@@ -371,6 +406,12 @@ impl Limiter {
             None => time::before(start, HEAD.saturating_sub(nanos)),
         }
     }
+}
+
+/// In the order in which limiters are made.
+fn next_number() -> u64 {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    MADE.fetch_add(1, Relaxed)
 }
 
 /// `Limiter { rate: 5/s, burst: 10, available: 3, waiters: 0 }`

@@ -191,7 +191,7 @@ impl<'a> Wait<'a> {
                 Turn::Never => None,
             };
             if let Some(refused) = bound.refusal(turn) {
-                break Err(refused);
+                break Err(self.limiter.lapsed_for().filter(|_| turn.is_none()).map_or(refused, Refused::no_share));
             }
             ready!(place.timer.poll_at(cx, turn));
         };

@@ -17,6 +17,13 @@ pub enum Refused {
         /// The wait that was allowed.
         allowed: Duration,
     },
+    /// This process has no share of the fleet's rate. Nothing was taken. See [`fleet`](crate::fleet).
+    #[error("no share of the fleet's rate has been valid for {}", nanos::Measured(*.lapsed))]
+    #[non_exhaustive]
+    NoShare {
+        /// For how long.
+        lapsed: Duration,
+    },
     /// More than ever are there at once. Nothing was taken.
     #[error("{asked} permits at once are more than the burst of {burst}")]
     #[non_exhaustive]
@@ -36,6 +43,10 @@ impl Refused {
             Self::TooFar { ready_in, .. } if *ready_in < Duration::MAX => Some(*ready_in),
             _ => None,
         }
+    }
+
+    pub(super) fn no_share(lapsed: Duration) -> Self {
+        Self::NoShare { lapsed }
     }
 
     /// `due` and `now` since the limiter began.

@@ -66,7 +66,15 @@ pub(super) struct Held<'a> {
 
 impl Shared {
     pub(super) fn new(rate: Rate, burst: u32, catch_up: u64) -> Self {
-        let line = Line::new(rate, burst, catch_up);
+        Self::of(Line::new(rate, burst, catch_up))
+    }
+
+    /// Empty, and closed until [`set_share`](Self::set_share).
+    pub(super) fn leased(burst: u32, catch_up: u64) -> Self {
+        Self::of(Line::leased(burst, catch_up))
+    }
+
+    fn of(line: Line<Waker>) -> Self {
         let (measure, word) = match line.park(Measure::default()) {
             Some(parked) => parked,
             None => (Measure::default(), CLOSED),
@@ -260,6 +268,10 @@ impl Shared {
 
     pub(super) fn set_burst(&self, clock: impl Fn() -> u64, burst: u32) {
         self.change(clock, |line, told| line.set_burst(burst, told));
+    }
+
+    pub(super) fn set_share(&self, clock: impl Fn() -> u64, rate: Rate, burst: u32, until: u64) {
+        self.change(clock, |line, told| line.set_share(rate, burst, until, told));
     }
 
     pub(super) fn pause(&self, clock: impl Fn() -> u64, length: u64) {

@@ -106,6 +106,11 @@ impl Bucket {
         spills
     }
 
+    /// Nothing is in it.
+    pub fn drain(&mut self) {
+        self.level = 0;
+    }
+
     /// Puts permits back that were taken so long ago and not used: what has flowed in for them meanwhile is taken off, and it
     /// gets no fuller than a full one, or one that holds `least`.
     pub fn give_back(&mut self, permits: u32, held: u64, least: u32) {

@@ -15,16 +15,18 @@
 
 mod changes;
 mod grants;
+mod lease;
 mod told;
 mod turns;
 
 use std::collections::VecDeque;
 
-pub use self::told::Told;
 use self::{
     grants::{Grant, Grants},
+    lease::Lease,
     told::TOLD,
 };
+pub use self::{lease::Usage, told::Told};
 use crate::policy::{bucket::Bucket, nanos::FOREVER, parked::Measure, rate::Rate};
 
 /// Room for so many is kept when the list is empty.
@@ -56,6 +58,8 @@ pub struct Line<W> {
     left: usize,
     /// The turns of waiters from the first number up to the second may be before their dues.
     moved: (u64, u64),
+    /// Of a bucket that is somebody's for a time only.
+    lease: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -113,7 +117,17 @@ impl<W> Line<W> {
             asked: 0,
             left: 0,
             moved: (0, 0),
+            lease: None,
         }
+    }
+
+    /// An empty bucket that may be used only while [`set_share`](Self::set_share) says so.
+    #[must_use]
+    pub fn leased(burst: u32, catch_up: u64) -> Self {
+        let mut line = Self::new(Rate::ZERO, burst, catch_up);
+        line.bucket.drain();
+        line.lease = Some(Lease::default());
+        line
     }
 
     /// The bucket.
@@ -131,7 +145,7 @@ impl<W> Line<W> {
     /// The bucket in one word, if nobody is in the list; see [`Bucket::park`].
     #[must_use]
     pub fn park(&self, former: Measure) -> Option<(Measure, u64)> {
-        if self.is_free() { self.bucket.park(former) } else { None }
+        if self.is_free() && self.lease.is_none() { self.bucket.park(former) } else { None }
     }
 
     /// Takes the bucket back; see [`Bucket::unpark`].
@@ -159,7 +173,7 @@ impl<W> Line<W> {
 
     /// Whether nothing but the bucket stands before one that asks.
     fn is_free(&self) -> bool {
-        self.places.is_empty() && !self.is_paused()
+        self.places.is_empty() && !self.is_paused() && !self.is_lapsed()
     }
 
     /// Nobody is granted before: it is paused, or the first holds its turn.
@@ -178,6 +192,9 @@ impl<W> Line<W> {
 
     /// The same; after a stall what is above the burst runs over first.
     fn pass(&mut self, now: u64, stalled: bool, told: &mut Told<W>) -> bool {
+        if self.lapse(now) {
+            return false;
+        }
         while self.is_paused() {
             let opens = self.opens();
             self.bucket.flow(now.min(opens));
@@ -203,8 +220,13 @@ impl<W> Line<W> {
 
     /// Joins the list, where all whose turn has come are granted. `allowed` is how long it would wait.
     pub fn join(&mut self, now: u64, permits: u32, allowed: u64) -> Joined {
-        if permits == 0 || (self.is_free() && self.bucket.pay(permits)) {
+        let granted = permits == 0 || (self.is_free() && self.bucket.pay(permits));
+        self.note_use(permits, granted);
+        if granted {
             return Joined::Granted;
+        }
+        if self.is_lapsed() && allowed != FOREVER {
+            return Joined::TooFar(FOREVER);
         }
         // One permit can always be waited for, also where nothing is ever saved up.
         if permits > self.bucket.burst().max(1) {
@@ -329,6 +351,9 @@ impl<W> Line<W> {
 
     /// Grants all for which the bucket holds enough, then sees to it that the first ones know their turns.
     fn go(&mut self, told: &mut Told<W>) -> bool {
+        if self.is_lapsed() {
+            return false;
+        }
         while let Some(first) = self.places.front_mut() {
             if told.is_full() {
                 return true;

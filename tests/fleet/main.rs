@@ -1,3 +1,4 @@
 //! One rate for a fleet: the protocol in a simulated world, and the future on a paused clock.
 
+mod members;
 mod sim;

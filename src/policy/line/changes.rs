@@ -87,6 +87,9 @@ impl<W> Line<W> {
     /// Within the catch-up, and where others have waited for them since, it is as if they had never been asked for.
     /// Otherwise what has flowed in for them meanwhile is another's, or has run over.
     fn put_back(&mut self, permits: u32, at: u64) {
+        if at < self.opened() {
+            return;
+        }
         let held = self.bucket.at().saturating_sub(at);
         if held <= self.catch_up && !self.places.is_empty() && self.busy <= at {
             self.bucket.give_back(permits, 0, self.first());

@@ -3,6 +3,7 @@
 use crate::policy::{
     bucket::Bucket,
     line::{Line, Place, Told},
+    nanos::FOREVER,
 };
 
 /// So many waiters that could be told know their exact turn, among so many of the first.
@@ -62,16 +63,19 @@ impl<W> Line<W> {
 
     pub(super) fn turns(&mut self, mut act: impl FnMut(&mut Place<W>, u64)) {
         let least = self.first();
-        let bucket = self.planned(least);
+        let (bucket, lapsed) = (self.planned(least), self.is_lapsed());
         let mut asked = 0_u64;
         for place in self.places.iter_mut().filter(|place| place.permits != 0) {
             asked = asked.saturating_add(place.permits.into());
-            act(place, bucket.ready_at(asked));
+            act(place, if lapsed { FOREVER } else { bucket.ready_at(asked) });
         }
     }
 
     /// When `permits` are there, if nobody else takes any.
     pub(super) fn ready_at(&self, permits: u64, least: u32) -> u64 {
+        if self.is_lapsed() {
+            return FOREVER;
+        }
         if self.is_paused() { self.planned(least).ready_at(permits) } else { self.bucket.ready_at(permits) }
     }
 
