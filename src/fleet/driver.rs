@@ -211,6 +211,9 @@ impl<L: Ledger> Driver<L> {
                 None
             }
         };
+        if found.is_some() {
+            self.last_error = None;
+        }
         self.member.on_read(now, found);
     }
 

@@ -56,7 +56,7 @@ pub(super) fn keeps_the_law(granted: &[Instant], rate: u32, burst: u32) {
 }
 
 /// What happens to a process that is stopped: time passes, and no task runs.
-fn stopped_for(duration: Duration) {
+pub(super) fn stopped_for(duration: Duration) {
     let advance = pin!(advance(duration));
     let _ = advance.poll(&mut Context::from_waker(Waker::noop()));
 }
@@ -438,4 +438,33 @@ async fn wrong_settings_cannot_be() {
          even parts after a join: within 13.7s; after one has left: 13.7s; after a crash: 43.1s\n\
          a new or deleted record gives nothing new for 31.5s"
     );
+}
+
+/// The monotonic clock stands still while the machine sleeps; a share does not.
+#[cfg(feature = "test-util")]
+#[tokio::test(start_paused = true)]
+async fn a_suspended_machine_grants_nothing_as_its_first_act() {
+    let machine = relent::testing::Machine::new();
+    let ledger = MemoryLedger::new();
+    let member = joined(&ledger).await;
+    let limiter = member.limiter().clone();
+    sleep(Duration::from_secs(1)).await;
+    ledger.hang(usize::MAX);
+    let mut run = pin!(machine.run(async {
+        let before = limiter.try_acquire(1).is_ok();
+        std::future::ready(()).await;
+        let mut yielded = false;
+        std::future::poll_fn(|_| match std::mem::replace(&mut yielded, true) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        })
+        .await;
+        (before, limiter.try_acquire(1).is_ok())
+    }));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(run.as_mut().poll(&mut cx).is_pending());
+    machine.suspend();
+    stopped_for(TTL);
+    machine.resume();
+    assert_eq!(run.as_mut().poll(&mut cx), std::task::Poll::Ready((true, false)));
 }
