@@ -5,8 +5,10 @@ use std::fmt;
 use crate::{
     limiter::Limiter,
     policy::{
-        budget::{Account, Crowd},
-        rate::Rate,
+        limit::{
+            budget::{ConcurrencyBudget, RatioBudget},
+            rate::Rate,
+        },
         ratio::Ratio,
     },
     sync::{
@@ -57,8 +59,8 @@ struct Inner {
 
 #[derive(Clone, Copy)]
 enum Rule {
-    Ratio(Account, Ratio, u32),
-    Share(Crowd, Ratio, u32),
+    Ratio(RatioBudget, Ratio, u32),
+    Share(ConcurrencyBudget, Ratio, u32),
 }
 
 /// A run that began under a [`Budget`]; made by [`Budget::begin`]. Dropped, the run is over.
@@ -87,7 +89,7 @@ impl Budget {
     #[must_use]
     pub fn ratio(ratio: impl Into<Ratio>) -> Self {
         let ratio = ratio.into();
-        Self::new(Rule::Ratio(Account::new(ratio, 10), ratio, 10), None)
+        Self::new(Rule::Ratio(RatioBudget::new(ratio, 10), ratio, 10), None)
     }
 
     /// At most `share` of the runs in flight, rounded down, may be retrying at a time, or 10 if that is more: see
@@ -95,7 +97,7 @@ impl Budget {
     #[must_use]
     pub fn in_flight(share: impl Into<Ratio>) -> Self {
         let share = share.into();
-        Self::new(Rule::Share(Crowd::new(share, 10), share, 10), None)
+        Self::new(Rule::Share(ConcurrencyBudget::new(share, 10), share, 10), None)
     }
 
     /// A new budget of the same kind with another reserve.
@@ -105,8 +107,8 @@ impl Budget {
     #[must_use]
     pub fn reserve(self, retries: u32) -> Self {
         let rule = match self.inner.rule {
-            Rule::Ratio(_, ratio, _) => Rule::Ratio(Account::new(ratio, retries), ratio, retries),
-            Rule::Share(_, share, _) => Rule::Share(Crowd::new(share, retries), share, retries),
+            Rule::Ratio(_, ratio, _) => Rule::Ratio(RatioBudget::new(ratio, retries), ratio, retries),
+            Rule::Share(_, share, _) => Rule::Share(ConcurrencyBudget::new(share, retries), share, retries),
         };
         Self::new(rule, self.inner.min_retries())
     }
@@ -227,7 +229,7 @@ impl InFlight {
             }
             (Rule::Share(crowd, ..), Allowed::Rule(true) | Allowed::Floor(true)) => {
                 self.retrying = false;
-                inner.update(|word| Some(crowd.rest(word)));
+                inner.update(|word| Some(crowd.retries_no_more(word)));
             }
             _ => {}
         }

@@ -67,7 +67,7 @@
 //!
 //! Retries multiply: three layers of four attempts are 64 calls to a server that is in trouble. Let the layer retry that
 //! knows what the caller can still wait for, and turn the others off. Many clients retry inside a call: a `kube::Client`
-//! does by default, for minutes, and no window of yours sees it. `relent::k8s::client` makes one that does not.
+//! does by default, for minutes, and no window of yours sees it. `relent_k8s::client` makes one that does not.
 //!
 //! A layer below that must retry should do so within what is left to the attempt above:
 //!
@@ -302,7 +302,7 @@
 //!
 //! kubeadm fetches its ConfigMaps every 50 ms for 350 ms with one deadline of 10 s for everything, behind a shared limiter of
 //! 5 per second. What a drained limiter or the deadline says then hides what the server said. Here the three are three
-//! settings (`relent::k8s::get_config_map` has them), and a refusal stands beside the real error:
+//! settings (`relent_k8s::get_config_map` has them), and a refusal stands beside the real error:
 //!
 //! ```
 //! use relent::{Limiter, Policy, Stop, retry};

@@ -88,20 +88,20 @@ mod cursor;
 mod endeavour;
 mod ensure;
 mod error;
-#[cfg(any(feature = "etcd", feature = "test-util"))]
-pub mod etcd;
 pub mod events;
 mod failure;
 pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
-#[cfg(feature = "k8s")]
-pub mod k8s;
 mod keyed;
 pub mod leader;
 mod limiter;
 mod mapped;
 mod operation;
+#[cfg(not(feature = "internals"))]
+#[allow(dead_code, unreachable_pub, reason = "tests, benchmarks and fuzzers see more of it: feature `internals`")]
+mod policy;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod policy;
 mod poll;
@@ -129,7 +129,7 @@ pub use crate::{
     error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
     events::{Event, Listener, Wait},
     failure::{Failure, Said, WithFailure, WithFailureFuture},
-    keyed::{KeyedBackoff, KeyedLimiter},
+    keyed::{KeyedAcquire, KeyedBackoff, KeyedLimiter, KeyedReady},
     limiter::{Acquire, Limiter, Ready, Refused, Reservation},
     mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
     operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},
@@ -140,8 +140,8 @@ pub use crate::{
         bounds::CutBy,
         ensure::Change,
         jitter::Jitter,
+        limit::rate::Rate,
         plan::{Course, Finish, Plan},
-        rate::Rate,
         ratio::Ratio,
         warning::Warning,
     },

@@ -8,8 +8,6 @@ use std::{
 
 use pin_project::pin_project;
 
-#[cfg(feature = "k8s")]
-use crate::k8s::Get;
 use crate::{
     ensure::Ensure,
     error::{BoxedError, Chained, GaveUp},
@@ -126,5 +124,3 @@ macro_rules! last_words {
 }
 
 last_words!(Retry, Polling, Settle, Ensure);
-#[cfg(feature = "k8s")]
-last_words!(Get);

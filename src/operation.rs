@@ -49,6 +49,38 @@ pub trait Operation {
 
     /// Begins an attempt.
     fn call(&mut self, attempt: Attempt) -> Self::Future;
+
+    /// What is read, in words, for the text of a run that ends without an error to say it: cut, cancelled, refused. It becomes
+    /// a [`Detail::Read`](crate::Detail::Read). Default: nothing.
+    ///
+    /// ```
+    /// use std::future::{Pending, pending};
+    /// use std::time::Duration;
+    /// use relent::{Attempt, Operation, Retry};
+    ///
+    /// struct Row(u64);
+    ///
+    /// impl Operation for Row {
+    ///     type Output = Result<String, std::io::Error>;
+    ///     type Future = Pending<Self::Output>;
+    ///
+    ///     fn call(&mut self, _: Attempt) -> Self::Future {
+    ///         pending()
+    ///     }
+    ///
+    ///     fn reads(&self) -> Option<String> {
+    ///         Some(format!("row {}", self.0))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let gave_up = Retry::new(Row(7)).finish_within(Duration::from_secs(1)).await.unwrap_err();
+    /// assert!(gave_up.to_string().ends_with("(reading row 7)"), "{gave_up}");
+    /// # }
+    /// ```
+    fn reads(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<F, Fut> Operation for F

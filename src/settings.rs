@@ -137,14 +137,6 @@ macro_rules! settings {
         }
 
         impl<O: $operation, W, L, G> $builder<O, W, L, G> {
-            /// One last attempt so long before the hard bound, whatever the user's policy says about `final_try`.
-            #[allow(dead_code, reason = "only some verbs are wrapped by callers of this crate")]
-            #[cfg(feature = "k8s")]
-            pub(crate) fn last_look(mut self, before_the_end: std::time::Duration) -> Self {
-                self.policy = self.policy.last_look(before_the_end);
-                self
-            }
-
             /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the
             /// first.
             #[inline]

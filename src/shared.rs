@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::{
     budget::{Budget, InFlight},
     error::Stop,
-    limiter::{self, Limiter, Limiters, Refused, Turn},
+    limiter::{Limiter, Limiters, QueuedPermits, Readiness, Refused},
     policy::nanos::nanos,
     time::Instant,
 };
@@ -412,7 +412,7 @@ impl fmt::Debug for Shared {
 /// A place in the line before a limiter.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Place(limiter::Place);
+pub struct Place(QueuedPermits);
 
 impl Ties for Shared {
     type Ticket = Place;
@@ -434,10 +434,10 @@ impl Ties for Shared {
 
     fn ask(&self, allowed: Duration) -> Asked<Place> {
         let Some(limiters) = &self.limiters else { return Asked::Granted };
-        if limiters.take() {
+        if limiters.try_take() {
             return Asked::Granted;
         }
-        match limiters.place(nanos(allowed)) {
+        match limiters.enqueue(nanos(allowed)) {
             Ok(place) => Asked::Queued(Place(place)),
             Err(Refused::TooFar { ready_in, .. }) => Asked::Refused(Stop::Limiter { ready_in, allowed }),
             Err(_) => Asked::Refused(Stop::Limiter { ready_in: Duration::MAX, allowed }),
@@ -445,15 +445,15 @@ impl Ties for Shared {
     }
 
     fn poll_turn(&self, Place(ticket): &mut Place, cx: &mut Context<'_>) -> Option<Option<Instant>> {
-        match ticket.poll_turn(cx) {
-            Turn::Granted => None,
-            Turn::At(turn) => Some(Some(turn)),
-            Turn::Never => Some(None),
+        match ticket.poll_acquire(cx) {
+            Readiness::Granted => None,
+            Readiness::At(instant) => Some(Some(instant)),
+            Readiness::Never => Some(None),
         }
     }
 
     fn spend(&self, Place(mut ticket): Place) {
-        ticket.spend();
+        ticket.consume();
     }
 
     fn pause(&self, nanos: u64) {

@@ -124,21 +124,6 @@ mod suspension {
     }
 }
 
-/// The wall clock: for stamps that people read. No decision hangs on it.
-#[cfg(feature = "k8s")]
-pub(crate) fn wall() -> std::time::SystemTime {
-    std::time::SystemTime::now()
-}
-
-/// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is paused.
-#[cfg(feature = "k8s")]
-pub(crate) fn date() -> std::time::SystemTime {
-    let (now, real) = (now().into_std(), std::time::Instant::now());
-    let (ahead, behind) = (now.saturating_duration_since(real), real.saturating_duration_since(now));
-    let wall = wall();
-    wall.checked_add(ahead).and_then(|date| date.checked_sub(behind)).unwrap_or(wall)
-}
-
 /// Nanoseconds from `start` to `now`; 0 when `now` is earlier.
 #[inline]
 pub(crate) fn between(start: Instant, now: Instant) -> u64 {
@@ -214,29 +199,18 @@ impl Alarm for Timer {
 }
 
 /// Waits until then; `None` is never.
-#[cfg(any(feature = "etcd", feature = "k8s", feature = "test-util"))]
+#[cfg(feature = "test-util")]
 pub(crate) async fn wait_until(at: Option<Instant>) {
     let mut timer = pin!(Timer::default());
     std::future::poll_fn(|cx| timer.as_mut().poll_at(cx, at)).await;
 }
 
 /// Waits so long; not at all where that is no time.
-#[cfg(any(feature = "etcd", feature = "k8s", feature = "test-util"))]
+#[cfg(feature = "test-util")]
 pub(crate) async fn pause(duration: Duration) {
     if !duration.is_zero() {
         wait_until(now().checked_add(duration)).await;
     }
-}
-
-/// The future's output, unless it takes longer.
-#[cfg(any(feature = "etcd", feature = "k8s", feature = "test-util"))]
-pub(crate) async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
-    let (mut future, mut over) = (pin!(future), pin!(wait_until(now().checked_add(duration))));
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => over.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }
 
 thread_local! {

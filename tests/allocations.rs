@@ -122,3 +122,28 @@ async fn a_queue_gives_its_memory_back() {
         }
     }
 }
+
+/// What an entry takes, however many there are; and one that is moved in every direction leaves nothing behind, nor do
+/// those that come and go.
+#[tokio::test(start_paused = true)]
+async fn an_entry_takes_less_than_a_hundred_bytes() {
+    const MINUTE: u64 = 60_000_000_000;
+    let mut rng = fastrand::Rng::with_seed(1);
+    for entries in [1_000_u32, 30_000, 1_000_000] {
+        let queue = TimedQueue::<u64, u64>::new();
+        let (handle, before) = (queue.handle(), BYTES.get());
+        let mut due = || Duration::from_nanos(rng.u64(..MINUTE));
+        for key in 0..u64::from(entries) {
+            let _ = handle.schedule(key, key, due());
+        }
+        let full = BYTES.get() - before;
+        assert!(full < 100 * entries as isize, "{full} bytes for {entries} entries with key and value of 8 bytes each");
+        for turn in 0..u64::from(entries) {
+            let _ = handle.reschedule(0, turn, due());
+            let _ = handle.schedule(MINUTE, turn, Duration::ZERO);
+            let _ = handle.cancel(&MINUTE);
+        }
+        let moved = BYTES.get() - before;
+        assert!(moved < full + full / 4 + 10_000, "{moved} bytes where {full} were enough");
+    }
+}

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use relent::{
     Ratio,
-    policy::budget::{Account, Crowd},
+    policy::limit::budget::{RatioBudget, ConcurrencyBudget},
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -14,11 +14,11 @@ fuzz_target!(|data: &[u8]| {
     let ratio = Ratio::new(above, below).unwrap();
 
     // Retries in units of 1/below, not reduced.
-    let account = Account::new(ratio, reserve);
+    let account = RatioBudget::new(ratio, reserve);
     let (price, most) = (u128::from(below), (u128::from(reserve) * u128::from(below)).max(u128::from(above) + u128::from(below)));
     let (mut balance, mut exact, mut held) = (account.start(), u128::from(reserve) * price, 0_u32);
 
-    let crowd = Crowd::new(ratio, reserve);
+    let crowd = ConcurrencyBudget::new(ratio, reserve);
     let (mut word, mut runs) = (0, Vec::<bool>::new());
 
     for step in steps {
@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
                     (balance, exact, held) = (account.give_back(balance), (exact + price).min(most), held - 1);
                 }
                 if std::mem::replace(&mut runs[who], false) {
-                    word = crowd.rest(word);
+                    word = crowd.retries_no_more(word);
                 }
             }
             (_, Some(who)) => {

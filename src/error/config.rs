@@ -18,7 +18,18 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn new(setting: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Self {
+    /// Refuses this value of a setting: for settings of your own beside those of this crate.
+    ///
+    /// ```
+    /// use relent::ConfigError;
+    ///
+    /// fn replicas(replicas: u32) -> Result<u32, ConfigError> {
+    ///     if replicas == 0 { Err(ConfigError::new("replicas", replicas, "there must be at least one")) } else { Ok(replicas) }
+    /// }
+    /// assert_eq!(replicas(0).unwrap_err().to_string(), "replicas 0: there must be at least one");
+    /// ```
+    #[must_use]
+    pub fn new(setting: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Self {
         Self { setting, value: value.to_string(), rule: rule.into() }
     }
 

@@ -1,22 +1,32 @@
 //! How often each key has failed, and how long it waits.
 
-use std::{borrow::Borrow, fmt, hash::Hash, sync::OnceLock, time::Duration};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::OnceLock,
+    time::Duration,
+};
 
-use super::map::Forgetful;
+use super::expiring_map::ExpiringMap;
 use crate::{
     policy::{
         backoff::{Backoff, Progress},
         jitter::series,
         nanos::{self, FOREVER},
     },
+    sync::{Mutex, MutexGuard, lock},
     time::{self, Instant},
 };
+
+/// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
+const SHARDS: usize = 32;
 
 /// A [`Backoff`] for each key, as work queues use it: each failure of an item puts it off for longer, a success
 /// [forgets](Self::forget) it.
 ///
-/// A key that has not failed for a set time, its pause not counted, has never failed, and is forgotten in passing: the
-/// memory is bounded by about twice the number of keys that failed within that time.
+/// A key that has not failed for a set time, its pause not counted, has never failed, and is forgotten in passing: each
+/// failure looks at two other keys, or moves eight while the table grows, so that no call takes longer because there are many.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,29 +45,39 @@ use crate::{
 pub struct KeyedBackoff<K> {
     backoff: Backoff,
     expire_after: u64,
-    items: Forgetful<K, Item>,
+    /// Each is locked on its own, for one call.
+    shards: Box<[Mutex<ExpiringMap<K, Item>>]>,
+    hasher: RandomState,
     start: OnceLock<Instant>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Item {
     progress: Progress,
-    failures: u32,
-    /// When it may be tried again; `FOREVER` when the schedule has ended.
-    ready_at: u64,
-    /// When it last failed.
+    /// When it last failed, in nanoseconds since `start`.
     failed_at: u64,
-    /// The pause that it got then; `None` when the schedule has ended.
-    delay: Option<u64>,
-    seed: u64,
+    /// The pause that it got then, in nanoseconds; [`ENDED`] when the schedule has ended.
+    delay: u64,
+    failures: u32,
+    /// Its own random series.
+    seed: u32,
 }
+
+/// The delay of an item whose schedule has ended. No other delay is as long: 584 years less a nanosecond are as good as for ever.
+const ENDED: u64 = FOREVER;
 
 impl<K: Eq + Hash> KeyedBackoff<K> {
     /// Every key goes through `backoff` on its own. A key is forgotten `expire_after` its last pause was over;
     /// `Duration::MAX` is never, and then only [`forget`](Self::forget) bounds the memory.
     #[must_use]
     pub fn new(backoff: Backoff, expire_after: Duration) -> Self {
-        Self { backoff, expire_after: nanos::nanos(expire_after), items: Forgetful::new(), start: OnceLock::new() }
+        Self {
+            backoff,
+            expire_after: nanos::nanos(expire_after),
+            shards: (0..SHARDS).map(|_| Mutex::new(ExpiringMap::new())).collect(),
+            hasher: RandomState::new(),
+            start: OnceLock::new(),
+        }
     }
 
     /// This key has failed once more: how long it has to wait. `None`: the schedule has ended, give it up.
@@ -67,20 +87,32 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let now = self.now();
-        let expired = |item: &Item| self.expired(item, now);
-        let seed = || self.backoff.seeded().unwrap_or_else(|| fastrand::u64(..));
-        self.items.with(key, expired, Item::default, |item| {
-            if item.failures == 0 || expired(item) {
-                *item = Item { seed: seed(), ..Item::default() };
+        let hash = self.hasher.hash_one(key);
+        let hasher = |key: &K| self.hasher.hash_one(key);
+        let new =
+            || Item { progress: Progress::default(), failed_at: now, delay: 0, failures: 0, seed: fastrand::u32(..) };
+        let mut items = self.shard(hash);
+        items.step(|_, item| !self.expired(item, now), hasher);
+        if let Some(item) = items.get_mut(hash, key) {
+            if self.expired(item, now) {
+                *item = new();
             }
-            let number = item.failures;
-            item.failures = number.saturating_add(1);
-            let delay = self.backoff.next(&mut item.progress, || series(item.seed, number.into()));
-            item.failed_at = now;
-            item.delay = delay;
-            item.ready_at = delay.map_or(FOREVER, |delay| now.saturating_add(delay));
-            delay.map(nanos::duration)
-        })
+            return self.fail(item, now);
+        }
+        let mut item = new();
+        let delay = self.fail(&mut item, now);
+        items.insert(hash, key.to_owned(), item, hasher);
+        delay
+    }
+
+    fn fail(&self, item: &mut Item, now: u64) -> Option<Duration> {
+        let number = item.failures;
+        item.failures = number.saturating_add(1);
+        let random = || series(self.backoff.seeded().unwrap_or(item.seed.into()), number.into());
+        let delay = self.backoff.next(&mut item.progress, random);
+        item.failed_at = now;
+        item.delay = delay.map_or(ENDED, |delay| delay.min(ENDED - 1));
+        delay.map(nanos::duration)
     }
 
     /// How often this key has failed since it was last forgotten.
@@ -91,7 +123,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Q: Eq + Hash + ?Sized,
     {
         let now = self.now();
-        self.items.get(key, |item| if self.expired(item, now) { 0 } else { item.failures }).unwrap_or(0)
+        self.get(key, |item| if self.expired(item, now) { 0 } else { item.failures }).unwrap_or(0)
     }
 
     /// The pause that the last failure of this key got. `None` if it has not failed, or if its schedule has ended.
@@ -102,8 +134,8 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Q: Eq + Hash + ?Sized,
     {
         let now = self.now();
-        let delay = self.items.get(key, |item| item.delay.filter(|_| !self.expired(item, now)));
-        delay.flatten().map(nanos::duration)
+        let delay = self.get(key, |item| if self.expired(item, now) { ENDED } else { item.delay });
+        delay.filter(|delay| *delay != ENDED).map(told)
     }
 
     /// How long this key has to wait still: zero if it may be tried, `Duration::MAX` if its schedule has ended.
@@ -114,7 +146,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Q: Eq + Hash + ?Sized,
     {
         let now = self.now();
-        let left = self.items.get(key, |item| match item.ready_at {
+        let left = self.get(key, |item| match item.failed_at.saturating_add(item.delay) {
             _ if self.expired(item, now) => 0,
             FOREVER => FOREVER,
             ready_at => ready_at.saturating_sub(now),
@@ -128,19 +160,22 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.items.remove(key).is_some()
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash).remove(hash, |(other, _)| other.borrow() == key).is_some()
     }
 
     /// Forgets every key whose time is over now. It happens in passing too.
     pub fn forget_expired(&self) {
         let now = self.now();
-        self.items.sweep(|item| self.expired(item, now));
+        for items in &self.shards {
+            lock(items).retain(|_, item| !self.expired(item, now));
+        }
     }
 
     /// How many keys are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.shards.iter().map(|items| lock(items).len()).sum()
     }
 
     /// Whether no key is remembered.
@@ -151,8 +186,25 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
 
     /// A schedule that has ended expires like any other: counted from the last failure.
     fn expired(&self, item: &Item, now: u64) -> bool {
-        let since = if item.ready_at == FOREVER { item.failed_at } else { item.ready_at };
+        let since = match item.failed_at.saturating_add(item.delay) {
+            FOREVER => item.failed_at,
+            ready_at => ready_at,
+        };
         self.expire_after != FOREVER && now > since.saturating_add(self.expire_after)
+    }
+
+    fn get<Q, R>(&self, key: &Q, read: impl FnOnce(&Item) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash).get(hash, key).map(read)
+    }
+
+    /// The table itself goes by the bits at both ends of the hash.
+    fn shard(&self, hash: u64) -> MutexGuard<'_, ExpiringMap<K, Item>> {
+        lock(&self.shards[(hash >> 32) as usize % SHARDS])
     }
 
     fn now(&self) -> u64 {
@@ -168,4 +220,9 @@ impl<K: Eq + Hash> fmt::Debug for KeyedBackoff<K> {
             .field("keys", &self.len())
             .finish_non_exhaustive()
     }
+}
+
+/// A delay as the backoff gave it.
+fn told(delay: u64) -> Duration {
+    nanos::duration(if delay == ENDED - 1 { FOREVER } else { delay })
 }

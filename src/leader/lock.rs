@@ -158,7 +158,7 @@ impl<O> fmt::Debug for Prepared<O> {
 
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "a lock must know every write")]
 pub enum Put<'a> {
     /// The record becomes this holder's.
     Take {

@@ -1,6 +1,7 @@
 //! Waiting for permits.
 
 use std::{
+    borrow::Borrow,
     mem::ManuallyDrop,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -12,51 +13,65 @@ use pin_project::pin_project;
 use tokio::task::coop;
 
 use crate::{
-    limiter::{Limiter, Refused, Ticket, Turn},
+    limiter::{Limiter, QueuedPermit, Readiness, Refused},
     policy::nanos,
     time::{self, Alarm, Instant, Timer},
 };
 
 /// Waits for permits; made by [`Limiter::acquire`].
 ///
-/// The place in line is taken at the first poll. A wait that cannot fit into its bound is refused then, and when its turn is
-/// moved beyond the bound: at once by [`Limiter::set_rate`], at the bound at the latest by one ahead that comes for its turn
-/// late.
+/// It joins the wait list at the first poll. A wait that cannot fit into its bound is refused then, and when its permits are
+/// put off beyond the bound: at once by [`Limiter::set_rate`], at the bound at the latest by a waiter ahead that collects
+/// its grant late.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Acquire<'a> {
     permits: u32,
     bound: Bound,
-    wait: Wait<'a>,
+    inner: AcquireInner<&'a Limiter>,
 }
 
 /// Waits for one permit; made by [`Limiter::ready`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Ready<'a> {
-    wait: Wait<'a>,
+    inner: AcquireInner<&'a Limiter>,
 }
 
+/// Where permits come from: a limiter, or that of a key.
+pub(crate) trait PermitSource {
+    /// A limiter whose wait list is joined.
+    type Limiter: Borrow<Limiter>;
+
+    /// Takes permits, if they are there at once and no task waits.
+    fn try_take(&self, permits: u32) -> bool;
+    /// The limiter.
+    fn limiter(&self) -> Self::Limiter;
+}
+
+/// The wait of all futures that acquire permits.
 #[derive(Debug)]
-struct Wait<'a> {
-    limiter: &'a Limiter,
+pub(crate) struct AcquireInner<S: PermitSource> {
+    source: S,
     done: bool,
-    /// Only while it has to wait. Apart, so that one that has not is small; dropped by hand, so that it is dropped in
+    /// Only while it has to wait. Apart, so that a future that does not is small; dropped by hand, so that it is dropped in
     /// no time.
-    place: ManuallyDrop<Option<Pin<Box<Place<'a>>>>>,
+    queued: ManuallyDrop<Option<Pin<Box<Queued<S::Limiter>>>>>,
 }
 
 #[derive(Debug)]
 #[pin_project]
-struct Place<'a> {
-    ticket: Ticket<&'a Limiter>,
+struct Queued<L: Borrow<Limiter>> {
+    permit: QueuedPermit<L>,
     #[pin]
     timer: Timer,
 }
 
+/// How long a wait may take.
 #[derive(Clone, Copy, Debug)]
-enum Bound {
+pub(crate) enum Bound {
     None,
+    /// Nanoseconds from the first poll on.
     Within(u64),
     By(Instant),
 }
@@ -66,16 +81,16 @@ enum Bound {
 impl<'a> Acquire<'a> {
     #[inline]
     pub(super) fn new(limiter: &'a Limiter, permits: u32) -> Self {
-        Self { permits, bound: Bound::None, wait: Wait::new(limiter) }
+        Self { permits, bound: Bound::None, inner: AcquireInner::new(limiter) }
     }
 
-    /// Waits no longer than this, counted from the first poll. A turn at exactly its end is in time.
+    /// Waits no longer than this, counted from the first poll. Permits at exactly its end are in time.
     pub fn within(mut self, allowed: Duration) -> Self {
         self.bound = Bound::Within(nanos::nanos(allowed));
         self
     }
 
-    /// Waits no longer than until then. A turn at exactly that instant is in time.
+    /// Waits no longer than until then. Permits at exactly that instant are in time.
     pub fn by(mut self, instant: Instant) -> Self {
         self.bound = Bound::By(instant);
         self
@@ -89,16 +104,16 @@ impl Future for Acquire<'_> {
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.wait.poll_take(this.permits, cx) {
+        if this.inner.poll_take(this.permits, cx) {
             return Poll::Ready(Ok(()));
         }
-        this.wait.poll_turn(this.permits, &mut this.bound, cx, "Acquire")
+        this.inner.poll_queued(this.permits, &mut this.bound, cx, "Acquire")
     }
 }
 
 impl FusedFuture for Acquire<'_> {
     fn is_terminated(&self) -> bool {
-        self.wait.done
+        self.inner.done
     }
 }
 
@@ -107,7 +122,7 @@ impl FusedFuture for Acquire<'_> {
 impl<'a> Ready<'a> {
     #[inline]
     pub(super) fn new(limiter: &'a Limiter) -> Self {
-        Self { wait: Wait::new(limiter) }
+        Self { inner: AcquireInner::new(limiter) }
     }
 }
 
@@ -116,48 +131,69 @@ impl Future for Ready<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wait.poll_take(1, cx) {
+        if self.inner.poll_take(1, cx) {
             return Poll::Ready(());
         }
-        // One permit without a bound is refused by no rule.
-        let granted = self.wait.poll_turn(1, &mut Bound::None, cx, "Ready");
-        granted.map(|granted| debug_assert_eq!(granted, Ok(())))
+        self.inner.poll_one(cx, "Ready")
     }
 }
 
 impl FusedFuture for Ready<'_> {
     fn is_terminated(&self) -> bool {
-        self.wait.done
+        self.inner.done
     }
 }
 
-// ===== impl Wait =====
+// ===== impl AcquireInner =====
 
-impl<'a> Wait<'a> {
-    #[inline]
-    fn new(limiter: &'a Limiter) -> Self {
-        Self { limiter, done: false, place: ManuallyDrop::new(None) }
-    }
+impl<'a> PermitSource for &'a Limiter {
+    type Limiter = &'a Limiter;
 
-    /// One that is new takes the permits, if they are there and its task need not let others run.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
-    fn poll_take(&mut self, permits: u32, cx: &mut Context<'_>) -> bool {
-        if self.done || self.place.is_some() {
+    fn try_take(&self, permits: u32) -> bool {
+        self.try_take_now(permits)
+    }
+
+    fn limiter(&self) -> &'a Limiter {
+        self
+    }
+}
+
+impl<S: PermitSource> AcquireInner<S> {
+    #[inline]
+    pub(crate) fn new(source: S) -> Self {
+        Self { source, done: false, queued: ManuallyDrop::new(None) }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// A new wait takes the permits, if they are there and its task need not let others run.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
+    pub(crate) fn poll_take(&mut self, permits: u32, cx: &mut Context<'_>) -> bool {
+        if self.done || self.queued.is_some() {
             return false;
         }
         let Poll::Ready(progress) = coop::poll_proceed(cx) else { return false };
-        self.done = self.limiter.take_now(permits);
+        self.done = self.source.try_take(permits);
         if self.done {
             progress.made_progress();
         }
         self.done
     }
 
-    /// The rarer half of a poll: in line.
+    /// The rarer half of a poll, for one permit without a bound: no rule refuses it.
+    pub(crate) fn poll_one(&mut self, cx: &mut Context<'_>, name: &str) -> Poll<()> {
+        self.poll_queued(1, &mut Bound::None, cx, name).map(|granted| debug_assert_eq!(granted, Ok(())))
+    }
+
+    /// The rarer half of a poll: in the wait list.
     #[cold]
     #[inline(never)]
-    fn poll_turn(
+    pub(crate) fn poll_queued(
         &mut self,
         permits: u32,
         bound: &mut Bound,
@@ -167,57 +203,57 @@ impl<'a> Wait<'a> {
         assert!(!self.done, "`{name}` polled after completion");
         let mut share = coop::poll_proceed(cx);
         let answer = loop {
-            let Some(place) = &mut *self.place else {
-                match Ticket::join(self.limiter, permits, bound.left()) {
-                    Ok(ticket) => {
+            let Some(queued) = &mut *self.queued else {
+                match QueuedPermit::enqueue(self.source.limiter(), permits, bound.left()) {
+                    Ok(permit) => {
                         *bound = bound.begin();
-                        *self.place = Some(Box::pin(Place { ticket, timer: Timer::default() }));
+                        *self.queued = Some(Box::pin(Queued { permit, timer: Timer::default() }));
                         continue;
                     }
                     Err(refused) => break Err(refused),
                 }
             };
-            // A task that has used up its share still takes its place.
+            // A task that has used up its share still joins the list.
             if share.is_pending() {
                 return Poll::Pending;
             }
-            let place = place.as_mut().project();
-            let turn = match place.ticket.poll_turn(cx) {
-                Turn::Granted => {
-                    place.ticket.spend();
+            let queued = queued.as_mut().project();
+            let ready_at = match queued.permit.poll_acquire(cx) {
+                Readiness::Granted => {
+                    queued.permit.consume();
                     break Ok(());
                 }
-                Turn::At(turn) => Some(turn),
-                Turn::Never => None,
+                Readiness::At(instant) => Some(instant),
+                Readiness::Never => None,
             };
-            if let Some(refused) = bound.refusal(turn) {
-                break Err(self.limiter.lapsed_for().filter(|_| turn.is_none()).map_or(refused, Refused::no_share));
+            if let Some(refused) = bound.refusal(ready_at) {
+                break Err(queued.permit.limiter().no_share().unwrap_or(refused));
             }
-            ready!(place.timer.poll_at(cx, turn));
+            ready!(queued.timer.poll_at(cx, ready_at));
         };
         if let Poll::Ready(progress) = &mut share {
             progress.made_progress();
         }
         self.done = true;
-        // One who was refused leaves the line.
-        *self.place = None;
+        // A waiter that was refused leaves the list.
+        *self.queued = None;
         Poll::Ready(answer)
     }
 }
 
-impl Drop for Wait<'_> {
+impl<S: PermitSource> Drop for AcquireInner<S> {
     #[inline]
     fn drop(&mut self) {
-        if self.place.is_some() {
-            leave(&mut self.place);
+        if self.queued.is_some() {
+            leave(&mut self.queued);
         }
     }
 }
 
 #[cold]
 #[inline(never)]
-fn leave(place: &mut Option<Pin<Box<Place<'_>>>>) {
-    *place = None;
+fn leave<L: Borrow<Limiter>>(queued: &mut Option<Pin<Box<Queued<L>>>>) {
+    *queued = None;
 }
 
 // ===== impl Bound =====
@@ -240,14 +276,14 @@ impl Bound {
         }
     }
 
-    /// What to say to one whose turn comes at `turn`, if that is too late.
-    fn refusal(self, turn: Option<Instant>) -> Option<Refused> {
+    /// What to answer a waiter whose permits are there at `ready_at`, if that is too late.
+    fn refusal(self, ready_at: Option<Instant>) -> Option<Refused> {
         let Self::By(bound) = self else { return None };
-        if turn.is_some_and(|turn| turn <= bound) {
+        if ready_at.is_some_and(|ready_at| ready_at <= bound) {
             return None;
         }
         let now = time::now();
-        let due = turn.map_or(nanos::FOREVER, |turn| time::between(now, turn));
-        Some(Refused::too_far(0, due, time::between(now, bound)))
+        let ready_in = ready_at.map_or(nanos::FOREVER, |ready_at| time::between(now, ready_at));
+        Some(Refused::too_far(0, ready_in, time::between(now, bound)))
     }
 }

@@ -1,7 +1,7 @@
 //! Every order of events on what threads share. Under loom: all of them, or all with few preemptions. Under shuttle:
 //! random ones, many.
 //!
-//! Nobody here has a timer: time stands still or moves by hand, so whoever waits must be woken by the others, and a lost
+//! No task here has a timer: time stands still or moves by hand, so a waiter must be woken by the others, and a lost
 //! wake-up is a deadlock that the tool reports.
 #![cfg_attr(relent_shuttle, expect(unused_qualifications, reason = "shuttle's `Arc` is that of std, loom's is not"))]
 
@@ -20,8 +20,14 @@ use shuttle::{future::block_on, thread};
 use crate::{
     Ratio,
     budget::Budget,
-    limiter::shared::Shared,
-    policy::{line::Joined, nanos::FOREVER, rate::Rate},
+    limiter::{clock::Now, semaphore::RateSemaphore},
+    policy::{
+        limit::{
+            rate::Rate,
+            wait_list::{Admission, WaitList, WaiterId},
+        },
+        nanos::FOREVER,
+    },
     sync::Arc,
 };
 
@@ -56,25 +62,32 @@ fn explore(name: &str, _: Option<usize>, check: impl Fn() + Send + Sync + 'stati
 }
 
 /// Time stands still.
-fn clock() -> u64 {
-    0
+#[derive(Debug)]
+struct Still;
+
+impl Now for Still {
+    fn now(&self) -> u64 {
+        0
+    }
 }
+
+type Shared = RateSemaphore<Still>;
 
 fn shared(rate: Rate, burst: u32) -> Arc<Shared> {
-    Arc::new(Shared::new(rate, burst, FOREVER))
+    Arc::new(RateSemaphore::new(WaitList::new(rate, burst, FOREVER), Still, 0, 0))
 }
 
-fn wait(shared: &Shared, number: u64) {
-    block_on(poll_fn(|cx| match shared.turn(clock, number, 1, cx.waker()) {
+fn wait(shared: &Shared, id: WaiterId) {
+    block_on(poll_fn(|cx| match shared.poll_acquire(id, 1, cx.waker()) {
         Ok(_) => Poll::Ready(()),
         Err(_) => Poll::Pending,
     }));
 }
 
 /// One permit, however long it takes.
-fn reserve(shared: &Shared) -> u64 {
-    match shared.reserve(clock, 1, FOREVER).0 {
-        Joined::Waiting(number) => number,
+fn reserve(shared: &Shared) -> WaiterId {
+    match shared.reserve(1, FOREVER).0 {
+        Admission::Waiting(id) => id,
         other => panic!("{other:?}"),
     }
 }
@@ -83,12 +96,12 @@ fn reserve(shared: &Shared) -> u64 {
 fn handed_on(threads: usize) {
     let shared = shared(Rate::ZERO, 1);
     let one = |shared: &Shared| {
-        if shared.take(0, 1) {
-            return shared.give_back(clock, 1, 0);
+        if shared.try_take(0, 1) {
+            return shared.refund(1, 0);
         }
-        let number = reserve(shared);
-        wait(shared, number);
-        shared.give_back(clock, 1, 0);
+        let id = reserve(shared);
+        wait(shared, id);
+        shared.refund(1, 0);
     };
     // The last is this one.
     let all: Vec<_> = (1..threads)
@@ -99,15 +112,15 @@ fn handed_on(threads: usize) {
         .collect();
     one(&shared);
     all.into_iter().for_each(|thread| thread.join().unwrap());
-    let line = shared.look(clock).0;
-    assert_eq!((line.waiting(), line.bucket().available()), (0, 1));
+    let list = shared.lock_and_grant().0;
+    assert_eq!((list.waiting(), list.bucket().available()), (0, 1));
 }
 
 /// Two take from the word while a third goes through the lock: exactly the burst is granted.
 fn exactly_the_burst() {
     let shared = shared(Rate::ZERO, 2);
     // One whom the closed word turned away asks in the line, as the limiter does.
-    let one = |shared: &Shared| usize::from(shared.take(0, 1) || shared.join(clock, 1, 0).0 == Joined::Granted);
+    let one = |shared: &Shared| usize::from(shared.try_take(0, 1) || shared.enqueue(1, 0).0 == Admission::Granted);
     let all: Vec<_> = (0..2)
         .map(|_| {
             let shared = shared.clone();
@@ -115,10 +128,10 @@ fn exactly_the_burst() {
         })
         .collect();
     // Closes the word and opens it again.
-    drop(shared.look(clock).0);
+    drop(shared.lock_and_grant().0);
     let granted = one(&shared) + all.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
     assert_eq!(granted, 2);
-    assert_eq!(shared.look(clock).0.bucket().available(), 0);
+    assert_eq!(shared.lock_and_grant().0.bucket().available(), 0);
 }
 
 /// The measure of the word changes while others take from it: a permit never costs what it did not cost at that moment.
@@ -126,12 +139,12 @@ fn the_rate_changes() {
     let shared = shared(Rate::per_second(1), 2);
     let taker = {
         let shared = shared.clone();
-        thread::spawn(move || usize::from(shared.take(0, 1)) + usize::from(shared.take(0, 1)))
+        thread::spawn(move || usize::from(shared.try_take(0, 1)) + usize::from(shared.try_take(0, 1)))
     };
-    shared.set_rate(clock, Rate::per_second(7));
+    shared.set_rate(Rate::per_second(7));
     let taken = taker.join().unwrap();
     let mut rest = 0;
-    while shared.join(clock, 1, 0).0 == Joined::Granted {
+    while shared.enqueue(1, 0).0 == Admission::Granted {
         rest += 1;
     }
     assert_eq!(taken + rest, 2);
@@ -140,36 +153,36 @@ fn the_rate_changes() {
 /// The first in line leaves at the moment at which a permit comes back: it goes to the next.
 fn the_first_leaves() {
     let shared = shared(Rate::ZERO, 1);
-    assert!(shared.take(0, 1));
+    assert!(shared.try_take(0, 1));
     let first = reserve(&shared);
     let second = reserve(&shared);
     let leaver = {
         let shared = shared.clone();
-        thread::spawn(move || shared.leave(clock, first))
+        thread::spawn(move || shared.remove(first))
     };
     let giver = {
         let shared = shared.clone();
-        thread::spawn(move || shared.give_back(clock, 1, 0))
+        thread::spawn(move || shared.refund(1, 0))
     };
     wait(&shared, second);
     leaver.join().unwrap();
     giver.join().unwrap();
-    let line = shared.look(clock).0;
-    assert_eq!((line.waiting(), line.bucket().available()), (0, 0));
+    let list = shared.lock_and_grant().0;
+    assert_eq!((list.waiting(), list.bucket().available()), (0, 0));
 }
 
 /// The rate goes up while one waits, who asked for more than is there: he is told.
 fn the_rate_frees_one() {
     let shared = shared(Rate::ZERO, 1);
-    assert!(shared.take(0, 1));
-    let number = reserve(&shared);
+    assert!(shared.try_take(0, 1));
+    let id = reserve(&shared);
     let setter = {
         let shared = shared.clone();
-        thread::spawn(move || shared.set_rate(clock, Rate::UNLIMITED))
+        thread::spawn(move || shared.set_rate(Rate::UNLIMITED))
     };
-    wait(&shared, number);
+    wait(&shared, id);
     setter.join().unwrap();
-    assert_eq!(shared.look(clock).0.waiting(), 0);
+    assert_eq!(shared.lock_and_grant().0.waiting(), 0);
 }
 
 /// The first has been granted its permit and leaves without it, at the moment at which the second looks: that one gets it.
@@ -179,12 +192,12 @@ fn the_granted_leaves() {
     let second = reserve(&shared);
     let leaver = {
         let shared = shared.clone();
-        thread::spawn(move || shared.leave(clock, first))
+        thread::spawn(move || shared.remove(first))
     };
     wait(&shared, second);
     leaver.join().unwrap();
-    let line = shared.look(clock).0;
-    assert_eq!((line.waiting(), line.bucket().available()), (0, 0));
+    let list = shared.lock_and_grant().0;
+    assert_eq!((list.waiting(), list.bucket().available()), (0, 0));
 }
 
 /// One collects what was granted at the moment at which it is taken back: both cannot have it, and it is not lost.
@@ -193,11 +206,11 @@ fn collected_or_left() {
     let first = reserve(&shared);
     let taker = {
         let shared = shared.clone();
-        thread::spawn(move || usize::from(shared.take(0, 1) || shared.join(clock, 1, 0).0 == Joined::Granted))
+        thread::spawn(move || usize::from(shared.try_take(0, 1) || shared.enqueue(1, 0).0 == Admission::Granted))
     };
-    shared.leave(clock, first);
+    shared.remove(first);
     let taken = taker.join().unwrap();
-    assert_eq!(shared.look(clock).0.bucket().available() as usize + taken, 1);
+    assert_eq!(shared.lock_and_grant().0.bucket().available() as usize + taken, 1);
 }
 
 struct Panics;
@@ -212,18 +225,18 @@ impl Wake for Panics {
 /// The waker of the first panics while another thread waits behind it, comes or goes: that one is woken all the same.
 fn a_waker_panics() {
     let shared = shared(Rate::ZERO, 2);
-    assert!(shared.take(0, 2));
+    assert!(shared.try_take(0, 2));
     let (first, second) = (reserve(&shared), reserve(&shared));
     let waker = Waker::from(std::sync::Arc::new(Panics));
-    assert!(shared.turn(clock, first, 1, &waker).is_err());
+    assert!(shared.poll_acquire(first, 1, &waker).is_err());
     let waiter = {
         let shared = shared.clone();
         thread::spawn(move || wait(&shared, second))
     };
-    let panic = catch_unwind(AssertUnwindSafe(|| shared.give_back(clock, 2, 0)));
-    assert!(panic.is_err() || shared.turn(clock, first, 1, &waker).is_ok());
+    let panic = catch_unwind(AssertUnwindSafe(|| shared.refund(2, 0)));
+    assert!(panic.is_err() || shared.poll_acquire(first, 1, &waker).is_ok());
     waiter.join().unwrap();
-    assert_eq!(shared.look(clock).0.waiting(), 0);
+    assert_eq!(shared.lock_and_grant().0.waiting(), 0);
 }
 
 /// Three runs share a budget that allows exactly two retries.

@@ -17,7 +17,7 @@ pub enum Refused {
         /// The wait that was allowed.
         allowed: Duration,
     },
-    /// This process has no share of the fleet's rate. Nothing was taken. See [`fleet`](crate::fleet).
+    /// This process has no share of its fleet's rate. Nothing was taken. See [`fleet`](crate::fleet).
     #[error("no share of the fleet's rate has been valid for {}", nanos::Measured(*.lapsed))]
     #[non_exhaustive]
     NoShare {
@@ -45,13 +45,9 @@ impl Refused {
         }
     }
 
-    pub(super) fn no_share(lapsed: Duration) -> Self {
-        Self::NoShare { lapsed }
-    }
-
-    /// `due` and `now` since the limiter began.
-    pub(super) fn too_far(now: u64, due: u64, allowed: u64) -> Self {
-        let ready_in = if due == nanos::FOREVER { due } else { due.saturating_sub(now) };
+    /// Both on the clock of the limiter, in nanoseconds.
+    pub(crate) fn too_far(now: u64, ready_at: u64, allowed: u64) -> Self {
+        let ready_in = if ready_at == nanos::FOREVER { ready_at } else { ready_at.saturating_sub(now) };
         Self::TooFar { ready_in: nanos::duration(ready_in), allowed: nanos::duration(allowed) }
     }
 }

@@ -1,4 +1,4 @@
-//! A place in the wait list, held.
+//! Permits that are reserved.
 
 use std::{
     future::poll_fn,
@@ -10,19 +10,19 @@ use std::{
 use tokio::task::coop;
 
 use crate::{
-    limiter::{Refused, Ticket, Turn},
+    limiter::{QueuedPermit, Readiness, Refused},
     policy::nanos,
     time::{Alarm, Timer},
 };
 
-/// Permits in turn; made by [`Limiter::reserve`](crate::Limiter::reserve).
+/// Permits that are there, or will be; made by [`Limiter::reserve`](crate::Limiter::reserve).
 ///
-/// The place in the wait list is taken when it is made, not when it is awaited. [`ready`](Self::ready) waits for the turn and
-/// uses the permits, [`spend`](Self::spend) uses them unseen. Dropped before, it leaves no trace: the place is gone, permits
-/// that were not used go back. So who sleeps for [`ready_in`](Self::ready_in) and goes has to `spend` it first.
+/// It joins the wait list when it is made, not when it is awaited. [`ready`](Self::ready) waits for the permits and uses them,
+/// [`spend`](Self::spend) uses them unseen. Dropped before, it leaves no trace: the waiter is gone, permits that were not used
+/// go back. So a caller that sleeps for [`ready_in`](Self::ready_in) and then goes on has to `spend` it first.
 ///
-/// A turn that has come is kept for the limiter's [catch-up](crate::Limiter::catch_up). One that comes for it later is the first
-/// in the list, and waits for the next permits.
+/// A grant is kept for the limiter's [catch-up](crate::Limiter::catch_up). One that is collected later is lost: its waiter is the
+/// first in the list then, and waits for the next permits.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -43,59 +43,59 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "dropped, it gives back what it reserved"]
 pub struct Reservation {
-    ticket: Ticket,
+    permit: QueuedPermit,
 }
 
 impl Reservation {
-    pub(super) fn new(ticket: Ticket) -> Self {
-        Self { ticket }
+    pub(super) fn new(permit: QueuedPermit) -> Self {
+        Self { permit }
     }
 
-    /// The same, if its turn comes within `allowed` from now, as things stand. A turn at exactly its end is in time.
+    /// The same, if the permits will be there within `allowed` from now, as things stand; at exactly its end is in time.
     ///
     /// # Errors
-    /// [`Refused::TooFar`]; the place is given up.
+    /// [`Refused::TooFar`]; the waiter is gone.
     pub fn within(self, allowed: Duration) -> Result<Self, Refused> {
-        let (ready_in, nanos) = (self.ticket.ready_in(), nanos::nanos(allowed));
+        let (ready_in, nanos) = (self.permit.ready_in(), nanos::nanos(allowed));
         if ready_in > nanos { Err(Refused::too_far(0, ready_in, nanos)) } else { Ok(self) }
     }
 
-    /// How long until its turn, as things stand: zero if it has come or was used, `Duration::MAX` if it never comes. It gets
-    /// shorter when others leave. Takes time in proportion to the list ahead.
+    /// How long until the permits are there, as things stand: zero if they are, or were used, `Duration::MAX` if they never will be.
+    /// It gets shorter when others leave. Takes time in proportion to the list ahead.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
-        nanos::duration(self.ticket.ready_in())
+        nanos::duration(self.permit.ready_in())
     }
 
-    /// Waits for its turn and uses the permits: nothing goes back any more.
+    /// Waits for the permits and uses them: nothing goes back any more.
     ///
     /// # Cancel safety
-    /// Nothing is used and the place stays when the wait is dropped.
+    /// Dropped, the wait has used nothing, and the waiter keeps its place in the order.
     ///
     /// # Panics
     /// If the permits have been used already. In a wait, outside of a runtime with a timer.
     pub async fn ready(&mut self) {
-        assert!(!self.ticket.is_spent(), "`Reservation` ready after its permits were used");
+        assert!(!self.permit.is_consumed(), "`Reservation` ready after its permits were used");
         let mut timer = pin!(Timer::default());
         poll_fn(|cx| {
             let progress = ready!(coop::poll_proceed(cx));
             loop {
-                let turn = match self.ticket.poll_turn(cx) {
-                    Turn::Granted => break,
-                    Turn::At(turn) => Some(turn),
-                    Turn::Never => None,
+                let ready_at = match self.permit.poll_acquire(cx) {
+                    Readiness::Granted => break,
+                    Readiness::At(instant) => Some(instant),
+                    Readiness::Never => None,
                 };
-                ready!(timer.as_mut().poll_at(cx, turn));
+                ready!(timer.as_mut().poll_at(cx, ready_at));
             }
             progress.made_progress();
-            self.ticket.spend();
+            self.permit.consume();
             Poll::Ready(())
         })
         .await;
     }
 
-    /// The permits are used. If its turn has not come yet, they are used when it does: those behind wait for it.
+    /// The permits are used. If they are not there yet, they are used when they are: those behind wait for that.
     pub fn spend(mut self) {
-        self.ticket.spend();
+        self.permit.consume();
     }
 }

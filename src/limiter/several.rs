@@ -1,15 +1,18 @@
 //! One permit of each of several limiters, all at once or none.
 //!
-//! Places are taken one after the other, in the limiter made last first: the next only when the turn has come in all before.
-//! A turn that has come is not used before the last one has: it is held, as the first in its list, and its bucket runs over
-//! at its burst meanwhile. As all go in one order, none waits for one that waits for it; and one that waits for a slow
-//! limiter stands in the lists of the older ones only when there is nothing else to wait for.
+//! Wait lists are joined one after the other, that of the limiter made last first: the next only when all before have granted.
+//! A grant is not used before the last limiter's: it is held, as the first in its list, and its bucket runs over at its burst
+//! meanwhile. As all go in one order, none waits for one that waits for it; and a waiter for a slow limiter is in the lists of
+//! the older ones only when there is nothing else to wait for.
 
 use std::task::Context;
 
 use crate::{
-    limiter::{Limiter, Refused, Ticket, Turn},
-    policy::nanos::{FOREVER, duration},
+    limiter::{Limiter, QueuedPermit, Readiness, Refused},
+    policy::{
+        limit::wait_list::WaiterId,
+        nanos::{FOREVER, duration},
+    },
     time,
 };
 
@@ -22,20 +25,20 @@ pub(crate) enum Limiters {
     More(Box<Vec<Limiter>>),
 }
 
-/// A place in the wait list of one limiter or of several. Dropped, it leaves no trace, unless it was
-/// [spent](Place::spend).
+/// A waiter of one limiter or of several. Dropped, it leaves no trace, unless it was [consumed](QueuedPermits::consume).
 #[derive(Debug)]
 #[must_use]
-pub(crate) enum Place {
-    One(Ticket),
+pub(crate) enum QueuedPermits {
+    One(QueuedPermit),
     More(Box<Several>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Several {
+    /// Those whose lists it has not joined, the next at the end.
     limiters: Vec<Limiter>,
-    /// With their numbers, from the limiter made last on.
-    tickets: Vec<(u64, Ticket)>,
+    /// With their ids, from the limiter made last on.
+    permits: Vec<(WaiterId, QueuedPermit)>,
 }
 
 impl Limiters {
@@ -47,8 +50,8 @@ impl Limiters {
             Some(Self::More(all)) => all,
         };
         all.push(limiter);
-        all.sort_by_key(|limiter| limiter.inner.made);
-        all.dedup_by_key(|limiter| limiter.inner.made);
+        all.sort_by_key(|limiter| limiter.semaphore.created);
+        all.dedup_by_key(|limiter| limiter.semaphore.created);
         Self::More(all)
     }
 
@@ -69,37 +72,37 @@ impl Limiters {
 
     /// Takes a permit for use, if there is only one to ask and it is there at once.
     #[inline]
-    pub(crate) fn take(&self) -> bool {
-        if let Self::One(limiter) = self { limiter.take(1) } else { false }
+    pub(crate) fn try_take(&self) -> bool {
+        if let Self::One(limiter) = self { limiter.try_take(1) } else { false }
     }
 
-    /// A place in the wait list, if the turn comes within `allowed` nanoseconds. Of several it is asked in the first only.
-    pub(crate) fn place(&self, allowed: u64) -> Result<Place, Refused> {
+    /// Joins the wait list, if a permit will be there within `allowed` nanoseconds. Of several only the first is asked.
+    pub(crate) fn enqueue(&self, allowed: u64) -> Result<QueuedPermits, Refused> {
         match self {
-            Self::One(limiter) => limiter.ticket(1, allowed).map(Place::One),
+            Self::One(limiter) => limiter.enqueue(1, allowed).map(QueuedPermits::One),
             Self::More(all) => {
-                let mut several = Box::new(Several { limiters: all.to_vec(), tickets: Vec::new() });
+                let mut several = Box::new(Several { limiters: all.to_vec(), permits: Vec::new() });
                 several.join(allowed)?;
-                Ok(Place::More(several))
+                Ok(QueuedPermits::More(several))
             }
         }
     }
 }
 
-impl Place {
-    /// Whether the turn has come, in all of them. Granted, start at once, or drop it.
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
+impl QueuedPermits {
+    /// Whether all have granted. Then start at once, or drop it.
+    pub(crate) fn poll_acquire(&mut self, cx: &mut Context<'_>) -> Readiness {
         match self {
-            Self::One(ticket) => ticket.poll_turn(cx),
-            Self::More(several) => several.poll_turn(cx),
+            Self::One(permit) => permit.poll_acquire(cx),
+            Self::More(several) => several.poll_acquire(cx),
         }
     }
 
     /// The permits are used.
-    pub(crate) fn spend(&mut self) {
+    pub(crate) fn consume(&mut self) {
         match self {
-            Self::One(ticket) => ticket.spend(),
-            Self::More(several) => several.tickets.iter_mut().for_each(|(_, ticket)| ticket.spend()),
+            Self::One(permit) => permit.consume(),
+            Self::More(several) => several.permits.iter_mut().for_each(|(_, permit)| permit.consume()),
         }
     }
 }
@@ -108,40 +111,41 @@ impl Several {
     /// Joins the next wait list. False: there is none.
     fn join(&mut self, allowed: u64) -> Result<bool, Refused> {
         let Some(limiter) = self.limiters.last() else { return Ok(false) };
-        let ticket = limiter.ticket(1, allowed)?;
-        self.tickets.push((ticket.number(), ticket));
+        let permit = limiter.enqueue(1, allowed)?;
+        // One permit is never taken without a waiter.
+        self.permits.push((permit.id().unwrap_or_default(), permit));
         self.limiters.pop();
         Ok(true)
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
+    fn poll_acquire(&mut self, cx: &mut Context<'_>) -> Readiness {
         loop {
             // The last is what it waits for. The others are held until then.
-            let others = self.tickets.len().saturating_sub(1);
-            let (earlier, last) = self.tickets.split_at_mut(others);
-            let turn = last.first_mut().map_or(Turn::Granted, |(_, ticket)| ticket.poll_turn(cx));
-            let until = match turn {
-                Turn::Granted => Some(time::now()),
-                Turn::At(instant) => Some(instant),
-                Turn::Never => None,
+            let others = self.permits.len().saturating_sub(1);
+            let (earlier, last) = self.permits.split_at_mut(others);
+            let readiness = last.first_mut().map_or(Readiness::Granted, |(_, permit)| permit.poll_acquire(cx));
+            let until = match readiness {
+                Readiness::Granted => Some(time::now()),
+                Readiness::At(instant) => Some(instant),
+                Readiness::Never => None,
             };
             let all = earlier.iter_mut();
-            for (number, ticket) in all.filter(|(_, ticket)| turn != Turn::Granted || !ticket.is_granted()) {
-                ticket.hold(*number, until);
+            for (id, permit) in all.filter(|(_, permit)| readiness != Readiness::Granted || !permit.is_granted()) {
+                permit.hold(*id, until);
             }
-            if turn != Turn::Granted {
-                return turn;
+            if readiness != Readiness::Granted {
+                return readiness;
             }
-            // One that came back after a stall may stand before it again, and want what it has: it goes back.
-            let lost = earlier.iter_mut().position(|(_, ticket)| ticket.poll_turn(cx) != Turn::Granted);
+            // A waiter that is late after a stall may be ahead again, and be due what this one has: it goes back.
+            let lost = earlier.iter_mut().position(|(_, permit)| permit.poll_acquire(cx) != Readiness::Granted);
             if let Some(index) = lost {
-                let later = self.tickets.split_off(index.saturating_add(1));
-                self.limiters.extend(later.iter().rev().map(|(_, ticket)| ticket.limiter().clone()));
+                let later = self.permits.split_off(index.saturating_add(1));
+                self.limiters.extend(later.iter().rev().map(|(_, permit)| permit.limiter().clone()));
                 continue;
             }
             match self.join(FOREVER) {
                 Ok(true) => {}
-                Ok(false) => return Turn::Granted,
+                Ok(false) => return Readiness::Granted,
                 Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
             }
         }

@@ -98,6 +98,13 @@ pub struct Progress {
     pub(super) step: u32,
 }
 
+impl Progress {
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
+    pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
+        backoff.next(self, random)
+    }
+}
+
 impl Backoff {
     /// The same pause every time.
     #[inline]
@@ -259,7 +266,7 @@ impl Backoff {
 
     /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
     #[inline]
-    pub fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
+    pub(crate) fn next(&self, progress: &mut Progress, random: impl FnOnce() -> u64) -> Option<u64> {
         if self.more.is_some() || self.shape == Shape::Steps {
             self.next_of_chain(progress, random)
         } else {

@@ -1,6 +1,6 @@
 //! The three bounds of a run, and what each of them decides.
 
-use super::{attempts::Ended, nanos::FOREVER};
+use super::{Policy, attempts::Ended, nanos::FOREVER};
 
 /// How long a call, the window for starts, and the whole may take, in nanoseconds; `u64::MAX` is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,12 @@ pub enum CutBy {
 impl Bounds {
     /// No bounds.
     pub const NONE: Self = Self { attempt_timeout: FOREVER, start_within: FOREVER, finish_within: FOREVER };
+
+    /// Those of a policy.
+    #[must_use]
+    pub fn of(policy: &Policy) -> Self {
+        *policy.bounds()
+    }
 
     /// Whether an attempt may be planned for this instant. Where both windows refuse, the smaller one is the reason.
     #[inline]

@@ -7,22 +7,15 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
-pub mod bucket;
-pub mod budget;
 mod delays;
 pub mod ensure;
 pub mod fleet;
-mod gate;
 pub mod jitter;
 pub mod lease;
-pub mod line;
+pub mod limit;
 pub(crate) mod nanos;
-pub mod parked;
 pub mod plan;
-pub mod quorum;
-pub mod rate;
 pub mod ratio;
-pub mod refusal;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod stall;
@@ -292,9 +285,21 @@ impl Policy {
         if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
     }
 
-    /// What `.policy(self)` makes of a builder that was set as `before`: the bounds are these, as one set; the cadence, the
-    /// deadline of each call, what follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.
-    pub(crate) fn guarded_by(mut self, before: &Self) -> Self {
+    /// What `.policy(self)` makes of a builder that was set as `before`: the bounds (`start_within`, `finish_within`,
+    /// `max_attempts`, with `final_try` and `delay_first`) are these, as one set; the cadence, the deadline of each call, what
+    /// follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.
+    ///
+    /// For the word `policy` of a builder of your own.
+    ///
+    /// ```
+    /// use relent::Policy;
+    ///
+    /// let before: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?;
+    /// let user: Policy = "max_attempts 3".parse()?;
+    /// assert_eq!(user.guarded_by(&before).to_string(), "every 50ms, attempt_timeout 10s, max_attempts 3");
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    pub fn guarded_by(mut self, before: &Self) -> Self {
         if !self.has(SET_EVERY | SET_BACKOFF) {
             self.every = before.every;
             self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
@@ -373,7 +378,7 @@ impl Policy {
     /// The bounds.
     #[inline]
     #[must_use]
-    pub fn bounds(&self) -> &Bounds {
+    pub(crate) fn bounds(&self) -> &Bounds {
         &self.bounds
     }
 

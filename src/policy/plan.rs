@@ -7,10 +7,12 @@ use super::{
     attempts::{Attempts, Decision, Ended, Next},
     backoff::Backoff,
     bounds::CutBy,
-    gate::{Gate, TooFar},
     jitter::series,
+    limit::{
+        planned::{PlannedLimiter, TooFar},
+        rate::Rate,
+    },
     nanos::{FOREVER, duration},
-    rate::Rate,
     ratio::Ratio,
     warning::{self, Warning},
 };
@@ -128,7 +130,7 @@ impl Policy {
             Finish::Stops(_) => slowest.over(),
             Finish::GoesOn => {
                 let each = timeout.saturating_add(highest.max(self.period().unwrap_or(0)).max(asked));
-                let each = each.max(Gate::interval(limiter));
+                let each = each.max(PlannedLimiter::interval(limiter));
                 slowest.over().saturating_add(more.saturating_mul(each))
             }
             Finish::Hangs | Finish::Waits | Finish::Starves | Finish::Limiter { .. } => FOREVER,
@@ -300,7 +302,7 @@ impl Course {
     pub(super) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
         let (mut spans, mut waits) = (Vec::new(), Vec::new());
         let mut over = 0;
-        let mut gate = Gate::new(limiter);
+        let mut gate = PlannedLimiter::new(limiter);
         let mut run = Attempts::default();
         let draw = |number: u64| policy.seed().map_or(random, |seed| series(seed, number));
         let mut next = run.first(policy, || draw(0));

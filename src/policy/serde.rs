@@ -8,7 +8,9 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{Policy, attempts::Decision, backoff::Backoff, jitter::Jitter, rate::Rate, ratio::Ratio, text::Setting};
+use super::{
+    Policy, attempts::Decision, backoff::Backoff, jitter::Jitter, limit::rate::Rate, ratio::Ratio, text::Setting,
+};
 
 /// A map of what differs from the default: times and the backoff as text, `max_attempts` as a number, switches as booleans.
 impl Serialize for Policy {

@@ -9,11 +9,28 @@ use super::{
 };
 
 impl Policy {
-    /// As `start_within(window)`, but only until a bound is set: `start_within`, `finish_within` or `max_attempts`, or those of
-    /// a policy, then hold alone. Meanwhile what servers ask for by `RetryAfter` moves the end of the window along, by
-    /// `asked` in all at most.
-    #[cfg(any(feature = "k8s", test))]
-    pub(crate) fn default_window(mut self, window: Duration, asked: Duration) -> Self {
+    /// [`start_within`](Self::start_within) until the user of a builder sets a bound: `start_within`, `finish_within` or
+    /// `max_attempts`, or those of a policy, then hold alone. Meanwhile what servers ask for by `RetryAfter` moves the end of the
+    /// window along, by `asked` in all at most.
+    ///
+    /// For what hands out builders that have settings already. The policy's text shows it as `start_within`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Operation, Policy, Retry};
+    ///
+    /// /// A call that users await as it is, or give a bound of their own.
+    /// fn lookup<O: Operation<Output = Result<String, std::io::Error>>>(operation: O) -> Retry<O> {
+    ///     let window = Policy::new().default_start_within(Duration::from_millis(350), Duration::from_secs(10));
+    ///     Retry::new(operation).every(Duration::from_millis(50)).policy(&window)
+    /// }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// # let call = async |_| Err(std::io::Error::other("no such host"));
+    /// assert_eq!(lookup(call).await.unwrap_err().attempts(), 8);
+    /// assert_eq!(lookup(call).finish_within(Duration::from_secs(1)).await.unwrap_err().attempts(), 20);
+    /// # }
+    /// ```
+    pub fn default_start_within(mut self, window: Duration, asked: Duration) -> Self {
         self.bounds.start_within = nanos(window);
         let latest = nanos(window).saturating_add(nanos(asked));
         self.change_rare(|rare| rare.window_moves_to = Some(latest));
@@ -39,10 +56,13 @@ impl Policy {
         self.bounds.start_within = moved.min(latest);
     }
 
-    /// Where the next start would not be admitted, one last attempt starts this long before the hard bound, or at half of
-    /// it where it is shorter than twice that. A guard, which a user's `policy` does not take away; `final_try` replaces it.
-    #[cfg(any(feature = "k8s", test))]
-    pub(crate) fn last_look(mut self, before_the_end: Duration) -> Self {
+    /// Where the next start would not be admitted, one last attempt starts so long before `finish_within`, or at half of that
+    /// where it is shorter than twice as long. [`final_try`](Self::final_try) replaces it; a policy that is given to a builder with
+    /// this one does not take it away.
+    ///
+    /// For what hands out builders whose last attempt needs its time, such as a read that says what was seen last. It is no part
+    /// of the policy's text.
+    pub fn default_final_try(mut self, before_the_end: Duration) -> Self {
         self.change_rare(|rare| rare.last_look = Some(nanos(before_the_end)));
         self
     }
@@ -56,13 +76,6 @@ impl Policy {
     }
 }
 
-/// When something should end of itself that is cut after `limit`: a tenth of it before, 100 ms at most.
-#[cfg(any(feature = "k8s", test))]
-pub(crate) fn just_before(limit: u64) -> u64 {
-    const ENOUGH: u64 = 100_000_000;
-    limit.saturating_sub((limit / 10).min(ENOUGH))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -74,7 +87,7 @@ mod tests {
 
     fn get() -> Policy {
         let (window, asked) = (Duration::from_nanos(350), Duration::from_nanos(10_000));
-        Policy::new().every(Duration::from_nanos(50)).default_window(window, asked)
+        Policy::new().every(Duration::from_nanos(50)).default_start_within(window, asked)
     }
 
     #[test]
@@ -129,15 +142,8 @@ mod tests {
         }
 
         #[test]
-        fn what_ends_of_itself_has_nearly_all_its_time(limit: u64) {
-            let end = just_before(limit);
-            prop_assert!(end <= limit && limit - end <= 100_000_000 && end >= limit - limit / 10);
-            prop_assert!(limit < 10 || end < limit);
-        }
-
-        #[test]
         fn a_last_look_is_before_the_bound_and_has_its_time(finish: u64, before in 0_u64..100_000, window: u64) {
-            let policy = Policy::new().last_look(Duration::from_nanos(before));
+            let policy = Policy::new().default_final_try(Duration::from_nanos(before));
             prop_assert_eq!(policy.clone().last_look_at(), None);
             let (finish_within, start_within) = (Duration::from_nanos(finish), Duration::from_nanos(window));
             if let Some(at) = policy.finish_within(finish_within).start_within(start_within).last_look_at() {

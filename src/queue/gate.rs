@@ -3,7 +3,7 @@
 use std::task::Context;
 
 use crate::{
-    limiter::{Limiters, Place, Turn},
+    limiter::{Limiters, QueuedPermits, Readiness},
     policy::nanos::FOREVER,
 };
 
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Gate {
     limiters: Limiters,
-    place: Option<Place>,
+    place: Option<QueuedPermits>,
 }
 
 impl Gate {
@@ -20,19 +20,19 @@ impl Gate {
     }
 
     /// Whether something may start. The first question takes a place.
-    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Turn {
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Readiness {
         let Self { limiters, place } = self;
-        let place = place.get_or_insert_with(|| match limiters.place(FOREVER) {
+        let place = place.get_or_insert_with(|| match limiters.enqueue(FOREVER) {
             Ok(place) => place,
             Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
         });
-        place.poll_turn(cx)
+        place.poll_acquire(cx)
     }
 
     /// Something starts.
     pub(super) fn spend(&mut self) {
         if let Some(mut place) = self.place.take() {
-            place.spend();
+            place.consume();
         }
     }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::Ending,
-    limiter::Turn,
+    limiter::Readiness,
     operation,
     policy::{attempts::Decision, bounds::CutBy, nanos::FOREVER},
     shared::Retries,
@@ -172,9 +172,9 @@ where
         let mut found = shared.poll_due_if(cx, now, |_| false);
         if let Found::Unwanted = found {
             let turn = match gate.poll_turn(cx) {
-                Turn::Granted => None,
-                Turn::At(turn) => Some(shared.clock.read(turn)),
-                Turn::Never => Some(FOREVER),
+                Readiness::Granted => None,
+                Readiness::At(turn) => Some(shared.clock.read(turn)),
+                Readiness::Never => Some(FOREVER),
             };
             let Some(turn) = turn else { return shared.poll_due(cx, now).into() };
             // Before its first attempt an item may wait as long as it takes.

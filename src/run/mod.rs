@@ -18,7 +18,7 @@ use pin_project::pin_project;
 
 pub(crate) use self::core::Core;
 use crate::{
-    error::{Ending, GaveUp, Stop},
+    error::{Detail, Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::{Policy, attempts::Decision, bounds::CutBy},
@@ -185,7 +185,8 @@ where
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let mut this = self.project();
         this.slot.set(Slot::Done);
-        let detail = this.verb.detail(|| this.core.read());
+        let read = || this.operation.reads().filter(|_| this.error.is_none()).map(|of| Detail::Read { of });
+        let detail = this.verb.detail(|| this.core.read()).or_else(read);
         if V::OBSERVES {
             this.core.only_observes();
         }

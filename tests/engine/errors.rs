@@ -236,15 +236,6 @@ async fn the_chain_itself_for_whoever_looks_for_an_error_in_it() {
     assert_eq!(chained.to_string(), text);
 }
 
-/// tonic answers for an error with the status that it finds among the sources.
-#[cfg(feature = "etcd")]
-#[tokio::test]
-async fn tonic_finds_its_status() {
-    let gave_up = retry(|_| async { Err::<(), _>(tonic::Status::not_found("no such lease")) }).when(|_| false);
-    let status = tonic::Status::from_error(gave_up.await.unwrap_err().chained().into());
-    assert_eq!((status.code(), status.message()), (tonic::Code::NotFound, "no such lease"));
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_error_or_else_why_there_is_none() {
     let why = |gave_up: GaveUp<std::convert::Infallible>| {

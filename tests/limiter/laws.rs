@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use proptest::{collection::vec, prelude::*};
 use relent::{
     Rate,
-    policy::line::{Joined, Line, Looked, Told},
+    policy::limit::wait_list::{Admission, Polled, WaitList, WakeList},
 };
 
 use crate::model::{Case, FOREVER, check};
@@ -81,45 +81,45 @@ proptest! {
         permits in 1_u32.., per in 1_u64..u64::MAX, burst in 1_u32..1000, looks in vec(any::<u64>(), 1..20),
     ) {
         let rate = Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap();
-        let mut line: Line<()> = Line::new(rate, burst, FOREVER);
+        let mut list: WaitList<()> = WaitList::new(rate, burst, FOREVER);
         let mut taken = 0_u128;
         let mut looks = looks;
         looks.sort_unstable();
         for _ in 0..burst {
-            prop_assert_eq!(line.join(0, 1, 0), Joined::Granted);
+            prop_assert_eq!(list.enqueue(0, 1, 0), Admission::Granted);
         }
         for at in looks {
             let ideal = u128::from(at) * u128::from(permits) / u128::from(per);
             // As many as are due, at most 50, are in line already.
             let due = (ideal - taken).min(50);
             for _ in 0..due {
-                prop_assert!(matches!(line.join(0, 1, FOREVER), Joined::Waiting(_) | Joined::Granted));
+                prop_assert!(matches!(list.enqueue(0, 1, FOREVER), Admission::Waiting(_) | Admission::Granted));
             }
-            while line.flow(at, &mut Told::new()) {}
-            prop_assert_eq!(line.waiting(), 0);
+            while list.refill_and_grant(at, &mut WakeList::new()) {}
+            prop_assert_eq!(list.waiting(), 0);
             taken += due;
             if due < ideal - taken + due {
                 break;
             }
-            prop_assert!(matches!(line.join(at, 1, 0), Joined::TooFar(_)));
+            prop_assert!(matches!(list.enqueue(at, 1, 0), Admission::TooFar(_)));
         }
     }
 }
 
 #[test]
 fn three_per_second_is_exactly_that_over_thirty_years() {
-    let mut line: Line<()> = Line::new(Rate::per_second(3), 1, FOREVER);
-    assert_eq!(line.join(0, 1, 0), Joined::Granted);
+    let mut list: WaitList<()> = WaitList::new(Rate::per_second(3), 1, FOREVER);
+    assert_eq!(list.enqueue(0, 1, 0), Admission::Granted);
     let (mut asked, mut last) = (0_u64, 0);
     // A billion seconds ahead, in bites as large as the burst allows.
-    line.set_burst(1_000_000_000, &mut Vec::new());
+    list.set_burst(1_000_000_000, &mut Vec::new());
     for _ in 0..3 {
-        let Joined::Waiting(number) = line.join(0, 1_000_000_000, FOREVER) else { panic!() };
+        let Admission::Waiting(number) = list.enqueue(0, 1_000_000_000, FOREVER) else { panic!() };
         (asked, last) = (asked + 1_000_000_000, number);
     }
-    assert_eq!(line.turn(last), asked / 3 * 1_000_000_000);
-    let turn = line.turn(last);
-    assert_eq!(line.look(turn - 1, last, 1_000_000_000, &mut Told::new()), Looked::Due(turn));
-    assert_eq!(line.look(turn, last, 1_000_000_000, &mut Told::new()), Looked::Granted(turn));
-    assert_eq!(line.bucket().available(), 0);
+    assert_eq!(list.ready_at(last), asked / 3 * 1_000_000_000);
+    let turn = list.ready_at(last);
+    assert_eq!(list.poll(turn - 1, last, 1_000_000_000, &mut WakeList::new()), Polled::ReadyAt(turn));
+    assert_eq!(list.poll(turn, last, 1_000_000_000, &mut WakeList::new()), Polled::Granted(turn));
+    assert_eq!(list.bucket().available(), 0);
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use relent::{
     Rate,
-    policy::{
-        line::{CATCH_UP, Joined, Line, Looked, Told},
-        parked::{Measure, Taken},
+    policy::limit::{
+        packed::{Params, Take},
+        wait_list::{Admission, CATCH_UP, Polled, WaitList, WakeList},
     },
 };
 
@@ -171,29 +171,29 @@ impl Model {
         FOREVER
     }
 
-    fn join(&mut self, who: usize, permits: u32, allowed: u64) -> Joined {
+    fn enqueue(&mut self, who: usize, permits: u32, allowed: u64) -> Admission {
         let enough = self.unlimited || self.level >= u128::from(permits) * self.unit;
         if permits == 0 || (self.waiting.is_empty() && enough) {
             if !self.unlimited {
                 self.level -= u128::from(permits) * self.unit;
             }
-            return Joined::Granted;
+            return Admission::Granted;
         }
         if permits > self.burst.max(1) && !self.unlimited {
-            return Joined::OverBurst;
+            return Admission::OverBurst;
         }
         let mut future = self.clone();
         future.waiting.push_back((who, permits));
         future.settle();
         let turn = future.turn(who);
         if turn.saturating_sub(self.at) > allowed || (turn == FOREVER && allowed != FOREVER) {
-            return Joined::TooFar(turn);
+            return Admission::TooFar(turn);
         }
         *self = future;
-        Joined::Waiting(who as u64)
+        Admission::Waiting(who as u64)
     }
 
-    fn leave(&mut self, who: usize, permits: u32, held: u64, uncollected: bool) {
+    fn remove(&mut self, who: usize, permits: u32, held: u64, uncollected: bool) {
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
             self.waiting.remove(index);
             self.from = self.at;
@@ -229,10 +229,10 @@ struct Waiter {
     idle: bool,
 }
 
-/// The real one, with people who do what they are told when they are told.
+/// The real one, with people who do what they are wakes when they are wakes.
 struct Real {
-    line: Line<usize>,
-    measure: Measure,
+    list: WaitList<usize>,
+    measure: Params,
     now: u64,
     waiters: Vec<Waiter>,
     woken: VecDeque<usize>,
@@ -241,11 +241,11 @@ struct Real {
 }
 
 impl Real {
-    fn look(&mut self) {
+    fn poll(&mut self) {
         loop {
-            let mut told = Told::new();
-            let more = self.line.flow(self.now, &mut told);
-            while let Some(who) = told.pop() {
+            let mut wakes = WakeList::new();
+            let more = self.list.refill_and_grant(self.now, &mut wakes);
+            while let Some(who) = wakes.pop() {
                 self.woken.push_back(who);
             }
             if !more {
@@ -261,23 +261,23 @@ impl Real {
             return;
         }
         let looked = loop {
-            let mut told = Told::new();
-            let looked = self.line.look(self.now, number, self.waiters[who].permits, &mut told);
-            while let Some(who) = told.pop() {
+            let mut wakes = WakeList::new();
+            let looked = self.list.poll(self.now, number, self.waiters[who].permits, &mut wakes);
+            while let Some(who) = wakes.pop() {
                 self.woken.push_back(who);
             }
-            if looked != Looked::Again {
+            if looked != Polled::WakeFirst {
                 break looked;
             }
         };
         match looked {
-            Looked::Granted(at) => {
+            Polled::Granted(at) => {
                 self.waiters[who].state = State::Granted(at);
                 self.grants.push((self.now, who));
             }
-            Looked::Due(due) => {
+            Polled::ReadyAt(due) => {
                 self.waiters[who].timer = due;
-                self.line.watch(number, who);
+                self.list.set_waker(number, who);
             }
             other => panic!("{other:?}"),
         }
@@ -288,8 +288,8 @@ impl Real {
             self.poll(who);
         }
         // In one word and back again: nothing may come of it.
-        if let Some((measure, spent)) = self.line.park(self.measure) {
-            self.line.unpark(measure, spent);
+        if let Some((measure, spent)) = self.list.pack(self.measure) {
+            self.list.unpack(measure, spent);
             self.measure = measure;
         }
     }
@@ -324,8 +324,8 @@ impl Real {
 /// Runs both and compares after each step. Panics where they differ.
 pub(crate) fn check(case: &Case) -> Seen {
     let mut real = Real {
-        line: Line::new(rate(case.rate), case.burst, CATCH_UP),
-        measure: Measure::default(),
+        list: WaitList::new(rate(case.rate), case.burst, CATCH_UP),
+        measure: Params::default(),
         now: 0,
         waiters: Vec::new(),
         woken: VecDeque::new(),
@@ -340,19 +340,19 @@ pub(crate) fn check(case: &Case) -> Seen {
             0..=2 => {
                 let allowed = if what % 16 < 8 { FOREVER } else { long };
                 let who = real.waiters.len();
-                if let (0, Some((measure, spent))) = (real.line.waiting(), real.line.park(real.measure)) {
+                if let (0, Some((measure, spent))) = (real.list.waiting(), real.list.pack(real.measure)) {
                     match measure.take(real.now, spent, many) {
-                        Taken::Now(_) => assert!(matches!(model.clone().join(who, many, 0), Joined::Granted)),
-                        Taken::At(at) => assert_eq!(model.clone().join(who, many, 0), Joined::TooFar(at)),
+                        Take::Taken(_) => assert!(matches!(model.clone().join(who, many, 0), Admission::Granted)),
+                        Take::ReadyAt(at) => assert_eq!(model.clone().join(who, many, 0), Admission::TooFar(at)),
                         _ => {}
                     }
                 }
                 real.look();
-                let answer = real.line.join(real.now, many, allowed);
+                let answer = real.list.enqueue(real.now, many, allowed);
                 let expected = model.join(who, many, allowed);
                 let state = match (answer, expected) {
-                    (Joined::Waiting(number), Joined::Waiting(_)) => State::Waiting(number),
-                    (Joined::Granted, Joined::Granted) => {
+                    (Admission::Waiting(number), Admission::Waiting(_)) => State::Waiting(number),
+                    (Admission::Granted, Admission::Granted) => {
                         direct.push((real.now, many));
                         State::Granted(real.now)
                     }
@@ -378,7 +378,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                 }
                 let waiter = real.waiters[who];
                 real.waiters[who].state = State::Gone;
-                let mut told = Told::new();
+                let mut wakes = WakeList::new();
                 let held;
                 let more = match waiter.state {
                     State::Waiting(number) => {
@@ -386,19 +386,19 @@ pub(crate) fn check(case: &Case) -> Seen {
                         held = turn.map_or(0, |(at, _)| real.now - at);
                         // What it did not collect comes out later, for another: the catch-up is for that.
                         steady &= turn.is_none();
-                        real.line.leave(real.now, number, &mut told).0
+                        real.list.remove(real.now, number, &mut wakes).0
                     }
                     State::Granted(at) if waiter.permits > 0 && what % 16 < 8 => {
                         steady = false;
                         held = real.now - at;
-                        real.line.give_back(real.now, waiter.permits, at, &mut told)
+                        real.list.refund_permits(real.now, waiter.permits, at, &mut wakes)
                     }
                     State::Granted(_) | State::Gone => {
                         real.waiters[who].state = waiter.state;
                         continue;
                     }
                 };
-                while let Some(who) = told.pop() {
+                while let Some(who) = wakes.pop() {
                     real.woken.push_back(who);
                 }
                 if more {
@@ -410,18 +410,18 @@ pub(crate) fn check(case: &Case) -> Seen {
             4 => {
                 steady = false;
                 real.look();
-                let mut told = Vec::new();
-                real.line.set_rate(rate((many, long)), &mut told);
-                real.woken.extend(told);
+                let mut wakes = Vec::new();
+                real.list.set_rate(rate((many, long)), &mut wakes);
+                real.woken.extend(wakes);
                 real.look();
                 model.set_rate(rate((many, long)));
             }
             5 => {
                 steady = false;
                 real.look();
-                let mut told = Vec::new();
-                real.line.set_burst(many, &mut told);
-                real.woken.extend(told);
+                let mut wakes = Vec::new();
+                real.list.set_burst(many, &mut wakes);
+                real.woken.extend(wakes);
                 real.look();
                 model.set_burst(many);
             }
@@ -441,17 +441,17 @@ pub(crate) fn check(case: &Case) -> Seen {
         expected.retain(|(_, who)| !real.waiters[*who].idle);
         expected.sort_unstable();
         assert_eq!(grants, expected, "after {what}, {many}, {long}");
-        assert_eq!(real.line.waiting(), model.waiting.len());
+        assert_eq!(real.list.waiting(), model.waiting.len());
         if model.waiting.is_empty() && !model.unlimited {
             let available = u32::try_from(model.level / model.unit).unwrap_or(u32::MAX);
-            assert_eq!(real.line.bucket().available(), available);
+            assert_eq!(real.list.bucket().available(), available);
         }
         // The naive way to a turn is long: only now and then.
         for (who, waiter) in real.waiters.iter().enumerate().filter(|(who, _)| (who + index) % 8 == 0) {
             if let State::Waiting(number) = waiter.state
                 && !waiter.idle
             {
-                assert_eq!(real.line.turn(number), model.turn(who));
+                assert_eq!(real.list.ready_at(number), model.turn(who));
                 assert!(waiter.timer >= model.turn(who));
             }
         }

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 use relent::{
     Rate,
-    policy::line::{Joined, Line, Looked, Told},
+    policy::limit::wait_list::{Admission, Polled, WaitList, WakeList},
 };
 
 const FOREVER: u64 = u64::MAX;
@@ -18,7 +18,7 @@ enum State {
 
 /// Waiters that look when chance has it.
 struct World {
-    line: Line<usize>,
+    list: WaitList<usize>,
     now: u64,
     waiters: Vec<(u32, State)>,
     /// When how many came out.
@@ -27,10 +27,10 @@ struct World {
 }
 
 impl World {
-    fn flow(&mut self) {
-        let mut told = Told::new();
-        while self.line.flow(self.now, &mut told) {
-            told = Told::new();
+    fn refill_and_grant(&mut self) {
+        let mut wakes = WakeList::new();
+        while self.list.refill_and_grant(self.now, &mut wakes) {
+            wakes = WakeList::new();
         }
     }
 
@@ -41,22 +41,22 @@ impl World {
 
     fn poll(&mut self, who: usize) -> Option<u64> {
         let (permits, State::Waiting(number)) = self.waiters[who] else { return None };
-        let mut told = Told::new();
+        let mut wakes = WakeList::new();
         loop {
-            let looked = self.line.look(self.now, number, permits, &mut told);
+            let looked = self.list.poll(self.now, number, permits, &mut wakes);
             // What is woken is polled when chance has it, like all others.
-            told = Told::new();
+            wakes = WakeList::new();
             match looked {
-                Looked::Granted(at) => {
+                Polled::Granted(at) => {
                     assert!(at <= self.now);
                     self.late += usize::from(at < self.now);
                     let out = self.come_out(permits);
                     self.waiters[who].1 = State::Out(at, out);
                     return None;
                 }
-                Looked::Due(due) => {
+                Polled::ReadyAt(due) => {
                     assert!(due > self.now, "{who} would spin");
-                    self.line.watch(number, who);
+                    self.list.set_waker(number, who);
                     return Some(due);
                 }
                 _ => {}
@@ -71,19 +71,19 @@ impl World {
 
     fn step(&mut self, what: u8, many: u32, long: u64) {
         let who = many as usize % self.waiters.len().max(1);
-        let mut told = Told::new();
+        let mut wakes = WakeList::new();
         match what {
             0 => {
                 self.flow();
-                match self.line.reserve(self.now, many, FOREVER) {
-                    Joined::Waiting(number) => self.waiters.push((many, State::Waiting(number))),
-                    Joined::OverBurst | Joined::Granted => {}
+                match self.list.reserve(self.now, many, FOREVER) {
+                    Admission::Waiting(number) => self.waiters.push((many, State::Waiting(number))),
+                    Admission::OverBurst | Admission::Granted => {}
                     other => panic!("{other:?}"),
                 }
             }
             1 => {
                 self.flow();
-                if self.line.join(self.now, many, 0) == Joined::Granted {
+                if self.list.enqueue(self.now, many, 0) == Admission::Granted {
                     self.come_out(many);
                 }
             }
@@ -95,10 +95,10 @@ impl World {
             6 if !self.waiters.is_empty() => _ = self.poll(who),
             7 if !self.waiters.is_empty() => {
                 let more = match self.waiters[who].1 {
-                    State::Waiting(number) => self.line.leave(self.now, number, &mut told).0,
+                    State::Waiting(number) => self.list.remove(self.now, number, &mut wakes).0,
                     State::Out(at, out) => {
                         self.out[out].1 = 0;
-                        self.line.give_back(self.now, self.waiters[who].0, at, &mut told)
+                        self.list.refund_permits(self.now, self.waiters[who].0, at, &mut wakes)
                     }
                     State::Gone => false,
                 };
@@ -109,7 +109,7 @@ impl World {
             }
             8 => {
                 self.flow();
-                self.line.pause(self.now + long, &mut Vec::new());
+                self.list.pause(self.now + long, &mut Vec::new());
             }
             // Everybody is on time until then.
             9 => self.run(self.now + long),
@@ -141,8 +141,8 @@ proptest! {
         steps in vec((0_u8..10, 0_u32..6, prop_oneof![4 => 0_u64..8, 1 => 0_u64..200]), 0..120),
     ) {
         let rate = Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap();
-        let line = Line::new(rate, burst, catch_up);
-        let mut world = World { line, now: 0, waiters: Vec::new(), out: Vec::new(), late: 0 };
+        let line = WaitList::new(rate, burst, catch_up);
+        let mut world = World { list, now: 0, waiters: Vec::new(), out: Vec::new(), late: 0 };
         for (what, many, long) in steps {
             world.step(what, many, long);
         }
@@ -151,7 +151,7 @@ proptest! {
         let before = world.out.len();
         world.run(world.now + 200 + 10_000);
         prop_assert_eq!(world.out.len(), before + left);
-        prop_assert_eq!(world.line.waiting(), 0);
+        prop_assert_eq!(world.list.waiting(), 0);
         // Instants are whole nanoseconds, turns are not.
         let (permits, per) = (u64::from(permits), per);
         for (index, (from, _)) in world.out.iter().enumerate() {

@@ -283,7 +283,7 @@ async fn a_reservation_holds_its_place_and_gives_back() {
     drop(next);
     drop(last);
     assert_eq!(limiter.available(), 1, "what is used does not come back");
-    // Spent in line: its turn is taken, and nobody waits for it.
+    // Spent in list: its turn is taken, and nobody waits for it.
     limiter.try_acquire(1).unwrap();
     limiter.reserve(1).unwrap().spend();
     let start = Instant::now();
@@ -301,7 +301,7 @@ async fn a_million_a_second_come_in_batches_without_drift() {
         let limiter = limiter.clone();
         async move { limiter.acquire(1).within(ms(1000)).await }
     };
-    let line: Vec<_> = (0..100_000).map(|_| tokio::spawn(wait())).collect();
+    let list: Vec<_> = (0..100_000).map(|_| tokio::spawn(wait())).collect();
     let mut done = 0;
     for task in line {
         task.await.unwrap().unwrap();

@@ -6,6 +6,7 @@ use relent::{
     CutBy, Decision, Policy,
     policy::{
         attempts::{Attempts, Ended, Next},
+        bounds::Bounds,
         jitter::series,
     },
 };
@@ -273,7 +274,7 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
             _ => unreachable!("no third way"),
         };
         let start = start.saturating_add(u64::try_from(nanos(call.late)).unwrap());
-        if policy.bounds().is_over(start) {
+        if Bounds::of(&policy).is_over(start) {
             return History { attempts, end: End::Stopped(Ended::Deadline) };
         }
         if start == u64::MAX {

@@ -162,7 +162,7 @@ pub fn check(source: &mut Source<'_>) {
     let (mut progress, mut randoms) = (Progress::default(), Vec::new());
     for _ in 0..32 {
         randoms.push(source.random());
-        let delay = backoff.next(&mut progress, || randoms[randoms.len() - 1]);
+        let delay = progress.next(&backoff, || randoms[randoms.len() - 1]);
         let expected = schedule.last_of(&randoms);
         assert_eq!(delay.map(u128::from), expected, "delay {} of {backoff}", randoms.len());
         let Some(delay) = delay else { break };

@@ -225,7 +225,7 @@ fn both_sides() {
     let two = Backoff::fixed(2 * NANO).jitter(Jitter::PlusMinus(half()));
     for (hundredths, delay) in [(0, 1), (33, 1), (34, 2), (66, 2), (67, 3), (99, 3)] {
         let random = u64::try_from((u128::from(u64::MAX) + 1) * hundredths / 100).unwrap();
-        assert_eq!(two.next(&mut relent::policy::backoff::Progress::default(), || random), Some(delay));
+        assert_eq!(relent::policy::backoff::Progress::default().next(&two, || random), Some(delay));
     }
     let most = Duration::from_nanos(i64::MAX.unsigned_abs());
     let huge = Backoff::exponential(most / 2, most).factor(Ratio::new(21, 10).unwrap()).jitter(Jitter::None);

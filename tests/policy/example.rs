@@ -1,6 +1,6 @@
-//! `examples/plan.rs`.
+//! `examples/plan/main.rs`.
 
-#[path = "../../examples/plan.rs"]
+#[path = "../../examples/plan/main.rs"]
 #[allow(dead_code)]
 mod plan;
 

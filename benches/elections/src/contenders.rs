@@ -12,10 +12,8 @@ use std::{
 use http::{HeaderValue, Uri, header::CONTENT_TYPE};
 use kube_leader_election::{LeaseLock as PeerLock, LeaseLockParams, LeaseLockResult};
 use kubert::lease::{ClaimParams, LeaseManager};
-use relent::{
-    k8s::LeaseLock,
-    leader::{Lock, MemoryLock, Timing, elect},
-};
+use relent::leader::{Lock, MemoryLock, Timing, elect};
+use relent_k8s::LeaseLock;
 use tokio::{task::JoinSet, time::sleep};
 use tower::ServiceExt;
 

@@ -7,7 +7,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use relent::testing::kube::{ApiServer, Verb};
+use relent_apiserver::{ApiServer, Verb};
 use serde_json::json;
 use tokio::runtime::Builder;
 

@@ -1,7 +1,7 @@
 //! The future of an election, under a paused clock.
 
 #[cfg(feature = "test-util")]
-pub(crate) mod chaos;
+mod chaos;
 mod identity;
 mod once;
 #[cfg(feature = "test-util")]
@@ -38,12 +38,12 @@ fn hear(elect: Elect<MemoryLock>) -> (Elect<MemoryLock>, Arc<Mutex<Vec<String>>>
 }
 
 /// How many schedules a chaos test plays: as many as `RELENT_SCHEDULES` says.
-pub(crate) fn schedules(unless_set: u64) -> u64 {
+fn schedules(unless_set: u64) -> u64 {
     std::env::var("RELENT_SCHEDULES").map_or(unless_set, |text| text.parse().expect("RELENT_SCHEDULES is a number"))
 }
 
 /// Xorshift: the same numbers for the same seed.
-pub(crate) fn random_numbers(seed: u64) -> impl FnMut() -> u64 {
+fn random_numbers(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state ^= state << 13;

@@ -1,0 +1,289 @@
+//! `EtcdLock`: an election through a key of etcd.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use etcd_client::{Compare, CompareOp, ConnectOptions, ResponseHeader, Txn, TxnOp};
+use relent::{
+    ConfigError,
+    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
+};
+
+use super::{
+    classify::{CallErrorClass, Code},
+    cluster::CallError,
+    reports::Following,
+    turns::{Failed, Turns},
+};
+
+/// A key of etcd as a lock. Every write is a transaction that compares the key's mod revision with the one that was read;
+/// the fence of a term is the revision of the transaction that began it, so it grows over every deletion of the key (a
+/// restore of the cluster from a backup breaks that).
+///
+/// The key holds the length of the lease in nanoseconds, the number of the write and the holder's identity
+/// (`15000000000/9f86d081884c7d65 worker-7f3a`); `0/.. ` once it was released. It is not attached to a lease of etcd, whose end is
+/// told by etcd's clock. The number is random: a key that bears this identity is this candidate's only if it wrote it, also if
+/// another process has the same identity by mistake. A number may be missing where somebody writes the key by hand. Whoever
+/// leads by then loses the term with the next renewal, and the key is left alone for a lease.
+///
+/// # Endpoints
+/// All calls go to one endpoint, until one there fails or is given up unanswered: then it is the next one's turn. So a
+/// member that is frozen costs a leader one [`call_timeout`](relent::leader::Timing::call_timeout), and one that refuses
+/// connections costs it nothing. Name as many as there are. Clones share the connection.
+///
+/// # Changes
+/// A watch tells candidates of a release or a deletion at once; who leads has none. It is opened again when it breaks, when
+/// etcd cancels it (no leader, revisions compacted away) and when the turn passes, after pauses that grow from 100 ms to
+/// 5 s; what happened meanwhile is looked up. It is never the only source: candidates look where no renewal is
+/// reported within 2.2 retry periods.
+///
+/// # Rights
+/// With authentication, the user needs a role with the permission `readwrite` on this one key, and no other:
+/// `etcdctl role grant-permission ROLE readwrite KEY`. Reads and the watch need the right to read, the transactions both.
+/// Where a right is missing each try is a [`Change::Trouble`](relent::leader::Change::Trouble) in etcd's words, with what to do; a
+/// term ends by its renew deadline, a campaign with an error only where not one call has succeeded for a whole lease.
+///
+/// # Without a quorum
+/// Every read and write goes through etcd's quorum. Without one no write is confirmed: the leader's term ends by its renew
+/// deadline, nobody else's begins, and candidates go on trying; each failure is reported as a
+/// [`Change::Trouble`](relent::leader::Change::Trouble). The loss of a minority of the members ends no term, as long as
+/// an endpoint that is alive gets its turn within the renew deadline.
+///
+/// # Cancel safety
+/// A call that is dropped leaves nothing behind in this process, and passes the turn. A write that is dropped may have been
+/// done or may yet be: [`elect`](relent::leader::elect) looks before it goes on.
+///
+/// ```no_run
+/// use etcd_client::ConnectOptions;
+/// use relent::leader;
+/// use relent_etcd::EtcdLock;
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoints = ["http://10.0.0.1:2379", "http://10.0.0.2:2379", "http://10.0.0.3:2379"];
+/// let lock = EtcdLock::new(endpoints, ConnectOptions::new(), "my-system/my-controller")?;
+/// let ended = leader::elect(lock, leader::identity()).run(async |term| term.lost().await).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct EtcdLock {
+    pub(super) turns: Arc<Turns>,
+    key: Arc<str>,
+}
+
+/// The key at a revision of the store.
+pub(super) struct Looked {
+    pub(super) turn: u64,
+    pub(super) watch: etcd_client::WatchClient,
+    pub(super) revision: i64,
+    pub(super) seen: Option<Seen<()>>,
+}
+
+impl EtcdLock {
+    /// The lock in `key`, by way of these endpoints. Does not connect yet. TLS and a user are taken from `options`; its
+    /// timeouts are best left unset, as every call has the deadline of the election.
+    ///
+    /// # Errors
+    /// No endpoint, or one that is no URL; an empty key.
+    pub fn new<U: Into<String>>(
+        endpoints: impl IntoIterator<Item = U>,
+        options: ConnectOptions,
+        key: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        let key: String = key.into();
+        if key.is_empty() {
+            return Err(ConfigError::new("key", "\"\"", "must not be empty: it is the lock"));
+        }
+        Ok(Self { turns: Arc::new(Turns::new(endpoints, options)?), key: key.into() })
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Reads at the endpoint whose turn it is.
+    pub(super) async fn look(&self) -> Result<Looked, Failure> {
+        let found = self.turns.call(async |turn| {
+            let found = turn.client.kv_client().get(&*self.key, None).await?;
+            Ok((turn.number, turn.client.watch_client(), found))
+        });
+        let (turn, watch, found) = found.await?;
+        let revision = found.header().map_or(0, ResponseHeader::revision);
+        let seen = found.kvs().first().map(|pair| seen(pair.mod_revision(), pair.value())).transpose()?;
+        Ok(Looked { turn, watch, revision, seen })
+    }
+}
+
+impl EtcdLock {
+    fn marked_write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Prepared<()> {
+        let (holder, lease) = match put {
+            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
+            Put::Release => ("", Duration::ZERO),
+        };
+        let mark = fastrand::u64(..);
+        let value = format!("{}/{mark:016x} {holder}", nanos(lease));
+        let before = over.map_or(Ok(0), |over| i64::try_from(over.version));
+        let lock = self.clone();
+        Prepared::new(mark, async move {
+            let before = before.map_err(|_| LockError::fatal("the revision is out of range"))?;
+            let same = Compare::mod_revision(&*lock.key, CompareOp::Equal, before);
+            let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*lock.key, value.clone(), None)]);
+            let mut left = lock.turns.endpoints().len();
+            let answer = loop {
+                left = left.saturating_sub(1);
+                match lock.turns.call(async |turn| turn.client.kv_client().txn(transaction.clone()).await).await {
+                    // Nothing was done, and nothing will be: another endpoint may be asked.
+                    Err(failed) if left > 0 && !failed.error.in_doubt() && !is_final(&failed.error) => {}
+                    answer => break answer.map_err(|failed| lock.failed(Failure::Call(failed)))?,
+                }
+            };
+            if !answer.succeeded() {
+                return Err(LockError::conflict("the key has changed"));
+            }
+            let revision = answer.header().map(ResponseHeader::revision);
+            let revision = revision.ok_or_else(|| LockError::fatal("etcd answered without a revision"))?;
+            seen(revision, value.as_bytes()).map_err(|failure| lock.failed(failure))
+        })
+    }
+
+    fn failed(&self, failure: Failure) -> LockError {
+        let last = failure.is_final();
+        match failure {
+            Failure::NoLock => LockError::fatal(format!(
+                "key {}: it holds something that is not a lock: delete it, or use another key",
+                self.key
+            )),
+            Failure::Call(failed) => {
+                let text = format!("key {}: {}", self.key, relent::chain(&failed));
+                match advice(&failed.error) {
+                    Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
+                    _ if last => LockError::fatal(text),
+                    _ => LockError::unavailable(text),
+                }
+            }
+        }
+    }
+}
+
+/// What an operator can do about a refusal.
+fn advice(error: &CallError) -> Option<&'static str> {
+    match error {
+        CallError::Answered { code: Code::PermissionDenied, .. } => Some(
+            "grant the user a role with `readwrite` on this key (`etcdctl role grant-permission ROLE readwrite KEY`), or use another user",
+        ),
+        CallError::Answered { code: Code::Unauthenticated, .. } => {
+            Some("check the user's name and password, or the client certificate")
+        }
+        CallError::Answered { code: Code::InvalidArgument, message } if message.contains("auth") => {
+            Some("check the user's name and password, or the client certificate")
+        }
+        CallError::Untrusted(_) => {
+            Some("check the certificates of both sides, and whether the endpoint's URL is https")
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Debug for EtcdLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdLock")
+            .field("endpoints", &self.turns.endpoints())
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lock for EtcdLock {
+    type Object = ();
+
+    fn name(&self) -> String {
+        self.key.to_string()
+    }
+
+    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+        let mut left = self.turns.endpoints().len();
+        loop {
+            left = left.saturating_sub(1);
+            match self.look().await {
+                Ok(looked) => return Ok(looked.seen),
+                Err(failure) if left == 0 || failure.is_final() => return Err(self.failed(failure)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+        self.marked_write(over, put).into_write().await
+    }
+
+    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+        Some(self.marked_write(over, put))
+    }
+
+    fn changes(&self) -> Reports<()> {
+        Box::pin(Following::new(self.clone()))
+    }
+}
+
+/// Why the key could not be read or written.
+pub(super) enum Failure {
+    Call(Failed),
+    NoLock,
+}
+
+impl Failure {
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Call(failed) => is_final(&failed.error),
+            Self::NoLock => true,
+        }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self::Call(failed)
+    }
+}
+
+/// Whether it is a refusal: about settings and rights, not about the state of the cluster.
+fn is_final(error: &CallError) -> bool {
+    let settings = match error {
+        CallError::Answered { code, .. } => matches!(
+            code,
+            Code::InvalidArgument
+                | Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::Unimplemented
+                | Code::FailedPrecondition
+        ),
+        _ => true,
+    };
+    settings && error.class() == CallErrorClass::Decided
+}
+
+/// Whole nanoseconds in 64 bits. What lasts longer, for 584 years, is for ever.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn duration(nanos: u64) -> Duration {
+    if nanos == u64::MAX { Duration::MAX } else { Duration::from_nanos(nanos) }
+}
+
+/// `NANOSECONDS/NUMBER HOLDER`; without a number if it was written by hand.
+pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Seen<()>, Failure> {
+    parsed(revision, value).ok_or(Failure::NoLock)
+}
+
+fn parsed(revision: i64, value: &[u8]) -> Option<Seen<()>> {
+    let (numbers, holder) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let (lease, mark) = match numbers.split_once('/') {
+        Some((lease, mark)) => (lease, Some(u64::from_str_radix(mark, 16).ok()?)),
+        None => (numbers, None),
+    };
+    let version = u128::try_from(revision).ok()?;
+    let seen = Seen::new(version, ()).held(holder, duration(lease.parse().ok()?), version);
+    Some(match mark {
+        Some(mark) => seen.marked(mark),
+        None => seen,
+    })
+}

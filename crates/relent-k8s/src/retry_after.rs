@@ -1,0 +1,104 @@
+//! Keeps the header `Retry-After`, which `kube` drops with everything else that is not in the body.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header, response::Parts};
+use http_body::Body;
+use http_body_util::{BodyExt, Either, Full};
+use serde_json::{Value, json};
+use tower::{BoxError, Layer, Service};
+
+/// Writes the seconds of the header `Retry-After` into the `Status` of a refusal, as `details.retryAfterSeconds`.
+///
+/// An overloaded API server answers 429 in plain text, and says only in a header when to come back. A `kube::Error` has no
+/// headers, so [`classify`](super::classify) would not see it. The clients of [`client`](super::client()) have this layer;
+/// for one that is built by hand:
+///
+/// ```
+/// # fn example(config: kube::Config) -> Result<kube::Client, kube::Error> {
+/// use kube::client::ClientBuilder;
+/// use relent_k8s::RetryAfterLayer;
+///
+/// let client = ClientBuilder::try_from(config)?.with_layer(&RetryAfterLayer::default()).build();
+/// # Ok(client) }
+/// ```
+///
+/// A date in the header is ignored: API servers send seconds.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct RetryAfterLayer;
+
+impl<S> Layer<S> for RetryAfterLayer {
+    type Service = RetryAfterService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RetryAfterService { inner }
+    }
+}
+
+/// The service of [`RetryAfterLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct RetryAfterService<S> {
+    inner: S,
+}
+
+impl<S, R, B> Service<R> for RetryAfterService<S>
+where
+    S: Service<R, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Either<B, Full<Bytes>>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let (mut parts, body) = answer.await.map_err(Into::into)?.into_parts();
+            let Some(seconds) = seconds(&parts) else { return Ok(Response::from_parts(parts, Either::Left(body))) };
+            let body = body.collect().await.map_err(Into::into)?.to_bytes();
+            let body = with_seconds(parts.status, &body, seconds).map_or(body, Bytes::from);
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Ok(Response::from_parts(parts, Either::Right(Full::new(body))))
+        })
+    }
+}
+
+/// The seconds of a refusal.
+fn seconds(parts: &Parts) -> Option<u32> {
+    let refused = parts.status.is_client_error() || parts.status.is_server_error();
+    let header = if refused { parts.headers.get(header::RETRY_AFTER) } else { None };
+    header?.to_str().ok()?.trim().parse().ok().filter(|seconds| *seconds > 0)
+}
+
+/// The body with the seconds in it; `None` if it has its own.
+fn with_seconds(code: StatusCode, body: &[u8], seconds: u32) -> Option<String> {
+    let mut status = match serde_json::from_slice::<Value>(body) {
+        Ok(status) if status["kind"] == "Status" => status,
+        _ => {
+            let reason = if code == StatusCode::TOO_MANY_REQUESTS { "TooManyRequests" } else { "not a Status" };
+            let text = String::from_utf8_lossy(body);
+            json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "code": code.as_u16(), "reason": reason, "message": text.trim() })
+        }
+    };
+    if status["details"]["retryAfterSeconds"].as_u64().is_some_and(|seconds| seconds > 0) {
+        return None;
+    }
+    if !status["details"].is_object() {
+        status["details"] = json!({});
+    }
+    status["details"]["retryAfterSeconds"] = seconds.into();
+    Some(status.to_string())
+}

@@ -1,0 +1,63 @@
+//! The figures that the documents give.
+
+use super::{
+    contention::{RIVALS, mean},
+    policies::POLICIES,
+    simulation::{Outcome, Storm},
+};
+
+fn calls(rival: usize) -> f64 {
+    mean(20, 100, RIVALS[rival].1, 1).calls as f64
+}
+
+/// As published: about 0.43 of plain exponential's calls at 100 clients.
+#[test]
+fn full_jitter_makes_fewer_than_half_of_the_calls() {
+    let ratio = calls(3) / calls(1);
+    assert!((0.38..0.48).contains(&ratio), "{ratio}");
+    assert!(calls(0) > calls(1), "no pause at all is worst");
+}
+
+fn play(name: &str) -> (Storm, Outcome) {
+    let storm = Storm::of(2_000, 1);
+    let outcome = storm.play(POLICIES.iter().find(|policy| policy.name == name).unwrap());
+    (storm, outcome)
+}
+
+/// Plain retries keep the server down for ever; pauses that grow let it come back, and a budget lets it come back as soon as
+/// it would without retries.
+#[test]
+fn who_recovers() {
+    let seconds = |name| {
+        let (storm, outcome) = play(name);
+        outcome.recovered(&storm)
+    };
+    assert_eq!(seconds("every 100ms"), None);
+    let alone = seconds("no retry").unwrap();
+    assert!((1..25).contains(&alone), "{alone}");
+    assert!((alone..90).contains(&seconds("exponential, full jitter").unwrap()));
+    assert!((alone..90).contains(&seconds("every 100ms, limiter").unwrap()));
+    assert!((alone..alone + 10).contains(&seconds("every 100ms, budget").unwrap()));
+    assert!((alone..alone + 10).contains(&seconds("exponential, full jitter, both").unwrap()));
+}
+
+/// The budget bounds what an outage adds to the load: a tenth more than without retries, and the reserve.
+#[test]
+fn what_the_server_has_to_bear() {
+    let load = |name| {
+        let (storm, outcome) = play(name);
+        (outcome.load_factor(&storm), outcome.calls as f64 / outcome.requests as f64)
+    };
+    assert!(load("every 100ms").0 > 40.0);
+    assert!(load("exponential, full jitter").0 < 6.0);
+    let (worst, calls) = load("exponential, full jitter, both");
+    assert!(worst < 2.0 && calls < 1.1, "{worst} {calls}");
+    assert_eq!(load("no retry").1, 1.0);
+}
+
+/// The same seed is the same storm.
+#[test]
+fn a_seed_is_a_storm() {
+    let (first, second) = (play("exponential, full jitter").1, play("exponential, full jitter").1);
+    assert_eq!((first.calls, first.offered, first.answered), (second.calls, second.offered, second.answered));
+}

@@ -1,0 +1,197 @@
+//! Waiting for the permits of a key.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::Hash,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::future::FusedFuture;
+
+use super::KeyedLimiter;
+use crate::{
+    limiter::{AcquireInner, Bound, Limiter, PermitSource, Refused},
+    policy::nanos,
+    time::Instant,
+};
+
+/// Waits for permits of a key; made by [`KeyedLimiter::acquire`].
+///
+/// It joins the wait list of the key at the first poll; see [`Acquire`](crate::Acquire).
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct KeyedAcquire<'a, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    permits: u32,
+    bound: Bound,
+    inner: AcquireInner<KeySource<'a, K, Q>>,
+}
+
+/// Waits for one permit of a key; made by [`KeyedLimiter::ready`].
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct KeyedReady<'a, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    inner: AcquireInner<KeySource<'a, K, Q>>,
+}
+
+/// A key and the limiters it is one of.
+struct KeySource<'a, K, Q: ?Sized> {
+    keyed: &'a KeyedLimiter<K>,
+    key: &'a Q,
+}
+
+/// The limiter of a key, while a task waits for it. Dropped, the key needs none any more, if this was the last.
+struct KeyLimiter<'a, K: Eq + Hash> {
+    keyed: &'a KeyedLimiter<K>,
+    shard: usize,
+    slot: u32,
+    /// There until it is dropped.
+    limiter: Option<Limiter>,
+}
+
+impl<'a, K, Q> KeyedAcquire<'a, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    pub(super) fn new(keyed: &'a KeyedLimiter<K>, key: &'a Q, permits: u32) -> Self {
+        Self { permits, bound: Bound::None, inner: AcquireInner::new(KeySource { keyed, key }) }
+    }
+
+    /// Waits no longer than this, counted from the first poll. Permits at exactly its end are in time.
+    pub fn within(mut self, allowed: Duration) -> Self {
+        self.bound = Bound::Within(nanos::nanos(allowed));
+        self
+    }
+
+    /// Waits no longer than until then. Permits at exactly that instant are in time.
+    pub fn by(mut self, instant: Instant) -> Self {
+        self.bound = Bound::By(instant);
+        self
+    }
+}
+
+impl<K, Q> Future for KeyedAcquire<'_, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    type Output = Result<(), Refused>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.inner.poll_take(this.permits, cx) {
+            return Poll::Ready(Ok(()));
+        }
+        this.inner.poll_queued(this.permits, &mut this.bound, cx, "KeyedAcquire")
+    }
+}
+
+impl<K, Q> FusedFuture for KeyedAcquire<'_, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    fn is_terminated(&self) -> bool {
+        self.inner.is_done()
+    }
+}
+
+impl<K, Q> fmt::Debug for KeyedAcquire<'_, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedAcquire")
+            .field("permits", &self.permits)
+            .field("bound", &self.bound)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, K, Q> KeyedReady<'a, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    pub(super) fn new(keyed: &'a KeyedLimiter<K>, key: &'a Q) -> Self {
+        Self { inner: AcquireInner::new(KeySource { keyed, key }) }
+    }
+}
+
+impl<K, Q> Future for KeyedReady<'_, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.inner.poll_take(1, cx) {
+            return Poll::Ready(());
+        }
+        self.inner.poll_one(cx, "KeyedReady")
+    }
+}
+
+impl<K, Q> FusedFuture for KeyedReady<'_, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    fn is_terminated(&self) -> bool {
+        self.inner.is_done()
+    }
+}
+
+impl<K, Q> fmt::Debug for KeyedReady<'_, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedReady").finish_non_exhaustive()
+    }
+}
+
+impl<'a, K, Q> PermitSource for KeySource<'a, K, Q>
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    type Limiter = KeyLimiter<'a, K>;
+
+    fn try_take(&self, permits: u32) -> bool {
+        self.keyed.try_acquire(self.key, permits).is_ok()
+    }
+
+    fn limiter(&self) -> KeyLimiter<'a, K> {
+        let (shard, slot, limiter) = self.keyed.promote(self.key);
+        KeyLimiter { keyed: self.keyed, shard, slot, limiter: Some(limiter) }
+    }
+}
+
+impl<K: Eq + Hash> Borrow<Limiter> for KeyLimiter<'_, K> {
+    fn borrow(&self) -> &Limiter {
+        match &self.limiter {
+            Some(limiter) => limiter,
+            None => unreachable!("it was dropped"),
+        }
+    }
+}
+
+impl<K: Eq + Hash> Drop for KeyLimiter<'_, K> {
+    fn drop(&mut self) {
+        self.limiter = None;
+        self.keyed.demote(self.shard, self.slot);
+    }
+}

@@ -1,0 +1,263 @@
+//! A limiter for each key.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Duration,
+};
+
+use super::{
+    acquire::{KeyedAcquire, KeyedReady},
+    shard::{Answer, Context, Settings, Shard, Wanted},
+};
+use crate::{
+    limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
+    policy::{limit::rate::Rate, nanos},
+    sync::{Mutex, lock},
+};
+
+/// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
+const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 };
+
+/// A [`Limiter`] for each key: per tenant, per host, per object.
+///
+/// All have the same rate and burst and know nothing of each other. Each keeps what a [`Limiter`] promises: the law of the
+/// window, the order of waiters, refusals at once.
+///
+/// A key costs itself and one word, 17 bytes in a hash table beside the key's own; only while a task waits for its permits, or
+/// [its limiter](Self::get) is held, it is a whole limiter. A key that is full again, with nothing waiting and nothing held, is
+/// as good as one that was never seen, and is forgotten in passing: each call looks at two others, or moves eight while the
+/// table grows, so that no call takes longer because there are many keys.
+///
+/// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), relent::Refused> {
+/// use std::time::Duration;
+/// use relent::{KeyedLimiter, Rate};
+///
+/// let tenants: KeyedLimiter<String> = KeyedLimiter::new(Rate::per_second(5), 1);
+/// assert!(tenants.try_acquire("a", 1).is_ok());
+/// assert!(tenants.try_acquire("a", 1).is_err());
+/// assert!(tenants.try_acquire("b", 1).is_ok());
+/// assert_eq!(tenants.len(), 2);
+/// tenants.ready("a").await;
+/// tenants.acquire("a", 1).within(Duration::from_millis(200)).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct KeyedLimiter<K> {
+    /// Each is locked on its own. A thread that holds `settings` may lock them, not the other way round.
+    shards: Box<[Mutex<Shard<K>>]>,
+    context: Context,
+    /// The latest settings. Held while all shards take them over, so that all see all changes in one order.
+    settings: Mutex<Settings>,
+}
+
+impl<K: Eq + Hash> KeyedLimiter<K> {
+    /// Each key fills at `rate` and holds `burst` permits.
+    #[must_use]
+    pub fn new(rate: Rate, burst: u32) -> Self {
+        let settings = Settings { rate, burst, paused_until: 0, version: 0 };
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
+            context: Context { clock: LimiterClock::default(), hasher: RandomState::new() },
+            settings: Mutex::new(settings),
+        }
+    }
+
+    /// Takes `permits` of this key now, or not at all; see [`Limiter::try_acquire`]. The key is cloned only if it is not known.
+    ///
+    /// # Errors
+    /// [`Refused::TooFar`] with the time at which they would be ready, and [`Refused::OverBurst`].
+    #[inline]
+    pub fn try_acquire<Q>(&self, key: &Q, permits: u32) -> Result<(), Refused>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let hash = self.context.hasher.hash_one(key);
+        let now = self.context.clock.now();
+        let wanted = Wanted { key, hash };
+        let answer = lock(&self.shards[shard_of(hash)]).try_take(now, wanted, permits, &self.context);
+        match answer {
+            Answer::Taken => Ok(()),
+            Answer::Refused(refused) => Err(refused),
+            Answer::Ask(limiter) => limiter.try_acquire(permits),
+        }
+    }
+
+    /// Waits for one permit of this key, however long it takes; see [`Limiter::ready`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done it has taken nothing; its place in the order is lost.
+    ///
+    /// # Panics
+    /// In a wait, outside of a runtime with a timer.
+    pub fn ready<'a, Q>(&'a self, key: &'a Q) -> KeyedReady<'a, K, Q>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        KeyedReady::new(self, key)
+    }
+
+    /// Waits for `permits` of this key, all of them at once; see [`Limiter::acquire`].
+    ///
+    /// # Errors
+    /// [`Refused::TooFar`] where the wait does not fit into its bound, and [`Refused::OverBurst`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done it has taken nothing; its place in the order is lost.
+    ///
+    /// # Panics
+    /// In a wait, outside of a runtime with a timer.
+    pub fn acquire<'a, Q>(&'a self, key: &'a Q, permits: u32) -> KeyedAcquire<'a, K, Q>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        KeyedAcquire::new(self, key, permits)
+    }
+
+    /// Joins the wait list of this key now, not at the first poll; see [`Limiter::reserve`].
+    ///
+    /// # Errors
+    /// [`Refused::OverBurst`].
+    pub fn reserve<Q>(&self, key: &Q, permits: u32) -> Result<Reservation, Refused>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.get(key).reserve(permits)
+    }
+
+    /// The limiter of this key, for what wants a limiter of its own: `.throttle(&tenants.get("a"))`, a long-lived connection.
+    ///
+    /// It stays the limiter of this key as long as it is held, and takes its memory so long: some hundred bytes.
+    #[must_use]
+    pub fn get<Q>(&self, key: &Q) -> Limiter
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.promote(key).2
+    }
+
+    /// From now on every key fills at `rate`; see [`Limiter::set_rate`]. Whichever of several changes at once is the last, is so
+    /// for all keys. It costs nothing for keys at rest.
+    pub fn set_rate(&self, rate: Rate) {
+        self.set(|settings, _| settings.rate = rate);
+    }
+
+    /// From now on every key holds `burst` permits: full ones at once, others fill up at the rate; see [`Limiter::set_burst`].
+    /// Whichever of several changes at once is the last, is so for all keys. It costs nothing for keys at rest.
+    pub fn set_burst(&self, burst: u32) {
+        self.set(|settings, _| settings.burst = burst);
+    }
+
+    /// No permit of any key is granted for so long; see [`Limiter::pause_for`]. Of two pauses the later end holds. To pause one key,
+    /// say so to [its limiter](Self::get).
+    pub fn pause_for(&self, length: Duration) {
+        let length = nanos::nanos(length);
+        self.set(|settings, now| settings.paused_until = settings.paused_until.max(now.saturating_add(length)));
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Settings, u64)) {
+        let mut limiters = Vec::new();
+        let (settings, full) = {
+            let mut settings = lock(&self.settings);
+            let now = self.context.clock.now();
+            change(&mut settings, now);
+            settings.version = settings.version.saturating_add(1);
+            let mut full = None;
+            for shard in &self.shards {
+                let mut shard = lock(shard);
+                limiters.extend(shard.set(now, *settings, &self.context));
+                full = Some(shard.full().clone());
+            }
+            (*settings, full)
+        };
+        let Some(full) = full else { return };
+        // No lock is held while they wake their waiters, and a waker that panics leaves no limiter behind.
+        let mut panic = None;
+        for limiter in limiters {
+            let adopt = || limiter.adopt(settings.version, &full, settings.paused_until);
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(adopt)) {
+                panic.get_or_insert(payload);
+            }
+        }
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
+    }
+
+    /// The rate at which each key fills.
+    #[must_use]
+    pub fn rate(&self) -> Rate {
+        lock(&self.settings).rate
+    }
+
+    /// The most that each key holds.
+    #[must_use]
+    pub fn max_burst(&self) -> u32 {
+        lock(&self.settings).burst
+    }
+
+    /// How many keys are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Whether no key is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets every idle key now, at a cost in proportion to their number. In small steps it happens in passing too.
+    pub fn forget_idle(&self) {
+        for shard in &self.shards {
+            lock(shard).forget_idle(self.context.clock.now(), &self.context);
+        }
+    }
+
+    /// The limiter of a key: its shard, its slot there.
+    pub(super) fn promote<Q>(&self, key: &Q) -> (usize, u32, Limiter)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let hash = self.context.hasher.hash_one(key);
+        let now = self.context.clock.now();
+        let index = shard_of(hash);
+        let (slot, limiter) = lock(&self.shards[index]).promote(now, Wanted { key, hash }, &self.context);
+        (index, slot, limiter)
+    }
+
+    /// Nothing may need the limiter in this slot any more.
+    pub(super) fn demote(&self, shard: usize, slot: u32) {
+        lock(&self.shards[shard]).demote(slot);
+    }
+}
+
+/// The tables themselves go by the bits at both ends.
+#[inline]
+fn shard_of(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
+impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { rate, burst, .. } = *lock(&self.settings);
+        f.debug_struct("KeyedLimiter")
+            .field("rate", &format_args!("{rate}"))
+            .field("burst", &burst)
+            .field("keys", &self.len())
+            .finish()
+    }
+}

@@ -1,0 +1,66 @@
+//! Grants that have not been collected yet.
+
+use std::collections::VecDeque;
+
+use super::WaiterId;
+
+/// Permits that a waiter may collect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) id: WaiterId,
+    /// Zero: collected.
+    pub(super) permits: u32,
+    /// The instant at which the bucket held them, in nanoseconds.
+    pub(super) at: u64,
+}
+
+/// In order of their ids, and so of their instants.
+#[derive(Debug, Default)]
+pub(super) struct Grants(VecDeque<Grant>);
+
+impl Grants {
+    pub(super) fn push(&mut self, grant: Grant) {
+        self.0.push_back(grant);
+    }
+
+    /// Forgets what is collected, and what is older than `oldest`.
+    pub(super) fn expire(&mut self, oldest: u64) {
+        while self.0.front().is_some_and(|grant| grant.permits == 0 || grant.at < oldest) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Whether `id` has one that is not older.
+    pub(super) fn has(&self, id: WaiterId, oldest: u64) -> bool {
+        self.get(id).is_some_and(|grant| grant.permits != 0 && grant.at >= oldest)
+    }
+
+    /// Takes that of `id` out, if it is not older.
+    pub(super) fn collect(&mut self, id: WaiterId, oldest: u64) -> Option<Grant> {
+        let index = self.find(id)?;
+        let grant = self.0.get_mut(index)?;
+        let collected = (grant.permits != 0 && grant.at >= oldest).then_some(*grant);
+        grant.permits = 0;
+        self.expire(oldest);
+        collected
+    }
+
+    /// Takes the last out, if its id is not less.
+    pub(super) fn pop_from(&mut self, id: WaiterId) -> Option<Grant> {
+        while let Some(last) = self.0.back().copied().filter(|last| last.id >= id) {
+            self.0.pop_back();
+            if last.permits != 0 {
+                return Some(last);
+            }
+        }
+        None
+    }
+
+    fn get(&self, id: WaiterId) -> Option<&Grant> {
+        self.find(id).and_then(|index| self.0.get(index))
+    }
+
+    fn find(&self, id: WaiterId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |grant| grant.id).ok()
+    }
+}

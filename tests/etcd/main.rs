@@ -1,9 +1,0 @@
-//! `etcd::Members`: on the model in virtual time, and on real etcd.
-#![allow(clippy::disallowed_methods, missing_docs)]
-
-mod chaos;
-mod model;
-mod no_quorum;
-#[cfg(feature = "etcd")]
-mod real;
-mod shared_urls;
