@@ -12,11 +12,11 @@ use std::{
 
 use relent::{
     Rate,
-    fleet::{Fleet, Member, MemoryLedger},
+    fleet::{Fleet, FleetMember, MemoryLedger},
 };
 use tokio::time::sleep;
 
-fn join(ledger: &MemoryLedger, granted: &Arc<AtomicU64>) -> Member {
+fn join(ledger: &MemoryLedger, granted: &Arc<AtomicU64>) -> FleetMember {
     let fleet = Fleet::new(ledger.clone(), "process").rate(Rate::per_second(100)).burst(50);
     let member = fleet.join().expect("valid settings");
     let (limiter, granted) = (member.limiter().clone(), Arc::clone(granted));
@@ -36,7 +36,7 @@ fn per_second(rate: Rate) -> f64 {
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() {
     let (ledger, granted) = (MemoryLedger::new(), Arc::default());
-    let mut members: Vec<Option<Member>> = (0..10).map(|_| None).collect();
+    let mut members: Vec<Option<FleetMember>> = (0..10).map(|_| None).collect();
     println!("{}\n", Fleet::new(ledger.clone(), "process").explain(10, Duration::from_millis(5)));
     println!("   s  {}   sum  permits a second", (0..10).map(|member| format!("{member:>6}")).collect::<String>());
     let mut before = 0;

@@ -5,9 +5,9 @@ use std::{fmt, time::Duration};
 use super::{
     driver::Driver,
     events::{FleetEvent, OnEvent},
-    explain::Explained,
+    explain::FleetExplained,
     ledger::Ledger,
-    member::{Controls, Member},
+    member::{Controls, FleetMember},
 };
 use crate::{
     ConfigError, Limiter, Rate, Ratio,
@@ -140,12 +140,12 @@ impl<L: Ledger> Fleet<L> {
     /// println!("{explained}");
     /// ```
     #[must_use]
-    pub fn explain(&self, members: u32, round_trip: Duration) -> Explained {
-        Explained::new(self.timing, members, round_trip)
+    pub fn explain(&self, members: u32, round_trip: Duration) -> FleetExplained {
+        FleetExplained::new(self.timing, members, round_trip)
     }
 
     /// Joins the fleet: a task keeps this member's share, and its limiter follows it. It has none until the first refresh; see
-    /// [`Member::ready`].
+    /// [`FleetMember::ready`].
     ///
     /// # Errors
     /// No rate, or one without a limit, or less than one permit in 11 days; no burst; a name that is empty, has white space or more than 200
@@ -153,7 +153,7 @@ impl<L: Ledger> Fleet<L> {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn join(self) -> Result<Member, ConfigError> {
+    pub fn join(self) -> Result<FleetMember, ConfigError> {
         let states = Share { rate: shares::billionths(self.rate), burst: self.burst };
         if self.rate.is_unlimited() || states.rate < 1_000 {
             let rule = "must be a limit, and at least one permit in 11 days: it is the rate of the whole fleet";
@@ -182,6 +182,6 @@ impl<L: Ledger> Fleet<L> {
         let controls = Controls::new(states);
         let driver =
             Driver::new(self.ledger, policy, wants, limiter.clone(), controls.clone(), self.on_event, self.timing);
-        Ok(Member::new(limiter, controls, driver))
+        Ok(FleetMember::new(limiter, controls, driver))
     }
 }

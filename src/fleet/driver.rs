@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{
     events::{FleetEvent, OnEvent, Trouble},
     ledger::{Ledger, LedgerError, Stored, StoredStream},
-    member::{Controls, Share as Told, Wanted},
+    member::{Controls, MemberShare as Told, Wanted},
 };
 use crate::{
     Limiter, Rate,

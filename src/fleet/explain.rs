@@ -10,13 +10,13 @@ use crate::policy::{
 /// What the settings of a fleet amount to for so many members, as times and as text; made by
 /// [`Fleet::explain`](super::Fleet::explain). The times are true time for the slowest clock that is allowed, while no call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Explained {
+pub struct FleetExplained {
     timing: Timing,
     members: u32,
     round_trip: u64,
 }
 
-impl Explained {
+impl FleetExplained {
     pub(super) fn new(timing: Timing, members: u32, round_trip: Duration) -> Self {
         Self { timing, members: members.max(1), round_trip: nanos::nanos(round_trip) }
     }
@@ -85,7 +85,7 @@ impl Explained {
     }
 }
 
-impl fmt::Display for Explained {
+impl fmt::Display for FleetExplained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ttl, period) = (Written(self.ttl()), nanos::Measured(self.period()));
         writeln!(f, "{} members: a share lives {ttl}, and is refreshed every {period}", self.members)?;

@@ -18,7 +18,7 @@ use crate::{
 /// Dropped, its limiter and all clones of it grant nothing any more, and its entry lapses after a ttl; [`leave`](Self::leave)
 /// removes it.
 #[must_use = "dropped, its limiter grants nothing any more"]
-pub struct Member {
+pub struct FleetMember {
     limiter: Limiter,
     controls: Controls,
     task: Option<JoinHandle<Result<(), LedgerError>>>,
@@ -28,7 +28,7 @@ pub struct Member {
 /// What a member has at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Share {
+pub struct MemberShare {
     /// The rate of this process; [`Rate::ZERO`] while it has no share.
     pub rate: Rate,
     /// Its burst.
@@ -45,7 +45,7 @@ pub(super) struct Controls {
     /// What was told to the task.
     pub(super) wanted: Arc<watch::Sender<Wanted>>,
     /// What the task tells.
-    pub(super) share: Arc<watch::Sender<Share>>,
+    pub(super) share: Arc<watch::Sender<MemberShare>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) struct Wanted {
 
 impl Controls {
     pub(super) fn new(states: Part) -> Self {
-        let none = Share { rate: Rate::ZERO, burst: 0, of: Rate::ZERO, members: 0 };
+        let none = MemberShare { rate: Rate::ZERO, burst: 0, of: Rate::ZERO, members: 0 };
         Self {
             wanted: Arc::new(watch::Sender::new(Wanted { states, leave: false })),
             share: Arc::new(watch::Sender::new(none)),
@@ -64,7 +64,7 @@ impl Controls {
     }
 }
 
-impl Member {
+impl FleetMember {
     pub(super) fn new<L: Ledger>(limiter: Limiter, controls: Controls, driver: Driver<L>) -> Self {
         let task = tokio::spawn(driver);
         Self { limiter, controls, abort: task.abort_handle(), task: Some(task) }
@@ -89,7 +89,7 @@ impl Member {
 
     /// What it has now.
     #[must_use]
-    pub fn share(&self) -> Share {
+    pub fn share(&self) -> MemberShare {
         *self.controls.share.borrow()
     }
 
@@ -140,7 +140,7 @@ impl Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for FleetMember {
     fn drop(&mut self) {
         self.abort.abort();
         // The task does the same when it is dropped, which may be later.
@@ -148,14 +148,17 @@ impl Drop for Member {
     }
 }
 
-impl fmt::Debug for Member {
+impl fmt::Debug for FleetMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").field("limiter", &self.limiter).field("share", &self.share()).finish_non_exhaustive()
+        f.debug_struct("FleetMember")
+            .field("limiter", &self.limiter)
+            .field("share", &self.share())
+            .finish_non_exhaustive()
     }
 }
 
 /// For how long the limiter of a member has had no share: for a liveness probe, say.
-impl Member {
+impl FleetMember {
     /// `None`: it has one.
     #[must_use]
     pub fn no_share_for(&self) -> Option<Duration> {

@@ -27,7 +27,7 @@
 //! in every window `w` at most `burst + rate * (w + catch-up)` permits come out of all of them together. That holds through lost,
 //! late and doubled calls, conflicts, partitions, crashes, processes that are stopped or suspended, a record that is deleted, and clocks that
 //! run up to [`clock_drift`](Fleet::clock_drift) too fast or too slow. Two exceptions: after the rate was lowered the sum may be above it
-//! for [`Explained::after_lowering`]; and after the *store* was restored from a backup it may be for a ttl, unless the record is
+//! for [`FleetExplained::after_lowering`]; and after the *store* was restored from a backup it may be for a ttl, unless the record is
 //! deleted then. Waits for more permits than the burst of a share that shrank while they waited are granted all the same.
 //!
 //! It is cooperative: whatever does not ask the limiter is not limited.
@@ -40,7 +40,7 @@
 //!   [`Fleet::want_at_least`] avoids that, for a little of the rate.
 //! - The burst is shared evenly, so `acquire(n)` needs a burst of at least `n` times the number of members. There are never more members
 //!   with a share than permits in the burst.
-//! - After a crash a share lies idle for more than a ttl; one that [leaves](Member::leave) gives it back at once.
+//! - After a crash a share lies idle for more than a ttl; one that [leaves](FleetMember::leave) gives it back at once.
 //! - Where there is no record yet, or it was deleted, nothing *new* is given for `max_ttl`. To spare a first deployment
 //!   that, lay it down beforehand: the two lines `relent fleet 1` and `settled`.
 //! - One record serves 100 to 300 members, and 1,000 at a `max_ttl` of 200 s: [`Fleet::explain`] says what that means.
@@ -69,8 +69,8 @@ mod memory;
 pub use self::{
     builder::Fleet,
     events::{FleetEvent, Trouble},
-    explain::Explained,
+    explain::FleetExplained,
     ledger::{Ledger, LedgerError, Stored, StoredStream},
-    member::{Member, Share},
+    member::{FleetMember, MemberShare},
     memory::MemoryLedger,
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use relent::{Limiter, fleet::Member, fleet::MemoryLedger};
+use relent::{Limiter, fleet::FleetMember, fleet::MemoryLedger};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
@@ -62,7 +62,7 @@ fn event() -> impl Strategy<Value = Event> {
 #[derive(Default)]
 struct World {
     ledger: Option<MemoryLedger>,
-    members: Vec<Member>,
+    members: Vec<FleetMember>,
     tasks: Vec<JoinHandle<()>>,
     granted: Arc<Mutex<Vec<Instant>>>,
 }

@@ -10,7 +10,7 @@ use std::{
 
 use relent::{
     ConfigError, Limiter, Rate, Refused,
-    fleet::{Fleet, FleetEvent, Ledger, LedgerError, Member, MemoryLedger, Stored, StoredStream, Trouble},
+    fleet::{Fleet, FleetEvent, FleetMember, Ledger, LedgerError, MemoryLedger, Stored, StoredStream, Trouble},
     retry,
 };
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -25,7 +25,7 @@ pub(super) fn fleet<L: Ledger>(ledger: L) -> Fleet<L> {
     Fleet::new(ledger, "host").rate(Rate::per_second(RATE)).burst(BURST).ttl(TTL).unwrap()
 }
 
-async fn joined(ledger: &MemoryLedger) -> Member {
+async fn joined(ledger: &MemoryLedger) -> FleetMember {
     let member = fleet(ledger.clone()).join().unwrap();
     timeout(TTL, member.ready()).await.expect("a share");
     member

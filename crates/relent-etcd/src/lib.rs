@@ -15,6 +15,8 @@ mod cluster;
 mod error;
 mod intent;
 #[cfg(feature = "client")]
+mod ledger;
+#[cfg(feature = "client")]
 mod lock;
 mod members;
 #[cfg(feature = "model")]
@@ -39,4 +41,4 @@ pub use self::{
     rotation::ClusterHealth,
 };
 #[cfg(feature = "client")]
-pub use self::{client::EtcdCluster, lock::EtcdLock};
+pub use self::{client::EtcdCluster, ledger::EtcdLedger, lock::EtcdLock};
