@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Limiter, Rate,
     policy::{
-        fleet::{Member, Notes, Record, Share, Step, Timing, Wants, Written, shares},
+        fleet::{Member, Notes, ReadResult, Record, Share, Step, Timing, Wants, Written, shares},
         nanos::{FOREVER, duration},
     },
     time::{Alarm, Timer},
@@ -197,21 +197,21 @@ impl<L: Ledger> Driver<L> {
 
     fn read(&mut self, now: u64, answer: Result<Option<Stored>, LedgerError>) {
         let found = match answer {
-            Ok(None) => Some(None),
+            Ok(None) => ReadResult::Missing,
             Ok(Some(Stored { version, text })) => match text.parse::<Record>() {
-                Ok(record) => Some(Some((version, record))),
+                Ok(record) => ReadResult::Found(version, record),
                 Err(error) => {
                     self.last_error = Some(LedgerError::unavailable(error.to_string()));
-                    self.tell(FleetEvent::Trouble(Trouble::Record(error)));
-                    None
+                    self.tell(&FleetEvent::Trouble(Trouble::Record(error)));
+                    ReadResult::Failed
                 }
             },
             Err(error) => {
                 self.note_error(error);
-                None
+                ReadResult::Failed
             }
         };
-        if found.is_some() {
+        if found != ReadResult::Failed {
             self.last_error = None;
         }
         self.member.on_read(now, found);
@@ -220,7 +220,7 @@ impl<L: Ledger> Driver<L> {
     fn note_error(&mut self, error: LedgerError) {
         self.last_error = Some(error.clone());
         if !error.is_conflict() {
-            self.tell(FleetEvent::Trouble(Trouble::Call(error)));
+            self.tell(&FleetEvent::Trouble(Trouble::Call(error)));
         }
     }
 
@@ -261,11 +261,8 @@ impl<L: Ledger> Driver<L> {
             let (of, members) = (shares::rate(self.member.limit().rate), self.member.members());
             let told = Told { rate, burst: share.burst, of, members };
             self.controls.share.send_replace(told);
-            self.tell(if share.is_none() {
-                FleetEvent::NoShare
-            } else {
-                FleetEvent::Share { rate, burst: share.burst, of, members }
-            });
+            let event = FleetEvent::Share { rate, burst: share.burst, of, members };
+            self.tell(if share.is_none() { &FleetEvent::NoShare } else { &event });
         }
     }
 
@@ -280,19 +277,19 @@ impl<L: Ledger> Driver<L> {
             (!before.same_id && notes.same_id).then_some(Trouble::SameId),
         ];
         for trouble in troubles.into_iter().flatten() {
-            self.tell(FleetEvent::Trouble(trouble));
+            self.tell(&FleetEvent::Trouble(trouble));
         }
         let unsettled = self.member.unsettled_until();
         if let (Some(until), false) = (unsettled, self.told_unsettled) {
             let left = duration(until.saturating_sub(now));
-            self.tell(FleetEvent::Trouble(Trouble::Unsettled { left }));
+            self.tell(&FleetEvent::Trouble(Trouble::Unsettled { left }));
         }
         self.told_unsettled = unsettled.is_some();
     }
 
-    fn tell(&mut self, event: FleetEvent) {
+    fn tell(&mut self, event: &FleetEvent) {
         if let Some(listener) = &mut self.on_event {
-            listener(&event);
+            listener(event);
         }
     }
 }

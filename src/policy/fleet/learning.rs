@@ -2,23 +2,26 @@
 
 use std::mem;
 
-use super::{Call, Fresh, Member, Other, Record, Share, Unsettled};
+use super::{Call, Fresh, Member, Other, ReadResult, Record, Share, Unsettled};
 
 impl Member {
-    /// A read has ended: the version and the record, if there is one; `None` if the read failed.
-    pub fn on_read(&mut self, now: u64, answer: Option<Option<(u128, Record)>>) {
+    /// A read has ended.
+    pub fn on_read(&mut self, now: u64, answer: ReadResult) {
         let Some(Call { began, write: None }) = self.call.take() else { return };
-        let Some(found) = answer else { return self.unanswered(now) };
+        if matches!(answer, ReadResult::Failed) {
+            return self.unanswered(now);
+        }
         self.answered(began, now);
         let gap = self.is_gap(now);
         self.read_at = Some(now);
-        match found {
-            None => {
+        match answer {
+            ReadResult::Failed => {}
+            ReadResult::Missing => {
                 self.others.clear();
                 self.unsettled = None;
                 self.fresh = Some(Fresh { over: None, restored: false, record: Record::default() });
             }
-            Some((version, record)) => {
+            ReadResult::Found(version, record) => {
                 let restored = version < self.version;
                 if !restored {
                     self.saw(now, version, &record, gap);

@@ -10,6 +10,14 @@
 //! - A record that is missing, or older than one that was seen, may lack shares that are in use: it is unsettled. Members
 //!   bring in what they hold, and nobody is raised until all that could be missing has lapsed.
 //! - An entry is this member's own only if its beat is one that it wrote.
+#![cfg_attr(
+    feature = "internals",
+    expect(
+        clippy::exhaustive_structs,
+        clippy::exhaustive_enums,
+        reason = "not part of the API; simulations make them"
+    )
+)]
 
 mod learning;
 mod plan;
@@ -42,6 +50,17 @@ pub enum Step {
         /// What to write.
         record: Record,
     },
+}
+
+/// How a read ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadResult {
+    /// With this version of the record.
+    Found(u128, Record),
+    /// There is no record.
+    Missing,
+    /// No answer.
+    Failed,
 }
 
 /// How a write ended.
@@ -118,7 +137,7 @@ const DOUBTS: usize = 4;
 ///
 /// Ask [`next`](Self::next) after everything that happens and whenever the time comes that it named, and then
 /// [`share`](Self::share) for what may be used. At most one call of the store is under way at a time; one that is given up has the answer
-/// [`Written::Unknown`], or `None`, and its real answer is dropped.
+/// [`Written::Unknown`] or [`ReadResult::Failed`], and its real answer is dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     timing: Timing,

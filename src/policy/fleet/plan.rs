@@ -60,20 +60,12 @@ impl Member {
     }
 
     fn refresh(&mut self, now: u64, record: &mut Record) -> Pending {
-        let index = match record.members.iter().position(|member| member.id == self.id) {
-            Some(index) => index,
-            None => {
-                record.members.push(Entry {
-                    id: self.id.clone(),
-                    share: Share::NONE,
-                    want: 0,
-                    ttl: 0,
-                    states: Share::NONE,
-                    beat: 0,
-                });
-                record.members.len().saturating_sub(1)
-            }
-        };
+        let known = record.members.iter().position(|member| member.id == self.id);
+        let index = known.unwrap_or_else(|| {
+            let (id, none) = (self.id.clone(), Share::NONE);
+            record.members.push(Entry { id, share: none, want: 0, ttl: 0, states: none, beat: 0 });
+            record.members.len().saturating_sub(1)
+        });
         let members = u32::try_from(record.members.len()).unwrap_or(u32::MAX);
         let (ttl, crowded) = self.timing.stretched(members.into(), self.round_trip);
         let beat = self.draw() | 1;

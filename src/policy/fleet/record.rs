@@ -86,7 +86,7 @@ impl Record {
             return Share::NONE;
         }
         let wants = self.members.iter().take(served).map(|member| member.want);
-        let rate = shares::max_min(limit.rate, wants, index);
+        let rate = shares::max_min(limit.rate, &wants, index);
         let in_order = |number| u64::try_from(number).unwrap_or(u64::MAX);
         let burst = shares::part(limit.burst.into(), in_order(served), in_order(index));
         Share { rate, burst: u32::try_from(burst).unwrap_or(u32::MAX) }.usable()

@@ -68,7 +68,7 @@ pub fn rate(billionths: u64) -> Rate {
 /// Max-min fairness by water-filling (Bertsekas and Gallager, Data Networks, 6.5.2), without sorting: the level only rises, and
 /// with each pass at least one more member is below it.
 #[must_use]
-pub fn max_min(total: u64, wants: impl Iterator<Item = u64> + Clone, index: usize) -> u64 {
+pub fn max_min(total: u64, wants: &(impl Iterator<Item = u64> + Clone), index: usize) -> u64 {
     let members = u64::try_from(wants.clone().count()).unwrap_or(u64::MAX);
     let Some(mut level) = total.checked_div(members) else { return 0 };
     let mut below = 0_u64;
@@ -146,7 +146,7 @@ mod tests {
                 prop::collection::vec(prop_oneof![Just(0), Just(7), Just(u64::MAX)], 1..40),
             ],
         ) {
-            let shares: Vec<u64> = (0..wants.len()).map(|index| max_min(total, wants.iter().copied(), index)).collect();
+            let shares: Vec<u64> = (0..wants.len()).map(|index| max_min(total, &wants.iter().copied(), index)).collect();
             prop_assert_eq!(&shares, &by_hand(total, &wants));
             prop_assert_eq!(shares.iter().map(|share| u128::from(*share)).sum::<u128>(), u128::from(total));
         }

@@ -1,6 +1,6 @@
 //! What a member does: it drives its state machine, as the task of a fleet does, and takes what its bucket holds.
 
-use relent::policy::fleet::{Record, Share, Step, Written};
+use relent::policy::fleet::{ReadResult, Record, Share, Step, Written};
 
 use super::{
     Fault, MS,
@@ -98,7 +98,7 @@ impl Sim {
         self.report.unknown += 1;
         let local = self.nodes[index].clock.local(self.now);
         match call {
-            Call::Read => self.nodes[index].member.on_read(local, None),
+            Call::Read => self.nodes[index].member.on_read(local, ReadResult::Failed),
             Call::Write { .. } => self.nodes[index].member.on_written(local, Written::Unknown),
         }
     }
@@ -131,7 +131,10 @@ impl Sim {
                 if let Some((_, record)) = &mut found {
                     self.falsify(index, record);
                 }
-                self.nodes[index].member.on_read(local, Some(found));
+                self.nodes[index].member.on_read(
+                    local,
+                    found.map_or(ReadResult::Missing, |(version, record)| ReadResult::Found(version, record)),
+                );
             }
             (Call::Write { record, .. }, Answer::Written(written)) => {
                 let own = record.member(node.member.id()).map(|member| (member.share, member.beat));

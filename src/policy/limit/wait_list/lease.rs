@@ -22,6 +22,7 @@ pub(super) struct Lease {
 
 /// What was asked of a leased bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Permits, all in all, whether they were granted or not.
     pub asked: u64,
