@@ -80,7 +80,7 @@ impl Member {
                 // Another process has the same id: it may be counted with what is in the record, this one is not.
                 self.lose_share();
                 self.notes.same_id = true;
-                self.draw_id();
+                self.draw_id(now);
             }
             None if record.settled => self.lose_share(),
             None => {}

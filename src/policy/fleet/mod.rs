@@ -147,7 +147,8 @@ pub struct Member {
     want: u64,
     /// The share when the store has been gone for long.
     floor: Option<Share>,
-    random: u64,
+    /// The state of the random numbers, if there are any.
+    random: Option<u64>,
     phase: Phase,
 
     in_use: Share,
@@ -189,7 +190,7 @@ impl Member {
             states,
             want: 0,
             floor: None,
-            random: seed,
+            random: Some(seed),
             phase: Phase::Member,
             in_use: Share::NONE,
             valid_until: 0,
@@ -212,8 +213,15 @@ impl Member {
             members: 0,
             notes: Notes::default(),
         };
-        member.draw_id();
+        member.draw_id(0);
         member
+    }
+
+    /// Without anything random: an id that was given, no jitter, and beats by the time. For model checkers.
+    #[must_use]
+    pub fn without_chance(mut self) -> Self {
+        self.random = None;
+        self
     }
 
     /// Under this id, whoever else has it.
@@ -357,22 +365,24 @@ impl Member {
         Timing::period(self.ttl)
     }
 
-    fn draw_id(&mut self) {
-        let number = self.draw();
+    fn draw_id(&mut self, now: u64) {
+        let number = self.draw(now);
         self.id = format!("{}_{number:016x}", self.name).into();
     }
 
-    /// A random number. SplitMix64 (Steele, Lea, Flood 2014).
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    /// A random number; where there are none, the time. SplitMix64 (Steele, Lea, Flood 2014).
+    fn draw(&mut self, now: u64) -> u64 {
+        let Some(state) = self.random else { return now };
+        let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random = Some(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
 
     /// A random number below `bound`.
     fn below(&mut self, bound: u64) -> u64 {
-        let product = u128::from(self.draw()).saturating_mul(bound.into());
+        let product = u128::from(self.draw(0)).saturating_mul(bound.into());
         u64::try_from(product >> 64).unwrap_or(0)
     }
 }

@@ -24,7 +24,7 @@ impl Member {
         let Fresh { over, restored, mut record } = fresh;
         record.writes = record.writes.saturating_add(1);
         if over.is_none() || restored {
-            record.generation = self.draw();
+            record.generation = self.draw(now);
             record.settled = false;
         } else if self.unsettled_until().is_some_and(|until| until <= now) {
             // What is not in it by now has lapsed.
@@ -34,7 +34,7 @@ impl Member {
             record.members.retain(|member| !self.has_lapsed(member, now));
         }
         let pending = match self.phase {
-            Phase::Leaving { .. } => self.remove(&mut record),
+            Phase::Leaving { .. } => self.remove(now, &mut record),
             _ => Some(self.refresh(now, &mut record)),
         };
         let Some(pending) = pending else {
@@ -68,7 +68,7 @@ impl Member {
         });
         let members = u32::try_from(record.members.len()).unwrap_or(u32::MAX);
         let (ttl, crowded) = self.timing.stretched(members.into(), self.round_trip);
-        let beat = self.draw() | 1;
+        let beat = self.draw(now) | 1;
         if let Some(entry) = record.members.get_mut(index) {
             (entry.want, entry.ttl, entry.states, entry.beat) = (self.want, ttl, self.states, beat);
         }
@@ -85,10 +85,10 @@ impl Member {
     }
 
     /// `None`: it is not there.
-    fn remove(&mut self, record: &mut Record) -> Option<Pending> {
+    fn remove(&mut self, now: u64, record: &mut Record) -> Option<Pending> {
         let before = record.members.len();
         record.members.retain(|member| member.id != self.id);
-        let beat = self.draw() | 1;
+        let beat = self.draw(now) | 1;
         let pending = Pending { leaves: true, ..Self::pending(record, beat, Share::NONE, self.ttl, Share::NONE) };
         (record.members.len() < before).then_some(pending)
     }
