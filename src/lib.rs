@@ -14,6 +14,7 @@
 //! | count failures per item, as work queues do | [`KeyedBackoff`] |
 //! | do work at its time, one run per key, with retries | [`TimedQueue`] |
 //! | lead, and know until when | [`leader`] |
+//! | keep one rate with many processes | [`fleet`] |
 //! | talk to Kubernetes, to etcd | `k8s`, `etcd` (features of the same name) |
 //! | test all of this | `testing` (feature `test-util`) |
 //!

@@ -311,15 +311,15 @@ pub fn main(long: bool, faults_only: bool) {
         Fleet { name: "two members, one pauses", horizon: 6 + further, pauses: 1, ..base },
         Fleet { name: "two members, one leaves", leaves: 1, ..base },
         Fleet { name: "two members, no record at first", settled: false, horizon: 7 + further, ..base },
-        Fleet { name: "two members, the record is deleted", deletions: 1, horizon: 7 + further, ..base },
-        Fleet { name: "three members", members: 3, horizon: 3 + further / 2, ..base },
+        Fleet { name: "two members, the record is deleted", deletions: 1, horizon: 6 + further, messages: 1, ..base },
+        Fleet { name: "three members", members: 3, horizon: 3, messages: 1 + usize::from(long), ..base },
     ];
     let states: u64 = if faults_only { 0 } else { models.into_iter().map(check).sum() };
     let faulty = [
         Fleet { fault: Fault::IncreaseFirst, ..base },
         Fleet { fault: Fault::DecreaseLast, ..base },
         Fleet { fault: Fault::BlindWrites, ..base },
-        Fleet { name: "two, the record is deleted", deletions: 1, fault: Fault::NoLearning, ..base },
+        Fleet { name: "two members, the record is deleted", deletions: 1, fault: Fault::NoLearning, ..base },
     ];
     let faults = faulty.len();
     faulty.into_iter().for_each(|fleet| drop(check(fleet)));
