@@ -14,6 +14,7 @@
 //! | count failures per item, as work queues do | [`KeyedBackoff`] |
 //! | do work at its time, one run per key, with retries | [`TimedQueue`] |
 //! | lead, and know until when | [`leader`] |
+//! | keep one rate with many processes | [`fleet`] |
 //! | let a server's "too many" set the rate | [`limiter::Adaptive`] |
 //! | know which errors of a connection, which HTTP answers are worth another attempt | [`io`], `http` (feature `http`) |
 //! | retry and limit within a `tower` stack: hyper, reqwest, tonic, kube | `tower` (feature `tower`) |
@@ -96,6 +97,7 @@ mod ensure;
 pub mod error;
 pub mod events;
 mod failure;
+pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 #[cfg(feature = "http")]

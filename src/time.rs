@@ -61,7 +61,7 @@ impl BootClock {
 }
 
 /// For how long the machine has been suspended since some time before.
-fn asleep() -> u64 {
+pub(crate) fn asleep() -> u64 {
     #[cfg(feature = "test-util")]
     let played = nanos::nanos(ASLEEP.get());
     #[cfg(not(feature = "test-util"))]

@@ -97,6 +97,12 @@ impl<C: Now> RateSemaphore<C> {
         self.clock.now()
     }
 
+    /// What time it is for a first try by [`try_take`](Self::try_take).
+    #[inline]
+    pub(super) fn fast_now(&self) -> u64 {
+        self.clock.fast_now()
+    }
+
     /// Takes permits if they are there and no task waits.
     #[inline]
     pub(super) fn try_take(&self, now: u64, permits: u32) -> bool {
@@ -282,6 +288,10 @@ impl<C: Now> RateSemaphore<C> {
 
     pub(super) fn set_burst(&self, burst: u32) {
         self.set(|list, wake| list.set_burst(burst, wake));
+    }
+
+    pub(super) fn set_share(&self, rate: Rate, burst: u32, until: u64) {
+        self.set(|list, wake| list.set_share(rate, burst, until, wake));
     }
 
     pub(super) fn pause(&self, length: u64) {

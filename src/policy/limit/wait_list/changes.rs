@@ -88,6 +88,9 @@ impl<W> WaitList<W> {
     /// Within the catch-up, and where others have waited for them since, it is as if they had never been asked for.
     /// Otherwise what came in for them meanwhile is another's, or has run over.
     fn refund(&mut self, permits: u32, at: u64) {
+        if at < self.opened() {
+            return;
+        }
         let held = self.bucket.updated_at().saturating_sub(at);
         if held <= self.catch_up && !self.waiters.is_empty() && self.busy_since <= at {
             self.bucket.refund(permits, 0, self.first_permits());
