@@ -164,7 +164,11 @@ pin_project! {
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct GetFuture<K, W = ByClass, L = (), G = ()>
     where
-        K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+        K: Clone,
+        K: DeserializeOwned,
+        K: fmt::Debug,
+        K: Send,
+        K: 'static,
         G: Control,
     {
         #[pin]
