@@ -26,8 +26,8 @@ use crate::{
         attempts::{Attempt, Decision},
     },
     run::RunFuture,
-    settings::settings,
-    shared::Control,
+    run::controls::Control,
+    run::settings::settings,
     time::Timer,
 };
 
