@@ -144,9 +144,9 @@ where
 
 /// An operation whose errors say themselves what follows: what `.by_failure()` makes of one.
 #[derive(Clone, Copy, Debug)]
-pub struct WithFailure<O>(O);
+pub struct BlockingWithFailure<O>(O);
 
-impl<O: SyncOperation> SyncOperation for WithFailure<O> {
+impl<O: SyncOperation> SyncOperation for BlockingWithFailure<O> {
     type Output = Said<O::Output>;
 
     fn call(&mut self, attempt: Attempt) -> Self::Output {
@@ -161,12 +161,12 @@ impl<O, G> BlockingRetry<O, RetryAll, (), G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
     /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
     /// `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
-    pub fn by_failure<T, E>(self) -> BlockingRetry<WithFailure<O>, RetryAll, (), G>
+    pub fn by_failure<T, E>(self) -> BlockingRetry<BlockingWithFailure<O>, RetryAll, (), G>
     where
         O: SyncOperation<Output = Result<T, Failure<E>>>,
     {
         let Self { operation, policy, shared, .. } = self;
-        BlockingRetry { operation: WithFailure(operation), when: RetryAll, listener: (), policy, shared }
+        BlockingRetry { operation: BlockingWithFailure(operation), when: RetryAll, listener: (), policy, shared }
     }
 }
 
