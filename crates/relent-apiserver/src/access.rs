@@ -1,4 +1,4 @@
-//! Who may do what: users, and rules of which the first that fits decides; else RBAC for those that it binds.
+//! Authentication and authorization: users, and rules of which the first that fits decides; else RBAC for users that it binds.
 
 use http::request::Parts;
 
@@ -115,7 +115,7 @@ impl User {
         self
     }
 
-    /// In this group too. Everybody is in `system:authenticated`.
+    /// In this group too. Every user is in `system:authenticated`.
     pub fn group(mut self, name: impl Into<String>) -> Self {
         self.groups.push(name.into());
         self
@@ -153,7 +153,7 @@ impl Identity {
     }
 }
 
-/// What somebody wants to do, in the words of `SubjectAccessReview`.
+/// What a user wants to do, in the words of `SubjectAccessReview`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wish<'a> {
     pub(super) verb: &'a str,
@@ -168,7 +168,7 @@ pub(super) struct Wish<'a> {
 
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// While there is none, everybody without a token is an administrator.
+    /// While there is none, requests without a token are an administrator's.
     users: Vec<User>,
     rules: Vec<AccessRule>,
 }
@@ -202,13 +202,13 @@ impl Access {
         known.map(|user| Identity::new(&user.name, &user.groups, user.bound))
     }
 
-    /// Who asks without saying so.
+    /// The user of a request that names none.
     pub(super) fn unnamed(&self) -> Option<Identity> {
         let admin = || Identity::new("kubernetes-admin", &["system:masters".to_owned()], false);
         self.users.is_empty().then(admin)
     }
 
-    /// Somebody who is spoken of, known or not.
+    /// A user that a review or an impersonation names, known or not.
     pub(super) fn subject(&self, name: &str, groups: Vec<String>) -> Identity {
         let known = self.users.iter().find(|user| user.name == name);
         let bound = known.map_or(!self.users.is_empty() || name.starts_with("system:"), |user| user.bound);
@@ -240,7 +240,7 @@ impl<'a> Wish<'a> {
         }
     }
 
-    /// Everybody who is known may ask about itself: the roles `system:basic-user` and `system:discovery` of every server.
+    /// Every authenticated user may ask about itself: the roles `system:basic-user` and `system:discovery` of every server.
     fn is_about_oneself(&self) -> bool {
         let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"];
         self.verb == "create"
@@ -289,7 +289,7 @@ impl State {
         Ok(self.access.subject(other, groups))
     }
 
-    /// Whether somebody may do something.
+    /// Whether a user may do something.
     pub(super) fn allows(&self, who: &Identity, wish: &Wish<'_>) -> bool {
         let ruled = self.access.ruled(who, wish);
         ruled.unwrap_or_else(|| !who.bound || wish.is_about_oneself() || rbac::allows(&self.store, who, wish))

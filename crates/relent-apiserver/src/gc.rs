@@ -145,7 +145,7 @@ fn attempt(state: &mut State, resource: &Arc<ResourceKind>, key: &Key, object: &
     let _ = delete::run(state, resource, key, &Options::policy(policy));
 }
 
-/// What has become of an owner. Who is named in another namespace counts as absent.
+/// What has become of an owner. One that is named in another namespace counts as absent.
 fn owner(state: &State, dependent: &Key, reference: &Value) -> Owner {
     let text = |field: &str| reference.get(field).and_then(Value::as_str).unwrap_or("");
     let group = text("apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
@@ -332,7 +332,7 @@ mod tests {
                         prop_assert!(owner.is_some_and(|owner| !waits_for_dependents(&owner)), "{object} is owned by what is gone");
                     }
                 }
-                // Of what went: somebody wanted it, or no owner of it is left.
+                // What went was deleted by a request, or has no owner left.
                 for (own, object) in before.iter().chain(&between) {
                     let there = after.get(own).is_some_and(|now| !object::is_terminating(now));
                     if there || deleted.contains(own) || object::is_terminating(object) {

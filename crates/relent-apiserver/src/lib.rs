@@ -61,7 +61,7 @@
 //! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, owners, finalizers, sizes, immutable maps,
 //!   times and numbers of leases, the fixed fields of pods. Custom kinds that were registered keep every field; of schemas no
 //!   patterns, formats, `oneOf` and rules in CEL are evaluated.
-//! - Roles: that nobody gives away more than it has is not checked, aggregated roles are not filled in, and the roles
+//! - Roles: whether a user grants more than it has is not checked, aggregated roles are not filled in, and the roles
 //!   that a real server makes at its start are not there.
 //! - The garbage collector acts at the instant of the write that gives it work.
 //! - Tables have the columns of the most common kinds and of definitions, else name and age. OpenAPI describes no fields of built-in kinds.

@@ -1,4 +1,4 @@
-//! Roles and bindings, read from the objects on the server. That nobody gives away more than it has is not checked.
+//! Roles and bindings, read from the objects on the server. Whether a user grants more than it has is not checked.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Questions that are posted and answered, and not kept: who is this, and what may it do. And the tokens of service accounts.
+//! Reviews: posted, answered, and not kept: which user a token belongs to, what a user may do. And the tokens of service accounts.
 
 use std::collections::BTreeMap;
 

@@ -322,7 +322,7 @@ async fn forward(mut socket: Socket, ports: Vec<(u16, Option<Takes>)>) -> Result
     }
 }
 
-/// What the pod says, until it ends or nobody hears it.
+/// Sends on what the pod writes, until it ends or the session does.
 async fn pump(channel: u8, mut pod: ReadHalf<DuplexStream>, out: mpsc::Sender<Message>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = pod.read(&mut buffer).await {
