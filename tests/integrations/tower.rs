@@ -417,7 +417,7 @@ async fn what_a_server_asks_of_one_call_holds_for_all() {
     let policy = Policy::new().max_attempts(1).share_retry_after().max_retry_after(20 * SECOND);
     let layer = RetryLayer::new(Profile::new(policy).throttle(&limiter).classify(Idempotency::NotIdempotent))
         .check(CheckStatus);
-    let server = tower::service_fn(|_: ()| {
+    let server = tower::service_fn(|(): ()| {
         std::future::ready(
             http::Response::builder().status(429).header("retry-after", "3600").body(()).map_err(|_| Failed("x")),
         )
