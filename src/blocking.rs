@@ -9,15 +9,15 @@ use crate::{
     error::GaveUp,
     events::Listener,
     failure::{Failure, Said},
-    operation::{Classify, Operation, Outcome, RetryAll, Undecided},
-    policy::{Policy, attempts::Attempt},
-    poll::{Answer, AnswerTypes, Looking},
+    operation::{Classify, Operation, RetryAll, RetryOutput, Undecided},
+    policy::schedule::{Policy, attempts::Attempt},
+    poll::{PollOutput, PollOutputTypes, PollVerb},
     report::{Reported, WithReportFuture},
-    retry::Retrying,
-    run::Run,
-    settings::settings,
-    shared::Ties,
-    time::{ThreadAlarm, block_on},
+    retry::RetryVerb,
+    run::RunFuture,
+    run::controls::Control,
+    run::settings::settings,
+    time::{ThreadSleeper, block_on},
 };
 
 /// Calls `operation` on this thread until it answers `Ok`, and sleeps in between.
@@ -47,17 +47,17 @@ use crate::{
 /// .call();
 /// assert_eq!(answer.unwrap(), "here");
 /// ```
-pub fn retry<F, T, E>(operation: F) -> Retry<F>
+pub fn retry<F, T, E>(operation: F) -> BlockingRetry<F>
 where
     F: FnMut(Attempt) -> Result<T, E>,
 {
-    Retry { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    BlockingRetry { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
 }
 
 /// A retry to be: made by [`retry`], run by [`call`](Self::call).
 #[derive(Clone, Debug)]
 #[must_use = "a retry does nothing unless you `.call()` it"]
-pub struct Retry<O, W = RetryAll, L = (), G = ()> {
+pub struct BlockingRetry<O, W = RetryAll, L = (), G = ()> {
     operation: O,
     when: W,
     listener: L,
@@ -87,18 +87,18 @@ pub struct Retry<O, W = RetryAll, L = (), G = ()> {
 ///     .call()
 ///     .unwrap();
 /// ```
-pub fn poll<F, A>(check: F) -> Polling<F>
+pub fn poll<F, A>(check: F) -> BlockingPolling<F>
 where
     F: FnMut(Attempt) -> A,
-    A: Answer,
+    A: PollOutput,
 {
-    Polling { operation: check, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
+    BlockingPolling { operation: check, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
 }
 
 /// A poll to be: made by [`poll`], run by [`call`](Self::call).
 #[derive(Clone, Debug)]
 #[must_use = "a poll does nothing unless you `.call()` it"]
-pub struct Polling<O, W = RetryAll, L = (), G = ()> {
+pub struct BlockingPolling<O, W = RetryAll, L = (), G = ()> {
     operation: O,
     when: W,
     listener: L,
@@ -114,28 +114,28 @@ type WithReport<T, E> = Result<Reported<T>, GaveUp<E>>;
 struct Call<O>(O);
 
 impl<O: SyncOperation> Operation for Call<O> {
-    type Output = O::Answer;
-    type Future = Ready<O::Answer>;
+    type Output = O::Output;
+    type Future = Ready<O::Output>;
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         ready(self.0.call(attempt))
     }
 }
 
-/// Every `FnMut(Attempt) -> R`, and what [`by_failure`](Retry::by_failure) makes of one.
+/// Every `FnMut(Attempt) -> R`, and what [`by_failure`](BlockingRetry::by_failure) makes of one.
 pub trait SyncOperation {
     /// What a call answers.
-    type Answer;
+    type Output;
 
     /// One attempt.
-    fn call(&mut self, attempt: Attempt) -> Self::Answer;
+    fn call(&mut self, attempt: Attempt) -> Self::Output;
 }
 
 impl<F, R> SyncOperation for F
 where
     F: FnMut(Attempt) -> R,
 {
-    type Answer = R;
+    type Output = R;
 
     fn call(&mut self, attempt: Attempt) -> R {
         self(attempt)
@@ -147,41 +147,41 @@ where
 pub struct WithFailure<O>(O);
 
 impl<O: SyncOperation> SyncOperation for WithFailure<O> {
-    type Answer = Said<O::Answer>;
+    type Output = Said<O::Output>;
 
-    fn call(&mut self, attempt: Attempt) -> Self::Answer {
+    fn call(&mut self, attempt: Attempt) -> Self::Output {
         Said(self.0.call(attempt))
     }
 }
 
-settings!(Retry, SyncOperation<Answer: Outcome>, <O::Answer as Outcome>::Error, SyncOperation<Answer: Undecided>);
-settings!(Polling, SyncOperation<Answer: Answer>, <O::Answer as AnswerTypes>::Error);
+settings!(BlockingRetry, SyncOperation<Output: RetryOutput>, <O::Output as RetryOutput>::Error, SyncOperation<Output: Undecided>);
+settings!(BlockingPolling, SyncOperation<Output: PollOutput>, <O::Output as PollOutputTypes>::Error);
 
-impl<O, G> Retry<O, RetryAll, (), G> {
+impl<O, G> BlockingRetry<O, RetryAll, (), G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
     /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
     /// `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
-    pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, RetryAll, (), G>
+    pub fn by_failure<T, E>(self) -> BlockingRetry<WithFailure<O>, RetryAll, (), G>
     where
-        O: SyncOperation<Answer = Result<T, Failure<E>>>,
+        O: SyncOperation<Output = Result<T, Failure<E>>>,
     {
         let Self { operation, policy, shared, .. } = self;
-        Retry { operation: WithFailure(operation), when: RetryAll, listener: (), policy, shared }
+        BlockingRetry { operation: WithFailure(operation), when: RetryAll, listener: (), policy, shared }
     }
 }
 
-impl<O, W, L, G> Retry<O, W, L, G>
+impl<O, W, L, G> BlockingRetry<O, W, L, G>
 where
-    O: SyncOperation<Answer: Outcome>,
-    W: Classify<<O::Answer as Outcome>::Error>,
-    L: Listener<<O::Answer as Outcome>::Error>,
-    G: Ties,
+    O: SyncOperation<Output: RetryOutput>,
+    W: Classify<<O::Output as RetryOutput>::Error>,
+    L: Listener<<O::Output as RetryOutput>::Error>,
+    G: Control,
 {
     /// Runs it on this thread.
     ///
     /// # Errors
     /// [`GaveUp`]: why the run stopped and what its last attempt did.
-    pub fn call(self) -> Result<<O::Answer as Outcome>::Value, GaveUp<<O::Answer as Outcome>::Error>> {
+    pub fn call(self) -> Result<<O::Output as RetryOutput>::Value, GaveUp<<O::Output as RetryOutput>::Error>> {
         block_on(self.run())
     }
 
@@ -189,28 +189,28 @@ where
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn call_with_report(self) -> WithReport<<O::Answer as Outcome>::Value, <O::Answer as Outcome>::Error> {
-        block_on(WithReportFuture(self.run()))
+    pub fn call_with_report(self) -> WithReport<<O::Output as RetryOutput>::Value, <O::Output as RetryOutput>::Error> {
+        block_on(WithReportFuture { future: self.run() })
     }
 
-    fn run(self) -> Run<Retrying, Call<O>, W, L, G, ThreadAlarm> {
+    fn run(self) -> RunFuture<RetryVerb, Call<O>, W, L, G, ThreadSleeper> {
         let Self { operation, when, listener, policy, shared } = self;
-        Run::new(Retrying, Call(operation), when, listener, policy, shared)
+        RunFuture::new(RetryVerb, Call(operation), when, listener, policy, shared)
     }
 }
 
-impl<O, W, L, G> Polling<O, W, L, G>
+impl<O, W, L, G> BlockingPolling<O, W, L, G>
 where
-    O: SyncOperation<Answer: Answer>,
-    W: Classify<<O::Answer as AnswerTypes>::Error>,
-    L: Listener<<O::Answer as AnswerTypes>::Error>,
-    G: Ties,
+    O: SyncOperation<Output: PollOutput>,
+    W: Classify<<O::Output as PollOutputTypes>::Error>,
+    L: Listener<<O::Output as PollOutputTypes>::Error>,
+    G: Control,
 {
     /// Runs it on this thread.
     ///
     /// # Errors
     /// [`GaveUp`]: why the run stopped and what its last check answered.
-    pub fn call(self) -> Result<<O::Answer as AnswerTypes>::Value, GaveUp<<O::Answer as AnswerTypes>::Error>> {
+    pub fn call(self) -> Result<<O::Output as PollOutputTypes>::Value, GaveUp<<O::Output as PollOutputTypes>::Error>> {
         block_on(self.run())
     }
 
@@ -218,12 +218,14 @@ where
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn call_with_report(self) -> WithReport<<O::Answer as AnswerTypes>::Value, <O::Answer as AnswerTypes>::Error> {
-        block_on(WithReportFuture(self.run()))
+    pub fn call_with_report(
+        self,
+    ) -> WithReport<<O::Output as PollOutputTypes>::Value, <O::Output as PollOutputTypes>::Error> {
+        block_on(WithReportFuture { future: self.run() })
     }
 
-    fn run(self) -> Run<Looking, Call<O>, W, L, G, ThreadAlarm> {
+    fn run(self) -> RunFuture<PollVerb, Call<O>, W, L, G, ThreadSleeper> {
         let Self { operation, when, listener, policy, shared } = self;
-        Run::new(Looking, Call(operation), when, listener, policy.or_every(Duration::from_secs(1)), shared)
+        RunFuture::new(PollVerb, Call(operation), when, listener, policy.or_every(Duration::from_secs(1)), shared)
     }
 }

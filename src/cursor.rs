@@ -15,20 +15,21 @@ use crate::{
     events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempt, Decision},
         bounds::CutBy,
     },
+    profile::Profile,
     run::Core,
-    shared::{Share, Ties, Until},
+    run::controls::{Control, Controls, Share, Until},
     time::Timer,
 };
 
 impl Policy {
     /// Begins a run whose loop is your own: for operations that borrow a local mutably, which no closure can hand out.
     ///
-    /// It decides exactly as [`retry`](crate::retry()) does. The clock starts at the first [`next`](Run::next).
+    /// It decides exactly as [`retry`](crate::retry()) does. The clock starts at the first [`next`](AttemptLoop::next).
     ///
     /// ```
     /// use relent::{GaveUp, Policy};
@@ -41,24 +42,50 @@ impl Policy {
     /// let mut run = policy.begin();
     /// loop {
     ///     let turn = run.next().await?;
-    ///     if let Some(sent) = turn.attempt(connection.send(&mut line)).await {
+    ///     if let Some(sent) = turn.run(connection.send(&mut line)).await {
     ///         break Ok(sent);
     ///     }
     /// }
     /// # }
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() { assert_eq!(example(Connection).await.unwrap(), 3); }
     /// ```
-    pub fn begin<E>(&self) -> Run<E> {
-        Run { core: Core::new(self.clone(), ()), when: RetryAll, listener: (), error: None, cut_after: 0, end: None }
+    pub fn begin<E>(&self) -> AttemptLoop<E> {
+        AttemptLoop {
+            core: Core::new(self.clone(), ()),
+            when: RetryAll,
+            listener: (),
+            error: None,
+            cut_after: 0,
+            end: None,
+        }
     }
 }
 
-/// A run driven by hand: made by [`Policy::begin`].
+impl<E, W: Clone, L: Clone> Profile<E, W, L> {
+    /// Begins a run whose loop is your own, with all that the calls of this client have in common. See [`Policy::begin`].
+    ///
+    /// ```
+    /// use relent::{GaveUp, Limiter, Policy, Profile};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), GaveUp<&'static str>> {
+    /// let calls = Profile::new(Policy::new()).throttle(&Limiter::per_second(10)).when(|error: &&str| *error == "busy");
+    /// let (mut run, mut answers) = (calls.begin(), ["busy", "busy"].into_iter());
+    /// while let None = run.next().await?.attempt(async { answers.next().map_or(Ok(()), Err) }).await {}
+    /// # Ok(()) }
+    /// ```
+    pub fn begin(&self) -> AttemptLoop<E, W, L, Controls> {
+        let Self { policy, when, listener, shared, .. } = self;
+        let core = Core::new(policy.clone(), shared.clone());
+        AttemptLoop { core, when: when.clone(), listener: listener.clone(), error: None, cut_after: 0, end: None }
+    }
+}
+
+/// A run driven by hand: made by [`Policy::begin`] or [`Profile::begin`].
 ///
 /// Whatever is set on it after it began holds from then on: counts, clock and errors go on as they were.
 #[derive(Debug)]
 #[must_use = "a run does nothing unless you call `next`"]
-pub struct Run<E, W = RetryAll, L = (), G: Ties = ()> {
+pub struct AttemptLoop<E, W = RetryAll, L = (), G: Control = ()> {
     core: Core<G>,
     when: W,
     listener: L,
@@ -79,19 +106,19 @@ enum RunEnded {
     GaveUp(GaveUp<Infallible>),
 }
 
-impl<E, W, L, G: Ties> Run<E, W, L, G> {
+impl<E, W, L, G: Control> AttemptLoop<E, W, L, G> {
     /// What follows an error: `bool` (true is retry) or a [`Decision`]. Default: retry them all.
-    pub fn when<F, D>(self, when: F) -> Run<E, F, L, G>
+    pub fn when<F, D>(self, when: F) -> AttemptLoop<E, F, L, G>
     where
         F: FnMut(&E) -> D,
         D: Into<Decision>,
     {
         let Self { core, listener, error, cut_after, end, .. } = self;
-        Run { core, when, listener, error, cut_after, end }
+        AttemptLoop { core, when, listener, error, cut_after, end }
     }
 
     /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the first.
-    pub fn notify<N>(self, listener: N) -> Run<E, W, (L, N), G>
+    pub fn notify<N>(self, listener: N) -> AttemptLoop<E, W, (L, N), G>
     where
         N: FnMut(&Event<'_, E>),
     {
@@ -99,44 +126,44 @@ impl<E, W, L, G: Ties> Run<E, W, L, G> {
     }
 
     /// [`notify`](Self::notify) for a listener that is a type, as those in [`events`](crate::events) are.
-    pub fn listen<N: Listener<E>>(self, listener: N) -> Run<E, W, (L, N), G> {
+    pub fn listen<N: Listener<E>>(self, listener: N) -> AttemptLoop<E, W, (L, N), G> {
         let Self { core, when, listener: before, error, cut_after, end } = self;
-        Run { core, when, listener: (before, listener), error, cut_after, end }
+        AttemptLoop { core, when, listener: (before, listener), error, cut_after, end }
     }
 }
 
-impl<E, W, L, G: Share> Run<E, W, L, G> {
+impl<E, W, L, G: Share> AttemptLoop<E, W, L, G> {
     /// Stops now when the token is cancelled: in a wait, in the limiter, in the attempt. Given twice, either stops it.
-    pub fn cancel_on(self, token: CancellationToken) -> Run<E, W, L, G::With> {
+    pub fn cancel_on(self, token: CancellationToken) -> AttemptLoop<E, W, L, G::With> {
         self.with(|ties| ties.share(|shared| shared.cancel_on(token)))
     }
 
     /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does.
-    pub fn cancel_when<F: Future>(self, until: F) -> Run<E, W, L, Until<G, F>> {
+    pub fn cancel_when<F: Future>(self, until: F) -> AttemptLoop<E, W, L, Until<G, F>> {
         self.with(|ties| Until::new(ties, until))
     }
 
     /// Takes a permit before each attempt.
-    pub fn throttle(self, limiter: &Limiter) -> Run<E, W, L, G::With> {
+    pub fn throttle(self, limiter: &Limiter) -> AttemptLoop<E, W, L, G::With> {
         self.with(|ties| ties.share(|shared| shared.throttle(limiter.clone())))
     }
 
     /// Asks this budget, shared with other runs, before each retry. Given twice, both must allow it.
-    pub fn budget(self, budget: &Budget) -> Run<E, W, L, G::With> {
+    pub fn budget(self, budget: &Budget) -> AttemptLoop<E, W, L, G::With> {
         self.with(|ties| ties.share(|shared| shared.budget(budget.clone())))
     }
 
-    fn with<H: Ties>(self, change: impl FnOnce(G) -> H) -> Run<E, W, L, H> {
+    fn with<H: Control>(self, change: impl FnOnce(G) -> H) -> AttemptLoop<E, W, L, H> {
         let Self { core, when, listener, error, cut_after, end } = self;
-        Run { core: core.with(change), when, listener, error, cut_after, end }
+        AttemptLoop { core: core.with(change), when, listener, error, cut_after, end }
     }
 }
 
-impl<E, W, L, G> Run<E, W, L, G>
+impl<E, W, L, G> AttemptLoop<E, W, L, G>
 where
     W: Classify<E>,
     L: Listener<E>,
-    G: Ties,
+    G: Control,
 {
     /// Waits until the next attempt may start.
     ///
@@ -155,7 +182,7 @@ where
     ///
     /// # Panics
     /// If it has to wait outside a tokio runtime with time enabled.
-    pub async fn next(&mut self) -> Result<Turn<'_, E, W, L, G>, GaveUp<E>> {
+    pub async fn next(&mut self) -> Result<NextAttempt<'_, E, W, L, G>, GaveUp<E>> {
         if self.core.is_attempting() {
             self.end_attempt(Ending::Cut(CutBy::Cancelled), self.core.policy.after_cut());
         }
@@ -179,33 +206,34 @@ where
             poll_fn(|cx| waiting.0.poll_attempt(cx, alarm.as_mut(), listener)).await
         };
         match started {
-            Ok(attempt) => Ok(Turn { run: self, attempt }),
+            Ok(attempt) => Ok(NextAttempt { run: self, attempt }),
             Err(stop) => Err(self.give_up(stop)),
         }
     }
 
     /// An attempt has ended without a value. What follows is noted before the listener hears of it.
     fn end_attempt(&mut self, ending: Ending, decision: Decision) {
-        let decided = self.core.end(ending, decision);
-        self.cut_after = self.core.cut_after(ending, decided.now);
-        if let Err(stop) = &decided.next {
-            self.end = Some(RunEnded::Stopped(stop.clone()));
+        let next = self.core.end(ending, decision);
+        let pause = next.as_ref().ok().copied();
+        self.cut_after = self.core.cut_after(ending, self.core.ended(pause.unwrap_or(0)));
+        if let Err(stop) = next {
+            self.end = Some(RunEnded::Stopped(stop));
         }
-        _ = self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, decided, Some(self.cut_after));
+        self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, pause, Some(self.cut_after));
     }
 
     fn give_up(&mut self, stop: Stop) -> GaveUp<E> {
-        let gave_up = self.core.stop(stop, Some(self.cut_after), self.error.take());
+        let gave_up = GaveUp::new(self.core.stop(stop, Some(self.cut_after)), self.error.take(), None);
         self.end = Some(RunEnded::GaveUp(gave_up.without_error()));
-        Core::<G>::tell_gave_up(&mut self.listener, &gave_up);
+        self.listener.on_event(&Event::GaveUp(&gave_up));
         gave_up
     }
 }
 
 /// A run that waits for its next attempt: dropped, no waiter stays behind.
-struct Waiting<'r, G: Ties>(&'r mut Core<G>);
+struct Waiting<'r, G: Control>(&'r mut Core<G>);
 
-impl<G: Ties> Drop for Waiting<'_, G> {
+impl<G: Control> Drop for Waiting<'_, G> {
     fn drop(&mut self) {
         self.0.leave();
     }
@@ -214,16 +242,16 @@ impl<G: Ties> Drop for Waiting<'_, G> {
 /// The right to one attempt, now.
 #[derive(Debug)]
 #[must_use = "an attempt that is not used counts as one that was cut"]
-pub struct Turn<'r, E, W, L, G: Ties> {
-    run: &'r mut Run<E, W, L, G>,
+pub struct NextAttempt<'r, E, W, L, G: Control> {
+    run: &'r mut AttemptLoop<E, W, L, G>,
     attempt: Attempt,
 }
 
-impl<E, W, L, G> Turn<'_, E, W, L, G>
+impl<E, W, L, G> NextAttempt<'_, E, W, L, G>
 where
     W: Classify<E>,
     L: Listener<E>,
-    G: Ties,
+    G: Control,
 {
     /// Which attempt this is, and what time it has.
     #[must_use]
@@ -231,7 +259,7 @@ where
         self.attempt
     }
 
-    /// Runs the attempt. `None`: it failed or was cut, and [`next`](Run::next) knows what follows.
+    /// Runs the attempt. `None`: it failed or was cut, and [`next`](AttemptLoop::next) knows what follows.
     ///
     /// If the run was cancelled, or its [`finish_within`](Policy::finish_within) is over, since `next` gave this attempt, the
     /// operation is not begun: it counts as cut.
@@ -242,7 +270,7 @@ where
     /// # Panics
     /// If the operation has to wait and is bounded, outside a tokio runtime with time enabled. A panic of the operation
     /// goes through.
-    pub async fn attempt<T>(self, operation: impl Future<Output = Result<T, E>>) -> Option<T> {
+    pub async fn run<T>(self, operation: impl Future<Output = Result<T, E>>) -> Option<T> {
         let Self { run, .. } = self;
         let answer = if let Err(by) = run.core.may_call() {
             Err(by)

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
-    operation::{Judged, Operation, Outcome},
-    policy::attempts::{Attempt, Decision},
+    operation::{Judged, Operation, RetryOutput},
+    policy::schedule::attempts::{Attempt, Decision},
 };
 
 /// An error, and what its operation says about repeating: for operations of several steps, where only the place tells whether
@@ -103,11 +103,15 @@ impl<E> From<E> for Failure<E> {
 #[derive(Clone, Copy, Debug)]
 pub struct WithFailure<O>(pub(crate) O);
 
-/// The future of an attempt of [`WithFailure`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct WithFailureFuture<F>(#[pin] F);
+pin_project! {
+    /// The future of an attempt of [`WithFailure`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct WithFailureFuture<F> {
+        #[pin]
+        future: F,
+    }
+}
 
 /// What an attempt of [`WithFailure`] answers.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +124,7 @@ impl<O: Operation> Operation for WithFailure<O> {
 
     #[inline]
     fn call(&mut self, attempt: Attempt) -> Self::Future {
-        WithFailureFuture(self.0.call(attempt))
+        WithFailureFuture { future: self.0.call(attempt) }
     }
 }
 
@@ -129,11 +133,11 @@ impl<F: Future> Future for WithFailureFuture<F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().0.poll(cx).map(Said)
+        self.project().future.poll(cx).map(Said)
     }
 }
 
-impl<T, E> Outcome for Said<Result<T, Failure<E>>> {
+impl<T, E> RetryOutput for Said<Result<T, Failure<E>>> {
     type Value = T;
     type Error = E;
 

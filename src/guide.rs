@@ -1,6 +1,6 @@
 //! How to choose, combine, test and migrate: every example here is compiled and run.
 //!
-//! What an error means: [`errors`]. What rustc means: [`slips`].
+//! What an error means: [`errors`]. What rustc means: [`slips`]. From other libraries, and from Go: [`migration`].
 //!
 //! # Choosing the settings
 //!
@@ -137,7 +137,7 @@
 //! ```
 //!
 //! The run ends with [`Stop::Budget`](crate::Stop::Budget) or [`Stop::Limiter`](crate::Stop::Limiter) and still holds the real
-//! error. [`Plan::throttled`](crate::Plan::throttled) and [`Plan::budgeted`](crate::Plan::budgeted) say beforehand what both do
+//! error. [`Plan::throttled`](crate::plan::Plan::throttled) and [`Plan::budgeted`](crate::plan::Plan::budgeted) say beforehand what both do
 //! to a policy.
 //!
 //! # When an attempt may start
@@ -152,11 +152,11 @@
 //!
 //! # Words for the log
 //!
-//! "failed with E, retrying in D" is one line, since [`Event::Ended`](crate::Event::Ended) has both: what the attempt did, and in
-//! `again` how long the run pauses before the next ([`Event::Waiting`](crate::Event::Waiting) tells the waits one by one):
+//! "failed with E, retrying in D" is one line, since [`Event::Ended`](crate::events::Event::Ended) has both: what the attempt did, and in
+//! `again` how long the run pauses before the next ([`Event::Waiting`](crate::events::Event::Waiting) tells the waits one by one):
 //!
 //! ```
-//! use relent::{Event, retry};
+//! use relent::{retry, events::Event};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 //! # let fetch = async || Err::<(), _>(std::io::Error::other("no route"));
@@ -236,7 +236,7 @@
 //!   by an operation that waits, and not by a window.
 //! - Jitter is random. In a test say `.seed(1)` on the backoff, or assert bounds.
 //! - For [`blocking::retry`](crate::blocking::retry()) there is `testing::VirtualClock` (feature `test-util`).
-//! - Against servers: `testing::kube` is a Kubernetes API in this process, `testing::etcd` a model of etcd's membership,
+//! - Against servers: [relent-apiserver](https://docs.rs/relent-apiserver) is a Kubernetes API in this process, `relent_etcd::model` one of etcd's membership,
 //!   `testing::proxy` a proxy that delays, cuts and loses.
 //! - To see what a run did, give it a listener: a closure, or [`events`](crate::events) for `tracing` and `metrics`.
 //!
@@ -256,84 +256,7 @@
 //! assert_eq!(clock.elapsed(), Duration::from_secs(3 * 5 + 2 * 60));
 //! # }
 //! ```
-//!
-//! # Migration
-//!
-//! ## From a loop of your own
-//!
-//! ```
-//! use std::time::Duration;
-//! use relent::{Backoff, retry};
-//!
-//! # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
-//! // let mut tries = 0;
-//! // loop {
-//! //     match timeout(Duration::from_secs(2), fetch()).await {
-//! //         Ok(Ok(value)) => return Ok(value),
-//! //         _ if tries == 4 => return Err("failed after 5 tries"), // of what?
-//! //         _ => sleep(Duration::from_millis(500)).await,
-//! //     }
-//! //     tries += 1;
-//! // }
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! let value = retry(async |_| fetch().await)
-//!     .attempt_timeout(Duration::from_secs(2))
-//!     .backoff(Backoff::fixed(Duration::from_millis(500)))
-//!     .max_attempts(5)
-//!     .await?; // the error has the last cause, and why it stopped
-//! # assert_eq!(value, 7); Ok(()) }
-//! ```
-//!
-//! A loop that needs `&mut` of a local stays a loop: [`Policy::begin`](crate::Policy::begin).
-//!
-//! ## From Go's `wait` and `retry` packages
-//!
-//! | Go | here |
-//! |---|---|
-//! | `PollUntilContextTimeout(ctx, i, t, true, f)` | `poll(f).every(i).finish_within(t).cancel_on(token)` |
-//! | the same with `immediate` false | and `.delay_first()` |
-//! | `return false, nil` / `true, nil` / `false, err` | `Check::NotYet` / `Check::Ready(..)` / `Check::Fatal(err)` |
-//! | `lastErr = err; return false, nil` | `Check::NotYetBecause(err)`, and it is in the error |
-//! | `Backoff{Duration: d, Factor: 2, Jitter: 0.1, Steps: n, Cap: c}` | `Backoff::exponential(d, c).jitter(Jitter::Plus(Ratio::percent(10)))` and `max_attempts(n)` |
-//! | `RetryOnConflict(DefaultRetry, f)` | `retry(f).when(is_conflict).max_attempts(5)` |
-//!
-//! Three things differ. A call in flight is cut at the bound, whether or not it looks at a context. Reaching the cap never
-//! ends a run. And no delay exceeds the cap, jitter included.
-//!
-//! kubeadm fetches its ConfigMaps every 50 ms for 350 ms with one deadline of 10 s for everything, behind a shared limiter of
-//! 5 per second. What a drained limiter or the deadline says then hides what the server said. Here the three are three
-//! settings (`relent_k8s::get_config_map` has them), and a refusal stands beside the real error:
-//!
-//! ```
-//! use relent::{Limiter, Policy, Stop, retry};
-//!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-//! let limiter = Limiter::per_second(5).burst(10);
-//! limiter.try_acquire(9).unwrap(); // others were here before
-//! let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse().unwrap();
-//! let gave_up = retry(async |_| Err::<(), _>("configmaps \"kubeadm-config\" not found"))
-//!     .policy(&policy)
-//!     .throttle(&limiter)
-//!     .await
-//!     .unwrap_err();
-//! assert!(matches!(gave_up.stop(), Stop::Limiter { .. }));
-//! assert_eq!(*gave_up.last_error().unwrap(), "configmaps \"kubeadm-config\" not found");
-//! # }
-//! ```
-//!
-//! ## From backon and tokio-retry
-//!
-//! | there | here |
-//! |---|---|
-//! | backon: `f.retry(ExponentialBuilder::default()).await` | `retry(async \|_\| f().await).backoff(Backoff::exponential(1s, 60s).jitter(Jitter::None)).max_attempts(4).await` |
-//! | `.with_max_times(n)`, tokio-retry's `.take(n)`: so many retries | `.max_attempts(n + 1)`: so many attempts |
-//! | `.when(\|e\| ..)` | the same word |
-//! | `.notify(\|e, d\| ..)` | `.notify(\|event\| if let Event::Ended { last: Last::Failed(e), again: Some(d), .. } = event { .. })` |
-//! | tokio-retry: `ExponentialBackoff::from_millis(10)`: 10 ms, 100 ms, 1 s, .. | `Backoff::exponential(10ms, cap).factor(10)` |
-//! | `.map(jitter)` | `Jitter::Full`, the default |
-//!
-//! Both give back the last error alone. To get there step by step, [`GaveUp::error_or_else`](crate::GaveUp::error_or_else)
-//! gives the error without its reason, or one that is made of the reason where no attempt gave any.
 
 pub mod errors;
+pub mod migration;
 pub mod slips;

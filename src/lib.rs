@@ -15,8 +15,13 @@
 //! | do work at its time, one run per key, with retries | [`TimedQueue`] |
 //! | lead, and know until when | [`leader`] |
 //! | keep one rate with many processes | [`fleet`] |
-//! | talk to Kubernetes, to etcd | `k8s`, `etcd` (features of the same name) |
-//! | test all of this | `testing` (feature `test-util`) |
+//! | let a server's "too many" set the rate | [`limiter::Adaptive`] |
+//! | know which errors of a connection, which HTTP answers are worth another attempt | [`io`], `http` (feature `http`) |
+//! | retry and limit within a `tower` stack: hyper, reqwest, tonic, kube | `tower` (feature `tower`) |
+//! | keep a stream going that breaks off | `stream` (feature `stream`) |
+//! | talk to Kubernetes, to etcd | the crates [relent-k8s](https://docs.rs/relent-k8s), [relent-etcd](https://docs.rs/relent-etcd) |
+//! | test all of this | `testing` (feature `test-util`); [relent-apiserver](https://docs.rs/relent-apiserver), a Kubernetes API in the test process |
+//! | name a builder or a future, in a struct or in a signature | [`builder`], [`operation`] |
 //!
 //! # Call until it works
 //!
@@ -61,7 +66,7 @@
 //! Its text tells the error and every cause below it; having told them, it has no `source()`. For errors that are no
 //! [`Error`](std::error::Error) (`anyhow::Error`, boxed errors, strings) say `.boxed()` on the builder, or print
 //! [`GaveUp::sentence`]. For those that look for an error of their own in the sources, as tonic looks for its `Status`, say
-//! `.chained()`: see [`Chained`].
+//! `.chained()`: see [`Chained`](error::Chained).
 //!
 //! # What holds for every verb
 //!
@@ -70,35 +75,41 @@
 //!   that must not run twice.
 //! - A [`Limiter`] keeps its law in real time: whatever stalls, in any window `w` at most `burst + rate * (w + catch-up)` permits
 //!   come out. [`Budget::ratio`] is for steady traffic, [`Budget::in_flight`] for bursts, and either has a floor for little.
-//! - "failed with E, retrying in D" is one line: [`Event::Ended`] has what the attempt did and how long the pause will be.
+//! - "failed with E, retrying in D" is one line: [`Event::Ended`](events::Event::Ended) has what the attempt did and how long the pause will be.
 //!
 //! How to choose settings, combine, test and migrate, what each error means and what rustc means, is in the
 //! [`guide`].
 //!
 //! # Features
 //!
-//! None is on by default. `k8s`: callers for Kubernetes; your crate chooses the version of `k8s-openapi`. `etcd`: callers for
-//! etcd; needs protoc when it is built. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`:
-//! listeners. `signal`: the manager stops on ctrl-c and SIGTERM. `test-util`: `testing`. `demo`: what the examples need.
+//! None is on by default. `http`, `tower`, `stream`: for the stacks that people have. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`: listeners. `signal`: the
+//! manager stops on ctrl-c and SIGTERM. `test-util`: `testing`, for tests of your own code. `internals` opens what this crate's own
+//! tests, benchmarks and fuzzers look at; it is no part of the API and may change in any version.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod backoff;
 pub mod blocking;
-mod budget;
+pub mod budget;
+pub mod builder;
 mod cursor;
-mod endeavour;
 mod ensure;
-mod error;
+pub mod error;
 pub mod events;
 mod failure;
 pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
+pub mod io;
 mod keyed;
 pub mod leader;
-mod limiter;
+pub mod limiter;
 mod mapped;
-mod operation;
+pub mod operation;
+pub mod plan;
 #[cfg(not(feature = "internals"))]
 #[allow(dead_code, unreachable_pub, reason = "tests, benchmarks and fuzzers see more of it: feature `internals`")]
 mod policy;
@@ -111,48 +122,46 @@ pub mod queue;
 mod report;
 mod retry;
 mod run;
-mod settings;
 mod settle;
-mod shared;
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+pub mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod time;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 
 /// The token of `.cancel_on(..)`, tokio-util's.
 pub use tokio_util::sync::CancellationToken;
 
+#[doc(inline)]
 pub use crate::{
-    budget::{Budget, InFlight},
-    cursor::{Run, Turn},
-    endeavour::{Both, Endeavour, EndeavourTypes, Look, LookTypes, Seen},
-    ensure::{Ensure, EnsureFuture, Ensured, ensure},
-    error::{BoxedError, Chained, ConfigError, Detail, ErrorElseSayBoxed, GaveUp, Last, Reason, Stop, chain, reason},
-    events::{Event, Listener, Wait},
-    failure::{Failure, Said, WithFailure, WithFailureFuture},
-    keyed::{KeyedAcquire, KeyedBackoff, KeyedLimiter, KeyedReady},
-    limiter::{Acquire, Limiter, Ready, Refused, Reservation},
-    mapped::{Boxed, BoxedFuture, WithSource, WithSourceFuture},
-    operation::{Classify, Judged, Operation, Outcome, RetryAll, Undecided},
+    budget::Budget,
+    ensure::{Ensured, ensure, reconciler::Observed},
+    error::{ConfigError, GaveUp, Last, Stop},
+    failure::Failure,
+    keyed::{KeyedBackoff, KeyedLimiter},
+    limiter::Limiter,
+    operation::Operation,
     policy::{
-        Policy,
-        attempts::{Attempt, Decision, Ended},
-        backoff::{Backoff, Delays},
-        bounds::CutBy,
-        ensure::Change,
-        jitter::Jitter,
         limit::rate::Rate,
-        plan::{Course, Finish, Plan},
         ratio::Ratio,
-        warning::Warning,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision},
+            backoff::Backoff,
+            jitter::Jitter,
+        },
+        verb::ensure::Change,
     },
-    poll::{Answer, AnswerTypes, Check, Polling, PollingFuture, poll},
-    profile::{BoxClassify, BoxListener, ErasedProfile, Profile},
+    poll::{Check, poll},
+    profile::Profile,
     queue::TimedQueue,
-    report::{Reported, Reports, WithReport, WithReportFuture},
-    retry::{Retry, RetryFuture, retry},
-    settle::{Observation, ObservationTypes, Progress, Settle, SettleFuture, settle},
-    shared::{Asked, Place, Retries, Share, Shared, Ties, Until},
+    retry::retry,
+    settle::{Progress, settle},
 };
 
 /// Its code blocks are compiled.

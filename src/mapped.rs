@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     ensure::Ensure,
@@ -31,20 +31,28 @@ pub struct Boxed<B>(pub(crate) B);
 #[must_use = "a builder does nothing unless you `.await` it"]
 pub struct WithSource<B>(pub(crate) B);
 
-/// The future of [`Boxed`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct BoxedFuture<F>(#[pin] pub(crate) F);
+pin_project! {
+    /// The future of [`Boxed`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct BoxedFuture<F> {
+        #[pin]
+        pub(crate) future: F,
+    }
+}
 
-/// The future of [`WithSource`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct WithSourceFuture<F>(#[pin] F);
+pin_project! {
+    /// The future of [`WithSource`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct WithSourceFuture<F> {
+        #[pin]
+        future: F,
+    }
+}
 
 impl<B> Boxed<B> {
-    /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own in the
+    /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own in the
     /// sources. See [`GaveUp::chained`].
     pub fn chained(self) -> WithSource<Self> {
         WithSource(self)
@@ -60,7 +68,7 @@ where
     type IntoFuture = BoxedFuture<B::IntoFuture>;
 
     fn into_future(self) -> Self::IntoFuture {
-        BoxedFuture(self.0.into_future())
+        BoxedFuture { future: self.0.into_future() }
     }
 }
 
@@ -72,7 +80,7 @@ where
     type Output = Result<T, GaveUp<BoxedError>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().0.poll(cx).map_err(GaveUp::boxed)
+        self.project().future.poll(cx).map_err(GaveUp::boxed)
     }
 }
 
@@ -84,7 +92,7 @@ where
     type IntoFuture = WithSourceFuture<B::IntoFuture>;
 
     fn into_future(self) -> Self::IntoFuture {
-        WithSourceFuture(self.0.into_future())
+        WithSourceFuture { future: self.0.into_future() }
     }
 }
 
@@ -95,7 +103,7 @@ where
     type Output = Result<T, Chained<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().0.poll(cx).map_err(GaveUp::chained)
+        self.project().future.poll(cx).map_err(GaveUp::chained)
     }
 }
 
@@ -109,12 +117,12 @@ macro_rules! last_words {
             }
 
             /// The value with a report: how many attempts it took, and how long. Only `boxed` and `chained` may follow. See
-            /// [`Reported`](crate::Reported).
+            /// [`Reported`](crate::builder::Reported).
             pub fn with_report(self) -> WithReport<Self> {
                 WithReport(self)
             }
 
-            /// The error as the source of what is returned, and not in its text: for whoever looks for an error of its own
+            /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own
             /// in the sources. The last word of the builder. See [`GaveUp::chained`].
             pub fn chained(self) -> WithSource<Self> {
                 WithSource(self)

@@ -1,8 +1,13 @@
-//! What can be attempted, and how its answers are read.
+//! What can be attempted, and how its answers are read: for operations, classifiers and observations that are types.
 
+pub use crate::{
+    ensure::reconciler::{Closures, ObserveOutput, ObserveOutputTypes, Reconciler, ReconcilerTypes},
+    poll::{PollOutput, PollOutputTypes},
+    settle::{SettleOutput, SettleOutputTypes},
+};
 use crate::{
     error::{Detail, Stop},
-    policy::attempts::{Attempt, Decision},
+    policy::schedule::attempts::{Attempt, Decision},
 };
 
 /// Something that can be attempted more than once: every `FnMut(Attempt) -> impl Future`, and types that implement it.
@@ -10,12 +15,12 @@ use crate::{
 /// The future is made when its attempt starts, never before the wait, so nothing in it grows stale.
 ///
 /// A closure has no name, and so has no future that is made from one. Where a run has to stand in a struct (a `tower` service, a
-/// `Stream`), or the operation has state of its own, make the operation a type and give it to [`Retry::new`](crate::Retry::new),
-/// [`Polling::new`](crate::Polling::new) or [`Settle::new`](crate::Settle::new):
+/// `Stream`), or the operation has state of its own, make the operation a type and give it to [`Retry::new`](crate::builder::Retry::new),
+/// [`Polling::new`](crate::builder::Polling::new) or [`Settle::new`](crate::builder::Settle::new):
 ///
 /// ```
 /// use std::future::{Ready, ready};
-/// use relent::{Attempt, Operation, Retry, RetryFuture};
+/// use relent::{Attempt, Operation, builder::{Retry, RetryFuture}};
 ///
 /// struct Ping { port: u16 }
 ///
@@ -51,12 +56,12 @@ pub trait Operation {
     fn call(&mut self, attempt: Attempt) -> Self::Future;
 
     /// What is read, in words, for the text of a run that ends without an error to say it: cut, cancelled, refused. It becomes
-    /// a [`Detail::Read`](crate::Detail::Read). Default: nothing.
+    /// a [`Detail::Read`]. Default: nothing.
     ///
     /// ```
     /// use std::future::{Pending, pending};
     /// use std::time::Duration;
-    /// use relent::{Attempt, Operation, Retry};
+    /// use relent::{Attempt, Operation, builder::Retry};
     ///
     /// struct Row(u64);
     ///
@@ -103,7 +108,7 @@ where
 /// rule be written once. `None` of an `Option` is [`RetryAll`]: for a rule that holds only sometimes.
 ///
 /// ```
-/// use relent::{Classify, Decision, retry};
+/// use relent::{Decision, retry, operation::Classify};
 ///
 /// /// The same rule for every call of one client.
 /// #[derive(Clone, Copy, Debug)]
@@ -229,7 +234,7 @@ pub enum Judged<T, E> {
     label = "an attempt answers `{Self}`",
     note = "for an `Option`, or for anything that becomes true in time, use `poll`: it takes `Option<T>`, `Check<T, E>` and `Result<Option<T>, E>`"
 )]
-pub trait Outcome {
+pub trait RetryOutput {
     /// The value of a success.
     type Value;
     /// The error of a failure.
@@ -239,7 +244,7 @@ pub trait Outcome {
     fn judge(self) -> Judged<Self::Value, Self::Error>;
 }
 
-impl<T, E> Outcome for Result<T, E> {
+impl<T, E> RetryOutput for Result<T, E> {
     type Value = T;
     type Error = E;
 
@@ -254,11 +259,19 @@ impl<T, E> Outcome for Result<T, E> {
 
 /// An outcome whose errors are for `.when(..)` to classify.
 #[doc(hidden)]
-pub trait Undecided: Outcome {}
+pub trait Undecided: RetryOutput {
+    /// It is a `Result`.
+    fn into_result(self) -> Result<Self::Value, Self::Error>;
+}
 
-impl<T, E> Undecided for Result<T, E> {}
+impl<T, E> Undecided for Result<T, E> {
+    #[inline]
+    fn into_result(self) -> Self {
+        self
+    }
+}
 
 /// The error that an operation fails with.
-pub(crate) type ErrorOf<O> = <<O as Operation>::Output as Outcome>::Error;
+pub(crate) type ErrorOf<O> = <<O as Operation>::Output as RetryOutput>::Error;
 /// The value that an operation gives.
-pub(crate) type ValueOf<O> = <<O as Operation>::Output as Outcome>::Value;
+pub(crate) type ValueOf<O> = <<O as Operation>::Output as RetryOutput>::Value;

@@ -7,17 +7,17 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     error::GaveUp,
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
-    policy::{Policy, attempts::Attempt},
+    policy::schedule::{Policy, attempts::Attempt},
     report::Reports,
-    run::Run,
-    settings::settings,
-    shared::Ties,
+    run::RunFuture,
+    run::controls::Control,
+    run::settings::settings,
     time::Timer,
 };
 
@@ -57,7 +57,7 @@ use crate::{
 pub fn poll<F, Fut>(check: F) -> Polling<F>
 where
     F: FnMut(Attempt) -> Fut,
-    Fut: Future<Output: Answer>,
+    Fut: Future<Output: PollOutput>,
 {
     Polling::new(check)
 }
@@ -92,36 +92,36 @@ pub enum Check<T, E = Infallible> {
 }
 
 /// The types of what a check may answer: value and error.
-// Apart from `Answer`, as `VerbTypes` says.
+// Apart from `PollOutput`, as `VerbTypes` says.
 #[diagnostic::on_unimplemented(
     message = "a check of `poll` must answer `Check<T, E>`, `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`",
     label = "a check answers `{Self}`",
     note = "for a `bool`: `is_so.then_some(())`",
     note = "to repeat a call that answers `Result<T, E>` until it is `Ok`, use `retry`"
 )]
-pub trait AnswerTypes {
+pub trait PollOutputTypes {
     /// The value of a met condition.
     type Value;
     /// The error of a failed check.
     type Error;
 }
 
-impl<T, E> AnswerTypes for Check<T, E> {
+impl<T, E> PollOutputTypes for Check<T, E> {
     type Value = T;
     type Error = E;
 }
 
-impl<T> AnswerTypes for Option<T> {
+impl<T> PollOutputTypes for Option<T> {
     type Value = T;
     type Error = Infallible;
 }
 
-impl<T, E> AnswerTypes for Result<Option<T>, E> {
+impl<T, E> PollOutputTypes for Result<Option<T>, E> {
     type Value = T;
     type Error = E;
 }
 
-impl<T, F, E> AnswerTypes for Result<Check<T, F>, E> {
+impl<T, F, E> PollOutputTypes for Result<Check<T, F>, E> {
     type Value = T;
     type Error = E;
 }
@@ -133,12 +133,12 @@ impl<T, F, E> AnswerTypes for Result<Check<T, F>, E> {
     note = "for a `bool`: `is_so.then_some(())`",
     note = "to repeat a call that answers `Result<T, E>` until it is `Ok`, use `retry`"
 )]
-pub trait Answer: AnswerTypes {
+pub trait PollOutput: PollOutputTypes {
     #[doc(hidden)]
     fn judge(self) -> Judged<Self::Value, Self::Error>;
 }
 
-impl<T, E> Answer for Check<T, E> {
+impl<T, E> PollOutput for Check<T, E> {
     fn judge(self) -> Judged<T, E> {
         match self {
             Self::Ready(value) => Judged::Value(value),
@@ -149,13 +149,13 @@ impl<T, E> Answer for Check<T, E> {
     }
 }
 
-impl<T> Answer for Option<T> {
+impl<T> PollOutput for Option<T> {
     fn judge(self) -> Judged<T, Self::Error> {
         self.map_or(Judged::NotYet, Judged::Value)
     }
 }
 
-impl<T, E> Answer for Result<Option<T>, E> {
+impl<T, E> PollOutput for Result<Option<T>, E> {
     fn judge(self) -> Judged<T, E> {
         match self {
             Ok(Some(value)) => Judged::Value(value),
@@ -165,21 +165,21 @@ impl<T, E> Answer for Result<Option<T>, E> {
     }
 }
 
-impl<T, E> Answer for Result<Check<T, E>, E> {
+impl<T, E> PollOutput for Result<Check<T, E>, E> {
     fn judge(self) -> Judged<T, E> {
         match self {
-            Ok(check) => Answer::judge(check),
+            Ok(check) => PollOutput::judge(check),
             Err(error) => Judged::Failed(error),
         }
     }
 }
 
 /// The error that a check fails with.
-pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as AnswerTypes>::Error;
+pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as PollOutputTypes>::Error;
 /// The value that a check gives.
-pub(crate) type CheckedOf<O> = <<O as Operation>::Output as AnswerTypes>::Value;
+pub(crate) type CheckedOf<O> = <<O as Operation>::Output as PollOutputTypes>::Value;
 
-/// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a poll does nothing unless you `.await` it"]
 pub struct Polling<O, W = RetryAll, L = (), G = ()> {
@@ -190,7 +190,7 @@ pub struct Polling<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-impl<O: Operation<Output: Answer>> Polling<O> {
+impl<O: Operation<Output: PollOutput>> Polling<O> {
     /// [`poll`] for a check that is a type, so that its future can be named: see [`Operation`].
     #[inline]
     pub fn new(check: O) -> Self {
@@ -198,14 +198,14 @@ impl<O: Operation<Output: Answer>> Polling<O> {
     }
 }
 
-settings!(Polling, Operation<Output: AnswerTypes>, CheckErrorOf<O>);
+settings!(Polling, Operation<Output: PollOutputTypes>, CheckErrorOf<O>);
 
 impl<O, W, L, G> IntoFuture for Polling<O, W, L, G>
 where
-    O: Operation<Output: Answer>,
+    O: Operation<Output: PollOutput>,
     W: Classify<CheckErrorOf<O>>,
     L: Listener<CheckErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<CheckedOf<O>, GaveUp<CheckErrorOf<O>>>;
     type IntoFuture = PollingFuture<O, W, L, G>;
@@ -214,27 +214,28 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { operation, when, listener, policy, shared } = self;
         let policy = policy.or_every(Duration::from_secs(1));
-        PollingFuture { run: Run::new(Looking, operation, when, listener, policy, shared) }
+        PollingFuture { run: RunFuture::new(PollVerb, operation, when, listener, policy, shared) }
     }
 }
 
-/// The future of [`poll`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct PollingFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: Operation<Output: AnswerTypes>,
-    G: Ties,
-{
-    #[pin]
-    run: Run<Looking, O, W, L, G, Timer>,
+pin_project! {
+    /// The future of [`poll`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct PollingFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: Operation<Output: PollOutputTypes>,
+        G: Control,
+    {
+        #[pin]
+        run: RunFuture<PollVerb, O, W, L, G, Timer>,
+    }
 }
 
 impl<O, W, L, G> Reports for PollingFuture<O, W, L, G>
 where
-    O: Operation<Output: Answer>,
-    G: Ties,
+    O: Operation<Output: PollOutput>,
+    G: Control,
 {
     fn report(&self) -> (u32, u64) {
         self.run.report()
@@ -243,10 +244,10 @@ where
 
 impl<O, W, L, G> Future for PollingFuture<O, W, L, G>
 where
-    O: Operation<Output: Answer>,
+    O: Operation<Output: PollOutput>,
     W: Classify<CheckErrorOf<O>>,
     L: Listener<CheckErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<CheckedOf<O>, GaveUp<CheckErrorOf<O>>>;
 
@@ -258,16 +259,16 @@ where
 
 /// How `poll` reads an answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Looking;
+pub(crate) struct PollVerb;
 
-impl<A: AnswerTypes> VerbTypes<A> for Looking {
+impl<A: PollOutputTypes> VerbTypes<A> for PollVerb {
     type Value = A::Value;
     type Error = A::Error;
     const NAME: &'static str = "PollingFuture";
     const OBSERVES: bool = true;
 }
 
-impl<A: Answer> Verb<A> for Looking {
+impl<A: PollOutput> Verb<A> for PollVerb {
     #[inline]
     fn judge(&mut self, output: A, _: impl FnOnce() -> u64) -> Judged<A::Value, A::Error> {
         output.judge()

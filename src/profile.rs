@@ -7,12 +7,13 @@ use crate::{
     events::{Event, Listener},
     limiter::Limiter,
     operation::{Classify, RetryAll},
-    policy::{Policy, attempts::Decision},
-    shared::Shared,
+    policy::schedule::{Policy, attempts::Decision},
+    run::controls::Controls,
 };
 
 /// What all calls of one client have in common: policy, limiter, budget, classification and listener, written once and used
-/// at each call by `.profile(&profile)`, on every verb and on its blocking form. `E` is the error that the calls have.
+/// at each call by `.profile(&profile)`, on every verb and on its blocking form. [`begin`](Self::begin) is for a loop of your
+/// own, and the worker of a [queue](crate::queue::RunWorker::profile) takes one as well. `E` is the error that the calls have.
 ///
 /// Each call may go on from there: `.finish_within(..)`, another limiter, a listener of its own. A clone shares the limiter
 /// and the budget; classification and listener are cloned for each run, so what runs are to count together is shared by
@@ -23,7 +24,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::{Budget, Decision, ErasedProfile, GaveUp, Limiter, Policy, Profile, Ratio, retry};
+/// use relent::{Budget, Decision, GaveUp, Limiter, Policy, Profile, Ratio, retry, builder::ErasedProfile};
 ///
 /// #[derive(Clone, Debug, thiserror::Error)]
 /// enum ApiError {
@@ -69,7 +70,7 @@ pub struct Profile<E, W = RetryAll, L = ()> {
     pub(crate) policy: Policy,
     pub(crate) when: W,
     pub(crate) listener: L,
-    pub(crate) shared: Shared,
+    pub(crate) shared: Controls,
     error: PhantomData<fn(&E)>,
 }
 
@@ -79,7 +80,7 @@ pub type ErasedProfile<E> = Profile<E, BoxClassify<E>, BoxListener<E>>;
 impl<E> Profile<E> {
     /// A policy, and nothing else.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, when: RetryAll, listener: (), shared: Shared::default(), error: PhantomData }
+        Self { policy, when: RetryAll, listener: (), shared: Controls::default(), error: PhantomData }
     }
 }
 
@@ -91,6 +92,11 @@ impl<E, L> Profile<E, RetryAll, L> {
         F: FnMut(&E) -> D,
         D: Into<Decision>,
     {
+        self.classify(when)
+    }
+
+    /// [`when`](Self::when) for a rule that is a type.
+    pub fn classify<C: Classify<E>>(self, when: C) -> Profile<E, C, L> {
         let Self { policy, listener, shared, error, .. } = self;
         Profile { policy, when, listener, shared, error }
     }
@@ -129,6 +135,12 @@ impl<E, W, L> Profile<E, W, L> {
     pub fn listen<N: Listener<E>>(self, listener: N) -> Profile<E, W, (L, N)> {
         let Self { policy, when, listener: before, shared, error } = self;
         Profile { policy, when, listener: (before, listener), shared, error }
+    }
+
+    /// The same, heard by no listener: for what has events of another kind, as a [queue](crate::queue::RunWorker::profile).
+    pub fn without_listener(self) -> Profile<E, W> {
+        let Self { policy, when, shared, error, .. } = self;
+        Profile { policy, when, listener: (), shared, error }
     }
 
     /// The same with a type that names the error alone. Each run then allocates for a classification and a listener that

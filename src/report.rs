@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     error::GaveUp,
@@ -45,11 +45,15 @@ pub struct Reported<T> {
 #[must_use = "a builder does nothing unless you `.await` it"]
 pub struct WithReport<B>(pub(crate) B);
 
-/// The future of [`WithReport`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct WithReportFuture<F>(#[pin] pub(crate) F);
+pin_project! {
+    /// The future of [`WithReport`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct WithReportFuture<F> {
+        #[pin]
+        pub(crate) future: F,
+    }
+}
 
 /// A future that knows how its run went. Not to be implemented elsewhere.
 #[doc(hidden)]
@@ -60,7 +64,7 @@ pub trait Reports {
 
 impl<F: Reports> Reports for BoxedFuture<F> {
     fn report(&self) -> (u32, u64) {
-        self.0.report()
+        self.future.report()
     }
 }
 
@@ -85,7 +89,7 @@ where
     type IntoFuture = WithReportFuture<B::IntoFuture>;
 
     fn into_future(self) -> Self::IntoFuture {
-        WithReportFuture(self.0.into_future())
+        WithReportFuture { future: self.0.into_future() }
     }
 }
 
@@ -96,7 +100,7 @@ where
     type Output = Result<Reported<T>, GaveUp<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut run = self.project().0;
+        let mut run = self.project().future;
         run.as_mut().poll(cx).map_ok(|value| {
             let (attempts, elapsed) = run.report();
             Reported { value, attempts, elapsed: duration(elapsed) }

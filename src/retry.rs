@@ -5,18 +5,18 @@ use std::{
     task::{Context, Poll},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     error::GaveUp,
     events::Listener,
     failure::{Failure, WithFailure},
-    operation::{Classify, ErrorOf, Judged, Operation, Outcome, RetryAll, Undecided, ValueOf, Verb, VerbTypes},
-    policy::{Policy, attempts::Attempt},
+    operation::{Classify, ErrorOf, Judged, Operation, RetryAll, RetryOutput, Undecided, ValueOf, Verb, VerbTypes},
+    policy::schedule::{Policy, attempts::Attempt},
     report::Reports,
-    run::Run,
-    settings::settings,
-    shared::Ties,
+    run::RunFuture,
+    run::controls::Control,
+    run::settings::settings,
     time::Timer,
 };
 
@@ -68,12 +68,12 @@ where
 ///
 /// # Settings in an `if`
 /// Words for data keep the type of the builder, so they can stand in an `if`. So can `cancel_on`, `throttle` and `budget` once one
-/// of them was given: a token that nobody cancels will do. `when`, `classify`, `notify`, `listen` and `cancel_when` change the type:
+/// of them was given: a token that is never cancelled will do. `when`, `classify`, `notify`, `listen` and `cancel_when` change the type:
 /// there the condition goes into what they are given. A closure can decide by itself; `classify` and `listen` take an `Option`.
 ///
 /// ```
 /// use std::{future::pending, time::Duration};
-/// use relent::{Budget, Event, Limiter, retry};
+/// use relent::{Budget, Limiter, retry, events::Event};
 /// use tokio_util::sync::CancellationToken;
 ///
 /// # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
@@ -114,7 +114,7 @@ pub struct Retry<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-impl<O: Operation<Output: Outcome>> Retry<O> {
+impl<O: Operation<Output: RetryOutput>> Retry<O> {
     /// [`retry`] for an operation that is a type, so that its future can be named: see [`Operation`].
     #[inline]
     pub fn new(operation: O) -> Self {
@@ -122,7 +122,7 @@ impl<O: Operation<Output: Outcome>> Retry<O> {
     }
 }
 
-settings!(Retry, Operation<Output: Outcome>, ErrorOf<O>, Operation<Output: Undecided>);
+settings!(Retry, Operation<Output: RetryOutput>, ErrorOf<O>, Operation<Output: Undecided>);
 
 impl<O, G> Retry<O, RetryAll, (), G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
@@ -140,10 +140,10 @@ impl<O, G> Retry<O, RetryAll, (), G> {
 
 impl<O, W, L, G> IntoFuture for Retry<O, W, L, G>
 where
-    O: Operation<Output: Outcome>,
+    O: Operation<Output: RetryOutput>,
     W: Classify<ErrorOf<O>>,
     L: Listener<ErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<ValueOf<O>, GaveUp<ErrorOf<O>>>;
     type IntoFuture = RetryFuture<O, W, L, G>;
@@ -151,27 +151,28 @@ where
     #[inline]
     fn into_future(self) -> Self::IntoFuture {
         let Self { operation, when, listener, policy, shared } = self;
-        RetryFuture { run: Run::new(Retrying, operation, when, listener, policy, shared) }
+        RetryFuture { run: RunFuture::new(RetryVerb, operation, when, listener, policy, shared) }
     }
 }
 
-/// The future of [`retry`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct RetryFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: Operation<Output: Outcome>,
-    G: Ties,
-{
-    #[pin]
-    run: Run<Retrying, O, W, L, G, Timer>,
+pin_project! {
+    /// The future of [`retry`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct RetryFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: Operation<Output: RetryOutput>,
+        G: Control,
+    {
+        #[pin]
+        run: RunFuture<RetryVerb, O, W, L, G, Timer>,
+    }
 }
 
 impl<O, W, L, G> Reports for RetryFuture<O, W, L, G>
 where
-    O: Operation<Output: Outcome>,
-    G: Ties,
+    O: Operation<Output: RetryOutput>,
+    G: Control,
 {
     fn report(&self) -> (u32, u64) {
         self.run.report()
@@ -180,10 +181,10 @@ where
 
 impl<O, W, L, G> Future for RetryFuture<O, W, L, G>
 where
-    O: Operation<Output: Outcome>,
+    O: Operation<Output: RetryOutput>,
     W: Classify<ErrorOf<O>>,
     L: Listener<ErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<ValueOf<O>, GaveUp<ErrorOf<O>>>;
 
@@ -195,15 +196,15 @@ where
 
 /// How `retry` reads an answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Retrying;
+pub(crate) struct RetryVerb;
 
-impl<R: Outcome> VerbTypes<R> for Retrying {
+impl<R: RetryOutput> VerbTypes<R> for RetryVerb {
     type Value = R::Value;
     type Error = R::Error;
     const NAME: &'static str = "RetryFuture";
 }
 
-impl<R: Outcome> Verb<R> for Retrying {
+impl<R: RetryOutput> Verb<R> for RetryVerb {
     #[inline]
     fn judge(&mut self, output: R, _: impl FnOnce() -> u64) -> Judged<R::Value, R::Error> {
         output.judge()

@@ -7,22 +7,21 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::{
     error::{Detail, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
     policy::{
-        Policy,
-        attempts::Attempt,
         nanos::{duration, nanos},
-        stall::{Movement, Observed, Rules, Settling},
+        schedule::{Policy, attempts::Attempt},
+        verb::settle::{Sample, SettleRules, SettleStep, StallDetector},
     },
     report::Reports,
-    run::Run,
-    settings::settings,
-    shared::Ties,
+    run::RunFuture,
+    run::controls::Control,
+    run::settings::settings,
     time::Timer,
 };
 
@@ -65,7 +64,7 @@ use crate::{
 pub fn settle<F, Fut>(observe: F) -> Settle<F>
 where
     F: FnMut(Attempt) -> Fut,
-    Fut: Future<Output: Observation>,
+    Fut: Future<Output: SettleOutput>,
 {
     Settle::new(observe)
 }
@@ -87,26 +86,26 @@ pub enum Progress<T, E = Infallible> {
 }
 
 /// The types of what an observation may answer: value and error.
-// Apart from `Observation`, as `VerbTypes` says.
+// Apart from `SettleOutput`, as `VerbTypes` says.
 #[diagnostic::on_unimplemented(
     message = "an observation of `settle` must answer `Progress<T, E>` or `Result<Progress<T, E>, E>`",
     label = "an observation answers `{Self}`",
     note = "say how far it is: `Progress::Done(value)`, `Moving(text)`, `Waiting(text)` or `Failed(error)`",
     note = "without anything to say of its progress, use `poll`"
 )]
-pub trait ObservationTypes {
+pub trait SettleOutputTypes {
     /// The value of what has finished.
     type Value;
     /// The error of operation and observation.
     type Error;
 }
 
-impl<T, E> ObservationTypes for Progress<T, E> {
+impl<T, E> SettleOutputTypes for Progress<T, E> {
     type Value = T;
     type Error = E;
 }
 
-impl<T, F, E> ObservationTypes for Result<Progress<T, F>, E> {
+impl<T, F, E> SettleOutputTypes for Result<Progress<T, F>, E> {
     type Value = T;
     type Error = E;
 }
@@ -118,54 +117,54 @@ impl<T, F, E> ObservationTypes for Result<Progress<T, F>, E> {
     note = "say how far it is: `Progress::Done(value)`, `Moving(text)`, `Waiting(text)` or `Failed(error)`",
     note = "without anything to say of its progress, use `poll`"
 )]
-pub trait Observation: ObservationTypes {
+pub trait SettleOutput: SettleOutputTypes {
     #[doc(hidden)]
     fn progress(self) -> Result<Progress<Self::Value, Self::Error>, Self::Error>;
 }
 
-impl<T, E> Observation for Progress<T, E> {
+impl<T, E> SettleOutput for Progress<T, E> {
     fn progress(self) -> Result<Self, E> {
         Ok(self)
     }
 }
 
-impl<T, E> Observation for Result<Progress<T, E>, E> {
+impl<T, E> SettleOutput for Result<Progress<T, E>, E> {
     fn progress(self) -> Self {
         self
     }
 }
 
 /// The error of what is watched.
-pub(crate) type WatchErrorOf<O> = <<O as Operation>::Output as ObservationTypes>::Error;
+pub(crate) type WatchErrorOf<O> = <<O as Operation>::Output as SettleOutputTypes>::Error;
 /// The value of what is watched.
-pub(crate) type WatchedOf<O> = <<O as Operation>::Output as ObservationTypes>::Value;
+pub(crate) type WatchedOf<O> = <<O as Operation>::Output as SettleOutputTypes>::Value;
 
 #[derive(Clone, Copy, Debug)]
-struct Watched<O> {
+struct SettleOp<O> {
     observe: O,
-    rules: Rules,
+    rules: SettleRules,
 }
 
-/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a settle does nothing unless you `.await` it"]
 pub struct Settle<O, W = RetryAll, L = (), G = ()> {
-    operation: Watched<O>,
+    operation: SettleOp<O>,
     when: W,
     listener: L,
     policy: Policy,
     shared: G,
 }
 
-impl<O: Operation<Output: Observation>> Settle<O> {
+impl<O: Operation<Output: SettleOutput>> Settle<O> {
     /// [`settle`] for an observation that is a type, so that its future can be named: see [`Operation`].
     pub fn new(observe: O) -> Self {
-        let operation = Watched { observe, rules: Rules { stable_for: 1, ..Rules::default() } };
+        let operation = SettleOp { observe, rules: SettleRules { stable_for: 1, ..SettleRules::default() } };
         Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
     }
 }
 
-settings!(Settle, Operation<Output: ObservationTypes>, WatchErrorOf<O>);
+settings!(Settle, Operation<Output: SettleOutputTypes>, WatchErrorOf<O>);
 
 impl<O, W, L, G> Settle<O, W, L, G> {
     /// Ends the run when nothing has moved for so long: since it began, since the text last changed, since it was first seen
@@ -191,39 +190,40 @@ impl<O, W, L, G> Settle<O, W, L, G> {
 
 impl<O, W, L, G> IntoFuture for Settle<O, W, L, G>
 where
-    O: Operation<Output: Observation>,
+    O: Operation<Output: SettleOutput>,
     W: Classify<WatchErrorOf<O>>,
     L: Listener<WatchErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<WatchedOf<O>, GaveUp<WatchErrorOf<O>>>;
     type IntoFuture = SettleFuture<O, W, L, G>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { operation: Watched { observe, rules }, when, listener, policy, shared } = self;
+        let Self { operation: SettleOp { observe, rules }, when, listener, policy, shared } = self;
         let policy = policy.or_every(Duration::from_secs(1));
-        let settling = Watching { rules, began: None, movement: Movement::default(), text: String::new() };
-        SettleFuture { run: Run::new(settling, observe, when, listener, policy, shared) }
+        let settling = SettleVerb { rules, began: None, movement: StallDetector::default(), text: String::new() };
+        SettleFuture { run: RunFuture::new(settling, observe, when, listener, policy, shared) }
     }
 }
 
-/// The future of [`settle`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct SettleFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: Operation<Output: ObservationTypes>,
-    G: Ties,
-{
-    #[pin]
-    run: Run<Watching, O, W, L, G, Timer>,
+pin_project! {
+    /// The future of [`settle`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct SettleFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: Operation<Output: SettleOutputTypes>,
+        G: Control,
+    {
+        #[pin]
+        run: RunFuture<SettleVerb, O, W, L, G, Timer>,
+    }
 }
 
 impl<O, W, L, G> Reports for SettleFuture<O, W, L, G>
 where
-    O: Operation<Output: Observation>,
-    G: Ties,
+    O: Operation<Output: SettleOutput>,
+    G: Control,
 {
     fn report(&self) -> (u32, u64) {
         self.run.report()
@@ -232,10 +232,10 @@ where
 
 impl<O, W, L, G> Future for SettleFuture<O, W, L, G>
 where
-    O: Operation<Output: Observation>,
+    O: Operation<Output: SettleOutput>,
     W: Classify<WatchErrorOf<O>>,
     L: Listener<WatchErrorOf<O>>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<WatchedOf<O>, GaveUp<WatchErrorOf<O>>>;
 
@@ -247,39 +247,39 @@ where
 
 /// How `settle` reads an observation.
 #[derive(Debug)]
-pub(crate) struct Watching {
-    rules: Rules,
+pub(crate) struct SettleVerb {
+    rules: SettleRules,
     /// When the first observation started, nanoseconds since the run began.
     began: Option<u64>,
-    movement: Movement,
+    movement: StallDetector,
     /// What was last seen.
     text: String,
 }
 
-impl Watching {
+impl SettleVerb {
     /// Nanoseconds since watching began.
     fn since(&self, now: u64) -> u64 {
         now.saturating_sub(self.began.unwrap_or(now))
     }
 
     /// What follows what was seen at `now`, since watching began.
-    fn observe(&mut self, now: u64, observed: Observed) -> Option<Stop> {
+    fn observe(&mut self, now: u64, observed: Sample) -> Option<Stop> {
         match self.movement.observe(&self.rules, now, observed) {
-            Settling::Settled | Settling::GoOn => None,
-            Settling::Stalled => Some(Stop::Stalled),
-            Settling::Unobservable => Some(Stop::Unobservable),
+            SettleStep::Settled | SettleStep::GoOn => None,
+            SettleStep::Stalled => Some(Stop::Stalled),
+            SettleStep::Unobservable => Some(Stop::Unobservable),
         }
     }
 }
 
-impl<A: ObservationTypes> VerbTypes<A> for Watching {
+impl<A: SettleOutputTypes> VerbTypes<A> for SettleVerb {
     type Value = A::Value;
     type Error = A::Error;
     const NAME: &'static str = "SettleFuture";
     const OBSERVES: bool = true;
 }
 
-impl<A: Observation> Verb<A> for Watching {
+impl<A: SettleOutput> Verb<A> for SettleVerb {
     fn begin(&mut self, attempt: Attempt) {
         self.began.get_or_insert_with(|| nanos(attempt.elapsed()));
     }
@@ -289,19 +289,19 @@ impl<A: Observation> Verb<A> for Watching {
         let (text, observed) = match answer.progress() {
             Ok(Progress::Done(value)) => {
                 "done".clone_into(&mut self.text);
-                return match self.movement.observe(&self.rules, now, Observed::Done) {
-                    Settling::Settled => Judged::Value(value),
+                return match self.movement.observe(&self.rules, now, Sample::Done) {
+                    SettleStep::Settled => Judged::Value(value),
                     _ => Judged::NotYet,
                 };
             }
             Ok(Progress::Moving(text)) => {
-                let observed = if text == self.text { Observed::Same } else { Observed::Moved };
+                let observed = if text == self.text { Sample::Same } else { Sample::Moved };
                 (text, observed)
             }
-            Ok(Progress::Waiting(text)) => (text, Observed::Waiting),
+            Ok(Progress::Waiting(text)) => (text, Sample::Waiting),
             Ok(Progress::Failed(error)) => return Judged::Fatal(error),
             Err(error) => {
-                return match self.observe(now, Observed::Failed) {
+                return match self.observe(now, Sample::Failed) {
                     Some(stop) => Judged::Stopped(stop, Some(error)),
                     None => Judged::Failed(error),
                 };
@@ -316,7 +316,7 @@ impl<A: Observation> Verb<A> for Watching {
 
     fn cut(&mut self, now: impl FnOnce() -> u64) -> Option<Stop> {
         let now = self.since(now());
-        self.observe(now, Observed::Failed)
+        self.observe(now, Sample::Failed)
     }
 
     fn detail(&mut self, now: impl FnOnce() -> u64) -> Option<Detail> {

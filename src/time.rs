@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 pub(crate) use tokio::time::Instant;
 use tokio::{task::coop, time::Sleep};
 
@@ -124,6 +124,15 @@ mod suspension {
     }
 }
 
+/// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is paused.
+#[cfg(feature = "http")]
+pub(crate) fn date() -> std::time::SystemTime {
+    let (now, real) = (now().into_std(), std::time::Instant::now());
+    let (ahead, behind) = (now.saturating_duration_since(real), real.saturating_duration_since(now));
+    let wall = std::time::SystemTime::now();
+    wall.checked_add(ahead).and_then(|date| date.checked_sub(behind)).unwrap_or(wall)
+}
+
 /// Nanoseconds from `start` to `now`; 0 when `now` is earlier.
 #[inline]
 pub(crate) fn between(start: Instant, now: Instant) -> u64 {
@@ -152,26 +161,27 @@ pub(crate) fn before(start: Instant, nanos: u64) -> Option<Instant> {
 }
 
 /// How a run tells the time and waits for it.
-pub(crate) trait Alarm: Default {
+pub(crate) trait Sleeper: Default {
     /// Whether time passes inside a poll, so that the clock must be read around every attempt.
-    const EAGER: bool;
+    const TIME_PASSES_IN_POLL: bool;
 
     /// Ready at `at`, or later; `None` is never. Asking for another instant than before re-arms it.
     fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()>;
     /// Lets others run where no pause does.
-    fn poll_breathe(cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_yield(cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// One resettable sleep. It costs nothing until something has to wait.
-#[derive(Debug, Default)]
-#[pin_project]
-pub(crate) struct Timer {
-    #[pin]
-    sleep: Option<Sleep>,
+pin_project! {
+    /// One resettable sleep. It costs nothing until something has to wait.
+    #[derive(Debug, Default)]
+    pub(crate) struct Timer {
+        #[pin]
+        sleep: Option<Sleep>,
+    }
 }
 
-impl Alarm for Timer {
-    const EAGER: bool = false;
+impl Sleeper for Timer {
+    const TIME_PASSES_IN_POLL: bool = false;
 
     #[inline]
     fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
@@ -192,7 +202,7 @@ impl Alarm for Timer {
     }
 
     #[inline]
-    fn poll_breathe(cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_yield(cx: &mut Context<'_>) -> Poll<()> {
         ready!(coop::poll_proceed(cx)).made_progress();
         Poll::Ready(())
     }
@@ -226,10 +236,10 @@ thread_local! {
 
 /// The alarm of a run that blocks its thread: [`block_on`] sleeps until it rings.
 #[derive(Debug, Default)]
-pub(crate) struct ThreadAlarm;
+pub(crate) struct ThreadSleeper;
 
-impl Alarm for ThreadAlarm {
-    const EAGER: bool = true;
+impl Sleeper for ThreadSleeper {
+    const TIME_PASSES_IN_POLL: bool = true;
 
     fn poll_at(self: Pin<&mut Self>, _: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         if at.is_some_and(|at| at <= now()) {
@@ -239,12 +249,12 @@ impl Alarm for ThreadAlarm {
         Poll::Pending
     }
 
-    fn poll_breathe(_: &mut Context<'_>) -> Poll<()> {
+    fn poll_yield(_: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
 }
 
-/// Drives a future whose waits are [`ThreadAlarm`]s or wake it.
+/// Drives a future whose waits are [`ThreadSleeper`]s or wake it.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use relent::{Course, Finish, Plan};
+use relent::plan::{Course, Finish, Plan};
 
 /// A drawing, as wide as a page of documentation.
 pub(crate) struct Svg {

@@ -7,8 +7,9 @@ use std::{
 
 use fastrand::Rng;
 use relent::{
-    Delays, Rate, Ratio,
-    policy::{bucket::Bucket, budget::Account},
+    Rate, Ratio,
+    backoff::Delays,
+    policy::limit::{bucket::Bucket, budget::RatioBudget},
 };
 
 use super::{
@@ -131,7 +132,7 @@ struct Run {
     number: u64,
     clients: Vec<Client>,
     processes: Vec<Process>,
-    account: Account,
+    account: RatioBudget,
     server: Server,
 }
 
@@ -147,7 +148,7 @@ impl Run {
             answered: vec![0; storm.seconds],
             queue: vec![0; storm.seconds],
         };
-        let account = Account::new(Ratio::percent(10), 10);
+        let account = RatioBudget::new(Ratio::percent(10), 10);
         let each = f64::from(PROCESS) / THINKS * 1.2;
         let process = |_| Process {
             bucket: Bucket::new(Rate::per_second(each as u32), each as u32),
@@ -234,9 +235,9 @@ impl Run {
     fn grant(&mut self, now: u64, process: u32) {
         let mut granted = Vec::new();
         let of = &mut self.processes[process as usize];
-        of.bucket.flow(now);
-        of.bucket.spill();
-        while !of.waiting.is_empty() && of.bucket.pay(1) {
+        of.bucket.refill(now);
+        of.bucket.clamp();
+        while !of.waiting.is_empty() && of.bucket.try_take(1) {
             granted.extend(of.waiting.pop_front());
         }
         let next = (!of.waiting.is_empty()).then(|| of.bucket.ready_at(1));

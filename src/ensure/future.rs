@@ -6,64 +6,79 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use super::Ensured;
 use crate::{
-    endeavour::{Endeavour, EndeavourTypes, Look, Seen},
+    ensure::reconciler::{ObserveOutput, Observed, Reconciler, ReconcilerTypes},
     error::{Detail, Ending, GaveUp, Stop},
     events::{Event, Listener},
-    operation::{Classify, Judged, Outcome, RetryAll},
+    operation::{Classify, Judged, RetryAll, RetryOutput},
     policy::{
-        Policy,
-        attempts::{Attempt, Decision, Ended},
-        bounds::CutBy,
-        ensure::{Acts, Found, Move},
         nanos::duration,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision, PolicyStop},
+            bounds::CutBy,
+        },
+        verb::ensure::{EnsureState, EnsureStep, Sample},
     },
     report::Reports,
     run::Core,
-    shared::Ties,
+    run::controls::Control,
     time::Timer,
 };
 
-/// The future of [`ensure`](crate::ensure()).
-#[pin_project]
-#[must_use = "futures do nothing unless you `.await` or poll them"]
-pub struct EnsureFuture<O, W = RetryAll, L = (), G = ()>
-where
-    O: EndeavourTypes,
-    G: Ties,
-{
-    both: O,
-    when: W,
-    listener: L,
-    core: Core<G>,
-    acts: Acts,
-    error: Option<O::Error>,
-    /// How the last call ended that had something to say.
-    ending: Ending,
-    /// When the call in flight began, and how long it ran if it was cut.
-    called: u64,
-    cut_after: u64,
-    #[pin]
-    alarm: Timer,
-    #[pin]
-    state: State<O::Look, O::State, O::Act>,
+pin_project! {
+    /// The future of [`ensure`](crate::ensure()).
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct EnsureFuture<O, W = RetryAll, L = (), G = ()>
+    where
+        O: ReconcilerTypes,
+        G: Control,
+    {
+        reconciler: O,
+        when: W,
+        listener: L,
+        core: Core<G>,
+        acts: EnsureState,
+        error: Option<O::Error>,
+        // How the last call ended that had something to say.
+        ending: Ending,
+        // When the call in flight began, and how long it ran if it was cut.
+        called: u64,
+        cut_after: u64,
+        #[pin]
+        alarm: Timer,
+        #[pin]
+        state: State<O::Observe, O::State, O::Act>,
+    }
 }
 
-#[pin_project(project = StateProj)]
-enum State<V, S, A> {
-    /// Between rounds.
-    Idle,
-    /// The round's observation, or the one that follows its act.
-    Looking(#[pin] V, Attempt),
-    /// An act is due. Who cancels the run at the very instant of the observation goes first.
-    Differs(Option<S>, Attempt),
-    /// The round's act, until then at most.
-    Acting(#[pin] A, Attempt, u64, CutBy),
-    /// The run is over, or a callback has panicked.
-    Done,
+pin_project! {
+    #[project = StateProj]
+    enum State<V, S, A> {
+        /// Between rounds.
+        Idle,
+        /// The round's observation, or the one that follows its act.
+        Looking {
+            #[pin]
+            look: V,
+            attempt: Attempt,
+        },
+        /// An act is due. A cancellation at the very instant of the observation goes first.
+        Differs { state: Option<S>, attempt: Attempt },
+        /// The round's act, until then at most.
+        Acting {
+            #[pin]
+            act: A,
+            attempt: Attempt,
+            until: u64,
+            by: CutBy,
+        },
+        /// The run is over, or a callback has panicked.
+        Done,
+    }
 }
 
 /// What follows a call, as the loop sees it.
@@ -78,13 +93,13 @@ enum Then<S> {
     Stop(Stop),
 }
 
-impl<O: EndeavourTypes, W, L, G: Ties> EnsureFuture<O, W, L, G> {
-    pub(super) fn new(both: O, when: W, listener: L, policy: Policy, shared: G) -> Self {
-        let acts = Acts::new(policy.attempts_allowed());
+impl<O: ReconcilerTypes, W, L, G: Control> EnsureFuture<O, W, L, G> {
+    pub(super) fn new(reconciler: O, when: W, listener: L, policy: Policy, shared: G) -> Self {
+        let acts = EnsureState::new(policy.attempts_allowed());
         // The cadence counts rounds; how many acts there may be is not its business.
         let core = Core::new(policy.max_attempts(u32::MAX), shared);
         Self {
-            both,
+            reconciler,
             when,
             listener,
             core,
@@ -101,8 +116,8 @@ impl<O: EndeavourTypes, W, L, G: Ties> EnsureFuture<O, W, L, G> {
 
 impl<O, W, L, G> Reports for EnsureFuture<O, W, L, G>
 where
-    O: Endeavour,
-    G: Ties,
+    O: Reconciler,
+    G: Control,
 {
     fn report(&self) -> (u32, u64) {
         self.core.report()
@@ -111,10 +126,10 @@ where
 
 impl<O, W, L, G> Future for EnsureFuture<O, W, L, G>
 where
-    O: Endeavour,
+    O: Reconciler,
     W: Classify<O::Error>,
     L: Listener<O::Error>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<Ensured<O::Value>, GaveUp<O::Error>>;
 
@@ -130,7 +145,7 @@ where
                     }
                     Err(stop) => return Poll::Ready(Err(self.give_up(stop))),
                 },
-                StateProj::Looking(look, attempt) => {
+                StateProj::Looking { look, attempt } => {
                     let attempt = *attempt;
                     let then = match look.poll(cx) {
                         Poll::Ready(looked) => match self.as_mut().looked(looked.read()) {
@@ -145,18 +160,18 @@ where
                     };
                     (attempt, then)
                 }
-                StateProj::Differs(state, attempt) => {
+                StateProj::Differs { state, attempt } => {
                     let attempt = *attempt;
                     let Some(state) = state.take() else { unreachable!("it differs by something") };
                     (attempt, self.as_mut().differs(state))
                 }
-                StateProj::Acting(act, attempt, at, by) => {
+                StateProj::Acting { act, attempt, until, by } => {
                     let answer = match act.poll(cx) {
                         Poll::Ready(answer) => Ok(match answer.judge() {
                             Judged::Failed(error) => Err(error),
                             _ => Ok(()),
                         }),
-                        Poll::Pending => Err(ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *at, *by))),
+                        Poll::Pending => Err(ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *until, *by))),
                     };
                     let attempt = *attempt;
                     match self.as_mut().acted(attempt, answer) {
@@ -173,7 +188,7 @@ where
             self.as_mut().project().state.set(State::Done);
             let ended = match then {
                 Then::Yield(state) => {
-                    self.as_mut().project().state.set(State::Differs(Some(state), attempt));
+                    self.as_mut().project().state.set(State::Differs { state: Some(state), attempt });
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -192,79 +207,81 @@ where
     }
 }
 
-fn then_of<S>(step: Move) -> Then<S> {
+fn then_of<S>(step: EnsureStep) -> Then<S> {
     match step {
-        Move::NextRound(decision) => Then::Next(decision),
-        Move::Stop(ended) => Then::Stop(ended.into()),
+        EnsureStep::NextRound(decision) => Then::Next(decision),
+        EnsureStep::Stop(ended) => Then::Stop(ended.into()),
         // A look that saw nothing can lead to neither.
-        Move::Done(_) | Move::Act(..) => Then::Next(Decision::Retry),
+        EnsureStep::Done(_) | EnsureStep::Act(..) => Then::Next(Decision::Retry),
     }
 }
 
 impl<O, W, L, G> EnsureFuture<O, W, L, G>
 where
-    O: Endeavour,
+    O: Reconciler,
     W: Classify<O::Error>,
     L: Listener<O::Error>,
-    G: Ties,
+    G: Control,
 {
     /// Begins an observation.
     fn look(self: Pin<&mut Self>, attempt: Attempt) {
         let mut this = self.project();
         *this.called = this.core.read();
-        this.state.set(State::Looking(this.both.look(attempt), attempt));
+        let look = this.reconciler.observe(attempt);
+        this.state.set(State::Looking { look, attempt });
     }
 
     /// Begins an act.
-    fn act(self: Pin<&mut Self>, attempt: Attempt, state: O::State, at: u64, by: CutBy) {
+    fn act(self: Pin<&mut Self>, attempt: Attempt, state: O::State, until: u64, by: CutBy) {
         let mut this = self.project();
         *this.called = this.core.read();
         if !L::SILENT {
             let (attempt, elapsed) = (attempt.number(), duration(*this.called));
             this.listener.on_event(&Event::Acting { attempt, elapsed });
         }
-        this.state.set(State::Acting(this.both.act(state), attempt, at, by));
+        let act = this.reconciler.act(state);
+        this.state.set(State::Acting { act, attempt, until, by });
     }
 
     /// Reads what a look has seen.
     #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
     fn looked(
         mut self: Pin<&mut Self>,
-        seen: Result<Seen<O::Value, O::State, O::Error>, O::Error>,
+        seen: Result<Observed<O::Value, O::State, O::Error>, O::Error>,
     ) -> Result<Ensured<O::Value>, Then<O::State>> {
         let mut this = self.as_mut().project();
-        if !matches!(seen, Ok(Seen::AsWanted(_))) {
+        if !matches!(seen, Ok(Observed::AsWanted(_))) {
             // From here on other code takes its time, which counts.
             this.core.start_clock();
         }
         let now = this.core.read();
         let bounds = *this.core.policy.bounds();
-        let looked = |acts: &mut Acts, found| acts.looked(&bounds, now, found);
+        let looked = |acts: &mut EnsureState, found| acts.looked(&bounds, now, found);
         let then = match seen {
-            Ok(Seen::AsWanted(value)) => {
-                let Move::Done(change) = looked(this.acts, Found::AsWanted) else {
+            Ok(Observed::AsWanted(value)) => {
+                let EnsureStep::Done(change) = looked(this.acts, Sample::AsWanted) else {
                     return Err(Then::Next(Decision::Retry));
                 };
                 this.state.set(State::Done);
                 this.core.succeed(this.listener);
                 return Ok(Ensured { value, change });
             }
-            Ok(Seen::Differs(state)) => {
+            Ok(Observed::Differs(state)) => {
                 if this.core.may_be_cancelled() {
                     return Err(Then::Yield(state));
                 }
                 return Err(self.differs(state));
             }
-            Ok(Seen::NotYet) => {
-                let step = looked(this.acts, Found::NotYet);
-                if step != Move::Stop(Ended::Fatal) {
+            Ok(Observed::NotYet) => {
+                let step = looked(this.acts, Sample::NotYet);
+                if step != EnsureStep::Stop(PolicyStop::Fatal) {
                     *this.ending = Ending::NotReady;
                 }
                 then_of(step)
             }
-            Ok(Seen::NotYetBecause(error)) => {
-                let step = looked(this.acts, Found::NotYet);
-                if step != Move::Stop(Ended::Fatal) {
+            Ok(Observed::NotYetBecause(error)) => {
+                let step = looked(this.acts, Sample::NotYet);
+                if step != EnsureStep::Stop(PolicyStop::Fatal) {
                     (*this.ending, *this.error) = (Ending::NotReadyBecause, Some(error));
                 } else if matches!(this.ending, Ending::Cut(_)) {
                     // The act that was cut ends the run, and has given no error itself.
@@ -272,15 +289,15 @@ where
                 }
                 then_of(step)
             }
-            Ok(Seen::Fatal(error)) => {
+            Ok(Observed::Fatal(error)) => {
                 (*this.ending, *this.error) = (Ending::Failed, Some(error));
-                then_of(looked(this.acts, Found::Failed(Decision::Fatal)))
+                then_of(looked(this.acts, Sample::Failed(Decision::Fatal)))
             }
             Err(error) => {
                 let decision = this.when.classify(&error);
-                let step = looked(this.acts, Found::Failed(decision));
+                let step = looked(this.acts, Sample::Failed(decision));
                 // Where an act was refused for good, that is what the run ends with.
-                if step != Move::Stop(Ended::Fatal) || decision == Decision::Fatal {
+                if step != EnsureStep::Stop(PolicyStop::Fatal) || decision == Decision::Fatal {
                     (*this.ending, *this.error) = (Ending::Failed, Some(error));
                 } else if matches!(this.ending, Ending::Cut(_)) {
                     // The act that was cut ends the run, and has given no error itself.
@@ -301,14 +318,14 @@ where
         }
         let (before, now) = (*this.acts, this.core.read());
         let bounds = *this.core.policy.bounds();
-        match this.acts.looked(&bounds, now, Found::Differs) {
-            Move::Act(..) if this.core.is_cancelled() => {
+        match this.acts.looked(&bounds, now, Sample::Differs) {
+            EnsureStep::Act(..) if this.core.is_cancelled() => {
                 // It was observed, and that is all.
                 *this.acts = before;
-                _ = this.acts.looked(&bounds, now, Found::NotYet);
+                _ = this.acts.looked(&bounds, now, Sample::NotYet);
                 Then::Stop(Stop::Cancelled)
             }
-            Move::Act(until, by) => Then::Act(state, until, by),
+            EnsureStep::Act(until, by) => Then::Act(state, until, by),
             other => then_of(other),
         }
     }
@@ -317,9 +334,9 @@ where
     fn look_was_cut(self: Pin<&mut Self>, by: CutBy) -> Then<O::State> {
         let this = self.project();
         let now = this.core.read();
-        let step = this.acts.looked(this.core.policy.bounds(), now, Found::Failed(Decision::Retry));
+        let step = this.acts.looked(this.core.policy.bounds(), now, Sample::Failed(Decision::Retry));
         // An act that was refused for good, or cut for good, is what the run ends with.
-        if by != CutBy::AttemptTimeout || step != Move::Stop(Ended::Fatal) {
+        if by != CutBy::AttemptTimeout || step != EnsureStep::Stop(PolicyStop::Fatal) {
             *this.cut_after = now.saturating_sub(*this.called);
             *this.ending = Ending::Cut(by);
         }
@@ -392,14 +409,14 @@ where
 
 impl<O, W, L, G> fmt::Debug for EnsureFuture<O, W, L, G>
 where
-    O: EndeavourTypes,
-    G: Ties,
+    O: ReconcilerTypes,
+    G: Control,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Idle => "between rounds",
-            State::Looking(..) | State::Differs(..) => "looking",
-            State::Acting(..) => "acting",
+            State::Looking { .. } | State::Differs { .. } => "looking",
+            State::Acting { .. } => "acting",
             State::Done => "done",
         };
         f.debug_struct("EnsureFuture")

@@ -1,22 +1,26 @@
 //! `ensure`: look, act, and look again.
 
 mod future;
+pub(crate) mod reconciler;
 
 pub use self::future::EnsureFuture;
 use crate::{
-    endeavour::{Both, Endeavour, EndeavourTypes, Look},
+    ensure::reconciler::{Closures, ObserveOutput, Reconciler, ReconcilerTypes},
     error::GaveUp,
     events::Listener,
     operation::{Classify, RetryAll},
-    policy::{Policy, attempts::Attempt, ensure::Change},
-    settings::settings,
-    shared::Ties,
+    policy::{
+        schedule::{Policy, attempts::Attempt},
+        verb::ensure::Change,
+    },
+    run::controls::Control,
+    run::settings::settings,
 };
 
 /// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
 /// whatever the act answered.
 ///
-/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Seen`](crate::Seen), which can say more. `act` is
+/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Observed`](crate::Observed), which can say more. `act` is
 /// given what the observation says is to be done. Success comes only from an observation. An act that failed, or was cut,
 /// is looked at before it is repeated: it may have been applied all the same.
 ///
@@ -35,7 +39,7 @@ use crate::{
 /// With nothing set it goes on for ever, as `retry` does.
 ///
 /// # Errors
-/// [`GaveUp`], with a [`Detail::Ensure`](crate::Detail): how often it acted, and whether an act may have been applied without an
+/// [`GaveUp`], with a [`Detail::Ensure`](crate::error::Detail): how often it acted, and whether an act may have been applied without an
 /// observation to tell. Its `attempts` are rounds.
 ///
 /// # Cancel safety
@@ -53,7 +57,7 @@ use crate::{
 /// let ensured = ensure(
 ///     async |_| Ok::<_, std::io::Error>(exists.get().then_some("it")),
 ///     async |()| {
-///         exists.set(true); // applied, but nobody hears of it
+///         exists.set(true); // applied, but the answer is lost
 ///         Err::<(), _>(std::io::Error::other("connection reset"))
 ///     },
 /// )
@@ -65,14 +69,14 @@ use crate::{
 /// assert_eq!(ensured.change, Change::AppliedDespiteError);
 /// # }
 /// ```
-pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Both<V, A, Acted>>
+pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Closures<V, A, Acted>>
 where
     V: FnMut(Attempt) -> Looked,
-    Looked: Future<Output: Look<State = S, Error = E>>,
+    Looked: Future<Output: ObserveOutput<State = S, Error = E>>,
     A: FnMut(S) -> Acted,
     Acted: Future<Output = Result<D, E>>,
 {
-    Ensure::new(Both::new(observe, act))
+    Ensure::new(Closures::new(observe, act))
 }
 
 /// It is as it was wanted.
@@ -85,7 +89,7 @@ pub struct Ensured<T> {
     pub change: Change,
 }
 
-/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::Retry) tells which words can stand in an `if`.
+/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "an ensure does nothing unless you `.await` it"]
 pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
@@ -96,21 +100,21 @@ pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-impl<O: Endeavour> Ensure<O> {
-    /// [`ensure`] for looks and acts of one type, so that the future can be named: see [`Endeavour`].
+impl<O: Reconciler> Ensure<O> {
+    /// [`ensure`] for looks and acts of one type, so that the future can be named: see [`Reconciler`].
     pub fn new(operation: O) -> Self {
         Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
     }
 }
 
-settings!(Ensure, EndeavourTypes, O::Error);
+settings!(Ensure, ReconcilerTypes, O::Error);
 
 impl<O, W, L, G> IntoFuture for Ensure<O, W, L, G>
 where
-    O: Endeavour,
+    O: Reconciler,
     W: Classify<O::Error>,
     L: Listener<O::Error>,
-    G: Ties,
+    G: Control,
 {
     type Output = Result<Ensured<O::Value>, GaveUp<O::Error>>;
     type IntoFuture = EnsureFuture<O, W, L, G>;

@@ -22,7 +22,7 @@ const LEVELS: usize = 64;
 ///
 /// let error = NotConnected(std::io::Error::other("no route to host"));
 /// assert_eq!(error.to_string(), "not connected");
-/// assert_eq!(relent::chain(&error).to_string(), "not connected: no route to host");
+/// assert_eq!(relent::error::chain(&error).to_string(), "not connected: no route to host");
 /// ```
 #[must_use]
 pub fn chain<'a>(error: &'a (dyn Error + 'a)) -> impl fmt::Display + 'a {
@@ -85,16 +85,33 @@ impl<E: Error + 'static> Error for Chained<E> {
 /// An error of any kind, as one type that is an [`Error`]: what [`GaveUp::boxed`] makes.
 ///
 /// ```
-/// # async fn run() -> Result<(), relent::GaveUp<relent::BoxedError>> {
+/// # async fn run() -> Result<(), relent::GaveUp<relent::error::BoxedError>> {
 /// # async fn load() -> anyhow::Result<()> { Ok(()) }
 /// relent::retry(async |_| load().await).max_attempts(3).await.map_err(relent::GaveUp::boxed)
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+#[derive(Debug)]
 pub struct BoxedError(pub(super) Box<dyn Error + Send + Sync>);
 
+impl fmt::Display for BoxedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for BoxedError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
 impl BoxedError {
+    /// Any error, as [`GaveUp::boxed`] makes it one.
+    #[must_use]
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+
     /// The error inside.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {

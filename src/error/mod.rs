@@ -1,7 +1,6 @@
 //! How runs end without a value, and settings that cannot be.
 
 mod chain;
-mod config;
 pub mod reason;
 #[cfg(test)]
 mod sentences;
@@ -13,12 +12,12 @@ use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, time::Dur
 pub(crate) use self::stop::{End, Ending};
 pub use self::{
     chain::{BoxedError, Chained, chain},
-    config::ConfigError,
     reason::Reason,
     stop::{Detail, Last, Stop},
     text::ErrorElseSayBoxed,
 };
 use crate::policy::nanos::duration;
+pub use crate::policy::{config_error::ConfigError, schedule::bounds::CutBy};
 
 /// A run ended without a value: why it stopped, and what the last attempt did.
 ///
@@ -29,7 +28,7 @@ use crate::policy::nanos::duration;
 /// # Text
 /// `GaveUp<E>` is an [`Error`] when `E` is one. Its text is one sentence for an operator, and ends with the error and every
 /// cause below it (see [`chain`]). Because it has told them, [`source`](Error::source) is `None`: a cause is shown or
-/// returned, never both, so that no reporter prints one twice. Whoever looks for an error of its own in the sources, as
+/// returned, never both, so that no reporter prints one twice. Code that looks for an error of its own in the sources, as
 /// tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
 ///
 /// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is [`boxed`](Self::boxed),
@@ -70,19 +69,14 @@ enum Kept<E> {
 // ===== impl GaveUp =====
 
 impl<E> GaveUp<E> {
-    #[cold]
-    pub(crate) fn new(end: End, error: Option<E>) -> Self {
+    #[inline]
+    pub(crate) fn new(end: End, error: Option<E>, detail: Option<Detail>) -> Self {
         let End { stop, attempts, elapsed, bound, cut_after, ending } = end;
         let kept = match error {
             Some(error) => Kept::Error { error, attempts, ending },
             None => Kept::Nothing { attempts, ending },
         };
-        Self { stop, elapsed, bound, cut_after, detail: None, kept }
-    }
-
-    pub(crate) fn with_detail(mut self, detail: Option<Detail>) -> Self {
-        self.detail = detail.map(Box::new);
-        self
+        Self { stop, elapsed, bound, cut_after, detail: detail.map(Box::new), kept }
     }
 
     /// The same end said again, without the error, which was given away.
@@ -206,7 +200,7 @@ impl<E> GaveUp<E> {
     }
 
     /// The same, as an error whose text leaves its cause out and whose [`source`](Error::source) is the error that the
-    /// operation gave: for whoever looks for an error of its own in the sources, as tonic looks for its `Status`, and for
+    /// operation gave: for code that looks for an error of its own in the sources, as tonic looks for its `Status`, and for
     /// reporters that lay out one cause a line.
     ///
     /// ```

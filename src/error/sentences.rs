@@ -6,8 +6,8 @@ use std::{env, fmt::Write, fs, io, path::Path, time::Duration};
 
 use super::{Detail, End, Ending, GaveUp, Stop};
 use crate::policy::{
-    bounds::CutBy,
     nanos::{FOREVER, nanos},
+    schedule::bounds::CutBy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ fn gave_up(stop: Stop, (ending, has_error): (Ending, bool), detail: Option<Detai
     let attempts = if ending == Ending::NotStarted { 0 } else { acts.max(1) };
     let elapsed = if ending == Ending::NotStarted && stop != Stop::Cancelled { 0 } else { nanos(60 * SECOND) };
     let end = End { stop, attempts, elapsed, bound: nanos(60 * SECOND), cut_after: nanos(SECOND / 2), ending };
-    GaveUp::new(end, has_error.then(|| io::Error::other("no route to host"))).with_detail(detail)
+    GaveUp::new(end, has_error.then(|| io::Error::other("no route to host")), detail)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::{attempts::Ended, bounds::CutBy};
+use crate::policy::schedule::{attempts::PolicyStop, bounds::CutBy};
 
 /// Why a run stopped.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,14 +56,14 @@ impl Stop {
     }
 }
 
-impl From<Ended> for Stop {
-    fn from(ended: Ended) -> Self {
+impl From<PolicyStop> for Stop {
+    fn from(ended: PolicyStop) -> Self {
         match ended {
-            Ended::Fatal => Self::Fatal,
-            Ended::Attempts => Self::Attempts,
-            Ended::BackoffEnded => Self::BackoffEnded,
-            Ended::StartWindow => Self::StartWindow,
-            Ended::Deadline => Self::Deadline,
+            PolicyStop::Fatal => Self::Fatal,
+            PolicyStop::Attempts => Self::Attempts,
+            PolicyStop::BackoffEnded => Self::BackoffEnded,
+            PolicyStop::StartWindow => Self::StartWindow,
+            PolicyStop::Deadline => Self::Deadline,
         }
     }
 }
@@ -78,7 +78,7 @@ pub enum Last<E> {
     NotReady,
     /// It answered that the condition is not met yet, and why.
     NotReadyBecause(E),
-    /// It failed with an error that an earlier [`Run::next`](crate::Run::next) has given away.
+    /// It failed with an error that an earlier [`AttemptLoop::next`](crate::builder::AttemptLoop::next) has given away.
     FailedBefore,
     /// It was dropped before it answered; what it achieved is unknown, unless it only observed.
     #[non_exhaustive]

@@ -4,8 +4,8 @@ use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
 use super::{Detail, Ending, GaveUp, Last, Reason, Stop, reason::AsError};
 use crate::policy::{
-    bounds::CutBy,
     nanos::{Measured, NEVER, Written, duration, nanos},
+    schedule::bounds::CutBy,
 };
 
 /// Without the text of the error.
@@ -221,7 +221,7 @@ impl<E> GaveUp<E> {
             CutBy::AttemptTimeout => write!(f, ": cut after {after} by its own deadline{outcome}"),
             CutBy::Deadline => write!(f, ": cut after {after} by the overall deadline{outcome}"),
             CutBy::Cancelled if self.is_cancelled() => write!(f, ": cancelled after {after}{outcome}"),
-            // By whoever polled it, and the run went on.
+            // By its owner, and the run went on.
             CutBy::Cancelled => write!(f, ": dropped after {after}{outcome}"),
         }
     }

@@ -4,7 +4,7 @@
 //! `tracing`), which writes spans and events, or `Metrics` (feature `metrics`), which counts. Several add up.
 //!
 //! ```
-//! use relent::{Backoff, Event, Last, retry};
+//! use relent::{Backoff, Last, retry, events::Event};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 //! let answer = retry(async |attempt| if attempt.number() < 3 { Err("busy") } else { Ok(7) })
@@ -33,7 +33,7 @@ pub use self::metrics::Metrics;
 pub use self::tracing::Tracing;
 use crate::{
     error::{GaveUp, Last},
-    policy::attempts::Attempt,
+    policy::schedule::attempts::Attempt,
 };
 
 /// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.

@@ -22,7 +22,7 @@ use crate::{
         fleet::{Member, Notes, ReadResult, Record, Share, Step, Timing, Wants, Written, shares},
         nanos::{FOREVER, duration},
     },
-    time::{Alarm, Timer},
+    time::{Sleeper, Timer},
 };
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, LedgerError>> + Send>>;
@@ -316,7 +316,7 @@ impl<L: Ledger> Future for Driver<L> {
             let now = this.limiter.clock();
             if next <= now {
                 // A call that has just been begun, or a step that is due.
-                std::task::ready!(Timer::poll_breathe(cx));
+                std::task::ready!(Timer::poll_yield(cx));
                 continue;
             }
             let give_up = this.call.as_ref().map_or(FOREVER, |pending| pending.deadline);

@@ -72,10 +72,6 @@ pub struct LedgerError {
     cause: Arc<dyn Error + Send + Sync>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Text(String);
-
 impl LedgerError {
     /// The text had another version.
     pub fn conflict(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -88,7 +84,7 @@ impl LedgerError {
     }
 
     pub(super) fn timeout(after: Duration) -> Self {
-        Self::unavailable(Text(format!("no answer within {}", Written(after))))
+        Self::unavailable(format!("no answer within {}", Written(after)))
     }
 
     /// Another member wrote first.
@@ -112,7 +108,7 @@ impl fmt::Debug for LedgerError {
 
 impl fmt::Display for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::chain(&*self.cause).fmt(f)
+        crate::error::chain(&*self.cause).fmt(f)
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! | sentence | [`Stop`](crate::Stop) | cause | what to do |
 //! |---|---|---|---|
-//! | repeating cannot mend this | `Fatal` | `.when(..)` called the error final, or the check did (`Check::Fatal`, `Progress::Failed`, `Seen::Fatal`) | mend what the error says; if it passes by itself, let `.when(..)` say so |
+//! | repeating cannot mend this | `Fatal` | `.when(..)` called the error final, or the check did (`Check::Fatal`, `Progress::Failed`, `Observed::Fatal`) | mend what the error says; if it passes by itself, let `.when(..)` say so |
 //! | a call without an answer must not be repeated | `Fatal` | an attempt was cut or dropped, under `.on_cut(Decision::Fatal)` | look whether it worked; [`ensure`](crate::ensure()) looks by itself. If it may run twice, leave `on_cut` out |
 //! | at most 3 attempts were allowed; in an `ensure` "at most 2 acts were allowed" | `Attempts` | `max_attempts` were made | see the last error. For what takes long rather than costs, set `finish_within` instead |
 //! | at most 0 attempts were allowed | `Attempts` | `max_attempts(0)`: nothing was tried | often a number from a configuration file that meant "no limit": leave it out |
@@ -45,6 +45,6 @@
 //! | last attempt: cut after 500ms by the overall deadline | `finish_within` came while it ran |
 //! | last attempt: cancelled after 500ms | the run was cancelled while it ran |
 //! | last attempt: dropped after 500ms | the attempt was dropped by its caller before it answered |
-//! | last attempt failed with an error that was handed out before | of the [cursor](crate::Run), which gives each error away once |
+//! | last attempt failed with an error that was handed out before | of the [cursor](crate::builder::AttemptLoop), which gives each error away once |
 //! | last error: no route to host | the latest error that an attempt gave, before the last was cut or not ready |
 //! | nothing was attempted | the run was refused, cancelled or over before its first attempt |

@@ -49,7 +49,7 @@
 //! let mut run = policy.begin();
 //! let number = loop {
 //!     let turn = run.next().await?;
-//!     if let Some(number) = turn.attempt(transaction.commit()).await {
+//!     if let Some(number) = turn.run(transaction.commit()).await {
 //!         break number;
 //!     }
 //! };
@@ -105,4 +105,4 @@
 //!
 //! # "closure is expected to take 1 argument, but it takes 2", at `.notify(..)`
 //!
-//! A listener hears [`Event`](crate::Event)s. One line has the error and the pause: [words for the log](super#words-for-the-log).
+//! A listener hears [`Event`](crate::events::Event)s. One line has the error and the pause: [words for the log](super#words-for-the-log).

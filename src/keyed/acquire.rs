@@ -20,7 +20,7 @@ use crate::{
 
 /// Waits for permits of a key; made by [`KeyedLimiter::acquire`].
 ///
-/// It joins the wait list of the key at the first poll; see [`Acquire`](crate::Acquire).
+/// It joins the wait list of the key at the first poll; see [`Acquire`](crate::limiter::Acquire).
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct KeyedAcquire<'a, K, Q>
 where

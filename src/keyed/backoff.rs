@@ -3,17 +3,21 @@
 use std::{
     borrow::Borrow,
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     sync::OnceLock,
     time::Duration,
 };
 
+use hashbrown::DefaultHashBuilder;
+
 use super::expiring_map::ExpiringMap;
 use crate::{
     policy::{
-        backoff::{Backoff, Progress},
-        jitter::series,
         nanos::{self, FOREVER},
+        schedule::{
+            backoff::{Backoff, BackoffState},
+            jitter::series,
+        },
     },
     sync::{Mutex, MutexGuard, lock},
     time::{self, Instant},
@@ -47,13 +51,13 @@ pub struct KeyedBackoff<K> {
     expire_after: u64,
     /// Each is locked on its own, for one call.
     shards: Box<[Mutex<ExpiringMap<K, Item>>]>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     start: OnceLock<Instant>,
 }
 
 #[derive(Debug)]
 struct Item {
-    progress: Progress,
+    progress: BackoffState,
     /// When it last failed, in nanoseconds since `start`.
     failed_at: u64,
     /// The pause that it got then, in nanoseconds; [`ENDED`] when the schedule has ended.
@@ -75,7 +79,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
             backoff,
             expire_after: nanos::nanos(expire_after),
             shards: (0..SHARDS).map(|_| Mutex::new(ExpiringMap::new())).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             start: OnceLock::new(),
         }
     }
@@ -89,8 +93,13 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let now = self.now();
         let hash = self.hasher.hash_one(key);
         let hasher = |key: &K| self.hasher.hash_one(key);
-        let new =
-            || Item { progress: Progress::default(), failed_at: now, delay: 0, failures: 0, seed: fastrand::u32(..) };
+        let new = || Item {
+            progress: BackoffState::default(),
+            failed_at: now,
+            delay: 0,
+            failures: 0,
+            seed: fastrand::u32(..),
+        };
         let mut items = self.shard(hash);
         items.step(|_, item| !self.expired(item, now), hasher);
         if let Some(item) = items.get_mut(hash, key) {

@@ -24,13 +24,15 @@ pub(super) struct ExpiringMap<K, V> {
     table: HashTable<(K, V)>,
     /// Emptied into `table`, from its last bucket to its first.
     former: HashTable<(K, V)>,
-    /// Buckets still to be looked at: of `former`, while it has entries or buckets, else of `table`.
+    /// Buckets still to be looked at: of `former` while it is being emptied, else of `table`.
     left: usize,
+    /// Whether `former` is being emptied.
+    is_moving: bool,
 }
 
 impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     pub(super) const fn new() -> Self {
-        Self { table: HashTable::new(), former: HashTable::new(), left: 0 }
+        Self { table: HashTable::new(), former: HashTable::new(), left: 0, is_moving: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -45,7 +47,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     {
         let is_it = |entry: &(K, V)| entry.0.borrow() == key;
         let found = self.table.find(hash, is_it);
-        let found = if found.is_none() && !self.former.is_empty() { self.former.find(hash, is_it) } else { found };
+        let found = if found.is_none() && self.is_moving { self.former.find(hash, is_it) } else { found };
         found.map(|(_, value)| value)
     }
 
@@ -62,7 +64,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     #[inline]
     pub(super) fn find_mut(&mut self, hash: u64, mut is_it: impl FnMut(&(K, V)) -> bool) -> Option<&mut V> {
         let found = self.table.find_mut(hash, &mut is_it);
-        let found = if found.is_none() && !self.former.is_empty() { self.former.find_mut(hash, is_it) } else { found };
+        let found = if found.is_none() && self.is_moving { self.former.find_mut(hash, is_it) } else { found };
         found.map(|(_, value)| value)
     }
 
@@ -85,7 +87,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     #[inline(never)]
     fn begin_move(&mut self, hasher: &impl Fn(&K) -> u64) {
         // Never so, by the invariant.
-        while self.is_moving() {
+        while self.is_moving {
             self.move_some(&mut |_, _| true, hasher);
         }
         let (entries, buckets) = (self.table.len(), self.table.num_buckets());
@@ -93,18 +95,26 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         let room = entries.saturating_add(steps).max(entries.saturating_add(entries >> 1));
         self.former = mem::replace(&mut self.table, HashTable::with_capacity(room));
         self.left = self.former.num_buckets();
+        self.is_moving = !self.former.is_empty();
     }
 
+    /// A [`step`](Self::step) in which nothing has to be done but to look: all that is looked at is `fine`. False: it is not that
+    /// simple, and nothing was done.
     #[inline]
-    fn is_moving(&self) -> bool {
-        self.former.capacity() > 0
+    pub(super) fn step_over(&mut self, fine: impl Fn(&V) -> bool) -> bool {
+        let Some(left) = self.left.checked_sub(LOOKED_AT) else { return false };
+        let mut next = (left..self.left).filter_map(|index| self.table.get_bucket(index));
+        let over = !self.is_moving && next.all(|(_, value)| fine(value));
+        if over {
+            self.left = left;
+        }
+        over
     }
 
     /// Looks at some entries and drops those that `keep` does not want. True: all have been looked at since the last time it
     /// was true, those that were added in between aside.
-    #[inline]
     pub(super) fn step(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
-        if self.is_moving() {
+        if self.is_moving {
             return self.move_some(&mut keep, &hasher);
         }
         for _ in 0..LOOKED_AT {
@@ -162,6 +172,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
             return false;
         }
         self.former = HashTable::new();
+        self.is_moving = false;
         self.left = self.table.num_buckets();
         true
     }
@@ -209,7 +220,7 @@ mod tests {
                                 *old = value;
                             } else {
                                 let room = map.table.capacity() - map.table.len();
-                                prop_assert!(room > 0 || !map.is_moving(), "it would grow by itself");
+                                prop_assert!(room > 0 || !map.is_moving, "it would grow by itself");
                                 map.insert(hash(&key), key, value, hash);
                             }
                             naive.insert(key, value);
@@ -238,7 +249,7 @@ mod tests {
             while !map.step(|_, _| true, hash) {}
             while !map.step(|_, value| { *looked_at.entry(*value).or_insert(0) += 1; true }, hash) {}
             let all = map.table.iter().chain(&map.former).all(|(_, value)| looked_at.contains_key(value));
-            prop_assert!(all || map.is_moving());
+            prop_assert!(all || map.is_moving);
         }
     }
 

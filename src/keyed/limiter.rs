@@ -3,19 +3,23 @@
 use std::{
     borrow::Borrow,
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::Duration,
 };
 
+use hashbrown::DefaultHashBuilder;
+
 use super::{
     acquire::{KeyedAcquire, KeyedReady},
-    shard::{Answer, Context, Settings, Shard, Wanted},
+    request::{Answer, Tried, Wanted},
+    settings::{Context, Settings},
+    shard::Shard,
 };
 use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
     policy::{limit::rate::Rate, nanos},
-    sync::{Mutex, lock},
+    sync::{Mutex, MutexGuard, lock},
 };
 
 /// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
@@ -31,11 +35,12 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// as good as one that was never seen, and is forgotten in passing: each call looks at two others, or moves eight while the
 /// table grows, so that no call takes longer because there are many keys.
 ///
+/// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker who can measure it.
 /// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<(), relent::Refused> {
+/// # async fn main() -> Result<(), relent::limiter::Refused> {
 /// use std::time::Duration;
 /// use relent::{KeyedLimiter, Rate};
 ///
@@ -50,10 +55,10 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// # }
 /// ```
 pub struct KeyedLimiter<K> {
-    /// Each is locked on its own. A thread that holds `settings` may lock them, not the other way round.
+    /// Each is locked on its own. A thread that has locked `settings` may lock them, not the other way round.
     shards: Box<[Mutex<Shard<K>>]>,
     context: Context,
-    /// The latest settings. Held while all shards take them over, so that all see all changes in one order.
+    /// Held while all shards take the settings over, so that all see all changes in one order.
     settings: Mutex<Settings>,
 }
 
@@ -61,10 +66,10 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// Each key fills at `rate` and holds `burst` permits.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        let settings = Settings { rate, burst, paused_until: 0, version: 0 };
+        let settings = Settings { rate, burst, version: 0 };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
-            context: Context { clock: LimiterClock::default(), hasher: RandomState::new() },
+            context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
             settings: Mutex::new(settings),
         }
     }
@@ -82,7 +87,29 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         let hash = self.context.hasher.hash_one(key);
         let now = self.context.clock.now();
         let wanted = Wanted { key, hash };
-        let answer = lock(&self.shards[shard_of(hash)]).try_take(now, wanted, permits, &self.context);
+        let mut shard = lock(&self.shards[shard_of(hash)]);
+        match shard.try_take(now, wanted, permits, &self.context) {
+            Tried::Taken => Ok(()),
+            Tried::ReadyAt(at) => Err(Refused::too_far(now, at, 0)),
+            Tried::Unknown => self.try_acquire_unpacked(shard, now, wanted, permits),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_acquire_unpacked<Q>(
+        &self,
+        mut shard: MutexGuard<'_, Shard<K>>,
+        now: u64,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+    ) -> Result<(), Refused>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let answer = shard.try_take_unpacked(now, wanted, permits, &self.context);
+        drop(shard);
         match answer {
             Answer::Taken => Ok(()),
             Answer::Refused(refused) => Err(refused),
@@ -150,42 +177,42 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// From now on every key fills at `rate`; see [`Limiter::set_rate`]. Whichever of several changes at once is the last, is so
     /// for all keys. It costs nothing for keys at rest.
     pub fn set_rate(&self, rate: Rate) {
-        self.set(|settings, _| settings.rate = rate);
+        self.set(|settings| settings.rate = rate, 0);
     }
 
     /// From now on every key holds `burst` permits: full ones at once, others fill up at the rate; see [`Limiter::set_burst`].
     /// Whichever of several changes at once is the last, is so for all keys. It costs nothing for keys at rest.
     pub fn set_burst(&self, burst: u32) {
-        self.set(|settings, _| settings.burst = burst);
+        self.set(|settings| settings.burst = burst, 0);
     }
 
     /// No permit of any key is granted for so long; see [`Limiter::pause_for`]. Of two pauses the later end holds. To pause one key,
     /// say so to [its limiter](Self::get).
     pub fn pause_for(&self, length: Duration) {
-        let length = nanos::nanos(length);
-        self.set(|settings, now| settings.paused_until = settings.paused_until.max(now.saturating_add(length)));
+        self.set(|_| {}, nanos::nanos(length));
     }
 
-    fn set(&self, change: impl FnOnce(&mut Settings, u64)) {
+    fn set(&self, change: impl FnOnce(&mut Settings), pause: u64) {
         let mut limiters = Vec::new();
-        let (settings, full) = {
+        let (settings, full, paused_until) = {
             let mut settings = lock(&self.settings);
             let now = self.context.clock.now();
-            change(&mut settings, now);
+            let paused_until = if pause == 0 { 0 } else { now.saturating_add(pause) };
+            change(&mut settings);
             settings.version = settings.version.saturating_add(1);
             let mut full = None;
             for shard in &self.shards {
                 let mut shard = lock(shard);
-                limiters.extend(shard.set(now, *settings, &self.context));
+                limiters.extend(shard.set(now, *settings, paused_until, &self.context));
                 full = Some(shard.full().clone());
             }
-            (*settings, full)
+            (*settings, full, paused_until)
         };
         let Some(full) = full else { return };
         // No lock is held while they wake their waiters, and a waker that panics leaves no limiter behind.
         let mut panic = None;
         for limiter in limiters {
-            let adopt = || limiter.adopt(settings.version, &full, settings.paused_until);
+            let adopt = || limiter.adopt(settings.version, &full, paused_until);
             if let Err(payload) = catch_unwind(AssertUnwindSafe(adopt)) {
                 panic.get_or_insert(payload);
             }
@@ -226,6 +253,12 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         }
     }
 
+    /// How many keys have a limiter of their own.
+    #[cfg(test)]
+    pub(super) fn promoted(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).promoted()).sum()
+    }
+
     /// The limiter of a key: its shard, its slot there.
     pub(super) fn promote<Q>(&self, key: &Q) -> (usize, u32, Limiter)
     where
@@ -259,5 +292,53 @@ impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
             .field("burst", &burst)
             .field("keys", &self.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_has_a_limiter_only_while_a_task_waits_or_holds_it() {
+        let keyed: KeyedLimiter<u8> = KeyedLimiter::new(Rate::per_second(10), 1);
+        keyed.try_acquire(&0, 1).unwrap();
+        keyed.try_acquire(&1, 1).unwrap();
+        assert_eq!(keyed.promoted(), 0);
+        {
+            let mut cx = Context::from_waker(Waker::noop());
+            let (mut first, mut second) = (pin!(keyed.ready(&0)), pin!(keyed.acquire(&0, 1)));
+            assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(keyed.promoted(), 1);
+        }
+        assert_eq!(keyed.promoted(), 0, "both were dropped");
+        keyed.ready(&0).await;
+        assert_eq!(keyed.promoted(), 0, "the wait is over");
+        let held = keyed.get(&1);
+        keyed.reserve(&0, 1).unwrap().spend();
+        assert_eq!(keyed.promoted(), 2, "one is held, and the other has permits to give that are spent");
+        drop(held);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(keyed.try_acquire(&0, 1).is_err() && keyed.try_acquire(&1, 1).is_ok());
+        assert_eq!(keyed.promoted(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn buckets_that_are_too_large_for_a_word_have_limiters_until_they_are_full() {
+        let keyed: KeyedLimiter<u8> = KeyedLimiter::new(Rate::per_hour(1), 1);
+        keyed.try_acquire(&0, 1).unwrap();
+        keyed.set_burst(u32::MAX);
+        assert_eq!(keyed.try_acquire(&0, 1).unwrap_err().ready_in(), Some(Duration::from_secs(3600)));
+        assert!(keyed.try_acquire(&1, u32::MAX).is_ok() && keyed.try_acquire(&1, 1).is_err());
+        assert_eq!((keyed.len(), keyed.promoted()), (2, 2));
+        keyed.set_burst(1);
+        tokio::time::advance(Duration::from_secs(3599)).await;
+        assert!(keyed.try_acquire(&0, 1).is_err() && keyed.try_acquire(&1, 1).is_err());
+        assert_eq!((keyed.len(), keyed.promoted()), (2, 0));
     }
 }

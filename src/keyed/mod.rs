@@ -3,8 +3,14 @@
 mod acquire;
 mod backoff;
 mod expiring_map;
+#[cfg(all(test, any(relent_loom, relent_shuttle)))]
+mod interleavings;
 mod limiter;
+mod promoted;
+mod request;
+mod settings;
 mod shard;
+mod upkeep;
 
 pub use self::{
     acquire::{KeyedAcquire, KeyedReady},

@@ -4,90 +4,48 @@
 //! own, with a wait list, when a task has to wait for it or holds its limiter, and *demoted* to a word again when the last of
 //! these is gone: by the wait that ends, or in passing.
 //!
-//! Invariants: a word is that of a bucket, or [`FIRST_FREE_WORD`] plus the slot of a limiter; each limiter in a slot belongs to
+//! Invariants: a word is that of a bucket, or the number of the slot in which its limiter is; each limiter in a slot belongs to
 //! one key; a word whose bucket is full is as good as none. Limiters that a slot shares with no one have no waiters with
 //! wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
 
 use std::{
     borrow::Borrow,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
+    mem,
     task::Waker,
 };
 
-use super::expiring_map::ExpiringMap;
+use super::{
+    expiring_map::ExpiringMap,
+    promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
+    request::{Answer, Tried, Wanted},
+    settings::{Context, Settings},
+    upkeep::{Upkeep, up_to_date},
+};
 use crate::{
-    limiter::{Limiter, LimiterClock, Now, Refused},
+    limiter::{Limiter, Now, Refused},
     policy::limit::{
         bucket::Bucket,
-        epochs::Epochs,
-        packed::{FIRST_FREE_WORD, Take},
-        rate::Rate,
+        epochs::{Epochs, Moment},
+        packed::Take,
         wait_list::{Admission, CATCH_UP, WaitList, WakeList},
     },
 };
 
-/// What all keys share besides the settings.
-#[derive(Debug)]
-pub(super) struct Context {
-    pub(super) clock: LimiterClock,
-    pub(super) hasher: RandomState,
-}
-
-/// What all keys have. Each shard, and each limiter of a key, takes over the latest version and no earlier one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) rate: Rate,
-    pub(super) burst: u32,
-    pub(super) paused_until: u64,
-    pub(super) version: u64,
-}
-
+/// See the module.
 #[derive(Debug)]
 pub(super) struct Shard<K> {
     words: ExpiringMap<K, u64>,
     epochs: Epochs,
     /// The epoch that was the current one when the round of looks at `words` began.
     round_began_in: u8,
-    promoted: Vec<Option<Promoted>>,
-    /// Slots of `promoted` that are empty.
-    vacant: Vec<u32>,
-    /// The slot that is looked at next.
-    next: usize,
+    promoted: PromotedKeys,
     settings: Settings,
+    /// No permit is granted before.
+    paused_until: u64,
     /// The time of the latest call.
     updated_at: u64,
 }
-
-/// A key with a limiter of its own.
-#[derive(Debug)]
-struct Promoted {
-    hash: u64,
-    limiter: Limiter,
-}
-
-/// The answer to a request for permits.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Taken,
-    Refused(Refused),
-    /// The key has a limiter of its own, that is to be asked outside the lock.
-    Ask(Limiter),
-}
-
-/// A key that is looked for.
-#[derive(Debug)]
-pub(super) struct Wanted<'a, Q: ?Sized> {
-    pub(super) key: &'a Q,
-    pub(super) hash: u64,
-}
-
-impl<Q: ?Sized> Clone for Wanted<'_, Q> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<Q: ?Sized> Copy for Wanted<'_, Q> {}
 
 impl<K: Eq + Hash> Shard<K> {
     pub(super) fn new(settings: Settings) -> Self {
@@ -96,16 +54,21 @@ impl<K: Eq + Hash> Shard<K> {
             words: ExpiringMap::new(),
             round_began_in: epochs.current(),
             epochs,
-            promoted: Vec::new(),
-            vacant: Vec::new(),
-            next: 0,
+            promoted: PromotedKeys::default(),
             settings,
+            paused_until: 0,
             updated_at: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.words.len()
+    }
+
+    /// How many keys have a limiter of their own.
+    #[cfg(test)]
+    pub(super) fn promoted(&self) -> usize {
+        self.promoted.limiters().count()
     }
 
     /// A full bucket with the settings.
@@ -115,53 +78,85 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// Takes permits of a key now, or not at all.
     #[inline]
-    pub(super) fn try_take<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Answer
+    pub(super) fn try_take<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let now = self.pass(now, context);
-        if now >= self.settings.paused_until && self.epochs.can_pack() {
-            let known = self.words.get_mut(wanted.hash, wanted.key);
-            let full = self.epochs.full_word(now);
-            let word = known.as_deref().copied().unwrap_or(full);
-            if self.epochs.is_current(word) {
-                match self.epochs.take(now, word, permits) {
-                    Take::Taken(after) => {
-                        match known {
-                            Some(known) => *known = after,
-                            None if after > full => self.insert(wanted, after, context),
-                            // Nothing is missing: it still is as good as none.
-                            None => {}
-                        }
-                        return Answer::Taken;
-                    }
-                    Take::ReadyAt(at) => return Answer::Refused(Refused::too_far(now, at, 0)),
-                    Take::Unknown => {}
-                }
-            }
+        if now < self.updated_at || now < self.paused_until {
+            return Tried::Unknown;
         }
-        self.try_take_unpacked(now, wanted, permits, context)
+        let Some(moment) = self.epochs.at(now) else { return Tried::Unknown };
+        self.updated_at = now;
+        if !self.promoted.is_empty() {
+            self.demote_next();
+        }
+        let epochs = &self.epochs;
+        if !self.words.step_over(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
+            self.step(now, context);
+        }
+        let Some(word) = self.words.get_mut(wanted.hash, wanted.key) else {
+            return self.try_take_new(moment, wanted, permits, context);
+        };
+        if !self.epochs.is_current(*word) {
+            return Tried::Unknown;
+        }
+        match self.epochs.take(moment, *word, permits) {
+            Take::Taken(after) => {
+                *word = after;
+                Tried::Taken
+            }
+            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::Unknown => Tried::Unknown,
+        }
     }
 
-    /// The same where a word cannot tell.
+    /// The same for a key that is not known, and so full.
     #[cold]
     #[inline(never)]
-    fn try_take_unpacked<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Answer
+    fn try_take_new<Q>(&mut self, moment: Moment, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
+        match self.epochs.take(moment, moment.full_word(), permits) {
+            Take::Taken(after) => {
+                if !moment.is_full(after) {
+                    self.insert(wanted, after, context);
+                }
+                Tried::Taken
+            }
+            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::Unknown => Tried::Unknown,
+        }
+    }
+
+    /// The same where that cannot tell.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn try_take_unpacked<Q>(
+        &mut self,
+        now: u64,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+        context: &Context,
+    ) -> Answer
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.pass(now, context);
         let known = self.words.get(wanted.hash, wanted.key).copied();
         if let Some(slot) = known.and_then(slot_of) {
             self.demote(slot);
-            if let Some(Some(promoted)) = self.promoted.get(slot as usize) {
+            if let Some(promoted) = self.promoted.get(slot) {
                 return Answer::Ask(promoted.limiter.clone());
             }
         }
-        // It may have changed just now.
+        // It may have changed just now, and time have passed.
+        let now = self.updated_at;
         let known = self.words.get(wanted.hash, wanted.key).copied();
-        let mut list = WaitList::<Waker>::of(self.bucket(now, known), CATCH_UP, self.settings.paused_until);
+        let mut list = WaitList::<Waker>::of(self.bucket(now, known), CATCH_UP, self.paused_until);
         list.refill_and_grant(now, &mut WakeList::new());
         let answer = match list.enqueue(now, permits, 0) {
             Admission::Granted => Answer::Taken,
@@ -191,7 +186,7 @@ impl<K: Eq + Hash> Shard<K> {
         let now = self.pass(now, context);
         let known = self.words.get(wanted.hash, wanted.key).copied();
         if let Some(slot) = known.and_then(slot_of)
-            && let Some(Some(promoted)) = self.promoted.get(slot as usize)
+            && let Some(promoted) = self.promoted.get(slot)
         {
             return (slot, promoted.limiter.clone());
         }
@@ -210,9 +205,8 @@ impl<K: Eq + Hash> Shard<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let Settings { paused_until, version, .. } = self.settings;
-        let limiter = Limiter::promoted(bucket, paused_until, &context.clock, version);
-        let slot = add(&mut self.promoted, &mut self.vacant, Promoted { hash: wanted.hash, limiter: limiter.clone() });
+        let limiter = Limiter::promoted(bucket, self.paused_until, &context.clock, self.settings.version);
+        let slot = self.promoted.insert(PromotedKey { hash: wanted.hash, limiter: limiter.clone() });
         if known {
             self.replace(wanted, word_of(slot));
         } else {
@@ -223,8 +217,7 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// The limiter in this slot goes back into a word, if nothing needs it any more.
     pub(super) fn demote(&mut self, slot: u32) {
-        let Some(place) = self.promoted.get_mut(slot as usize) else { return };
-        let Some(promoted) = place else { return };
+        let Some(promoted) = self.promoted.get_mut(slot) else { return };
         let Some(mut bucket) = promoted.limiter.demoted() else { return };
         bucket.adopt(self.epochs.full());
         bucket.refill(self.updated_at);
@@ -240,55 +233,60 @@ impl<K: Eq + Hash> Shard<K> {
         } else {
             return;
         }
-        *place = None;
-        self.vacant.push(slot);
-        if self.vacant.len() == self.promoted.len() {
-            (self.promoted, self.vacant) = (Vec::new(), Vec::new());
-        }
+        self.promoted.remove(slot);
     }
 
-    /// Takes over settings. The limiters have to do so outside the lock.
-    pub(super) fn set(&mut self, now: u64, settings: Settings, context: &Context) -> impl Iterator<Item = Limiter> {
+    /// Takes over settings, and a pause until then, if it ends later than a former one. The limiters have to do so outside the
+    /// lock.
+    pub(super) fn set(
+        &mut self,
+        now: u64,
+        settings: Settings,
+        paused_until: u64,
+        context: &Context,
+    ) -> impl Iterator<Item = Limiter> {
         let now = self.tell_time(now, context);
-        let Settings { rate, burst, .. } = settings;
-        // A pause alone changes nothing about the buckets.
-        if (rate, burst) != (self.settings.rate, self.settings.burst) {
-            self.epochs.change(now, rate, burst);
-            self.settings = settings;
+        let former = mem::replace(&mut self.settings, settings);
+        self.paused_until = self.paused_until.max(paused_until);
+        if (former.rate, former.burst) != (settings.rate, settings.burst) {
+            self.epochs.change(now, settings.rate, settings.burst);
             self.tidy_epochs(now, context);
         }
-        self.settings = settings;
-        self.promoted.iter().flatten().map(|promoted| promoted.limiter.clone())
+        self.promoted.limiters().cloned()
     }
 
     /// Forgets all keys at once whose buckets are full.
     pub(super) fn forget_idle(&mut self, now: u64, context: &Context) {
         let now = self.pass(now, context);
-        (0..self.promoted.len()).for_each(|slot| self.demote(u32::try_from(slot).unwrap_or(u32::MAX)));
+        (0..self.promoted.slots()).for_each(|slot| self.demote(slot));
         self.bring_up_to_date(now, context);
     }
 
     /// What time it is, and a small step of what is done in passing.
-    #[inline]
     fn pass(&mut self, now: u64, context: &Context) -> u64 {
         let now = self.tell_time(now, context);
-        if !self.epochs.is_readable(now) {
+        if self.epochs.at(now).is_none() {
             self.rebase(now, context);
         }
-        if !self.promoted.is_empty() {
-            self.demote_next();
-        }
-        let Self { words, epochs, promoted, vacant, settings, .. } = self;
-        let mut upkeep = Upkeep { now, epochs, promoted, vacant, settings, context };
+        self.demote_next();
+        self.step(now, context);
+        now
+    }
+
+    /// Looks at a few words.
+    #[cold]
+    #[inline(never)]
+    fn step(&mut self, now: u64, context: &Context) {
+        let Self { words, epochs, promoted, paused_until, settings: Settings { version, .. }, .. } = self;
+        let (paused_until, version) = (*paused_until, *version);
+        let mut upkeep = Upkeep { now, epochs, promoted, paused_until, version, context };
         if words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key)) {
             self.epochs.forget_before(self.round_began_in);
             self.round_began_in = self.epochs.current();
         }
-        now
     }
 
     /// What time it is: `now`, which was read before the lock was taken, or later.
-    #[inline]
     fn tell_time(&mut self, now: u64, context: &Context) -> u64 {
         let now = if now < self.updated_at { self.tell_time_again(context) } else { now };
         self.updated_at = now;
@@ -302,8 +300,8 @@ impl<K: Eq + Hash> Shard<K> {
     fn tell_time_again(&mut self, context: &Context) -> u64 {
         let now = context.clock.now();
         if now < self.updated_at {
-            let left = self.settings.paused_until.saturating_sub(self.updated_at);
-            self.settings.paused_until = if left == 0 { 0 } else { now.saturating_add(left) };
+            let left = self.paused_until.saturating_sub(self.updated_at);
+            self.paused_until = if left == 0 { 0 } else { now.saturating_add(left) };
         }
         now
     }
@@ -331,8 +329,9 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// All words become those of the current epoch.
     fn bring_up_to_date(&mut self, now: u64, context: &Context) {
-        let Self { words, epochs, promoted, vacant, settings, .. } = self;
-        let mut upkeep = Upkeep { now, epochs, promoted, vacant, settings, context };
+        let Self { words, epochs, promoted, paused_until, settings: Settings { version, .. }, .. } = self;
+        let (paused_until, version) = (*paused_until, *version);
+        let mut upkeep = Upkeep { now, epochs, promoted, paused_until, version, context };
         words.retain(|key, word| upkeep.keep(key, word));
         self.epochs.forget_before(self.epochs.current());
         self.round_began_in = self.epochs.current();
@@ -341,9 +340,8 @@ impl<K: Eq + Hash> Shard<K> {
     #[cold]
     #[inline(never)]
     fn demote_next(&mut self) {
-        self.next = if self.next < self.promoted.len() { self.next } else { 0 };
-        self.demote(u32::try_from(self.next).unwrap_or(u32::MAX));
-        self.next = self.next.saturating_add(1);
+        let slot = self.promoted.next_slot();
+        self.demote(slot);
     }
 
     fn insert<Q>(&mut self, wanted: Wanted<'_, Q>, word: u64, context: &Context)
@@ -376,75 +374,4 @@ impl<K: Eq + Hash> Shard<K> {
             }
         }
     }
-}
-
-/// What is done to words in passing.
-struct Upkeep<'a> {
-    now: u64,
-    epochs: &'a Epochs,
-    promoted: &'a mut Vec<Option<Promoted>>,
-    vacant: &'a mut Vec<u32>,
-    settings: &'a Settings,
-    context: &'a Context,
-}
-
-impl Upkeep<'_> {
-    /// Whether the key is to be remembered: its bucket is not full, or it has a limiter.
-    #[inline]
-    fn keep<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
-        if self.epochs.is_current(*word) {
-            *word > self.epochs.full_word(self.now)
-        } else {
-            self.keep_former(key, word)
-        }
-    }
-
-    /// The word is not one of the current epoch, and becomes one.
-    #[cold]
-    #[inline(never)]
-    fn keep_former<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
-        if slot_of(*word).is_some() {
-            return true;
-        }
-        let bucket = up_to_date(self.epochs, self.now, *word);
-        if bucket.is_full() {
-            return false;
-        }
-        *word = self.epochs.pack(&bucket).unwrap_or_else(|| {
-            let Settings { paused_until, version, .. } = *self.settings;
-            let limiter = Limiter::promoted(bucket, paused_until, &self.context.clock, version);
-            let hash = self.context.hasher.hash_one(key);
-            word_of(add(self.promoted, self.vacant, Promoted { hash, limiter }))
-        });
-        true
-    }
-}
-
-fn up_to_date(epochs: &Epochs, now: u64, word: u64) -> Bucket {
-    let mut bucket = epochs.unpack(word);
-    if now < bucket.updated_at() {
-        bucket.rewind(now);
-    }
-    bucket.refill(now);
-    bucket.clamp();
-    bucket
-}
-
-fn add(promoted: &mut Vec<Option<Promoted>>, vacant: &mut Vec<u32>, new: Promoted) -> u32 {
-    if let Some(slot) = vacant.pop() {
-        promoted[slot as usize] = Some(new);
-        return slot;
-    }
-    promoted.push(Some(new));
-    u32::try_from(promoted.len() - 1).expect("fewer than 2^32 limiters at a time")
-}
-
-/// The word of a key whose limiter is in this slot.
-fn word_of(slot: u32) -> u64 {
-    FIRST_FREE_WORD | u64::from(slot)
-}
-
-/// The slot of the limiter, if the key of this word has one.
-fn slot_of(word: u64) -> Option<u32> {
-    word.checked_sub(FIRST_FREE_WORD).and_then(|slot| u32::try_from(slot).ok())
 }

@@ -1,16 +1,17 @@
 //! `elect`: campaign for a lock, work while it is held.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    change::{Change, OnChange},
-    health::{Health, Pulse},
-    leading::Leading,
+    election::Election,
+    event::ElectionEvent,
+    health::Health,
     lock::Lock,
+    settings::Settings,
     term::Term,
-    work::{Many, Once},
+    work::{EachTerm, OneTerm},
 };
 use crate::policy::{lease::Timing, nanos::nanos};
 
@@ -37,19 +38,7 @@ use crate::policy::{lease::Timing, nanos::nanos};
 /// # Ok(()) }
 /// ```
 pub fn elect<L: Lock>(lock: L, identity: impl Into<String>) -> Elect<L> {
-    let settings = Settings {
-        identity: identity.into().into(),
-        timing: Timing::default(),
-        release_on_end: true,
-        lead_on_create: false,
-        cancel: None,
-        unless_held: false,
-        cancel_grace: 20_000_000_000,
-        in_tasks: false,
-        on_change: None,
-        pulse: Arc::default(),
-    };
-    Elect { lock, settings }
+    Elect { lock, settings: Settings::new(identity.into()) }
 }
 
 /// A campaign to be: made by [`elect`], run by [`run`](Elect::run).
@@ -58,34 +47,6 @@ pub fn elect<L: Lock>(lock: L, identity: impl Into<String>) -> Elect<L> {
 pub struct Elect<L> {
     lock: L,
     settings: Settings,
-}
-
-#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
-pub(super) struct Settings {
-    pub(super) identity: Arc<str>,
-    pub(super) timing: Timing,
-    pub(super) release_on_end: bool,
-    pub(super) lead_on_create: bool,
-    pub(super) cancel: Option<CancellationToken>,
-    pub(super) unless_held: bool,
-    /// How long the work may take to end after a cancellation; the term is renewed meanwhile.
-    pub(super) cancel_grace: u64,
-    /// The work runs in tasks of its own, which outlive the future that is dropped.
-    pub(super) in_tasks: bool,
-    pub(super) on_change: Option<OnChange>,
-    pub(super) pulse: Arc<Pulse>,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { identity, timing, release_on_end, lead_on_create, .. } = self;
-        f.debug_struct("Settings")
-            .field("identity", identity)
-            .field("timing", timing)
-            .field("release_on_end", release_on_end)
-            .field("lead_on_create", lead_on_create)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<L: Lock> Elect<L> {
@@ -101,8 +62,8 @@ impl<L: Lock> Elect<L> {
         self
     }
 
-    /// Whoever creates a missing lock leads at once, instead of after one lease. Safe only where nobody ever deletes the
-    /// lock: a leader whose lock was deleted leads until its next renewal.
+    /// A candidate that creates a missing lock leads at once, instead of after one lease. Safe only where the lock is never
+    /// deleted: a leader whose lock was deleted leads until its next renewal.
     pub fn lead_on_create(mut self) -> Self {
         self.settings.lead_on_create = true;
         self
@@ -156,8 +117,8 @@ impl<L: Lock> Elect<L> {
     /// Goes away where another holds the lock, instead of waiting: the run ends with [`Ended::Held`](super::Ended::Held) as
     /// soon as it sees another take or renew it. A job that is started on several nodes at once is done by one of them.
     ///
-    /// A record that nobody renews may be a dead process's. It is waited for as in any campaign, and taken after a lease: so
-    /// the run decides within about a retry period where somebody leads, and within a lease where nobody does. Nodes whose
+    /// A record that is not renewed may be a dead process's. It is waited for as in any campaign, and taken after a lease: so
+    /// the run decides within about a retry period where another leads, and within a lease where none does. Nodes whose
     /// clocks differ begin at different times: let the work, or a lock that is
     /// [not given back](Self::release_on_end), last longer than that, or the job is done twice.
     ///
@@ -183,18 +144,18 @@ impl<L: Lock> Elect<L> {
         self
     }
 
-    /// Hears in order who leads, and what goes wrong meanwhile. It is called within the run, and should be quick; send the
-    /// changes through a channel to have them as a stream.
-    pub fn on_change(mut self, listener: impl FnMut(&Change) + Send + 'static) -> Self {
-        self.settings.on_change = Some(Box::new(listener));
+    /// Hears in order which candidate leads, and what goes wrong meanwhile. It is called within the run, and should be quick;
+    /// send the events through a channel to have them as a stream.
+    pub fn on_event(mut self, listener: impl FnMut(&ElectionEvent) + Send + 'static) -> Self {
+        self.settings.on_event = Some(Box::new(listener));
         self
     }
 
     /// For a liveness probe: fails when this process leads, but has not renewed for a lease and `tolerance`.
     #[must_use]
     pub fn health(&self, tolerance: Duration) -> Health {
-        let (pulse, lease) = (Arc::clone(&self.settings.pulse), self.settings.timing.lease_nanos());
-        Health { pulse, lease, tolerance: nanos(tolerance) }
+        let (last_renewal, lease) = (Arc::clone(&self.settings.last_renewal), self.settings.timing.lease_nanos());
+        Health { last_renewal, lease, tolerance: nanos(tolerance) }
     }
 
     /// Campaign again after a term was lost.
@@ -205,25 +166,25 @@ impl<L: Lock> Elect<L> {
     /// Runs `work` once this candidate leads.
     ///
     /// The work is a part of the run: it is polled by it, told by [`Term::lost`], and dropped with it. When the term is lost it
-    /// is dropped a [`stop_grace`](Timing::stop_grace) after it was told, at the latest when somebody else may begin to
+    /// is dropped a [`stop_grace`](Timing::stop_grace) after it was told, at the latest when another candidate may begin to
     /// lead; when the run is cancelled, a [`cancel_grace`](Self::cancel_grace) after.
     ///
     /// # Errors
     /// [`ElectError`](super::ElectError): an empty identity, a lease that the lock cannot hold; a lock that refuses, if no call of
     /// this run has ever succeeded and that has lasted for a lease. All other failures, refusals included, are reported to
-    /// [`on_change`](Self::on_change), and end a term by its renew deadline.
+    /// [`on_event`](Self::on_event), and end a term by its renew deadline.
     ///
     /// # Cancel safety
     /// Dropping the future drops the work, and leaves no task behind. The lock is not given back then: it lapses.
     ///
     /// # Panics
     /// A panic of the work goes through; the lock lapses.
-    pub fn run<F, Fut>(self, work: F) -> Leading<L, Once<F>>
+    pub fn run<F, Fut>(self, work: F) -> Election<L, OneTerm<F>>
     where
         F: FnOnce(Term) -> Fut,
         Fut: Future,
     {
-        Leading::new(self.lock, self.settings, Once::new(work))
+        Election::new(self.lock, self.settings, OneTerm::new(work))
     }
 }
 
@@ -236,12 +197,12 @@ pub struct Campaigns<L> {
 
 impl<L: Lock> Campaigns<L> {
     /// As [`Elect::run`], for one term after the other, until the work ends by itself or the run is cancelled. Losses are
-    /// reported to [`on_change`](Elect::on_change).
-    pub fn run<F, Fut>(self, work: F) -> Leading<L, Many<F>>
+    /// reported to [`on_event`](Elect::on_event).
+    pub fn run<F, Fut>(self, work: F) -> Election<L, EachTerm<F>>
     where
         F: FnMut(Term) -> Fut,
         Fut: Future,
     {
-        Leading::new(self.elect.lock, self.elect.settings, Many::new(work))
+        Election::new(self.elect.lock, self.elect.settings, EachTerm::new(work))
     }
 }

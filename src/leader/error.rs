@@ -66,7 +66,7 @@ pub enum Loss {
         /// Whose.
         by: String,
     },
-    /// Somebody released or emptied the lock in this candidate's stead.
+    /// The lock was released or emptied in this candidate's stead.
     Cleared,
     /// The lock bears this candidate's identity, and this candidate did not write that: another process has the same one.
     SameIdentity {

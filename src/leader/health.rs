@@ -1,6 +1,8 @@
 //! Whether a leader still renews: for a liveness probe.
 
 use std::{
+    error::Error,
+    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -17,14 +19,13 @@ use crate::{
 /// blocked, and restarting the process is the cure.
 #[derive(Clone, Debug)]
 pub struct Health {
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) last_renewal: Arc<LastRenewal>,
     pub(super) lease: u64,
     pub(super) tolerance: u64,
 }
 
 /// A leader that has not renewed for too long.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the last renewal was {} ago, the lease is {} and the tolerance {}", Measured(*since), Written(*lease), Written(*tolerance))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unhealthy {
     since: Duration,
     lease: Duration,
@@ -39,22 +40,32 @@ impl Unhealthy {
     }
 }
 
+impl fmt::Display for Unhealthy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { since, lease, tolerance } = *self;
+        let (since, lease, tolerance) = (Measured(since), Written(lease), Written(tolerance));
+        write!(f, "the last renewal was {since} ago, the lease is {lease} and the tolerance {tolerance}")
+    }
+}
+
+impl Error for Unhealthy {}
+
 /// When the last confirmed renewal of the term that runs was sent.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(super) struct LastRenewal {
     /// The run's.
     clock: OnceLock<BootClock>,
-    /// One more than the nanoseconds; 0 is: no term runs.
+    /// One more than the nanoseconds; 0 is: no term runs. Release and Acquire: a probe that reads a time finds the clock set.
     sent: AtomicU64,
 }
 
-impl Pulse {
-    pub(super) fn beat(&self, clock: BootClock, sent: u64) {
+impl LastRenewal {
+    pub(super) fn renewed(&self, clock: BootClock, sent: u64) {
         self.clock.get_or_init(|| clock);
         self.sent.store(sent.saturating_add(1), Ordering::Release);
     }
 
-    pub(super) fn rest(&self) {
+    pub(super) fn cleared(&self) {
         self.sent.store(0, Ordering::Release);
     }
 }
@@ -65,8 +76,8 @@ impl Health {
     /// # Errors
     /// [`Unhealthy`], with the times.
     pub fn check(&self) -> Result<(), Unhealthy> {
-        let sent = self.pulse.sent.load(Ordering::Acquire);
-        let (Some(clock), Some(sent)) = (self.pulse.clock.get(), sent.checked_sub(1)) else { return Ok(()) };
+        let sent = self.last_renewal.sent.load(Ordering::Acquire);
+        let (Some(clock), Some(sent)) = (self.last_renewal.clock.get(), sent.checked_sub(1)) else { return Ok(()) };
         let since = clock.now().saturating_sub(sent);
         if since <= self.lease.saturating_add(self.tolerance) {
             return Ok(());

@@ -19,18 +19,18 @@ use crate::ConfigError;
 /// - `write` changes the record only if it still has the version of `over` (or is missing, without one). Otherwise it
 ///   answers [`LockError::conflict`], and has written nothing.
 /// - The version grows with every write, over a deletion of the lock as well.
-/// - The beat changes with every write that takes or renews and with every creation of the record, even one that brings
+/// - The heartbeat changes with every write that takes or renews and with every creation of the record, even one that brings
 ///   back what was there before a deletion; and with nothing else.
 /// - A duration is never written shorter than it was asked for.
 ///
-/// # Whose record it is
+/// # Which record is its own
 /// A record that bears this identity need not be this candidate's: another process may have the same one. An election takes
 /// a record for its own only if a write of its own was confirmed with that version, or if the record shows the
-/// [mark](Seen::mark) of a write whose outcome is unknown. Without marks the election is as safe, but each answer that is lost
+/// [mark](Record::mark) of a write whose outcome is unknown. Without marks the election is as safe, but each answer that is lost
 /// while the write was done costs it a term, or a lease of waiting. So a lock that can keep a number beside the holder should
 /// override [`prepare`](Self::prepare): it draws a random mark for each write, stores it with the record, and gives it back
-/// with each [`Seen`]. Where there is no room for a number, one that is computed of what the write leaves will do (a
-/// Lease's times), if no two writes leave the same. Whoever wraps a lock passes `prepare` and `changes` on as well.
+/// with each [`Record`]. Where there is no room for a number, one that is computed of what the write leaves will do (a
+/// Lease's times), if no two writes leave the same. A lock that wraps another passes `prepare` and `watch` on as well.
 pub trait Lock: Send + Sync + 'static {
     /// What has to be kept from a read for the next write.
     type Object: Clone + Send + Sync + 'static;
@@ -48,65 +48,65 @@ pub trait Lock: Send + Sync + 'static {
     }
 
     /// The record as it is now; `None` when there is none. It must not come from a cache.
-    fn read(&self) -> impl Future<Output = Result<Option<Seen<Self::Object>>, LockError>> + Send;
+    fn read(&self) -> impl Future<Output = Result<Option<Record<Self::Object>>, LockError>> + Send;
 
     /// Writes over the record that was read, and answers what is there now.
     fn write(
         &self,
-        over: Option<&Seen<Self::Object>>,
-        put: Put<'_>,
-    ) -> impl Future<Output = Result<Seen<Self::Object>, LockError>> + Send;
+        over: Option<&Record<Self::Object>>,
+        write: Write<'_>,
+    ) -> impl Future<Output = Result<Record<Self::Object>, LockError>> + Send;
 
     /// The same write, not begun yet, with the mark by which a later read will know it. Default: none.
-    fn prepare(&self, over: Option<&Seen<Self::Object>>, put: Put<'_>) -> Option<Prepared<Self::Object>> {
-        let _ = (over, put);
+    fn prepare(&self, over: Option<&Record<Self::Object>>, write: Write<'_>) -> Option<Prepared<Self::Object>> {
+        let _ = (over, write);
         None
     }
 
-    /// Reports changes of the record, so that a release is noticed at once; a candidate that leads does not listen. Late,
-    /// repeated and lost reports are harmless. While reports come in, a candidate hardly looks by itself; so a stream that can
-    /// report nothing any more should end. It is opened again, a retry period later. Default: one that ends at once.
-    fn changes(&self) -> Reports<Self::Object> {
-        Box::pin(NoReports(std::marker::PhantomData))
+    /// Reports changes of the record, so that a release is noticed at once; a leader does not listen. Late, repeated and lost
+    /// reports are harmless. While reports come in, a candidate hardly reads by itself; so a stream that can report nothing any
+    /// more should end. It is opened again, a retry period later. Default: one that ends at once.
+    fn watch(&self) -> RecordStream<Self::Object> {
+        Box::pin(NoWatch(std::marker::PhantomData))
     }
 }
 
 /// What is reported of a record: its states, `None` where it was deleted.
-pub type Reports<O> = Pin<Box<dyn Stream<Item = Option<Seen<O>>> + Send>>;
+pub type RecordStream<O> = Pin<Box<dyn Stream<Item = Option<Record<O>>> + Send>>;
 
-/// A record as it was read: made by [`new`](Self::new) and [`held`](Self::held).
+/// A record as it was read: made by [`new`](Self::new) and [`held_by`](Self::held_by).
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::leader::Seen;
+/// use relent::leader::Record;
 ///
-/// let seen = Seen::new(7, "the row").held("worker-7f3a", Duration::from_secs(15), 3);
-/// assert_eq!((seen.version, seen.holder.as_str()), (7, "worker-7f3a"));
+/// let record = Record::new(7, "the row").held_by("worker-7f3a", Duration::from_secs(15), 3);
+/// assert_eq!((record.version, record.holder.as_str()), (7, "worker-7f3a"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Seen<O> {
+pub struct Record<O> {
     /// Grows with every write.
     pub version: u128,
     /// Changes with every write that takes or renews, and with every creation.
-    pub beat: u128,
-    /// Whose it is; empty when it was released.
+    pub heartbeat: u128,
+    /// The identity of the holder; empty when it was released.
     pub holder: String,
-    /// How long others have to leave it alone after they saw its beat change. Of a record without a holder: zero if it was
-    /// released, which is when anyone may take it at once. Otherwise somebody has emptied it, perhaps under a leader, and
+    /// How long others have to leave it alone after they saw its heartbeat change. Of a record without a holder: zero if it was
+    /// released, and any candidate may take it at once. Otherwise it was emptied by hand, perhaps under a leader, and
     /// it is left alone for a lease.
     pub lease: Duration,
-    /// The mark of the write that left holder and beat as they are, as it was [prepared](Lock::prepare); `None` if it had none.
+    /// The mark of the write that left holder and heartbeat as they are, as it was [prepared](Lock::prepare); `None` if it had none.
     pub mark: Option<u64>,
     /// What the lock needs in order to write over it.
     pub object: O,
 }
 
-impl<O> Seen<O> {
-    /// A record that nobody holds.
+impl<O> Record<O> {
+    /// A record without a holder.
     #[must_use]
     pub fn new(version: u128, object: O) -> Self {
-        Self { version, beat: 0, holder: String::new(), lease: Duration::ZERO, mark: None, object }
+        Self { version, heartbeat: 0, holder: String::new(), lease: Duration::ZERO, mark: None, object }
     }
 
     /// The same, left by the write with this mark.
@@ -116,10 +116,10 @@ impl<O> Seen<O> {
         self
     }
 
-    /// The same, held: by whom, for how long others have to leave it alone, and by which beat.
+    /// The same, held by this holder; for how long others have to leave it alone, and the heartbeat.
     #[must_use]
-    pub fn held(mut self, holder: impl Into<String>, lease: Duration, beat: u128) -> Self {
-        (self.holder, self.lease, self.beat) = (holder.into(), lease, beat);
+    pub fn held_by(mut self, holder: impl Into<String>, lease: Duration, heartbeat: u128) -> Self {
+        (self.holder, self.lease, self.heartbeat) = (holder.into(), lease, heartbeat);
         self
     }
 }
@@ -128,12 +128,12 @@ impl<O> Seen<O> {
 #[must_use = "a write does nothing until it is awaited"]
 pub struct Prepared<O> {
     mark: u64,
-    write: Pin<Box<dyn Future<Output = Result<Seen<O>, LockError>> + Send>>,
+    write: Pin<Box<dyn Future<Output = Result<Record<O>, LockError>> + Send>>,
 }
 
 impl<O> Prepared<O> {
     /// `write` leaves a record that is read back with this mark, until another write has changed it.
-    pub fn new(mark: u64, write: impl Future<Output = Result<Seen<O>, LockError>> + Send + 'static) -> Self {
+    pub fn new(mark: u64, write: impl Future<Output = Result<Record<O>, LockError>> + Send + 'static) -> Self {
         Self { mark, write: Box::pin(write) }
     }
 
@@ -145,7 +145,7 @@ impl<O> Prepared<O> {
 
     /// The write itself.
     #[must_use]
-    pub fn into_write(self) -> Pin<Box<dyn Future<Output = Result<Seen<O>, LockError>> + Send>> {
+    pub fn into_write(self) -> Pin<Box<dyn Future<Output = Result<Record<O>, LockError>> + Send>> {
         self.write
     }
 }
@@ -159,22 +159,22 @@ impl<O> fmt::Debug for Prepared<O> {
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a lock must know every write")]
-pub enum Put<'a> {
+pub enum Write<'a> {
     /// The record becomes this holder's.
     Take {
-        /// Who.
+        /// Its identity.
         holder: &'a str,
         /// For how long others have to leave it alone.
         lease: Duration,
     },
     /// The holder goes on.
     Renew {
-        /// Who.
+        /// Its identity.
         holder: &'a str,
         /// For how long others have to leave it alone.
         lease: Duration,
     },
-    /// The record becomes nobody's.
+    /// The record has no holder any more.
     Release,
 }
 
@@ -193,9 +193,16 @@ enum Kind {
     Fatal,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[derive(Debug)]
 struct Text(String);
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Text {}
 
 impl LockError {
     /// The record had another version: nothing was written.
@@ -224,7 +231,7 @@ impl LockError {
         Self { kind, cause: cause.into() }
     }
 
-    /// Somebody else wrote first.
+    /// Another writer was faster.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.kind == Kind::Conflict
@@ -251,7 +258,7 @@ impl fmt::Debug for LockError {
 
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::chain(&*self.cause).fmt(f)
+        crate::error::chain(&*self.cause).fmt(f)
     }
 }
 
@@ -269,30 +276,30 @@ impl<L: Lock> Lock for Arc<L> {
         (**self).admits(lease)
     }
 
-    fn read(&self) -> impl Future<Output = Result<Option<Seen<Self::Object>>, LockError>> + Send {
+    fn read(&self) -> impl Future<Output = Result<Option<Record<Self::Object>>, LockError>> + Send {
         (**self).read()
     }
 
     fn write(
         &self,
-        over: Option<&Seen<Self::Object>>,
-        put: Put<'_>,
-    ) -> impl Future<Output = Result<Seen<Self::Object>, LockError>> + Send {
-        (**self).write(over, put)
+        over: Option<&Record<Self::Object>>,
+        write: Write<'_>,
+    ) -> impl Future<Output = Result<Record<Self::Object>, LockError>> + Send {
+        (**self).write(over, write)
     }
 
-    fn prepare(&self, over: Option<&Seen<Self::Object>>, put: Put<'_>) -> Option<Prepared<Self::Object>> {
-        (**self).prepare(over, put)
+    fn prepare(&self, over: Option<&Record<Self::Object>>, write: Write<'_>) -> Option<Prepared<Self::Object>> {
+        (**self).prepare(over, write)
     }
 
-    fn changes(&self) -> Reports<Self::Object> {
-        (**self).changes()
+    fn watch(&self) -> RecordStream<Self::Object> {
+        (**self).watch()
     }
 }
 
-struct NoReports<T>(std::marker::PhantomData<fn() -> T>);
+struct NoWatch<T>(std::marker::PhantomData<fn() -> T>);
 
-impl<T> Stream for NoReports<T> {
+impl<T> Stream for NoWatch<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<T>> {

@@ -12,24 +12,26 @@ use std::{
 use futures_core::Stream;
 use tokio::sync::watch;
 
-use super::lock::{Lock, LockError, Prepared, Put, Reports, Seen};
+use super::lock::{Lock, LockError, Prepared, Record, RecordStream, Write};
 
 /// A lock in memory. Clones share it; a new one is free.
 ///
 /// Tests can make its calls fail, hang, and succeed without saying so.
 #[derive(Clone)]
 pub struct MemoryLock {
-    shared: Arc<Shared>,
+    shared: Arc<MemoryRecord>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct MemoryRecord {
+    /// Held for a few assignments, never across an await.
+    state: Mutex<MemoryState>,
+    /// Counts changes.
     changed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    record: Option<Record>,
+struct MemoryState {
+    record: Option<Stored>,
     version: u128,
     /// What befalls the next calls, and how many of them.
     faults: VecDeque<(Fault, usize)>,
@@ -38,7 +40,7 @@ struct State {
     silent: bool,
 }
 
-impl State {
+impl MemoryState {
     fn next_fault(&mut self) -> Option<Fault> {
         while let Some((fault, calls)) = self.faults.front_mut() {
             if let Some(left) = calls.checked_sub(1) {
@@ -52,9 +54,9 @@ impl State {
 }
 
 #[derive(Clone, Debug)]
-struct Record {
+struct Stored {
     version: u128,
-    beat: u128,
+    heartbeat: u128,
     holder: String,
     /// Zero once it was released.
     lease: Duration,
@@ -70,15 +72,15 @@ enum Fault {
 }
 
 impl MemoryLock {
-    /// A lock that nobody holds.
+    /// A lock without a holder.
     #[must_use]
     pub fn new() -> Self {
-        let record = Record { version: 1, beat: 0, holder: String::new(), lease: Duration::ZERO, mark: None };
-        let state = State { record: Some(record), version: 1, ..State::default() };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) }) }
+        let record = Stored { version: 1, heartbeat: 0, holder: String::new(), lease: Duration::ZERO, mark: None };
+        let state = MemoryState { record: Some(record), version: 1, ..MemoryState::default() };
+        Self { shared: Arc::new(MemoryRecord { state: Mutex::new(state), changed: watch::Sender::new(0) }) }
     }
 
-    /// Removes the record, as somebody might who cleans up.
+    /// Removes the record, as an operator might while cleaning up.
     pub fn delete(&self) {
         self.change(|state| {
             state.version += 1;
@@ -101,12 +103,12 @@ impl MemoryLock {
         });
     }
 
-    /// Gives it to `holder`, whoever holds it.
+    /// Gives it to `holder`, even if another holds it.
     pub fn give(&self, holder: &str, lease: Duration) {
         self.change(|state| {
             state.version += 1;
             let version = state.version;
-            state.record = Some(Record { version, beat: version, holder: holder.to_owned(), lease, mark: None });
+            state.record = Some(Stored { version, heartbeat: version, holder: holder.to_owned(), lease, mark: None });
             true
         });
     }
@@ -136,14 +138,14 @@ impl MemoryLock {
         self.lock().faults.clear();
     }
 
-    /// Whether changes are reported to those who wait for them. They are, by default. Otherwise their reports end, as those of
-    /// a lock without any do.
+    /// Whether changes are reported to those that watch. They are, by default. Otherwise a watch ends at once, as that of a lock
+    /// without one does.
     pub fn announce(&self, announce: bool) {
         self.lock().silent = !announce;
         self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Who holds it; empty when nobody does, `None` when it was deleted.
+    /// The holder; empty when there is none, `None` when the record was deleted.
     #[must_use]
     pub fn holder(&self) -> Option<String> {
         self.lock().record.as_ref().map(|record| record.holder.clone())
@@ -156,7 +158,7 @@ impl MemoryLock {
         (state.reads, state.writes)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, MemoryState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -166,7 +168,7 @@ impl MemoryLock {
     }
 
     /// Announces the change, if `change` says that it was one.
-    fn change(&self, change: impl FnOnce(&mut State) -> bool) {
+    fn change(&self, change: impl FnOnce(&mut MemoryState) -> bool) {
         let mut state = self.lock();
         if change(&mut state) && !state.silent {
             drop(state);
@@ -175,7 +177,7 @@ impl MemoryLock {
     }
 
     /// What befalls a call before it is done.
-    async fn suffer(fault: Option<Fault>) -> Result<(), LockError> {
+    async fn apply_fault(fault: Option<Fault>) -> Result<(), LockError> {
         match fault {
             None | Some(Fault::AppliedButLost) => Ok(()),
             Some(Fault::Fail) => Err(LockError::unavailable("the lock is down")),
@@ -197,10 +199,10 @@ impl fmt::Debug for MemoryLock {
     }
 }
 
-fn seen(record: &Record) -> Seen<()> {
-    let mut seen = Seen::new(record.version, ()).held(record.holder.clone(), record.lease, record.beat);
-    seen.mark = record.mark;
-    seen
+fn read_back(record: &Stored) -> Record<()> {
+    let mut read = Record::new(record.version, ()).held_by(record.holder.clone(), record.lease, record.heartbeat);
+    read.mark = record.mark;
+    read
 }
 
 /// What befalls its answer.
@@ -218,35 +220,35 @@ impl Lock for MemoryLock {
         "in memory".to_owned()
     }
 
-    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
         let fault = {
             let mut state = self.lock();
             state.reads += 1;
             state.next_fault()
         };
-        Self::suffer(fault).await?;
+        Self::apply_fault(fault).await?;
         lost(fault)?;
-        Ok(self.lock().record.as_ref().map(seen))
+        Ok(self.lock().record.as_ref().map(read_back))
     }
 
-    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
-        self.marked_write(over, put).into_write().await
+    async fn write(&self, over: Option<&Record<()>>, write: Write<'_>) -> Result<Record<()>, LockError> {
+        self.marked_write(over, write).into_write().await
     }
 
-    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
-        Some(self.marked_write(over, put))
+    fn prepare(&self, over: Option<&Record<()>>, write: Write<'_>) -> Option<Prepared<()>> {
+        Some(self.marked_write(over, write))
     }
 
-    fn changes(&self) -> Reports<()> {
-        Box::pin(Changes { lock: self.clone(), next: next_change(self.shared.changed.subscribe()) })
+    fn watch(&self) -> RecordStream<()> {
+        Box::pin(MemoryWatch { lock: self.clone(), next: next_change(self.shared.changed.subscribe()) })
     }
 }
 
 impl MemoryLock {
-    fn marked_write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Prepared<()> {
-        let (holder, lease) = match put {
-            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-            Put::Release => ("", Duration::ZERO),
+    fn marked_write(&self, over: Option<&Record<()>>, write: Write<'_>) -> Prepared<()> {
+        let (holder, lease) = match write {
+            Write::Take { holder, lease } | Write::Renew { holder, lease } => (holder, lease),
+            Write::Release => ("", Duration::ZERO),
         };
         let (lock, over, holder, mark) =
             (self.clone(), over.map(|over| over.version), holder.to_owned(), fastrand::u64(..));
@@ -256,7 +258,7 @@ impl MemoryLock {
                 state.writes += 1;
                 state.next_fault()
             };
-            Self::suffer(fault).await?;
+            Self::apply_fault(fault).await?;
             let mut answer = Err(LockError::conflict("the lock has changed"));
             lock.change(|state| {
                 if state.record.as_ref().map(|record| record.version) != over {
@@ -264,8 +266,8 @@ impl MemoryLock {
                 }
                 state.version += 1;
                 let version = state.version;
-                let record = Record { version, beat: version, holder, lease, mark: Some(mark) };
-                answer = Ok(seen(state.record.insert(record)));
+                let record = Stored { version, heartbeat: version, holder, lease, mark: Some(mark) };
+                answer = Ok(read_back(state.record.insert(record)));
                 true
             });
             lost(fault)?;
@@ -276,7 +278,7 @@ impl MemoryLock {
 
 type Next = Pin<Box<dyn Future<Output = Option<watch::Receiver<u64>>> + Send>>;
 
-struct Changes {
+struct MemoryWatch {
     lock: MemoryLock,
     next: Next,
 }
@@ -285,8 +287,8 @@ fn next_change(mut changed: watch::Receiver<u64>) -> Next {
     Box::pin(async move { changed.changed().await.ok().map(|()| changed) })
 }
 
-impl Stream for Changes {
-    type Item = Option<Seen<()>>;
+impl Stream for MemoryWatch {
+    type Item = Option<Record<()>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.lock.lock().silent {
@@ -297,6 +299,6 @@ impl Stream for Changes {
             return Poll::Ready(None);
         }
         self.next = next_change(changed);
-        Poll::Ready(Some(self.lock.lock().record.as_ref().map(seen)))
+        Poll::Ready(Some(self.lock.lock().record.as_ref().map(read_back)))
     }
 }

@@ -34,31 +34,32 @@
 //! A lock that is missing may have been deleted under a leader that goes on for a while. Whoever creates it therefore
 //! waits for a lease before its term begins; [`Elect::lead_on_create`] does without.
 
-mod change;
 mod elect;
+mod election;
 mod error;
+mod event;
 mod health;
 mod identity;
-mod leading;
 mod lock;
 mod manager;
 mod memory;
+mod settings;
 mod term;
 mod watch;
 mod work;
 
 pub use self::{
-    change::Change,
     elect::{Campaigns, Elect, elect},
+    election::Election,
     error::{ElectError, Ended, Loss},
+    event::ElectionEvent,
     health::{Health, Unhealthy},
     identity::identity,
-    leading::Leading,
-    lock::{Lock, LockError, Prepared, Put, Reports, Seen},
-    manager::{Failure, Manager, ManagerError},
+    lock::{Lock, LockError, Prepared, Record, RecordStream, Write},
+    manager::{Manager, ManagerError, TaskFailure},
     memory::MemoryLock,
     term::{Guarded, Term},
     watch::{Leader, Watch, watch},
-    work::{Many, Once, Work},
+    work::{EachTerm, OneTerm, TermWork},
 };
 pub use crate::policy::lease::{Explained, Timing};

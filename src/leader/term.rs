@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::health::Pulse;
+use super::health::LastRenewal;
 use crate::{
-    policy::{lease::Tenure, nanos},
-    time::{Alarm, BootClock, Timer},
+    policy::{lease::HeldTerm, nanos},
+    time::{BootClock, Sleeper, Timer},
 };
 
 /// The term that the work runs in. Clones stand for the same term.
@@ -31,24 +31,25 @@ struct Shared {
     identity: Arc<str>,
     clock: BootClock,
     /// The work should end.
-    told: CancellationToken,
+    lost: CancellationToken,
     /// The work has ended, or is gone.
-    over: CancellationToken,
-    /// By `clock`: nobody else can lead before.
+    ended: CancellationToken,
+    /// By `clock`: no other candidate can lead before. Written by the run alone, which stores 0 when the term ends. Release and
+    /// Acquire: what the run did before a renewal, or before the end, is seen by what reads the new time.
     valid_until: AtomicU64,
-    /// The work that was told is dropped then, at the latest.
+    /// The work that was told is dropped then, at the latest. It only falls; ordered as above.
     drop_at: AtomicU64,
 }
 
 impl Term {
-    /// Grows from term to term of the same lock, whoever holds them, and over deletion of the lock: let what the work
+    /// Grows from term to term of the same lock, of all candidates, and over deletion of the lock: let what the work
     /// writes to refuse a smaller one.
     #[must_use]
     pub fn fence(&self) -> u128 {
         self.shared.fence
     }
 
-    /// Who leads.
+    /// The identity of this candidate, which leads.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.shared.identity
@@ -60,22 +61,22 @@ impl Term {
     /// # Cancel safety
     /// Safe: it may be dropped and asked again.
     pub async fn lost(&self) {
-        self.shared.told.cancelled().await;
+        self.shared.lost.cancelled().await;
     }
 
     /// Whether the work should end: it was told, or the term is over by the clock, which is read.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.shared.told.is_cancelled() || self.shared.is_over()
+        self.shared.lost.is_cancelled() || self.shared.is_over()
     }
 
     /// A token that is cancelled when the work should end, for code that takes one. Cancelling it ends nothing else.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        self.shared.told.child_token()
+        self.shared.lost.child_token()
     }
 
-    /// How long nobody else can lead, if no further renewal succeeds. Zero when the work should have ended.
+    /// How long no other candidate can lead, if no further renewal succeeds. Zero when the work should have ended.
     #[must_use]
     pub fn valid_for(&self) -> Duration {
         nanos::duration(self.shared.until().saturating_sub(self.shared.now()))
@@ -87,7 +88,7 @@ impl Term {
         Guarded {
             term: self.clone(),
             told: false,
-            news: self.shared.told.clone().cancelled_owned(),
+            news: self.shared.lost.clone().cancelled_owned(),
             future: Some(future),
             timer: Timer::default(),
         }
@@ -110,27 +111,27 @@ impl Shared {
     }
 }
 
-/// The term as the run has it: dropped, it is over for everyone, and its pulse rests.
+/// The term as the run has it. When it is dropped the term is over for all its clones, and the last renewal is cleared.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct TermOwner {
     term: Term,
-    pulse: Arc<Pulse>,
+    last_renewal: Arc<LastRenewal>,
 }
 
-impl Held {
+impl TermOwner {
     /// `clock` is the run's.
     pub(super) fn new(
-        tenure: Tenure,
+        held: HeldTerm,
         valid_until: u64,
         identity: Arc<str>,
         clock: BootClock,
-        pulse: Arc<Pulse>,
+        last_renewal: Arc<LastRenewal>,
     ) -> Self {
-        let (told, over) = (CancellationToken::new(), CancellationToken::new());
+        let (lost, ended) = (CancellationToken::new(), CancellationToken::new());
         let (valid_until, drop_at) = (AtomicU64::new(valid_until), AtomicU64::new(nanos::FOREVER));
-        let shared = Shared { fence: tenure.fence, identity, clock, told, over, valid_until, drop_at };
-        pulse.beat(clock, tenure.sent);
-        Self { term: Term { shared: Arc::new(shared) }, pulse }
+        let shared = Shared { fence: held.fence, identity, clock, lost, ended, valid_until, drop_at };
+        last_renewal.renewed(clock, held.sent);
+        Self { term: Term { shared: Arc::new(shared) }, last_renewal }
     }
 
     pub(super) fn term(&self) -> &Term {
@@ -138,42 +139,43 @@ impl Held {
     }
 
     /// Tells the work that it will be dropped then.
-    pub(super) fn tell(&self, drop_at: u64) {
+    pub(super) fn announce_loss(&self, drop_at: u64) {
         self.term.shared.drop_at.fetch_min(drop_at, Ordering::AcqRel);
-        self.term.shared.told.cancel();
+        self.term.shared.lost.cancel();
     }
 
     /// The term has been renewed. Says whether it is longer than before.
-    pub(super) fn extend(&self, tenure: Tenure, valid_until: u64) -> bool {
-        self.pulse.beat(self.term.shared.clock, tenure.sent);
+    pub(super) fn extend(&self, held: HeldTerm, valid_until: u64) -> bool {
+        self.last_renewal.renewed(self.term.shared.clock, held.sent);
         self.term.shared.valid_until.swap(valid_until, Ordering::AcqRel) < valid_until
     }
 }
 
-impl Drop for Held {
+impl Drop for TermOwner {
     fn drop(&mut self) {
         let shared = &self.term.shared;
         shared.valid_until.store(0, Ordering::Release);
-        shared.told.cancel();
-        shared.over.cancel();
-        self.pulse.rest();
+        shared.lost.cancel();
+        shared.ended.cancel();
+        self.last_renewal.cleared();
     }
 }
 
-/// A future that runs only while a term is valid: made by [`Term::guard`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub struct Guarded<F> {
-    term: Term,
-    told: bool,
-    /// What may bring the end forward: first that the work is told, then that it has ended.
-    #[pin]
-    news: WaitForCancellationFutureOwned,
-    #[pin]
-    future: Option<F>,
-    #[pin]
-    timer: Timer,
+pin_project! {
+    /// A future that runs only while a term is valid: made by [`Term::guard`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Guarded<F> {
+        term: Term,
+        told: bool,
+        // What may bring the end forward: first that the work is told, then that it has ended.
+        #[pin]
+        news: WaitForCancellationFutureOwned,
+        #[pin]
+        future: Option<F>,
+        #[pin]
+        timer: Timer,
+    }
 }
 
 // ===== impl Guarded =====
@@ -200,7 +202,7 @@ impl<F: Future> Future for Guarded<F> {
             }
             while this.news.as_mut().poll(cx).is_ready() && !*this.told {
                 *this.told = true;
-                this.news.set(shared.over.clone().cancelled_owned());
+                this.news.set(shared.ended.clone().cancelled_owned());
             }
             if this.timer.as_mut().poll_at(cx, shared.clock.at(shared.until())).is_pending() {
                 return Poll::Pending;

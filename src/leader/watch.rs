@@ -9,14 +9,14 @@ use std::{
 
 use futures_core::Stream;
 
-use super::lock::{Lock, LockError, Reports, Seen};
-use crate::time::{self, Alarm, Instant, Timer};
+use super::lock::{Lock, LockError, Record, RecordStream};
+use crate::time::{self, Instant, Sleeper, Timer};
 
-/// Follows who holds `lock`: a stream that begins with the present holder and goes on with every change of holder, in
-/// order. It hears of changes where the lock reports them, and hardly looks then; elsewhere it looks every 2 s.
+/// Follows the holder of `lock`: a stream that begins with the present holder and goes on with every change of holder, in
+/// order. It hears of changes where the lock reports them, and hardly reads then; elsewhere it reads every 2 s.
 ///
-/// What is older than what was seen before is not news, unless the lock itself says it when it is looked at: then its store was
-/// restored from a backup, and its versions begin anew.
+/// What is older than what was observed before is not news, unless a read says it: then the lock's store was restored from a
+/// backup, and its versions begin anew.
 ///
 /// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
 pub fn watch<L: Lock>(lock: L) -> Watch<L> {
@@ -26,7 +26,7 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
         last: None,
         newest: None,
         newest_before: None,
-        looked: false,
+        begun: false,
         reading: None,
         reports: None,
         alarm: None,
@@ -34,19 +34,19 @@ pub fn watch<L: Lock>(lock: L) -> Watch<L> {
     }
 }
 
-/// How long one look may take, unless a report comes in meanwhile.
+/// How long one read may take, unless a report comes in meanwhile.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// While reports are open only each 30th look is made: for a connection that has died without a word.
+/// While reports are open only each 30th read is made: for a connection that has died without a word.
 const RARELY: u32 = 30;
 
-/// Who holds a lock.
+/// The holder of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leader {
-    /// The holder; `None` when nobody does.
+    /// Its identity; `None` when there is none.
     pub holder: Option<String>,
-    /// The version of the record by which this was seen; 0 where there is no record.
+    /// The version of the record that said so; 0 where there is no record.
     pub version: u128,
 }
 
@@ -56,24 +56,24 @@ pub struct Watch<L: Lock> {
     lock: Arc<L>,
     every: Duration,
     last: Option<Leader>,
-    /// The newest version seen: a report may be older.
+    /// The newest version observed: a report may be older.
     newest: Option<u128>,
-    /// The newest when the look began: what the lock answers is as new at least, unless its store was restored.
+    /// The newest when the read began: what the lock answers is as new at least, unless its store was restored.
     newest_before: Option<u128>,
-    /// Whether there was a first look.
-    looked: bool,
-    reading: Option<Reading<L>>,
-    reports: Option<Reports<L::Object>>,
-    /// When to give up the look, or to look again; `None`: never.
+    /// Whether there was a first read.
+    begun: bool,
+    reading: Option<ReadFuture<L>>,
+    reports: Option<RecordStream<L::Object>>,
+    /// When to give up the read, or to read again; `None`: never.
     alarm: Option<Instant>,
     timer: Pin<Box<Timer>>,
 }
 
-type Known<L> = Option<Seen<<L as Lock>::Object>>;
-type Reading<L> = Pin<Box<dyn Future<Output = Result<Known<L>, LockError>> + Send>>;
+type LockRecord<L> = Option<Record<<L as Lock>::Object>>;
+type ReadFuture<L> = Pin<Box<dyn Future<Output = Result<LockRecord<L>, LockError>> + Send>>;
 
 impl<L: Lock> Watch<L> {
-    /// How often to look where nothing is reported. Default: every 2 s. While reports are open it is 30 times as rare.
+    /// How often to read where nothing is reported. Default: every 2 s. While reports are open it is 30 times as rare.
     pub fn every(mut self, period: Duration) -> Self {
         self.every = period;
         self
@@ -106,14 +106,14 @@ impl<L: Lock> Stream for Watch<L> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            ready!(Timer::poll_breathe(cx));
+            ready!(Timer::poll_yield(cx));
             if let Poll::Ready(seen) = this.poll_reports(cx) {
                 if let Some(leader) = this.changed(seen) {
                     return Poll::Ready(Some(Ok(leader)));
                 }
                 continue;
             }
-            match ready!(this.poll_look(cx)) {
+            match ready!(this.poll_read(cx)) {
                 Ok(seen) => {
                     this.heed_restore(seen.as_ref());
                     if let Some(leader) = this.changed(seen) {
@@ -127,12 +127,12 @@ impl<L: Lock> Stream for Watch<L> {
 }
 
 impl<L: Lock> Watch<L> {
-    fn poll_reports(&mut self, cx: &mut Context<'_>) -> Poll<Known<L>> {
+    fn poll_reports(&mut self, cx: &mut Context<'_>) -> Poll<LockRecord<L>> {
         let Some(reports) = &mut self.reports else { return Poll::Pending };
         if let Some(seen) = ready!(reports.as_mut().poll_next(cx)) {
             return Poll::Ready(seen);
         }
-        // They are opened again with the next look.
+        // They are opened again with the next read.
         self.reports = None;
         if self.reading.is_none() {
             let soon = time::now().checked_add(self.every);
@@ -141,14 +141,14 @@ impl<L: Lock> Watch<L> {
         Poll::Pending
     }
 
-    /// Looks when it is time.
-    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Result<Known<L>, LockError>> {
+    /// Reads when it is time.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<LockRecord<L>, LockError>> {
         if self.reading.is_none() {
-            if std::mem::replace(&mut self.looked, true) {
+            if std::mem::replace(&mut self.begun, true) {
                 ready!(self.timer.as_mut().poll_at(cx, self.alarm));
             }
             let lock = Arc::clone(&self.lock);
-            self.reports.get_or_insert_with(|| self.lock.changes());
+            self.reports.get_or_insert_with(|| self.lock.watch());
             self.reading = Some(Box::pin(async move { lock.read().await }));
             self.newest_before = self.newest;
             self.alarm = time::now().checked_add(ANSWERS_WITHIN);
@@ -167,10 +167,10 @@ impl<L: Lock> Watch<L> {
         Poll::Ready(answer)
     }
 
-    /// Versions that go back from one look to the next are those of a store that was restored from a backup: they begin anew.
-    fn heed_restore(&mut self, seen: Option<&Seen<L::Object>>) {
-        if let Some(seen) = seen
-            && self.newest_before.is_some_and(|before| seen.version < before)
+    /// Versions that go back from one read to the next are those of a store that was restored from a backup: they begin anew.
+    fn heed_restore(&mut self, record: Option<&Record<L::Object>>) {
+        if let Some(record) = record
+            && self.newest_before.is_some_and(|before| record.version < before)
         {
             self.newest = None;
             // Those that are open may be of the store as it was.
@@ -179,8 +179,8 @@ impl<L: Lock> Watch<L> {
         }
     }
 
-    /// The holder that was seen, if it is another one, and what was seen is not older than what was seen before.
-    fn changed(&mut self, seen: Known<L>) -> Option<Leader> {
+    /// The holder, if it is another one, and the record is not older than what was observed before.
+    fn changed(&mut self, seen: LockRecord<L>) -> Option<Leader> {
         let version = seen.as_ref().map(|seen| seen.version);
         if version.is_some() && version <= self.newest {
             return None;

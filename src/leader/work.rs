@@ -3,7 +3,7 @@
 use super::term::Term;
 
 /// What is run in each term: a closure from [`Term`] to a future, by way of [`Elect::run`](super::Elect::run).
-pub trait Work {
+pub trait TermWork {
     /// The work of one term.
     type Future: Future;
 
@@ -16,27 +16,27 @@ pub trait Work {
 
 /// Work for one term.
 #[derive(Debug)]
-pub struct Once<F>(Option<F>);
+pub struct OneTerm<F>(Option<F>);
 
 /// Work for one term after the other.
 #[derive(Debug)]
-pub struct Many<F>(F);
+pub struct EachTerm<F>(F);
 
-impl<F> Once<F> {
+impl<F> OneTerm<F> {
     pub(super) fn new(work: F) -> Self {
         Self(Some(work))
     }
 }
 
-impl<F> Many<F> {
+impl<F> EachTerm<F> {
     pub(super) fn new(work: F) -> Self {
         Self(work)
     }
 }
 
-// ===== impl Work =====
+// ===== impl TermWork =====
 
-impl<F: FnOnce(Term) -> Fut, Fut: Future> Work for Once<F> {
+impl<F: FnOnce(Term) -> Fut, Fut: Future> TermWork for OneTerm<F> {
     type Future = Fut;
 
     fn begin(&mut self, term: Term) -> Fut {
@@ -48,7 +48,7 @@ impl<F: FnOnce(Term) -> Fut, Fut: Future> Work for Once<F> {
     }
 }
 
-impl<F: FnMut(Term) -> Fut, Fut: Future> Work for Many<F> {
+impl<F: FnMut(Term) -> Fut, Fut: Future> TermWork for EachTerm<F> {
     type Future = Fut;
 
     fn begin(&mut self, term: Term) -> Fut {

@@ -9,13 +9,13 @@ use std::{
 };
 
 use futures_core::future::FusedFuture;
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use tokio::task::coop;
 
 use crate::{
     limiter::{Limiter, QueuedPermit, Readiness, Refused},
     policy::nanos,
-    time::{self, Alarm, Instant, Timer},
+    time::{self, Instant, Sleeper, Timer},
 };
 
 /// Waits for permits; made by [`Limiter::acquire`].
@@ -59,12 +59,13 @@ pub(crate) struct AcquireInner<S: PermitSource> {
     queued: ManuallyDrop<Option<Pin<Box<Queued<S::Limiter>>>>>,
 }
 
-#[derive(Debug)]
-#[pin_project]
-struct Queued<L: Borrow<Limiter>> {
-    permit: QueuedPermit<L>,
-    #[pin]
-    timer: Timer,
+pin_project! {
+    #[derive(Debug)]
+    struct Queued<L: Borrow<Limiter>> {
+        permit: QueuedPermit<L>,
+        #[pin]
+        timer: Timer,
+    }
 }
 
 /// How long a wait may take.

@@ -33,16 +33,30 @@ pub(crate) struct LimiterClock {
 impl Now for LimiterClock {
     #[inline]
     fn now(&self) -> u64 {
-        self.nanos(time::now())
+        self.fast_now().saturating_add(self.asleep())
     }
 
     #[inline]
     fn fast_now(&self) -> u64 {
-        self.passed(time::now())
+        // Short, since it is half of what a permit costs: all that is rare is elsewhere, and reads the clock again.
+        match self.start.get().and_then(|start| time::now().checked_duration_since(*start)) {
+            Some(passed) if passed.as_secs() < 1 << 32 => {
+                // Below 2^62, and HEAD is 2^60.
+                let nanos = passed.as_secs().wrapping_mul(1_000_000_000).wrapping_add(passed.subsec_nanos().into());
+                nanos.wrapping_add(HEAD)
+            }
+            _ => self.now_of_any(),
+        }
     }
 }
 
 impl LimiterClock {
+    #[cold]
+    #[inline(never)]
+    fn now_of_any(&self) -> u64 {
+        self.passed(time::now())
+    }
+
     /// One that goes on while the machine is suspended, where the platform has a clock that does.
     pub(crate) fn boot() -> Self {
         Self { start: OnceLock::new(), asleep_before: Some(time::asleep()) }
@@ -53,31 +67,23 @@ impl LimiterClock {
         self.asleep_before.is_some()
     }
 
-    #[inline]
-    pub(crate) fn nanos(&self, instant: Instant) -> u64 {
-        self.passed(instant).saturating_add(self.asleep())
-    }
-
     /// For how long the machine has been suspended, if that counts.
     #[inline]
     fn asleep(&self) -> u64 {
         self.asleep_before.map_or(0, |before| time::asleep().saturating_sub(before))
     }
 
-    #[inline]
-    fn passed(&self, instant: Instant) -> u64 {
-        match self.start.get().and_then(|start| instant.checked_duration_since(*start)) {
-            Some(passed) => nanos::nanos(passed).saturating_add(HEAD),
-            None => self.before(instant),
-        }
+    /// That instant, in nanoseconds.
+    pub(crate) fn nanos(&self, instant: Instant) -> u64 {
+        self.passed(instant).saturating_add(self.asleep())
     }
 
-    /// The first use, or an instant before it.
-    #[cold]
-    #[inline(never)]
-    fn before(&self, instant: Instant) -> u64 {
+    fn passed(&self, instant: Instant) -> u64 {
         let start = *self.start.get_or_init(|| instant);
-        HEAD.saturating_sub(time::between(instant, start)).saturating_add(time::between(start, instant))
+        match instant.checked_duration_since(start) {
+            Some(passed) => nanos::nanos(passed).saturating_add(HEAD),
+            None => HEAD.saturating_sub(time::between(instant, start)),
+        }
     }
 
     /// When that is on the clock; `None` is never.

@@ -33,7 +33,7 @@ use crate::{
 
 /// Runs it in every order within the limits, and says in how many.
 #[cfg(relent_loom)]
-fn explore(name: &str, preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn explore(name: &str, preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
     let runs = std::sync::Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
     let mut model = loom::model::Builder::new();
@@ -47,7 +47,7 @@ fn explore(name: &str, preemptions: Option<usize>, check: impl Fn() + Send + Syn
 }
 
 #[cfg(relent_shuttle)]
-fn explore(name: &str, _: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn explore(name: &str, _: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
     let runs = std::sync::Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
     let schedules = std::env::var("RELENT_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(15_000);
@@ -119,7 +119,7 @@ fn handed_on(threads: usize) {
 /// Two take from the word while a third goes through the lock: exactly the burst is granted.
 fn exactly_the_burst() {
     let shared = shared(Rate::ZERO, 2);
-    // One whom the closed word turned away asks in the line, as the limiter does.
+    // A thread that found the word closed asks the wait list, as the limiter does.
     let one = |shared: &Shared| usize::from(shared.try_take(0, 1) || shared.enqueue(1, 0).0 == Admission::Granted);
     let all: Vec<_> = (0..2)
         .map(|_| {
@@ -150,7 +150,7 @@ fn the_rate_changes() {
     assert_eq!(taken + rest, 2);
 }
 
-/// The first in line leaves at the moment at which a permit comes back: it goes to the next.
+/// The first in the list leaves at the moment at which a permit comes back: it goes to the next.
 fn the_first_leaves() {
     let shared = shared(Rate::ZERO, 1);
     assert!(shared.try_take(0, 1));
@@ -171,7 +171,7 @@ fn the_first_leaves() {
     assert_eq!((list.waiting(), list.bucket().available()), (0, 0));
 }
 
-/// The rate goes up while one waits, who asked for more than is there: he is told.
+/// The rate goes up while a task waits that asked for more than is there: it is woken.
 fn the_rate_frees_one() {
     let shared = shared(Rate::ZERO, 1);
     assert!(shared.try_take(0, 1));

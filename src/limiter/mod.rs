@@ -1,9 +1,10 @@
 //! A token bucket that many share, and waiting for its permits.
 
 mod acquire;
+mod adaptive;
 mod clock;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
-mod interleavings;
+pub(crate) mod interleavings;
 mod leased;
 mod permit;
 mod refused;
@@ -21,6 +22,7 @@ use std::{
 
 pub use self::{
     acquire::{Acquire, Ready},
+    adaptive::{Adaptive, AdaptiveListener},
     refused::Refused,
     reserve::Reservation,
 };
@@ -31,6 +33,7 @@ pub(crate) use self::{
     several::{Limiters, QueuedPermits},
 };
 use self::{semaphore::Guard, semaphore::RateSemaphore};
+pub use crate::keyed::{KeyedAcquire, KeyedReady};
 use crate::{
     policy::{
         limit::{
@@ -64,7 +67,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use relent::{Limiter, Rate, Refused};
+/// use relent::{Limiter, Rate, limiter::Refused};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -116,7 +119,7 @@ impl Limiter {
     /// says otherwise.
     ///
     /// That is what timers and schedulers need. Where they are later, the rate is not reached; the longer this is, the more
-    /// permits may come out at once after a stall: as many as the rate yields in it, on top of the burst.
+    /// permits may come out at once after a stall: as many as come in at the rate in that time, on top of the burst.
     ///
     /// ```
     /// use std::time::Duration;
@@ -185,7 +188,7 @@ impl Limiter {
     /// use std::time::Duration;
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-    /// # async fn main() -> Result<(), relent::Refused> {
+    /// # async fn main() -> Result<(), relent::limiter::Refused> {
     /// let limiter = relent::Limiter::per_second(100).burst(5);
     /// limiter.acquire(5).await?;
     /// limiter.acquire(5).within(Duration::from_millis(50)).await?;
@@ -211,8 +214,8 @@ impl Limiter {
         self.enqueue(permits, nanos::FOREVER).map(Reservation::new)
     }
 
-    /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what the new rate yields in a
-    /// nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
+    /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what comes in at the new rate in
+    /// a nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
     /// with a bound that no longer fits is refused.
     ///
     /// One that follows its share of a [fleet](crate::fleet)'s rate goes on following it.
@@ -290,7 +293,7 @@ impl Limiter {
         self.semaphore.idle_bucket()
     }
 
-    /// Takes over the settings of a set of limiters, unless it has later ones.
+    /// Takes over the settings of a set of limiters, unless it has later ones, and a pause of them all, unless it has a longer one.
     pub(crate) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
         self.semaphore.adopt(version, settings, paused_until);
     }

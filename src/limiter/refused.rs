@@ -1,15 +1,14 @@
 //! Why there is no permit.
 
-use std::time::Duration;
+use std::{error::Error, fmt, time::Duration};
 
 use crate::policy::nanos;
 
 /// Why there is no permit: the wait would be too long, or what was asked for is more than there ever is at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
     /// It would be ready, but too late. Nothing was taken.
-    #[error("would be ready in {}, and {} is allowed", nanos::Measured(*.ready_in), nanos::Written(*.allowed))]
     #[non_exhaustive]
     TooFar {
         /// When it would be ready, as things stand; `Duration::MAX` is never.
@@ -18,14 +17,12 @@ pub enum Refused {
         allowed: Duration,
     },
     /// This process has no share of its fleet's rate. Nothing was taken. See [`fleet`](crate::fleet).
-    #[error("no share of the fleet's rate has been valid for {}", nanos::Measured(*.lapsed))]
     #[non_exhaustive]
     NoShare {
         /// For how long.
         lapsed: Duration,
     },
     /// More than ever are there at once. Nothing was taken.
-    #[error("{asked} permits at once are more than the burst of {burst}")]
     #[non_exhaustive]
     OverBurst {
         /// The number asked for.
@@ -51,3 +48,21 @@ impl Refused {
         Self::TooFar { ready_in: nanos::duration(ready_in), allowed: nanos::duration(allowed) }
     }
 }
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::TooFar { ready_in, allowed } => {
+                write!(f, "would be ready in {}, and {} is allowed", nanos::Measured(ready_in), nanos::Written(allowed))
+            }
+            Self::NoShare { lapsed } => {
+                write!(f, "no share of the fleet's rate has been valid for {}", nanos::Measured(lapsed))
+            }
+            Self::OverBurst { asked, burst } => {
+                write!(f, "{asked} permits at once are more than the burst of {burst}")
+            }
+        }
+    }
+}
+
+impl Error for Refused {}

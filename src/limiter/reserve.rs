@@ -12,7 +12,7 @@ use tokio::task::coop;
 use crate::{
     limiter::{QueuedPermit, Readiness, Refused},
     policy::nanos,
-    time::{Alarm, Timer},
+    time::{Sleeper, Timer},
 };
 
 /// Permits that are there, or will be; made by [`Limiter::reserve`](crate::Limiter::reserve).
@@ -26,7 +26,7 @@ use crate::{
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() -> Result<(), relent::Refused> {
+/// # async fn main() -> Result<(), relent::limiter::Refused> {
 /// use std::time::Duration;
 ///
 /// let limiter = relent::Limiter::per_second(10).burst(3);

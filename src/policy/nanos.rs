@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::ConfigError;
+use crate::policy::config_error::ConfigError;
 
 /// Longer than anything that runs: 584 years. A bound of this length is no bound.
 pub(crate) const FOREVER: u64 = u64::MAX;

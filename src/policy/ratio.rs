@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use super::nanos::decimal;
-use crate::ConfigError;
+use crate::policy::config_error::ConfigError;
 
 /// An exact, non-negative fraction in lowest terms: a growth factor, a share, a rate per second.
 ///

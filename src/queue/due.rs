@@ -6,18 +6,20 @@ use super::{
     GivenUp,
     erased::ErasedError,
     item::History,
-    shared::{Shared, Started, Trail},
+    shared::{BoxedHistory, Shared, Started},
 };
 use crate::{
     error::{Ending, Last, Stop},
     policy::{
-        Policy,
-        attempts::{Attempt, Decision},
-        bounds::CutBy,
         nanos::duration,
-        timetable::{Ended, Run},
+        queue::{AfterRun, RunningKey},
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision},
+            bounds::CutBy,
+        },
     },
-    shared::Retries,
+    run::controls::Retries,
     sync::Arc,
     time::Instant,
 };
@@ -39,11 +41,11 @@ pub struct Due<K: Hash + Eq + Clone, V> {
 }
 
 struct Running<K, V> {
-    run: Run,
+    run: RunningKey,
     key: K,
     value: V,
     /// `None`: the first attempt. It needs no memory of its own unless it fails.
-    history: Option<Trail>,
+    history: Option<BoxedHistory>,
     stage: Stage,
 }
 
@@ -51,7 +53,7 @@ struct Running<K, V> {
 enum Stage {
     Attempting,
     /// The attempt has ended without success, as its history says.
-    Ended,
+    AfterRun,
     /// It has been decided what follows.
     Planned(Result<u64, Stop>),
 }
@@ -60,7 +62,7 @@ enum Stage {
 #[derive(Debug)]
 #[must_use = "an item that was given up is handed back in here"]
 #[non_exhaustive]
-pub enum Failure<K, V, E> {
+pub enum AfterFailure<K, V, E> {
     /// It is due again at that time.
     #[non_exhaustive]
     Again {
@@ -82,17 +84,17 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         started: Started<K, V>,
         now: u64,
     ) -> Result<Self, GivenUp<K, V, ErasedError>> {
-        let Started { run, key, value, trail, due: promised, .. } = started;
-        let allowed = match &trail {
+        let Started { run, key, value, history, due: promised, .. } = started;
+        let allowed = match &history {
             Some(history) => history.may_go_on(policy, now),
             None => History::may_begin(policy),
         };
         if let Err(stop) = allowed {
             drop(shared.end(run, None, false));
-            let history = trail.map_or_else(|| History::new(now), |history| *history);
+            let history = history.map_or_else(|| History::new(now), |history| *history);
             return Err(GivenUp::new(key, value, history.give_up_at(policy, stop, now)));
         }
-        let (history, attempt) = match trail {
+        let (history, attempt) = match history {
             Some(mut history) => {
                 let attempt = history.start(policy, now);
                 (Some(history), attempt)
@@ -150,7 +152,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     /// It failed: another attempt follows by the policy, if it allows one.
     ///
     /// With the queue gone, nothing follows: the value comes back.
-    pub fn fail<E: fmt::Debug + Send + Sync + 'static>(mut self, error: E) -> Failure<K, V, E> {
+    pub fn fail<E: fmt::Debug + Send + Sync + 'static>(mut self, error: E) -> AfterFailure<K, V, E> {
         self.record(Ending::Failed, Some(ErasedError::new(error)));
         self.decide(Decision::Retry);
         self.settle(false).downcast()
@@ -160,7 +162,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     /// policy's `max_retry_after` caps the pause.
     ///
     /// With the queue gone, nothing follows: the value comes back.
-    pub fn retry_after(mut self, pause: std::time::Duration) -> Failure<K, V, ErasedError> {
+    pub fn retry_after(mut self, pause: std::time::Duration) -> AfterFailure<K, V, ErasedError> {
         self.record(Ending::NotReady, None);
         self.decide(Decision::RetryAfter(pause));
         self.settle(false)
@@ -170,12 +172,12 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     pub(super) fn record(&mut self, ending: Ending, error: Option<ErasedError>) {
         let now = self.shared.clock.now();
         self.history().end(now, ending, error);
-        self.running_mut().stage = Stage::Ended;
+        self.running_mut().stage = Stage::AfterRun;
     }
 
     /// What follows, unless that has been decided: when the policy would try again.
     pub(super) fn decide(&mut self, decision: Decision) -> Option<Instant> {
-        if let Stage::Ended = self.running().stage {
+        if let Stage::AfterRun = self.running().stage {
             let policy = self.policy.clone();
             let planned = self.history().plan(&policy, decision);
             self.running_mut().stage = Stage::Planned(planned);
@@ -187,7 +189,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     }
 
     /// The run is over: the item goes back or is handed back.
-    pub(super) fn settle(&mut self, homeless: bool) -> Failure<K, V, ErasedError> {
+    pub(super) fn settle(&mut self, keep_orphan: bool) -> AfterFailure<K, V, ErasedError> {
         let Some(Running { run, key, value, history: Some(history), stage: Stage::Planned(planned) }) =
             self.running.take()
         else {
@@ -198,18 +200,18 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
             Ok(due) => due,
             Err(stop) => {
                 drop(self.shared.end(run, None, false));
-                return Failure::GaveUp(GivenUp::new(key, value, history.give_up(policy, stop)));
+                return AfterFailure::GaveUp(GivenUp::new(key, value, history.give_up(policy, stop)));
             }
         };
-        match self.shared.end(run, Some((value, history)), homeless) {
-            Ended::Cancelled { value, trail, .. } => {
-                Failure::GaveUp(GivenUp::new(key, value, trail.give_up(policy, Stop::Cancelled)))
+        match self.shared.end(run, Some((value, history)), keep_orphan) {
+            AfterRun::Cancelled { value, history, .. } => {
+                AfterFailure::GaveUp(GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled)))
             }
-            Ended::Next { superseded: Some((value, trail)), .. } => Failure::Superseded(GivenUp {
+            AfterRun::Next { superseded: Some((value, history)), .. } => AfterFailure::Superseded(GivenUp {
                 superseded: true,
-                ..GivenUp::new(key, value, trail.give_up(policy, Stop::Cancelled))
+                ..GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled))
             }),
-            _ => Failure::Again { due: self.shared.clock.instant(due) },
+            _ => AfterFailure::Again { due: self.shared.clock.instant(due) },
         }
     }
 
@@ -264,17 +266,17 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     }
 }
 
-impl<K, V> Failure<K, V, ErasedError> {
+impl<K, V> AfterFailure<K, V, ErasedError> {
     /// The latest error is of this type: it has just been recorded.
-    fn downcast<E: 'static>(self) -> Failure<K, V, E> {
+    fn downcast<E: 'static>(self) -> AfterFailure<K, V, E> {
         let typed = |given_up: GivenUp<K, V, ErasedError>| match given_up.downcast() {
             Ok(given_up) => given_up,
             Err(other) => unreachable!("{:?} is the latest error", other.error),
         };
         match self {
-            Self::Again { due } => Failure::Again { due },
-            Self::GaveUp(given_up) => Failure::GaveUp(typed(given_up)),
-            Self::Superseded(given_up) => Failure::Superseded(typed(given_up)),
+            Self::Again { due } => AfterFailure::Again { due },
+            Self::GaveUp(given_up) => AfterFailure::GaveUp(typed(given_up)),
+            Self::Superseded(given_up) => AfterFailure::Superseded(typed(given_up)),
         }
     }
 }
@@ -288,8 +290,8 @@ impl<K: Hash + Eq + Clone, V> Drop for Due<K, V> {
             self.record(Ending::Cut(CutBy::Cancelled), None);
         }
         self.decide(decision);
-        if let Failure::GaveUp(given_up) | Failure::Superseded(given_up) = self.settle(true) {
-            self.shared.bury([given_up]);
+        if let AfterFailure::GaveUp(given_up) | AfterFailure::Superseded(given_up) = self.settle(true) {
+            self.shared.add_dead_letters([given_up]);
         }
     }
 }

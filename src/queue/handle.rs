@@ -14,7 +14,7 @@ use super::{
     when::{Clock, When},
 };
 use crate::{
-    policy::timetable::{self, Given, Removed, Rule},
+    policy::queue::{self, Inserted, OnOccupied, Removed},
     sync::Arc,
     time::Instant,
 };
@@ -31,6 +31,11 @@ use crate::{
 /// pause is over: a worker that schedules its own key, or whose own write comes back to it as an event, does not undo its
 /// backoff. It begins anew after a success, after it was given up, after [`cancel`](Self::cancel), with
 /// [`begin_anew`](Self::begin_anew), and where the new due time lies beyond the bounds of the attempts so far.
+///
+/// What is given while the attempt runs with which the key is given up is new work: it comes at its own time, as a first attempt,
+/// with `max_attempts` and the other bounds of its own. A change that comes at the last moment is not lost with the attempts
+/// before it (in client-go's work queue, too, a key that was added again is processed after `Forget`). So a worker that
+/// schedules its own key in each attempt is not bounded by `max_attempts`: let it fail instead, and the queue tries again.
 pub struct QueueHandle<K, V> {
     shared: Arc<Shared<K, V>>,
 }
@@ -93,7 +98,7 @@ pub enum Cancelled<V> {
 /// What a key is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Status {
+pub enum KeyStatus {
     /// It waits.
     Scheduled {
         /// Until then.
@@ -132,19 +137,19 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     /// # }
     /// ```
     pub fn schedule(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Keep, key, value, due.into())
+        self.give(OnOccupied::Keep, key, value, due.into())
     }
 
     /// Schedules work for a key in place of the entry that waits, if any does. One that is due at the same instant keeps
     /// its place in the order. A key that waits for another try keeps its failures, and its pause: see above.
     pub fn reschedule(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Move, key, value, due.into())
+        self.give(OnOccupied::Replace, key, value, due.into())
     }
 
     /// Schedules work for a key if no entry waits that is due at the same time or earlier. What waits for another try is
     /// not brought forward into its pause: see above.
     pub fn bring_forward(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Earlier, key, value, due.into())
+        self.give(OnOccupied::KeepEarlier, key, value, due.into())
     }
 
     /// [`reschedule`](Self::reschedule), and what failed before is forgotten: it is the first attempt, and no pause holds
@@ -152,7 +157,7 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use relent::{Backoff, TimedQueue, queue::Status};
+    /// use relent::{Backoff, TimedQueue, queue::KeyStatus};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// let mut queue = TimedQueue::new().backoff(Backoff::fixed(Duration::from_secs(60)));
@@ -161,25 +166,25 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     /// let _ = queue.next().await.unwrap().fail("disk full");
     /// // In the pause: the next attempt is made with the new value, but no sooner.
     /// let _ = handle.reschedule("a", 2, Duration::ZERO);
-    /// assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 1, .. })));
+    /// assert!(matches!(handle.get(&"a"), Some(KeyStatus::Scheduled { attempts: 1, .. })));
     /// let _ = handle.begin_anew("a", 3, Duration::ZERO);
-    /// assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 0, .. })));
+    /// assert!(matches!(handle.get(&"a"), Some(KeyStatus::Scheduled { attempts: 0, .. })));
     /// assert_eq!(queue.next().await.unwrap().done(), 3);
     /// # }
     /// ```
     pub fn begin_anew(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
-        self.give(Rule::Anew, key, value, due.into())
+        self.give(OnOccupied::Reset, key, value, due.into())
     }
 
     /// Takes out what waits for a key. A run of the key goes on, but nothing will follow it.
     pub fn cancel(&self, key: &K) -> Cancelled<V> {
         let clock = self.shared.clock;
         match self.shared.cancel(key) {
-            timetable::Cancelled::Absent => Cancelled::Absent,
-            timetable::Cancelled::Removed(Removed { due, value, .. }) => {
+            queue::Cancelled::Absent => Cancelled::Absent,
+            queue::Cancelled::Removed(Removed { due, value, .. }) => {
                 Cancelled::Removed { due: clock.instant(due), value }
             }
-            timetable::Cancelled::Running { next } => Cancelled::Running { next: given_back(clock, next) },
+            queue::Cancelled::Running { next } => Cancelled::Running { next: given_back(clock, next) },
         }
     }
 
@@ -193,12 +198,12 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
 
     /// What a key is doing; `None` if there is nothing to do for it.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<Status> {
+    pub fn get(&self, key: &K) -> Option<KeyStatus> {
         let clock = self.shared.clock;
         Some(match self.shared.get(key)? {
-            (timetable::State::Scheduled { due }, attempts) => Status::Scheduled { due: clock.instant(due), attempts },
-            (timetable::State::Running, _) => Status::Running,
-            (timetable::State::RunningWithNext { due }, _) => Status::RunningWithNext { due: clock.instant(due) },
+            (queue::State::Scheduled { due }, attempts) => KeyStatus::Scheduled { due: clock.instant(due), attempts },
+            (queue::State::Running, _) => KeyStatus::Running,
+            (queue::State::RunningWithNext { due }, _) => KeyStatus::RunningWithNext { due: clock.instant(due) },
         })
     }
 
@@ -259,15 +264,15 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
         Drain { shared: self.shared.clone(), id: 0 }
     }
 
-    fn give(&self, rule: Rule, key: K, value: V, due: When) -> Scheduled<V> {
+    fn give(&self, on_occupied: OnOccupied, key: K, value: V, due: When) -> Scheduled<V> {
         let clock = self.shared.clock;
         let (mut key, mut value) = (Some(key), Some(value));
-        let given = self.shared.give(rule, &mut key, &mut value, clock.due(due));
+        let given = self.shared.insert(on_occupied, &mut key, &mut value, clock.due(due));
         match (given, value) {
             (None, Some(value)) => Scheduled::Closed { value },
-            (Some(Given::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },
-            (Some(Given::Moved { from, value, .. }), _) => Scheduled::Moved { from: clock.instant(from), value },
-            (Some(Given::AfterRun { replaced }), _) => {
+            (Some(Inserted::Kept { due }), Some(value)) => Scheduled::Kept { due: clock.instant(due), value },
+            (Some(Inserted::Moved { from, value, .. }), _) => Scheduled::Moved { from: clock.instant(from), value },
+            (Some(Inserted::AfterRun { replaced }), _) => {
                 Scheduled::AfterCurrentRun { replaced: given_back(clock, replaced) }
             }
             _ => Scheduled::New,
@@ -316,7 +321,7 @@ impl<K: Hash + Eq + Clone, V> Future for Idle<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Drop for Idle<K, V> {
     fn drop(&mut self) {
-        self.shared.leave(self.id);
+        self.shared.remove_waiter(self.id);
     }
 }
 
@@ -344,7 +349,7 @@ impl<K: Hash + Eq + Clone, V> Future for Drain<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Drop for Drain<K, V> {
     fn drop(&mut self) {
-        self.shared.leave(self.id);
+        self.shared.remove_waiter(self.id);
     }
 }
 

@@ -10,15 +10,15 @@ use std::{
 
 use super::{
     Due,
-    crew::Crew,
-    shared::{Found, Shared, Trail},
+    future_set::FutureSet,
+    shared::{BoxedHistory, Polled, Shared},
     when::BEGINNING,
 };
 use crate::{
     policy::{
-        Policy,
         nanos::FOREVER,
-        timetable::{Cancelled, Given, Rule},
+        queue::{Cancelled, Inserted, OnOccupied},
+        schedule::Policy,
     },
     sync::{Arc, Mutex, lock},
 };
@@ -62,26 +62,26 @@ fn queue() -> Queue {
 }
 
 /// What the call did, and the value if it was not taken.
-fn give(queue: &Queue, rule: Rule, value: u32) -> (Option<Given<u32, Trail>>, Option<u32>) {
+fn give(queue: &Queue, on_occupied: OnOccupied, value: u32) -> (Option<Inserted<u32, BoxedHistory>>, Option<u32>) {
     let mut value = Some(value);
-    let given = queue.give(rule, &mut Some(7), &mut value, NOW);
+    let given = queue.insert(on_occupied, &mut Some(7), &mut value, NOW);
     (given, value)
 }
 
-fn given(queue: &Queue, rule: Rule, value: u32) {
-    let (given, back) = give(queue, rule, value);
+fn given(queue: &Queue, on_occupied: OnOccupied, value: u32) {
+    let (given, back) = give(queue, on_occupied, value);
     assert!(given.is_some() && back.is_none());
 }
 
 fn poll_next(queue: &Queue, policy: &Arc<Policy>, cx: &Context<'_>) -> Poll<Option<Due<u8, u32>>> {
     match queue.poll_due(cx, NOW) {
-        Found::Due(started) => Poll::Ready(Due::begin(queue, policy, started, NOW).ok()),
-        Found::Finished => Poll::Ready(None),
-        Found::Later(at) => {
+        Polled::Due(started) => Poll::Ready(Due::begin(queue, policy, started, NOW).ok()),
+        Polled::Finished => Poll::Ready(None),
+        Polled::Later(at) => {
             assert_eq!(at, FOREVER, "nothing that waits is due later");
             Poll::Pending
         }
-        Found::Unwanted => unreachable!("all that is due is wanted"),
+        Polled::Unwanted => unreachable!("all that is due is wanted"),
     }
 }
 
@@ -101,16 +101,16 @@ fn consume(queue: &Queue) -> Vec<u32> {
 fn given_from_two_threads() {
     every_order(|| {
         let queue = queue();
-        let threads: Vec<_> = [Rule::Keep, Rule::Move]
+        let threads: Vec<_> = [OnOccupied::Keep, OnOccupied::Replace]
             .into_iter()
             .zip(1..)
-            .map(|(rule, value)| {
+            .map(|(on_occupied, value)| {
                 queue.add_handle();
                 let queue = queue.clone();
                 thread::spawn(move || {
-                    let back = match give(&queue, rule, value) {
-                        (_, Some(value)) | (Some(Given::Moved { value, .. }), _) => Some(value),
-                        (Some(Given::AfterRun { replaced }), _) => replaced.map(|(_, value)| value),
+                    let back = match give(&queue, on_occupied, value) {
+                        (_, Some(value)) | (Some(Inserted::Moved { value, .. }), _) => Some(value),
+                        (Some(Inserted::AfterRun { replaced }), _) => replaced.map(|(_, value)| value),
                         _ => None,
                     };
                     queue.remove_handle();
@@ -131,7 +131,7 @@ fn given_from_two_threads() {
 fn cancelled_and_given_anew() {
     every_order(|| {
         let queue = queue();
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         let other = {
             let queue = queue.clone();
             thread::spawn(move || {
@@ -139,7 +139,7 @@ fn cancelled_and_given_anew() {
                     Cancelled::Removed(removed) => Some(removed.value),
                     _ => None,
                 };
-                given(&queue, Rule::Keep, 2);
+                given(&queue, OnOccupied::Keep, 2);
                 queue.remove_handle();
                 cancelled
             })
@@ -158,15 +158,15 @@ fn a_guard_dropped_elsewhere() {
     every_order(|| {
         let queue = queue();
         let policy = Arc::new(Policy::new().backoff(crate::Backoff::fixed(std::time::Duration::ZERO)));
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         queue.remove_handle();
         let due = block_on(poll_fn(|cx| poll_next(&queue, &policy, cx))).unwrap();
         let other = thread::spawn(move || drop(due));
         // Its next try is due when the real clock says; what counts is that the consumer hears of it.
         let due = block_on(poll_fn(|cx| match queue.poll_due(cx, u64::MAX - 1) {
-            Found::Due(started) => Poll::Ready(Due::begin(&queue, &policy, started, NOW).ok()),
-            Found::Finished => Poll::Ready(None),
-            Found::Later(_) | Found::Unwanted => Poll::Pending,
+            Polled::Due(started) => Poll::Ready(Due::begin(&queue, &policy, started, NOW).ok()),
+            Polled::Finished => Poll::Ready(None),
+            Polled::Later(_) | Polled::Unwanted => Poll::Pending,
         }));
         let due = due.unwrap();
         assert_eq!((due.attempt().number(), due.done()), (2, 1));
@@ -174,18 +174,18 @@ fn a_guard_dropped_elsewhere() {
     });
 }
 
-/// A key that is given anew while it runs never runs twice at once, whoever ends the run.
+/// A key that is given anew while it runs never runs twice at once, whatever ends the run.
 #[test]
 fn never_twice_at_once() {
     every_order(|| {
         let queue = queue();
         let running = Arc::new(Mutex::new(0));
         let policy = Arc::new(Policy::new());
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         let giver = {
             let queue = queue.clone();
             thread::spawn(move || {
-                given(&queue, Rule::Move, 2);
+                given(&queue, OnOccupied::Replace, 2);
                 queue.remove_handle();
             })
         };
@@ -205,13 +205,13 @@ fn never_twice_at_once() {
     });
 }
 
-/// Whoever waits for the queue to be idle, and for it to be empty, hears of the end of the last run.
+/// What waits for the queue to be idle, and for it to be empty, is woken by the end of the last run.
 #[test]
-fn idle_and_empty_are_heard() {
+fn idle_and_empty_are_woken() {
     every_order(|| {
         let queue = queue();
         let policy = Arc::new(Policy::new());
-        given(&queue, Rule::Keep, 1);
+        given(&queue, OnOccupied::Keep, 1);
         let Poll::Ready(Some(due)) = block_on(poll_fn(|cx| Poll::Ready(poll_next(&queue, &policy, cx)))) else {
             panic!("it is due");
         };
@@ -228,7 +228,7 @@ fn idle_and_empty_are_heard() {
                             queue.poll_idle(cx, &mut id, NOW)
                         }
                     }));
-                    queue.leave(id);
+                    queue.remove_waiter(id);
                 })
             })
             .collect();
@@ -244,7 +244,7 @@ fn closed_while_work_is_given() {
         let queue = queue();
         let giver = {
             let queue = queue.clone();
-            thread::spawn(move || give(&queue, Rule::Keep, 1).1.is_none())
+            thread::spawn(move || give(&queue, OnOccupied::Keep, 1).1.is_none())
         };
         let closer = {
             let queue = queue.clone();
@@ -256,15 +256,15 @@ fn closed_while_work_is_given() {
     });
 }
 
-/// A future of the crew is woken from another thread just as it is polled, dropped and replaced: no wake is lost.
+/// A future of the set is woken from another thread just as it is polled, dropped and replaced: no wake is lost.
 #[test]
-fn a_woken_future_of_the_crew_is_polled() {
+fn a_woken_future_of_the_set_is_polled() {
     every_order(|| {
         let flags: Vec<Arc<Mutex<(bool, Option<std::task::Waker>)>>> = (0..2).map(|_| Arc::default()).collect();
-        let mut crew = Crew::new();
+        let mut futures = FutureSet::new();
         for flag in &flags {
             let flag = flag.clone();
-            crew.add(poll_fn(move |cx| {
+            futures.insert(poll_fn(move |cx| {
                 let mut flag = lock(&flag);
                 flag.1 = Some(cx.waker().clone());
                 if flag.0 { Poll::Ready(()) } else { Poll::Pending }
@@ -286,11 +286,11 @@ fn a_woken_future_of_the_crew_is_polled() {
             })
             .collect();
         block_on(poll_fn(|cx| {
-            crew.begin_round(cx);
-            while let Some(polled) = crew.poll_round() {
+            futures.begin_batch(cx);
+            while let Some(polled) = futures.poll_batch() {
                 assert!(polled.output.is_some() && polled.panic.is_none());
             }
-            if crew.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
+            if futures.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
         }));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });

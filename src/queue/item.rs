@@ -4,15 +4,17 @@ use super::erased::ErasedError;
 use crate::{
     error::{Ending, GaveUp, Stop},
     policy::{
-        Policy,
-        attempts::{Attempt, Attempts, Decision},
-        bounds::CutBy,
-        jitter::series,
         nanos::{FOREVER, duration},
-        timetable::Trail,
+        queue::AttemptHistory,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Attempts, Decision},
+            bounds::CutBy,
+            jitter::series,
+        },
     },
+    run::controls::Retries,
     run::end::{self, AttemptEnd, RunEnd},
-    shared::Retries,
 };
 
 /// The attempts at one key, until it succeeds or is given up. Instants are queue time.
@@ -31,12 +33,12 @@ pub(super) struct History {
     retries: Retries,
 }
 
-impl Trail for Box<History> {
+impl AttemptHistory for Box<History> {
     fn window(&self) -> (u64, u64) {
         self.window
     }
 
-    fn part(&mut self) -> Self {
+    fn split_off(&mut self) -> Self {
         let History { attempts, began, ended, ending, window, ref mut error, .. } = **self;
         let error = error.take();
         Box::new(History { attempts, began, ended, ending, window, error, retries: Retries::Unlimited })
@@ -115,7 +117,8 @@ impl History {
     /// What follows the attempt that has ended: when to try again, in queue time, or why not. To be asked once for each.
     pub(super) fn plan(&mut self, policy: &Policy, decision: Decision) -> Result<u64, Stop> {
         // A seed names a series for each start, or items that fail together would come back together.
-        let seed = policy.seed().map(|seed| series(seed, self.began));
+        let began = self.began;
+        let seed = || policy.seed().map(|seed| series(seed, began));
         let now = self.ended.saturating_sub(self.began);
         let attempt = AttemptEnd { now, ending: self.ending, decision };
         let planned = attempt.plan(policy, &mut self.attempts, seed, Some(&mut self.retries))?;
@@ -124,13 +127,18 @@ impl History {
         Ok(at)
     }
 
+    /// No further attempt is made: what the item had to do with its budgets, to be dropped.
+    pub(super) fn take_retries(&mut self) -> Retries {
+        std::mem::take(&mut self.retries)
+    }
+
     pub(super) fn last_error<E: 'static>(&self) -> Option<&E> {
         self.error.as_ref()?.downcast_ref()
     }
 
-    /// The limiter's turn comes too late for the next attempt.
-    pub(super) fn refused(self, policy: &Policy, now: u64, turn: u64) -> GaveUp<ErasedError> {
-        let ready_in = if turn == FOREVER { FOREVER } else { turn.saturating_sub(now) };
+    /// The limiter's permit comes too late for the next attempt.
+    pub(super) fn refused(self, policy: &Policy, now: u64, ready_at: u64) -> GaveUp<ErasedError> {
+        let ready_in = if ready_at == FOREVER { FOREVER } else { ready_at.saturating_sub(now) };
         let allowed = self.latest_start(policy).saturating_sub(now);
         let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(allowed) };
         self.give_up_at(policy, stop, now)

@@ -1,16 +1,17 @@
 //! Work at its time: [`TimedQueue`], its handles, its guards, its worker.
 
-mod crew;
 mod due;
 mod erased;
-mod gate;
+mod future_set;
 mod given_up;
 mod handle;
 mod item;
+mod run;
+mod running;
 mod shared;
+mod throttle;
 mod when;
-mod work;
-mod working;
+mod worker;
 
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
@@ -26,20 +27,21 @@ use std::{
 use futures_core::Stream;
 use tokio::task::coop;
 
-use self::shared::{Found, Shared};
+use self::shared::{Polled, Shared};
 pub use self::{
-    due::{Due, Failure},
+    due::{AfterFailure, Due},
     erased::ErasedError,
     given_up::GivenUp,
-    handle::{Cancelled, Drain, Idle, QueueHandle, Scheduled, Status},
+    handle::{Cancelled, Drain, Idle, KeyStatus, QueueHandle, Scheduled},
+    run::RunWorker,
+    running::RunWorkerFuture,
     when::When,
-    work::{Finished, Job, Outcome, Work, Worker},
-    working::Working,
+    worker::{Finished, ItemEvent, Job, Worker},
 };
 use crate::{
-    policy::{Policy, backoff::Backoff},
+    policy::schedule::{Policy, backoff::Backoff},
     sync::Arc,
-    time::{Alarm, Timer},
+    time::{Sleeper, Timer},
 };
 
 /// Work for keys, each at its time.
@@ -128,7 +130,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         self.with(|policy| policy.attempt_timeout(timeout))
     }
 
-    /// At most so many attempts at an item.
+    /// At most so many attempts at an item. What is given for its key during the last of them is an item of its own: see
+    /// [`QueueHandle`].
     #[must_use]
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.with(|policy| policy.max_attempts(attempts))
@@ -154,11 +157,11 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     /// Calls `worker` for each item whose time has come.
     ///
     /// The worker's futures run side by side within the future that this makes, one at a time unless
-    /// [`concurrency`](Work::concurrency) says otherwise. The value is cloned for the worker; the queue keeps its own for
+    /// [`concurrency`](RunWorker::concurrency) says otherwise. The value is cloned for the worker; the queue keeps its own for
     /// the next attempt (an `Arc` makes that cheap).
     ///
     /// It ends when the queue is drained, when all handles are gone and nothing is left, or, with
-    /// [`cancel_on`](Work::cancel_on), when it is told to and what runs has ended.
+    /// [`cancel_on`](RunWorker::cancel_on), when it is told to and what runs has ended.
     ///
     /// Cancel safe: dropped, it drops the worker's futures. Their attempts were cut: what follows is what the policy's
     /// `on_cut` says, by default another attempt. What was given up until then, and what is now, waits in
@@ -166,16 +169,16 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     ///
     /// # Panics
     /// When the worker, one of its futures, a classification or a listener does. The item in question goes on as if its
-    /// attempt had been cut, or as had been decided before; everything else is as it was, and who catches the panic can
-    /// go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
-    pub fn run<W, F, E>(&mut self, worker: W) -> Work<'_, K, V, W, F>
+    /// attempt had been cut, or as had been decided before; everything else is as it was, and a caller that catches the panic
+    /// can go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
+    pub fn run<W, F, E>(&mut self, worker: W) -> RunWorker<'_, K, V, W, F>
     where
         W: FnMut(Job<K, V>) -> F,
         F: Future<Output = Result<(), E>>,
         E: fmt::Debug + Send + Sync + 'static,
         V: Clone,
     {
-        Work::new(self, worker)
+        RunWorker::new(self, worker)
     }
 
     /// What came back when there was no caller to hand it to, each with the latest error of its attempts:
@@ -200,7 +203,7 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         struct Next<'q, K, V>(&'q mut TimedQueue<K, V>);
         impl<K, V> Drop for Next<'_, K, V> {
             fn drop(&mut self) {
-                self.0.rest();
+                self.0.stop_waiting();
             }
         }
         let next = Next(self);
@@ -213,17 +216,17 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         loop {
             let now = self.shared.clock.now();
             let wake = match self.shared.poll_due(cx, now) {
-                Found::Due(started) => {
+                Polled::Due(started) => {
                     progress.made_progress();
                     match Due::begin(&self.shared, &self.policy, started, now) {
                         Ok(due) => return Poll::Ready(Some(due)),
-                        Err(given_up) => self.shared.bury([given_up]),
+                        Err(given_up) => self.shared.add_dead_letters([given_up]),
                     }
                     continue;
                 }
-                Found::Finished => return Poll::Ready(None),
-                Found::Later(wake) => wake,
-                Found::Unwanted => unreachable!("all that is due is wanted"),
+                Polled::Finished => return Poll::Ready(None),
+                Polled::Later(wake) => wake,
+                Polled::Unwanted => unreachable!("all that is due is wanted"),
             };
             ready!(self.poll_alarm(cx, wake));
         }
@@ -242,10 +245,10 @@ impl<K, V> TimedQueue<K, V> {
         self.timer.as_mut().poll_at(cx, self.shared.clock.alarm(wake))
     }
 
-    /// Nothing waits for the queue any more.
-    fn rest(&mut self) {
+    /// The consumer waits no more.
+    fn stop_waiting(&mut self) {
         self.timer.set(Timer::default());
-        self.shared.forget_consumer();
+        self.shared.clear_consumer();
     }
 }
 

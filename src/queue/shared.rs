@@ -1,7 +1,5 @@
-//! What the queue, its handles and its guards share: the timetable behind one lock, and who waits for it to change.
-//!
-//! Under the lock run the key's `Hash`, `Eq` and `Clone`, and no other code of callers: wakers are cloned before it is
-//! taken; wakers, keys, values and errors are dropped once it is free.
+//! What the queue, its handles and its guards share: the delay queue behind one lock, and the wakers of what waits for it to
+//! change.
 
 use std::{
     hash::Hash,
@@ -19,32 +17,35 @@ use super::{
 use crate::{
     policy::{
         nanos::FOREVER,
-        timetable::{self, Cancelled, Ended, Given, Removed, Rule, Run, State, Timetable},
+        queue::{self, AfterRun, Cancelled, Inserted, KeyedDelayQueue, OnOccupied, Removed, RunningKey, State},
     },
     sync::{Mutex, lock},
 };
 
-pub(super) type Trail = Box<History>;
-pub(super) type Started<K, V> = timetable::Started<K, V, Trail>;
+pub(super) type BoxedHistory = Box<History>;
+pub(super) type Started<K, V> = queue::Started<K, V, BoxedHistory>;
 
 #[derive(Debug)]
 pub(super) struct Shared<K, V> {
     pub(super) clock: Clock,
+    /// Under the lock run the key's `Hash`, `Eq` and `Clone`, and no other code of callers: wakers are cloned before it is
+    /// taken; wakers, keys, values and errors are dropped, and wakers called, once it is free. What may be woken by a change
+    /// is taken out under the same lock as the change is made, so that no wake is lost.
     inner: Mutex<Inner<K, V>>,
 }
 
 #[derive(Debug)]
 struct Inner<K, V> {
-    table: Timetable<K, V, Trail>,
-    /// The consumer, while it waits.
+    queue: KeyedDelayQueue<K, V, BoxedHistory>,
+    /// The waker of the consumer, while that waits.
     consumer: Option<Waker>,
-    /// When it wakes by itself.
-    armed: u64,
-    /// It waits for something else than time, with something due: whatever changes may mean that it waits in vain.
-    held: bool,
-    /// Those that wait for the queue to be idle or empty.
+    /// When the consumer's own timer wakes it.
+    wake_at: u64,
+    /// The consumer waits for something else than time, with something due: any change may mean that it waits in vain.
+    blocked: bool,
+    /// By their numbers: what waits for the queue to be idle or empty.
     waiters: Vec<(u64, Waker)>,
-    waiter_ids: u64,
+    last_waiter: u64,
     handles: usize,
     /// Nothing more is accepted.
     closed: bool,
@@ -54,14 +55,14 @@ struct Inner<K, V> {
     dead_letters: Vec<GivenUp<K, V, ErasedError>>,
 }
 
-/// What the consumer finds.
+/// What a poll of the consumer finds.
 #[derive(Debug)]
-pub(super) enum Found<K, V> {
+pub(super) enum Polled<K, V> {
     /// This is due.
     Due(Started<K, V>),
     /// What is due is not wanted. The consumer is woken when anything changes.
     Unwanted,
-    /// Nothing before this; [`FOREVER`]: nothing unless told.
+    /// Nothing before this; [`FOREVER`]: nothing until it is woken.
     Later(u64),
     /// Nothing now, nothing ever.
     Finished,
@@ -93,12 +94,12 @@ impl Wakers {
 impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     pub(super) fn new() -> Self {
         let inner = Inner {
-            table: Timetable::new(BEGINNING),
+            queue: KeyedDelayQueue::new(BEGINNING),
             consumer: None,
-            armed: FOREVER,
-            held: false,
+            wake_at: FOREVER,
+            blocked: false,
             waiters: Vec::new(),
-            waiter_ids: 0,
+            last_waiter: 0,
             handles: 0,
             closed: false,
             abandoned: false,
@@ -108,21 +109,21 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     }
 
     /// What is not taken stays with the caller; `None`: the queue is closed.
-    pub(super) fn give(
+    pub(super) fn insert(
         &self,
-        rule: Rule,
+        on_occupied: OnOccupied,
         key: &mut Option<K>,
         value: &mut Option<V>,
         due: u64,
-    ) -> Option<Given<V, Trail>> {
+    ) -> Option<Inserted<V, BoxedHistory>> {
         let mut inner = lock(&self.inner);
         if inner.closed {
             return None;
         }
-        let given = inner.table.give(rule, key, value, due);
+        let given = inner.queue.insert(on_occupied, key, value, due);
         let wakers = match given {
-            Given::New => inner.changed(due),
-            Given::Moved { due, .. } => inner.changed(due),
+            Inserted::New => inner.changed(due),
+            Inserted::Moved { due, .. } => inner.changed(due),
             _ => Wakers::default(),
         };
         drop(inner);
@@ -130,18 +131,18 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         Some(given)
     }
 
-    pub(super) fn cancel(&self, key: &K) -> Cancelled<K, V, Trail> {
+    pub(super) fn cancel(&self, key: &K) -> Cancelled<K, V, BoxedHistory> {
         let mut inner = lock(&self.inner);
-        let cancelled = inner.table.cancel(key);
+        let cancelled = inner.queue.cancel(key);
         let wakers = inner.changed(FOREVER);
         drop(inner);
         wakers.wake();
         cancelled
     }
 
-    pub(super) fn cancel_all(&self) -> Vec<Removed<K, V, Trail>> {
+    pub(super) fn cancel_all(&self) -> Vec<Removed<K, V, BoxedHistory>> {
         let mut inner = lock(&self.inner);
-        let all = inner.table.cancel_all();
+        let all = inner.queue.cancel_all();
         let wakers = inner.changed(FOREVER);
         drop(inner);
         wakers.wake();
@@ -150,25 +151,25 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
 
     pub(super) fn get(&self, key: &K) -> Option<(State, u32)> {
         let inner = lock(&self.inner);
-        let (state, _, trail) = inner.table.get(key)?;
-        Some((state, trail.map_or(0, |trail| trail.attempts())))
+        let (state, _, history) = inner.queue.get(key)?;
+        Some((state, history.map_or(0, |history| history.attempts())))
     }
 
     pub(super) fn len(&self) -> usize {
-        lock(&self.inner).table.len()
+        lock(&self.inner).queue.len()
     }
 
     pub(super) fn running(&self) -> usize {
-        lock(&self.inner).table.running()
+        lock(&self.inner).queue.running()
     }
 
     pub(super) fn due(&self, now: u64) -> usize {
-        lock(&self.inner).table.due(now)
+        lock(&self.inner).queue.due(now)
     }
 
-    /// Takes what is due by `now`; else has the consumer woken when something earlier comes than what it waits for.
-    pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Found<K, V> {
-        self.poll_table(cx, |table| table.start(now).map(Some))
+    /// Takes what is due by `now`; else registers the consumer for when something comes that is due earlier than what it waits for.
+    pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Polled<K, V> {
+        self.poll_queue(cx, |queue| queue.start(now).map(Some))
     }
 
     /// The same, if what is due is wanted.
@@ -177,27 +178,27 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         cx: &Context<'_>,
         now: u64,
         wanted: impl Fn(Option<&History>) -> bool,
-    ) -> Found<K, V> {
-        self.poll_table(cx, |table| {
-            let (_, trail) = table.first_due(now)?;
-            if wanted(trail.map(|trail| &**trail)) { table.start(now).map(Some) } else { Some(None) }
+    ) -> Polled<K, V> {
+        self.poll_queue(cx, |queue| {
+            let (_, history) = queue.first_due(now)?;
+            if wanted(history.map(|history| &**history)) { queue.start(now).map(Some) } else { Some(None) }
         })
     }
 
     /// `take`: what is due, `None` if nothing is, `Some(None)` if it is not wanted.
-    fn poll_table(
+    fn poll_queue(
         &self,
         cx: &Context<'_>,
-        take: impl Fn(&mut Timetable<K, V, Trail>) -> Option<Option<Started<K, V>>>,
-    ) -> Found<K, V> {
+        take: impl Fn(&mut KeyedDelayQueue<K, V, BoxedHistory>) -> Option<Option<Started<K, V>>>,
+    ) -> Polled<K, V> {
         let mut spare = None;
         loop {
             let mut inner = lock(&self.inner);
-            let wake = match take(&mut inner.table) {
-                Some(Some(started)) => return Found::Due(started),
+            let wake = match take(&mut inner.queue) {
+                Some(Some(started)) => return Polled::Due(started),
                 Some(None) => None,
-                None if inner.is_finished() => return Found::Finished,
-                None => Some(inner.table.next_wake().unwrap_or(FOREVER)),
+                None if inner.is_finished() => return Polled::Finished,
+                None => Some(inner.queue.next_wake().unwrap_or(FOREVER)),
             };
             let same = inner.consumer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
             if !same && spare.is_none() {
@@ -208,30 +209,37 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             if !same {
                 std::mem::swap(&mut inner.consumer, &mut spare);
             }
-            (inner.armed, inner.held) = (wake.unwrap_or(FOREVER), wake.is_none());
+            (inner.wake_at, inner.blocked) = (wake.unwrap_or(FOREVER), wake.is_none());
             drop(inner);
-            return wake.map_or(Found::Unwanted, Found::Later);
+            return wake.map_or(Polled::Unwanted, Polled::Later);
         }
     }
 
-    /// Ends a run; `again`: it is to be tried again when the trail says. With the queue gone a value goes back all the
-    /// same if it has nowhere else to go.
-    pub(super) fn end(&self, run: Run, again: Option<(V, Trail)>, homeless: bool) -> Ended<K, V, Trail> {
-        let planned = again.as_ref().map_or(FOREVER, |(_, trail)| timetable::Trail::window(trail).0);
-        let mut inner = lock(&self.inner);
-        let (again, kept) = if inner.abandoned && !homeless { (None, again) } else { (again, None) };
-        let ended = match (inner.table.end(run, again), kept) {
-            (Ended::Gone { key }, Some((value, trail))) => Ended::Cancelled { key, value, trail },
-            (Ended::Next { due, .. }, Some(kept)) => Ended::Next { due, superseded: Some(kept) },
+    /// Ends a run; `again`: it is to be tried again when the history says. With the queue gone a value goes back all the
+    /// same if `keep_orphan` is set: the caller has nowhere else to put it.
+    pub(super) fn end(
+        &self,
+        run: RunningKey,
+        again: Option<(V, BoxedHistory)>,
+        keep_orphan: bool,
+    ) -> AfterRun<K, V, BoxedHistory> {
+        let planned = again.as_ref().map_or(FOREVER, |(_, history)| queue::AttemptHistory::window(history).0);
+        let (mut inner, mut again) = (lock(&self.inner), again);
+        let retries = again.as_mut().filter(|_| inner.abandoned).map(|(_, history)| history.take_retries());
+        let (again, kept) = if inner.abandoned && !keep_orphan { (None, again) } else { (again, None) };
+        let ended = match (inner.queue.end(run, again), kept) {
+            (AfterRun::Gone { key }, Some((value, history))) => AfterRun::Cancelled { key, value, history },
+            (AfterRun::Next { due, .. }, Some(kept)) => AfterRun::Next { due, superseded: Some(kept) },
             (ended, _) => ended,
         };
         let wakers = inner.changed(match &ended {
-            Ended::Again => planned,
+            AfterRun::Again => planned,
             // What follows may be due long since.
-            Ended::Next { due, .. } => *due,
+            AfterRun::Next { due, .. } => *due,
             _ => FOREVER,
         });
         drop(inner);
+        drop(retries);
         wakers.wake();
         ended
     }
@@ -239,14 +247,14 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     /// Ready when nothing runs and nothing is due, or nothing will ever run any more.
     pub(super) fn poll_idle(&self, cx: &Context<'_>, id: &mut u64, now: u64) -> Poll<()> {
         self.poll_until(cx, id, |inner| {
-            (inner.abandoned || (inner.table.running() == 0 && !inner.table.is_due(now))).then_some(())
+            (inner.abandoned || (inner.queue.running() == 0 && !inner.queue.is_due(now))).then_some(())
         })
     }
 
     /// Ready when nothing runs and nothing waits, or nothing will ever run any more: how many keys are left.
     pub(super) fn poll_empty(&self, cx: &Context<'_>, id: &mut u64) -> Poll<usize> {
         self.poll_until(cx, id, |inner| {
-            let len = inner.table.len();
+            let len = inner.queue.len();
             (inner.abandoned || len == 0).then_some(len)
         })
     }
@@ -259,11 +267,11 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
                 return Poll::Ready(done);
             }
             if *id == 0 {
-                inner.waiter_ids = inner.waiter_ids.saturating_add(1);
-                *id = inner.waiter_ids;
+                inner.last_waiter = inner.last_waiter.saturating_add(1);
+                *id = inner.last_waiter;
             }
-            let place = inner.waiters.iter().position(|(other, _)| other == id);
-            if place.is_some_and(|place| inner.waiters[place].1.will_wake(cx.waker())) {
+            let index = inner.waiters.iter().position(|(other, _)| other == id);
+            if index.is_some_and(|index| inner.waiters[index].1.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
             let Some(waker) = spare.take() else {
@@ -271,7 +279,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
                 spare = Some(cx.waker().clone());
                 continue;
             };
-            let old = place.map(|place| inner.waiters.swap_remove(place));
+            let old = index.map(|index| inner.waiters.swap_remove(index));
             inner.waiters.push((*id, waker));
             drop(inner);
             drop(old);
@@ -290,11 +298,14 @@ impl<K, V> Shared<K, V> {
         wakers.wake();
     }
 
+    /// The queue is gone: nothing is run any more, and what waits for another attempt needs no retry.
     pub(super) fn abandon(&self) {
         let mut inner = lock(&self.inner);
         (inner.closed, inner.abandoned) = (true, true);
+        let retries: Vec<_> = inner.queue.histories_mut().map(|history| history.take_retries()).collect();
         let wakers = inner.all_wakers();
         drop(inner);
+        drop(retries);
         wakers.wake();
     }
 
@@ -311,8 +322,8 @@ impl<K, V> Shared<K, V> {
         wakers.wake();
     }
 
-    /// There is no caller to hand these to.
-    pub(super) fn bury(&self, given_up: impl IntoIterator<Item = GivenUp<K, V, ErasedError>>) {
+    /// There is no caller to hand these to: they wait until they are taken.
+    pub(super) fn add_dead_letters(&self, given_up: impl IntoIterator<Item = GivenUp<K, V, ErasedError>>) {
         let given_up: Vec<_> = given_up.into_iter().collect();
         lock(&self.inner).dead_letters.extend(given_up);
     }
@@ -322,16 +333,16 @@ impl<K, V> Shared<K, V> {
     }
 
     /// The consumer waits no more.
-    pub(super) fn forget_consumer(&self) {
+    pub(super) fn clear_consumer(&self) {
         let waker = lock(&self.inner).consumer.take();
         drop(waker);
     }
 
-    /// This one waits no more for the queue to be idle or empty.
-    pub(super) fn leave(&self, id: u64) {
+    /// The waiter of this number waits no more for the queue to be idle or empty.
+    pub(super) fn remove_waiter(&self, id: u64) {
         let mut inner = lock(&self.inner);
-        let place = inner.waiters.iter().position(|(other, _)| *other == id);
-        let waiter = place.map(|place| inner.waiters.swap_remove(place));
+        let index = inner.waiters.iter().position(|(other, _)| *other == id);
+        let waiter = index.map(|index| inner.waiters.swap_remove(index));
         drop(inner);
         drop(waiter);
     }
@@ -345,14 +356,15 @@ impl<K, V> Inner<K, V> {
 
 impl<K: Hash + Eq + Clone, V> Inner<K, V> {
     fn is_finished(&self) -> bool {
-        self.table.is_empty() && (self.closed || self.handles == 0)
+        self.queue.is_empty() && (self.closed || self.handles == 0)
     }
 
-    /// Something is due at `due` now, or ([`FOREVER`]) something has gone.
+    /// Something is due at `due` now, or ([`FOREVER`]) something has gone: the wakers to call.
     #[inline]
     fn changed(&mut self, due: u64) -> Wakers {
-        let consumer = if due < self.armed || self.held || self.is_finished() { self.consumer.take() } else { None };
-        let waiters = if self.waiters.is_empty() || self.table.running() > 0 {
+        let consumer =
+            if due < self.wake_at || self.blocked || self.is_finished() { self.consumer.take() } else { None };
+        let waiters = if self.waiters.is_empty() || self.queue.running() > 0 {
             Vec::new()
         } else {
             std::mem::take(&mut self.waiters)

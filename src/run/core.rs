@@ -4,25 +4,28 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::end::{AttemptEnd, RunEnd, cut_after, may_start, plan_first};
 use crate::{
-    error::{Ending, GaveUp, Stop},
+    error::{End, Ending, Stop},
     events::Wait,
     policy::{
-        Policy,
-        attempts::{Attempt, Attempts, Decision},
-        bounds::CutBy,
         nanos::{FOREVER, duration},
+        schedule::{
+            Policy,
+            attempts::{Attempt, Attempts, Decision},
+            bounds::CutBy,
+        },
     },
-    shared::{Asked, Ties},
-    time::{self, Alarm, Instant},
+    run::controls::{Admission, Control},
+    time::{self, Instant, Sleeper},
 };
 
 /// A run without its operation, its listener and its errors.
 #[derive(Debug)]
-pub(crate) struct Core<G: Ties> {
+pub(crate) struct Core<G: Control> {
     pub(crate) policy: Policy,
     attempts: Attempts,
     /// When the run began; `None` as long as nothing needed to know.
@@ -30,14 +33,18 @@ pub(crate) struct Core<G: Ties> {
     /// While the run waits: when its next attempt is planned. Otherwise the time as it was last read. Both are
     /// nanoseconds since it began.
     at: u64,
-    state: State<G::Ticket>,
+    state: State<G::Waiter>,
     ending: Ending,
+    /// Whether anything can cut an attempt: a bound, or a cancellation.
+    is_guarded: bool,
     ties: G,
 }
 
 /// In the order of the life of an attempt.
 #[derive(Debug)]
 enum State<K> {
+    /// The first attempt starts at once.
+    First,
     /// A run that does not begin with an attempt: it waits first, or ends.
     Unstarted,
     /// In a pause.
@@ -46,8 +53,6 @@ enum State<K> {
     Yielding,
     /// The same, but other code has run since the clock was read.
     Yielded,
-    /// The next attempt starts now, if nothing is against it.
-    Due,
     /// On the wait list of the limiter. Dropped, the waiter is gone.
     AwaitingPermit(K),
     /// An attempt runs, or was dropped by its owner.
@@ -59,22 +64,13 @@ enum State<K> {
 /// What the owner of a run does next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// This attempt starts.
-    Start(Attempt),
+    /// The attempt starts: see [`Core::attempt`].
+    Start,
     /// The listener is told, and the run asked again.
     Wait(Wait),
 }
 
-/// What was decided when an attempt ended.
-#[derive(Debug)]
-pub(crate) struct Decided {
-    /// When it ended.
-    pub(crate) now: u64,
-    /// How long the run waits before the next one, if it does, or why there is none.
-    pub(crate) next: Result<Option<Wait>, Stop>,
-}
-
-impl<G: Ties> Core<G> {
+impl<G: Control> Core<G> {
     #[inline]
     pub(crate) fn new(policy: Policy, ties: G) -> Self {
         Self {
@@ -82,67 +78,88 @@ impl<G: Ties> Core<G> {
             start: None,
             at: 0,
             // Decided here, where the settings are mostly known to the compiler.
-            state: if policy.starts_at_once() { State::Due } else { State::Unstarted },
+            state: if policy.starts_at_once() { State::First } else { State::Unstarted },
             ending: Ending::NotStarted,
+            is_guarded: policy.cuts() || ties.may_be_cancelled(),
             policy,
             ties,
         }
     }
 
     /// The same run with something else shared: begun or not, it goes on as it was.
-    pub(crate) fn with<H: Ties>(self, change: impl FnOnce(G) -> H) -> Core<H> {
-        let Self { policy, attempts, start, at, state, ending, ties } = self;
+    pub(crate) fn with<H: Control>(self, change: impl FnOnce(G) -> H) -> Core<H> {
+        let Self { policy, attempts, start, at, state, ending, is_guarded, ties } = self;
         let state = match state {
+            State::First => State::First,
             State::Unstarted => State::Unstarted,
             State::Sleeping | State::AwaitingPermit(_) => State::Sleeping,
             State::Yielding => State::Yielding,
             State::Yielded => State::Yielded,
-            State::Due => State::Due,
             State::Attempting => State::Attempting,
             State::Over => State::Over,
         };
-        Core { policy, attempts, start, at, state, ending, ties: change(ties) }
+        let ties = change(ties);
+        let is_guarded = is_guarded || ties.may_be_cancelled();
+        Core { policy, attempts, start, at, state, ending, is_guarded, ties }
     }
 
     /// A new run with the same settings.
     pub(crate) fn begin_anew(&mut self) {
         (self.attempts, self.start, self.at, self.ending) = (Attempts::default(), None, 0, Ending::NotStarted);
-        self.state = if self.policy.starts_at_once() { State::Due } else { State::Unstarted };
+        self.state = if self.policy.starts_at_once() { State::First } else { State::Unstarted };
+    }
+
+    /// The attempt that runs counts as the first of a new run, which begins now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn begin_anew_with_this(&mut self) {
+        self.attempts.begin_anew();
+        (self.start, self.at) = (Some(time::now()), 0);
+        if let Some(retries) = self.ties.retries() {
+            retries.end_run();
+        }
     }
 
     /// Waits until the next attempt starts. Dropped, it can be called again; see [`leave`](Self::leave).
     #[inline]
-    pub(crate) fn poll_start<T: Alarm>(
+    pub(crate) fn poll_start<T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
         alarm: Pin<&mut T>,
     ) -> Poll<Result<Step, Stop>> {
-        // What goes on without a pause does so here, in line.
-        match self.state {
-            State::Due => {}
-            State::Yielding => {
-                if T::poll_breathe(cx).is_pending() {
-                    self.state = State::Yielded;
-                    return Poll::Pending;
-                }
+        // The first attempt of a run that shares nothing is all that many runs have.
+        if G::NOTHING && matches!(self.state, State::First) {
+            self.start::<T>();
+            return Poll::Ready(Ok(Step::Start));
+        }
+        self.poll_again(cx, alarm)
+    }
+
+    /// The same for what follows without a pause.
+    #[inline(never)]
+    fn poll_again<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
+        if G::NOTHING && matches!(self.state, State::Yielding) {
+            if T::poll_yield(cx).is_pending() {
+                self.state = State::Yielded;
+                return Poll::Pending;
             }
-            _ => return self.poll_wait(cx, alarm),
+            if !self.policy.bounds().is_over(self.at) {
+                self.begin_attempt();
+                return Poll::Ready(Ok(Step::Start));
+            }
         }
-        match self.admit::<T>(cx, self.at) {
-            Ok(Some(step)) => Poll::Ready(Ok(step)),
-            Ok(None) => self.poll_wait(cx, alarm),
-            Err(stop) => Poll::Ready(Err(stop)),
-        }
+        self.poll_next(cx, alarm)
     }
 
     /// Waits for whatever the next attempt has to wait for.
     #[inline(never)]
-    fn poll_wait<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
+    fn poll_next<T: Sleeper>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
         loop {
+            let planned = self.at;
             match &mut self.state {
+                State::First => {}
                 State::Unstarted => {
-                    if let Some(wait) = self.begin()? {
-                        return Poll::Ready(Ok(Step::Wait(wait)));
+                    if let Some(pause) = self.begin()? {
+                        return Poll::Ready(Ok(Step::Wait(Wait::Pause(duration(pause)))));
                     }
                     continue;
                 }
@@ -150,35 +167,55 @@ impl<G: Ties> Core<G> {
                     if self.ties.poll_cancelled(cx).is_ready() {
                         return Poll::Ready(Err(Stop::Cancelled));
                     }
-                    let at = self.start.and_then(|start| time::after(start, self.at));
+                    let at = self.start.and_then(|start| time::after(start, planned));
                     #[cfg(feature = "test-util")]
                     if self.policy.skips_pauses() && self.skip_until(at) {
                         self.state = State::Yielded;
                         continue;
                     }
                     ready!(alarm.as_mut().poll_at(cx, at));
+                    self.at = self.read();
                 }
+                State::Yielding if G::NOTHING => {}
                 State::Yielding | State::Yielded => {
+                    let is_stale = matches!(self.state, State::Yielded);
                     self.state = State::Yielded;
-                    ready!(T::poll_breathe(cx));
+                    ready!(T::poll_yield(cx));
+                    if is_stale {
+                        self.at = self.read();
+                    }
                 }
-                State::Due => {}
                 State::AwaitingPermit(_) => {
                     ready!(self.poll_permit(cx, alarm.as_mut()))?;
-                    return Poll::Ready(self.start_at::<T>(self.read()).map(Step::Start));
+                    self.at = self.read();
+                    may_start(&self.policy, self.at)?;
+                    self.start::<T>();
+                    return Poll::Ready(Ok(Step::Start));
                 }
                 State::Attempting | State::Over => panic!("a run was polled after a panic"),
             }
-            let planned = self.at;
-            self.at = self.read();
-            if let Some(step) = self.admit::<T>(cx, planned)? {
-                return Poll::Ready(Ok(step));
+            if self.ties.is_cancelled() {
+                return Poll::Ready(Err(Stop::Cancelled));
+            }
+            may_start(&self.policy, self.at)?;
+            match self.ties.ask(self.policy.bounds().room(planned)) {
+                Admission::Granted => {
+                    self.start::<T>();
+                    return Poll::Ready(Ok(Step::Start));
+                }
+                Admission::Queued(ticket) => {
+                    if let Some(wait) = self.queue(cx, ticket, planned) {
+                        return Poll::Ready(Ok(Step::Wait(wait)));
+                    }
+                }
+                Admission::Refused(stop) => return Poll::Ready(Err(stop)),
             }
         }
     }
 
-    /// A run that does not begin with an attempt: where its first one is planned.
-    fn begin(&mut self) -> Result<Option<Wait>, Stop> {
+    /// A run that does not begin with an attempt: how long it waits for its first one, if it does.
+    #[cold]
+    fn begin(&mut self) -> Result<Option<u64>, Stop> {
         if self.ties.is_cancelled() {
             return Err(Stop::Cancelled);
         }
@@ -186,36 +223,26 @@ impl<G: Ties> Core<G> {
             self.start = Some(time::now());
         }
         let first = plan_first(&self.policy, &mut self.attempts, self.policy.seed())?;
-        Ok(self.wait_until(first, 0))
+        let pause = self.wait_until(first, 0);
+        Ok((pause > 0).then_some(pause))
     }
 
-    /// The attempt planned for `planned` is due, and it is `self.at`. `None`: it is on the limiter's wait list, and its
-    /// permit there already.
-    #[inline]
-    fn admit<T: Alarm>(&mut self, cx: &mut Context<'_>, planned: u64) -> Result<Option<Step>, Stop> {
-        if self.ties.is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
-        may_start(&self.policy, self.at)?;
-        match self.ties.ask(duration(self.policy.bounds().room(planned))) {
-            Asked::Granted => Ok(Some(Step::Start(self.start_at::<T>(self.at)?))),
-            Asked::Queued(mut ticket) => {
-                // The wait counts: the clock starts before the listener hears of it.
-                self.start.get_or_insert_with(time::now);
-                let turn = self.ties.poll_turn(&mut ticket, cx);
-                self.at = planned;
-                self.state = State::AwaitingPermit(ticket);
-                Ok(turn.map(|turn| {
-                    let wait = turn.map_or(FOREVER, |turn| time::between(time::now(), turn));
-                    Step::Wait(Wait::Limiter(duration(wait)))
-                }))
-            }
-            Asked::Refused(stop) => Err(stop),
-        }
+    /// Puts the run on the limiter's wait list. `None`: its permit is there already.
+    #[cold]
+    fn queue(&mut self, cx: &mut Context<'_>, mut ticket: G::Waiter, planned: u64) -> Option<Wait> {
+        // The wait counts: the clock starts before the listener hears of it.
+        self.start.get_or_insert_with(time::now);
+        let turn = self.ties.poll_turn(&mut ticket, cx);
+        self.at = planned;
+        self.state = State::AwaitingPermit(ticket);
+        turn.map(|turn| {
+            let wait = turn.map_or(FOREVER, |turn| time::between(time::now(), turn));
+            Wait::Limiter(duration(wait))
+        })
     }
 
     /// Waits on the limiter's wait list: until the permit is there, the run is cancelled or a bound is over.
-    fn poll_permit<T: Alarm>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
+    fn poll_permit<T: Sleeper>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
         if self.ties.poll_cancelled(cx).is_ready() {
             return Poll::Ready(Err(Stop::Cancelled));
         }
@@ -237,24 +264,33 @@ impl<G: Ties> Core<G> {
         }
     }
 
-    /// The attempt starts at `now`, which is too late if a bound has come meanwhile.
+    /// The attempt starts now, that is at `self.at`.
     #[inline]
-    fn start_at<T: Alarm>(&mut self, now: u64) -> Result<Attempt, Stop> {
-        may_start(&self.policy, now)?;
-        if self.start.is_none() && (T::EAGER || self.policy.is_timed()) {
+    fn start<T: Sleeper>(&mut self) {
+        if self.start.is_none() && (T::TIME_PASSES_IN_POLL || self.policy.is_timed()) {
             self.start = Some(time::now());
         }
+        self.begin_attempt();
+    }
+
+    #[inline]
+    fn begin_attempt(&mut self) {
         if let Some(retries) = self.ties.retries() {
             retries.begin_attempt();
         }
         if let State::AwaitingPermit(ticket) = mem::replace(&mut self.state, State::Attempting) {
             self.ties.spend(ticket);
         }
-        self.at = now;
-        Ok(self.attempts.start(&self.policy, now))
+        _ = self.attempts.start(&self.policy, self.at);
     }
 
-    /// Whoever was to poll for the next attempt goes away: no waiter stays behind. Asked again, the run queues anew.
+    /// The attempt that has started, as its operation sees it.
+    #[inline]
+    pub(crate) fn attempt(&self) -> Attempt {
+        self.attempts.attempt(&self.policy)
+    }
+
+    /// The future that polls for the next attempt is dropped: no waiter stays behind. Asked again, the run queues anew.
     pub(crate) fn leave(&mut self) {
         if matches!(self.state, State::AwaitingPermit(_)) {
             self.state = State::Sleeping;
@@ -278,18 +314,22 @@ impl<G: Ties> Core<G> {
 
     /// While the operation waits: whether it is cut, and by what.
     #[inline]
-    pub(crate) fn poll_cut<T: Alarm>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
-        if !self.policy.cuts() && !self.ties.may_be_cancelled() {
+    pub(crate) fn poll_cut<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+        if !self.is_guarded {
             self.start.get_or_insert_with(time::now);
             return Poll::Pending;
         }
+        self.poll_guards(cx, alarm)
+    }
+
+    #[inline(never)]
+    fn poll_guards<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
         let (at, by) = self.attempts.cut(&self.policy);
         self.poll_cut_at(cx, alarm, at, by)
     }
 
     /// The same for one call of several in an attempt: it is cut at `at`, by `by`.
-    #[inline(never)]
-    pub(crate) fn poll_cut_at<T: Alarm>(
+    pub(crate) fn poll_cut_at<T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
         alarm: Pin<&mut T>,
@@ -303,25 +343,24 @@ impl<G: Ties> Core<G> {
         alarm.poll_at(cx, time::after(start, at)).map(|()| by)
     }
 
-    /// The attempt has ended without a value: plans the next one, or says why there is none.
+    /// The attempt has ended without a value: how long the run pauses before the next one, or why there is none. See
+    /// [`ended`](Self::ended) for when it was.
     #[inline(never)]
-    pub(crate) fn end(&mut self, ending: Ending, decision: Decision) -> Decided {
+    pub(crate) fn end(&mut self, ending: Ending, decision: Decision) -> Result<u64, Stop> {
         let now = self.read();
         (self.at, self.ending) = (now, ending);
         if let (Ending::Failed, Decision::RetryAfter(asked)) = (ending, decision) {
-            self.policy.move_window(asked);
-            if let Some(pause) = self.policy.pause_for_all(asked) {
-                self.ties.pause(pause);
-            }
+            self.heed(asked);
         }
         let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
             Err(Stop::Cancelled)
         } else {
-            let seed = self.policy.seed();
-            AttemptEnd { now, ending, decision }.plan(&self.policy, &mut self.attempts, seed, self.ties.retries())
+            let Self { policy, attempts, ties, .. } = self;
+            AttemptEnd { now, ending, decision }.plan(policy, attempts, || policy.seed(), ties.retries())
         };
-        let next = match planned {
+        match planned {
             Ok(at) => {
+                // Without a bound, and with calls that did not wait, the first pause is the first to know the time.
                 self.start.get_or_insert_with(time::now);
                 Ok(self.wait_until(at, now))
             }
@@ -329,8 +368,21 @@ impl<G: Ties> Core<G> {
                 self.state = State::Over;
                 Err(stop)
             }
-        };
-        Decided { now, next }
+        }
+    }
+
+    /// A server asks for a pause.
+    #[cold]
+    fn heed(&mut self, asked: Duration) {
+        self.policy.move_window(asked);
+        if let Some(pause) = self.policy.pause_for_all(asked) {
+            self.ties.pause(pause);
+        }
+    }
+
+    /// When the attempt ended that [`end`](Self::end) has just told this pause of.
+    pub(crate) fn ended(&self, pause: u64) -> u64 {
+        self.at.saturating_sub(pause)
     }
 
     /// The attempt has ended, and the run with it, by a rule of the verb's own. When it ended.
@@ -350,8 +402,7 @@ impl<G: Ties> Core<G> {
 
     /// The run has ended without a value: from here on it stands on no wait list and counts for no budget. `cut_after` is
     /// how long its last attempt had run when it was cut, where the owner knows better.
-    #[cold]
-    pub(crate) fn stop<E>(&mut self, stop: Stop, cut_after: Option<u64>, error: Option<E>) -> GaveUp<E> {
+    pub(crate) fn stop(&mut self, stop: Stop, cut_after: Option<u64>) -> End {
         if !matches!(self.state, State::Over) {
             self.at = self.read();
         }
@@ -359,7 +410,7 @@ impl<G: Ties> Core<G> {
         let (now, ending) = (self.at, self.ending);
         let cut_after = cut_after.unwrap_or_else(|| self.cut_after(ending, now));
         let end = RunEnd { stop, now, ending, cut_after };
-        end.give_up(&self.policy, &self.attempts, self.ties.retries(), error)
+        end.close(&self.policy, &self.attempts, self.ties.retries())
     }
 
     /// How long an attempt that was cut just now had run.
@@ -423,9 +474,11 @@ impl<G: Ties> Core<G> {
         earlier.is_some()
     }
 
-    fn wait_until(&mut self, at: u64, now: u64) -> Option<Wait> {
+    /// How long that is.
+    #[inline]
+    fn wait_until(&mut self, at: u64, now: u64) -> u64 {
         self.at = at;
         self.state = if at > now { State::Sleeping } else { State::Yielding };
-        (at > now).then(|| Wait::Pause(duration(at.saturating_sub(now))))
+        at.saturating_sub(now)
     }
 }

@@ -8,20 +8,20 @@
 //! retries.begin_attempt(); attempts.start(policy, now)     the retry that was allowed is made
 //! .. the attempt runs, and is over or cut ..
 //! AttemptEnd { now, ending, decision }.plan(..)            what follows: the next start, with a retry withdrawn for it
-//! listener: Ended, Waiting                                 only now: a panic finds everything decided
+//! listener: PolicyStop, Waiting                                 only now: a panic finds everything decided
 //! ```
 //!
 //! and at its end, whatever ends it, [`RunEnd::give_up`] (or [`Retries::end_run`] after a success).
 
 use crate::{
     error::{End, Ending, GaveUp, Stop},
-    policy::{
+    policy::schedule::{
         Policy,
         attempts::{Attempts, Decision, Next},
         bounds::CutBy,
         jitter::series,
     },
-    shared::Retries,
+    run::controls::Retries,
 };
 
 /// Whether an attempt that was planned in time may start at `now`: not at the hard bound or later, however late a timer
@@ -52,20 +52,22 @@ pub(crate) struct AttemptEnd {
 
 impl AttemptEnd {
     /// When the next attempt starts, or why there is none. A retry is withdrawn from the budget for it, and only for it.
-    /// A run whose token is cancelled does not ask.
+    /// A run whose token is cancelled does not ask. `seed` as for [`plan_first`].
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub(crate) fn plan(
         self,
         policy: &Policy,
         attempts: &mut Attempts,
-        seed: Option<u64>,
+        seed: impl FnOnce() -> Option<u64>,
         retries: Option<&mut Retries>,
     ) -> Result<u64, Stop> {
         let Self { now, ending, decision } = self;
         if ending == Ending::Cut(CutBy::Deadline) {
             return Err(Stop::Deadline);
         }
-        let draw = attempts.draw(policy);
-        match attempts.end(policy, now, decision, || random(seed, draw)) {
+        let number = attempts.number();
+        match attempts.end(policy, now, decision, || random(seed(), Attempts::draw_after(number, policy))) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(at) if retries.is_none_or(Retries::withdraw) => Ok(at),
             Next::Start(_) => Err(Stop::Budget),
@@ -87,8 +89,7 @@ pub(crate) struct RunEnd {
 }
 
 impl RunEnd {
-    /// The error of the run, with the latest real one inside. Nothing is held any longer of what it shares: a retry
-    /// that was allowed and not made goes back. (A waiter on the limiter's list is the owner's, to be dropped first.)
+    /// The error of the run, with the latest real one inside. See [`close`](Self::close).
     #[cold]
     pub(crate) fn give_up<E>(
         self,
@@ -97,14 +98,15 @@ impl RunEnd {
         retries: Option<&mut Retries>,
         error: Option<E>,
     ) -> GaveUp<E> {
+        GaveUp::new(self.close(policy, attempts, retries), error, None)
+    }
+
+    /// Nothing is held any longer of what the run shares: a retry that was allowed and not made goes back. (A waiter on
+    /// the limiter's list is the owner's, to be dropped first.)
+    pub(crate) fn close(self, policy: &Policy, attempts: &Attempts, retries: Option<&mut Retries>) -> End {
         if let Some(retries) = retries {
             retries.end_run();
         }
-        GaveUp::new(self.end(policy, attempts), error)
-    }
-
-    #[cold]
-    fn end(self, policy: &Policy, attempts: &Attempts) -> End {
         let Self { stop, now, ending, cut_after } = self;
         let bounds = policy.bounds();
         let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };

@@ -1,11 +1,13 @@
 //! The one attempt loop that every verb drives, and the one place where a run ends.
 //!
-//! [`Core`] is a run without its operation: it asks `policy/`, waits, tells the listener and ends. [`Run`] adds an operation
+//! [`Core`] is a run without its operation: it asks `policy/`, waits, tells the listener and ends. [`RunFuture`] adds an operation
 //! and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and `ensure` drive a
 //! [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what it decides.
 
+pub(crate) mod controls;
 mod core;
 pub(crate) mod end;
+pub(crate) mod settings;
 mod tell;
 
 use std::{
@@ -14,70 +16,76 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 pub(crate) use self::core::Core;
 use crate::{
     error::{Detail, Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
-    policy::{Policy, attempts::Decision, bounds::CutBy},
+    policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
     report::Reports,
-    shared::Ties,
-    time::Alarm,
+    run::controls::Control,
+    time::Sleeper,
 };
 
-/// A run with its operation: the future behind the verbs.
-// In this order: with the error beside the counters, both are built elsewhere and copied here.
-#[pin_project]
-#[repr(C)]
-pub(crate) struct Run<V, O, W, L, G, T>
+pin_project! {
+    /// A run with its operation: the future behind the verbs.
+    /// In this order: with the error beside the counters, both are built elsewhere and copied here.
+    #[repr(C)]
+    pub(crate) struct RunFuture<V, O, W, L, G, T>
+    where
+        O: Operation,
+        V: VerbTypes<O::Output>,
+        G: Control,
+    {
+        core: Core<G>,
+        #[pin]
+        alarm: T,
+        error: Option<V::Error>,
+        #[pin]
+        slot: AttemptSlot<O::Future>,
+        verb: V,
+        operation: O,
+        when: W,
+        listener: L,
+    }
+}
+
+pin_project! {
+    #[project = AttemptSlotProj]
+    enum AttemptSlot<F> {
+        Idle,
+        Running {
+            #[pin]
+            attempt: F,
+        },
+        Done,
+    }
+}
+
+impl<V, O, W, L, G, T> RunFuture<V, O, W, L, G, T>
 where
     O: Operation,
     V: VerbTypes<O::Output>,
-    G: Ties,
-{
-    core: Core<G>,
-    #[pin]
-    alarm: T,
-    error: Option<V::Error>,
-    #[pin]
-    slot: Slot<O::Future>,
-    verb: V,
-    operation: O,
-    when: W,
-    listener: L,
-}
-
-#[pin_project(project = SlotProj)]
-enum Slot<F> {
-    Idle,
-    Running(#[pin] F),
-    Done,
-}
-
-impl<V, O, W, L, G, T> Run<V, O, W, L, G, T>
-where
-    O: Operation,
-    V: VerbTypes<O::Output>,
-    G: Ties,
-    T: Alarm,
+    G: Control,
+    T: Sleeper,
 {
     #[inline]
     pub(crate) fn new(verb: V, operation: O, when: W, listener: L, policy: Policy, ties: G) -> Self {
         let core = Core::new(policy, ties);
-        Self { verb, operation, when, listener, core, error: None, alarm: T::default(), slot: Slot::Idle }
+        Self { verb, operation, when, listener, core, error: None, alarm: T::default(), slot: AttemptSlot::Idle }
     }
 }
 
-impl<V, O, W, L, G, T> Future for Run<V, O, W, L, G, T>
+impl<V, O, W, L, G, T> Future for RunFuture<V, O, W, L, G, T>
 where
     O: Operation,
     V: Verb<O::Output>,
     W: Classify<V::Error>,
     L: Listener<V::Error>,
-    G: Ties,
-    T: Alarm,
+    G: Control,
+    T: Sleeper,
 {
     type Output = Result<V::Value, GaveUp<V::Error>>;
 
@@ -85,19 +93,19 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         loop {
-            if let SlotProj::Idle = this.slot.as_mut().project() {
+            if let AttemptSlotProj::Idle = this.slot.as_mut().project() {
                 match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
                     Ok(attempt) => {
                         this.verb.begin(attempt);
-                        this.slot.set(Slot::Running(this.operation.call(attempt)));
+                        this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
                     }
                     Err(stop) => return self.give_up(stop),
                 }
             }
-            let SlotProj::Running(operation) = this.slot.as_mut().project() else {
+            let AttemptSlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
                 panic!("`{}` polled after completion", V::NAME)
             };
-            let answer = match operation.poll(cx) {
+            let answer = match running.poll(cx) {
                 Poll::Ready(output) => Ok(output),
                 Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
             };
@@ -105,14 +113,12 @@ where
                 Ok(output) => {
                     let judged = this.verb.judge(output, || this.core.read());
                     if let Judged::Value(value) = judged {
-                        this.slot.set(Slot::Done);
+                        this.slot.set(AttemptSlot::Done);
                         this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
-                    // From here on other code takes its time, which counts.
-                    this.core.start_clock();
                     // What the operation holds is let go before anything else happens. A panic from here on ends it all.
-                    this.slot.set(Slot::Done);
+                    this.slot.set(AttemptSlot::Done);
                     match judged {
                         Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Decision::Retry),
                         Judged::NotYetBecause(error) => {
@@ -143,7 +149,7 @@ where
                     }
                 }
                 Err(by) => {
-                    this.slot.set(Slot::Done);
+                    this.slot.set(AttemptSlot::Done);
                     let decision = this.core.policy.after_cut();
                     if by == CutBy::AttemptTimeout
                         && decision != Decision::Fatal
@@ -156,20 +162,20 @@ where
             };
             let next = this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None);
             match next {
-                Ok(()) => this.slot.set(Slot::Idle),
+                Ok(()) => this.slot.set(AttemptSlot::Idle),
                 Err(stop) => return self.give_up(stop),
             }
         }
     }
 }
 
-impl<V, O, W, L, G, T> Run<V, O, W, L, G, T>
+impl<V, O, W, L, G, T> RunFuture<V, O, W, L, G, T>
 where
     O: Operation,
     V: Verb<O::Output>,
     L: Listener<V::Error>,
-    G: Ties,
-    T: Alarm,
+    G: Control,
+    T: Sleeper,
 {
     /// The verb's own rule ends the run, right after an attempt.
     #[cold]
@@ -184,7 +190,7 @@ where
     #[inline(never)]
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let mut this = self.project();
-        this.slot.set(Slot::Done);
+        this.slot.set(AttemptSlot::Done);
         let read = || this.operation.reads().filter(|_| this.error.is_none()).map(|of| Detail::Read { of });
         let detail = this.verb.detail(|| this.core.read()).or_else(read);
         if V::OBSERVES {
@@ -194,28 +200,28 @@ where
     }
 }
 
-impl<V, O, W, L, G, T> Reports for Run<V, O, W, L, G, T>
+impl<V, O, W, L, G, T> Reports for RunFuture<V, O, W, L, G, T>
 where
     O: Operation,
     V: Verb<O::Output>,
-    G: Ties,
+    G: Control,
 {
     fn report(&self) -> (u32, u64) {
         self.core.report()
     }
 }
 
-impl<V, O, W, L, G, T> fmt::Debug for Run<V, O, W, L, G, T>
+impl<V, O, W, L, G, T> fmt::Debug for RunFuture<V, O, W, L, G, T>
 where
     O: Operation,
     V: VerbTypes<O::Output>,
-    G: Ties,
+    G: Control,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.slot {
-            Slot::Idle => "between attempts",
-            Slot::Running(_) => "in an attempt",
-            Slot::Done => "done",
+            AttemptSlot::Idle => "between attempts",
+            AttemptSlot::Running { .. } => "in an attempt",
+            AttemptSlot::Done => "done",
         };
         f.debug_struct(V::NAME)
             .field("state", &state)

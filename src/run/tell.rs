@@ -6,25 +6,24 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use super::core::{Core, Decided, Step};
+use super::core::{Core, Step};
 use crate::{
     error::{Detail, Ending, GaveUp, Stop},
     events::{Event, Listener, Wait},
     policy::{
-        attempts::{Attempt, Decision},
         nanos::duration,
+        schedule::attempts::{Attempt, Decision},
     },
-    shared::Ties,
-    time::Alarm,
+    run::controls::Control,
+    time::Sleeper,
 };
 
-impl<G: Ties> Core<G> {
+impl<G: Control> Core<G> {
     /// Waits until the next attempt starts.
     #[inline]
-    pub(crate) fn poll_attempt<E, L: Listener<E>, T: Alarm>(
+    pub(crate) fn poll_attempt<E, L: Listener<E>, T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
         mut alarm: Pin<&mut T>,
@@ -32,12 +31,13 @@ impl<G: Ties> Core<G> {
     ) -> Poll<Result<Attempt, Stop>> {
         loop {
             match ready!(self.poll_start(cx, alarm.as_mut()))? {
-                Step::Start(attempt) => {
+                Step::Start => {
+                    let attempt = self.attempt();
                     if !L::SILENT {
                         // What the listener takes counts.
                         self.start_clock();
+                        listener.on_event(&Event::Started(attempt));
                     }
-                    listener.on_event(&Event::Started(attempt));
                     return Poll::Ready(Ok(attempt));
                 }
                 Step::Wait(wait) => listener.on_event(&Event::Waiting(wait)),
@@ -56,8 +56,11 @@ impl<G: Ties> Core<G> {
         decision: Decision,
         cut_after: Option<u64>,
     ) -> Result<(), Stop> {
-        let decided = self.end(ending, decision);
-        self.tell_end(listener, error, ending, decided, cut_after)
+        let next = self.end(ending, decision);
+        if !L::SILENT {
+            self.tell_end(listener, error, ending, next.as_ref().ok().copied(), cut_after);
+        }
+        next.map(drop)
     }
 
     /// The attempt has ended, and the run with it, by a rule of the verb's own.
@@ -70,38 +73,32 @@ impl<G: Ties> Core<G> {
         stop: Stop,
         cut_after: Option<u64>,
     ) -> Stop {
-        let now = self.end_by_rule(ending);
-        let decided = Decided { now, next: Err(stop.clone()) };
-        _ = self.tell_end(listener, error, ending, decided, cut_after);
+        self.end_by_rule(ending);
+        if !L::SILENT {
+            self.tell_end(listener, error, ending, None, cut_after);
+        }
         stop
     }
 
-    /// Tells of the end of an attempt, and of the wait that follows.
-    #[inline]
+    /// Tells of the end of an attempt, and of the pause that follows; `None`: there is no further attempt.
     pub(crate) fn tell_end<E, L: Listener<E>>(
         &mut self,
         listener: &mut L,
         error: Option<&E>,
         ending: Ending,
-        Decided { now, next }: Decided,
+        pause: Option<u64>,
         cut_after: Option<u64>,
-    ) -> Result<(), Stop> {
-        if !L::SILENT {
-            // The listener may take its time: the next attempt says when it starts, and the hard bound may come meanwhile.
-            self.reread();
-            let cut_after = cut_after.unwrap_or_else(|| self.cut_after(ending, now));
-            let last = ending.last(error, duration(cut_after));
-            let again = match next {
-                Ok(Some(Wait::Pause(pause))) => Some(pause),
-                Ok(_) => Some(Duration::ZERO),
-                Err(_) => None,
-            };
-            listener.on_event(&Event::Ended { attempt: self.attempts(), elapsed: duration(now), last, again });
-            if let Ok(Some(wait)) = next {
-                listener.on_event(&Event::Waiting(wait));
-            }
+    ) {
+        let ended = self.ended(pause.unwrap_or(0));
+        let cut_after = cut_after.unwrap_or_else(|| self.cut_after(ending, ended));
+        // The listener may take its time: the next attempt says when it starts, and the hard bound may come meanwhile.
+        self.reread();
+        let again = pause.map(duration);
+        let last = ending.last(error, duration(cut_after));
+        listener.on_event(&Event::Ended { attempt: self.attempts(), elapsed: duration(ended), last, again });
+        if let Some(pause) = again.filter(|pause| !pause.is_zero()) {
+            listener.on_event(&Event::Waiting(Wait::Pause(pause)));
         }
-        next.map(drop)
     }
 
     /// The attempt has given the value.
@@ -114,7 +111,7 @@ impl<G: Ties> Core<G> {
     }
 
     /// The run has ended without a value. `detail` is what the verb adds.
-    #[cold]
+    #[inline]
     pub(crate) fn give_up<E, L: Listener<E>>(
         &mut self,
         listener: &mut L,
@@ -123,14 +120,8 @@ impl<G: Ties> Core<G> {
         detail: Option<Detail>,
         cut_after: Option<u64>,
     ) -> GaveUp<E> {
-        let gave_up = self.stop(stop, cut_after, error).with_detail(detail);
-        Self::tell_gave_up(listener, &gave_up);
+        let gave_up = GaveUp::new(self.stop(stop, cut_after), error, detail);
+        listener.on_event(&Event::GaveUp(&gave_up));
         gave_up
-    }
-
-    /// Tells of the end of a run without a value.
-    #[cold]
-    pub(crate) fn tell_gave_up<E, L: Listener<E>>(listener: &mut L, gave_up: &GaveUp<E>) {
-        listener.on_event(&Event::GaveUp(gave_up));
     }
 }

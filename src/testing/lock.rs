@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Machine;
 use crate::{
-    leader::{Lock, Put, Seen, Term, Timing, elect},
+    leader::{Lock, Record, Term, Timing, Write, elect},
     time::{self, Instant},
 };
 
@@ -35,7 +35,7 @@ use crate::{
 /// - Only a write over the version that is there is done; any other is a conflict and changes nothing. Of writes at the same time
 ///   over one version, one is done.
 /// - The version grows with every write, over a deletion as well.
-/// - The beat changes with every write that takes or renews, and with a creation that brings back what was there before.
+/// - The heartbeat changes with every write that takes or renews, and with a creation that brings back what was there before.
 /// - A holder's name comes back to the letter, and a lease is never shorter than what was asked for.
 /// - A [prepared](Lock::prepare) write is not begun before it is awaited, and its mark is read back.
 ///
@@ -46,7 +46,7 @@ use crate::{
 pub async fn conformance<L: Lock>(lock: L, delete: impl AsyncFn()) {
     const S: Duration = Duration::from_secs(1);
     let lock = Arc::new(lock);
-    let take = |holder, lease| Put::Take { holder, lease };
+    let take = |holder, lease| Write::Take { holder, lease };
     delete().await;
     assert!(read(&lock).await.is_none(), "a record that was deleted is not there");
 
@@ -56,13 +56,13 @@ pub async fn conformance<L: Lock>(lock: L, delete: impl AsyncFn()) {
     conflicts(&lock, None, take("b", 2 * S), "a creation of what is there").await;
     is_there(&lock, &first).await;
 
-    let second = write(&lock, Some(&first), Put::Renew { holder: "a", lease: 2 * S }).await;
+    let second = write(&lock, Some(&first), Write::Renew { holder: "a", lease: 2 * S }).await;
     is_newer(&second, &first);
     conflicts(&lock, Some(&first), take("b", 2 * S), "a write over an older version").await;
-    conflicts(&lock, Some(&first), Put::Release, "a release of an older version").await;
+    conflicts(&lock, Some(&first), Write::Release, "a release of an older version").await;
     is_there(&lock, &second).await;
 
-    let released = write(&lock, Some(&second), Put::Release).await;
+    let released = write(&lock, Some(&second), Write::Release).await;
     assert!(released.version > second.version, "the version grows with a release");
     assert_eq!(
         (released.holder.as_str(), released.lease),
@@ -88,7 +88,7 @@ pub async fn conformance<L: Lock>(lock: L, delete: impl AsyncFn()) {
     }
     for lease in [1, 1_000, 999_999_999, 1_000_000_001, 15_000_000_000, 3_600_000_000_001].map(Duration::from_nanos) {
         if lock.admits(lease).is_ok() {
-            let next = write(&lock, Some(&last), Put::Renew { holder: &last.holder, lease }).await;
+            let next = write(&lock, Some(&last), Write::Renew { holder: &last.holder, lease }).await;
             assert!(next.lease >= lease, "a lease is never shorter than asked for: {lease:?}, {:?}", next.lease);
             is_newer(&next, &last);
             last = next;
@@ -101,8 +101,8 @@ pub async fn conformance<L: Lock>(lock: L, delete: impl AsyncFn()) {
 }
 
 /// Writes that are prepared, dropped, or done.
-async fn prepared<L: Lock>(lock: &L, last: Seen<L::Object>) -> Seen<L::Object> {
-    let put = Put::Take { holder: "marked", lease: Duration::from_secs(2) };
+async fn prepared<L: Lock>(lock: &L, last: Record<L::Object>) -> Record<L::Object> {
+    let put = Write::Take { holder: "marked", lease: Duration::from_secs(2) };
     let Some(dropped) = lock.prepare(Some(&last), put) else { return last };
     let other = lock.prepare(Some(&last), put).expect("a lock has marks, or has none");
     assert_ne!(dropped.mark(), other.mark(), "no two writes have one mark");
@@ -113,20 +113,20 @@ async fn prepared<L: Lock>(lock: &L, last: Seen<L::Object>) -> Seen<L::Object> {
     assert_eq!(next.mark, Some(mark), "the answer of a prepared write has its mark");
     is_newer(&next, &last);
     is_there(lock, &next).await;
-    let renewed = write(lock, Some(&next), Put::Renew { holder: "marked", lease: Duration::from_secs(2) }).await;
+    let renewed = write(lock, Some(&next), Write::Renew { holder: "marked", lease: Duration::from_secs(2) }).await;
     assert_ne!(read(lock).await.and_then(|seen| seen.mark), Some(mark), "a mark is gone with the next write");
     renewed
 }
 
 /// Several candidates want the same record at once.
-async fn one_of_many<L: Lock>(lock: &Arc<L>, last: Seen<L::Object>) {
+async fn one_of_many<L: Lock>(lock: &Arc<L>, last: Record<L::Object>) {
     let last = Arc::new(last);
     let mut writes = JoinSet::new();
     for number in 0..8 {
         let (lock, last) = (Arc::clone(lock), Arc::clone(&last));
         writes.spawn(async move {
             let holder = format!("candidate {number}");
-            lock.write(Some(&last), Put::Take { holder: &holder, lease: Duration::from_secs(2) }).await
+            lock.write(Some(&last), Write::Take { holder: &holder, lease: Duration::from_secs(2) }).await
         });
     }
     let mut done = Vec::new();
@@ -141,33 +141,33 @@ async fn one_of_many<L: Lock>(lock: &Arc<L>, last: Seen<L::Object>) {
     is_there(&**lock, &done[0]).await;
 }
 
-async fn read<L: Lock>(lock: &L) -> Option<Seen<L::Object>> {
+async fn read<L: Lock>(lock: &L) -> Option<Record<L::Object>> {
     lock.read().await.unwrap_or_else(|error| panic!("a read failed: {error}"))
 }
 
-async fn write<L: Lock>(lock: &L, over: Option<&Seen<L::Object>>, put: Put<'_>) -> Seen<L::Object> {
+async fn write<L: Lock>(lock: &L, over: Option<&Record<L::Object>>, put: Write<'_>) -> Record<L::Object> {
     lock.write(over, put).await.unwrap_or_else(|error| panic!("{put:?} failed: {error}"))
 }
 
-async fn conflicts<L: Lock>(lock: &L, over: Option<&Seen<L::Object>>, put: Put<'_>, what: &str) {
+async fn conflicts<L: Lock>(lock: &L, over: Option<&Record<L::Object>>, put: Write<'_>, what: &str) {
     match lock.write(over, put).await {
         Ok(_) => panic!("{what} was done"),
         Err(error) => assert!(error.is_conflict(), "{what} is a conflict, not: {error}"),
     }
 }
 
-async fn is_there<L: Lock>(lock: &L, written: &Seen<L::Object>) {
+async fn is_there<L: Lock>(lock: &L, written: &Record<L::Object>) {
     let seen = read(lock).await.expect("what was written is there");
     assert_eq!(parts(&seen), parts(written), "a read shows what the write answered");
 }
 
-fn parts<O>(seen: &Seen<O>) -> (u128, u128, &str, Duration, Option<u64>) {
-    (seen.version, seen.beat, &seen.holder, seen.lease, seen.mark)
+fn parts<O>(seen: &Record<O>) -> (u128, u128, &str, Duration, Option<u64>) {
+    (seen.version, seen.heartbeat, &seen.holder, seen.lease, seen.mark)
 }
 
-fn is_newer<O>(next: &Seen<O>, before: &Seen<O>) {
+fn is_newer<O>(next: &Record<O>, before: &Record<O>) {
     assert!(next.version > before.version, "the version grows with every write: {}, {}", before.version, next.version);
-    assert_ne!(next.beat, before.beat, "the beat changes with every write that takes or renews");
+    assert_ne!(next.heartbeat, before.heartbeat, "the heartbeat changes with every write that takes or renews");
 }
 
 /// What three candidates share: never two lead at once, and fences grow from one term to the next.
@@ -262,7 +262,7 @@ pub async fn never_overlap<L: Lock>(lock: impl Fn() -> L, seed: u64, mut trouble
 /// Hands the lock over so many times, from a leader that has finished to a candidate that waits, and answers how long each took
 /// from the end of the work to the begin of the next, the shortest first.
 ///
-/// The retry period is 5 s: a candidate that finds out by reading takes seconds, one that [hears of it](Lock::changes) does not.
+/// The retry period is 5 s: a candidate that finds out by reading takes seconds, one that [hears of it](Lock::watch) does not.
 ///
 /// # Panics
 /// If nobody takes over, a fence does not grow, or work begins before the work before it has ended.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 
 use crate::time::{self, Instant};
 
@@ -80,14 +80,15 @@ impl Machine {
     }
 }
 
-/// A future on a machine: made by [`Machine::run`].
-#[derive(Debug)]
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub struct OnMachine<F> {
-    machine: Machine,
-    #[pin]
-    future: F,
+pin_project! {
+    /// A future on a machine: made by [`Machine::run`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct OnMachine<F> {
+        machine: Machine,
+        #[pin]
+        future: F,
+    }
 }
 
 impl<F: Future> Future for OnMachine<F> {

@@ -6,7 +6,7 @@ use std::{cell::RefCell, future::poll_fn, pin::pin, time::Duration};
 use proptest::prelude::*;
 #[cfg(feature = "test-util")]
 use relent::Backoff;
-use relent::{Attempt, CutBy, Decision, GaveUp, retry};
+use relent::{Attempt, Decision, GaveUp, error::CutBy, retry};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -150,7 +150,7 @@ fn by_cursor(script: &Script) -> History {
         loop {
             let turn = run.next().await?;
             let operation = attempt(script, turn.info(), token.clone(), began);
-            if let Some(value) = turn.attempt(operation).await {
+            if let Some(value) = turn.run(operation).await {
                 return Ok(value);
             }
         }

@@ -10,8 +10,12 @@ use std::{
 };
 
 use relent::{
-    Attempt, Backoff, BoxClassify, BoxListener, Budget, Check, Decision, ErasedProfile, Event, Failure, GaveUp, Last,
-    Limiter, Policy, Profile, Progress, Ratio, Retry, Shared, Stop, blocking, ensure, poll, retry, settle,
+    Attempt, Backoff, Budget, Check, Decision, Failure, GaveUp, Last, Limiter, Policy, Profile, Progress, Ratio, Stop,
+    blocking,
+    builder::{BoxClassify, BoxListener, Controls, ErasedProfile, Retry},
+    ensure,
+    events::Event,
+    poll, retry, settle,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +67,7 @@ impl Client {
     }
 
     /// A builder that can be named, and narrowed by the caller.
-    fn call<O, Fut, T>(&self, operation: O) -> Retry<O, BoxClassify<ApiError>, ((), BoxListener<ApiError>), Shared>
+    fn call<O, Fut, T>(&self, operation: O) -> Retry<O, BoxClassify<ApiError>, ((), BoxListener<ApiError>), Controls>
     where
         O: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, ApiError>>,
@@ -150,6 +154,35 @@ async fn a_profile_serves_every_verb_and_adds_to_what_is_shared_already() {
             .unwrap_err()
             .is_cancelled()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_profile_serves_a_loop_of_ones_own() {
+    let (limiter, token) = (Limiter::per_second(1), CancellationToken::new());
+    let heard = Arc::new(AtomicU32::new(0));
+    let count = heard.clone();
+    let calls = Profile::new(Policy::new().backoff(Backoff::fixed(Duration::from_millis(1))).max_attempts(3))
+        .throttle(&limiter)
+        .when(|error: &&str| *error == "busy")
+        .cancel_on(token.clone())
+        .notify(move |event| _ = count.fetch_add(u32::from(matches!(event, Event::Ended { .. })), Ordering::Relaxed))
+        .erased();
+    let began = Instant::now();
+    let mut run = calls.begin();
+    let gave_up = loop {
+        match run.next().await {
+            Ok(turn) => assert_eq!(turn.run(async { Err::<(), _>("busy") }).await, None),
+            Err(gave_up) => break gave_up,
+        }
+    };
+    assert_eq!((gave_up.stop(), gave_up.attempts(), began.elapsed()), (&Stop::Attempts, 3, 2 * SECOND));
+    assert_eq!(heard.load(Ordering::Relaxed), 3);
+    // Another run counts for itself.
+    let mut run = calls.begin();
+    assert_eq!(run.next().await.unwrap().run(async { Err::<(), _>("denied") }).await, None);
+    assert_eq!(run.next().await.unwrap_err().stop(), &Stop::Fatal);
+    token.cancel();
+    assert!(calls.begin().next().await.unwrap_err().is_cancelled());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use relent::{Backoff, Budget, Decision, Event, Last, Limiter, Policy, Rate, Ratio, Stop};
+use relent::{Backoff, Budget, Decision, Last, Limiter, Policy, Rate, Ratio, Stop, events::Event};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +74,7 @@ async fn what_follows_a_dropped_attempt_is_on_cuts() {
         let mut run = Policy::new().on_cut(Decision::Fatal).begin::<()>();
         let next = run.next().await.unwrap();
         if while_it_runs {
-            let mut attempt = Box::pin(next.attempt(std::future::pending::<Result<(), _>>()));
+            let mut attempt = Box::pin(next.run(std::future::pending::<Result<(), _>>()));
             assert!(poll_once(attempt.as_mut()).is_pending());
             sleep(3 * S).await;
         } else {
@@ -113,9 +113,7 @@ async fn asked_again_it_says_the_same_again() {
     let mut run = Policy::new().max_attempts(1).begin::<std::io::Error>().notify(|event: &Event<'_, _>| {
         *heard.borrow_mut() += u32::from(matches!(event, Event::GaveUp(_)));
     });
-    assert!(
-        run.next().await.unwrap().attempt(async { Err::<(), _>(std::io::Error::other("no route")) }).await.is_none()
-    );
+    assert!(run.next().await.unwrap().run(async { Err::<(), _>(std::io::Error::other("no route")) }).await.is_none());
     let first = run.next().await.map(drop).unwrap_err();
     assert!(matches!(first.last(), Last::Failed(error) if error.to_string() == "no route"));
     for _ in 0..2 {
@@ -138,15 +136,15 @@ async fn settings_on_a_run_that_has_begun() {
     let start = Instant::now();
     let (token, limiter, budget) = (CancellationToken::new(), Limiter::unlimited(), Budget::ratio(Ratio::ONE));
     let mut run = Policy::new().max_attempts(3).backoff(Backoff::fixed(S)).begin::<&str>();
-    assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("one") }).await.is_none());
+    assert!(run.next().await.unwrap().run(async { Err::<(), _>("one") }).await.is_none());
     let mut run = run.cancel_on(token.clone()).throttle(&limiter);
     assert!(tokio::time::timeout(S / 2, run.next()).await.is_err());
     let mut run = run.budget(&budget).when(|error: &&str| *error != "three");
     let next = run.next().await.unwrap();
     assert_eq!((next.info().number(), start.elapsed()), (2, S), "the pause goes on");
-    assert!(next.attempt(async { Err::<(), _>("two") }).await.is_none());
+    assert!(next.run(async { Err::<(), _>("two") }).await.is_none());
     let next = run.next().await.unwrap();
-    assert!(next.attempt(async { Err::<(), _>("three") }).await.is_none());
+    assert!(next.run(async { Err::<(), _>("three") }).await.is_none());
     let mut run = run.cancel_on(CancellationToken::new());
     let gave_up = run.next().await.map(drop).unwrap_err();
     assert_eq!((gave_up.stop(), gave_up.attempts(), gave_up.last_error()), (&Stop::Fatal, 3, Some(&"three")));
@@ -165,11 +163,11 @@ async fn after_a_value_a_new_run_begins() {
     let mut run = Policy::new().max_attempts(2).backoff(Backoff::fixed(S)).begin::<&str>().budget(&budget);
     for _ in 0..2 {
         let start = Instant::now();
-        assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("x") }).await.is_none());
+        assert!(run.next().await.unwrap().run(async { Err::<(), _>("x") }).await.is_none());
         assert_eq!(budget.available(), 0, "the one run in flight retries");
         let next = run.next().await.unwrap();
         assert_eq!((next.info().number(), next.info().elapsed(), start.elapsed()), (2, S, S));
-        assert_eq!(next.attempt(async { Ok::<_, &str>(1) }).await, Some(1));
+        assert_eq!(next.run(async { Ok::<_, &str>(1) }).await, Some(1));
         assert_eq!(budget.available(), 0, "and no run is in flight");
         assert_eq!(start.elapsed(), S);
     }
@@ -189,7 +187,7 @@ async fn cancelled_between_next_and_attempt() {
     let next = run.next().await.unwrap();
     token.cancel();
     let began = std::cell::Cell::new(false);
-    assert!(next.attempt(async { Ok(began.replace(true)) }).await.is_none());
+    assert!(next.run(async { Ok(began.replace(true)) }).await.is_none());
     assert!(!began.get());
     assert_eq!(run.next().await.map(drop).unwrap_err().stop(), &Stop::Cancelled);
 }

@@ -104,7 +104,7 @@ fn nothing_stays_wherever_it_is_dropped() {
 async fn the_cursor_resumes_its_wait() {
     let began = tokio::time::Instant::now();
     let mut run = Policy::new().every(50 * MS).begin();
-    assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("first") }).await.is_none());
+    assert!(run.next().await.unwrap().run(async { Err::<(), _>("first") }).await.is_none());
     assert!(tokio::time::timeout(20 * MS, run.next()).await.is_err());
     run.next().await.map(drop).unwrap();
     assert_eq!(began.elapsed(), 50 * MS);

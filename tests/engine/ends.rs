@@ -12,8 +12,8 @@ use std::{
 
 use futures_util::FutureExt;
 use relent::{
-    Backoff, Budget, Check, CutBy, Event, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure, poll,
-    retry, settle,
+    Backoff, Budget, Check, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure, error::CutBy,
+    events::Event, poll, retry, settle,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,7 @@ async fn everything_is_given_back_before_the_listener_hears_of_the_end() {
             }
             _ => {
                 let mut run = policy.begin().budget(&budget).throttle(&limiter).notify(listen);
-                assert!(run.next().await.unwrap().attempt(fails()).await.is_none());
+                assert!(run.next().await.unwrap().run(fails()).await.is_none());
                 run.next().await.map(drop).unwrap_err().stop().clone()
             }
         };
@@ -109,7 +109,7 @@ async fn everything_is_given_back_before_the_listener_hears_of_the_end() {
 /// Each verb, ended in each way: one grammar, and the last attempt is told to have ended.
 #[tokio::test(start_paused = true)]
 async fn every_end_of_every_verb_has_one_grammar() {
-    type Observed = Result<Option<()>, &'static str>;
+    type Saw = Result<Option<()>, &'static str>;
     let heard = RefCell::new(String::new());
     let mut ends = 0;
     for way in ["fatal", "attempts", "deadline", "cancelled", "timeout", "budget", "limiter", "value", "nothing"] {
@@ -150,7 +150,7 @@ async fn every_end_of_every_verb_has_one_grammar() {
         run!(settle(|_| async { call().await.map(|_| Progress::Done(())) }));
         run!(ensure(|_| call(), |()| async { Ok::<(), &str>(()) }));
         let acted = Cell::new(false);
-        let so = || async { Observed::Ok((acted.get() && way == "value").then_some(())) };
+        let so = || async { Saw::Ok((acted.get() && way == "value").then_some(())) };
         run!(ensure(
             |_| so(),
             |()| {
@@ -174,7 +174,7 @@ async fn the_reason_of_not_yet_is_heard() {
     let check = |_| async { Check::<(), _>::NotYetBecause("has not started yet") };
     let gave_up = poll(check).max_attempts(2).notify(listen).await.unwrap_err();
     assert_eq!(gave_up.last(), Last::NotReadyBecause(&"has not started yet"));
-    let look = |_| async { relent::Seen::<(), (), _>::NotYetBecause("has not started yet") };
+    let look = |_| async { relent::Observed::<(), (), _>::NotYetBecause("has not started yet") };
     let run = ensure(look, |()| async { Ok::<(), &str>(()) }).every(S).finish_within(S);
     assert_eq!(run.notify(listen).await.unwrap_err().last(), gave_up.last());
     assert_eq!(heard.take(), ["NotReadyBecause(\"has not started yet\")"; 3]);
@@ -270,7 +270,7 @@ async fn a_panic_of_a_listener_does_not_decide_twice() {
                 _ => {}
             });
         let start = Instant::now();
-        let attempt = run.next().await.unwrap().attempt(async { Err::<(), _>("x") });
+        let attempt = run.next().await.unwrap().run(async { Err::<(), _>("x") });
         assert!(AssertUnwindSafe(attempt).catch_unwind().await.is_err(), "{place}");
         let next = run.next().await.unwrap();
         assert_eq!((next.info().number(), start.elapsed()), (2, S), "{place}: one step of the backoff");
@@ -295,7 +295,7 @@ async fn an_end_that_a_panic_hid_is_said_again() {
         });
         let next = run.next().await.unwrap();
         let answer = if place == "succeeded" { Ok(()) } else { Err("x") };
-        let attempt = AssertUnwindSafe(next.attempt(async { answer })).catch_unwind().await;
+        let attempt = AssertUnwindSafe(next.run(async { answer })).catch_unwind().await;
         assert_eq!(attempt.is_err(), place != "gave up");
         if place == "succeeded" {
             assert_eq!(run.next().await.unwrap().info().number(), 1, "a new run");
@@ -407,7 +407,7 @@ async fn a_future_that_cancels() {
     let once = Box::pin(async { sleep(3 * S).await });
     let mut run = Policy::new().every(S).begin::<&str>().cancel_when(once).cancel_on(CancellationToken::new());
     for _ in 0..3 {
-        assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("x") }).await.is_none());
+        assert!(run.next().await.unwrap().run(async { Err::<(), _>("x") }).await.is_none());
     }
     for _ in 0..2 {
         let gave_up = run.next().await.map(drop).unwrap_err();
@@ -429,7 +429,7 @@ async fn a_seed_gives_a_run_the_series_of_the_iterator() {
             let policy = Policy::new().backoff(backoff.clone()).max_attempts(5 - u32::from(delayed));
             let policy = if delayed { policy.delay_first() } else { policy };
             let listen = |event: &Event<'_, &str>| {
-                if let Event::Waiting(relent::Wait::Pause(pause)) = event {
+                if let Event::Waiting(relent::events::Wait::Pause(pause)) = event {
                     pauses.borrow_mut().push(*pause);
                 }
             };

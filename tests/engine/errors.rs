@@ -4,7 +4,8 @@ use std::{error::Error, future::pending, io, iter::successors, time::Duration};
 
 use futures_util::TryFutureExt;
 use relent::{
-    Backoff, Budget, Chained, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, ensure, poll, retry,
+    Backoff, Budget, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, ensure, error::Chained, poll,
+    retry,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -11,7 +11,9 @@ use std::{
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
-use relent::{Backoff, Budget, Check, Event, GaveUp, Limiter, Policy, Progress, Rate, Ratio, poll, retry, settle};
+use relent::{
+    Backoff, Budget, Check, GaveUp, Limiter, Policy, Progress, Rate, Ratio, events::Event, poll, retry, settle,
+};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +87,7 @@ fn stall(jump: Duration) {
 
 /// What is seen of a run.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     callbacks: Cell<usize>,
     started: Cell<u32>,
     heard: RefCell<String>,
@@ -104,7 +106,7 @@ fn play(world: &World) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let start = Instant::now();
-        let seen = Seen::default();
+        let seen = Observed::default();
         let token = CancellationToken::new();
         let (limiter, budget) = (Limiter::new(Rate::per_second(20), 2), Budget::ratio(Ratio::ZERO).reserve(RESERVE));
         // Another one waits too, so that the run has to.
@@ -187,7 +189,7 @@ fn play(world: &World) -> Result<(), TestCaseError> {
                 Box::pin(async move {
                     loop {
                         let next = run.next().await?;
-                        let attempt = AssertUnwindSafe(next.attempt(call())).catch_unwind();
+                        let attempt = AssertUnwindSafe(next.run(call())).catch_unwind();
                         // Whoever hears of the success may panic; another `next` would begin a new run.
                         if matches!(attempt.await, Ok(Some(()))) || seen.heard.borrow().ends_with('S') {
                             return Ok(());

@@ -9,8 +9,9 @@ use std::{
 };
 
 use relent::{
-    Backoff, Budget, Event, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, Wait, ensure, poll, retry,
-    settle,
+    Backoff, Budget, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure,
+    events::{Event, Wait},
+    poll, retry, settle,
 };
 use tokio::time::{Instant, sleep};
 
@@ -167,7 +168,7 @@ async fn a_callback_that_takes_long() {
 async fn a_cursor_whose_caller_takes_long() {
     for pause in [Duration::ZERO, S] {
         let mut run = Policy::new().backoff(Backoff::fixed(pause)).finish_within(10 * S).begin();
-        assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("x") }).await.is_none());
+        assert!(run.next().await.unwrap().run(async { Err::<(), _>("x") }).await.is_none());
         stall(100 * S);
         late(&run.next().await.map(drop).unwrap_err(), 1, Some("x"));
     }
@@ -175,7 +176,7 @@ async fn a_cursor_whose_caller_takes_long() {
     let next = run.next().await.unwrap();
     stall(100 * S);
     let began = Cell::new(false);
-    assert!(next.attempt(async { Ok(began.replace(true)) }).await.is_none());
+    assert!(next.run(async { Ok(began.replace(true)) }).await.is_none());
     assert!(!began.get(), "nothing starts at the hard bound or later");
     let gave_up = run.next().await.map(drop).unwrap_err();
     late(&gave_up, 1, None);

@@ -2,7 +2,11 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use relent::{Backoff, Event, Limiter, Rate, Wait, retry};
+use relent::{
+    Backoff, Limiter, Rate,
+    events::{Event, Wait},
+    retry,
+};
 
 const MS: Duration = Duration::from_millis(1);
 

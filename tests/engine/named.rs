@@ -9,10 +9,13 @@ use std::{
     time::Duration,
 };
 
-use pin_project::pin_project;
+use pin_project_lite::pin_project;
 use relent::{
-    Attempt, Change, Check, Classify, Decision, Endeavour, EndeavourTypes, Ensure, EnsureFuture, Event, GaveUp,
-    Listener, Operation, Polling, PollingFuture, Progress, Retry, RetryAll, RetryFuture, Settle, SettleFuture, retry,
+    Attempt, Change, Check, Decision, GaveUp, Operation, Progress,
+    builder::{Ensure, EnsureFuture, Polling, PollingFuture, Retry, RetryFuture, Settle, SettleFuture},
+    events::{Event, Listener},
+    operation::{Classify, Reconciler, ReconcilerTypes, RetryAll},
+    retry,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -59,11 +62,12 @@ fn answer(number: u32) -> Answer {
     if number < 3 { Err(Refused(number)) } else { Ok(number) }
 }
 
-/// As a service of tower holds it: pinned in a struct, by name.
-#[pin_project]
-struct Pending {
-    #[pin]
-    run: RetryFuture<Third<Answer>, UpTo, ((), Heard)>,
+pin_project! {
+    /// As a service of tower holds it: pinned in a struct, by name.
+    struct Pending {
+        #[pin]
+        run: RetryFuture<Third<Answer>, UpTo, ((), Heard)>,
+    }
 }
 
 impl Future for Pending {
@@ -111,17 +115,21 @@ struct Twice {
     acts: u32,
 }
 
-impl EndeavourTypes for Twice {
+impl ReconcilerTypes for Twice {
     type Value = u32;
     type State = &'static str;
     type Error = Refused;
-    type Look = Ready<Result<relent::Seen<u32, &'static str, Refused>, Refused>>;
+    type Observe = Ready<Result<relent::Observed<u32, &'static str, Refused>, Refused>>;
     type Act = Ready<Result<(), Refused>>;
 }
 
-impl Endeavour for Twice {
-    fn look(&mut self, _: Attempt) -> Self::Look {
-        ready(Ok(if self.acts < 2 { relent::Seen::Differs("absent") } else { relent::Seen::AsWanted(self.acts) }))
+impl Reconciler for Twice {
+    fn observe(&mut self, _: Attempt) -> Self::Observe {
+        ready(Ok(if self.acts < 2 {
+            relent::Observed::Differs("absent")
+        } else {
+            relent::Observed::AsWanted(self.acts)
+        }))
     }
 
     fn act(&mut self, state: &'static str) -> Self::Act {

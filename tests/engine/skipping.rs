@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use relent::{Attempt, Backoff, Check, Event, Limiter, Policy, Stop, Wait, ensure, poll, retry};
+use relent::{
+    Attempt, Backoff, Check, Limiter, Policy, Stop, ensure,
+    events::{Event, Wait},
+    poll, retry,
+};
 use tokio::time::Instant;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -40,7 +44,7 @@ async fn hours_pass_at_once_on_any_runtime_and_bounds_count_them() {
 
     let mut cursor = policy.begin();
     while let Ok(turn) = cursor.next().await {
-        assert_eq!(turn.attempt(async { Err::<(), _>("busy") }).await, None);
+        assert_eq!(turn.run(async { Err::<(), _>("busy") }).await, None);
     }
     assert!(began.elapsed() < AT_ONCE);
 }

@@ -6,9 +6,9 @@
 use std::{borrow::Cow, convert::Infallible, future::pending, io, time::Duration};
 
 use relent::{
-    Attempt, Budget, Check, Decision, GaveUp, Limiter, Policy, Progress, Ratio, RetryAll, Seen, TimedQueue, blocking,
-    ensure,
+    Attempt, Budget, Check, Decision, GaveUp, Limiter, Observed, Policy, Progress, Ratio, TimedQueue, blocking, ensure,
     leader::{Manager, MemoryLock, elect},
+    operation::RetryAll,
     poll, retry, settle,
 };
 use tokio::task::yield_now;
@@ -99,19 +99,19 @@ macro_rules! matrix {
             fallible!(ensure(|_| async { later(Ok::<_, E>(Some(1))).await }, |()| async { later(Ok::<(), E>(())).await }));
             fallible!(ensure(async |_| later(Ok::<_, E>(Some(1))).await, async |()| later(Ok::<(), E>(())).await));
             fallible!(ensure(
-                |_| async { later(Seen::<u8, &'static str, E>::Differs("state")).await },
+                |_| async { later(Observed::<u8, &'static str, E>::Differs("state")).await },
                 |_| async { later(Ok::<(), E>(())).await },
             ));
             fallible!(ensure(
-                async |_| later(Seen::<u8, E, E>::AsWanted(1)).await,
+                async |_| later(Observed::<u8, E, E>::AsWanted(1)).await,
                 async |state: E| later(Err::<(), E>(state)).await,
             ));
             fallible!(ensure(
-                |_| async { later(Ok::<_, E>(Seen::<u8, Cow<'static, str>, E>::NotYet)).await },
+                |_| async { later(Ok::<_, E>(Observed::<u8, Cow<'static, str>, E>::NotYet)).await },
                 |state| async move { later(Ok::<_, E>(state)).await },
             ));
             fallible!(ensure(
-                async |_| later(Ok::<_, E>(Seen::<u8, Boxed, E>::NotYet)).await,
+                async |_| later(Ok::<_, E>(Observed::<u8, Boxed, E>::NotYet)).await,
                 async |state: Boxed| later(Ok::<_, E>(state)).await,
             ));
             // Values that have a lifetime of their own.
@@ -123,7 +123,7 @@ macro_rules! matrix {
                 let mut run = Policy::new().begin::<E>();
                 loop {
                     let turn = run.next().await?;
-                    if let Some(answer) = turn.attempt(later(Ok(1))).await {
+                    if let Some(answer) = turn.run(later(Ok(1))).await {
                         break Ok::<u8, GaveUp<E>>(answer);
                     }
                 }
@@ -134,7 +134,7 @@ macro_rules! matrix {
                 let mut run = run.cancel_on(CancellationToken::new()).cancel_when(pending::<()>());
                 loop {
                     let turn = run.next().await?;
-                    if let Some(answer) = turn.attempt(later(Ok(1))).await {
+                    if let Some(answer) = turn.run(later(Ok(1))).await {
                         break Ok::<u8, GaveUp<E>>(answer);
                     }
                 }
@@ -226,8 +226,8 @@ macro_rules! runs {
                 let ensured = ensure(
                     async |attempt: Attempt| match later(attempt.number()).await {
                         1 => Err(E::error()),
-                        2 => Ok(Seen::Differs("state")),
-                        number => Ok(Seen::AsWanted(number)),
+                        2 => Ok(Observed::Differs("state")),
+                        number => Ok(Observed::AsWanted(number)),
                     },
                     async |_| later(Err::<(), _>(E::error())).await,
                 );

@@ -5,7 +5,7 @@
 use std::{error::Error, fmt, fmt::Write, future::pending, io, iter::successors, time::Duration};
 
 use anyhow::Context;
-use relent::{Backoff, GaveUp, Reason, retry};
+use relent::{Backoff, GaveUp, error::Reason, retry};
 
 use crate::snapshot::compare;
 
@@ -129,7 +129,7 @@ impl Table {
             ("#[from] {0}", Caller::From(end().await)),
             ("transparent", Caller::Transparent(end().await)),
         ] {
-            self.line(how, relent::chain(&error));
+            self.line(how, relent::error::chain(&error));
         }
     }
 

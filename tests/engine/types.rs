@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use relent::{
-    Attempt, Backoff, BoxedError, Budget, Check, ConfigError, Decision, Delays, GaveUp, Jitter, Last, Limiter, Plan,
-    Policy, Polling, Ratio, Retry, Run, Shared, Stop, poll, retry,
+    Attempt, Backoff, Budget, Check, ConfigError, Decision, GaveUp, Jitter, Last, Limiter, Policy, Ratio, Stop,
+    backoff::Delays,
+    builder::{AttemptLoop, Controls, Polling, Retry},
+    error::BoxedError,
+    plan::Plan,
+    poll, retry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +33,8 @@ const _: () = {
     is_sendable::<Polling<u8>>();
     is_sendable::<Ratio>();
     is_sendable::<Retry<u8>>();
-    is_sendable::<Retry<u8, u8, u8, Shared>>();
-    is_sendable::<Run<u8>>();
+    is_sendable::<Retry<u8, u8, u8, Controls>>();
+    is_sendable::<AttemptLoop<u8>>();
     is_sendable::<Stop>();
 };
 
@@ -74,7 +78,7 @@ async fn the_cursor_takes_what_no_closure_can_hand_out() {
         let pushed = loop {
             let turn = run.next().await.unwrap();
             let number = turn.info().number();
-            if let Some(pushed) = turn.attempt(push(&mut lines, number)).await {
+            if let Some(pushed) = turn.run(push(&mut lines, number)).await {
                 break pushed;
             }
         };

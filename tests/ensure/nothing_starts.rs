@@ -9,7 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use relent::{Backoff, Change, Decision, Detail, Event, Last, Policy, Seen, Stop, ensure};
+use relent::{Backoff, Change, Decision, Last, Observed, Policy, Stop, ensure, error::Detail, events::Event};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -227,9 +227,9 @@ proptest! {
                         };
                         say(Heard::Looked(seen));
                         match seen {
-                            0 => Ok(Seen::AsWanted(7)),
-                            1 => Ok(Seen::Differs(())),
-                            2 => Ok(Seen::NotYet),
+                            0 => Ok(Observed::AsWanted(7)),
+                            1 => Ok(Observed::Differs(())),
+                            2 => Ok(Observed::NotYet),
                             _ => Err("look"),
                         }
                     }

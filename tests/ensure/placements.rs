@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use relent::{Change, CutBy, Detail, GaveUp, Last, Stop, ensure};
+use relent::{
+    Change, GaveUp, Last, Stop, ensure,
+    error::{CutBy, Detail},
+};
 use tokio::time::{Instant, advance, sleep};
 
 const CALLS: usize = 6;
@@ -77,7 +80,7 @@ impl Register {
         faults.get(call).copied().unwrap_or(Fault::Fine)
     }
 
-    async fn look(&self, faults: &[Fault]) -> Result<relent::Seen<u32, u32, Failure>, Failure> {
+    async fn look(&self, faults: &[Fault]) -> Result<relent::Observed<u32, u32, Failure>, Failure> {
         let fault = self.fault(faults);
         sleep(Duration::from_millis(1)).await;
         self.settle();
@@ -94,7 +97,7 @@ impl Register {
                 self.last_look_saw_acts.set(self.acts.get());
                 self.last_look_saw_it_set.set(set);
                 self.last_look_failed.set(false);
-                Ok(if set { relent::Seen::AsWanted(version) } else { relent::Seen::Differs(version) })
+                Ok(if set { relent::Observed::AsWanted(version) } else { relent::Observed::Differs(version) })
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, future::pending, time::Duration};
 
 use proptest::prelude::*;
-use relent::{Detail, Progress, Stop, settle};
+use relent::{Progress, Stop, error::Detail, settle};
 use tokio::time::{Instant, sleep};
 
 const S: Duration = Duration::from_secs(1);

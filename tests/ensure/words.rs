@@ -2,13 +2,13 @@
 
 use std::{cell::Cell, future::pending, time::Duration};
 
-use relent::{Backoff, Change, Decision, Detail, Event, Last, Seen, Stop, ensure};
+use relent::{Backoff, Change, Decision, Last, Observed, Stop, ensure, error::Detail, events::Event};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 const MS: Duration = Duration::from_millis(1);
 
-type Answer = Result<Seen<(), (), &'static str>, &'static str>;
+type Answer = Result<Observed<(), (), &'static str>, &'static str>;
 
 #[tokio::test(start_paused = true)]
 async fn already_so_is_not_touched() {
@@ -80,9 +80,9 @@ async fn waiting_does_not_count_as_an_act() {
     let look = |_| async {
         looks.set(looks.get() + 1);
         let answer: Answer = match looks.get() {
-            1..=5 => Ok(Seen::NotYetBecause("not started")),
-            6 => Ok(Seen::Differs(())),
-            _ => Ok(Seen::AsWanted(())),
+            1..=5 => Ok(Observed::NotYetBecause("not started")),
+            6 => Ok(Observed::Differs(())),
+            _ => Ok(Observed::AsWanted(())),
         };
         answer
     };
@@ -92,8 +92,9 @@ async fn waiting_does_not_count_as_an_act() {
 
 #[tokio::test(start_paused = true)]
 async fn what_never_will_be() {
-    let gave_up =
-        ensure(|_| async { Seen::<(), (), _>::Fatal("a voter") }, |()| async { Ok::<(), &str>(()) }).await.unwrap_err();
+    let gave_up = ensure(|_| async { Observed::<(), (), _>::Fatal("a voter") }, |()| async { Ok::<(), &str>(()) })
+        .await
+        .unwrap_err();
     assert!(gave_up.is_fatal());
     assert!(gave_up.sentence().to_string().ends_with("(never acted); last attempt: a voter"), "{gave_up:?}");
 }
@@ -262,14 +263,14 @@ async fn it_can_be_spawned() {
 async fn what_kept_the_closing_observation_from_telling_is_told() {
     for (closing, cut) in [
         (Err("look failed"), false),
-        (Ok(Seen::NotYetBecause("look failed")), false),
-        (Ok(Seen::NotYet), false),
-        (Ok(Seen::NotYet), true),
+        (Ok(Observed::NotYetBecause("look failed")), false),
+        (Ok(Observed::NotYet), false),
+        (Ok(Observed::NotYet), true),
     ] as [(Answer, bool); 4]
     {
         let acted = Cell::new(false);
         let look = async |_| match acted.get() {
-            false => Ok(Seen::Differs(())),
+            false => Ok(Observed::Differs(())),
             true if cut => pending().await,
             true => closing,
         };
@@ -279,7 +280,7 @@ async fn what_kept_the_closing_observation_from_telling_is_told() {
         };
         let gave_up = ensure(look, act).attempt_timeout(5 * MS).on_cut(Decision::Fatal).await.unwrap_err();
         assert!(gave_up.is_fatal() && matches!(gave_up.last(), Last::Cut { .. }), "{gave_up:?}");
-        let error = if closing == Ok(Seen::NotYet) { None } else { Some(&"look failed") };
+        let error = if closing == Ok(Observed::NotYet) { None } else { Some(&"look failed") };
         assert_eq!(gave_up.last_error(), error);
         let text = gave_up.sentence().to_string();
         assert!(text.contains("a call without an answer must not be repeated (acted once"), "{text}");

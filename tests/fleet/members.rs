@@ -9,8 +9,9 @@ use std::{
 };
 
 use relent::{
-    ConfigError, Limiter, Rate, Refused,
+    ConfigError, Limiter, Rate,
     fleet::{Fleet, FleetEvent, FleetMember, Ledger, LedgerError, MemoryLedger, Stored, StoredStream, Trouble},
+    limiter::Refused,
     retry,
 };
 use tokio::time::{Instant, advance, sleep, timeout};

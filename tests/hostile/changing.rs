@@ -1,6 +1,6 @@
 //! What uses the parts of the API that may still change.
 
-use relent::{Backoff, Budget, InFlight, Policy, Ratio, queue::GivenUp};
+use relent::{Backoff, Budget, Policy, Ratio, budget::InFlight, queue::GivenUp};
 
 use super::world::{E, Queue, Val};
 
@@ -41,7 +41,7 @@ pub fn give_back(run: &mut InFlight) {
     run.give_back();
 }
 
-pub fn cursor(policy: &Policy) -> relent::Run<E> {
+pub fn cursor(policy: &Policy) -> relent::builder::AttemptLoop<E> {
     policy.begin()
 }
 

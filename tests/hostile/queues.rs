@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use relent::queue::{Cancelled, GivenUp, Scheduled, Status};
+use relent::queue::{Cancelled, GivenUp, KeyStatus, Scheduled};
 
 use super::{
     changing::{self, Handed},
@@ -197,14 +197,14 @@ pub fn cancel_waiting() {
     let shared = shared();
     let Some(handle) = &shared.handle else { return };
     for key in 0..KEYS {
-        if let Some(Status::RunningWithNext { .. }) = handle.get(&key) {
+        if let Some(KeyStatus::RunningWithNext { .. }) = handle.get(&key) {
             // What follows a run waits where no one can ask for it any more.
             book(|book| {
                 let next = book.values.iter_mut().filter(|value| value.key == key && value.last == "given");
                 next.for_each(|value| value.excused = true);
             });
         }
-        if let Some(Status::Scheduled { .. }) = handle.get(&key)
+        if let Some(KeyStatus::Scheduled { .. }) = handle.get(&key)
             && let Cancelled::Removed { value, .. } = handle.cancel(&key)
         {
             out(value.0, "cancelled");

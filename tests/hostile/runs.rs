@@ -1,6 +1,9 @@
 //! What a run must keep to, whatever the verb: checked by its operation, its listener and its end.
 
-use relent::{Attempt, Decision, Event, GaveUp, Last, Stop, Wait};
+use relent::{
+    Attempt, Decision, GaveUp, Last, Stop,
+    events::{Event, Wait},
+};
 
 use super::{
     actors, limits,

@@ -11,7 +11,7 @@ use std::{
 use futures_util::StreamExt;
 use relent::{
     Decision, Last,
-    queue::{Due, Failure, Finished, Job, Outcome},
+    queue::{AfterFailure, Due, Finished, ItemEvent, Job},
 };
 
 use super::{
@@ -145,13 +145,13 @@ fn work(session: Session, job: &Job<u8, Val>) -> impl Future<Output = Result<(),
     }
 }
 
-fn told(outcome: Outcome<'_, u8, Val, E>) {
+fn told(outcome: ItemEvent<'_, u8, Val, E>) {
     let number = match &outcome {
-        Outcome::Done { value, .. } => {
+        ItemEvent::Done { value, .. } => {
             queues::out(value.0, "done");
             value.0
         }
-        Outcome::Failed { key, last, .. } => {
+        ItemEvent::Failed { key, last, .. } => {
             let key = usize::from(**key);
             require(!matches!(last, Last::NotStarted), "an event tells the real error", || {
                 format!("key {key}: {last:?}")
@@ -159,11 +159,11 @@ fn told(outcome: Outcome<'_, u8, Val, E>) {
             note("key", key, "Failed", 0);
             key
         }
-        Outcome::GaveUp(item) => {
+        ItemEvent::GaveUp(item) => {
             queues::heard(item, "given up");
             item.item().value.0
         }
-        Outcome::Superseded(item) => {
+        ItemEvent::Superseded(item) => {
             queues::heard(item, "superseded");
             item.item().value.0
         }
@@ -177,7 +177,9 @@ fn finished(finished: Finished<u8, Val, E>) {
     for item in finished.given_up {
         queues::back(&item, &item.error.to_string(), "given up");
     }
-    for (_, value, _) in finished.waiting {
+    for (key, value, _) in finished.waiting {
+        // Taken out as by a cancellation: what is given for the key later begins anew.
+        book(|book| book.keys.entry(key).or_default().failed = None);
         queues::out(value.0, "waited");
     }
     actors::ended();
@@ -257,8 +259,8 @@ impl Held {
                     book.values[self.value].last = if after { "guard failed after the queue" } else { "guard failed" }
                 });
                 match due.fail(error) {
-                    Failure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
-                    Failure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),
+                    AfterFailure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
+                    AfterFailure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),
                     _ => None,
                 }
             }
@@ -268,8 +270,8 @@ impl Held {
                     book.values[self.value].last = if after { "retry_after after the queue" } else { "retry_after" }
                 });
                 match due.retry_after(ms(with(|world| world.rng.u64(0..100)))) {
-                    Failure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
-                    Failure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),
+                    AfterFailure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
+                    AfterFailure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),
                     _ => None,
                 }
             }

@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-use relent::{Attempt, Check, Decision, Event, Policy, Progress, Seen, ensure, poll, retry, settle};
+use relent::{Attempt, Check, Decision, Observed, Policy, Progress, ensure, events::Event, poll, retry, settle};
 use tokio::{task::yield_now, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +106,7 @@ fn classify(id: usize) -> impl FnMut(&E) -> Decision {
     }
 }
 
-/// Ties, classification, listener: then it runs to its end, and lives on.
+/// Control, classification, listener: then it runs to its end, and lives on.
 macro_rules! run {
     ($builder:expr, $id:expr, $policy:expr, $run:expr) => {{
         let (id, shared) = ($id, shared());
@@ -284,11 +284,11 @@ pub fn begin() {
                 let differs = with(|world| world.rng.bool());
                 async move {
                     Ok(match answer.await {
-                        Answer::Value => Seen::AsWanted(()),
-                        Answer::NotYet if differs => Seen::Differs(()),
-                        Answer::NotYet => Seen::NotYet,
-                        Answer::Because(error) => Seen::NotYetBecause(error),
-                        Answer::Dead(error) => Seen::Fatal(error),
+                        Answer::Value => Observed::AsWanted(()),
+                        Answer::NotYet if differs => Observed::Differs(()),
+                        Answer::NotYet => Observed::NotYet,
+                        Answer::Because(error) => Observed::NotYetBecause(error),
+                        Answer::Dead(error) => Observed::Fatal(error),
                         Answer::Fails(error) => return Err(error),
                     })
                 }
@@ -306,8 +306,8 @@ pub fn begin() {
 /// What is set after a run began holds from then on, and its counts go on as they were.
 fn something_set_midway<W, L>(
     id: usize,
-    run: relent::Run<E, W, L, relent::Shared>,
-) -> relent::Run<E, W, L, relent::Shared> {
+    run: relent::builder::AttemptLoop<E, W, L, relent::builder::Controls>,
+) -> relent::builder::AttemptLoop<E, W, L, relent::builder::Controls> {
     let (chance, token) = with(|world| (world.rng.u8(0..24), world.rng.usize(0..4)));
     let shared = shared();
     match (chance, shared.tokens.get(token)) {
@@ -366,7 +366,7 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
                 let call = attempt(id, turn.info(), false);
                 let call = async move { if let Answer::Fails(error) = call.await { Err(error) } else { Ok(()) } };
                 let value = {
-                    let mut attempt = pin!(turn.attempt(call));
+                    let mut attempt = pin!(turn.run(call));
                     poll_fn(|cx| match attempt.as_mut().poll(cx) {
                         Poll::Pending if drops(8) => Poll::Ready(None),
                         polled => polled,

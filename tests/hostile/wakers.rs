@@ -14,7 +14,7 @@ use relent::{Limiter, queue::QueueHandle};
 
 use super::{
     sessions::{self, Held},
-    world::{Injected, Val, WAKERS_MAY_PANIC, note, shared, with},
+    world::{self, Injected, Val, WAKERS_MAY_PANIC, note, shared, with},
 };
 
 thread_local! {
@@ -93,7 +93,12 @@ impl Drop for Flag {
         // Where tokio drops it, a panic goes no further.
         let may = WAKERS_MAY_PANIC.replace(false);
         self.look();
-        drop(self.guard.get_mut().map(Option::take));
+        if let Ok(Some(guard)) = self.guard.get_mut().map(Option::take) {
+            drop(guard);
+            if world::is_on() {
+                with(|world| world.guards_dropped += 1);
+            }
+        }
         WAKERS_MAY_PANIC.set(may);
     }
 }

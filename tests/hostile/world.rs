@@ -99,6 +99,8 @@ pub struct World {
     pub hostile: Hostile,
     /// No trouble any more: the case ends.
     pub quiet: bool,
+    /// How many guards went with the wakers that owned them.
+    pub guards_dropped: u32,
     /// Trouble is one in so many.
     often: u8,
     history: Vec<Line>,
@@ -155,6 +157,7 @@ pub fn begin(seed: u64, hostile: impl FnOnce(&mut Rng) -> Hostile) {
         zero: Instant::now(),
         hostile,
         quiet: false,
+        guards_dropped: 0,
         often,
         history: Vec::with_capacity(256),
         violations: Vec::new(),

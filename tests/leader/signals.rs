@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use relent::leader::{Change, Manager, MemoryLock, elect};
+use relent::leader::{ElectionEvent, Manager, MemoryLock, elect};
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
@@ -38,12 +38,12 @@ async fn managed(settings: &str) {
             if fails { Err("the disk is full".into()) } else { Ok::<(), Any>(()) }
         })
         .unwrap();
-    let released = |change: &Change| {
-        if matches!(change, Change::Holder(None)) {
+    let released = |change: &ElectionEvent| {
+        if matches!(change, ElectionEvent::Holder(None)) {
             tell("the lock is nobody's");
         }
     };
-    manager.elect(elect(lock.clone(), "me").on_change(released)).unwrap();
+    manager.elect(elect(lock.clone(), "me").on_event(released)).unwrap();
     let run = manager.run(CancellationToken::new()).await;
     let code = if run.is_ok() { 0 } else { 3 };
     let said = run.map_or_else(|error| error.to_string(), |()| "ok".to_owned());

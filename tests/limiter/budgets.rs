@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
-use relent::{Backoff, Budget, InFlight, Rate, Ratio, retry};
+use relent::{Backoff, Budget, Rate, Ratio, budget::InFlight, retry};
 use tokio::time::{advance, sleep};
 
 #[test]

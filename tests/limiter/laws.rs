@@ -110,13 +110,14 @@ proptest! {
 fn three_per_second_is_exactly_that_over_thirty_years() {
     let mut list: WaitList<()> = WaitList::new(Rate::per_second(3), 1, FOREVER);
     assert_eq!(list.enqueue(0, 1, 0), Admission::Granted);
-    let (mut asked, mut last) = (0_u64, 0);
+    let (mut asked, mut last) = (0_u64, None);
     // A billion seconds ahead, in bites as large as the burst allows.
     list.set_burst(1_000_000_000, &mut Vec::new());
     for _ in 0..3 {
         let Admission::Waiting(number) = list.enqueue(0, 1_000_000_000, FOREVER) else { panic!() };
-        (asked, last) = (asked + 1_000_000_000, number);
+        (asked, last) = (asked + 1_000_000_000, Some(number));
     }
+    let last = last.unwrap();
     assert_eq!(list.ready_at(last), asked / 3 * 1_000_000_000);
     let turn = list.ready_at(last);
     assert_eq!(list.poll(turn - 1, last, 1_000_000_000, &mut WakeList::new()), Polled::ReadyAt(turn));

@@ -4,6 +4,7 @@
 
 mod budgets;
 mod keyed;
+mod keyed_model;
 mod laws;
 mod model;
 mod moving_up;

@@ -6,7 +6,7 @@ use relent::{
     Rate,
     policy::limit::{
         packed::{Params, Take},
-        wait_list::{Admission, CATCH_UP, Polled, WaitList, WakeList},
+        wait_list::{Admission, CATCH_UP, Polled, WaitList, WaiterId, WakeList},
     },
 };
 
@@ -35,6 +35,15 @@ fn rate((permits, per): (u32, u64)) -> Rate {
         (_, 0) => Rate::UNLIMITED,
         (permits, per) => Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap(),
     }
+}
+
+/// What the naive one answers. Its waiters have no ids.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expected {
+    Granted,
+    Waiting,
+    TooFar(u64),
+    OverBurst,
 }
 
 /// The naive one. A level is a number of `1/unit` permits.
@@ -171,29 +180,29 @@ impl Model {
         FOREVER
     }
 
-    fn enqueue(&mut self, who: usize, permits: u32, allowed: u64) -> Admission {
+    fn join(&mut self, who: usize, permits: u32, allowed: u64) -> Expected {
         let enough = self.unlimited || self.level >= u128::from(permits) * self.unit;
         if permits == 0 || (self.waiting.is_empty() && enough) {
             if !self.unlimited {
                 self.level -= u128::from(permits) * self.unit;
             }
-            return Admission::Granted;
+            return Expected::Granted;
         }
         if permits > self.burst.max(1) && !self.unlimited {
-            return Admission::OverBurst;
+            return Expected::OverBurst;
         }
         let mut future = self.clone();
         future.waiting.push_back((who, permits));
         future.settle();
         let turn = future.turn(who);
         if turn.saturating_sub(self.at) > allowed || (turn == FOREVER && allowed != FOREVER) {
-            return Admission::TooFar(turn);
+            return Expected::TooFar(turn);
         }
         *self = future;
-        Admission::Waiting(who as u64)
+        Expected::Waiting
     }
 
-    fn remove(&mut self, who: usize, permits: u32, held: u64, uncollected: bool) {
+    fn leave(&mut self, who: usize, permits: u32, held: u64, uncollected: bool) {
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
             self.waiting.remove(index);
             self.from = self.at;
@@ -214,7 +223,7 @@ impl Model {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    Waiting(u64),
+    Waiting(WaiterId),
     /// Since when.
     Granted(u64),
     Gone,
@@ -229,7 +238,7 @@ struct Waiter {
     idle: bool,
 }
 
-/// The real one, with people who do what they are wakes when they are wakes.
+/// The real one, with tasks that do what they should when they are woken.
 struct Real {
     list: WaitList<usize>,
     measure: Params,
@@ -241,7 +250,7 @@ struct Real {
 }
 
 impl Real {
-    fn poll(&mut self) {
+    fn refill_and_grant(&mut self) {
         loop {
             let mut wakes = WakeList::new();
             let more = self.list.refill_and_grant(self.now, &mut wakes);
@@ -342,22 +351,27 @@ pub(crate) fn check(case: &Case) -> Seen {
                 let who = real.waiters.len();
                 if let (0, Some((measure, spent))) = (real.list.waiting(), real.list.pack(real.measure)) {
                     match measure.take(real.now, spent, many) {
-                        Take::Taken(_) => assert!(matches!(model.clone().join(who, many, 0), Admission::Granted)),
-                        Take::ReadyAt(at) => assert_eq!(model.clone().join(who, many, 0), Admission::TooFar(at)),
+                        Take::Taken(_) => assert!(matches!(model.clone().join(who, many, 0), Expected::Granted)),
+                        Take::ReadyAt(at) => assert_eq!(model.clone().join(who, many, 0), Expected::TooFar(at)),
                         _ => {}
                     }
                 }
-                real.look();
+                real.refill_and_grant();
                 let answer = real.list.enqueue(real.now, many, allowed);
                 let expected = model.join(who, many, allowed);
                 let state = match (answer, expected) {
-                    (Admission::Waiting(number), Admission::Waiting(_)) => State::Waiting(number),
-                    (Admission::Granted, Admission::Granted) => {
+                    (Admission::Waiting(number), Expected::Waiting) => State::Waiting(number),
+                    (Admission::Granted, Expected::Granted) => {
                         direct.push((real.now, many));
                         State::Granted(real.now)
                     }
+                    (Admission::TooFar(at), Expected::TooFar(turn)) => {
+                        assert_eq!(at, turn);
+                        seen.refused += 1;
+                        State::Gone
+                    }
                     _ => {
-                        assert_eq!(answer, expected);
+                        assert_eq!((answer, expected), (Admission::OverBurst, Expected::OverBurst));
                         seen.refused += 1;
                         State::Gone
                     }
@@ -374,7 +388,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                 model.advance(to);
                 let who = many as usize % real.waiters.len();
                 if model.dates.iter().any(|(_, granted)| *granted == who) {
-                    real.look();
+                    real.refill_and_grant();
                 }
                 let waiter = real.waiters[who];
                 real.waiters[who].state = State::Gone;
@@ -402,38 +416,38 @@ pub(crate) fn check(case: &Case) -> Seen {
                     real.woken.push_back(who);
                 }
                 if more {
-                    real.look();
+                    real.refill_and_grant();
                 }
                 model.leave(who, waiter.permits, held, matches!(waiter.state, State::Waiting(_)));
                 seen.left += 1;
             }
             4 => {
                 steady = false;
-                real.look();
+                real.refill_and_grant();
                 let mut wakes = Vec::new();
                 real.list.set_rate(rate((many, long)), &mut wakes);
                 real.woken.extend(wakes);
-                real.look();
+                real.refill_and_grant();
                 model.set_rate(rate((many, long)));
             }
             5 => {
                 steady = false;
-                real.look();
+                real.refill_and_grant();
                 let mut wakes = Vec::new();
                 real.list.set_burst(many, &mut wakes);
                 real.woken.extend(wakes);
-                real.look();
+                real.refill_and_grant();
                 model.set_burst(many);
             }
             _ => {
                 let to = real.now.saturating_add(long).min(FOREVER - 1);
                 real.advance(to);
-                real.look();
+                real.refill_and_grant();
                 model.advance(to);
             }
         }
         real.run_woken();
-        real.look();
+        real.refill_and_grant();
         model.advance(real.now);
         let mut grants = real.grants.clone();
         grants.sort_unstable();

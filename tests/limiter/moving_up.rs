@@ -2,7 +2,10 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use relent::{Limiter, Rate, Ready, Refused};
+use relent::{
+    Limiter, Rate,
+    limiter::{Ready, Refused},
+};
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use relent::{Limiter, Rate, Refused, retry};
+use relent::{Limiter, Rate, limiter::Refused, retry};
 use tokio::{
     task::coop,
     time::{Instant, advance, sleep},

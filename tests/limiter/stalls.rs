@@ -3,14 +3,14 @@
 use proptest::{collection::vec, prelude::*};
 use relent::{
     Rate,
-    policy::limit::wait_list::{Admission, Polled, WaitList, WakeList},
+    policy::limit::wait_list::{Admission, Polled, WaitList, WaiterId, WakeList},
 };
 
 const FOREVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    Waiting(u64),
+    Waiting(WaiterId),
     /// When it was granted, and which of those that came out.
     Out(u64, usize),
     Gone,
@@ -74,7 +74,7 @@ impl World {
         let mut wakes = WakeList::new();
         match what {
             0 => {
-                self.flow();
+                self.refill_and_grant();
                 match self.list.reserve(self.now, many, FOREVER) {
                     Admission::Waiting(number) => self.waiters.push((many, State::Waiting(number))),
                     Admission::OverBurst | Admission::Granted => {}
@@ -82,13 +82,13 @@ impl World {
                 }
             }
             1 => {
-                self.flow();
+                self.refill_and_grant();
                 if self.list.enqueue(self.now, many, 0) == Admission::Granted {
                     self.come_out(many);
                 }
             }
             2 => self.now += long,
-            3 => self.flow(),
+            3 => self.refill_and_grant(),
             // In the order in which they came, or the other, or one alone.
             4 => (0..self.waiters.len()).for_each(|who| _ = self.poll(who)),
             5 => (0..self.waiters.len()).rev().for_each(|who| _ = self.poll(who)),
@@ -104,11 +104,11 @@ impl World {
                 };
                 self.waiters[who].1 = State::Gone;
                 if more {
-                    self.flow();
+                    self.refill_and_grant();
                 }
             }
             8 => {
-                self.flow();
+                self.refill_and_grant();
                 self.list.pause(self.now + long, &mut Vec::new());
             }
             // Everybody is on time until then.
@@ -128,7 +128,7 @@ impl World {
             }
         }
         self.now = to;
-        self.flow();
+        self.refill_and_grant();
     }
 }
 
@@ -141,7 +141,7 @@ proptest! {
         steps in vec((0_u8..10, 0_u32..6, prop_oneof![4 => 0_u64..8, 1 => 0_u64..200]), 0..120),
     ) {
         let rate = Rate::new(permits, std::time::Duration::from_nanos(per)).unwrap();
-        let line = WaitList::new(rate, burst, catch_up);
+        let list = WaitList::new(rate, burst, catch_up);
         let mut world = World { list, now: 0, waiters: Vec::new(), out: Vec::new(), late: 0 };
         for (what, many, long) in steps {
             world.step(what, many, long);

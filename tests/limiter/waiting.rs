@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use relent::{Limiter, Rate, Refused};
+use relent::{Limiter, Rate, limiter::Refused};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -303,7 +303,7 @@ async fn a_million_a_second_come_in_batches_without_drift() {
     };
     let list: Vec<_> = (0..100_000).map(|_| tokio::spawn(wait())).collect();
     let mut done = 0;
-    for task in line {
+    for task in list {
         task.await.unwrap().unwrap();
         done += 1;
         let spent = at.elapsed().as_micros();

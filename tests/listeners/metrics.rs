@@ -150,7 +150,7 @@ async fn a_loop_of_ones_own_is_counted_once() {
     let mut run = policy.begin::<String>().listen(Metrics::new("loop"));
     // Dropped without being used, and asked twice for what is not there.
     drop(run.next().await.unwrap());
-    assert!(run.next().await.unwrap().attempt(async { Err::<(), _>("no".to_owned()) }).await.is_none());
+    assert!(run.next().await.unwrap().run(async { Err::<(), _>("no".to_owned()) }).await.is_none());
     run.next().await.unwrap_err();
     run.next().await.unwrap_err();
     drop(run);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use relent::{
-    CutBy, Decision, Policy,
-    policy::{
-        attempts::{Attempts, Ended, Next},
+    Decision, Policy,
+    error::CutBy,
+    policy::schedule::{
+        attempts::{Attempts, Next, PolicyStop},
         bounds::Bounds,
         jitter::series,
     },
@@ -62,7 +63,7 @@ pub struct History {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    Stopped(Ended),
+    Stopped(PolicyStop),
     /// A call or a pause has no end.
     Never,
     /// There were no more calls to make it of.
@@ -143,7 +144,7 @@ impl Settings {
         };
         let healthy = backoff.and_then(Schedule::reset_after).map(nanos);
         let most = bound(self.max_retry_after);
-        let closes = if window < hard { Ended::StartWindow } else { Ended::Deadline };
+        let closes = if window < hard { PolicyStop::StartWindow } else { PolicyStop::Deadline };
 
         let mut attempts: Vec<(u128, u128, Option<CutBy>)> = Vec::new();
         let mut drawn: Vec<u64> = Vec::new();
@@ -155,7 +156,7 @@ impl Settings {
         let stopped = |attempts, why| History { attempts, end: End::Stopped(why) };
         for call in calls {
             if attempts.len() as u128 >= u128::from(max) {
-                return stopped(attempts, Ended::Attempts);
+                return stopped(attempts, PolicyStop::Attempts);
             }
             let start = if attempts.is_empty() && !self.delay_first {
                 0
@@ -165,7 +166,7 @@ impl Settings {
                     drawn.push(call.random);
                     match backoff.last_of(&drawn) {
                         Some(delay) => planned = planned.max(now + delay),
-                        None => return stopped(attempts, Ended::BackoffEnded),
+                        None => return stopped(attempts, PolicyStop::BackoffEnded),
                     }
                 }
                 let started = attempts.last().map_or(0, |last| last.0);
@@ -205,7 +206,7 @@ impl Settings {
             let start = start + nanos(call.late);
             // However late it has become, nothing starts at the hard bound.
             if start > 0 && start >= hard {
-                return stopped(attempts, Ended::Deadline);
+                return stopped(attempts, PolicyStop::Deadline);
             }
             if start >= FOREVER {
                 return History { attempts, end: End::Never };
@@ -227,12 +228,12 @@ impl Settings {
             let says = match cut_by {
                 None => call.says,
                 Some(CutBy::AttemptTimeout) => self.on_cut,
-                Some(_) => return stopped(attempts, Ended::Deadline),
+                Some(_) => return stopped(attempts, PolicyStop::Deadline),
             };
             asked = match says {
                 Says::Retry => 0,
                 Says::RetryAfter(pause) => nanos(pause).min(most),
-                Says::Fatal => return stopped(attempts, Ended::Fatal),
+                Says::Fatal => return stopped(attempts, PolicyStop::Fatal),
             };
             if healthy.is_some_and(|healthy| end - start >= healthy) {
                 drawn.clear();
@@ -275,7 +276,7 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
         };
         let start = start.saturating_add(u64::try_from(nanos(call.late)).unwrap());
         if Bounds::of(&policy).is_over(start) {
-            return History { attempts, end: End::Stopped(Ended::Deadline) };
+            return History { attempts, end: End::Stopped(PolicyStop::Deadline) };
         }
         if start == u64::MAX {
             return History { attempts, end: End::Never };
@@ -295,11 +296,11 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
         let says = match cut_by {
             None => call.says.into(),
             Some(CutBy::AttemptTimeout) => settings.on_cut.into(),
-            Some(_) => return History { attempts, end: End::Stopped(Ended::Deadline) },
+            Some(_) => return History { attempts, end: End::Stopped(PolicyStop::Deadline) },
         };
         // What cannot be mended ends at once: it needs no further call.
         match run.clone().end(&policy, end, says, || 0) {
-            Next::Stop(Ended::Fatal) => return History { attempts, end: End::Stopped(Ended::Fatal) },
+            Next::Stop(PolicyStop::Fatal) => return History { attempts, end: End::Stopped(PolicyStop::Fatal) },
             _ => ended = Some((end, says)),
         }
     }

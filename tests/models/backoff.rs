@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use relent::{
     Backoff, Jitter, Ratio,
-    policy::{backoff::Progress, jitter::series},
+    policy::schedule::{backoff::BackoffState, jitter::series},
 };
 
 use super::{FOREVER, source::Source};
@@ -159,7 +159,7 @@ fn picked(low: u128, high: u128, random: u64) -> u128 {
 pub fn check(source: &mut Source<'_>) {
     let schedule = source.schedule();
     let backoff = schedule.build();
-    let (mut progress, mut randoms) = (Progress::default(), Vec::new());
+    let (mut progress, mut randoms) = (BackoffState::default(), Vec::new());
     for _ in 0..32 {
         randoms.push(source.random());
         let delay = progress.next(&backoff, || randoms[randoms.len() - 1]);

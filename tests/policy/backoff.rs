@@ -4,8 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use proptest::prelude::*;
 use relent::{
-    Backoff, Decision, Event, Jitter, KeyedBackoff, Policy, Ratio, Wait,
-    policy::attempts::{Attempts, Ended, Next},
+    Backoff, Decision, Jitter, KeyedBackoff, Policy, Ratio,
+    events::{Event, Wait},
+    policy::schedule::attempts::{Attempts, Next, PolicyStop},
     retry,
 };
 
@@ -225,7 +226,7 @@ fn both_sides() {
     let two = Backoff::fixed(2 * NANO).jitter(Jitter::PlusMinus(half()));
     for (hundredths, delay) in [(0, 1), (33, 1), (34, 2), (66, 2), (67, 3), (99, 3)] {
         let random = u64::try_from((u128::from(u64::MAX) + 1) * hundredths / 100).unwrap();
-        assert_eq!(relent::policy::backoff::Progress::default().next(&two, || random), Some(delay));
+        assert_eq!(relent::policy::schedule::backoff::BackoffState::default().next(&two, || random), Some(delay));
     }
     let most = Duration::from_nanos(i64::MAX.unsigned_abs());
     let huge = Backoff::exponential(most / 2, most).factor(Ratio::new(21, 10).unwrap()).jitter(Jitter::None);
@@ -243,7 +244,7 @@ fn retries_and_what_servers_ask_for() {
             run.start(&take(n), 0);
             run.end(&take(n), 0, Decision::Retry, || 0)
         });
-        assert_eq!(ended.last(), Some(Next::Stop(Ended::BackoffEnded)));
+        assert_eq!(ended.last(), Some(Next::Stop(PolicyStop::BackoffEnded)));
     }
     // An empty list allows no retry, rather than one that never comes.
     assert!(pauses(&Policy::new().backoff(Backoff::steps([])), &[0; 3]).is_empty());
@@ -255,7 +256,7 @@ fn retries_and_what_servers_ask_for() {
     run.start(&policy, 7 * second);
     assert_eq!(run.end(&policy, 7 * second, Decision::Retry, || 0), Next::Start(9 * second));
     run.start(&policy, 9 * second);
-    assert_eq!(run.end(&policy, 9 * second, Decision::Fatal, || 0), Next::Stop(Ended::Fatal));
+    assert_eq!(run.end(&policy, 9 * second, Decision::Fatal, || 0), Next::Stop(PolicyStop::Fatal));
 }
 
 /// The iterator, a run, its plan and each key draw the same series from one seed.

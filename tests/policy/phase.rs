@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Mutex, time::Duration};
 
 use relent::{
     Policy,
-    policy::attempts::{Attempts, Decision, Next},
+    policy::schedule::attempts::{Attempts, Decision, Next},
     poll,
 };
 use tokio::time::Instant;

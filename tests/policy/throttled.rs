@@ -4,7 +4,11 @@
 use std::{cell::RefCell, time::Duration};
 
 use proptest::prelude::*;
-use relent::{Backoff, Course, Finish, GaveUp, Limiter, Plan, Policy, Rate, Stop, Warning, retry};
+use relent::{
+    Backoff, GaveUp, Limiter, Policy, Rate, Stop,
+    plan::{Course, Finish, Plan, Warning},
+    retry,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cases;

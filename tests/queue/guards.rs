@@ -1,18 +1,11 @@
 //! Due guards: the stream side of the queue.
 
-use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures_core::Stream;
 use relent::{
-    Backoff, CutBy, Jitter, Last, Policy, Stop, TimedQueue,
-    queue::{Cancelled, Due, Failure, Scheduled, Status},
+    Backoff, Jitter, Last, Policy, Stop, TimedQueue,
+    error::CutBy,
+    queue::{AfterFailure, Cancelled, Due, KeyStatus, Scheduled},
 };
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, task};
@@ -83,7 +76,7 @@ async fn any_distance() {
         assert_eq!(start.elapsed(), after);
     }
     assert_pending!(task::spawn(queue.next()).poll());
-    assert!(matches!(handle.get(&3), Some(Status::Scheduled { due, .. }) if due > start + years(200)));
+    assert!(matches!(handle.get(&3), Some(KeyStatus::Scheduled { due, .. }) if due > start + years(200)));
 }
 
 /// The runtime stands still over several due times: all come late, in order, each once.
@@ -126,7 +119,7 @@ async fn while_it_runs_changes_are_kept_and_applied_after() {
     let start = Instant::now();
     let _ = handle.schedule("a", 1, Duration::ZERO);
     let run = next(&mut queue).await;
-    assert_eq!(handle.get(&"a"), Some(Status::Running));
+    assert_eq!(handle.get(&"a"), Some(KeyStatus::Running));
     assert_eq!(handle.schedule("a", 2, 5 * MS), Scheduled::AfterCurrentRun { replaced: None });
     assert!(matches!(handle.schedule("a", 3, MS), Scheduled::Kept { value: 3, .. }));
     assert!(matches!(handle.bring_forward("a", 4, 6 * MS), Scheduled::Kept { value: 4, .. }));
@@ -134,7 +127,7 @@ async fn while_it_runs_changes_are_kept_and_applied_after() {
     assert_eq!(handle.bring_forward("a", 5, 4 * MS), Scheduled::AfterCurrentRun { replaced });
     let replaced = Some((start + 4 * MS, 5));
     assert_eq!(handle.reschedule("a", 6, 7 * MS), Scheduled::AfterCurrentRun { replaced });
-    assert!(matches!(handle.get(&"a"), Some(Status::RunningWithNext { due, .. }) if due == start + 7 * MS));
+    assert!(matches!(handle.get(&"a"), Some(KeyStatus::RunningWithNext { due, .. }) if due == start + 7 * MS));
     assert_eq!(handle.len(), 1);
     // Its time comes, but the key still runs.
     let mut waiting = task::spawn(queue.next());
@@ -163,7 +156,7 @@ async fn cancel_while_it_runs_stops_what_follows() {
     assert_eq!(handle.cancel(&"a"), Cancelled::Running { next: Some((start + 5 * MS, 2)) });
     // A failure is not tried again: the key was cancelled.
     match run.fail("no") {
-        Failure::GaveUp(given_up) => {
+        AfterFailure::GaveUp(given_up) => {
             assert_eq!((given_up.key, given_up.value, given_up.error.stop()), ("a", 1, &Stop::Cancelled));
             assert_eq!(given_up.error.last_error(), Some(&"no"));
         }
@@ -189,8 +182,8 @@ async fn the_policy_is_per_item_and_the_last_try_hands_the_item_back() {
             continue;
         }
         match run.fail(attempts.len()) {
-            Failure::Again { due, .. } => assert_eq!(due, Instant::now() + 10 * MS),
-            Failure::GaveUp(given_up) => break given_up,
+            AfterFailure::Again { due, .. } => assert_eq!(due, Instant::now() + 10 * MS),
+            AfterFailure::GaveUp(given_up) => break given_up,
             other => panic!("{other:?}"),
         }
     };
@@ -210,7 +203,7 @@ async fn a_dropped_guard_goes_back_by_the_policy_and_is_never_lost() {
     let start = Instant::now();
     let _ = handle.schedule("a", 7, Duration::ZERO);
     let run = next(&mut queue).await;
-    let Failure::Again { .. } = run.fail(std::io::Error::other("first")) else { panic!() };
+    let AfterFailure::Again { .. } = run.fail(std::io::Error::other("first")) else { panic!() };
     for attempt in 2..=3 {
         let run = next(&mut queue).await;
         assert_eq!(run.attempt().number(), attempt);
@@ -232,12 +225,12 @@ async fn retry_after_waits_as_told_within_the_policy() {
     let handle = queue.handle();
     let _ = handle.schedule("a", 0, Duration::ZERO);
     let start = Instant::now();
-    let Failure::Again { due, .. } = next(&mut queue).await.retry_after(70 * MS) else { panic!() };
+    let AfterFailure::Again { due, .. } = next(&mut queue).await.retry_after(70 * MS) else { panic!() };
     assert_eq!(due, start + 70 * MS);
-    assert!(matches!(handle.get(&"a"), Some(Status::Scheduled { attempts: 1, .. })));
+    assert!(matches!(handle.get(&"a"), Some(KeyStatus::Scheduled { attempts: 1, .. })));
     let run = next(&mut queue).await;
     assert_eq!(run.attempt().elapsed(), 70 * MS);
-    let Failure::GaveUp(given_up) = run.retry_after(70 * MS) else { panic!() };
+    let AfterFailure::GaveUp(given_up) = run.retry_after(70 * MS) else { panic!() };
     assert_eq!(given_up.error.stop(), &Stop::StartWindow);
     assert!(matches!(given_up.error.last(), Last::NotReady));
 }
@@ -268,7 +261,7 @@ async fn a_newer_entry_supersedes_the_next_try() {
     let _ = handle.schedule("a", 1, Duration::ZERO);
     let run = next(&mut queue).await;
     let _ = handle.schedule("a", 2, 500 * MS);
-    let Failure::Superseded(given_up) = run.fail("no") else { panic!() };
+    let AfterFailure::Superseded(given_up) = run.fail("no") else { panic!() };
     assert_eq!((given_up.value, given_up.error.last_error()), (1, Some(&"no")));
     let start = Instant::now();
     assert_eq!(*next(&mut queue).await.value(), 2);
@@ -285,149 +278,4 @@ async fn no_attempts_allowed_is_handed_back_without_one() {
     let given_up = queue.take_given_up().pop().unwrap();
     assert_eq!(given_up.error.stop(), &Stop::Attempts);
     assert!(matches!(given_up.error.last(), Last::NotStarted));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_stream_ends_when_nothing_can_come_any_more() {
-    let mut queue = queue();
-    let handle = queue.handle();
-    let other = handle.clone();
-    let _ = handle.schedule("a", 1, MS);
-    let run = next(&mut queue).await;
-    drop(handle);
-    let mut waiting = task::spawn(std::future::poll_fn(|cx| pin!(&mut queue).poll_next(cx)));
-    assert_pending!(waiting.poll());
-    drop(other);
-    assert!(waiting.is_woken());
-    assert_pending!(waiting.poll(), "what runs may still go back");
-    drop(run);
-    assert!(waiting.is_woken());
-    assert_pending!(waiting.poll());
-    advance(10 * MS).await;
-    let std::task::Poll::Ready(Some(run)) = waiting.poll() else { panic!("the second try is due") };
-    assert_pending!(waiting.poll());
-    run.done();
-    assert!(waiting.is_woken(), "the last end wakes the consumer");
-    assert!(matches!(waiting.poll(), std::task::Poll::Ready(None)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn idle_and_drain() {
-    let mut queue = queue();
-    let handle = queue.handle();
-    handle.idle().await;
-    let _ = handle.schedule("later", 1, 60_000 * MS);
-    handle.idle().await;
-    let _ = handle.schedule("now", 2, Duration::ZERO);
-    let mut idle = task::spawn(handle.idle());
-    assert_pending!(idle.poll(), "something is due");
-    let run = next(&mut queue).await;
-    assert_pending!(idle.poll(), "something runs");
-    run.done();
-    assert!(idle.is_woken());
-    assert!(idle.poll().is_ready());
-
-    let mut drain = task::spawn(handle.drain());
-    assert_eq!(handle.schedule("more", 3, Duration::ZERO), Scheduled::Closed { value: 3 });
-    assert_pending!(drain.poll());
-    let start = Instant::now();
-    next(&mut queue).await.done();
-    assert_eq!(start.elapsed(), 60_000 * MS, "a drain does not hurry");
-    assert!(drain.is_woken());
-    assert!(matches!(drain.poll(), std::task::Poll::Ready(0)));
-    assert!(queue.next().await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_drain_ends_at_once_when_all_is_cancelled_or_the_queue_is_gone() {
-    let queue = queue();
-    let handle = queue.handle();
-    let _ = handle.schedule("a", 1, 60_000 * MS);
-    let mut drain = task::spawn(handle.drain());
-    assert_pending!(drain.poll());
-    drop(queue);
-    assert!(drain.is_woken());
-    assert!(matches!(drain.poll(), std::task::Poll::Ready(1)));
-    assert_eq!(handle.cancel_all().len(), 1);
-    assert_eq!(handle.drain().await, 0);
-}
-
-/// The queue goes first: what runs ends in peace, what waits can be had back, nothing is taken any more.
-#[tokio::test(start_paused = true)]
-async fn a_queue_dropped_with_work_running() {
-    let mut queue = queue();
-    let handle = queue.handle();
-    let _ = handle.schedule("a", 1, Duration::ZERO);
-    let _ = handle.schedule("b", 2, Duration::ZERO);
-    let _ = handle.schedule("c", 3, 50 * MS);
-    let (a, b) = (next(&mut queue).await, next(&mut queue).await);
-    drop(queue);
-    assert_eq!(handle.schedule("d", 4, Duration::ZERO), Scheduled::Closed { value: 4 });
-    assert_eq!(a.done(), 1);
-    drop(b);
-    let back: Vec<_> = handle.cancel_all().into_iter().map(|(key, value, _)| (key, value)).collect();
-    assert_eq!(back, [("b", 2), ("c", 3)]);
-    handle.idle().await;
-}
-
-#[tokio::test]
-async fn no_value_outlives_the_queue_and_its_handles() {
-    struct Counted(Arc<AtomicUsize>);
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-    let alive = Arc::new(AtomicUsize::new(5));
-    let mut queue = TimedQueue::new();
-    let handle = queue.handle();
-    for key in 0..5 {
-        let _ = handle.schedule(key, Counted(alive.clone()), MS * key);
-    }
-    let run = queue.next().await.unwrap();
-    drop(queue);
-    drop(run);
-    drop(handle.cancel(&4));
-    assert_eq!(alive.load(Ordering::SeqCst), 4);
-    drop(handle);
-    assert_eq!(alive.load(Ordering::SeqCst), 0);
-}
-
-/// Handles work from threads that no runtime knows.
-#[test]
-fn handles_from_any_thread() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut queue = TimedQueue::new();
-    let threads: Vec<_> = (0..4)
-        .map(|thread| {
-            let handle = queue.handle();
-            std::thread::spawn(move || {
-                for i in 0..500 {
-                    let _ = handle.schedule(thread * 1000 + i, (), Duration::from_micros(i));
-                }
-            })
-        })
-        .collect();
-    let mut seen = std::collections::BTreeSet::new();
-    runtime.block_on(async {
-        while let Some(due) = queue.next().await {
-            assert!(seen.insert(*due.key()), "once each");
-            due.done();
-        }
-    });
-    assert_eq!(seen.len(), 2000);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-}
-
-#[test]
-fn what_may_cross_threads() {
-    fn send_sync_unpin<T: Send + Sync + Unpin>(_: &T) {}
-    fn send<T: Send>(_: &T) {}
-    let mut queue = queue();
-    let handle = queue.handle();
-    send_sync_unpin(&handle);
-    send_sync_unpin(&handle.idle());
-    send_sync_unpin(&handle.drain());
-    send(&queue);
-    send(&queue.run(|_| async { Ok::<_, ()>(()) }).into_future());
 }

@@ -13,7 +13,7 @@ use std::{
 use fastrand::Rng;
 use relent::{
     Backoff, Decision, Jitter, Stop, TimedQueue,
-    queue::{Cancelled, Job, Outcome, QueueHandle, Scheduled, Status},
+    queue::{Cancelled, ItemEvent, Job, KeyStatus, QueueHandle, Scheduled},
 };
 use tokio::time::{Instant, sleep};
 
@@ -122,12 +122,12 @@ impl Model {
         self.tally.starts += 1;
     }
 
-    fn told(&mut self, outcome: Outcome<'_, u8, u64, Answer>) {
+    fn told(&mut self, outcome: ItemEvent<'_, u8, u64, Answer>) {
         let now = self.now();
         if let Some((key, value, stop, superseded)) = self.owed.take() {
             let given_up = match outcome {
-                Outcome::GaveUp(given_up) if !superseded => given_up,
-                Outcome::Superseded(given_up) if superseded => given_up,
+                ItemEvent::GaveUp(given_up) if !superseded => given_up,
+                ItemEvent::Superseded(given_up) if superseded => given_up,
                 other => panic!("{key} was to come back, not {other:?}"),
             };
             assert_eq!((given_up.key, given_up.value, given_up.error.stop()), (key, value, &stop));
@@ -135,7 +135,7 @@ impl Model {
             return;
         }
         let key = match &outcome {
-            Outcome::Done { key, .. } | Outcome::Failed { key, .. } => **key,
+            ItemEvent::Done { key, .. } | ItemEvent::Failed { key, .. } => **key,
             other => panic!("unexpected {other:?}"),
         };
         let entry = self.entries.get_mut(&key).unwrap();
@@ -143,11 +143,11 @@ impl Model {
         let (lasts, answer) = script(value, attempt);
         let ran = u64::try_from(now - start).unwrap();
         match outcome {
-            Outcome::Done { value: back, attempt: number, .. } => {
+            ItemEvent::Done { value: back, attempt: number, .. } => {
                 assert_eq!((*back, number.number(), ran, answer), (value, attempt, lasts, Answer::Ok));
                 self.tally.done += 1;
             }
-            Outcome::Failed { again, last, .. } => {
+            ItemEvent::Failed { again, last, .. } => {
                 let cut = lasts >= TIMEOUT;
                 assert_eq!(ran, lasts.min(TIMEOUT));
                 assert!(matches!(last, relent::Last::Cut { .. }) == cut, "{last:?}");
@@ -220,11 +220,11 @@ impl Model {
                 other => panic!("{key}: {other:?}"),
             };
             match status {
-                (Status::Scheduled { due, attempts, .. }, Entry { waits: Some(waits), runs: None, .. }) => {
+                (KeyStatus::Scheduled { due, attempts, .. }, Entry { waits: Some(waits), runs: None, .. }) => {
                     assert_eq!((due, attempts), (self.at(waits.due), waits.attempts));
                 }
-                (Status::Running, Entry { waits: None, runs: Some(_), .. }) => {}
-                (Status::RunningWithNext { due, .. }, Entry { waits: Some(waits), runs: Some(_), .. }) => {
+                (KeyStatus::Running, Entry { waits: None, runs: Some(_), .. }) => {}
+                (KeyStatus::RunningWithNext { due, .. }, Entry { waits: Some(waits), runs: Some(_), .. }) => {
                     assert_eq!(due, self.at(waits.due));
                 }
                 other => panic!("{key}: {other:?}"),

@@ -1,13 +1,15 @@
-//! The timetable beside a model too simple to be wrong: a list that is searched. The fuzz target runs it, too.
+//! The delay queue beside a model too simple to be wrong: a list that is searched. The fuzz target runs it, too.
 
 use std::collections::BTreeMap;
 
-use relent::policy::timetable::{Cancelled, Ended, Given, Removed, Rule, Run, Started, State, Timetable, Trail};
+use relent::policy::queue::{
+    AfterRun, AttemptHistory, Cancelled, Inserted, KeyedDelayQueue, OnOccupied, Removed, RunningKey, Started, State,
+};
 
 type Key = u8;
 type Value = u32;
 
-/// What failures left: how many, and when the next attempt may start. A part of it tells who has the error.
+/// What failures left: how many, and when the next attempt may start. Split off is the error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Failures {
     count: u32,
@@ -16,17 +18,17 @@ pub(crate) struct Failures {
     error: Option<Value>,
 }
 
-impl Trail for Failures {
+impl AttemptHistory for Failures {
     fn window(&self) -> (u64, u64) {
         (self.first, self.last)
     }
 
-    fn part(&mut self) -> Self {
+    fn split_off(&mut self) -> Self {
         Self { error: self.error.take(), ..*self }
     }
 }
 
-/// One thing that may happen to a timetable. Times are distances from the present of that moment.
+/// One thing that may happen to a delay queue. Times are distances from the present of that moment.
 #[derive(Clone, Debug)]
 #[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
 pub(crate) enum Op {
@@ -37,7 +39,7 @@ pub(crate) enum Op {
     Cancel(Key),
     CancelAll,
     Pass(u64),
-    /// Time passes as the timetable says, until something is due.
+    /// Time passes as the delay queue says, until something is due.
     Sleep,
     Start,
     End(u8),
@@ -87,30 +89,30 @@ pub(crate) struct Tally {
 }
 
 pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
-    let mut real: Timetable<Key, Value, Failures> = Timetable::new(start);
+    let mut real: KeyedDelayQueue<Key, Value, Failures> = KeyedDelayQueue::new(start);
     let mut model: BTreeMap<Key, Entry> = BTreeMap::new();
-    let mut running: Vec<(Run, Key, Value, u32)> = Vec::new();
+    let mut running: Vec<(RunningKey, Key, Value, u32)> = Vec::new();
     let (mut now, mut last, mut tally) = (start, start, Tally::default());
     for (turn, op) in ops.iter().enumerate() {
         let value = Value::try_from(turn).unwrap();
         match op {
             Op::Keep(key, due) | Op::Move(key, due) | Op::Earlier(key, due) | Op::Anew(key, due) => {
                 let rule = match op {
-                    Op::Keep(..) => Rule::Keep,
-                    Op::Move(..) => Rule::Move,
-                    Op::Anew(..) => Rule::Anew,
-                    _ => Rule::Earlier,
+                    Op::Keep(..) => OnOccupied::Keep,
+                    Op::Move(..) => OnOccupied::Replace,
+                    Op::Anew(..) => OnOccupied::Reset,
+                    _ => OnOccupied::KeepEarlier,
                 };
                 last = at(due, now, last);
                 let new = Waits { due: last, turn, value, failures: None };
                 let want = give(model.entry(*key).or_default(), rule, new);
-                tally.conflicts += usize::from(want != Given::New);
+                tally.conflicts += usize::from(want != Inserted::New);
                 let carries = |entry: &Entry| entry.waits.as_ref().is_some_and(|waits| waits.failures.is_some());
-                tally.carried += usize::from(matches!(want, Given::Moved { .. }) && carries(&model[key]));
+                tally.carried += usize::from(matches!(want, Inserted::Moved { .. }) && carries(&model[key]));
                 let (mut given, mut value) = (Some(*key), Some(value));
-                assert_eq!(real.give(rule, &mut given, &mut value, last), want, "{turn}: {op:?}");
-                assert_eq!(given.is_some(), want != Given::New, "{turn}: a key that is there already is not taken");
-                assert_eq!(value.is_some(), matches!(want, Given::Kept { .. }));
+                assert_eq!(real.insert(rule, &mut given, &mut value, last), want, "{turn}: {op:?}");
+                assert_eq!(given.is_some(), want != Inserted::New, "{turn}: a key that is there already is not taken");
+                assert_eq!(value.is_some(), matches!(want, Inserted::Kept { .. }));
             }
             Op::Cancel(key) => {
                 let want = cancel(&mut model, *key);
@@ -124,7 +126,8 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
                     cancel(&mut model, key);
                 }
                 let out = real.cancel_all().into_iter();
-                let out: Vec<_> = out.map(|Removed { key, due, value, trail, .. }| (key, due, value, trail)).collect();
+                let out: Vec<_> =
+                    out.map(|Removed { key, due, value, history, .. }| (key, due, value, history)).collect();
                 let want =
                     want.into_iter().map(|(key, Waits { due, value, failures, .. })| (key, due, value, failures));
                 assert_eq!(out, want.collect::<Vec<_>>(), "{turn}: {op:?}");
@@ -152,16 +155,16 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
                 assert_eq!(real.first_due(now), first, "{turn}: first_due");
                 let got = real.start(now);
                 assert_eq!(got.as_ref().map(|got| (got.key, got.due)), want, "{turn}: {op:?} at {now}");
-                if let Some(Started { run, key, value, trail, .. }) = got {
+                if let Some(Started { run, key, value, history, .. }) = got {
                     let entry = model.get_mut(&key).unwrap();
                     let waits = entry.waits.take().unwrap();
-                    assert_eq!((waits.value, waits.failures), (value, trail));
+                    assert_eq!((waits.value, waits.failures), (value, history));
                     assert!(!entry.running, "{turn}: runs twice");
                     (entry.running, entry.forgets) = (true, false);
-                    if let Some(Failures { first, .. }) = trail {
+                    if let Some(Failures { first, .. }) = history {
                         assert!(first <= now, "{turn}: started in the pause");
                     }
-                    running.push((run, key, value, trail.map_or(0, |failures| failures.count)));
+                    running.push((run, key, value, history.map_or(0, |failures| failures.count)));
                     tally.starts += 1;
                 }
             }
@@ -170,8 +173,8 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
                 let entry = model.get_mut(&key).unwrap();
                 entry.running = false;
                 let want = match &entry.waits {
-                    Some(waits) => Ended::Next { due: waits.due, superseded: None },
-                    None => Ended::Gone { key },
+                    Some(waits) => AfterRun::Next { due: waits.due, superseded: None },
+                    None => AfterRun::Gone { key },
                 };
                 assert_eq!(real.end(run, None), want, "{turn}: {op:?}");
             }
@@ -191,13 +194,13 @@ pub(crate) fn compare(start: u64, ops: &[Op]) -> Tally {
                             waits.failures = Some(Failures { error: None, ..failed });
                             tally.carried += 1;
                         }
-                        Ended::Next { due: waits.due, superseded: Some((value, failed)) }
+                        AfterRun::Next { due: waits.due, superseded: Some((value, failed)) }
                     }
-                    None if entry.forgets => Ended::Cancelled { key, value, trail: failed },
+                    None if entry.forgets => AfterRun::Cancelled { key, value, history: failed },
                     None => {
                         entry.waits = Some(Waits { due: last, turn, value, failures: Some(failed) });
                         tally.retries += 1;
-                        Ended::Again
+                        AfterRun::Again
                     }
                 };
                 assert_eq!(real.end(run, Some((value, failed))), want, "{turn}: {op:?}");
@@ -220,27 +223,27 @@ fn at(due: &Due, now: u64, last: u64) -> u64 {
     }
 }
 
-fn give(entry: &mut Entry, rule: Rule, new: Waits) -> Given<Value, Failures> {
+fn give(entry: &mut Entry, rule: OnOccupied, new: Waits) -> Inserted<Value, Failures> {
     let Some(old) = entry.waits.clone() else {
         entry.waits = Some(new);
-        entry.forgets |= rule == Rule::Anew;
-        return if entry.running { Given::AfterRun { replaced: None } } else { Given::New };
+        entry.forgets |= rule == OnOccupied::Reset;
+        return if entry.running { Inserted::AfterRun { replaced: None } } else { Inserted::New };
     };
     // Failures go along with a newer value, and so does the pause; not beyond the bounds.
-    let goes_on = |failures: &Failures| rule != Rule::Anew && new.due.max(failures.first) <= failures.last;
+    let goes_on = |failures: &Failures| rule != OnOccupied::Reset && new.due.max(failures.first) <= failures.last;
     let failures = old.failures.filter(goes_on);
     let due = failures.map_or(new.due, |failures| new.due.max(failures.first));
-    if rule == Rule::Keep || (rule == Rule::Earlier && old.due <= due) {
-        return Given::Kept { due: old.due };
+    if rule == OnOccupied::Keep || (rule == OnOccupied::KeepEarlier && old.due <= due) {
+        return Inserted::Kept { due: old.due };
     }
     let turn = if old.due == due { old.turn } else { new.turn };
     entry.waits = Some(Waits { due, turn, failures, ..new });
-    entry.forgets |= rule == Rule::Anew;
+    entry.forgets |= rule == OnOccupied::Reset;
     if entry.running {
-        return Given::AfterRun { replaced: Some((old.due, old.value)) };
+        return Inserted::AfterRun { replaced: Some((old.due, old.value)) };
     }
-    let trail = if failures.is_some() { None } else { old.failures };
-    Given::Moved { from: old.due, due, value: old.value, trail }
+    let history = if failures.is_some() { None } else { old.failures };
+    Inserted::Moved { from: old.due, due, value: old.value, history }
 }
 
 fn cancel(model: &mut BTreeMap<Key, Entry>, key: Key) -> Cancelled<Key, Value, Failures> {
@@ -263,7 +266,7 @@ fn next(model: &BTreeMap<Key, Entry>) -> Option<(Key, u64)> {
 }
 
 /// Everything that can be asked has the answer that the model has.
-fn same(real: &mut Timetable<Key, Value, Failures>, model: &BTreeMap<Key, Entry>, now: u64) {
+fn same(real: &mut KeyedDelayQueue<Key, Value, Failures>, model: &BTreeMap<Key, Entry>, now: u64) {
     assert_eq!(real.len(), model.len());
     assert_eq!(real.is_empty(), model.is_empty());
     assert_eq!(real.running(), model.values().filter(|entry| entry.running).count());

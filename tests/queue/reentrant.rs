@@ -3,14 +3,18 @@
 
 use std::{
     hash::{Hash, Hasher},
-    sync::{Arc, OnceLock, mpsc},
-    task::{Context, Wake, Waker},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
 use relent::{
     Backoff, TimedQueue,
-    queue::{Job, QueueHandle},
+    queue::{Due, Job, QueueHandle, Scheduled},
 };
 
 /// Uses a handle of its queue when it is dropped, and when it is woken.
@@ -130,7 +134,7 @@ fn keys_values_and_errors() {
                 let _ = handle.begin_anew(key(), value(), Duration::ZERO);
                 let (again, error) = (key(), stage.nosy(3));
                 let other = (stage.nosy(8), stage.nosy(8));
-                let std::task::Poll::Ready(Some(due)) = stage.queue.poll_due(noop) else { panic!("{round}") };
+                let Poll::Ready(Some(due)) = stage.queue.poll_due(noop) else { panic!("{round}") };
                 if round % 2 == 1 {
                     let _ = handle.schedule(again, due.value().clone(), Duration::ZERO);
                 }
@@ -176,5 +180,59 @@ fn a_run_and_its_futures() {
         drop(working);
         drop(stage.queue);
         assert_eq!(stage.handle.cancel_all().len() + stage.handle.take_given_up().len(), 2);
+    });
+}
+
+/// Owns a guard, which ends with it.
+struct Owner(#[expect(dead_code, reason = "it is dropped with the waker")] Mutex<Option<Due<u32, u32>>>);
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Notes that it was called.
+#[derive(Default)]
+struct Called(AtomicBool);
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// A waker that owns the guard of a key is replaced: what follows the run of that key is due. The consumer takes it in the
+/// same poll, or is woken.
+#[test]
+fn a_guard_that_goes_with_a_waker_wakes_the_consumer() {
+    ends(|| {
+        let noop = &mut Context::from_waker(Waker::noop());
+        for with_the_consumers_own in [false, true] {
+            let mut queue = TimedQueue::new().max_attempts(1);
+            let handle = queue.handle();
+            assert_eq!(handle.schedule(1, 1, Duration::ZERO), Scheduled::New);
+            let Poll::Ready(Some(due)) = queue.poll_due(noop) else { panic!("it is due") };
+            let _ = handle.schedule(1, 2, Duration::ZERO);
+            let owner = Waker::from(Arc::new(Owner(Mutex::new(Some(due)))));
+            let mut drain = std::pin::pin!(handle.drain());
+            if with_the_consumers_own {
+                assert!(queue.poll_due(&mut Context::from_waker(&owner)).is_pending());
+            } else {
+                assert!(drain.as_mut().poll(&mut Context::from_waker(&owner)).is_pending());
+            }
+            drop(owner);
+            let called = Arc::<Called>::default();
+            let polled = queue.poll_due(&mut Context::from_waker(&Waker::from(called.clone())));
+            assert!(drain.as_mut().poll(noop).is_pending());
+            if polled.is_pending() {
+                assert!(called.0.load(SeqCst), "nothing woke it");
+                let Poll::Ready(Some(due)) = queue.poll_due(noop) else { panic!("it is due") };
+                assert_eq!(due.done(), 2);
+            } else {
+                let Poll::Ready(Some(due)) = polled else { panic!("it is due") };
+                assert_eq!(due.done(), 2);
+            }
+            assert_eq!(handle.take_given_up().len(), 1);
+            assert_eq!(drain.as_mut().poll(noop), Poll::Ready(0));
+        }
     });
 }

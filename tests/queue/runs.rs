@@ -10,8 +10,9 @@ use std::{
 };
 
 use relent::{
-    Backoff, CutBy, Decision, Jitter, Last, Policy, Stop, TimedQueue,
-    queue::{Job, Outcome, QueueHandle, Scheduled, Status},
+    Backoff, Decision, Jitter, Last, Policy, Stop, TimedQueue,
+    error::CutBy,
+    queue::{ItemEvent, Job, KeyStatus, QueueHandle},
 };
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, task};
@@ -72,12 +73,12 @@ async fn errors_are_told_and_after_the_last_try_the_item_comes_back() {
         .notify(|outcome| {
             let now = start.elapsed().as_millis();
             told.lock().unwrap().push(match outcome {
-                Outcome::Failed { key, attempt, last: Last::Failed(error), again, .. } => {
+                ItemEvent::Failed { key, attempt, last: Last::Failed(error), again, .. } => {
                     let again = again.map(|again| again.duration_since(start).as_millis());
                     format!("{now} {key} {} {error} {again:?}", attempt.number())
                 }
-                Outcome::Done { key, .. } => format!("{now} {key} done"),
-                Outcome::GaveUp(back) => format!("{now} {} {} back: {}", back.key, back.value, back.error.sentence()),
+                ItemEvent::Done { key, .. } => format!("{now} {key} done"),
+                ItemEvent::GaveUp(back) => format!("{now} {} {} back: {}", back.key, back.value, back.error.sentence()),
                 other => panic!("{other:?}"),
             });
         })
@@ -259,7 +260,7 @@ async fn a_dropped_run_leaves_nothing_behind() {
     assert_eq!((handle.running(), Arc::strong_count(&alive)), (0, 1));
     let start = Instant::now();
     for key in [1, 2] {
-        let again = Some(Status::Scheduled { due: start + 10 * MS, attempts: 1 });
+        let again = Some(KeyStatus::Scheduled { due: start + 10 * MS, attempts: 1 });
         assert_eq!(handle.get(&key), again);
     }
     drop(handle);
@@ -297,7 +298,7 @@ async fn a_worker_that_panics() {
     let mut working = task::spawn(work.concurrency(3).unwrap().into_future());
     let panic = catch_unwind(AssertUnwindSafe(|| working.poll())).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&"worker panics"));
-    assert!(matches!(handle.get(&2), Some(Status::Scheduled { attempts: 1, .. })));
+    assert!(matches!(handle.get(&2), Some(KeyStatus::Scheduled { attempts: 1, .. })));
     assert_eq!(handle.running(), 1, "the first runs on, the third is due");
     // Whoever caught it can go on with the same run.
     assert_pending!(working.poll());
@@ -326,57 +327,10 @@ async fn a_worker_that_panics_at_once() {
     });
     let mut working = task::spawn(work.into_future());
     catch_unwind(AssertUnwindSafe(|| working.poll())).unwrap_err();
-    assert!(matches!(handle.get(&1), Some(Status::Scheduled { attempts: 1, .. })));
+    assert!(matches!(handle.get(&1), Some(KeyStatus::Scheduled { attempts: 1, .. })));
     drop(handle);
     advance(10 * MS).await;
     assert!(working.poll().is_ready());
-}
-
-/// The runtime that a queue waited in is gone; another takes it over.
-#[test]
-fn a_queue_outlives_its_runtime() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut queue = queue();
-    let handle = queue.handle();
-    schedule(&handle, 1, 5);
-    schedule(&handle, 2, 10);
-    let first = runtime();
-    let mut waiting = task::spawn(queue.next());
-    first.block_on(async { assert_pending!(waiting.poll()) });
-    drop(waiting);
-    drop(first);
-    let due = runtime().block_on(queue.next()).unwrap();
-    assert_eq!(due.done(), 1);
-
-    let second = runtime();
-    let mut working = task::spawn(queue.run(|_| async { Ok::<_, ()>(()) }).into_future());
-    second.block_on(async { assert_pending!(working.poll()) });
-    drop(working);
-    drop(second);
-    drop(handle);
-    let finished = runtime().block_on(queue.run(|_| async { Ok::<_, ()>(()) }).into_future());
-    assert!(finished.given_up.is_empty());
-}
-
-/// A runtime that ends with the queue in one of its tasks: handles hear of it, and have back what waits.
-#[test]
-fn the_runtime_is_gone_and_the_queue_with_it() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut queue = queue();
-    let handle = queue.handle();
-    schedule(&handle, 1, 0);
-    schedule(&handle, 2, 60_000);
-    runtime.spawn(async move { queue.run(|_| std::future::pending::<Result<(), ()>>()).await });
-    runtime.block_on(async { tokio::task::yield_now().await });
-    assert_eq!(handle.running(), 1);
-    let mut idle = task::spawn(handle.idle());
-    assert_pending!(idle.poll());
-    drop(runtime);
-    assert!(idle.is_woken());
-    assert!(idle.poll().is_ready());
-    assert_eq!(handle.schedule(3, 3, Duration::ZERO), Scheduled::Closed { value: 3 });
-    let back: Vec<_> = handle.cancel_all().into_iter().map(|(key, ..)| key).collect();
-    assert_eq!(back, [1, 2], "what ran went back");
 }
 
 /// A worker may use a handle: to plan its own key anew, for one.
@@ -431,7 +385,7 @@ async fn a_flood_lets_others_run() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "`Working` polled after completion")]
+#[should_panic(expected = "`RunWorkerFuture` polled after completion")]
 async fn polled_after_completion() {
     let mut queue = queue();
     let mut working = task::spawn(queue.run(|_| async { Ok::<_, ()>(()) }).into_future());

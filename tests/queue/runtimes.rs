@@ -12,11 +12,12 @@ use std::{
 };
 
 use futures_core::Stream;
-use relent::{Backoff, TimedQueue};
+use relent::{Backoff, TimedQueue, queue::Scheduled};
 use tokio::{
     runtime::Runtime,
     time::{Instant, advance},
 };
+use tokio_test::{assert_pending, task};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -105,4 +106,51 @@ async fn a_dropped_wait_leaves_nothing() {
     assert!(waiting.as_mut().poll(&mut cx).is_pending());
     advance(50 * MS).await;
     assert!(flag.0.load(Ordering::SeqCst) && waiting.poll(&mut cx).is_ready());
+}
+
+/// The runtime that a queue waited in is gone; another takes it over.
+#[test]
+fn a_queue_outlives_its_runtime() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut queue = TimedQueue::new();
+    let handle = queue.handle();
+    let _ = handle.schedule(1, 1, 5 * MS);
+    let _ = handle.schedule(2, 2, 10 * MS);
+    let first = runtime();
+    let mut waiting = task::spawn(queue.next());
+    first.block_on(async { assert_pending!(waiting.poll()) });
+    drop(waiting);
+    drop(first);
+    let due = runtime().block_on(queue.next()).unwrap();
+    assert_eq!(due.done(), 1);
+
+    let second = runtime();
+    let mut working = task::spawn(queue.run(|_| async { Ok::<_, ()>(()) }).into_future());
+    second.block_on(async { assert_pending!(working.poll()) });
+    drop(working);
+    drop(second);
+    drop(handle);
+    let finished = runtime().block_on(queue.run(|_| async { Ok::<_, ()>(()) }).into_future());
+    assert!(finished.given_up.is_empty());
+}
+
+/// A runtime that ends with the queue in one of its tasks: handles hear of it, and have back what waits.
+#[test]
+fn the_runtime_is_gone_and_the_queue_with_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut queue = TimedQueue::new();
+    let handle = queue.handle();
+    let _ = handle.schedule(1, 1, Duration::ZERO);
+    let _ = handle.schedule(2, 2, 60_000 * MS);
+    runtime.spawn(async move { queue.run(|_| std::future::pending::<Result<(), ()>>()).await });
+    runtime.block_on(async { tokio::task::yield_now().await });
+    assert_eq!(handle.running(), 1);
+    let mut idle = task::spawn(handle.idle());
+    assert_pending!(idle.poll());
+    drop(runtime);
+    assert!(idle.is_woken());
+    assert!(idle.poll().is_ready());
+    assert_eq!(handle.schedule(3, 3, Duration::ZERO), Scheduled::Closed { value: 3 });
+    let back: Vec<_> = handle.cancel_all().into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(back, [1, 2], "what ran went back");
 }

@@ -239,7 +239,7 @@ async fn a_wait_that_cannot_fit_ends_the_item_at_once() {
     });
     let mut back = Vec::new();
     let work = work.throttle(&limiter).notify(|outcome| {
-        if let relent::queue::Outcome::GaveUp(given_up) = outcome {
+        if let relent::queue::ItemEvent::GaveUp(given_up) = outcome {
             told.note(given_up.key, begin);
         }
     });
@@ -390,4 +390,41 @@ async fn an_item_is_in_flight_until_it_ends() {
     assert_eq!(handle.cancel_all().len(), 2);
     let mut run = budget.begin();
     assert!(!run.may_retry(), "nothing else is in flight");
+}
+
+/// A queue that is dropped runs nothing any more: the retries that its items were allowed go back, and no item is in flight,
+/// although a handle may still have them back.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_queue_gives_its_retries_back() {
+    for in_flight in [false, true] {
+        let budget = if in_flight { Budget::in_flight(Ratio::percent(50)) } else { Budget::ratio(Ratio::ZERO) };
+        let budget = budget.reserve(if in_flight { 2 } else { 4 });
+        let mut queue = queue();
+        let handle = queue.handle();
+        (1..=2).for_each(|key| schedule(&handle, key, 0));
+        let work = queue.run(|_| ready(Err::<(), _>("busy")));
+        let mut working = task::spawn(work.budget(&budget).into_future());
+        assert_pending!(working.poll());
+        drop(working);
+        assert_eq!(
+            (budget.available(), handle.len()),
+            (if in_flight { 0 } else { 2 }, 2),
+            "both wait for their retries"
+        );
+        // Another try at the first has begun, and outlives the queue: the next one that it is allowed is in vain.
+        let due = queue.next().await.unwrap();
+        assert_eq!(due.attempt().number(), 2);
+        drop(queue);
+        if !in_flight {
+            assert_eq!(budget.available(), 3, "one was made");
+        }
+        drop(due);
+        if in_flight {
+            let mut run = budget.begin();
+            assert!(run.may_retry() && budget.available() == 1, "nothing else is in flight: {budget:?}");
+        } else {
+            assert_eq!(budget.available(), 3);
+        }
+        assert_eq!(handle.cancel_all().len(), 2);
+    }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, future::Ready, time::Duration};
 
 use relent::{
     TimedQueue,
-    queue::{Due, Finished, Job, QueueHandle, Working},
+    queue::{Due, Finished, Job, QueueHandle, RunWorkerFuture},
 };
 
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
@@ -91,7 +91,7 @@ async fn a_run_can_be_named_and_owned_with_its_queue() {
     type Worker = fn(Job<&'static str, u32>) -> Ready<Result<(), &'static str>>;
     fn work<'q>(
         queue: &'q mut TimedQueue<&'static str, u32>,
-    ) -> Working<'q, &'static str, u32, Worker, Ready<Result<(), &'static str>>> {
+    ) -> RunWorkerFuture<'q, &'static str, u32, Worker, Ready<Result<(), &'static str>>> {
         queue.run((|job| std::future::ready(if job.value > 1 { Err("no") } else { Ok(()) })) as Worker).into_future()
     }
     async fn owned<K, V, W>(mut queue: TimedQueue<K, V>, worker: W) -> Finished<K, V, W::Error>

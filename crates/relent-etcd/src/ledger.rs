@@ -77,7 +77,7 @@ impl EtcdLedger {
     }
 
     fn failed(&self, failed: &Failed) -> LedgerError {
-        let text = format!("key {}: {}", self.key, relent::chain(failed));
+        let text = format!("key {}: {}", self.key, relent::error::chain(failed));
         match advice(&failed.error) {
             Some(advice) if is_final(&failed.error) => LedgerError::unavailable(format!("{text}: {advice}")),
             _ => LedgerError::unavailable(text),

@@ -1,9 +1,24 @@
 //! Who is a member of an etcd cluster, and changing it so that it is done once and known to be done.
 //!
-//! [`Members`] has the operations. It works over [`Cluster`], the few calls they need: implemented for etcd itself with
-//! [`etcd_client`](https://docs.rs/etcd-client) behind the feature `etcd`, which needs `protoc` and its standard includes
-//! (Debian: `protobuf-compiler` and `libprotobuf-dev`) when it is built, and for a model of etcd's rules in
-//! `testing::etcd`.
+//! | I want to | |
+//! |---|---|
+//! | know the members, all of them and as of now | [`Members::list`] |
+//! | have a member, and know that it is one | [`Members::ensure_joined`], [`ensure_learner`](Members::ensure_learner), [`ensure_voter`](Members::ensure_voter), [`ensure_promoted`](Members::ensure_promoted) |
+//! | have a member gone | [`Members::ensure_removed`] |
+//! | wait until all are well | [`Members::wait_healthy`] |
+//! | hold leadership by a key | `EtcdLock` |
+//! | know what an error of a call means for the next one | [`classify`] |
+//! | test all of this without etcd | `model` (feature `model`) |
+//!
+//! [`Members`] works over [`Cluster`], the few calls it needs: `EtcdCluster` makes them with
+//! [`etcd_client`](https://docs.rs/etcd-client), the model plays them by etcd's rules.
+//!
+//! # Features
+//!
+//! `client`, on by default: etcd itself, `EtcdCluster` and `EtcdLock`. It needs `protoc` and its standard includes (Debian:
+//! `protobuf-compiler` and `libprotobuf-dev`) when it is built. `model`: the model, which needs neither.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod asking;
 #[cfg(feature = "client")]
@@ -41,4 +56,10 @@ pub use self::{
     rotation::ClusterHealth,
 };
 #[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub use self::{client::EtcdCluster, ledger::EtcdLedger, lock::EtcdLock};
+
+/// Its code blocks are compiled.
+#[cfg(all(doctest, feature = "model"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

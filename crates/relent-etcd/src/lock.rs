@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use etcd_client::{Compare, CompareOp, ConnectOptions, ResponseHeader, Txn, TxnOp};
 use relent::{
     ConfigError,
-    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
+    leader::{Lock, LockError, Prepared, Record, RecordStream, Write},
 };
 
 use super::{
@@ -39,13 +39,13 @@ use super::{
 /// # Rights
 /// With authentication, the user needs a role with the permission `readwrite` on this one key, and no other:
 /// `etcdctl role grant-permission ROLE readwrite KEY`. Reads and the watch need the right to read, the transactions both.
-/// Where a right is missing each try is a [`Change::Trouble`](relent::leader::Change::Trouble) in etcd's words, with what to do; a
+/// Where a right is missing each try is a [`Trouble`](relent::leader::ElectionEvent::Trouble) in etcd's words, with what to do; a
 /// term ends by its renew deadline, a campaign with an error only where not one call has succeeded for a whole lease.
 ///
 /// # Without a quorum
 /// Every read and write goes through etcd's quorum. Without one no write is confirmed: the leader's term ends by its renew
 /// deadline, nobody else's begins, and candidates go on trying; each failure is reported as a
-/// [`Change::Trouble`](relent::leader::Change::Trouble). The loss of a minority of the members ends no term, as long as
+/// [`Trouble`](relent::leader::ElectionEvent::Trouble). The loss of a minority of the members ends no term, as long as
 /// an endpoint that is alive gets its turn within the renew deadline.
 ///
 /// # Cancel safety
@@ -74,7 +74,7 @@ pub(super) struct Looked {
     pub(super) turn: u64,
     pub(super) watch: etcd_client::WatchClient,
     pub(super) revision: i64,
-    pub(super) seen: Option<Seen<()>>,
+    pub(super) seen: Option<Record<()>>,
 }
 
 impl EtcdLock {
@@ -113,10 +113,10 @@ impl EtcdLock {
 }
 
 impl EtcdLock {
-    fn marked_write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Prepared<()> {
+    fn marked_write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Prepared<()> {
         let (holder, lease) = match put {
-            Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-            Put::Release => ("", Duration::ZERO),
+            Write::Take { holder, lease } | Write::Renew { holder, lease } => (holder, lease),
+            Write::Release => ("", Duration::ZERO),
         };
         let mark = fastrand::u64(..);
         let value = format!("{}/{mark:016x} {holder}", nanos(lease));
@@ -152,7 +152,7 @@ impl EtcdLock {
                 self.key
             )),
             Failure::Call(failed) => {
-                let text = format!("key {}: {}", self.key, relent::chain(&failed));
+                let text = format!("key {}: {}", self.key, relent::error::chain(&failed));
                 match advice(&failed.error) {
                     Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
                     _ if last => LockError::fatal(text),
@@ -198,7 +198,7 @@ impl Lock for EtcdLock {
         self.key.to_string()
     }
 
-    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
         let mut left = self.turns.endpoints().len();
         loop {
             left = left.saturating_sub(1);
@@ -210,15 +210,15 @@ impl Lock for EtcdLock {
         }
     }
 
-    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+    async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
         self.marked_write(over, put).into_write().await
     }
 
-    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+    fn prepare(&self, over: Option<&Record<()>>, put: Write<'_>) -> Option<Prepared<()>> {
         Some(self.marked_write(over, put))
     }
 
-    fn changes(&self) -> Reports<()> {
+    fn watch(&self) -> RecordStream<()> {
         Box::pin(Following::new(self.clone()))
     }
 }
@@ -270,18 +270,18 @@ fn duration(nanos: u64) -> Duration {
 }
 
 /// `NANOSECONDS/NUMBER HOLDER`; without a number if it was written by hand.
-pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Seen<()>, Failure> {
+pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Record<()>, Failure> {
     parsed(revision, value).ok_or(Failure::NoLock)
 }
 
-fn parsed(revision: i64, value: &[u8]) -> Option<Seen<()>> {
+fn parsed(revision: i64, value: &[u8]) -> Option<Record<()>> {
     let (numbers, holder) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     let (lease, mark) = match numbers.split_once('/') {
         Some((lease, mark)) => (lease, Some(u64::from_str_radix(mark, 16).ok()?)),
         None => (numbers, None),
     };
     let version = u128::try_from(revision).ok()?;
-    let seen = Seen::new(version, ()).held(holder, duration(lease.parse().ok()?), version);
+    let seen = Record::new(version, ()).held_by(holder, duration(lease.parse().ok()?), version);
     Some(match mark {
         Some(mark) => seen.marked(mark),
         None => seen,

@@ -8,7 +8,9 @@ use std::{
 };
 
 use relent::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Policy, Progress, Seen, Settle,
+    Attempt, ConfigError, Decision, Observed, Operation, Policy, Progress,
+    builder::{Ensure, Settle},
+    operation::{Reconciler, ReconcilerTypes},
 };
 
 use crate::{
@@ -256,18 +258,18 @@ impl<C> fmt::Debug for HealthCheck<C> {
 }
 
 /// What a look answers.
-type Looked<T> = Result<Seen<T, MemberChange, MemberError>, MemberError>;
+type Looked<T> = Result<Observed<T, MemberChange, MemberError>, MemberError>;
 
-impl<C, T> EndeavourTypes for MemberWork<C, T> {
+impl<C, T> ReconcilerTypes for MemberWork<C, T> {
     type Value = T;
     type State = MemberChange;
     type Error = MemberError;
-    type Look = Pin<Box<dyn Future<Output = Looked<T>> + Send>>;
+    type Observe = Pin<Box<dyn Future<Output = Looked<T>> + Send>>;
     type Act = Pin<Box<dyn Future<Output = Result<(), MemberError>> + Send>>;
 }
 
-impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
-    fn look(&mut self, attempt: Attempt) -> Self::Look {
+impl<C: Cluster, T: Send + 'static> Reconciler for MemberWork<C, T> {
+    fn observe(&mut self, attempt: Attempt) -> Self::Observe {
         // So that one that hangs is named, and does not cost the whole call; not by what is left, or at the end of the run all
         // of them would seem to hang.
         let each = attempt.limit().map_or(Duration::from_secs(1), |limit| limit / 3);
@@ -277,19 +279,19 @@ impl<C: Cluster, T: Send + 'static> Endeavour for MemberWork<C, T> {
             let members = shared.list(None).await?;
             let view = goal.lock().unwrap_or_else(PoisonError::into_inner).view(&members);
             let view = match read(view) {
-                Ok(value) => return Ok(Seen::AsWanted(value)),
+                Ok(value) => return Ok(Observed::AsWanted(value)),
                 Err(view) => *view,
             };
             Ok(match view {
-                View::Needs(step) if may_lose_quorum => Seen::Differs(step),
+                View::Needs(step) if may_lose_quorum => Observed::Differs(step),
                 View::Needs(step) => match shared.guard(&step, &members, each).await {
-                    Ok(()) => Seen::Differs(step),
-                    Err(error) => Seen::NotYetBecause(error),
+                    Ok(()) => Observed::Differs(step),
+                    Err(error) => Observed::NotYetBecause(error),
                 },
-                View::Not(error) if error.decision() == Decision::Fatal => Seen::Fatal(error),
-                View::Not(error) => Seen::NotYetBecause(error),
+                View::Not(error) if error.decision() == Decision::Fatal => Observed::Fatal(error),
+                View::Not(error) => Observed::NotYetBecause(error),
                 // Neither of these is what any other operation asks for.
-                View::There(_) | View::Gone(..) => Seen::NotYet,
+                View::There(_) | View::Gone(..) => Observed::NotYet,
             })
         })
     }

@@ -8,7 +8,7 @@ use std::{
 
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 use futures_core::Stream;
-use relent::{Backoff, Delays, Jitter, leader::Seen};
+use relent::{Backoff, Jitter, backoff::Delays, leader::Record};
 
 use super::lock::{EtcdLock, Looked, seen};
 use crate::time;
@@ -21,7 +21,7 @@ pub(super) struct Following {
     next: Pin<Box<Next>>,
 }
 
-type Report = Option<Seen<()>>;
+type Report = Option<Record<()>>;
 /// The next report, and the watch to go on with.
 type Next = dyn Future<Output = Option<(Report, Watch)>> + Send;
 

@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// - A connection is given up after 5 s, or sooner if `config` says so; `kube`'s own default is 30 s.
 /// - The header `Retry-After` is kept, see [`RetryAfterLayer`].
 /// - There is still no limit for an answer, because watches are answers too: give each call an
-///   [`attempt_timeout`](relent::Retry::attempt_timeout). [`get`](super::get()) does.
+///   [`attempt_timeout`](relent::builder::Retry::attempt_timeout). [`get`](super::get()) does.
 ///
 /// # Errors
 /// When the configuration cannot be used: a certificate or a key that is no PEM, a proxy that is not supported.

@@ -228,7 +228,7 @@ fn write_cause(f: &mut impl fmt::Write, cause: &kube::Error) -> fmt::Result {
         kube::Error::HyperError(error) => write_connection(f, error),
         // Of a file that cannot be parsed it would show a whole piece.
         kube::Error::InferKubeconfig(error) => f.write_str(error.to_string().lines().next().unwrap_or_default()),
-        other => write!(f, "{}", relent::chain(other)),
+        other => write!(f, "{}", relent::error::chain(other)),
     }
 }
 

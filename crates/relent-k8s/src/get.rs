@@ -4,7 +4,11 @@ use std::{fmt, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, Resource};
-use relent::{Attempt, Check, Classify, Decision, Operation, Policy, Polling, PollingFuture};
+use relent::{
+    Attempt, Check, Decision, Operation, Policy,
+    builder::{Polling, PollingFuture},
+    operation::Classify,
+};
 use serde::de::DeserializeOwned;
 
 use super::{

@@ -21,7 +21,7 @@ use kube::{
 
 use relent::{
     ConfigError,
-    leader::{Lock, LockError, Prepared, Put, Reports, Seen},
+    leader::{Lock, LockError, Prepared, Record, RecordStream, Write},
 };
 
 use crate::time;
@@ -47,7 +47,7 @@ use crate::time;
 /// - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, update, watch], resourceNames: [my-controller]}
 /// ```
 ///
-/// Where `get`, `create` or `update` is missing, each try is a [`Change::Trouble`](relent::leader::Change::Trouble) in the server's
+/// Where `get`, `create` or `update` is missing, each try is a [`Trouble`](relent::leader::ElectionEvent::Trouble) in the server's
 /// own words, with what to do; a term ends by its renew deadline. A campaign ends with an error only where not one call has
 /// succeeded for a whole lease: an API server that has just started refuses for a moment what it will allow, and rights or a
 /// namespace may come later. Without `watch` an election works; a release is then noticed by looking, within 2.2 retry periods.
@@ -114,7 +114,7 @@ impl LeaseLock {
     }
 
     /// The Lease is laid out before it is sent: what a later read has to show, if it was written, is known by then.
-    fn marked_write(&self, over: Option<&Seen<Lease>>, put: Put<'_>) -> Prepared<Lease> {
+    fn marked_write(&self, over: Option<&Record<Lease>>, put: Write<'_>) -> Prepared<Lease> {
         let mut lease = over.map_or_else(|| self.blank(), |over| over.object.clone());
         lease.metadata.managed_fields = None;
         if !self.labels.is_empty() {
@@ -221,7 +221,7 @@ impl Lock for LeaseLock {
         }
     }
 
-    async fn read(&self) -> Result<Option<Seen<Lease>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<Lease>>, LockError> {
         match self.api.get(&self.name).await {
             Ok(lease) => seen(lease).map(Some),
             Err(Error::Api(status)) if self.is_absent(&status) => Ok(None),
@@ -229,15 +229,15 @@ impl Lock for LeaseLock {
         }
     }
 
-    async fn write(&self, over: Option<&Seen<Lease>>, put: Put<'_>) -> Result<Seen<Lease>, LockError> {
+    async fn write(&self, over: Option<&Record<Lease>>, put: Write<'_>) -> Result<Record<Lease>, LockError> {
         self.marked_write(over, put).into_write().await
     }
 
-    fn prepare(&self, over: Option<&Seen<Lease>>, put: Put<'_>) -> Option<Prepared<Lease>> {
+    fn prepare(&self, over: Option<&Record<Lease>>, put: Write<'_>) -> Option<Prepared<Lease>> {
         Some(self.marked_write(over, put))
     }
 
-    fn changes(&self) -> Reports<Lease> {
+    fn watch(&self) -> RecordStream<Lease> {
         let api = self.api.clone();
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
         let events = async move { api.watch(&params, "0").await }.try_flatten_stream();
@@ -264,23 +264,23 @@ fn seconds(lease: Duration) -> Option<i32> {
 const RELEASED: u32 = 1;
 
 /// Writes the record, as client-go does: a new holder counts as a transition, a release keeps the count and lasts 1 s.
-fn fill(lease: &mut Lease, put: Put<'_>) {
+fn fill(lease: &mut Lease, put: Write<'_>) {
     let first = lease.spec.is_none();
     let spec = lease.spec.get_or_insert_default();
     let now = later_than(spec);
     let (holder, length) = match put {
-        Put::Take { holder, lease } | Put::Renew { holder, lease } => (holder, lease),
-        Put::Release => ("", Duration::from_secs(RELEASED.into())),
+        Write::Take { holder, lease } | Write::Renew { holder, lease } => (holder, lease),
+        Write::Release => ("", Duration::from_secs(RELEASED.into())),
     };
     let same = spec.holder_identity.as_deref() == Some(holder);
     let transitions = spec.lease_transitions.unwrap_or(0);
     match put {
-        Put::Take { .. } if !same => {
+        Write::Take { .. } if !same => {
             spec.lease_transitions = Some(if first { 0 } else { transitions.saturating_add(1) });
             spec.acquire_time = Some(now.clone());
         }
-        Put::Release => spec.acquire_time = Some(now.clone()),
-        Put::Take { .. } | Put::Renew { .. } => {
+        Write::Release => spec.acquire_time = Some(now.clone()),
+        Write::Take { .. } | Write::Renew { .. } => {
             spec.acquire_time.get_or_insert_with(|| now.clone());
         }
     }
@@ -301,7 +301,7 @@ fn later_than(spec: &LeaseSpec) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(now).unwrap_or(Timestamp::MIN))
 }
 
-fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
+fn seen(lease: Lease) -> Result<Record<Lease>, LockError> {
     let version = lease.metadata.resource_version.as_deref().unwrap_or_default();
     let Ok(version) = version.parse() else {
         let text = format!("resourceVersion {version:?} is not a whole number: there can be no fence");
@@ -309,7 +309,7 @@ fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
     };
     let spec = lease.spec.clone().unwrap_or_default();
     let length = u32::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-    let (mark, beat) = (mark(&spec), beat(lease.metadata.uid.as_deref(), &spec));
+    let (mark, heartbeat) = (mark(&spec), heartbeat(lease.metadata.uid.as_deref(), &spec));
     let holder = spec.holder_identity.unwrap_or_default();
     let length = match (holder.as_str(), length) {
         ("", RELEASED) => 0,
@@ -317,7 +317,7 @@ fn seen(lease: Lease) -> Result<Seen<Lease>, LockError> {
         ("", length) => length.max(1),
         (_, length) => length,
     };
-    Ok(Seen::new(version, lease).held(holder, Duration::from_secs(length.into()), beat).marked(mark))
+    Ok(Record::new(version, lease).held_by(holder, Duration::from_secs(length.into()), heartbeat).marked(mark))
 }
 
 /// Tells a write from every other write of the same holder. Not by the duration: somebody may have shortened it by hand, and it
@@ -336,7 +336,7 @@ fn hash_times(spec: &LeaseSpec, hasher: &mut DefaultHasher) {
 
 /// The record as a number: labels and annotations may change without being a renewal. A Lease that was deleted and created
 /// again is another one, even if a creation that was sent twice has brought back every word of it.
-fn beat(uid: Option<&str>, spec: &LeaseSpec) -> u128 {
+fn heartbeat(uid: Option<&str>, spec: &LeaseSpec) -> u128 {
     let half = |salt: u64| {
         let mut hasher = DefaultHasher::new();
         salt.hash(&mut hasher);

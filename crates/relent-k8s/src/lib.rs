@@ -1,4 +1,4 @@
-//! Callers for Kubernetes.
+//! Callers for Kubernetes: they give up in time, and say why.
 //!
 //! | I want to | |
 //! |---|---|
@@ -17,6 +17,11 @@
 //! A `kube::Client` made in the usual way retries *inside* each call (429, 503 and 504, 15 times, for minutes) and waits for
 //! a silent server for ever. Retries around such a client are nested retries. The clients made here do neither; whatever
 //! client there is, [`get`] gives each call a deadline.
+//!
+//! Your crate chooses the Kubernetes version: `k8s-openapi = { version = "..", features = ["v1_33"] }`. The version of `kube` is
+//! [`relent_k8s::kube`](kube).
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advice;
 mod call;
@@ -55,3 +60,8 @@ pub use self::{
 
 /// A future that can be sent; named, so that what holds it can be sent too.
 type Boxed<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+
+/// Its code blocks are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,7 +15,7 @@ use kube::{
 };
 use relent::{
     Backoff, Jitter, Last, Policy, TimedQueue,
-    queue::{Cancelled, Job, Outcome, Scheduled},
+    queue::{Cancelled, ItemEvent, Job, Scheduled},
 };
 use relent_apiserver::ApiServer;
 use relent_k8s::eviction::{Evictor, ObservedPod, PodKey};
@@ -145,10 +145,10 @@ async fn under_load(stage: &mut Stage) -> Result<(), Failed> {
             }
         }
     };
-    let listen = |outcome: Outcome<'_, u32, (), &'static str>| match outcome {
-        Outcome::Done { .. } => done += 1,
-        Outcome::Failed { again: Some(_), .. } => retried += 1,
-        Outcome::GaveUp(given_up) => back.push((given_up.key, given_up.error.sentence().to_string())),
+    let listen = |outcome: ItemEvent<'_, u32, (), &'static str>| match outcome {
+        ItemEvent::Done { .. } => done += 1,
+        ItemEvent::Failed { again: Some(_), .. } => retried += 1,
+        ItemEvent::GaveUp(given_up) => back.push((given_up.key, given_up.error.sentence().to_string())),
         _ => {}
     };
     drop(queue.run(worker).concurrency(20)?.notify(listen).await);
@@ -212,11 +212,11 @@ async fn evictions(stage: &mut Stage) -> Result<(), Failed> {
     let task = tokio::spawn({
         let (diary, stop) = (diary.clone(), stop.clone());
         async move {
-            let notify = |outcome: Outcome<'_, PodKey, _, _>| match outcome {
-                Outcome::Done { key, attempt, .. } => {
+            let notify = |outcome: ItemEvent<'_, PodKey, _, _>| match outcome {
+                ItemEvent::Done { key, attempt, .. } => {
                     diary.note(format!("{}: evicted, event written, attempt {}", key.name(), attempt.number()));
                 }
-                Outcome::Failed { key, last: Last::Failed(error), .. } => {
+                ItemEvent::Failed { key, last: Last::Failed(error), .. } => {
                     diary.note(format!("{}: {error}", key.name()));
                 }
                 other => diary.note(format!("{other:?}")),

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use relent::{Event, Last, Wait};
+use relent::{
+    Last,
+    events::{Event, Wait},
+};
 
 /// A scene that could not be played to its end.
 pub(crate) type Failed = Box<dyn Error + Send + Sync>;

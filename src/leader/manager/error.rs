@@ -9,16 +9,16 @@ use crate::{
 };
 
 /// Why a [`Manager`](super::Manager) did not run, or did not run to a good end. Its text tells the whole chain of causes, so it
-/// has no source; what a task failed with can be had by [`failures`](Self::failures) and [`Failure::error`].
+/// has no source; what a task failed with can be had by [`failures`](Self::failures) and [`TaskFailure::error`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ManagerError {
     /// A task failed, or the election; everything else was stopped.
     Failed {
         /// What failed first.
-        first: Failure,
+        first: TaskFailure,
         /// What failed after it, in order.
-        others: Vec<Failure>,
+        others: Vec<TaskFailure>,
         /// The tasks that did not end within the grace.
         not_stopped: Vec<String>,
     },
@@ -50,7 +50,7 @@ impl From<ConfigError> for ManagerError {
 
 impl ManagerError {
     /// Everything that failed, the first one first.
-    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+    pub fn failures(&self) -> impl Iterator<Item = &TaskFailure> {
         let (first, others) = match self {
             Self::Failed { first, others, .. } => (Some(first), others.as_slice()),
             _ => (None, [].as_slice()),
@@ -94,7 +94,7 @@ impl Error for ManagerError {}
 
 /// The failure of one task. Its text tells the whole chain of causes, so it has no source.
 #[derive(Debug)]
-pub struct Failure {
+pub struct TaskFailure {
     task: String,
     cause: Box<Cause>,
 }
@@ -111,7 +111,7 @@ pub(super) enum Cause {
     Unreleased(LockError),
 }
 
-impl Failure {
+impl TaskFailure {
     pub(super) fn new(task: impl Into<String>, cause: Cause) -> Self {
         Self { task: task.into(), cause: Box::new(cause) }
     }
@@ -161,11 +161,11 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let task = &self.task;
         match &*self.cause {
-            Cause::Error(error) => write!(f, "{task} failed: {}", crate::chain(&**error)),
+            Cause::Error(error) => write!(f, "{task} failed: {}", crate::error::chain(&**error)),
             Cause::Panic(text) => write!(f, "{task} panicked: {text}"),
             Cause::Elect(error) => write!(f, "{task} failed: {error}"),
             Cause::Held(by) => write!(f, "{task} failed: {by} leads, and this process was not to wait"),
@@ -175,4 +175,4 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Error for Failure {}
+impl Error for TaskFailure {}

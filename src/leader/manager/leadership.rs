@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     error::Cause,
-    plan::{EachTerm, LeaderTask},
-    running::{Registry, Tasks},
+    task::{LeaderTask, RepeatedTask},
+    tasks::{Registry, Tasks},
 };
 use crate::leader::{elect::Elect, error::Ended, lock::Lock, term::Term};
 
@@ -24,24 +24,25 @@ pub(super) struct Leadership {
     pub(super) again: bool,
     pub(super) tasks: Vec<LeaderTask>,
     /// Tasks that are added later.
-    pub(super) newcomers: UnboundedReceiver<LeaderTask>,
+    pub(super) added: UnboundedReceiver<LeaderTask>,
     pub(super) registry: Registry,
 }
 
-/// What is kept from one term to the next.
-struct Members {
+/// The leader tasks that wait for a term. Under their lock they are spawned, but no code of theirs runs.
+struct LeaderTasks {
+    /// For the next term, or the first.
     waiting: Vec<LeaderTask>,
-    each_term: Vec<EachTerm>,
-    newcomers: UnboundedReceiver<LeaderTask>,
+    each_term: Vec<RepeatedTask>,
+    added: UnboundedReceiver<LeaderTask>,
 }
 
 impl Leadership {
     /// Campaigns, and runs the leader tasks in the term, or in one term after the other.
     pub(super) async fn lead<L: Lock>(self, elect: Elect<L>) -> Result<(), Cause> {
-        let Self { stop, grace, again, tasks: waiting, newcomers, registry } = self;
-        let members = Arc::new(Mutex::new(Members { waiting, each_term: Vec::new(), newcomers }));
+        let Self { stop, grace, again, tasks: waiting, added, registry } = self;
+        let tasks = Arc::new(Mutex::new(LeaderTasks { waiting, each_term: Vec::new(), added }));
         let elect = elect.cancel_on(stop).in_tasks(grace);
-        let work = move |term| in_term(Arc::clone(&members), registry.clone(), term);
+        let work = move |term| in_term(Arc::clone(&tasks), registry.clone(), term);
         let ended = if again { elect.again().run(work).await } else { elect.run(work).await };
         match ended.map_err(Cause::Elect)? {
             // Tasks that had to be dropped are named by the manager.
@@ -53,26 +54,26 @@ impl Leadership {
     }
 }
 
-/// Runs the tasks until the term is to end and all of them have ended. A failure is the manager's, who stops everything;
+/// Runs the tasks until the term is to end and all of them have ended. A failure is the manager's, which stops everything;
 /// until then the other tasks go on.
-async fn in_term(members: Arc<Mutex<Members>>, registry: Registry, term: Term) {
+async fn in_term(tasks: Arc<Mutex<LeaderTasks>>, registry: Registry, term: Term) {
     let mut running = Tasks::new(&registry);
-    let _leads = Leads { members: Arc::clone(&members), registry: registry.clone() };
-    lock(&members).begin(&mut running, &term);
-    registry.leads(Some(term.clone()));
-    let (mut lost, mut told) = (pin!(term.lost()), false);
+    let _in_term = InTerm { tasks: Arc::clone(&tasks), registry: registry.clone() };
+    lock(&tasks).begin(&mut running, &term);
+    registry.set_term(Some(term.clone()));
+    let (mut lost, mut ending) = (pin!(term.lost()), false);
     poll_fn(|cx| {
         loop {
-            told = told || lost.as_mut().poll(cx).is_ready();
-            let mut members = lock(&members);
+            ending = ending || lost.as_mut().poll(cx).is_ready();
+            let mut tasks = lock(&tasks);
             // One that comes when the term is to end waits for the next one.
-            while !told && let Poll::Ready(Some(task)) = members.newcomers.poll_recv(cx) {
-                members.begin_one(&mut running, &term, task);
+            while !ending && let Poll::Ready(Some(task)) = tasks.added.poll_recv(cx) {
+                tasks.begin_one(&mut running, &term, task);
             }
-            drop(members);
+            drop(tasks);
             match running.poll_join(cx) {
                 Poll::Ready(true) => {}
-                Poll::Ready(false) if told => return Poll::Ready(()),
+                Poll::Ready(false) if ending => return Poll::Ready(()),
                 Poll::Ready(false) | Poll::Pending => return Poll::Pending,
             }
         }
@@ -80,7 +81,7 @@ async fn in_term(members: Arc<Mutex<Members>>, registry: Registry, term: Term) {
     .await;
 }
 
-impl Members {
+impl LeaderTasks {
     fn begin(&mut self, running: &mut Tasks, term: &Term) {
         for task in &self.each_term {
             running.spawn_in(term, task.task());
@@ -92,7 +93,7 @@ impl Members {
 
     fn begin_one(&mut self, running: &mut Tasks, term: &Term, task: LeaderTask) {
         match task {
-            LeaderTask::Once(task) => running.spawn_in(term, task),
+            LeaderTask::OneTerm(task) => running.spawn_in(term, task),
             LeaderTask::EachTerm(task) => {
                 running.spawn_in(term, task.task());
                 self.each_term.push(task);
@@ -101,19 +102,19 @@ impl Members {
     }
 }
 
-/// However a term ends: what runs in each waits for the next one.
-struct Leads {
-    members: Arc<Mutex<Members>>,
+/// When a term ends, in whatever way, the tasks that run in each wait for the next one.
+struct InTerm {
+    tasks: Arc<Mutex<LeaderTasks>>,
     registry: Registry,
 }
 
-impl Drop for Leads {
+impl Drop for InTerm {
     fn drop(&mut self) {
-        self.registry.wait(lock(&self.members).each_term.len());
-        self.registry.leads(None);
+        self.registry.add_waiting(lock(&self.tasks).each_term.len());
+        self.registry.set_term(None);
     }
 }
 
-fn lock(members: &Mutex<Members>) -> MutexGuard<'_, Members> {
-    members.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(tasks: &Mutex<LeaderTasks>) -> MutexGuard<'_, LeaderTasks> {
+    tasks.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,9 +2,10 @@
 
 mod error;
 mod leadership;
-mod plan;
-mod running;
+mod registration;
 mod signals;
+mod task;
+mod tasks;
 
 use std::{
     fmt,
@@ -17,13 +18,14 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::error::{Failure, ManagerError};
+pub use self::error::{ManagerError, TaskFailure};
 use self::{
     error::{AnyError, Cause},
     leadership::Leadership,
-    plan::{Begun, EachTerm, LeaderTask, Plan, Task},
-    running::{Registry, Tasks},
+    registration::{Registration, Started},
     signals::Signals,
+    task::{LeaderTask, RepeatedTask, Task},
+    tasks::{Registry, Tasks},
 };
 use super::{elect::Elect, lock::Lock, term::Term};
 use crate::policy::nanos::{duration, nanos};
@@ -61,14 +63,15 @@ use crate::policy::nanos::{duration, nanos};
 /// ```
 #[derive(Clone)]
 pub struct Manager {
-    shared: Arc<Shared>,
+    shared: Arc<ManagerState>,
     grace: u64,
     again: bool,
     signals: bool,
 }
 
-struct Shared {
-    plan: Mutex<Plan>,
+struct ManagerState {
+    /// Held for a few assignments, and while a task is sent to the run; no foreign code runs under it.
+    registration: Mutex<Registration>,
     registry: Registry,
 }
 
@@ -80,7 +83,7 @@ impl Default for Manager {
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("phase", &self.plan().phase).finish_non_exhaustive()
+        f.debug_struct("Manager").field("phase", &self.registration().phase).finish_non_exhaustive()
     }
 }
 
@@ -89,7 +92,7 @@ impl Manager {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared { plan: Mutex::default(), registry: Registry::default() }),
+            shared: Arc::new(ManagerState { registration: Mutex::default(), registry: Registry::default() }),
             grace: 30_000_000_000,
             again: false,
             signals: false,
@@ -105,7 +108,7 @@ impl Manager {
 
     /// Campaign again after a loss, instead of failing with it. Tasks that are added by
     /// [`add_leader_each_term`](Self::add_leader_each_term) begin again with each term; those of
-    /// [`add_leader`](Self::add_leader) run in one. The losses can be heard by [`on_change`](Elect::on_change).
+    /// [`add_leader`](Self::add_leader) run in one. The losses can be heard by [`on_event`](Elect::on_event).
     ///
     /// ```
     /// use std::time::Duration;
@@ -152,7 +155,7 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add(Task::new(name, task))
+        self.registration().add(Task::new(name, task))
     }
 
     /// Adds a task that runs only while this process leads: from the beginning of the term, or from now on if it has
@@ -167,7 +170,8 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add_leader(LeaderTask::Once(Task::new(name, task)), || self.shared.registry.wait(1))
+        self.registration()
+            .add_leader(LeaderTask::OneTerm(Task::new(name, task)), || self.shared.registry.add_waiting(1))
     }
 
     /// As [`add_leader`](Self::add_leader), for a task that begins again with each term, if the manager is to
@@ -181,7 +185,8 @@ impl Manager {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<AnyError> + 'static,
     {
-        self.plan().add_leader(LeaderTask::EachTerm(EachTerm::new(name, task)), || self.shared.registry.wait(1))
+        self.registration()
+            .add_leader(LeaderTask::EachTerm(RepeatedTask::new(name, task)), || self.shared.registry.add_waiting(1))
     }
 
     /// The election that decides when the leader tasks run. Its lock is given back after they have ended; where one does
@@ -205,7 +210,7 @@ impl Manager {
         L: Lock,
         E: Into<AnyError> + 'static,
     {
-        self.plan().elect(Box::new(move |leadership: Leadership| {
+        self.registration().elect(Box::new(move |leadership: Leadership| {
             Box::pin(async move {
                 let stop = leadership.stop.clone();
                 let Some(elect) = stop.run_until_cancelled(build).await else { return Ok(()) };
@@ -226,7 +231,7 @@ impl Manager {
     /// Dropping the future aborts the tasks without grace.
     pub async fn run(&self, token: CancellationToken) -> Result<(), ManagerError> {
         let (stop, stop_leading) = (CancellationToken::new(), CancellationToken::new());
-        let Begun { tasks, mut newcomers, leader_tasks, leader_newcomers, election } = self.plan().begin()?;
+        let Started { tasks, mut added, leader_tasks, added_leader, election } = self.registration().begin()?;
         // However the run ends, also when it is dropped: nothing can be added any more, everyone is told.
         let _closing = Closing { manager: self, tokens: [stop_leading.clone(), stop.clone()] };
         let mut running = Tasks::new(&self.shared.registry);
@@ -234,9 +239,9 @@ impl Manager {
             (Some(election), _) => {
                 let (grace, again) = (self.grace, self.again);
                 let registry = self.shared.registry.clone();
-                registry.wait(leader_tasks.len());
-                let (stop, tasks, newcomers) = (stop_leading.clone(), leader_tasks, leader_newcomers);
-                let leadership = Leadership { stop, grace, again, tasks, newcomers, registry };
+                registry.add_waiting(leader_tasks.len());
+                let (stop, tasks, added) = (stop_leading.clone(), leader_tasks, added_leader);
+                let leadership = Leadership { stop, grace, again, tasks, added, registry };
                 running.spawn_election(election(leadership));
             }
             (None, Some(task)) => return Err(task.without_election()),
@@ -249,14 +254,14 @@ impl Manager {
         let mut signals = match Signals::listen(self.signals) {
             Ok(signals) => signals,
             Err(error) => {
-                registry.fail(Failure::new("signals", Cause::Error(error.into())));
+                registry.fail(TaskFailure::new("signals", Cause::Error(error.into())));
                 Signals::default()
             }
         };
         let mut told = pin!(token.cancelled());
         poll_fn(|cx| {
             loop {
-                while let Poll::Ready(Some(task)) = newcomers.poll_recv(cx) {
+                while let Poll::Ready(Some(task)) = added.poll_recv(cx) {
                     running.spawn(task, stop.clone());
                 }
                 // A failure goes before a wish to stop.
@@ -273,7 +278,7 @@ impl Manager {
             if signals.poll_first(cx).is_ready() { Poll::Ready(()) } else { told.as_mut().poll(cx) }
         })
         .await;
-        self.plan().close();
+        self.registration().close();
         stop_leading.cancel();
         let (not_stopped, waited) =
             running.join(self.grace, || stop.cancel(), |cx: &mut Context<'_>| signals.poll_second(cx)).await;
@@ -285,8 +290,8 @@ impl Manager {
         }
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registration(&self) -> MutexGuard<'_, Registration> {
+        self.shared.registration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -297,7 +302,7 @@ struct Closing<'a> {
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.manager.plan().close();
+        self.manager.registration().close();
         self.tokens.iter().for_each(CancellationToken::cancel);
     }
 }

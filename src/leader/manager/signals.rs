@@ -54,14 +54,17 @@ mod imp {
 
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    /// Whoever has once listened to a signal with tokio has taken its default effect away, for good. It is given back while no
-    /// manager listens: by a flag that the handler of the signal reads.
+    /// Once tokio has listened to a signal, its default effect is gone for good. It is given back while no manager listens: by a
+    /// flag that the handler of the signal reads.
     struct Process {
+        /// Managers that listen.
         listeners: usize,
-        nobody_listens: Option<Arc<AtomicBool>>,
+        /// Set exactly while there are none, and then the signals have their default effect. SeqCst: it is read in a handler.
+        default_effect: Option<Arc<AtomicBool>>,
     }
 
-    static PROCESS: Mutex<Process> = Mutex::new(Process { listeners: 0, nobody_listens: None });
+    /// Held while listeners are counted and the flag is set, so that the two agree.
+    static PROCESS: Mutex<Process> = Mutex::new(Process { listeners: 0, default_effect: None });
 
     fn process() -> MutexGuard<'static, Process> {
         PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -75,12 +78,12 @@ mod imp {
         pub(super) fn begin() -> io::Result<Self> {
             let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
             let mut process = process();
-            if process.nobody_listens.is_none() {
-                let nobody = Arc::new(AtomicBool::new(false));
+            if process.default_effect.is_none() {
+                let flag = Arc::new(AtomicBool::new(false));
                 for kind in kinds {
-                    signal_hook::flag::register_conditional_default(kind.as_raw_value(), Arc::clone(&nobody))?;
+                    signal_hook::flag::register_conditional_default(kind.as_raw_value(), Arc::clone(&flag))?;
                 }
-                process.nobody_listens = Some(nobody);
+                process.default_effect = Some(flag);
             }
             let [interrupt, terminate] = kinds;
             let signals = [signal(interrupt)?, signal(terminate)?];
@@ -108,8 +111,8 @@ mod imp {
 
     impl Process {
         fn update(&self) {
-            if let Some(nobody) = &self.nobody_listens {
-                nobody.store(self.listeners == 0, Ordering::SeqCst);
+            if let Some(flag) = &self.default_effect {
+                flag.store(self.listeners == 0, Ordering::SeqCst);
             }
         }
     }
@@ -124,7 +127,7 @@ mod imp {
 
     use tokio::signal::windows::{CtrlC, ctrl_c};
 
-    /// Where nobody listens any more, tokio leaves ctrl-c its default effect.
+    /// Where no listener is left, tokio leaves ctrl-c its default effect.
     pub(super) struct Listening(CtrlC);
 
     impl Listening {

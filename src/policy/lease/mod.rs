@@ -1,51 +1,76 @@
-//! One candidate's part in an election: what it has seen and what time it is goes in, what to do next comes out.
+//! One candidate's part in an election, as a state machine without input and output: what was observed and what time it is goes in,
+//! what to do next comes out.
 //!
-//! What keeps two terms apart:
+//! # Structure
+//! - [`Lease`]: the state, and its inputs `on_read`, `on_written`, `on_report`, `on_work_ended`, `on_tick`; `next_step` answers.
+//! - `observe`: what an input changes. `next`: what to do then. `protocol`: the words of both.
+//! - `in_doubt`: writes whose answer was lost. `refusals`: when a refusal is the last word. `timing`: the times and their rules.
+//!
+//! ```text
+//!            took the lock, in time                deadline passed, or the lock is another's
+//! Follower ------------------------> Leader --------------------------------------------------> Lost
+//!    ^                                 | the work has ended                                       | the work has ended,
+//!    | campaign                        v                                                          | or was dropped
+//!    '------------------ Over <---- Releasing                                                     |
+//!                         ^-----------------------------------------------------------------------'
+//! ```
+//!
+//! # The times of a term
+//! They count from `sent`, when the last confirmed renewal was sent, on this machine's clock:
+//!
+//! | at | what |
+//! |---|---|
+//! | `sent + retry_period` | the next renewal |
+//! | `sent + renew_deadline` | lost, if none was confirmed: the work is told |
+//! | the earlier of lost + `stop_grace` and `sent + lease * (1 - 2 * drift)` | the work is dropped |
+//! | another saw the renewal, + `lease` | another may take the lock |
+//!
+//! # What keeps two terms apart
 //! - Every write is conditional on the version that was read. Versions never come back, even when the lock is deleted.
 //! - A term is valid for `lease * (1 - 2 * drift)` from the moment at which its last confirmed renewal was sent.
-//! - A record is left alone for a full lease from the moment at which this candidate saw it change.
+//! - A record is left alone for a full lease from the moment at which this candidate observed its change.
 //! - A lock that is missing may have been deleted under a leader that still is one. So creating the record only starts
 //!   that same wait; the term begins with a conditional write over it.
 //! - A record is this candidate's own only if it is the one that it wrote: by the version that was confirmed, or by the mark of
 //!   a write whose outcome is unknown. That it bears this identity proves nothing: another process may have the same one.
-//! - What was released may be taken at once. What somebody has emptied is left alone for a lease, as what was deleted is.
+//! - What was released may be taken at once. What was emptied by hand is left alone for a lease, as what was deleted is.
 
-mod deciding;
-mod doubt;
-mod learning;
+mod in_doubt;
+mod next;
+mod observe;
+mod protocol;
 mod refusals;
 pub mod timing;
-mod words;
 
-use self::doubt::Doubt;
+use self::in_doubt::InDoubt;
 pub use self::{
+    protocol::{Exit, HeldTerm, Holder, Loss, RecordView, Step, WriteResult, WriteStep},
     refusals::Refusals,
     timing::{Explained, Timing},
-    words::{Exit, Holder, Loss, Record, Step, Tenure, Write, Wrote},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// A candidate among others.
-    Follow,
+    Follower,
     /// The work may run.
-    Lead(Tenure),
-    /// The work was told; it is dropped at `drop_at`.
-    Lost { tenure: Tenure, why: Loss, drop_at: u64 },
+    Leader(HeldTerm),
+    /// The work was told that the term is over; it is dropped at `drop_at`.
+    Lost { term: HeldTerm, why: Loss, drop_at: u64 },
     /// The work has ended; the lock is given back, if it is still this candidate's.
-    Release { tenure: Tenure, until: u64, tries: u32 },
+    Releasing { term: HeldTerm, until: u64, tries: u32 },
     /// Nothing more to do.
     Over(Exit),
 }
 
-/// What the lock was like when it was last seen.
+/// What the lock was like when it was last observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Known {
-    record: Option<Record>,
-    /// Since when its holder and its beat have been the same. Of a lock that is missing: when it may be created.
+struct Observed {
+    record: Option<RecordView>,
+    /// Since when its holder and its heartbeat have been the same. Of a lock that is missing: when it may be created.
     since: u64,
-    /// This candidate wrote it, and nobody can have led since.
-    ours: bool,
+    /// This candidate wrote it, and no other can have led since.
+    written_by_us: bool,
 }
 
 /// How often a release is tried.
@@ -53,21 +78,21 @@ const RELEASES: u32 = 5;
 
 /// The state of one candidate.
 ///
-/// Ask [`next`](Self::next) after everything that happens and whenever the time comes that it named. At most one call of
-/// the lock is under way at a time; a call that is given up has the answer [`Wrote::Unknown`], or `None`.
+/// Ask [`next_step`](Self::next_step) after everything that happens and whenever the time comes that it named. At most one call of
+/// the lock is under way at a time; a call that is given up has the answer [`WriteResult::Unknown`], or `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Lease {
     timing: Timing,
     phase: Phase,
-    known: Option<Known>,
-    /// Writes of this candidate that may still land, or have landed unseen.
-    doubt: Doubt,
+    observed: Option<Observed>,
+    /// Writes of this candidate that may take effect yet, or took effect unobserved.
+    in_doubt: InDoubt,
     /// This candidate once created the lock: that write is bound to no version, and may be delayed for ever.
     created: bool,
     lead_on_create: bool,
     /// The lock has to be read before the next write.
-    must_look: bool,
+    must_read: bool,
     /// When the call that is under way began.
     call_began: Option<u64>,
     /// The mark of the write that is under way.
@@ -78,38 +103,38 @@ pub struct Lease {
     failures: u32,
     /// No call before this time, after a failure.
     retry_at: u64,
-    /// What is known counts until then; a candidate looks again.
-    look_at: u64,
-    /// Another process was seen to take or to renew the lock.
-    held: bool,
-    /// The state of the random numbers that spread the looks of candidates.
+    /// What was observed counts until then; then a candidate reads again.
+    reread_at: u64,
+    /// Another process was observed to take or to renew the lock.
+    held_by_other: bool,
+    /// The state of the random numbers that spread the reads of candidates.
     jitter: Option<u64>,
 }
 
 impl Lease {
-    /// A candidate who has seen nothing yet. `seed` chooses the jitter; without one there is none.
+    /// A candidate that has observed nothing yet. `seed` chooses the jitter; without one there is none.
     #[must_use]
     pub fn new(timing: Timing, seed: Option<u64>) -> Self {
         Self {
             timing,
-            phase: Phase::Follow,
-            known: None,
-            doubt: Doubt::default(),
+            phase: Phase::Follower,
+            observed: None,
+            in_doubt: InDoubt::default(),
             created: false,
             lead_on_create: false,
-            must_look: true,
+            must_read: true,
             call_began: None,
             call_mark: None,
             overtaken: false,
             failures: 0,
             retry_at: 0,
-            look_at: 0,
-            held: false,
+            reread_at: 0,
+            held_by_other: false,
             jitter: seed,
         }
     }
 
-    /// Whoever creates the missing lock leads at once. Safe only where nobody deletes it.
+    /// A candidate that creates the missing lock leads at once. Safe only where it is never deleted.
     #[must_use]
     pub fn lead_on_create(mut self, at_once: bool) -> Self {
         self.lead_on_create = at_once;
@@ -117,13 +142,13 @@ impl Lease {
     }
 
     /// What to do now. While a call is under way it is always to wait.
-    pub fn next(&mut self, now: u64) -> Step {
-        self.settle(now);
+    pub fn next_step(&mut self, now: u64) -> Step {
+        self.apply_clock(now);
         let step = match self.phase {
-            Phase::Follow => self.follow(now),
-            Phase::Lead(tenure) => self.lead(tenure, now),
+            Phase::Follower => self.next_as_follower(now),
+            Phase::Leader(term) => self.next_as_leader(term, now),
             Phase::Lost { drop_at, .. } => return Step::Wait(drop_at),
-            Phase::Release { tenure, .. } => self.release(tenure, now),
+            Phase::Releasing { term, .. } => self.next_release(term, now),
             Phase::Over(_) => return Step::Wait(u64::MAX),
         };
         match (step, self.phase) {
@@ -134,15 +159,15 @@ impl Lease {
                 }
                 step
             }
-            (_, Phase::Lead(tenure)) => Step::Wait(self.lost_at(tenure)),
-            (_, Phase::Release { until, .. }) => Step::Wait(until.max(now.saturating_add(1))),
+            (_, Phase::Leader(term)) => Step::Wait(self.lost_at(term)),
+            (_, Phase::Releasing { until, .. }) => Step::Wait(until.max(now.saturating_add(1))),
             _ => Step::Wait(u64::MAX),
         }
     }
 
-    /// The write that [`next`](Self::next) has just asked for can be told from all others by this mark: if its answer is lost,
-    /// a later look still shows whose record it is. Without a mark such a record counts as another's.
-    pub fn marked(&mut self, mark: u64) {
+    /// The write that [`next_step`](Self::next_step) has just asked for can be told from all others by this mark: if its answer is lost,
+    /// a later read still shows whose record it is. Without a mark such a record counts as another's.
+    pub fn set_write_mark(&mut self, mark: u64) {
         self.call_mark = Some(mark);
     }
 
@@ -152,107 +177,109 @@ impl Lease {
     pub fn give_up_at(&self, began: u64) -> u64 {
         let timeout = began.saturating_add(self.timing.call_nanos());
         match self.phase {
-            Phase::Lead(tenure) if began.saturating_add(self.timing.retry_nanos()) <= self.last_try_at(tenure) => {
-                timeout.min(self.last_try_at(tenure))
+            Phase::Leader(term) if began.saturating_add(self.timing.retry_nanos()) <= self.last_try_at(term) => {
+                timeout.min(self.last_try_at(term))
             }
             _ => timeout,
         }
     }
 
     /// Takes note of the time: a term whose renew deadline has passed is lost.
-    pub fn tick(&mut self, now: u64) {
-        self.settle(now);
+    pub fn on_tick(&mut self, now: u64) {
+        self.apply_clock(now);
     }
 
     /// A read has ended: the record, if there is one; `None` if the read failed.
-    pub fn looked(&mut self, now: u64, answer: Option<Option<Record>>) {
-        self.settle(now);
+    pub fn on_read(&mut self, now: u64, answer: Option<Option<RecordView>>) {
+        self.apply_clock(now);
         let began = self.call_began.take().unwrap_or(now);
         match answer {
-            None => self.failed(began, now),
+            None => self.on_failed(began, now),
             Some(record) => {
-                self.must_look = false;
-                let known = self.known.and_then(|known| known.record);
-                if self.overtaken && record.map(|record| record.version) < known.map(|known| known.version) {
+                self.must_read = false;
+                let observed = self.observed.and_then(|observed| observed.record);
+                if self.overtaken && record.map(|record| record.version) < observed.map(|observed| observed.version) {
                     // What was reported meanwhile is newer.
-                    self.look_at = now.saturating_add(self.timing.longest_pause());
+                    self.reread_at = now.saturating_add(self.timing.longest_pause());
                 } else {
-                    self.saw(record, now);
+                    self.observe(record, now);
                 }
             }
         }
     }
 
-    /// A write has ended. `sent` is when it was begun: the time at which [`next`](Self::next) asked for it.
-    pub fn wrote(&mut self, write: Write, sent: u64, now: u64, answer: Wrote) {
-        self.settle(now);
+    /// A write has ended. `sent` is when it was begun: the time at which [`next_step`](Self::next_step) asked for it.
+    pub fn on_written(&mut self, write: WriteStep, sent: u64, now: u64, answer: WriteResult) {
+        self.apply_clock(now);
         let began = self.call_began.take().unwrap_or(sent);
         let mark = self.call_mark.take();
-        self.created |= matches!(write, Write::Create | Write::Renew { over: None });
+        self.created |= matches!(write, WriteStep::Create | WriteStep::Renew { over: None });
         match answer {
             // A write that changed nothing renewed nothing.
-            Wrote::Done { version } if Some(version) != write.over() => self.done(write, (version, mark), sent, now),
-            Wrote::Done { .. } | Wrote::Refused => self.failed(began, now),
-            Wrote::Unknown => {
-                if let (Write::Acquire { .. } | Write::Renew { .. }, Some(mark)) = (write, mark) {
-                    self.doubt.add(write.over(), mark);
+            WriteResult::Done { version } if Some(version) != write.over() => {
+                self.on_confirmed(write, (version, mark), sent, now);
+            }
+            WriteResult::Done { .. } | WriteResult::Refused => self.on_failed(began, now),
+            WriteResult::Unknown => {
+                if let (WriteStep::Acquire { .. } | WriteStep::Renew { .. }, Some(mark)) = (write, mark) {
+                    self.in_doubt.add(write.over(), mark);
                 }
-                self.failed(began, now);
+                self.on_failed(began, now);
             }
         }
-        if let (Phase::Release { tenure, until, tries }, Write::Release { .. }) = (self.phase, write) {
+        if let (Phase::Releasing { term, until, tries }, WriteStep::Release { .. }) = (self.phase, write) {
             let tries = tries.saturating_sub(1);
             self.phase =
-                if tries == 0 { Phase::Over(Exit::Unreleased) } else { Phase::Release { tenure, until, tries } };
+                if tries == 0 { Phase::Over(Exit::Unreleased) } else { Phase::Releasing { term, until, tries } };
         }
     }
 
-    /// Somebody reports the record, unasked: perhaps an old state of it. It counts while this candidate waits for the lock.
-    pub fn seen(&mut self, now: u64, record: Option<Record>) {
-        self.settle(now);
+    /// The lock reports the record, unasked: perhaps an old state of it. It counts while this candidate waits for the lock.
+    pub fn on_report(&mut self, now: u64, record: Option<RecordView>) {
+        self.apply_clock(now);
         match (self.phase, record) {
-            (Phase::Follow, Some(record)) => {
-                let latest = self.known.and_then(|known| known.record).map_or(0, |known| known.version);
+            (Phase::Follower, Some(record)) => {
+                let latest = self.observed.and_then(|observed| observed.record).map_or(0, |observed| observed.version);
                 if record.version > latest {
                     // What failed before is of no matter: one call for each change is not too many.
-                    self.must_look = false;
+                    self.must_read = false;
                     self.retry_at = now;
                     self.overtaken |= self.call_began.is_some();
-                    self.saw(Some(record), now);
-                    // Where reports come, each renewal of a living leader is one: a look is due only where one is missing.
-                    self.look_at = now.saturating_add(self.timing.longest_pause());
+                    self.observe(Some(record), now);
+                    // Where reports come, each renewal of a living leader is one: a read is due only where one is missing.
+                    self.reread_at = now.saturating_add(self.timing.longest_pause());
                 }
             }
-            (Phase::Follow, None) => self.must_look = true,
+            (Phase::Follower, None) => self.must_read = true,
             _ => {}
         }
     }
 
-    /// The work of the term has ended, or was dropped. A lock that is still ours is given back if `release` is set.
-    pub fn ended(&mut self, now: u64, release: bool) {
-        self.settle(now);
-        let (tenure, held) = match self.phase {
-            Phase::Lead(tenure) => (tenure, true),
-            Phase::Lost { tenure, .. } => (tenure, false),
+    /// The work of the term has ended, or was dropped. A lock that is still held is given back if `release` is set.
+    pub fn on_work_ended(&mut self, now: u64, release: bool) {
+        self.apply_clock(now);
+        let (term, held) = match self.phase {
+            Phase::Leader(term) => (term, true),
+            Phase::Lost { term, .. } => (term, false),
             _ => return,
         };
-        self.known = Some(Known {
-            record: Some(Record {
-                version: tenure.version,
-                beat: 0,
-                holder: Holder::Me,
+        self.observed = Some(Observed {
+            record: Some(RecordView {
+                version: term.version,
+                heartbeat: 0,
+                holder: Holder::Own,
                 lease: self.timing.lease_nanos(),
-                mark: tenure.mark,
+                mark: term.mark,
             }),
             since: now,
-            ours: true,
+            written_by_us: true,
         });
-        self.must_look = true;
+        self.must_read = true;
         self.failures = 0;
         self.retry_at = now;
         self.phase = if held && release {
             let until = now.saturating_add(self.timing.deadline_nanos());
-            Phase::Release { tenure, until, tries: RELEASES }
+            Phase::Releasing { term, until, tries: RELEASES }
         } else {
             Phase::Over(Exit::NotHeld)
         };
@@ -261,30 +288,30 @@ impl Lease {
     /// Be a candidate again, after a term has ended.
     pub fn campaign(&mut self, now: u64) {
         if let Phase::Over(_) = self.phase {
-            self.phase = Phase::Follow;
+            self.phase = Phase::Follower;
             // A creation is bound to no version: it may land at any time, also under another leader.
-            self.doubt.forget_creations();
-            self.held = false;
-            self.must_look = true;
-            self.look_at = now;
+            self.in_doubt.forget_creations();
+            self.held_by_other = false;
+            self.must_read = true;
+            self.reread_at = now;
             self.retry_at = self.retry_at.max(now);
         }
     }
 
     /// The term that is held, until it is lost or its work has ended.
     #[must_use]
-    pub fn tenure(&self) -> Option<Tenure> {
+    pub fn held_term(&self) -> Option<HeldTerm> {
         match self.phase {
-            Phase::Lead(tenure) => Some(tenure),
+            Phase::Leader(term) => Some(term),
             _ => None,
         }
     }
 
-    /// Whether another process was seen to take or to renew the lock, and has not released it since. A record that only lies
+    /// Whether another process was observed to take or to renew the lock, and has not released it since. A record that only lies
     /// there may be a dead one's.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.phase == Phase::Follow && self.held
+        self.phase == Phase::Follower && self.held_by_other
     }
 
     /// Why the term was lost, and when its work must be dropped.
@@ -305,24 +332,24 @@ impl Lease {
         }
     }
 
-    /// Until when nobody else can lead; the work is not polled from then on.
+    /// Until when no other candidate can lead; the work is not polled from then on.
     #[must_use]
     pub fn valid_until(&self) -> Option<u64> {
         match self.phase {
-            Phase::Lead(tenure) | Phase::Lost { tenure, .. } => Some(self.end_of(tenure)),
+            Phase::Leader(term) | Phase::Lost { term, .. } => Some(self.end_of(term)),
             _ => None,
         }
     }
 
-    fn lost_at(&self, tenure: Tenure) -> u64 {
-        tenure.sent.saturating_add(self.timing.deadline_nanos())
+    fn lost_at(&self, term: HeldTerm) -> u64 {
+        term.sent.saturating_add(self.timing.deadline_nanos())
     }
 
     /// When a renewal is tried at the latest that comes after a failure: well before the deadline, and then each time half of
     /// what is left, as long as that may be enough for an answer.
-    fn one_more_try_at(&self, tenure: Tenure, now: u64) -> u64 {
-        let last_try_at = self.last_try_at(tenure);
-        let half = self.lost_at(tenure).saturating_sub(now) / 2;
+    fn one_more_try_at(&self, term: HeldTerm, now: u64) -> u64 {
+        let last_try_at = self.last_try_at(term);
+        let half = self.lost_at(term).saturating_sub(now) / 2;
         match now < last_try_at {
             true => last_try_at,
             false if half >= self.timing.retry_nanos() / 64 => now.saturating_add(half),
@@ -331,27 +358,27 @@ impl Lease {
     }
 
     /// Until then a call that hangs is given up, so that there is time for another try.
-    fn last_try_at(&self, tenure: Tenure) -> u64 {
-        self.lost_at(tenure).saturating_sub(self.timing.retry_nanos().div_ceil(4))
+    fn last_try_at(&self, term: HeldTerm) -> u64 {
+        self.lost_at(term).saturating_sub(self.timing.retry_nanos().div_ceil(4))
     }
 
-    fn end_of(&self, tenure: Tenure) -> u64 {
-        tenure.sent.saturating_add(self.timing.valid_nanos())
+    fn end_of(&self, term: HeldTerm) -> u64 {
+        term.sent.saturating_add(self.timing.valid_nanos())
     }
 
     /// What the clock alone decides.
-    fn settle(&mut self, now: u64) {
+    fn apply_clock(&mut self, now: u64) {
         match self.phase {
-            Phase::Lead(tenure) if now >= self.lost_at(tenure) => {
-                self.lose(tenure, Loss::Deadline, self.lost_at(tenure));
+            Phase::Leader(term) if now >= self.lost_at(term) => {
+                self.lose(term, Loss::Deadline, self.lost_at(term));
             }
-            Phase::Release { until, .. } if now >= until => self.phase = Phase::Over(Exit::Unreleased),
+            Phase::Releasing { until, .. } if now >= until => self.phase = Phase::Over(Exit::Unreleased),
             _ => {}
         }
     }
 
-    fn lose(&mut self, tenure: Tenure, why: Loss, at: u64) {
-        let drop_at = at.saturating_add(self.timing.grace_nanos()).min(self.end_of(tenure));
-        self.phase = Phase::Lost { tenure, why, drop_at };
+    fn lose(&mut self, term: HeldTerm, why: Loss, at: u64) {
+        let drop_at = at.saturating_add(self.timing.grace_nanos()).min(self.end_of(term));
+        self.phase = Phase::Lost { term, why, drop_at };
     }
 }

@@ -2,12 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{
-    ConfigError,
-    policy::{
-        nanos::{Written, duration, nanos},
-        ratio::Ratio,
-    },
+use crate::policy::{
+    config_error::ConfigError,
+    nanos::{Written, duration, nanos},
+    ratio::Ratio,
 };
 
 /// The times of an election. An invalid set cannot exist: construction says which rule it breaks, with the numbers.

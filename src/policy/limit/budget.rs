@@ -6,29 +6,31 @@ use crate::policy::ratio::Ratio;
 
 /// So many retries per first attempt, and a reserve.
 ///
-/// A retry is worth as many drops as the ratio has below the line, a first attempt yields as many as it has above. What
+/// A retry costs as many units as the ratio has below the line, a first attempt brings as many as it has above. What
 /// is saved up never exceeds the reserve, so that in any stretch with `f` first attempts at most `reserve + ratio * f`
-/// retries are allowed: after a long good time as well. (A reserve of less than a retry and what one first attempt yields
+/// retries are allowed: after a long good time as well. (A reserve of less than a retry and what one first attempt brings
 /// could not hold the fractions, and the ratio would not be exact: so much may be saved up always.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RatioBudget {
-    /// Yielded by each first attempt.
-    gain: u64,
-    /// Paid for each retry.
-    price: u64,
+    /// Of each first attempt.
+    deposit: u64,
+    /// Of each retry.
+    withdrawal: u64,
+    /// The balance at first.
     start: u64,
-    most: u64,
+    /// The highest balance.
+    max_balance: u64,
 }
 
 impl RatioBudget {
     /// The rules.
     #[must_use]
     pub fn new(ratio: Ratio, reserve: u32) -> Self {
-        let price = u64::from(ratio.denominator().get());
+        let withdrawal = u64::from(ratio.denominator().get());
         // 32 and 32 bits fit into 64.
-        let start = price.saturating_mul(reserve.into());
-        let gain = u64::from(ratio.numerator());
-        Self { gain, price, start, most: start.max(price.saturating_add(gain)) }
+        let start = withdrawal.saturating_mul(reserve.into());
+        let deposit = u64::from(ratio.numerator());
+        Self { deposit, withdrawal, start, max_balance: start.max(withdrawal.saturating_add(deposit)) }
     }
 
     /// The balance at first.
@@ -41,31 +43,31 @@ impl RatioBudget {
     #[inline]
     #[must_use]
     pub fn deposit(&self, balance: u64) -> u64 {
-        balance.saturating_add(self.gain).min(self.most)
+        balance.saturating_add(self.deposit).min(self.max_balance)
     }
 
     /// The balance after a retry, if it is allowed.
     #[inline]
     #[must_use]
     pub fn withdraw(&self, balance: u64) -> Option<u64> {
-        balance.checked_sub(self.price)
+        balance.checked_sub(self.withdrawal)
     }
 
     /// The balance after a retry was allowed and not made.
     #[inline]
     #[must_use]
     pub fn give_back(&self, balance: u64) -> u64 {
-        balance.saturating_add(self.price).min(self.most)
+        balance.saturating_add(self.withdrawal).min(self.max_balance)
     }
 
     /// How many retries would be allowed now.
     #[must_use]
     pub fn retries(&self, balance: u64) -> u64 {
-        balance.checked_div(self.price).unwrap_or(0)
+        balance.checked_div(self.withdrawal).unwrap_or(0)
     }
 }
 
-/// No more than a share of the runs in flight may be retrying, or `least` of them if that is more.
+/// No more than a share of the runs in flight may be retrying, or `min_retries` of them if that is more.
 ///
 /// The word holds the runs in flight above and those of them that retry below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 //! Invariants: there are one to 256 epochs, in the order in which they began; no word is of an epoch that is not kept, if the
 //! keeper says [`Epochs::forget_before`] only of epochs of which there are no words.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
 use crate::policy::limit::{
     bucket::Bucket,
@@ -25,18 +25,20 @@ const MOST: usize = 255;
 /// See the module.
 #[derive(Debug)]
 pub struct Epochs {
-    /// The parameters of the current epoch; none where the buckets are too large for a word.
-    params: Option<Params>,
-    /// Up to when they can be read by them.
-    readable_until: u64,
+    /// The parameters of the current epoch, where it has some.
+    params: Params,
+    /// For how long from their base on words can be read by them, in nanoseconds.
+    readable_for: u64,
     /// The number of the current epoch.
     current: u8,
-    /// All epochs of which there may be words, the current one last.
-    epochs: VecDeque<Epoch>,
+    epoch: Epoch,
+    /// The former epochs of which there may be words, the latest last.
+    former: VecDeque<Epoch>,
 }
 
 #[derive(Debug)]
 struct Epoch {
+    /// None where the buckets are too large for a word.
     params: Option<Params>,
     /// A full bucket with its settings.
     full: Bucket,
@@ -44,12 +46,20 @@ struct Epoch {
     since: u64,
 }
 
+/// What a word at a time can be taken from; made by [`Epochs::at`].
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// What was generated since the base, and the current epoch: the word of a full bucket.
+    full: u64,
+}
+
 impl Epochs {
     /// One epoch, since time 0.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        let mut new = Self { params: None, readable_until: 0, current: 0, epochs: VecDeque::new() };
-        new.push(Bucket::new(rate, burst), 0);
+        let epoch = Epoch::new(Bucket::new(rate, burst), 0);
+        let mut new = Self { params: Params::default(), readable_for: 0, current: 0, epoch, former: VecDeque::new() };
+        new.read_params();
         new
     }
 
@@ -62,62 +72,65 @@ impl Epochs {
     /// A full bucket with the current settings.
     #[must_use]
     pub fn full(&self) -> &Bucket {
-        match self.epochs.back() {
-            Some(epoch) => &epoch.full,
-            None => unreachable!("there is a current epoch"),
-        }
+        &self.epoch.full
     }
 
     /// Whether all words have to be brought up to date before another epoch begins; then say [`forget_before`](Self::forget_before).
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.epochs.len() > MOST
+        self.former.len() >= MOST
     }
 
-    /// Whether words can be read by the current parameters at this time.
-    #[inline]
-    #[must_use]
-    pub fn is_readable(&self, now: u64) -> bool {
-        now <= self.readable_until && self.params.is_some_and(|params| params.base <= now)
-    }
-
-    /// Whether there are parameters at all: the settings are not too large for a word.
+    /// Whether buckets with the current settings are small enough for a word.
     #[must_use]
     pub fn can_pack(&self) -> bool {
-        self.params.is_some()
+        self.epoch.params.is_some()
     }
 
-    /// A new epoch of the same settings begins, so that words are readable from now on.
+    /// A new epoch of the same settings begins, so that words can be read from now on.
     pub fn rebase(&mut self, now: u64) {
-        let full = self.full().clone();
-        self.push(full, now);
+        self.begin(self.epoch.full.clone(), now);
     }
 
     /// A new epoch of other settings begins.
     pub fn change(&mut self, now: u64, rate: Rate, burst: u32) {
-        let mut full = self.full().clone();
+        let mut full = self.epoch.full.clone();
         full.set_rate(rate);
         full.set_burst(burst);
         full.fill();
-        self.push(full, now);
+        self.begin(full, now);
     }
 
-    fn push(&mut self, full: Bucket, since: u64) {
-        self.params = full.params(since);
-        self.readable_until = self.params.map_or(0, |params| params.readable_until());
+    fn begin(&mut self, full: Bucket, since: u64) {
+        let former = mem::replace(&mut self.epoch, Epoch::new(full, since));
+        self.former.push_back(former);
         self.current = self.current.wrapping_add(1);
-        self.epochs.push_back(Epoch { params: self.params, full, since });
+        self.read_params();
+    }
+
+    fn read_params(&mut self) {
+        self.params = self.epoch.params.unwrap_or_default();
+        // Without parameters never.
+        self.readable_for = self.epoch.params.map_or(0, |params| params.readable_for());
     }
 
     /// There is no word any more of an epoch before this one.
     pub fn forget_before(&mut self, epoch: u8) {
-        let kept = usize::from(self.current.wrapping_sub(epoch)).saturating_add(1);
-        while self.epochs.len() > kept {
-            self.epochs.pop_front();
+        let kept = usize::from(self.current.wrapping_sub(epoch));
+        while self.former.len() > kept {
+            self.former.pop_front();
         }
-        if self.epochs.capacity() > 16 && self.epochs.len() < 4 {
-            self.epochs.shrink_to(4);
+        if self.former.is_empty() {
+            self.former = VecDeque::new();
         }
+    }
+
+    /// This moment, if words can be read at it.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, now: u64) -> Option<Moment> {
+        let readable = now.wrapping_sub(self.params.base) < self.readable_for;
+        readable.then(|| Moment { full: self.params.generated(now) | u64::from(self.current) })
     }
 
     /// Whether a word is one of the current epoch.
@@ -130,29 +143,19 @@ impl Epochs {
     /// Takes permits from a word of the current epoch.
     #[inline]
     #[must_use]
-    pub fn take(&self, now: u64, word: u64, permits: u32) -> Take {
-        match &self.params {
-            Some(params) => params.take(now, word, permits),
-            None => Take::Unknown,
-        }
+    pub fn take(&self, moment: Moment, word: u64, permits: u32) -> Take {
+        self.params.take_of(moment.full, word, permits)
     }
 
-    /// The word of a full bucket, if words [are readable](Self::is_readable).
-    #[inline]
-    #[must_use]
-    pub fn full_word(&self, now: u64) -> u64 {
-        self.params.map_or(0, |params| params.generated(now)) | u64::from(self.current)
-    }
-
-    /// Brings a word up to date. The bucket is as of now at the latest, or as of the latest instant that it knows of, if the
-    /// clock has gone back.
+    /// Brings a word up to date. The bucket is as of the latest change at least; where the clock has gone back since the word
+    /// was made, it may be of a time to come.
     #[must_use]
     pub fn unpack(&self, word: u64) -> Bucket {
         let [epoch, ..] = word.to_le_bytes();
         let age = usize::from(self.current.wrapping_sub(epoch));
-        let since = self.epochs.len().saturating_sub(1).saturating_sub(age);
-        let mut epochs = self.epochs.range(since..);
-        let Some(first) = epochs.next() else { return self.full().clone() };
+        let since = self.former.len().saturating_sub(age);
+        let mut epochs = self.former.range(since..).chain([&self.epoch]);
+        let Some(first) = epochs.next() else { return self.epoch.full.clone() };
         let mut bucket = first.full.clone();
         if let Some(params) = first.params {
             bucket.unpack(params, word);
@@ -173,9 +176,31 @@ impl Epochs {
     /// The word of a bucket with the current settings, if it fits into one and is not from before the epoch.
     #[must_use]
     pub fn pack(&self, bucket: &Bucket) -> Option<u64> {
-        let params = self.params.filter(|params| params.base <= bucket.updated_at())?;
+        let params = self.epoch.params.filter(|params| params.base <= bucket.updated_at())?;
         let word = params.pack_at(bucket.updated_at(), bucket.missing()?)?;
         Some(word | u64::from(self.current))
+    }
+}
+
+impl Epoch {
+    fn new(full: Bucket, since: u64) -> Self {
+        Self { params: full.params(since), full, since }
+    }
+}
+
+impl Moment {
+    /// The word of a full bucket.
+    #[inline]
+    #[must_use]
+    pub fn full_word(self) -> u64 {
+        self.full
+    }
+
+    /// Whether the bucket of this word, one of the current epoch, is full.
+    #[inline]
+    #[must_use]
+    pub fn is_full(self, word: u64) -> bool {
+        word <= self.full
     }
 }
 
@@ -252,9 +277,11 @@ mod tests {
                         eager.clamp();
                     }
                     Step::Take(_) | Step::Look => {
-                        if !epochs.is_readable(now) && epochs.can_pack() {
+                        if epochs.at(now).is_none() && epochs.can_pack() {
                             epochs.rebase(now);
                         }
+                        let moment = epochs.at(now);
+                        prop_assert_eq!(moment.is_some(), epochs.can_pack());
                         let mut bucket = word.map_or_else(|| epochs.full().clone(), |word| epochs.unpack(word));
                         bucket.refill(now);
                         bucket.clamp();
@@ -262,7 +289,8 @@ mod tests {
                         prop_assert_eq!(bucket.ready_at(u64::from(eager.available()) + 1), eager.ready_at(u64::from(eager.available()) + 1));
                         if let Step::Take(permits) = step {
                             // By the word, where that can tell, and by the bucket.
-                            let fast = word.filter(|word| epochs.is_current(*word)).map(|word| epochs.take(now, word, permits));
+                            let known = word.filter(|word| epochs.is_current(*word));
+                            let fast = known.zip(moment).map(|(word, moment)| epochs.take(moment, word, permits));
                             let taken = bucket.try_take(permits);
                             prop_assert_eq!(taken, eager.try_take(permits));
                             match fast {
@@ -277,6 +305,7 @@ mod tests {
                                 // Too large for a word: a keeper keeps the bucket itself.
                                 eager = epochs.full().clone();
                                 eager.refill(now);
+                                eager.clamp();
                             }
                         }
                     }
@@ -289,7 +318,9 @@ mod tests {
     fn a_word_outlives_two_hundred_changes() {
         let mut epochs = Epochs::new(Rate::per_second(1), 5);
         epochs.rebase(0);
-        let Take::Taken(word) = epochs.take(0, epochs.full_word(0), 5) else { panic!() };
+        let Take::Taken(word) = epochs.take(epochs.at(0).unwrap(), epochs.at(0).unwrap().full_word(), 5) else {
+            panic!()
+        };
         for change in 1..=200 {
             epochs.change(change, Rate::per_second(u32::try_from(change).unwrap()), 5);
         }
@@ -299,6 +330,6 @@ mod tests {
         // 200 of the last second, and the fractions of the 200 ns before.
         assert_eq!(bucket.available(), 200);
         epochs.forget_before(epochs.current());
-        assert!(!epochs.is_crowded() && epochs.epochs.len() == 1);
+        assert!(!epochs.is_crowded() && epochs.former.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use crate::policy::{
     nanos::FOREVER,
 };
 
-/// A bucket that only this run asks, or none.
+/// A bucket that no other run asks.
 #[derive(Debug)]
 pub(in crate::policy) struct PlannedLimiter {
     bucket: Option<Bucket>,

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    ConfigError,
-    policy::nanos::{self, FOREVER, Written, decimal},
+use crate::policy::{
+    config_error::ConfigError,
+    nanos::{self, FOREVER, Written, decimal},
 };
 
 /// So many permits per span of time, kept exactly as it was written: 3 per second is 3 per 1 000 000 000 ns. Rates are equal

@@ -132,7 +132,7 @@ impl Table {
             ("#[from] {0}", Caller::From(twice(&fail).await)),
             ("transparent", Caller::Transparent(twice(&fail).await)),
         ] {
-            self.line(how, relent::chain(&error));
+            self.line(how, relent::error::chain(&error));
         }
         let gave_up = twice(&fail).await;
         let told = async {

@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use relent::leader::{Change, Ended, Lock, LockError, Loss, MemoryLock, Prepared, Put, Reports, Seen, Term, elect};
+use relent::leader::{
+    ElectionEvent, Ended, Lock, LockError, Loss, MemoryLock, Prepared, Record, RecordStream, Term, Write, elect,
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -35,17 +37,17 @@ impl Lock for Cut {
         self.lock.name()
     }
 
-    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
         self.check()?;
         self.lock.read().await
     }
 
-    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+    async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
         self.check()?;
         self.lock.write(over, put).await
     }
 
-    fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+    fn prepare(&self, over: Option<&Record<()>>, put: Write<'_>) -> Option<Prepared<()>> {
         let prepared = self.marks.then(|| self.lock.prepare(over, put)).flatten()?;
         let lock = self.clone();
         Some(Prepared::new(prepared.mark(), async move {
@@ -54,8 +56,8 @@ impl Lock for Cut {
         }))
     }
 
-    fn changes(&self) -> Reports<()> {
-        self.lock.changes()
+    fn watch(&self) -> RecordStream<()> {
+        self.lock.watch()
     }
 }
 
@@ -91,8 +93,8 @@ type Losses = Arc<Mutex<Vec<String>>>;
 
 fn stands(lock: Cut, number: usize, seats: &Seats, losses: &Losses) -> JoinHandle<()> {
     let (seats, losses) = (seats.clone(), Arc::clone(losses));
-    let elect = elect(lock, "web-0").on_change(move |change| {
-        if let Change::Lost(loss) = change {
+    let elect = elect(lock, "web-0").on_event(move |change| {
+        if let ElectionEvent::Lost(loss) = change {
             losses.lock().unwrap().push(loss.to_string());
         }
     });
@@ -183,13 +185,13 @@ async fn a_write_that_lands_late_is_known() {
         fn name(&self) -> String {
             self.0.name()
         }
-        async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+        async fn read(&self) -> Result<Option<Record<()>>, LockError> {
             self.0.read().await
         }
-        async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+        async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
             self.prepare(over, put).unwrap().into_write().await
         }
-        fn prepare(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Option<Prepared<()>> {
+        fn prepare(&self, over: Option<&Record<()>>, put: Write<'_>) -> Option<Prepared<()>> {
             let prepared = self.0.prepare(over, put)?;
             let mut writes = self.1.lock().unwrap();
             *writes += 1;

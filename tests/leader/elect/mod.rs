@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use relent::leader::{Change, Elect, MemoryLock};
+use relent::leader::{Elect, ElectionEvent, MemoryLock};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -24,12 +24,12 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 fn hear(elect: Elect<MemoryLock>) -> (Elect<MemoryLock>, Arc<Mutex<Vec<String>>>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&heard);
-    let elect = elect.on_change(move |change| {
+    let elect = elect.on_event(move |change| {
         let text = match change {
-            Change::Holder(holder) => format!("holder {}", holder.as_deref().unwrap_or("-")),
-            Change::Elected { .. } => "elected".to_owned(),
-            Change::Lost(loss) => format!("lost: {loss}"),
-            Change::Trouble(error) => format!("trouble: {error}"),
+            ElectionEvent::Holder(holder) => format!("holder {}", holder.as_deref().unwrap_or("-")),
+            ElectionEvent::Elected { .. } => "elected".to_owned(),
+            ElectionEvent::Lost(loss) => format!("lost: {loss}"),
+            ElectionEvent::Trouble(error) => format!("trouble: {error}"),
             other => format!("{other:?}"),
         };
         log.lock().unwrap().push(text);

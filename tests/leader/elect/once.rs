@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use relent::leader::{Ended, Lock, LockError, MemoryLock, Put, Reports, Seen, elect};
+use relent::leader::{Ended, Lock, LockError, MemoryLock, Record, RecordStream, Write, elect};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -75,11 +75,11 @@ impl Lock for Late {
         self.0.name()
     }
 
-    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
         self.0.read().await
     }
 
-    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+    async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
         let answer = self.0.write(over, put).await;
         if self.1.swap(false, Ordering::SeqCst) {
             sleep(S(3)).await;
@@ -87,8 +87,8 @@ impl Lock for Late {
         answer
     }
 
-    fn changes(&self) -> Reports<()> {
-        self.0.changes()
+    fn watch(&self) -> RecordStream<()> {
+        self.0.watch()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use relent::leader::{Change, Ended, Loss, MemoryLock, Timing, elect};
+use relent::leader::{ElectionEvent, Ended, Loss, MemoryLock, Timing, elect};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -260,8 +260,8 @@ async fn the_work_of_the_next_term_begins_at_once() {
     let elected = Arc::new(Mutex::new(None));
     let (acting, at) = (lock.clone(), Arc::clone(&elected));
     let ended = elect(lock, "a")
-        .on_change(move |change| {
-            if let Change::Elected { .. } = change {
+        .on_event(move |change| {
+            if let ElectionEvent::Elected { .. } = change {
                 *at.lock().unwrap() = Some(Instant::now());
             }
         })

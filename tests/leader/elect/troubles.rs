@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use relent::{
     leader::{ElectError, Ended, MemoryLock, Timing, elect},
-    policy::lease::{Holder, Lease, Record, Step, Write, Wrote},
+    policy::lease::{Holder, Lease, RecordView, Step, WriteResult, WriteStep},
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -186,24 +186,55 @@ async fn a_release_that_fails_is_said_and_keeps_the_answer() {
     assert!(matches!(timeout(S(11), run).await.unwrap().unwrap(), Ended::Unreleased { finished: Some(()), .. }));
 }
 
-/// Looks that failed are spaced. A release that is reported meanwhile is followed up at once all the same.
+/// Reads that failed are spaced. A release that is reported meanwhile is followed up at once all the same.
 #[test]
-fn a_report_outweighs_looks_that_failed() {
+fn a_report_outweighs_reads_that_failed() {
     let timing = Timing::default();
-    let record = |version, holder| Record::new(version, version, holder, 15_000_000_000);
+    let record = |version, holder| RecordView::new(version, version, holder, 15_000_000_000);
     let mut lease = Lease::new(timing, None);
-    assert_eq!(lease.next(0), Step::Look);
-    lease.looked(0, Some(Some(record(5, Holder::Other))));
-    let Step::Wait(look_at) = lease.next(0) else { panic!() };
+    assert_eq!(lease.next_step(0), Step::Read);
+    lease.on_read(0, Some(Some(record(5, Holder::Other))));
+    let Step::Wait(reread_at) = lease.next_step(0) else { panic!() };
     for _ in 0..2 {
-        assert_eq!(lease.next(look_at), Step::Look);
-        lease.looked(look_at, None);
+        assert_eq!(lease.next_step(reread_at), Step::Read);
+        lease.on_read(reread_at, None);
     }
-    assert!(matches!(lease.next(look_at), Step::Wait(at) if at > look_at), "spaced");
-    lease.seen(look_at, Some(record(6, Holder::Nobody)));
-    assert_eq!(lease.next(look_at), Step::Write(Write::Acquire { over: 6 }));
+    assert!(matches!(lease.next_step(reread_at), Step::Wait(at) if at > reread_at), "spaced");
+    lease.on_report(reread_at, Some(record(6, Holder::Released)));
+    assert_eq!(lease.next_step(reread_at), Step::Write(WriteStep::Acquire { over: 6 }));
     // A write that fails as well is spaced again, and the same report is no news.
-    lease.wrote(Write::Acquire { over: 6 }, look_at, look_at, Wrote::Unknown);
-    lease.seen(look_at, Some(record(6, Holder::Nobody)));
-    assert!(matches!(lease.next(look_at), Step::Wait(at) if at > look_at), "spaced");
+    lease.on_written(WriteStep::Acquire { over: 6 }, reread_at, reread_at, WriteResult::Unknown);
+    lease.on_report(reread_at, Some(record(6, Holder::Released)));
+    assert!(matches!(lease.next_step(reread_at), Step::Wait(at) if at > reread_at), "spaced");
+}
+
+/// The answer to a renewal is lost, a read still shows the record before it, and the renewal takes effect only then: the record
+/// that turns up is known by its mark, and the term goes on.
+#[test]
+fn a_renewal_that_takes_effect_after_a_read_is_known() {
+    let s = |seconds: u64| seconds * 1_000_000_000;
+    let mut lease = Lease::new(Timing::default(), None);
+    assert_eq!(lease.next_step(0), Step::Read);
+    lease.on_read(0, Some(Some(RecordView::new(6, 6, Holder::Released, s(15)))));
+    assert_eq!(lease.next_step(0), Step::Write(WriteStep::Acquire { over: 6 }));
+    lease.set_write_mark(100);
+    lease.on_written(WriteStep::Acquire { over: 6 }, 0, 0, WriteResult::Done { version: 7 });
+    let own = |version, mark| RecordView::new(version, version, Holder::Own, s(15)).marked(Some(mark));
+    let renew = WriteStep::Renew { over: Some(7) };
+    assert_eq!(lease.next_step(s(2)), Step::Write(renew));
+    lease.set_write_mark(101);
+    lease.on_written(renew, s(2), s(3), WriteResult::Unknown);
+    assert_eq!(lease.next_step(s(3)), Step::Read);
+    lease.on_read(s(3), Some(Some(own(7, 100))));
+    assert_eq!(lease.next_step(s(3)), Step::Write(renew));
+    lease.set_write_mark(102);
+    lease.on_written(renew, s(3), s(3), WriteResult::Refused);
+    let Step::Wait(at) = lease.next_step(s(3)) else { panic!() };
+    assert_eq!((at, lease.next_step(at)), (s(5), Step::Read));
+    lease.on_read(at, Some(Some(own(8, 101))));
+    assert_eq!(lease.lost(), None);
+    assert_eq!(lease.held_term().map(|term| (term.fence, term.version)), Some((7, 8)));
+    // What bears this identity and no mark of its own is another's still.
+    lease.on_read(at, Some(Some(own(9, 999))));
+    assert!(lease.lost().is_some());
 }

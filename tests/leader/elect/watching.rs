@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
-use relent::leader::{Ended, Lock, LockError, MemoryLock, Put, Reports, Seen, elect, watch};
+use relent::leader::{Ended, Lock, LockError, MemoryLock, Record, RecordStream, Write, elect, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -115,29 +115,29 @@ async fn a_look_that_hangs_is_an_error_and_not_the_last_one() {
 /// A lock in memory that reports what it is told to.
 struct Reporting<R>(MemoryLock, R);
 
-impl<R: Fn() -> Reports<()> + Send + Sync + 'static> Lock for Reporting<R> {
+impl<R: Fn() -> RecordStream<()> + Send + Sync + 'static> Lock for Reporting<R> {
     type Object = ();
 
     fn name(&self) -> String {
         self.0.name()
     }
 
-    async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
         self.0.read().await
     }
 
-    async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+    async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
         self.0.write(over, put).await
     }
 
-    fn changes(&self) -> Reports<()> {
+    fn watch(&self) -> RecordStream<()> {
         (self.1)()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn reports_without_end_starve_nobody() {
-    let chatty = Reporting(MemoryLock::new(), || -> Reports<()> { Box::pin(stream::repeat(None)) });
+    let chatty = Reporting(MemoryLock::new(), || -> RecordStream<()> { Box::pin(stream::repeat(None)) });
     let ended = elect(chatty, "a").run(|_| async {
         for _ in 0..3 {
             tokio::task::yield_now().await;
@@ -151,9 +151,9 @@ async fn reports_without_end_starve_nobody() {
 async fn reports_are_open_while_another_leads() {
     let (lock, open) = (MemoryLock::new(), Arc::new(()));
     let (announcing, counted) = (lock.clone(), Arc::downgrade(&open));
-    let reports = move || -> Reports<()> {
+    let reports = move || -> RecordStream<()> {
         let counted = Arc::clone(&open);
-        Box::pin(announcing.changes().inspect(move |_| drop(Arc::clone(&counted))))
+        Box::pin(announcing.watch().inspect(move |_| drop(Arc::clone(&counted))))
     };
     let count = move || counted.strong_count() - 1;
     lock.give("other", S(15));
@@ -174,7 +174,7 @@ async fn a_late_report_does_not_bring_back_a_deleted_record() {
     let lock = MemoryLock::new();
     lock.give("a", S(15));
     let old = lock.read().await.unwrap();
-    let late = Reporting(lock.clone(), move || -> Reports<()> {
+    let late = Reporting(lock.clone(), move || -> RecordStream<()> {
         let old = old.clone();
         let late = stream::once(async move {
             sleep(S(3)).await;
@@ -204,14 +204,14 @@ async fn a_watch_outlives_the_restore_of_a_backup() {
         fn name(&self) -> String {
             self.now().name()
         }
-        async fn read(&self) -> Result<Option<Seen<()>>, LockError> {
+        async fn read(&self) -> Result<Option<Record<()>>, LockError> {
             self.now().read().await
         }
-        async fn write(&self, over: Option<&Seen<()>>, put: Put<'_>) -> Result<Seen<()>, LockError> {
+        async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
             self.now().write(over, put).await
         }
-        fn changes(&self) -> Reports<()> {
-            self.now().changes()
+        fn watch(&self) -> RecordStream<()> {
+            self.now().watch()
         }
     }
     for announce in [true, false] {

@@ -14,7 +14,7 @@ enum Phase {
     Building,
     /// Another leads.
     Campaigning,
-    Leading,
+    Election,
     /// It was told to stop; the leader task takes its time.
     Stopping,
     /// The leadership was lost; the leader task takes its time.
@@ -24,19 +24,19 @@ enum Phase {
 }
 
 const PHASES: [Phase; 6] =
-    [Phase::Building, Phase::Campaigning, Phase::Leading, Phase::Stopping, Phase::Losing, Phase::GivingBack];
+    [Phase::Building, Phase::Campaigning, Phase::Election, Phase::Stopping, Phase::Losing, Phase::GivingBack];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
+enum TaskFailure {
     Error,
     Panic,
     /// A panic before there is a future.
     PanicAtStart,
 }
 
-const FAILURES: [Failure; 3] = [Failure::Error, Failure::Panic, Failure::PanicAtStart];
+const FAILURES: [TaskFailure; 3] = [TaskFailure::Error, TaskFailure::Panic, TaskFailure::PanicAtStart];
 
-impl Failure {
+impl TaskFailure {
     /// Fails in its way, now.
     fn strike(self) -> Result<(), Any> {
         match self {
@@ -103,7 +103,7 @@ impl Stage {
                     self.lock.hang(1_000_000);
                     self.stop.cancel();
                 }
-                Phase::Building | Phase::Campaigning | Phase::Leading => {}
+                Phase::Building | Phase::Campaigning | Phase::Election => {}
             }
             sleep_until(self.moment()).await;
             and(self).await;
@@ -128,7 +128,7 @@ impl Stage {
 async fn a_task_that_fails() {
     for phase in PHASES {
         for failure in FAILURES {
-            if failure == Failure::PanicAtStart {
+            if failure == TaskFailure::PanicAtStart {
                 continue;
             }
             let stage = Stage::new(phase);
@@ -152,7 +152,7 @@ async fn a_task_that_is_added_and_fails_at_once() {
             let error = stage
                 .play(async |stage| {
                     let task = move |_| {
-                        if failure == Failure::PanicAtStart {
+                        if failure == TaskFailure::PanicAtStart {
                             failure.strike().unwrap();
                         }
                         async move { failure.strike() }
@@ -167,8 +167,8 @@ async fn a_task_that_is_added_and_fails_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_task_that_fails() {
-    for phase in [Phase::Leading, Phase::Stopping, Phase::Losing] {
-        for failure in [Failure::Error, Failure::Panic] {
+    for phase in [Phase::Election, Phase::Stopping, Phase::Losing] {
+        for failure in [TaskFailure::Error, TaskFailure::Panic] {
             let stage = Stage::new(phase);
             let moment = stage.moment();
             let task = move |_| async move {
@@ -186,7 +186,7 @@ async fn a_leader_task_that_fails() {
 #[tokio::test(start_paused = true)]
 async fn an_election_that_fails() {
     for (phase, said) in [
-        (Phase::Leading, "leadership lost: no renewal was confirmed within 10s: no right to use the lock"),
+        (Phase::Election, "leadership lost: no renewal was confirmed within 10s: no right to use the lock"),
         (Phase::Stopping, "the lock was not given back: no right to use the lock"),
         (Phase::Losing, "leadership lost: no renewal was confirmed within 10s: the lock is down"),
         (Phase::GivingBack, "the lock was not given back: no answer within 4s"),

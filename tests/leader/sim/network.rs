@@ -51,10 +51,10 @@ impl Sim {
         let before = self.server.revision;
         let answer = match what {
             _ if self.now < self.server.refuses_until => Answer::Refusal,
-            Call::Look => Answer::Look(self.server.stored),
-            Call::Write { write, beat, mark } => {
+            Call::Read => Answer::Read(self.server.stored),
+            Call::Write { write, heartbeat, mark } => {
                 let lease = self.timing.lease().as_nanos() as u64;
-                Answer::Write(self.server.write(write, identity, (beat, mark), lease, self.fault))
+                Answer::Write(self.server.write(write, identity, (heartbeat, mark), lease, self.fault))
             }
         };
         self.say(|| format!("server: {what:?} of {identity} -> {answer:?}"));

@@ -1,6 +1,6 @@
 //! What a process does: it drives its state machine, as the future of an election does.
 
-use relent::policy::lease::{Holder, Loss, Record, Step, Write, Wrote};
+use relent::policy::lease::{Holder, Loss, RecordView, Step, WriteResult, WriteStep};
 
 use super::{
     Fault, MS, S, Sim,
@@ -21,7 +21,7 @@ impl Sim {
             },
             Event::Reported { stored, .. } => {
                 let record = stored.map(|stored| record(stored, node.identity));
-                node.lease.seen(local, record);
+                node.lease.on_report(local, record);
                 if node.seen.map(|seen| seen.version) < stored.map(|stored| stored.version) {
                     node.seen = stored;
                 }
@@ -39,7 +39,7 @@ impl Sim {
         if let Some(pending) = self.nodes[index].call.take() {
             self.cut(index, &pending, local);
         }
-        self.nodes[index].lease.ended(local, release);
+        self.nodes[index].lease.on_work_ended(local, release);
         self.nodes[index].term = None;
         self.nodes[index].releasing = self.nodes[index].lease.exit().is_none();
         if self.leaderless_since.is_none() && self.settled {
@@ -51,8 +51,8 @@ impl Sim {
     pub(super) fn cut(&mut self, index: usize, pending: &Pending, local: u64) {
         let lease = &mut self.nodes[index].lease;
         match pending.call {
-            Call::Look => lease.looked(local, None),
-            Call::Write { write, .. } => lease.wrote(write, pending.sent, local, Wrote::Unknown),
+            Call::Read => lease.on_read(local, None),
+            Call::Write { write, .. } => lease.on_written(write, pending.sent, local, WriteResult::Unknown),
         }
     }
 
@@ -64,30 +64,31 @@ impl Sim {
                 self.report.refusals += 1;
                 self.cut(index, pending, local);
             }
-            (Call::Look, Answer::Look(stored)) => {
+            (Call::Read, Answer::Read(stored)) => {
                 let mut found = stored.map(|stored| record(stored, node.identity));
                 if let (Fault::ReleaseByCachedHolder, true, Some(found)) = (fault, node.releasing, &mut found) {
-                    *found = Record::new(found.version, found.beat, Holder::Me, found.lease).marked(node.wrote);
+                    *found =
+                        RecordView::new(found.version, found.heartbeat, Holder::Own, found.lease).marked(node.wrote);
                 }
                 if let (Fault::IdentityIsEnough, Some(found)) = (fault, &mut found)
-                    && found.holder == Holder::Me
+                    && found.holder == Holder::Own
                 {
                     found.mark = node.wrote;
                 }
                 node.seen = stored;
-                node.lease.looked(local, Some(found));
+                node.lease.on_read(local, Some(found));
             }
-            (Call::Write { write, beat, mark }, Answer::Write(wrote)) => {
+            (Call::Write { write, heartbeat, mark }, Answer::Write(wrote)) => {
                 let sent = if fault == Fault::ValidFromResponse { local } else { pending.sent };
-                let led = node.lease.tenure().is_some();
-                node.lease.wrote(write, sent, local, wrote);
-                if let Wrote::Done { version } = wrote {
-                    let holder = (!matches!(write, Write::Release { .. })).then_some(node.identity);
-                    node.seen = Some(Stored { version, beat, born: 0, holder, lease: 0, mark: Some(mark) });
+                let led = node.lease.held_term().is_some();
+                node.lease.on_written(write, sent, local, wrote);
+                if let WriteResult::Done { version } = wrote {
+                    let holder = (!matches!(write, WriteStep::Release { .. })).then_some(node.identity);
+                    node.seen = Some(Stored { version, heartbeat, born: 0, holder, lease: 0, mark: Some(mark) });
                     match write {
-                        Write::Acquire { .. } if !led => self.begun(index),
-                        Write::Renew { .. } => self.renewed(index),
-                        Write::Release { .. } => self.report.releases += 1,
+                        WriteStep::Acquire { .. } if !led => self.begun(index),
+                        WriteStep::Renew { .. } => self.renewed(index),
+                        WriteStep::Release { .. } => self.report.releases += 1,
                         _ => {}
                     }
                 }
@@ -97,21 +98,21 @@ impl Sim {
     }
 
     pub(super) fn begun(&mut self, index: usize) {
-        let Some(tenure) = self.nodes[index].lease.tenure() else { return };
+        let Some(term) = self.nodes[index].lease.held_term() else { return };
         self.calls += 1;
         let id = self.calls;
-        self.nodes[index].term = Some(Term { id, fence: tenure.fence, valid: 0 });
+        self.nodes[index].term = Some(Term { id, fence: term.fence, valid: 0 });
         self.report.terms += 1;
         let (identity, leader) = (self.nodes[index].identity, (index, self.nodes[index].life));
-        self.say(|| format!("{identity} (node {index}) LEADS fence {}", tenure.fence));
+        self.say(|| format!("{identity} (node {index}) LEADS fence {}", term.fence));
         if self.last_leader != Some(leader) {
             self.report.takeovers += 1;
         }
         self.last_leader = Some(leader);
-        if tenure.fence <= self.last_fence {
-            self.violate(format!("fence {} after {}", tenure.fence, self.last_fence));
+        if term.fence <= self.last_fence {
+            self.violate(format!("fence {} after {}", term.fence, self.last_fence));
         }
-        self.last_fence = tenure.fence;
+        self.last_fence = term.fence;
         if let Some(since) = self.leaderless_since.take()
             && self.settled
         {
@@ -159,7 +160,7 @@ impl Sim {
             if let Some(pending) = self.nodes[index].call.take_if(|pending| local >= pending.deadline) {
                 self.cut(index, &pending, local);
             }
-            let step = self.nodes[index].lease.next(local);
+            let step = self.nodes[index].lease.next_step(local);
             if let Some((why, drop_at)) = self.nodes[index].lease.lost()
                 && self.nodes[index].term.is_some()
             {
@@ -177,14 +178,14 @@ impl Sim {
                 continue;
             }
             match step {
-                Step::Look => self.send(index, local, Call::Look),
+                Step::Read => self.send(index, local, Call::Read),
                 Step::Write(write) => {
-                    let beat = self.beat(index, local);
+                    let heartbeat = self.heartbeat(index, local);
                     // A number for each write, or no more than the time in it.
-                    let mark = if self.numbered { self.calls } else { beat as u64 };
-                    self.nodes[index].lease.marked(mark);
+                    let mark = if self.numbered { self.calls } else { heartbeat as u64 };
+                    self.nodes[index].lease.set_write_mark(mark);
                     self.nodes[index].wrote = Some(mark);
-                    self.send(index, local, Call::Write { write, beat, mark });
+                    self.send(index, local, Call::Write { write, heartbeat, mark });
                 }
                 Step::Wait(until) => {
                     let deadline = self.nodes[index].call.as_ref().map_or(u64::MAX, |pending| pending.deadline);
@@ -209,13 +210,13 @@ impl Sim {
     }
 
     /// The wall time of the write, never the one that is in the record already.
-    pub(super) fn beat(&self, index: usize, local: u64) -> u128 {
+    pub(super) fn heartbeat(&self, index: usize, local: u64) -> u128 {
         let node = &self.nodes[index];
         let wall = (i128::from(local) + i128::from(node.wall)) / 1000;
-        let beat = (wall + (1 << 60)) as u128;
+        let heartbeat = (wall + (1 << 60)) as u128;
         match node.seen {
-            Some(seen) if seen.beat == beat => beat + 1,
-            _ => beat,
+            Some(seen) if seen.heartbeat == heartbeat => heartbeat + 1,
+            _ => heartbeat,
         }
     }
 }

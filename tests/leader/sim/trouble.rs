@@ -52,7 +52,7 @@ impl Sim {
         };
         if sim.random.chance(500) {
             sim.server.revision = 1;
-            sim.server.stored = Some(Stored { version: 1, beat: 0, born: 1, holder: None, lease: S, mark: None });
+            sim.server.stored = Some(Stored { version: 1, heartbeat: 0, born: 1, holder: None, lease: S, mark: None });
         }
         for index in 0..sim.random.between(2, 5) as usize {
             let rate = 1000 - drift + sim.random.below(2 * drift + 1);

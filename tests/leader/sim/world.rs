@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use relent::policy::lease::{Holder, Lease, Record, Write, Wrote};
+use relent::policy::lease::{Holder, Lease, RecordView, WriteResult, WriteStep};
 
 use super::{Fault, S};
 
@@ -28,7 +28,7 @@ impl Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) version: u128,
-    pub(super) beat: u128,
+    pub(super) heartbeat: u128,
     /// The version by which the lock was created.
     pub(super) born: u128,
     pub(super) holder: Option<u64>,
@@ -49,43 +49,43 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn write(
         &mut self,
-        write: Write,
+        write: WriteStep,
         identity: u64,
-        (beat, mark): (u128, u64),
+        (heartbeat, mark): (u128, u64),
         lease: u64,
         fault: Fault,
-    ) -> Wrote {
-        let unconditional = fault == Fault::UnconditionalTakeover && matches!(write, Write::Acquire { .. });
+    ) -> WriteResult {
+        let unconditional = fault == Fault::UnconditionalTakeover && matches!(write, WriteStep::Acquire { .. });
         if !unconditional && self.stored.map(|stored| stored.version) != write.over() {
-            return Wrote::Refused;
+            return WriteResult::Refused;
         }
         let (holder, lease) = match write {
-            Write::Release { .. } => (None, S),
+            WriteStep::Release { .. } => (None, S),
             _ => (Some(identity), lease),
         };
         // Writing what is there already is not a change.
         match self.stored {
-            Some(stored) if (stored.beat, stored.holder, stored.lease) == (beat, holder, lease) => {}
+            Some(stored) if (stored.heartbeat, stored.holder, stored.lease) == (heartbeat, holder, lease) => {}
             _ => {
                 self.revision += 1;
                 let born = self.stored.map_or(self.revision, |stored| stored.born);
-                self.stored = Some(Stored { version: self.revision, beat, born, holder, lease, mark: Some(mark) });
+                self.stored = Some(Stored { version: self.revision, heartbeat, born, holder, lease, mark: Some(mark) });
             }
         }
-        Wrote::Done { version: self.stored.map_or(0, |stored| stored.version) }
+        WriteResult::Done { version: self.stored.map_or(0, |stored| stored.version) }
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Call {
-    Look,
-    Write { write: Write, beat: u128, mark: u64 },
+    Read,
+    Write { write: WriteStep, heartbeat: u128, mark: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
-    Look(Option<Stored>),
-    Write(Wrote),
+    Read(Option<Stored>),
+    Write(WriteResult),
     /// 401, 403, 404: nothing was done.
     Refusal,
 }
@@ -197,12 +197,12 @@ pub(super) fn identity(index: usize, life: u64, doubled: bool) -> u64 {
     if doubled && index < 2 { 1 } else { index as u64 + 1 + 100 * life }
 }
 
-pub(super) fn record(stored: Stored, identity: u64) -> Record {
+pub(super) fn record(stored: Stored, identity: u64) -> RecordView {
     let holder = match stored.holder {
-        None => Holder::Nobody,
-        Some(holder) if holder == identity => Holder::Me,
+        None => Holder::Released,
+        Some(holder) if holder == identity => Holder::Own,
         Some(_) => Holder::Other,
     };
-    // A creation that lands again after a deletion brings back the same beat, but not the same lock.
-    Record::new(stored.version, stored.beat << 40 | stored.born, holder, stored.lease).marked(stored.mark)
+    // A creation that lands again after a deletion brings back the same heartbeat, but not the same lock.
+    RecordView::new(stored.version, stored.heartbeat << 40 | stored.born, holder, stored.lease).marked(stored.mark)
 }

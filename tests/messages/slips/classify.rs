@@ -4,7 +4,7 @@
 //! label: `u8` does not classify errors
 //! note: the closure is given a reference to the error and answers `bool` (true is retry) or `Decision`
 
-fn judge<W: relent::Classify<u16>>(_: W) {}
+fn judge<W: relent::operation::Classify<u16>>(_: W) {}
 
 pub fn slips() {
     judge(1_u8);

@@ -1,6 +1,6 @@
 //! An observation of `ensure` that is a `bool`.
 //!
-//! error: an observation of `ensure` must answer `Result<Option<T>, E>`, `Seen<T, S, E>` or `Result<Seen<T, S, E>, E>`
+//! error: an observation of `ensure` must answer `Result<Option<T>, E>`, `Observed<T, S, E>` or `Result<Observed<T, S, E>, E>`
 //! label: an observation answers `bool`
 //! note: `Ok(Some(value))`: it is as wanted; `Ok(None)`: it is not, and the act follows
 //! note: for a `bool`: `Ok(is_so.then_some(()))`

@@ -8,10 +8,10 @@
 //! label: an attempt answers `Option<u8>`
 //! note: for an `Option`, or for anything that becomes true in time, use `poll`: it takes `Option<T>`, `Check<T, E>` and `Result<Option<T>, E>`
 
-use relent::{Operation, Outcome};
+use relent::{Operation, operation::RetryOutput};
 
 fn call<O: Operation>(_: O) {}
-fn retry_later<O: Operation<Output: Outcome>>(_: O) {}
+fn retry_later<O: Operation<Output: RetryOutput>>(_: O) {}
 
 pub fn slips() {
     call(1_u8);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use relent::{
     Ratio,
     leader::Timing,
-    policy::lease::{Holder, Record, Step, Write, Wrote},
+    policy::lease::{Holder, RecordView, Step, WriteStep, WriteResult},
 };
 
 use crate::state::{Answer, Call, Message, State, Stored};
@@ -69,11 +69,11 @@ impl Election {
         {
             candidate.call = None;
             match call {
-                Call::Look => candidate.lease.looked(now, None),
-                Call::Write(write) => candidate.lease.wrote(write, sent, now, Wrote::Unknown),
+                Call::Read => candidate.lease.on_read(now, None),
+                Call::Write(write) => candidate.lease.on_written(write, sent, now, WriteResult::Unknown),
             }
         }
-        let step = candidate.lease.next(now);
+        let step = candidate.lease.next_step(now);
         if candidate.works && candidate.lease.lost().is_some_and(|(_, drop_at)| now >= drop_at) {
             return self.end(state, index, false);
         }
@@ -82,14 +82,14 @@ impl Election {
             return candidate.lease.campaign(now);
         }
         let call = match step {
-            Step::Look => Call::Look,
+            Step::Read => Call::Read,
             Step::Write(write) => Call::Write(write),
             _ => return,
         };
         candidate.call = Some((call, now));
         if let Call::Write(_) = call {
             let mark = self.mark(index, now);
-            candidate.lease.marked(mark);
+            candidate.lease.set_write_mark(mark);
             if matches!(self.fault, Fault::IdentityIsEnough | Fault::ReleaseByCachedHolder) {
                 candidate.wrote = Some(mark);
             }
@@ -102,11 +102,11 @@ impl Election {
         let candidate = &mut state.candidates[index];
         if let Some((call, sent)) = candidate.call.take() {
             match call {
-                Call::Look => candidate.lease.looked(now, None),
-                Call::Write(write) => candidate.lease.wrote(write, sent, now, Wrote::Unknown),
+                Call::Read => candidate.lease.on_read(now, None),
+                Call::Write(write) => candidate.lease.on_written(write, sent, now, WriteResult::Unknown),
             }
         }
-        candidate.lease.ended(now, release);
+        candidate.lease.on_work_ended(now, release);
         candidate.works = false;
         candidate.releasing = candidate.lease.exit().is_none();
     }
@@ -120,17 +120,17 @@ impl Election {
 
     pub fn serve(&self, state: &mut State, index: usize, call: Call, sent: u64) -> Answer {
         let Call::Write(write) = call else {
-            return Answer::Look(state.stored.map(|stored| stored.record(index, self.one_identity)));
+            return Answer::Read(state.stored.map(|stored| stored.record(index, self.one_identity)));
         };
-        let unconditional = self.fault == Fault::UnconditionalTakeover && matches!(write, Write::Acquire { .. });
+        let unconditional = self.fault == Fault::UnconditionalTakeover && matches!(write, WriteStep::Acquire { .. });
         if !unconditional && state.stored.map(|stored| stored.version) != write.over() {
-            return Answer::Write(Wrote::Refused);
+            return Answer::Write(WriteResult::Refused);
         }
-        let holder = (!matches!(write, Write::Release { .. })).then_some(index);
+        let holder = (!matches!(write, WriteStep::Release { .. })).then_some(index);
         state.revision += 1;
         let mark = Some(self.mark(index, sent));
-        state.stored = Some(Stored { version: state.revision, beat: state.revision, holder, mark });
-        Answer::Write(Wrote::Done { version: state.revision })
+        state.stored = Some(Stored { version: state.revision, heartbeat: state.revision, holder, mark });
+        Answer::Write(WriteResult::Done { version: state.revision })
     }
 
     pub fn answered(&self, state: &mut State, index: usize, call: Call, answer: Answer, sent: u64) {
@@ -141,27 +141,27 @@ impl Election {
         }
         candidate.call = None;
         match (call, answer) {
-            (Call::Look, Answer::Look(mut record)) => {
+            (Call::Read, Answer::Read(mut record)) => {
                 if let (Fault::ReleaseByCachedHolder, true, Some(record)) =
                     (self.fault, candidate.releasing, &mut record)
                 {
-                    *record = Record::new(record.version, record.beat, Holder::Me, LEASE).marked(candidate.wrote);
+                    *record = RecordView::new(record.version, record.heartbeat, Holder::Own, LEASE).marked(candidate.wrote);
                 }
                 if let (Fault::IdentityIsEnough, Some(record)) = (self.fault, &mut record)
-                    && record.holder == Holder::Me
+                    && record.holder == Holder::Own
                 {
                     record.mark = candidate.wrote;
                 }
-                candidate.lease.looked(now, Some(record));
+                candidate.lease.on_read(now, Some(record));
             }
             (Call::Write(write), Answer::Write(wrote)) => {
                 let counted = if self.fault == Fault::ValidFromResponse { now } else { sent };
-                let led = candidate.lease.tenure().is_some();
-                candidate.lease.wrote(write, counted, now, wrote);
-                if let (false, Some(tenure)) = (led, candidate.lease.tenure()) {
+                let led = candidate.lease.held_term().is_some();
+                candidate.lease.on_written(write, counted, now, wrote);
+                if let (false, Some(term)) = (led, candidate.lease.held_term()) {
                     candidate.works = true;
-                    state.fences_grow &= tenure.fence > state.fence;
-                    state.fence = tenure.fence;
+                    state.fences_grow &= term.fence > state.fence;
+                    state.fence = term.fence;
                 }
             }
             _ => unreachable!("an answer of the other kind"),

@@ -1,6 +1,6 @@
 //! All that can happen from one moment to the next.
 
-use relent::policy::lease::{Lease, Write};
+use relent::policy::lease::{Lease, WriteStep};
 use stateright::{Model, Property};
 
 use crate::{
@@ -18,7 +18,7 @@ impl Model for Election {
         vec![State {
             now: 0,
             candidates: vec![candidate; self.candidates],
-            stored: self.vacant.then_some(Stored { version: 1, beat: 0, holder: None, mark: None }),
+            stored: self.vacant.then_some(Stored { version: 1, heartbeat: 0, holder: None, mark: None }),
             revision: 1,
             messages: Vec::new(),
             fence: 0,
@@ -119,7 +119,7 @@ impl Model for Election {
         state.messages.retain(|(index, message)| match *message {
             Message::Request { call: Call::Write(write), sent } => {
                 let unconditional =
-                    self.fault == Fault::UnconditionalTakeover && matches!(write, Write::Acquire { .. });
+                    self.fault == Fault::UnconditionalTakeover && matches!(write, WriteStep::Acquire { .. });
                 let awaited = state.candidates[*index].awaits(Call::Write(write), sent, now);
                 unconditional || awaited || write.over().is_none() || write.over() == version
             }

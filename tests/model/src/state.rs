@@ -2,28 +2,28 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use relent::policy::lease::{Holder, Lease, Record, Write, Wrote};
+use relent::policy::lease::{Holder, Lease, RecordView, WriteStep, WriteResult};
 
 use crate::election::{CALL, LEASE};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stored {
     pub version: u128,
-    pub beat: u128,
+    pub heartbeat: u128,
     pub holder: Option<usize>,
     pub mark: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    Look,
-    Write(Write),
+    Read,
+    Write(WriteStep),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    Look(Option<Record>),
-    Write(Wrote),
+    Read(Option<RecordView>),
+    Write(WriteResult),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,13 +72,13 @@ pub enum Action {
 
 impl Stored {
     /// As `index` reads it; where all have one identity, each reads its own.
-    pub fn record(self, index: usize, one_identity: bool) -> Record {
+    pub fn record(self, index: usize, one_identity: bool) -> RecordView {
         let holder = match self.holder {
-            None => Holder::Nobody,
-            Some(holder) if holder == index || one_identity => Holder::Me,
+            None => Holder::Released,
+            Some(holder) if holder == index || one_identity => Holder::Own,
             Some(_) => Holder::Other,
         };
-        Record::new(self.version, self.beat, holder, LEASE).marked(self.mark)
+        RecordView::new(self.version, self.heartbeat, holder, LEASE).marked(self.mark)
     }
 }
 
@@ -110,8 +110,8 @@ impl State {
 
     pub fn messages_in_order(&mut self) {
         self.messages.sort_by_key(|(index, message)| match *message {
-            Message::Request { sent, call } => (*index, 0, sent, call == Call::Look),
-            Message::Answer { sent, call, .. } => (*index, 1, sent, call == Call::Look),
+            Message::Request { sent, call } => (*index, 0, sent, call == Call::Read),
+            Message::Answer { sent, call, .. } => (*index, 1, sent, call == Call::Read),
         });
     }
 }

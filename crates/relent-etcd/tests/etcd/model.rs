@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relent::{Change, Detail, Stop};
+use relent::{Change, Stop, error::Detail};
 use relent_etcd::model::{CallFault, Model, ModelCall, ModelClient};
 use relent_etcd::{CallError, Cluster, MemberError, Members};
 use tokio::time::{Instant, sleep};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use etcd_client::{Client, ConnectOptions, Permission};
 use futures_util::StreamExt;
 use relent::{
-    leader::{Change, ElectError, Ended, Lock, Put, Reports, Seen, Timing, elect, watch},
+    leader::{ElectError, ElectionEvent, Ended, Lock, Record, RecordStream, Timing, Write, elect, watch},
     testing::proxy::{Proxy, Wire},
 };
 use relent_etcd::EtcdLock;
@@ -18,7 +18,7 @@ use super::server::{Node, Server, Version, eventually};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;
-const TAKE: Put<'_> = Put::Take { holder: "x", lease: Duration::from_millis(1) };
+const TAKE: Write<'_> = Write::Take { holder: "x", lease: Duration::from_millis(1) };
 
 fn lock_at<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> EtcdLock {
     EtcdLock::new(urls, ConnectOptions::new(), "lock").unwrap()
@@ -33,12 +33,12 @@ async fn client(server: &Server) -> Client {
 }
 
 /// Writes over what there is.
-async fn take(lock: &EtcdLock, holder: &str) -> Seen<()> {
-    let put = Put::Take { holder, lease: S(1) };
+async fn take(lock: &EtcdLock, holder: &str) -> Record<()> {
+    let put = Write::Take { holder, lease: S(1) };
     lock.write(lock.read().await.unwrap().as_ref(), put).await.unwrap()
 }
 
-async fn reported(changes: &mut Reports<()>, holder: &str, within: Duration) {
+async fn reported(changes: &mut RecordStream<()>, holder: &str, within: Duration) {
     let wanted = async {
         while changes.next().await.expect("the watch goes on").map(|seen| seen.holder).as_deref() != Some(holder) {}
     };
@@ -56,7 +56,7 @@ async fn terms_on_a_real_etcd() {
     assert!(lock.write(Some(&first), TAKE).await.unwrap_err().is_conflict());
     client(&server).await.delete("lock", None).await.unwrap();
     assert!(lock.write(Some(&second), TAKE).await.unwrap_err().is_conflict());
-    let third = lock.write(None, Put::Release).await.unwrap();
+    let third = lock.write(None, Write::Release).await.unwrap();
     assert!(third.version > second.version && lock.read().await.unwrap() == Some(third));
     // A term, a release, a crash, and the takeover after it.
     let timing = Timing::new(MS(2_000), MS(1_200), MS(300)).unwrap();
@@ -75,11 +75,11 @@ async fn what_changes_is_reported_in_order() {
     for version in Version::BOTH {
         let server = Server::start(version, 1).await;
         let (lock, mut raw) = (lock(&server), client(&server).await);
-        let mut changes = lock.changes();
+        let mut changes = lock.watch();
         assert_eq!(changes.next().await, Some(None), "there is no key");
         let mut last = lock.write(None, TAKE).await.unwrap();
         assert_eq!(changes.next().await, Some(Some(last.clone())));
-        for put in [Put::Renew { holder: "x", lease: MS(1) }, Put::Release, TAKE] {
+        for put in [Write::Renew { holder: "x", lease: MS(1) }, Write::Release, TAKE] {
             last = lock.write(Some(&last), put).await.unwrap();
             assert_eq!(changes.next().await, Some(Some(last.clone())));
         }
@@ -101,7 +101,7 @@ async fn a_watch_of_compacted_revisions_is_opened_again() {
         let server = Server::start(version, 1).await;
         let lock = lock(&server);
         take(&lock, "a").await;
-        let mut changes = lock.changes();
+        let mut changes = lock.watch();
         // The look has been made, the watch is opened when the next report is asked for.
         reported(&mut changes, "a", S(30)).await;
         let mut last = take(&lock, "b").await;
@@ -126,7 +126,7 @@ async fn a_watch_that_is_cut_is_opened_again() {
     let direct = lock(&server);
     let lock = lock_at([format!("http://{}", proxy.address())]);
     take(&direct, "start").await;
-    let mut changes = lock.changes();
+    let mut changes = lock.watch();
     reported(&mut changes, "start", S(30)).await;
     // It is cut just when it would have told.
     for (number, wire) in [Wire::CutAnswer { after: 0 }, Wire::CutRequest { after: 0 }, Wire::CutAnswer { after: 50 }]
@@ -207,7 +207,7 @@ async fn an_endpoint_that_is_down_or_frozen_is_passed_over() {
         timeout(S(5), lock.read()).await.expect("it is not its turn again").unwrap();
     }
     let first = timeout(S(5), lock.write(None, TAKE)).await.unwrap().unwrap();
-    let mut changes = lock.changes();
+    let mut changes = lock.watch();
     reported(&mut changes, "x", S(5)).await;
     // The one that is left goes, and the others come: the watch moves over.
     server.thaw(frozen);
@@ -230,7 +230,7 @@ async fn a_watch_outlives_a_quorum() {
         let mut server = Server::start(version, 3).await;
         let lock = lock(&server);
         take(&lock, "a").await;
-        let mut changes = lock.changes();
+        let mut changes = lock.watch();
         reported(&mut changes, "a", S(10)).await;
         server.kill(1);
         server.kill(2);
@@ -270,13 +270,13 @@ async fn the_rights_it_needs() {
     };
     let fence = run("all", "all", "lock").await.unwrap().into_finished().unwrap();
     assert!(fence > 0);
-    let mut changes = lock("all", "all", "lock").changes();
+    let mut changes = lock("all", "all", "lock").watch();
     reported(&mut changes, "", S(10)).await;
     take(&lock("all", "all", "lock"), "b").await;
     reported(&mut changes, "b", S(10)).await;
     // Given back, so that the reader tries to write at once.
     let seen = lock("all", "all", "lock").read().await.unwrap();
-    lock("all", "all", "lock").write(seen.as_ref(), Put::Release).await.unwrap();
+    lock("all", "all", "lock").write(seen.as_ref(), Write::Release).await.unwrap();
     let short = Timing::new(S(3), S(2), MS(500)).unwrap();
     for (user, password, key, why, advice) in [
         ("all", "all", "other", "permission denied", "grant the user a role"),
@@ -301,8 +301,8 @@ async fn the_rights_it_needs() {
     }
     // One that may read is answered, so it goes on trying, and says what is wrong; once it may write it leads.
     let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let run = elect(lock("reader", "reader", "lock"), "reader").timing(short).on_change(move |change| {
-        if let Change::Trouble(error) = change {
+    let run = elect(lock("reader", "reader", "lock"), "reader").timing(short).on_event(move |change| {
+        if let ElectionEvent::Trouble(error) = change {
             let _ = said.send(error.to_string());
         }
     });
@@ -316,7 +316,7 @@ async fn the_rights_it_needs() {
     let mut root = Client::connect([&url], Some(ConnectOptions::new().with_user("root", "secret"))).await.unwrap();
     root.role_grant_permission("reader", Permission::read_write("lock")).await.unwrap();
     assert!(timeout(S(30), run).await.unwrap().unwrap().unwrap().into_finished().unwrap() > fence);
-    let mut none = lock("all", "all", "other").changes();
+    let mut none = lock("all", "all", "other").watch();
     assert_eq!(timeout(S(5), none.next()).await.expect("it ends"), None, "there is nothing to hear");
     assert_eq!(none.next().await, None);
 }

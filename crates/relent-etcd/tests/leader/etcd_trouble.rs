@@ -10,7 +10,7 @@ use std::{
 
 use etcd_client::ConnectOptions;
 use relent::{
-    leader::{Change, Ended, Loss, Term, Timing, elect},
+    leader::{ElectionEvent, Ended, Loss, Term, Timing, elect},
     testing::proxy::{Proxy, Wire},
 };
 use relent_etcd::EtcdLock;
@@ -44,8 +44,8 @@ impl Drop for Leads {
 fn stands(lock: EtcdLock, number: usize, terms: &Terms) -> JoinHandle<()> {
     let timing = Timing::new(S(6), S(4), S(1)).unwrap();
     let (working, told) = (terms.clone(), terms.clone());
-    let elect = elect(lock, "web-0").timing(timing).on_change(move |change| {
-        if let Change::Lost(Loss::SameIdentity { .. }) = change {
+    let elect = elect(lock, "web-0").timing(timing).on_event(move |change| {
+        if let ElectionEvent::Lost(Loss::SameIdentity { .. }) = change {
             told.lost.lock().unwrap().push(number);
         }
     });

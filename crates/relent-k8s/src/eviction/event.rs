@@ -11,6 +11,7 @@ use kube::{Api, Client, api::PostParams};
 use relent::{Backoff, Jitter, retry};
 
 use super::{Events, PodKey, api::code};
+use crate::time;
 
 /// All tries to write one event together take no longer.
 pub(super) const WITHIN: Duration = Duration::from_secs(2);
@@ -28,8 +29,7 @@ pub(super) async fn write(
     note: &str,
     within: Duration,
 ) -> Result<(), String> {
-    // The one place where the crate asks for the date: events are for people.
-    let now = Time(Timestamp::now());
+    let now = Time(Timestamp::try_from(time::wall()).unwrap_or_default());
     let event = Event {
         metadata: ObjectMeta {
             name: Some(name(pod)),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use relent::{
     ConfigError,
-    queue::{Cancelled, Idle, QueueHandle, Scheduled, Status, When},
+    queue::{Cancelled, Idle, KeyStatus, QueueHandle, Scheduled, When},
 };
 use tokio::sync::watch;
 
@@ -66,7 +66,7 @@ impl Evictions {
         let status = self.queue.get(&key);
         if pod.metadata.deletion_timestamp.is_some() {
             // What was begun is seen to its end.
-            if old.is_some() && matches!(status, Some(Status::Scheduled { attempts: 0, .. })) {
+            if old.is_some() && matches!(status, Some(KeyStatus::Scheduled { attempts: 0, .. })) {
                 pods.remove(&key);
                 drop(self.queue.cancel(&key));
             }
@@ -81,7 +81,7 @@ impl Evictions {
         };
         let due = planned.due;
         let begun = match status {
-            Some(Status::Scheduled { attempts, .. }) => attempts > 0,
+            Some(KeyStatus::Scheduled { attempts, .. }) => attempts > 0,
             Some(_) => true,
             None => false,
         };
@@ -108,7 +108,7 @@ impl Evictions {
 
     /// What is happening about a pod.
     #[must_use]
-    pub fn get(&self, pod: &PodKey) -> Option<Status> {
+    pub fn get(&self, pod: &PodKey) -> Option<KeyStatus> {
         self.queue.get(pod)
     }
 

@@ -32,7 +32,7 @@ use futures_util::{
 };
 use relent::{
     Backoff, ConfigError, Decision, Policy,
-    queue::{Finished, Job, Outcome, TimedQueue},
+    queue::{Finished, ItemEvent, Job, TimedQueue},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -193,7 +193,7 @@ impl Evictor {
     pub async fn run(
         &mut self,
         stop: CancellationToken,
-        mut notify: impl FnMut(Outcome<'_, PodKey, Eviction, EvictError>) + Send,
+        mut notify: impl FnMut(ItemEvent<'_, PodKey, Eviction, EvictError>) + Send,
     ) -> Finished<PodKey, Eviction, EvictError> {
         let Self { client, events, queue, when, until_gone, concurrency, pods, leaving, .. } = self;
         let (client, pods, leaving) = (&*client, &*pods, &*leaving);
@@ -209,7 +209,7 @@ impl Evictor {
                 Ok(())
             }
         };
-        let notify = |outcome: Outcome<'_, _, _, _>| {
+        let notify = |outcome: ItemEvent<'_, _, _, _>| {
             note_outcome(pods, outcome);
             notify(outcome);
         };
@@ -268,12 +268,12 @@ async fn attempt(
 }
 
 /// What is told of a pod says what became of it; what is over is forgotten.
-fn note_outcome(pods: &Pods, outcome: Outcome<'_, PodKey, Eviction, EvictError>) {
+fn note_outcome(pods: &Pods, outcome: ItemEvent<'_, PodKey, Eviction, EvictError>) {
     let (value, progress) = match outcome {
-        Outcome::Done { key, value, .. } => (value, pods.forget(key).progress),
-        Outcome::GaveUp(back) => (&back.value, pods.forget(&back.key).progress),
+        ItemEvent::Done { key, value, .. } => (value, pods.forget(key).progress),
+        ItemEvent::GaveUp(back) => (&back.value, pods.forget(&back.key).progress),
         // The newer one goes on from there.
-        Outcome::Superseded(back) => (&back.value, pods.progress(&back.key)),
+        ItemEvent::Superseded(back) => (&back.value, pods.progress(&back.key)),
         _ => return,
     };
     value.tell(progress.evicted, progress.event_error);

@@ -105,13 +105,13 @@ impl Eviction {
         &self.note
     }
 
-    /// What it came to: in the value that [`Outcome`](relent::queue::Outcome) hands back. `None`: the pod was not evicted.
+    /// What it came to: in the value that [`ItemEvent`](relent::queue::ItemEvent) hands back. `None`: the pod was not evicted.
     #[must_use]
     pub fn outcome(&self) -> Option<Evicted> {
         self.outcome.get().and_then(|(evicted, _)| *evicted)
     }
 
-    /// Why the event was not written: in the value that [`Outcome`](relent::queue::Outcome) hands back. `None` if it was, or if
+    /// Why the event was not written: in the value that [`ItemEvent`](relent::queue::ItemEvent) hands back. `None` if it was, or if
     /// there was none to write.
     #[must_use]
     pub fn event_error(&self) -> Option<&str> {

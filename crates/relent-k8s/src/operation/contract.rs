@@ -148,7 +148,7 @@ impl Contract {
     }
 
     /// So many observations in a row have to find all of it so, because parts of a status come later than others.
-    /// [`Settle::stable_for`](relent::Settle::stable_for) replaces it. Default: 1.
+    /// [`Settle::stable_for`](relent::builder::Settle::stable_for) replaces it. Default: 1.
     pub fn stable_for(mut self, observations: u32) -> Self {
         self.stable_for = observations;
         self

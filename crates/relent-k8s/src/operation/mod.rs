@@ -17,7 +17,10 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
 };
 use relent::{
-    Attempt, ConfigError, Decision, Endeavour, EndeavourTypes, Ensure, Operation, Progress, Seen, Settle, settle,
+    Attempt, ConfigError, Decision, Observed, Operation, Progress,
+    builder::{Ensure, Settle},
+    operation::{Reconciler, ReconcilerTypes},
+    settle,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +29,7 @@ pub use self::{contract::Contract, error::LongOperationError};
 use super::{
     ApiError, Boxed,
     call::{Calls, TIMEOUT, Target},
+    time,
 };
 
 /// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
@@ -92,7 +96,7 @@ impl LongOperation {
     pub fn new(api: Api<DynamicObject>, name: impl Into<String>, contract: Contract) -> Result<Self, ConfigError> {
         contract.check()?;
         // The time of day as a name, not as a time: nothing is measured by it.
-        let token = Timestamp::now().to_string();
+        let token = Timestamp::try_from(time::wall()).unwrap_or_default().to_string();
         Ok(Self::made(api, name.into(), contract, token, json!({})))
     }
 
@@ -156,7 +160,7 @@ impl LongOperation {
     pub fn settled(
         &self,
     ) -> Settle<
-        impl Operation<Output = SettleObservation, Future = Boxed<'static, SettleObservation>> + use<>,
+        impl Operation<Output = Watched, Future = Boxed<'static, Watched>> + use<>,
         fn(&LongOperationError) -> Decision,
     > {
         self.settled_with(|_| {})
@@ -170,7 +174,7 @@ impl LongOperation {
         &self,
         report: R,
     ) -> Settle<
-        impl Operation<Output = SettleObservation, Future = Boxed<'static, SettleObservation>> + use<R>,
+        impl Operation<Output = Watched, Future = Boxed<'static, Watched>> + use<R>,
         fn(&LongOperationError) -> Decision,
     > {
         let (shared, calls) = (Arc::clone(&self.shared), self.shared.calls());
@@ -187,7 +191,7 @@ impl LongOperation {
                     }
                 }
                 Ok(progress)
-            }) as Boxed<'static, SettleObservation>
+            }) as Boxed<'static, Watched>
         };
         settle(observe)
             .every(Duration::from_secs(5))
@@ -206,16 +210,16 @@ pub struct TriggerWork {
     calls: Calls,
 }
 
-impl EndeavourTypes for TriggerWork {
+impl ReconcilerTypes for TriggerWork {
     type Value = Triggered;
     type State = DynamicObject;
     type Error = LongOperationError;
-    type Look = Boxed<'static, Looked>;
+    type Observe = Boxed<'static, Looked>;
     type Act = Boxed<'static, Patched>;
 }
 
-impl Endeavour for TriggerWork {
-    fn look(&mut self, _: Attempt) -> Self::Look {
+impl Reconciler for TriggerWork {
+    fn observe(&mut self, _: Attempt) -> Self::Observe {
         let (shared, calls) = (Arc::clone(&self.shared), self.calls.clone());
         Box::pin(async move { shared.look(&calls).await })
     }
@@ -235,9 +239,9 @@ impl fmt::Debug for TriggerWork {
     }
 }
 
-type Looked = Result<Seen<Triggered, DynamicObject, LongOperationError>, LongOperationError>;
+type Looked = Result<Observed<Triggered, DynamicObject, LongOperationError>, LongOperationError>;
 type Patched = Result<DynamicObject, LongOperationError>;
-type SettleObservation = Result<Progress<DynamicObject, LongOperationError>, LongOperationError>;
+type Watched = Result<Progress<DynamicObject, LongOperationError>, LongOperationError>;
 
 impl Shared {
     fn calls(&self) -> Calls {
@@ -267,25 +271,28 @@ impl Shared {
         let mut memory = self.memory();
         let sight = Sight::of(&self.contract, &object);
         if memory.triggered && sight.is_another(&mut memory) {
-            return Ok(Seen::Fatal(LongOperationError::Replaced(self.name.clone())));
+            return Ok(Observed::Fatal(LongOperationError::Replaced(self.name.clone())));
         }
         if sight.token() == Some(self.token.as_str()) {
             memory.triggered = true;
-            return Ok(Seen::AsWanted(Triggered { token: self.token.clone(), generation: object.metadata.generation }));
+            return Ok(Observed::AsWanted(Triggered {
+                token: self.token.clone(),
+                generation: object.metadata.generation,
+            }));
         }
         if memory.triggered {
             // It was set off once. To do so again is for a new operation.
-            return Ok(Seen::Fatal(sight.superseded(&self.token)));
+            return Ok(Observed::Fatal(sight.superseded(&self.token)));
         }
         if object.metadata.deletion_timestamp.is_some() {
-            return Ok(Seen::Fatal(LongOperationError::Deleting(self.name.clone())));
+            return Ok(Observed::Fatal(LongOperationError::Deleting(self.name.clone())));
         }
         if let Some((annotation, value)) = sight.untouched() {
             let (annotation, value) = (annotation.to_owned(), value.to_owned());
-            return Ok(Seen::NotYetBecause(LongOperationError::Occupied { annotation, value }));
+            return Ok(Observed::NotYetBecause(LongOperationError::Occupied { annotation, value }));
         }
         sight.remember_before(&mut memory);
-        Ok(Seen::Differs(object))
+        Ok(Observed::Differs(object))
     }
 
     /// Sets the trigger, if the object is still as it was seen in what matters.
@@ -300,7 +307,7 @@ impl Shared {
         patched.map_err(|error| self.failed("patch", error))
     }
 
-    async fn observe(&self, calls: &Calls) -> SettleObservation {
+    async fn observe(&self, calls: &Calls) -> Watched {
         let object = match self.get(calls).await {
             Ok(object) => object,
             Err(deleted @ LongOperationError::Deleted(_)) => return Ok(Progress::Failed(deleted)),

@@ -6,7 +6,7 @@ mod look;
 use std::{fmt, time::Duration};
 
 use kube::{Api, Resource};
-use relent::{Attempt, Backoff, Check, Decision, Jitter, Operation, Policy, Polling, poll};
+use relent::{Attempt, Backoff, Check, Decision, Jitter, Operation, Policy, builder::Polling, poll};
 use serde::de::DeserializeOwned;
 
 pub use self::error::{Sighting, WaitError};

@@ -13,7 +13,7 @@ use kube::{
 };
 use relent::{
     Backoff, Jitter, Policy,
-    queue::{Cancelled, Finished, Outcome, Scheduled},
+    queue::{Cancelled, Finished, ItemEvent, Scheduled},
 };
 use relent_apiserver::{ApiServer, Fault, Verb};
 use relent_k8s::eviction::{
@@ -62,14 +62,14 @@ fn start_as(client: &Client, policy: &Policy, how: impl FnOnce(Evictor) -> Evict
     let task = tokio::spawn({
         let (told, done, stop) = (told.clone(), done.clone(), stop.clone());
         async move {
-            let notify = |outcome: Outcome<'_, PodKey, Eviction, EvictError>| {
+            let notify = |outcome: ItemEvent<'_, PodKey, Eviction, EvictError>| {
                 told.lock().unwrap().push(match outcome {
-                    Outcome::Done { key, value, attempt, .. } => {
+                    ItemEvent::Done { key, value, attempt, .. } => {
                         done.lock().unwrap().push((key.name().to_owned(), value.clone()));
                         format!("{} done {}", key.name(), attempt.number())
                     }
-                    Outcome::Failed { key, last, .. } => format!("{} {last:?}", key.name()),
-                    Outcome::GaveUp(back) => format!("{} gave up: {}", back.key.name(), back.error),
+                    ItemEvent::Failed { key, last, .. } => format!("{} {last:?}", key.name()),
+                    ItemEvent::GaveUp(back) => format!("{} gave up: {}", back.key.name(), back.error),
                     other => format!("{other:?}"),
                 });
             };

@@ -12,9 +12,9 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use relent::leader::{Change, ElectError, Ended, Lock, Loss, Put, Timing, elect};
+use relent::leader::{ElectError, ElectionEvent, Ended, Lock, Loss, Timing, Write, elect};
 use relent::testing::lock::never_overlap;
-use relent_apiserver::{ApiServer, Fault, Rule, Verb};
+use relent_apiserver::{AccessRule, ApiServer, Fault, Verb};
 use relent_k8s::LeaseLock;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -258,10 +258,10 @@ async fn the_rights_it_needs() {
         server.user("t", "role");
         for verb in NEEDED.into_iter().filter(|verb| Some(*verb) != missing) {
             server.rule(
-                Rule::allow().user("role").verb(verb).resource("leases.coordination.k8s.io").namespace("default"),
+                AccessRule::allow().user("role").verb(verb).resource("leases.coordination.k8s.io").namespace("default"),
             );
         }
-        server.rule(Rule::deny().user("role"));
+        server.rule(AccessRule::deny().user("role"));
         let lock = || LeaseLock::new(server.client_with_token("t"), "default", "demo").unwrap();
         let began = Instant::now();
         let first = elect(lock(), "a").lead_on_create().run(|_| sleep(S(31)));
@@ -296,8 +296,8 @@ async fn the_rights_it_needs() {
             Some(verb) => {
                 let heard = Arc::new(Mutex::new(String::new()));
                 let (stop, said) = (CancellationToken::new(), Arc::clone(&heard));
-                let run = elect(lock(), "a").cancel_on(stop.clone()).on_change(move |change| {
-                    if let Change::Trouble(error) = change {
+                let run = elect(lock(), "a").cancel_on(stop.clone()).on_event(move |change| {
+                    if let ElectionEvent::Trouble(error) = change {
                         *said.lock().unwrap() = error.to_string();
                     }
                 });
@@ -320,12 +320,12 @@ async fn the_rights_it_needs() {
 async fn a_stale_write_is_refused_also_after_a_deletion() {
     let server = ApiServer::new();
     let lock = lock(&server);
-    let take = Put::Take { holder: "a", lease: S(15) };
+    let take = Write::Take { holder: "a", lease: S(15) };
     let first = lock.write(None, take).await.unwrap();
     assert!(lock.write(None, take).await.unwrap_err().is_conflict());
-    let renew = Put::Renew { holder: "a", lease: S(15) };
+    let renew = Write::Renew { holder: "a", lease: S(15) };
     let second = lock.write(Some(&first), renew).await.unwrap();
-    assert!(second.version > first.version && second.beat != first.beat);
+    assert!(second.version > first.version && second.heartbeat != first.heartbeat);
     assert!(lock.write(Some(&first), renew).await.unwrap_err().is_conflict());
     leases(&server).delete("demo", &Default::default()).await.unwrap();
     // A PUT to a missing Lease would create it; the uid keeps that from happening.
@@ -346,7 +346,7 @@ async fn a_lease_that_comes_back_word_for_word_is_another_one() {
     leases(&server).create(&PostParams::default(), &lease).await.unwrap();
     let after = lock(&server).read().await.unwrap().unwrap();
     assert_eq!(after.holder, before.holder);
-    assert_ne!(after.beat, before.beat);
+    assert_ne!(after.heartbeat, before.heartbeat);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use kube::{
     Api,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
-use relent::leader::{Change, Ended, Manager, Term, elect, watch};
+use relent::leader::{ElectionEvent, Ended, Manager, Term, elect, watch};
 use relent_apiserver::{ApiServer, Fault, Verb};
 use relent_k8s::{LeaseError, LeaseLock};
 use serde_json::json;
@@ -109,8 +109,8 @@ type Said = Arc<Mutex<Vec<String>>>;
 
 fn stands(lock: LeaseLock, identity: &str, number: usize, terms: &Terms, said: &Said) -> JoinHandle<()> {
     let (terms, said) = (terms.clone(), Arc::clone(said));
-    let elect = elect(lock, identity).on_change(move |change| {
-        if let Change::Trouble(error) = change {
+    let elect = elect(lock, identity).on_event(move |change| {
+        if let ElectionEvent::Trouble(error) = change {
             said.lock().unwrap().push(error.to_string());
         }
     });
@@ -204,8 +204,8 @@ async fn rights_that_come_back_are_used() {
 async fn a_namespace_may_come_later() {
     let (server, heard) = (ApiServer::new(), Said::default());
     let (later, said) = (LeaseLock::new(server.client(), "later", "demo").unwrap(), Arc::clone(&heard));
-    let run = elect(later, "a").on_change(move |change| {
-        if let Change::Trouble(error) = change {
+    let run = elect(later, "a").on_event(move |change| {
+        if let ElectionEvent::Trouble(error) = change {
             let lease = error.cause().downcast_ref::<LeaseError>().unwrap();
             assert!(lease.get_ref().is_not_found());
             said.lock().unwrap().push(error.to_string());

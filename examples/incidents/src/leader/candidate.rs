@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use relent::leader::{self, Change, ElectError, Ended, Lock, Term, Timing};
+use relent::leader::{self, ElectError, ElectionEvent, Ended, Lock, Term, Timing};
 use tokio::{select, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -54,10 +54,10 @@ pub(super) fn stand<L: Lock>(world: &Arc<World>, who: &'static str, lock: L, tim
     let election = leader::elect(lock, who)
         .timing(timing)
         .cancel_on(stop.clone())
-        .on_change(move |change| match change {
-            Change::Elected { fence } => heard.note(format_args!("{who} leads, fence {fence}")),
-            Change::Lost(why) => heard.note(format_args!("{who} has lost its term: {why}")),
-            Change::Trouble(error) => heard.note(format_args!("{who}: a call failed: {error}")),
+        .on_event(move |change| match change {
+            ElectionEvent::Elected { fence } => heard.note(format_args!("{who} leads, fence {fence}")),
+            ElectionEvent::Lost(why) => heard.note(format_args!("{who} has lost its term: {why}")),
+            ElectionEvent::Trouble(error) => heard.note(format_args!("{who}: a call failed: {error}")),
             _ => {}
         })
         .again()

@@ -8,7 +8,8 @@ use std::{
 };
 
 use relent::{
-    Change, Detail, Ensured, GaveUp, Stop,
+    Change, Ensured, GaveUp, Stop,
+    error::Detail,
     testing::proxy::{Proxy, Wire},
 };
 use relent_etcd::{Member, MemberError, Members};

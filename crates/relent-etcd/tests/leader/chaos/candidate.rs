@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Txn, TxnOp};
-use relent::leader::{Change, Term, elect};
+use relent::leader::{ElectionEvent, Term, elect};
 use relent_etcd::EtcdLock;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,8 +26,8 @@ pub(super) async fn candidate(settings: &str) {
     });
     let lock = EtcdLock::new(lock.split(','), ConnectOptions::new(), "lock").unwrap();
     let register = Arc::new(Register::new(name, register));
-    let run = elect(lock, name).timing(timing()).lead_on_create().cancel_on(stop).on_change(|change| {
-        if let Change::Lost(_) | Change::Trouble(_) = change {
+    let run = elect(lock, name).timing(timing()).lead_on_create().cancel_on(stop).on_event(|change| {
+        if let ElectionEvent::Lost(_) | ElectionEvent::Trouble(_) = change {
             tell(format_args!("says {change:?}"));
         }
     });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use relent::{CutBy, GaveUp, Last};
+use relent::{GaveUp, Last, error::CutBy};
 use relent_apiserver::Fault;
 use relent_k8s::{self as k8s, ApiError};
 use tokio_util::sync::CancellationToken;

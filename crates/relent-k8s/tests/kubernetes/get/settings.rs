@@ -133,7 +133,7 @@ async fn the_words_of_every_builder() {
                 if error.class() == ErrorClass::Transient { Decision::Retry } else { Decision::Fatal }
             },
         )
-        .notify(|_: &relent::Event<'_, k8s::ApiError>| heard += 1)
+        .notify(|_: &relent::events::Event<'_, k8s::ApiError>| heard += 1)
         .await;
     assert!(got.is_ok());
     assert_eq!(start.elapsed(), MS(400));
@@ -206,7 +206,7 @@ async fn with_its_error_as_the_source() {
     let chained = get().chained().await.unwrap_err();
     let source = chained.source().expect("the error").downcast_ref::<k8s::ApiError>().expect("of a call");
     assert!(!chained.to_string().contains(&source.to_string()), "{chained}");
-    let boxed: relent::GaveUp<relent::BoxedError> = get().boxed().await.unwrap_err();
+    let boxed: relent::GaveUp<relent::error::BoxedError> = get().boxed().await.unwrap_err();
     assert_eq!(boxed.to_string(), get().await.unwrap_err().to_string());
     assert!(get().boxed().chained().await.unwrap_err().source().is_some());
 }

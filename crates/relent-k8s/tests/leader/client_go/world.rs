@@ -15,7 +15,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use relent::{
-    leader::{Change, Elect, ElectError, Ended},
+    leader::{Elect, ElectError, ElectionEvent, Ended},
     testing::proxy::Proxy,
 };
 use relent_apiserver::{ApiServer, Listening};
@@ -247,8 +247,8 @@ impl Ours {
         let (lead, led) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let (see, sees) = mpsc::unbounded_channel();
-        let elect = elect.on_change(move |change| {
-            if let Change::Holder(Some(holder)) = change {
+        let elect = elect.on_event(move |change| {
+            if let ElectionEvent::Holder(Some(holder)) = change {
                 let _ = see.send(holder.clone());
             }
         });

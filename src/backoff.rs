@@ -1,0 +1,3 @@
+//! The delays of a [`Backoff`](crate::Backoff), for waits of your own.
+
+pub use crate::policy::schedule::backoff::Delays;

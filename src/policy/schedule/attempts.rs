@@ -1,0 +1,349 @@
+//! One run as data: what may start when, what is cut when, and why it ends.
+
+use std::time::Duration;
+
+use crate::policy::{
+    nanos::{FOREVER, nanos},
+    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, bounds::CutBy, jitter::pick},
+};
+
+/// What follows an error.
+///
+/// `bool` converts: `true` is [`Retry`](Self::Retry), `false` is [`Fatal`](Self::Fatal).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Try again when the cadence says so.
+    #[default]
+    Retry,
+    /// Try again when the cadence says so, but not before this pause: what a server asked for. At most `max_retry_after`.
+    RetryAfter(Duration),
+    /// Repeating cannot mend it.
+    Fatal,
+}
+
+impl From<bool> for Decision {
+    fn from(retry: bool) -> Self {
+        if retry { Self::Retry } else { Self::Fatal }
+    }
+}
+
+/// Why a run ended, as far as its own policy decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PolicyStop {
+    /// The error cannot be mended.
+    Fatal,
+    /// All attempts were made.
+    Attempts,
+    /// The backoff has no further delay.
+    BackoffEnded,
+    /// The next start would lie beyond the start window.
+    StartWindow,
+    /// The next start would lie at the hard bound or beyond.
+    Deadline,
+}
+
+/// What a run does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// Start an attempt at this instant.
+    Start(u64),
+    /// It is over.
+    Stop(PolicyStop),
+}
+
+/// One attempt, as the operation sees it. All times are of the attempt's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    number: u32,
+    elapsed: u64,
+    timeout: u64,
+    finish_within: u64,
+}
+
+impl Attempt {
+    /// An attempt as a run would give it to its operation, for a unit test of that operation: without bounds, at the start of
+    /// the run. `number` counts from 1; 0 is read as 1.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Attempt, Policy};
+    ///
+    /// /// Asks a replica once the leader has failed twice, and leaves it a tenth of the time for the way back.
+    /// fn target(attempt: Attempt) -> (&'static str, Option<Duration>) {
+    ///     let server = if attempt.number() > 2 { "replica" } else { "leader" };
+    ///     (server, attempt.timeout().map(|timeout| timeout / 10 * 9))
+    /// }
+    ///
+    /// assert_eq!(target(Attempt::new(1)), ("leader", None));
+    /// let policy: Policy = "attempt_timeout 10s, finish_within 30s".parse()?;
+    /// let late = Attempt::new(3).with_policy(&policy).with_elapsed(Duration::from_secs(28));
+    /// assert_eq!(late.remaining(), Some(Duration::from_secs(2)));
+    /// assert_eq!(target(late), ("replica", Some(Duration::from_millis(1800))));
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        let number = if number == 0 { 1 } else { number };
+        Self { number, elapsed: 0, timeout: FOREVER, finish_within: FOREVER }
+    }
+
+    /// The same, started so long after the run began.
+    #[must_use]
+    pub fn with_elapsed(self, elapsed: Duration) -> Self {
+        Self { elapsed: nanos(elapsed), ..self }
+    }
+
+    /// The same in a run with this policy, whose `attempt_timeout` and `finish_within` it tells.
+    #[must_use]
+    pub fn with_policy(self, policy: &Policy) -> Self {
+        Self { timeout: policy.bounds.attempt_timeout, finish_within: policy.bounds.finish_within, ..self }
+    }
+
+    /// Which attempt of the run this is, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// From the start of the run to the start of this attempt. Zero in the first attempt of a run without bounds, which
+    /// reads no clock.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        crate::policy::nanos::duration(self.elapsed)
+    }
+
+    /// What was left of `finish_within` when this attempt started; `None` without that bound.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = self.finish_within.saturating_sub(self.elapsed);
+        (self.finish_within != FOREVER).then_some(Duration::from_nanos(left))
+    }
+
+    /// How long this attempt may run: `attempt_timeout` or what is left of `finish_within`, whichever is less; `None`
+    /// if neither bounds it.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        let own = (self.timeout != FOREVER).then_some(Duration::from_nanos(self.timeout));
+        match (own, self.remaining()) {
+            (Some(own), Some(left)) => Some(own.min(left)),
+            (own, left) => own.or(left),
+        }
+    }
+
+    /// `attempt_timeout` or `finish_within`, whichever is less: the same for every attempt of a run, however little is left;
+    /// `None` if neither is set.
+    ///
+    /// An operation of several calls shares this out, so that one that hangs is told by itself and does not cost the whole
+    /// attempt. By [`timeout`](Self::timeout) the shares would shrink at the end of a run, until healthy calls seemed to hang.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Attempt, retry};
+    ///
+    /// # async fn first(_: Duration) -> Result<u32, std::io::Error> { Ok(1) }
+    /// # async fn second(_: u32, within: Duration) -> Result<Duration, std::io::Error> { Ok(within) }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let each = retry(async |attempt: Attempt| {
+    ///     let each = attempt.limit().map_or(Duration::from_secs(5), |limit| limit / 2);
+    ///     second(first(each).await?, each).await
+    /// })
+    /// .attempt_timeout(Duration::from_secs(4))
+    /// .await;
+    /// assert_eq!(each.unwrap(), Duration::from_secs(2));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn limit(&self) -> Option<Duration> {
+        let limit = self.timeout.min(self.finish_within);
+        (limit != FOREVER).then_some(Duration::from_nanos(limit))
+    }
+}
+
+/// The progress of one run. Every instant is in nanoseconds since the run began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Attempts started, and [`FINAL`] once the final try is planned.
+    number: u32,
+    /// How far the backoff has come: [`BackoffState`], without its gap.
+    step: u32,
+    current: u64,
+    /// When the first attempt started: the grid of `every` is laid there.
+    grid: u64,
+    /// When the last attempt started.
+    started: u64,
+}
+
+/// Marks a count of attempts beyond which nothing is planned.
+const FINAL: u32 = 1 << 31;
+
+impl Attempts {
+    /// Attempts started so far.
+    #[inline]
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number & !FINAL
+    }
+
+    #[inline]
+    fn is_final(&self) -> bool {
+        self.number & FINAL != 0
+    }
+
+    /// When the last attempt started.
+    #[inline]
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// After so many attempts: how many starts were planned before, each with one number of the run's random series.
+    #[inline]
+    pub(crate) fn draw_after(number: u32, policy: &Policy) -> u64 {
+        u64::from(number).saturating_sub(u64::from(!policy.has(DELAY_FIRST)))
+    }
+
+    /// Where the first attempt starts. One that is not delayed always does.
+    #[inline]
+    pub fn first(&mut self, policy: &Policy, random: impl FnOnce() -> u64) -> Next {
+        if policy.max_attempts == 0 {
+            return Next::Stop(PolicyStop::Attempts);
+        }
+        if !policy.has(DELAY_FIRST) {
+            return Next::Start(0);
+        }
+        if policy.has(RANDOM_PHASE) {
+            self.plan_in_phase(policy, 0, 0, random())
+        } else {
+            self.plan(policy, 0, 0, random)
+        }
+    }
+
+    /// An attempt starts at `now`.
+    #[inline]
+    pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
+        // Two thousand million attempts are counted, further ones are not.
+        if self.number() < FINAL.saturating_sub(1) {
+            self.number = self.number.wrapping_add(1);
+        }
+        self.started = now;
+        self.attempt(policy)
+    }
+
+    /// The attempt that has started last, as its operation sees it.
+    #[inline]
+    #[must_use]
+    pub fn attempt(&self, policy: &Policy) -> Attempt {
+        Attempt { number: self.number(), elapsed: self.started, ..Attempt::new(1) }.with_policy(policy)
+    }
+
+    /// When the attempt that runs is cut, and by what.
+    #[inline]
+    #[must_use]
+    pub fn cut(&self, policy: &Policy) -> (u64, CutBy) {
+        policy.bounds.cut(self.started)
+    }
+
+    /// Whether the number of attempts allows another one.
+    #[inline]
+    #[must_use]
+    pub fn may_repeat(&self, policy: &Policy) -> bool {
+        self.number() < policy.max_attempts
+    }
+
+    /// The attempt that runs is the first of a new run, which begins now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { number: 1, ..Self::default() };
+    }
+
+    /// The attempt that ran has ended at `now` and this is what to do about it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    pub fn end(&mut self, policy: &Policy, now: u64, decision: Decision, random: impl FnOnce() -> u64) -> Next {
+        let earliest = match decision {
+            Decision::Retry => now,
+            Decision::RetryAfter(pause) => now.saturating_add(nanos(pause).min(policy.most_asked())),
+            Decision::Fatal => return Next::Stop(PolicyStop::Fatal),
+        };
+        if !self.may_repeat(policy) {
+            return Next::Stop(PolicyStop::Attempts);
+        }
+        if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
+            (self.current, self.step) = (0, 0);
+        }
+        if policy.has(SET_EVERY) && self.number() == 1 {
+            self.grid = self.started;
+            // With `delay_first` the first attempt stands on a grid already.
+            if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
+                return self.plan_in_phase(policy, now, earliest, random());
+            }
+        }
+        self.plan(policy, now, earliest, random)
+    }
+
+    /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start. The backoff
+    /// uses the same number: the longer the phase, the longer its delay.
+    #[cold]
+    #[inline(never)]
+    fn plan_in_phase(&mut self, policy: &Policy, now: u64, earliest: u64, random: u64) -> Next {
+        if let Some(every) = policy.period() {
+            let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
+            self.grid = self.started.saturating_add(phase);
+        }
+        self.plan(policy, now, earliest, || random)
+    }
+
+    /// Plans the next start: on the cadence, and not before `earliest`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
+        let mut planned = earliest;
+        if policy.uses_backoff() {
+            let Some(delay) = policy.backoff.next_delay(&mut self.current, &mut self.step, random) else {
+                return Next::Stop(PolicyStop::BackoffEnded);
+            };
+            planned = planned.max(now.saturating_add(delay));
+        }
+        if let Some(every) = policy.period() {
+            planned = planned.max(self.tick(every, now));
+        }
+        if policy.bounds.admits(planned) && !self.is_final() {
+            return Next::Start(planned);
+        }
+        match self.plan_last(policy, earliest) {
+            Some(at) => Next::Start(at),
+            None => Next::Stop(policy.bounds.nearer()),
+        }
+    }
+
+    /// The cadence has no further start that is admitted: one last attempt, if it is wanted.
+    #[cold]
+    #[inline(never)]
+    fn plan_last(&mut self, policy: &Policy, earliest: u64) -> Option<u64> {
+        let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
+        let comes_yet = |&at: &u64| at >= earliest && (at > self.started || self.number() == 0);
+        let last_chance = last_chance.filter(comes_yet).filter(|_| !self.is_final())?;
+        self.number |= FINAL;
+        Some(last_chance)
+    }
+
+    /// The first tick of the grid that is neither past nor the one of the last attempt.
+    #[inline]
+    fn tick(&self, every: u64, now: u64) -> u64 {
+        if every == 0 {
+            return now;
+        }
+        let after = |instant: u64| {
+            if instant < self.grid {
+                return self.grid;
+            }
+            let ticks = instant.saturating_sub(self.grid).checked_div(every).unwrap_or(0).saturating_add(1);
+            self.grid.saturating_add(ticks.saturating_mul(every))
+        };
+        // At or after `now` is: after the nanosecond before.
+        after(self.started.max(now.saturating_sub(1)))
+    }
+}

@@ -1,0 +1,419 @@
+//! Delays between attempts.
+
+use std::{collections::VecDeque, iter::once, mem, sync::Arc, time::Duration};
+
+pub use super::delays::Delays;
+use crate::policy::{
+    nanos::{FOREVER, nanos},
+    ratio::Ratio,
+    schedule::jitter::{Jitter, Kind, pick},
+};
+
+/// A schedule of pauses: plain data, integers only, cheap to clone.
+///
+/// No delay exceeds the cap, neither the first nor a jittered one; reaching the cap never ends the schedule. Schedules
+/// that grow are spread with [`Jitter::Full`] unless told otherwise; [`fixed`](Self::fixed) and
+/// [`steps`](Self::steps) are exact unless told otherwise.
+///
+/// Every run draws random numbers of its own: two runs of one cloned backoff never share a series, unless a
+/// [`seed`](Self::seed) asks for it.
+///
+/// Delays of 584 years and more are forever.
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::{Backoff, Jitter};
+///
+/// let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(3)).jitter(Jitter::None).take(4);
+/// let seconds: Vec<u64> = backoff.into_iter().map(|delay| delay.as_secs()).collect();
+/// assert_eq!(seconds, [1, 2, 3, 3]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Backoff {
+    pub(in crate::policy) base: u64,
+    pub(in crate::policy) cap: u64,
+    /// What few schedules have.
+    pub(in crate::policy) more: Option<Arc<Extras>>,
+    pub(in crate::policy) jitter: Kind,
+    pub(in crate::policy) shape: Shape,
+}
+
+// As wide as its neighbours: without gaps the whole is moved in fewer steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub(in crate::policy) enum Shape {
+    Fixed,
+    Exponential,
+    Linear,
+    Fibonacci,
+    Decorrelated,
+    Steps,
+}
+
+impl Shape {
+    /// How its delays are spread unless told otherwise.
+    pub(in crate::policy) const fn usual_jitter(self) -> Kind {
+        match self {
+            Self::Exponential | Self::Linear | Self::Fibonacci => Kind::Full,
+            Self::Fixed | Self::Decorrelated | Self::Steps => Kind::None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(in crate::policy) struct Extras {
+    pub(in crate::policy) steps: Vec<u64>,
+    pub(in crate::policy) take: Option<u32>,
+    /// What follows, in a row: none of them has followers, or anything that is set for a whole run.
+    then: VecDeque<Backoff>,
+    pub(in crate::policy) reset_after: Option<u64>,
+    pub(in crate::policy) seed: Option<u64>,
+    /// The ratio of the jitter, if it has one.
+    pub(in crate::policy) jitter: Option<Ratio>,
+    /// What an exponential delay grows by, if not by 2.
+    pub(in crate::policy) factor: Option<Ratio>,
+    /// What few policies have; here, so that a run is no larger for it.
+    pub(in crate::policy) policy: Rare,
+}
+
+/// Settings of the policy that are rare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in crate::policy) struct Rare {
+    /// The pause after a cut.
+    pub(in crate::policy) after_cut: u64,
+    /// The most that is waited of what a server asks for.
+    pub(in crate::policy) max_retry_after: Option<u64>,
+    /// The latest end that a default window may be moved to.
+    pub(in crate::policy) window_moves_to: Option<u64>,
+    /// How long before the hard bound there is a last look.
+    pub(in crate::policy) last_look: Option<u64>,
+}
+
+/// How far a run has come in its backoff.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackoffState {
+    /// The last nominal delay (exponential) or the last delay (decorrelated).
+    pub(in crate::policy) current: u64,
+    /// Delays given so far.
+    pub(in crate::policy) step: u32,
+}
+
+impl BackoffState {
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
+    pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
+        backoff.next(self, random)
+    }
+}
+
+impl Backoff {
+    /// The same pause every time.
+    #[inline]
+    #[must_use]
+    pub const fn fixed(delay: Duration) -> Self {
+        Self::new(Shape::Fixed, nanos(delay), FOREVER)
+    }
+
+    /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most `cap`.
+    #[must_use]
+    pub const fn exponential(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Exponential, nanos(base), nanos(cap))
+    }
+
+    /// `base`, 2 `base`, 3 `base`, .., at most `cap`.
+    #[must_use]
+    pub const fn linear(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Linear, nanos(base), nanos(cap))
+    }
+
+    /// `base` times 1, 1, 2, 3, 5, 8, .., at most `cap`.
+    #[must_use]
+    pub const fn fibonacci(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Fibonacci, nanos(base), nanos(cap))
+    }
+
+    /// Each delay a random one between `base` and three times the delay before, at most `cap` ("decorrelated jitter",
+    /// M. Brooker, "Exponential Backoff And Jitter", 2015). It is random as it is: [`jitter`](Self::jitter) does not
+    /// apply. At the cap it goes on between `base` and `cap`.
+    #[must_use]
+    pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
+        Self::new(Shape::Decorrelated, nanos(base), nanos(cap))
+    }
+
+    /// These delays, and then no more. An empty list allows no retry.
+    #[must_use]
+    pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
+        let mut this = Self::new(Shape::Steps, 0, FOREVER);
+        this.change(|more| more.steps = delays.into_iter().map(nanos).collect());
+        this
+    }
+
+    const fn new(shape: Shape, base: u64, cap: u64) -> Self {
+        Self { base, cap, more: None, jitter: shape.usual_jitter(), shape }
+    }
+
+    /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.
+    #[must_use]
+    pub fn factor(mut self, factor: impl Into<Ratio>) -> Self {
+        let factor = Some(factor.into()).filter(|&factor| factor != Ratio::whole(2));
+        self.change(|more| more.factor = factor);
+        self
+    }
+
+    /// How delays are spread.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        let (kind, ratio) = match jitter {
+            Jitter::None => (Kind::None, None),
+            Jitter::Full => (Kind::Full, None),
+            Jitter::Equal => (Kind::Equal, None),
+            Jitter::Plus(ratio) => (Kind::Plus, Some(ratio)),
+            Jitter::PlusMinus(ratio) => (Kind::PlusMinus, Some(ratio)),
+        };
+        self.jitter = kind;
+        self.change(|more| more.jitter = ratio);
+        self
+    }
+
+    /// What an exponential delay grows by.
+    #[inline]
+    pub(in crate::policy) fn grows_by(&self) -> Ratio {
+        self.more.as_ref().and_then(|more| more.factor).unwrap_or(Ratio::whole(2))
+    }
+
+    /// How delays are spread.
+    #[inline]
+    pub(in crate::policy) fn spread(&self) -> Jitter {
+        let ratio = || self.more.as_ref().and_then(|more| more.jitter).unwrap_or(Ratio::ZERO);
+        match self.jitter {
+            Kind::None => Jitter::None,
+            Kind::Full => Jitter::Full,
+            Kind::Equal => Jitter::Equal,
+            Kind::Plus => Jitter::Plus(ratio()),
+            Kind::PlusMinus => Jitter::PlusMinus(ratio()),
+        }
+    }
+
+    /// At most `n` delays of this schedule; then it ends, or goes on with [`then`](Self::then).
+    #[must_use]
+    pub fn take(mut self, n: u32) -> Self {
+        self.change(|more| more.take = Some(more.take.map_or(n, |before| before.min(n))));
+        self
+    }
+
+    /// What follows when this schedule has ended. It has an end if it is [`steps`](Self::steps) or
+    /// [`take`](Self::take) limits it. Called twice, the second goes behind the first. What is set for a whole run, the
+    /// [`seed`](Self::seed) and [`reset_after`](Self::reset_after), is taken over from `next` where `self` has none.
+    #[must_use]
+    pub fn then(mut self, mut next: Self) -> Self {
+        let (mut reset_after, mut seed, mut behind) = (None, None, VecDeque::new());
+        next.change(|more| {
+            (reset_after, seed, behind) = (more.reset_after.take(), more.seed.take(), mem::take(&mut more.then));
+        });
+        self.change(|more| {
+            more.reset_after = more.reset_after.or(reset_after);
+            more.seed = more.seed.or(seed);
+            if more.then.is_empty() {
+                // So that a chain is as quickly built from its end as from its beginning.
+                behind.push_front(next);
+                more.then = behind;
+            } else {
+                more.then.push_back(next);
+                more.then.append(&mut behind);
+            }
+        });
+        self
+    }
+
+    /// Starts over from the first delay of the whole chain when an attempt has run for at least `healthy`: for loops
+    /// that live long, such as one that keeps a connection open.
+    #[must_use]
+    pub fn reset_after(mut self, healthy: Duration) -> Self {
+        self.change(|more| more.reset_after = Some(nanos(healthy)));
+        self
+    }
+
+    /// Makes every run draw this one series of random numbers: for tests, and to replay a run. The iterator, a run, its plan
+    /// and each key of a [`KeyedBackoff`](crate::KeyedBackoff) draw the same.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.change(|more| more.seed = Some(seed));
+        self
+    }
+
+    /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
+    pub(in crate::policy) fn change(&mut self, change: impl FnOnce(&mut Extras)) {
+        let mut more = self.more.take().map_or_else(Extras::default, Arc::unwrap_or_clone);
+        change(&mut more);
+        self.more = (more != Extras::default()).then(|| Arc::new(more));
+    }
+
+    /// The delays of one run, with a random series of their own.
+    pub fn iter(&self) -> Delays {
+        self.clone().into_iter()
+    }
+
+    /// The seed, if one was set.
+    #[must_use]
+    pub(crate) fn seeded(&self) -> Option<u64> {
+        self.more.as_ref().and_then(|more| more.seed)
+    }
+
+    /// How long an attempt runs to be healthy.
+    #[inline]
+    pub(in crate::policy) fn healthy(&self) -> Option<u64> {
+        self.more.as_ref().and_then(|more| more.reset_after)
+    }
+
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
+    pub(crate) fn next(&self, state: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
+        self.next_delay(&mut state.current, &mut state.step, random)
+    }
+
+    /// The same where the state is kept elsewhere.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    pub(super) fn next_delay(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
+        match self.more {
+            // Steps without any.
+            None if self.shape == Shape::Steps => None,
+            None => Some(self.next_of(0, current, step, random)),
+            Some(_) => self.next_of_chain(current, step, random),
+        }
+    }
+
+    /// The schedules of the chain.
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        once(self).chain(self.followers())
+    }
+
+    /// What comes `then`.
+    pub(in crate::policy) fn followers(&self) -> impl Iterator<Item = &Self> {
+        self.more.iter().flat_map(|more| &more.then)
+    }
+
+    /// No delay of the chain is longer.
+    pub(in crate::policy) fn highest(&self) -> u64 {
+        let highest = self.chain().map(|schedule| match schedule.shape {
+            Shape::Fixed => schedule.spread().range(schedule.base, schedule.cap).1,
+            Shape::Steps => {
+                let steps = schedule.more.iter().flat_map(|more| &more.steps);
+                steps.map(|&step| schedule.spread().range(step, schedule.cap).1).max().unwrap_or(0)
+            }
+            _ => schedule.cap,
+        });
+        highest.max().unwrap_or(0)
+    }
+
+    /// How many delays the chain has; `None` is no end.
+    pub(in crate::policy) fn count(&self) -> Option<u64> {
+        self.chain().try_fold(0_u64, |count, schedule| Some(count.saturating_add(schedule.length()?)))
+    }
+
+    /// Whether a schedule without an end is followed by another.
+    pub(in crate::policy) fn has_unreachable(&self) -> bool {
+        let followers = self.followers().count();
+        self.chain().take(followers).any(|schedule| schedule.length().is_none())
+    }
+
+    /// The first delay and the cap of a schedule whose cap is below it.
+    pub(in crate::policy) fn capped_below_base(&self) -> Option<(u64, u64)> {
+        self.chain().find(|schedule| schedule.cap < schedule.base).map(|schedule| (schedule.base, schedule.cap))
+    }
+
+    /// The next delay of the chain.
+    #[inline(never)]
+    fn next_of_chain(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
+        let (at, begins) = self.in_turn(*step, (0, 0))?;
+        Some(self.nth(at)?.next_of(begins, current, step, random))
+    }
+
+    /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.
+    pub(in crate::policy) fn in_turn(&self, step: u32, known: (usize, u64)) -> Option<(usize, u64)> {
+        let (mut at, mut begins) = known;
+        while let Some(length) = self.nth(at)?.length() {
+            let ends = begins.saturating_add(length);
+            if u64::from(step) < ends {
+                break;
+            }
+            (at, begins) = (at.saturating_add(1), ends);
+        }
+        Some((at, begins))
+    }
+
+    /// A schedule of the chain.
+    pub(in crate::policy) fn nth(&self, at: usize) -> Option<&Self> {
+        match at.checked_sub(1) {
+            None => Some(self),
+            Some(behind) => self.more.as_ref()?.then.get(behind),
+        }
+    }
+
+    /// How many delays the schedule has, its followers apart; `None` is no end.
+    fn length(&self) -> Option<u64> {
+        let more = self.more.as_ref();
+        let steps = || more.map_or(0, |more| u64::try_from(more.steps.len()).unwrap_or(u64::MAX));
+        let steps = (self.shape == Shape::Steps).then(steps);
+        let take = more.and_then(|more| more.take).map(u64::from);
+        steps.into_iter().chain(take).min()
+    }
+
+    /// The next delay of this schedule, which began at step `begins`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    pub(in crate::policy) fn next_of(
+        &self,
+        begins: u64,
+        current: &mut u64,
+        step: &mut u32,
+        random: impl FnOnce() -> u64,
+    ) -> u64 {
+        let index = u64::from(*step).saturating_sub(begins);
+        *step = step.saturating_add(1);
+        let nominal = match self.shape {
+            Shape::Fixed => self.base,
+            Shape::Exponential => {
+                let grown = if index == 0 { self.base } else { self.grows_by().of(*current) };
+                *current = grown.min(self.cap);
+                *current
+            }
+            Shape::Decorrelated => {
+                let before = if index == 0 { self.base } else { *current };
+                let high = before.saturating_mul(3).max(self.base).min(self.cap);
+                *current = pick(self.base.min(self.cap), high, random());
+                return *current;
+            }
+            Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
+        };
+        self.spread().spread(nominal, self.cap, random)
+    }
+
+    /// The delay at an index, where it does not follow from the one before.
+    #[inline(never)]
+    fn nth_nominal(&self, index: u64) -> u64 {
+        match self.shape {
+            Shape::Linear => self.base.saturating_mul(index.saturating_add(1)),
+            Shape::Fibonacci => self.base.saturating_mul(fibonacci(index)),
+            _ => {
+                let steps = self.more.as_ref().map_or(&[][..], |more| &more.steps);
+                steps.get(usize::try_from(index).unwrap_or(usize::MAX)).map_or(FOREVER, |&step| step)
+            }
+        }
+    }
+}
+
+/// 1, 1, 2, 3, 5, ..
+fn fibonacci(index: u64) -> u64 {
+    let (mut now, mut next) = (1_u64, 1_u64);
+    // The 94th no longer fits.
+    for _ in 0..index.min(94) {
+        (now, next) = (next, now.saturating_add(next));
+    }
+    now
+}
+
+/// Exponential from 100 ms to 10 s, with full jitter.
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::exponential(Duration::from_millis(100), Duration::from_secs(10))
+    }
+}

@@ -1,0 +1,481 @@
+//! When attempts start, when they are cut, and when a run stops: what [`Policy`] decides.
+
+pub mod attempts;
+pub mod backoff;
+pub mod bounds;
+pub(crate) mod default_window;
+mod delays;
+pub mod jitter;
+
+use std::time::Duration;
+
+use self::{
+    attempts::Decision,
+    backoff::{Backoff, Rare},
+    bounds::Bounds,
+};
+use super::nanos::{FOREVER, duration, nanos};
+
+/// The settings of a run that are data: cadence, bounds, attempts.
+///
+/// One value, shared by many runs: `retry(op).policy(&policy)`, `begin` for a loop of your
+/// own, `plan` to see what it would do. It reads and writes as text (`every 50ms, start_within 350ms`)
+/// and, with the feature `serde`, as a map (`{"every": "50ms", "start_within": "350ms"}`).
+///
+/// With neither a backoff nor a period set, the cadence is the verb's own: [`Backoff::default`] for `retry`, every
+/// second for `poll`.
+///
+/// Durations of 584 years and more are forever: such a bound is no bound.
+///
+/// ```
+/// use std::time::Duration;
+/// use relent::Policy;
+///
+/// let policy = Policy::new()
+///     .every(Duration::from_millis(50))
+///     .start_within(Duration::from_millis(350))
+///     .attempt_timeout(Duration::from_secs(10));
+/// assert_eq!(policy, "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?);
+/// # Ok::<(), relent::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Policy {
+    pub(super) bounds: Bounds,
+    pub(super) backoff: Backoff,
+    /// Counts if `SET_EVERY` is set.
+    pub(super) every: u64,
+    pub(super) max_attempts: u32,
+    /// The settings that are on or off.
+    pub(super) flags: u32,
+}
+
+pub(super) const SET_BACKOFF: u32 = 1;
+pub(super) const SET_EVERY: u32 = 2;
+pub(super) const DELAY_FIRST: u32 = 4;
+pub(super) const FINAL_TRY: u32 = 8;
+const CUT_IS_FATAL: u32 = 16;
+/// The start window is the builder's own, and gives way to any bound.
+const DEFAULT_WINDOW: u32 = 32;
+pub(super) const RANDOM_PHASE: u32 = 64;
+pub(super) const SHARE_RETRY_AFTER: u32 = 128;
+/// For tests: no setting of a run, and not written as text.
+#[cfg(feature = "test-util")]
+const SKIP_PAUSES: u32 = 256;
+
+/// What stays on where a policy without it is put over one that has it.
+#[cfg(feature = "test-util")]
+const KEPT: u32 = SHARE_RETRY_AFTER | SKIP_PAUSES;
+#[cfg(not(feature = "test-util"))]
+const KEPT: u32 = SHARE_RETRY_AFTER;
+
+impl Policy {
+    /// Nothing set: the cadence of the verb, no bounds.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            bounds: Bounds::NONE,
+            backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)),
+            every: FOREVER,
+            max_attempts: u32::MAX,
+            flags: 0,
+        }
+    }
+
+    /// The pause from the end of one attempt to the start of the next.
+    #[inline]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        if self.backoff.more.is_none() && backoff.more.is_none() {
+            self.backoff = backoff;
+        } else {
+            self.replace_backoff(backoff);
+        }
+        self.flags |= SET_BACKOFF;
+        self
+    }
+
+    /// Puts in another backoff and keeps the settings that are the policy's own.
+    #[inline(never)]
+    fn replace_backoff(&mut self, backoff: Backoff) {
+        let rare = self.rare();
+        self.backoff = backoff;
+        self.change_rare(|now| *now = rare);
+    }
+
+    /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is
+    /// skipped, never made up for. With a backoff as well, the later of the two counts.
+    #[inline]
+    pub fn every(mut self, period: Duration) -> Self {
+        self.every = nanos(period);
+        self.flags |= SET_EVERY;
+        self
+    }
+
+    /// Gives each run a grid of its own: the first pause is any between half of [`every`](Self::every) and one and a half, at
+    /// random, and the grid is laid where it ends. Runs that begin together, as those of many instances of a program do, then
+    /// never meet again at the same instants; unless set, they do for ever. Without `every` it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Backoff, Policy};
+    ///
+    /// let policy: Policy = "every 10s, random_phase, attempt_timeout 1s, max_attempts 4".parse()?;
+    /// let starts = |course: &relent::plan::Course| course.starts().map(|start| start.as_secs()).collect::<Vec<_>>();
+    /// assert_eq!(starts(policy.plan().best()), [0, 5, 15, 25]);
+    /// assert_eq!(starts(policy.plan().longest_pauses()), [0, 14, 24, 34]);
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    #[inline]
+    pub fn random_phase(mut self) -> Self {
+        self.flags |= RANDOM_PHASE;
+        self
+    }
+
+    /// The deadline of each call. One that still runs after it is cut, that is dropped: a failed attempt whose outcome
+    /// is unknown.
+    #[inline]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.attempt_timeout = nanos(timeout);
+        self
+    }
+
+    /// Attempts may start up to and including this long after the run began. One in flight is left to finish.
+    #[inline]
+    pub fn start_within(mut self, window: Duration) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
+        self.bounds.start_within = nanos(window);
+        self
+    }
+
+    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts then or
+    /// later, however late a timer or a permit came.
+    #[inline]
+    pub fn finish_within(mut self, bound: Duration) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
+        self.bounds.finish_within = nanos(bound);
+        self
+    }
+
+    /// At most so many attempts. 0 is none: the run ends at once and says so.
+    #[inline]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        if self.has(DEFAULT_WINDOW) {
+            self.drop_default_window();
+        }
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// One last attempt at exactly the end of the start window; without a window, at `finish_within - attempt_timeout`.
+    /// Has no effect otherwise. Unless set, a run whose next start is not admitted ends at once.
+    #[inline]
+    pub fn final_try(mut self) -> Self {
+        self.flags |= FINAL_TRY;
+        self
+    }
+
+    /// Waits one step of the cadence before the first attempt, which otherwise starts at once.
+    #[inline]
+    pub fn delay_first(mut self) -> Self {
+        self.flags |= DELAY_FIRST;
+        self
+    }
+
+    /// What follows an attempt that ended without an answer: its own deadline cut it, or its owner dropped it while the run
+    /// goes on. `Fatal` is for calls that must not run twice. Default: retry.
+    pub fn on_cut(mut self, decision: impl Into<Decision>) -> Self {
+        let (pause, fatal) = match decision.into() {
+            Decision::Retry => (0, 0),
+            Decision::RetryAfter(pause) => (nanos(pause), 0),
+            Decision::Fatal => (0, CUT_IS_FATAL),
+        };
+        self.change_rare(|rare| rare.after_cut = pause);
+        self.flags = self.flags & !CUT_IS_FATAL | fatal;
+        self
+    }
+
+    /// At most this much of what a server asks for with `RetryAfter` is waited. Default: all of it, within the bounds.
+    #[inline]
+    pub fn max_retry_after(mut self, most: Duration) -> Self {
+        let most = nanos(most);
+        self.change_rare(|rare| rare.max_retry_after = (most != FOREVER).then_some(most));
+        self
+    }
+
+    /// What a server asks of one run by `RetryAfter` holds for all that share its limiters: they grant nothing for so long, at
+    /// most [`max_retry_after`](Self::max_retry_after), as after [`Limiter::pause_for`](crate::Limiter::pause_for), also where
+    /// this run ends with that answer. Without a limiter it has no effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Decision, Limiter, Policy, retry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let limiter = Limiter::per_second(100);
+    /// let policy = Policy::new().share_retry_after().max_attempts(1);
+    /// let too_many = retry(async |_| Err::<(), _>("429, Retry-After: 30"))
+    ///     .policy(&policy)
+    ///     .throttle(&limiter)
+    ///     .when(|_| Decision::RetryAfter(Duration::from_secs(30)))
+    ///     .await;
+    /// assert!(too_many.is_err());
+    /// assert_eq!(limiter.try_acquire(1).unwrap_err().ready_in(), Some(Duration::from_secs(30)));
+    /// # }
+    /// ```
+    #[inline]
+    pub fn share_retry_after(mut self) -> Self {
+        self.flags |= SHARE_RETRY_AFTER;
+        self
+    }
+
+    /// For how long the limiters of a run pause that heard `asked` from a server.
+    pub(crate) fn pause_for_all(&self, asked: Duration) -> Option<u64> {
+        self.has(SHARE_RETRY_AFTER).then(|| nanos(asked).min(self.most_asked()))
+    }
+
+    #[inline]
+    pub(super) fn rare(&self) -> Rare {
+        self.backoff.more.as_ref().map_or_else(Rare::default, |more| more.policy)
+    }
+
+    pub(super) fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare();
+        change(&mut rare);
+        if rare != self.rare() {
+            self.backoff.change(|more| more.policy = rare);
+        }
+    }
+
+    /// The pause after a cut.
+    #[inline]
+    pub(super) fn cut_pause(&self) -> u64 {
+        self.backoff.more.as_ref().map_or(0, |more| more.policy.after_cut)
+    }
+
+    /// The most that is waited of what a server asks for.
+    #[inline]
+    pub(super) fn most_asked(&self) -> u64 {
+        self.backoff.more.as_ref().and_then(|more| more.policy.max_retry_after).unwrap_or(FOREVER)
+    }
+
+    /// The same with `every` as its cadence, unless it has one.
+    pub(crate) fn or_every(self, period: Duration) -> Self {
+        if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
+    }
+
+    /// What `.policy(policy)` makes of a builder that was set like this.
+    #[inline(never)]
+    pub(crate) fn take_over(&mut self, policy: &Self) {
+        *self = policy.clone().guarded_by(self);
+    }
+
+    /// What `.policy(self)` makes of a builder that was set as `before`: the bounds (`start_within`, `finish_within`,
+    /// `max_attempts`, with `final_try` and `delay_first`) are these, as one set; the cadence, the deadline of each call, what
+    /// follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.
+    ///
+    /// For the word `policy` of a builder of your own.
+    ///
+    /// ```
+    /// use relent::Policy;
+    ///
+    /// let before: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?;
+    /// let user: Policy = "max_attempts 3".parse()?;
+    /// assert_eq!(user.guarded_by(&before).to_string(), "every 50ms, attempt_timeout 10s, max_attempts 3");
+    /// # Ok::<(), relent::ConfigError>(())
+    /// ```
+    pub fn guarded_by(mut self, before: &Self) -> Self {
+        if !self.has(SET_EVERY | SET_BACKOFF) {
+            self.every = before.every;
+            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
+            self.replace_backoff(before.backoff.clone());
+        }
+        self.flags |= before.flags & KEPT;
+        if self.bounds.attempt_timeout == FOREVER {
+            self.bounds.attempt_timeout = before.bounds.attempt_timeout;
+        }
+        if self.after_cut() == Decision::Retry {
+            self.change_rare(|rare| rare.after_cut = before.cut_pause());
+            self.flags |= before.flags & CUT_IS_FATAL;
+        }
+        let before = before.rare();
+        self.change_rare(|rare| {
+            rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);
+            rare.last_look = rare.last_look.or(before.last_look);
+        });
+        self
+    }
+
+    #[inline]
+    pub(super) const fn has(&self, any_of: u32) -> bool {
+        self.flags & any_of != 0
+    }
+
+    /// Whether pauses are the backoff's business: it was set, or nothing else was.
+    #[inline]
+    pub(super) const fn uses_backoff(&self) -> bool {
+        self.flags & (SET_BACKOFF | SET_EVERY) != SET_EVERY
+    }
+
+    /// For tests, feature `test-util`: a run with this policy decides as it would, and its pauses take no time.
+    ///
+    /// The run's own clock goes on by each pause: what it tells as elapsed, its bounds, ticks and the instants of its attempts
+    /// count the pauses in full, so an hour of them ends by `finish_within(1 h)`, on any runtime and beside real sockets. On a
+    /// paused clock it is not needed.
+    ///
+    /// Not skipped, and counted as it passes: what the operation itself waits for, a call that its deadline cuts, the wait for a
+    /// limiter and the wait of a [`TimedQueue`](crate::TimedQueue), since others share those. Pauses of one run pass for no other:
+    /// a limiter or a budget fills meanwhile only by real time. It is not part of the policy's text. A pause without an end is
+    /// still waited for.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{GaveUp, Policy, retry};
+    ///
+    /// async fn app(policy: &Policy) -> Result<u32, GaveUp<std::io::Error>> {
+    ///     retry(async |attempt| if attempt.number() < 3 { Err(std::io::Error::other("busy")) } else { Ok(7) }).policy(policy).await
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() {
+    /// let production: Policy = "backoff fixed 10m, finish_within 1h".parse().unwrap();
+    /// assert_eq!(app(&production.skip_pauses()).await.unwrap(), 7); // at once
+    /// # }
+    /// ```
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    pub fn skip_pauses(mut self) -> Self {
+        self.flags |= SKIP_PAUSES;
+        self
+    }
+
+    /// Whether pauses are skipped.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn skips_pauses(&self) -> bool {
+        self.has(SKIP_PAUSES)
+    }
+
+    /// The period of the grid, if there is one.
+    #[inline]
+    pub(super) fn period(&self) -> Option<u64> {
+        self.has(SET_EVERY).then_some(self.every)
+    }
+
+    /// The bounds.
+    #[inline]
+    #[must_use]
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// How many attempts there may be.
+    pub(crate) fn attempts_allowed(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// Whether the first attempt already needs to know the time.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        let Bounds { attempt_timeout, start_within, finish_within } = self.bounds;
+        // All bits set is no bound.
+        attempt_timeout & start_within & finish_within != FOREVER || self.has(SET_EVERY | DELAY_FIRST)
+    }
+
+    /// Whether anything but a cancellation can cut an attempt.
+    #[inline]
+    pub(crate) fn cuts(&self) -> bool {
+        self.bounds.attempt_timeout & self.bounds.finish_within != FOREVER
+    }
+
+    /// Whether the first thing to happen is an attempt.
+    #[inline]
+    pub(crate) fn starts_at_once(&self) -> bool {
+        self.max_attempts > 0 && !self.has(DELAY_FIRST)
+    }
+
+    /// The seed of the random series, if one was set.
+    #[inline]
+    pub(crate) fn seed(&self) -> Option<u64> {
+        self.backoff.seeded()
+    }
+
+    /// How long an attempt runs to be healthy, if that was set.
+    #[cfg(feature = "stream")]
+    pub(crate) fn healthy(&self) -> Option<u64> {
+        self.backoff.healthy()
+    }
+
+    /// What follows an attempt that was cut.
+    pub(crate) fn after_cut(&self) -> Decision {
+        match self.cut_pause() {
+            _ if self.has(CUT_IS_FATAL) => Decision::Fatal,
+            0 => Decision::Retry,
+            pause => Decision::RetryAfter(duration(pause)),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Some settings, as text; the same number of parts as [`Setting::ALL`](text::Setting::ALL), empty where not set.
+    fn settings() -> impl Strategy<Value = Vec<&'static str>> {
+        let one = |choices: &'static [&'static str]| prop_oneof![2 => Just(""), 3 => prop::sample::select(choices)];
+        (
+            one(&["every 0ms", "every 50ms", "every forever"]),
+            one(&["backoff fixed 1s", "backoff exponential 1s..9s take 3 seed 7", "backoff steps 1s 2s then fixed 5s"]),
+            one(&["attempt_timeout 0ms", "attempt_timeout 10s"]),
+            one(&["start_within 350ms", "start_within 0ms"]),
+            one(&["finish_within 1m", "finish_within 2m"]),
+            one(&["max_attempts 0", "max_attempts 8"]),
+            one(&["final_try"]),
+            one(&["delay_first"]),
+            one(&["on_cut fatal", "on_cut retry after 5s"]),
+            one(&["max_retry_after 0ms", "max_retry_after 1m"]),
+        )
+            .prop_map(|(a, b, c, d, e, f, g, h, i, j)| vec![a, b, c, d, e, f, g, h, i, j])
+    }
+
+    fn read(settings: &[&str]) -> Policy {
+        settings.iter().filter(|set| !set.is_empty()).copied().collect::<Vec<_>>().join(", ").parse().unwrap()
+    }
+
+    proptest! {
+        /// What is expected is put together from the texts, setting by setting.
+        #[test]
+        fn guards_hold_where_a_policy_sets_none_and_bounds_are_one_set(own in settings(), before in settings()) {
+            let mut expected = own.clone();
+            if own[0].is_empty() && own[1].is_empty() {
+                expected[..2].copy_from_slice(&before[..2]);
+            }
+            for guard in [2, 8, 9] {
+                if own[guard].is_empty() {
+                    expected[guard] = before[guard];
+                }
+            }
+            let guarded = read(&own).guarded_by(&read(&before));
+            prop_assert_eq!(&guarded, &read(&expected));
+            prop_assert_eq!(guarded.to_string(), read(&expected).to_string());
+            prop_assert_eq!(&guarded.clone().guarded_by(&read(&before)), &guarded);
+            prop_assert_eq!(read(&own).guarded_by(&Policy::new()), read(&own));
+        }
+    }
+
+    #[test]
+    fn pauses_that_reach_584_years_are_one_and_the_same_forever() {
+        let forever = |pause| Policy::new().on_cut(Decision::RetryAfter(pause));
+        assert_eq!(forever(Duration::from_nanos(u64::MAX)), forever(Duration::MAX));
+        assert_eq!(forever(Duration::from_secs(1 << 60)), forever(Duration::MAX));
+    }
+}

@@ -1,0 +1,48 @@
+//! The limiters before what a queue starts.
+
+use std::task::Context;
+
+use crate::{
+    limiter::{Limiters, QueuedPermits, Readiness},
+    policy::nanos::FOREVER,
+};
+
+/// Limiters, and the wait for a permit of each while there is something to start.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    limiters: Limiters,
+    waiting: Option<QueuedPermits>,
+}
+
+impl Throttle {
+    pub(super) fn new(limiters: Limiters) -> Self {
+        Self { limiters, waiting: None }
+    }
+
+    /// Whether something may start. The first call joins the waiters.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Readiness {
+        let Self { limiters, waiting } = self;
+        let waiting = waiting.get_or_insert_with(|| match limiters.enqueue(FOREVER) {
+            Ok(waiting) => waiting,
+            Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
+        });
+        waiting.poll_acquire(cx)
+    }
+
+    /// Something starts: the permits are used.
+    pub(super) fn consume(&mut self) {
+        if let Some(mut waiting) = self.waiting.take() {
+            waiting.consume();
+        }
+    }
+
+    /// The limiters grant nothing to any waiter for so many nanoseconds.
+    pub(super) fn pause(&self, nanos: u64) {
+        self.limiters.pause(nanos);
+    }
+
+    /// There is nothing to start: the queue waits no more.
+    pub(super) fn leave(&mut self) {
+        self.waiting = None;
+    }
+}

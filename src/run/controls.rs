@@ -1,0 +1,491 @@
+//! What a run shares with others: a limiter, a budget, a cancellation.
+
+use std::{
+    fmt,
+    iter::successors,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::{
+    budget::{Budget, InFlight},
+    error::Stop,
+    limiter::{Limiter, Limiters, QueuedPermits, Readiness, Refused},
+    policy::nanos::duration,
+    time::Instant,
+};
+
+/// What a run asks of the things that it shares with others. `()` shares nothing and costs nothing.
+#[doc(hidden)]
+pub trait Control {
+    /// Whether nothing is shared.
+    const NOTHING: bool = false;
+    /// A place in the limiter's queue. Dropped, it leaves no trace.
+    type Waiter: fmt::Debug;
+
+    /// Whether the run was cancelled. It may not go on to wait without [`poll_cancelled`](Self::poll_cancelled).
+    fn is_cancelled(&mut self) -> bool;
+    /// Whether there is anything that could cancel it.
+    fn may_be_cancelled(&self) -> bool;
+    /// Ready once the run is cancelled.
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Asks the limiter for one permit, to be had within so many nanoseconds.
+    fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
+    /// `None` once the permit is there; else the instant to ask again, where one is known.
+    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
+    /// The attempt starts: the permit is used.
+    fn spend(&self, ticket: Self::Waiter);
+    /// The limiter grants nothing to anybody for so many nanoseconds.
+    fn pause(&self, nanos: u64) {
+        _ = nanos;
+    }
+    /// What the run has to do with its budgets, if it may have one.
+    fn retries(&mut self) -> Option<&mut Retries>;
+}
+
+/// The limiter's answer.
+#[doc(hidden)]
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Admission<K> {
+    /// Go ahead.
+    Granted,
+    /// Wait for the turn.
+    Queued(K),
+    /// It cannot be in time.
+    Refused(Stop),
+}
+
+impl Control for () {
+    const NOTHING: bool = true;
+    type Waiter = std::convert::Infallible;
+
+    #[inline]
+    fn is_cancelled(&mut self) -> bool {
+        false
+    }
+    #[inline]
+    fn may_be_cancelled(&self) -> bool {
+        false
+    }
+    #[inline]
+    fn poll_cancelled(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+    #[inline]
+    fn ask(&self, _: u64) -> Admission<Self::Waiter> {
+        Admission::Granted
+    }
+    #[inline]
+    fn poll_turn(&self, ticket: &mut Self::Waiter, _: &mut Context<'_>) -> Option<Option<Instant>> {
+        match *ticket {}
+    }
+    #[inline]
+    fn spend(&self, ticket: Self::Waiter) {
+        match ticket {}
+    }
+    #[inline]
+    fn retries(&mut self) -> Option<&mut Retries> {
+        None
+    }
+}
+
+/// A limiter, a budget, a cancellation: what `.throttle(..)`, `.budget(..)` and `.cancel_on(..)` put into a builder.
+#[derive(Default)]
+pub struct Controls {
+    cancel: Option<Cancel>,
+    limiters: Option<Limiters>,
+    budget: Retries,
+}
+
+/// What cancels a run: a token, and what is set only with several or while it waits.
+struct Cancel {
+    token: CancellationToken,
+    rest: Option<Pin<Box<Rest>>>,
+}
+
+pin_project! {
+    #[derive(Default)]
+    struct Rest {
+        // Made when something first waits.
+        #[pin]
+        wait: Option<WaitForCancellationFutureOwned>,
+        // Another token that cancels it too.
+        also: Option<Cancel>,
+    }
+}
+
+impl Cancel {
+    fn also(&self) -> Option<&Self> {
+        self.rest.as_ref()?.also.as_ref()
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
+        successors(Some(self), |cancel| cancel.also()).map(|cancel| &cancel.token)
+    }
+
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default())).as_mut().project();
+        if rest.wait.is_none() {
+            rest.wait.set(Some(self.token.clone().cancelled_owned()));
+        }
+        match (rest.wait.as_pin_mut().map(|wait| wait.poll(cx)), rest.also) {
+            (Some(Poll::Ready(())), _) => Poll::Ready(()),
+            (_, Some(also)) => also.poll_cancelled(cx),
+            (_, None) => Poll::Pending,
+        }
+    }
+
+    /// The same for another run, and one more token.
+    fn anew(&self, more: Option<CancellationToken>) -> Option<Self> {
+        self.tokens().cloned().chain(more).fold(None, |also, token| {
+            let rest = also.map(|also| Box::pin(Rest { wait: None, also: Some(also) }));
+            Some(Self { token, rest })
+        })
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.tokens()).finish()
+    }
+}
+
+/// What a run, or an item of a queue, has to do with its budgets.
+#[doc(hidden)]
+#[derive(Default)]
+#[non_exhaustive]
+pub enum Retries {
+    /// Every retry is allowed.
+    #[default]
+    Unlimited,
+    /// The run has not begun.
+    Of(Budget),
+    /// The run counts for its budget, for as long as it runs.
+    Running(Counted),
+    /// Two budgets, and each must allow it.
+    Both(Box<[Self; 2]>),
+}
+
+/// A run that counts for its budget. A retry that is allowed and has not begun goes back when it is dropped.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Counted(InFlight);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+impl Retries {
+    /// Asks this budget too.
+    pub(crate) fn and(self, budget: Budget) -> Self {
+        self.and_all(Self::Of(budget))
+    }
+
+    /// Asks these too.
+    pub(crate) fn and_all(self, more: Self) -> Self {
+        match (self, more) {
+            (Self::Unlimited, only) | (only, Self::Unlimited) => only,
+            both => Self::Both(Box::new(both.into())),
+        }
+    }
+
+    /// An attempt begins; if it is the first, the run counts.
+    #[inline]
+    pub(crate) fn begin_attempt(&mut self) {
+        match self {
+            Self::Unlimited => {}
+            Self::Of(budget) => *self = Self::Running(Counted(budget.begin())),
+            Self::Running(Counted(run)) => run.begin_attempt(),
+            Self::Both(both) => both.iter_mut().for_each(Self::begin_attempt),
+        }
+    }
+
+    /// Whether a retry is allowed. One that is allowed already and was not made is not asked for again.
+    #[inline]
+    pub(crate) fn withdraw(&mut self) -> bool {
+        match self {
+            Self::Unlimited | Self::Of(_) => true,
+            Self::Running(Counted(run)) => run.is_allowed() || run.may_retry(),
+            Self::Both(both) => {
+                let [first, second] = &mut **both;
+                let allowed = first.withdraw() && second.withdraw();
+                if !allowed {
+                    first.give_back();
+                }
+                allowed
+            }
+        }
+    }
+
+    /// A retry that was allowed is not made.
+    pub(crate) fn give_back(&mut self) {
+        match self {
+            Self::Unlimited | Self::Of(_) => {}
+            Self::Running(Counted(run)) => run.give_back(),
+            Self::Both(both) => both.iter_mut().for_each(Self::give_back),
+        }
+    }
+
+    /// The run is over: it no longer counts, and could begin anew.
+    #[inline]
+    pub(crate) fn end_run(&mut self) {
+        match self {
+            Self::Unlimited | Self::Of(_) => {}
+            Self::Running(_) => {
+                self.give_back();
+                *self = self.anew();
+            }
+            Self::Both(both) => both.iter_mut().for_each(Self::end_run),
+        }
+    }
+
+    /// The same for a run that has not begun.
+    pub(crate) fn anew(&self) -> Self {
+        match self {
+            Self::Unlimited => Self::Unlimited,
+            Self::Of(budget) => Self::Of(budget.clone()),
+            Self::Running(Counted(run)) => Self::Of(run.budget().clone()),
+            Self::Both(both) => Self::Both(Box::new([both[0].anew(), both[1].anew()])),
+        }
+    }
+
+    fn budgets(&self, list: &mut fmt::DebugList<'_, '_>) {
+        match self {
+            Self::Unlimited => {}
+            Self::Of(budget) => _ = list.entry(budget),
+            Self::Running(Counted(run)) => _ = list.entry(run.budget()),
+            Self::Both(both) => both.iter().for_each(|each| each.budgets(list)),
+        }
+    }
+}
+
+impl fmt::Debug for Retries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        self.budgets(&mut list);
+        list.finish()
+    }
+}
+
+impl Controls {
+    pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
+        self.cancel = match self.cancel {
+            None => Some(Cancel { token, rest: None }),
+            Some(before) => before.anew(Some(token)),
+        };
+        self
+    }
+
+    /// With what another run shares, too.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        for token in other.tokens() {
+            self = self.cancel_on(token.clone());
+        }
+        for limiter in other.limiters() {
+            self = self.throttle(limiter.clone());
+        }
+        self.budget = std::mem::take(&mut self.budget).and_all(other.retries_anew());
+        self
+    }
+
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
+        self.cancel.iter().flat_map(Cancel::tokens)
+    }
+
+    pub(crate) fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        self.limiters.iter().flat_map(Limiters::all)
+    }
+
+    /// What another run has to do with the budgets.
+    pub(crate) fn retries_anew(&self) -> Retries {
+        self.budget.anew()
+    }
+
+    pub(crate) fn throttle(mut self, limiter: Limiter) -> Self {
+        self.limiters = Some(Limiters::and(self.limiters.take(), limiter));
+        self
+    }
+
+    pub(crate) fn budget(mut self, budget: Budget) -> Self {
+        self.budget = std::mem::take(&mut self.budget).and(budget);
+        self
+    }
+}
+
+/// What more can be shared with: `.cancel_on(..)`, `.throttle(..)` and `.budget(..)` add up.
+#[doc(hidden)]
+pub trait Share: Control {
+    /// The same with more.
+    type With: Control;
+
+    /// Adds to what is shared.
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Self::With;
+}
+
+impl Share for () {
+    type With = Controls;
+
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Controls {
+        set(Controls::default())
+    }
+}
+
+impl Share for Controls {
+    type With = Self;
+
+    fn share(self, set: impl FnOnce(Self) -> Self) -> Self {
+        set(self)
+    }
+}
+
+impl<G: Share, F: Future> Share for Until<G, F> {
+    type With = Until<G::With, F>;
+
+    fn share(self, set: impl FnOnce(Controls) -> Controls) -> Self::With {
+        Until { ties: self.ties.share(set), future: self.future, over: self.over }
+    }
+}
+
+/// What a run shares, and a future that cancels it: what `.cancel_when(..)` puts into a builder.
+pub struct Until<G, F> {
+    ties: G,
+    future: Pin<Box<F>>,
+    /// Whether the future is done.
+    over: bool,
+}
+
+impl<G, F> Until<G, F> {
+    pub(crate) fn new(ties: G, future: F) -> Self {
+        Self { ties, future: Box::pin(future), over: false }
+    }
+}
+
+impl<G: Clone, F: Clone> Clone for Until<G, F> {
+    fn clone(&self) -> Self {
+        Self { ties: self.ties.clone(), future: self.future.clone(), over: self.over }
+    }
+}
+
+impl<G: fmt::Debug, F> fmt::Debug for Until<G, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Until").field("ties", &self.ties).field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+impl<G: Control, F: Future> Control for Until<G, F> {
+    type Waiter = G::Waiter;
+
+    fn is_cancelled(&mut self) -> bool {
+        // No task has to be woken: whatever waits next polls with a waker of its own.
+        self.ties.is_cancelled() || self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+    fn may_be_cancelled(&self) -> bool {
+        true
+    }
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.over = self.over || self.future.as_mut().poll(cx).is_ready();
+        if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
+    }
+    fn ask(&self, allowed: u64) -> Admission<Self::Waiter> {
+        self.ties.ask(allowed)
+    }
+    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+        self.ties.poll_turn(ticket, cx)
+    }
+    fn spend(&self, ticket: Self::Waiter) {
+        self.ties.spend(ticket);
+    }
+    fn pause(&self, nanos: u64) {
+        self.ties.pause(nanos);
+    }
+    fn retries(&mut self) -> Option<&mut Retries> {
+        self.ties.retries()
+    }
+}
+
+impl Clone for Controls {
+    fn clone(&self) -> Self {
+        Self {
+            cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
+            limiters: self.limiters.clone(),
+            budget: self.budget.anew(),
+        }
+    }
+}
+
+impl fmt::Debug for Controls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controls")
+            .field("cancel", &self.cancel)
+            .field("limiters", &self.limiters.as_ref().map_or(&[][..], Limiters::all))
+            .field("budget", &self.budget)
+            .finish()
+    }
+}
+
+/// A place in the line before a limiter.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Queued(QueuedPermits);
+
+impl Control for Controls {
+    type Waiter = Queued;
+
+    #[inline]
+    fn is_cancelled(&mut self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.tokens().any(CancellationToken::is_cancelled))
+    }
+
+    #[inline]
+    fn may_be_cancelled(&self) -> bool {
+        self.cancel.is_some()
+    }
+
+    #[inline]
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
+    }
+
+    fn ask(&self, allowed: u64) -> Admission<Queued> {
+        let Some(limiters) = &self.limiters else { return Admission::Granted };
+        if limiters.try_take() {
+            return Admission::Granted;
+        }
+        let refused = |ready_in| Admission::Refused(Stop::Limiter { ready_in, allowed: duration(allowed) });
+        match limiters.enqueue(allowed) {
+            Ok(place) => Admission::Queued(Queued(place)),
+            Err(Refused::TooFar { ready_in, .. }) => refused(ready_in),
+            Err(_) => refused(Duration::MAX),
+        }
+    }
+
+    fn poll_turn(&self, Queued(ticket): &mut Queued, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+        match ticket.poll_acquire(cx) {
+            Readiness::Granted => None,
+            Readiness::At(instant) => Some(Some(instant)),
+            Readiness::Never => Some(None),
+        }
+    }
+
+    fn spend(&self, Queued(mut ticket): Queued) {
+        ticket.consume();
+    }
+
+    fn pause(&self, nanos: u64) {
+        if let Some(limiters) = &self.limiters {
+            limiters.pause(nanos);
+        }
+    }
+
+    #[inline]
+    fn retries(&mut self) -> Option<&mut Retries> {
+        Some(&mut self.budget)
+    }
+}
