@@ -34,7 +34,7 @@
 //!
 //! # What to expect
 //! - The store gone: a share is used up to its end, `ttl * (1 - 2 * clock_drift)` after its last confirmed refresh was sent. Then waits
-//!   without a bound wait, and others are refused at once with [`Refused::NoShare`](crate::Refused::NoShare), which says for how long
+//!   without a bound wait, and others are refused at once with [`Refused::NoShare`](crate::limiter::Refused::NoShare), which says for how long
 //!   there has been none. Or see [`Fleet::floor_for`].
 //! - A process that has asked for little has a small share while others are busy. Its first requests wait up to two refreshes;
 //!   [`Fleet::want_at_least`] avoids that, for a little of the rate.

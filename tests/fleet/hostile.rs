@@ -158,6 +158,7 @@ proptest! {
             sleep(Duration::from_secs(60)).await;
             assert!(world.members.iter().all(|member| member.share().burst > 0), "{:?}", world.members);
             let granted = world.granted.lock().unwrap().clone();
+            drop(world);
             granted
         });
         keeps_the_law(&granted, 100, 50);

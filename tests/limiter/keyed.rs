@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relent::{Backoff, Jitter, KeyedBackoff, KeyedLimiter, Limiter, Rate, Refused, retry};
+use relent::{Backoff, Jitter, KeyedBackoff, KeyedLimiter, Limiter, Rate, limiter::Refused, retry};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, task};
 

@@ -38,9 +38,9 @@ use super::{
 ///
 /// # By hand
 /// - `etcdctl get limits/partner-api` shows the [record](relent::fleet#the-record).
-/// - Another rate, while the fleet runs: put the text back with the line `rate 200/s` added or changed. A member may write in between, which
-///   is undone then: see that nothing was by `etcdctl txn`, which compares `mod("limits/partner-api")` with what `get -w json` said, or look
-///   again.
+/// - Another rate, while the fleet runs: the text that was read with the line `rate 200/s` added or changed, by `etcdctl txn`, which
+///   compares `mod("limits/partner-api")` with the `mod_revision` that `get -w json` said. A plain `put` may undo a write that came in
+///   between: then the sum of the shares may be above the rate for a refresh period, and a member begins anew.
 /// - Before a first deployment: `printf 'relent fleet 1\nsettled\n' | etcdctl put limits/partner-api` spares it the `max_ttl` in which
 ///   nothing is granted.
 /// - After the *cluster* was restored from a backup: `etcdctl del limits/partner-api`.

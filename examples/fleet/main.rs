@@ -2,6 +2,8 @@
 //! back, the store is gone for a while. Each column is a member's share of the rate; `sum` is never above 100.
 //!
 //! `cargo run --example fleet --release`
+#![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "time is tokio's, and virtual")]
+
 use std::{
     sync::{
         Arc,
@@ -29,6 +31,10 @@ fn join(ledger: &MemoryLedger, granted: &Arc<AtomicU64>) -> FleetMember {
     member
 }
 
+fn row(cells: impl Iterator<Item = String>) -> String {
+    cells.fold(String::new(), |row, cell| row + &format!("{cell:>6}"))
+}
+
 fn per_second(rate: Rate) -> f64 {
     f64::from(rate.permits()) / rate.per().as_secs_f64()
 }
@@ -38,7 +44,7 @@ async fn main() {
     let (ledger, granted) = (MemoryLedger::new(), Arc::default());
     let mut members: Vec<Option<FleetMember>> = (0..10).map(|_| None).collect();
     println!("{}\n", Fleet::new(ledger.clone(), "process").explain(10, Duration::from_millis(5)));
-    println!("   s  {}   sum  permits a second", (0..10).map(|member| format!("{member:>6}")).collect::<String>());
+    println!("   s  {}   sum  permits a second", row((0..10).map(|member| member.to_string())));
     let mut before = 0;
     for second in (0..=100_u64).step_by(2) {
         let what = match second {
@@ -73,10 +79,9 @@ async fn main() {
             _ => "",
         };
         sleep(Duration::from_secs(2)).await;
-        let shares: Vec<_> =
-            members.iter().map(|member| member.as_ref().map_or(0.0, |m| per_second(m.share().rate))).collect();
-        let columns: String =
-            shares.iter().map(|share| if *share > 0.0 { format!("{share:>6.1}") } else { "     .".into() }).collect();
+        let shares = members.iter().map(|member| member.as_ref().map_or(0.0, |member| per_second(member.share().rate)));
+        let shares: Vec<f64> = shares.collect();
+        let columns = row(shares.iter().map(|share| if *share > 0.0 { format!("{share:.1}") } else { ".".to_owned() }));
         let all = granted.load(Ordering::Relaxed);
         let rate = (all - before) / 2;
         before = all;
