@@ -300,7 +300,9 @@ async fn a_waker_that_panics_leaves_no_key_behind() {
 
     let keyed: KeyedLimiter<u32> = KeyedLimiter::new(Rate::per_hour(1), 1);
     let held: Vec<_> = (0..50).map(|key| keyed.get(&key)).collect();
-    held.iter().for_each(|limiter| limiter.try_acquire(1).unwrap());
+    for limiter in &held {
+        limiter.try_acquire(1).unwrap();
+    }
     let waker = std::task::Waker::from(std::sync::Arc::new(Panics));
     let mut wait = pin!(keyed.ready(&20));
     assert!(wait.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
