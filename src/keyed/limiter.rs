@@ -291,7 +291,7 @@ impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
             .field("rate", &format_args!("{rate}"))
             .field("burst", &burst)
             .field("keys", &self.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -364,14 +364,12 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// The bucket of a key that has this word, or none.
     fn bucket(&self, now: u64, word: Option<u64>) -> Bucket {
-        match word.filter(|word| slot_of(*word).is_none()) {
-            Some(word) => up_to_date(&self.epochs, now, word),
-            None => {
-                let mut full = self.epochs.full().clone();
-                full.refill(now);
-                full.clamp();
-                full
-            }
+        if let Some(word) = word.filter(|word| slot_of(*word).is_none()) {
+            return up_to_date(&self.epochs, now, word);
         }
+        let mut full = self.epochs.full().clone();
+        full.refill(now);
+        full.clamp();
+        full
     }
 }

@@ -56,8 +56,10 @@ pub(crate) struct AcquireInner<S: PermitSource> {
     done: bool,
     /// Only while it has to wait. Apart, so that a future that does not is small; dropped by hand, so that it is dropped in
     /// no time.
-    queued: ManuallyDrop<Option<Pin<Box<Queued<S::Limiter>>>>>,
+    queued: ManuallyDrop<Option<BoxQueued<S::Limiter>>>,
 }
+
+type BoxQueued<L> = Pin<Box<Queued<L>>>;
 
 pin_project! {
     #[derive(Debug)]
@@ -253,7 +255,7 @@ impl<S: PermitSource> Drop for AcquireInner<S> {
 
 #[cold]
 #[inline(never)]
-fn leave<L: Borrow<Limiter>>(queued: &mut Option<Pin<Box<Queued<L>>>>) {
+fn leave<L: Borrow<Limiter>>(queued: &mut Option<BoxQueued<L>>) {
     *queued = None;
 }
 
