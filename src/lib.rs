@@ -14,6 +14,11 @@
 //! | count failures per item, as work queues do | [`KeyedBackoff`] |
 //! | do work at its time, one run per key, with retries | [`TimedQueue`] |
 //! | lead, and know until when | [`leader`] |
+//! | keep one rate with many processes | [`fleet`] |
+//! | let a server's "too many" set the rate | [`limiter::Adaptive`] |
+//! | know which errors of a connection, which HTTP answers are worth another attempt | [`io`], `http` (feature `http`) |
+//! | retry and limit within a `tower` stack: hyper, reqwest, tonic, kube | `tower` (feature `tower`) |
+//! | keep a stream going that breaks off | `stream` (feature `stream`) |
 //! | talk to Kubernetes, to etcd | the crates [relent-k8s](https://docs.rs/relent-k8s), [relent-etcd](https://docs.rs/relent-etcd) |
 //! | test all of this | `testing` (feature `test-util`); [relent-apiserver](https://docs.rs/relent-apiserver), a Kubernetes API in the test process |
 //! | name a builder or a future, in a struct or in a signature | [`builder`], [`operation`] |
@@ -77,7 +82,7 @@
 //!
 //! # Features
 //!
-//! None is on by default. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`: listeners. `signal`: the
+//! None is on by default. `http`, `tower`, `stream`: for the stacks that people have. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`: listeners. `signal`: the
 //! manager stops on ctrl-c and SIGTERM. `test-util`: `testing`, for tests of your own code. `internals` opens what this crate's own
 //! tests, benchmarks and fuzzers look at; it is no part of the API and may change in any version.
 #![forbid(unsafe_code)]
@@ -92,8 +97,13 @@ mod ensure;
 pub mod error;
 pub mod events;
 mod failure;
+pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
+pub mod io;
 mod keyed;
 pub mod leader;
 pub mod limiter;
@@ -113,10 +123,16 @@ mod report;
 mod retry;
 mod run;
 mod settle;
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+pub mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod time;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 
 /// The token of `.cancel_on(..)`, tokio-util's.
 pub use tokio_util::sync::CancellationToken;

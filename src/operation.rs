@@ -259,9 +259,17 @@ impl<T, E> RetryOutput for Result<T, E> {
 
 /// An outcome whose errors are for `.when(..)` to classify.
 #[doc(hidden)]
-pub trait Undecided: RetryOutput {}
+pub trait Undecided: RetryOutput {
+    /// It is a `Result`.
+    fn into_result(self) -> Result<Self::Value, Self::Error>;
+}
 
-impl<T, E> Undecided for Result<T, E> {}
+impl<T, E> Undecided for Result<T, E> {
+    #[inline]
+    fn into_result(self) -> Self {
+        self
+    }
+}
 
 /// The error that an operation fails with.
 pub(crate) type ErrorOf<O> = <<O as Operation>::Output as RetryOutput>::Error;

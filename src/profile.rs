@@ -92,6 +92,11 @@ impl<E, L> Profile<E, RetryAll, L> {
         F: FnMut(&E) -> D,
         D: Into<Decision>,
     {
+        self.classify(when)
+    }
+
+    /// [`when`](Self::when) for a rule that is a type.
+    pub fn classify<C: Classify<E>>(self, when: C) -> Profile<E, C, L> {
         let Self { policy, listener, shared, error, .. } = self;
         Profile { policy, when, listener, shared, error }
     }

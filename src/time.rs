@@ -61,7 +61,7 @@ impl BootClock {
 }
 
 /// For how long the machine has been suspended since some time before.
-fn asleep() -> u64 {
+pub(crate) fn asleep() -> u64 {
     #[cfg(feature = "test-util")]
     let played = nanos::nanos(ASLEEP.get());
     #[cfg(not(feature = "test-util"))]
@@ -122,6 +122,15 @@ mod suspension {
     pub(super) fn asleep() -> u64 {
         0
     }
+}
+
+/// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is paused.
+#[cfg(feature = "http")]
+pub(crate) fn date() -> std::time::SystemTime {
+    let (now, real) = (now().into_std(), std::time::Instant::now());
+    let (ahead, behind) = (now.saturating_duration_since(real), real.saturating_duration_since(now));
+    let wall = std::time::SystemTime::now();
+    wall.checked_add(ahead).and_then(|date| date.checked_sub(behind)).unwrap_or(wall)
 }
 
 /// Nanoseconds from `start` to `now`; 0 when `now` is earlier.

@@ -106,6 +106,12 @@ impl Error for BoxedError {
 }
 
 impl BoxedError {
+    /// Any error, as [`GaveUp::boxed`] makes it one.
+    #[must_use]
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+
     /// The error inside.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {

@@ -55,30 +55,22 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// # }
 /// ```
 pub struct KeyedLimiter<K> {
-    /// Each is locked on its own. A thread that has locked `latest` may lock them, not the other way round.
+    /// Each is locked on its own. A thread that has locked `settings` may lock them, not the other way round.
     shards: Box<[Mutex<Shard<K>>]>,
     context: Context,
     /// Held while all shards take the settings over, so that all see all changes in one order.
-    latest: Mutex<Latest>,
-}
-
-/// The latest settings.
-#[derive(Debug)]
-struct Latest {
-    settings: Settings,
-    /// When they were made.
-    since: u64,
+    settings: Mutex<Settings>,
 }
 
 impl<K: Eq + Hash> KeyedLimiter<K> {
     /// Each key fills at `rate` and holds `burst` permits.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        let settings = Settings { rate, burst, paused_until: 0, version: 0 };
+        let settings = Settings { rate, burst, version: 0 };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
             context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
-            latest: Mutex::new(Latest { settings, since: 0 }),
+            settings: Mutex::new(settings),
         }
     }
 
@@ -185,47 +177,42 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// From now on every key fills at `rate`; see [`Limiter::set_rate`]. Whichever of several changes at once is the last, is so
     /// for all keys. It costs nothing for keys at rest.
     pub fn set_rate(&self, rate: Rate) {
-        self.set(|settings, _| settings.rate = rate);
+        self.set(|settings| settings.rate = rate, 0);
     }
 
     /// From now on every key holds `burst` permits: full ones at once, others fill up at the rate; see [`Limiter::set_burst`].
     /// Whichever of several changes at once is the last, is so for all keys. It costs nothing for keys at rest.
     pub fn set_burst(&self, burst: u32) {
-        self.set(|settings, _| settings.burst = burst);
+        self.set(|settings| settings.burst = burst, 0);
     }
 
     /// No permit of any key is granted for so long; see [`Limiter::pause_for`]. Of two pauses the later end holds. To pause one key,
     /// say so to [its limiter](Self::get).
     pub fn pause_for(&self, length: Duration) {
-        let length = nanos::nanos(length);
-        self.set(|settings, now| settings.paused_until = settings.paused_until.max(now.saturating_add(length)));
+        self.set(|_| {}, nanos::nanos(length));
     }
 
-    fn set(&self, change: impl FnOnce(&mut Settings, u64)) {
+    fn set(&self, change: impl FnOnce(&mut Settings), pause: u64) {
         let mut limiters = Vec::new();
-        let (settings, full) = {
-            let mut latest = lock(&self.latest);
+        let (settings, full, paused_until) = {
+            let mut settings = lock(&self.settings);
             let now = self.context.clock.now();
-            let Latest { settings, since } = &mut *latest;
-            if now < *since {
-                settings.rewind(*since, now);
-            }
-            *since = now;
-            change(settings, now);
+            let paused_until = if pause == 0 { 0 } else { now.saturating_add(pause) };
+            change(&mut settings);
             settings.version = settings.version.saturating_add(1);
             let mut full = None;
             for shard in &self.shards {
                 let mut shard = lock(shard);
-                limiters.extend(shard.set(now, *settings, &self.context));
+                limiters.extend(shard.set(now, *settings, paused_until, &self.context));
                 full = Some(shard.full().clone());
             }
-            (*settings, full)
+            (*settings, full, paused_until)
         };
         let Some(full) = full else { return };
         // No lock is held while they wake their waiters, and a waker that panics leaves no limiter behind.
         let mut panic = None;
         for limiter in limiters {
-            let adopt = || limiter.adopt(settings.version, &full, settings.paused_until);
+            let adopt = || limiter.adopt(settings.version, &full, paused_until);
             if let Err(payload) = catch_unwind(AssertUnwindSafe(adopt)) {
                 panic.get_or_insert(payload);
             }
@@ -238,13 +225,13 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// The rate at which each key fills.
     #[must_use]
     pub fn rate(&self) -> Rate {
-        lock(&self.latest).settings.rate
+        lock(&self.settings).rate
     }
 
     /// The most that each key holds.
     #[must_use]
     pub fn max_burst(&self) -> u32 {
-        lock(&self.latest).settings.burst
+        lock(&self.settings).burst
     }
 
     /// How many keys are remembered.
@@ -299,7 +286,7 @@ fn shard_of(hash: u64) -> usize {
 
 impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { rate, burst, .. } = lock(&self.latest).settings;
+        let Settings { rate, burst, .. } = *lock(&self.settings);
         f.debug_struct("KeyedLimiter")
             .field("rate", &format_args!("{rate}"))
             .field("burst", &burst)

@@ -11,6 +11,7 @@
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
+    mem,
     task::Waker,
 };
 
@@ -40,6 +41,8 @@ pub(super) struct Shard<K> {
     round_began_in: u8,
     promoted: PromotedKeys,
     settings: Settings,
+    /// No permit is granted before.
+    paused_until: u64,
     /// The time of the latest call.
     updated_at: u64,
 }
@@ -53,6 +56,7 @@ impl<K: Eq + Hash> Shard<K> {
             epochs,
             promoted: PromotedKeys::default(),
             settings,
+            paused_until: 0,
             updated_at: 0,
         }
     }
@@ -79,7 +83,7 @@ impl<K: Eq + Hash> Shard<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        if now < self.updated_at || now < self.settings.paused_until {
+        if now < self.updated_at || now < self.paused_until {
             return Tried::Unknown;
         }
         let Some(moment) = self.epochs.at(now) else { return Tried::Unknown };
@@ -152,7 +156,7 @@ impl<K: Eq + Hash> Shard<K> {
         // It may have changed just now, and time have passed.
         let now = self.updated_at;
         let known = self.words.get(wanted.hash, wanted.key).copied();
-        let mut list = WaitList::<Waker>::of(self.bucket(now, known), CATCH_UP, self.settings.paused_until);
+        let mut list = WaitList::<Waker>::of(self.bucket(now, known), CATCH_UP, self.paused_until);
         list.refill_and_grant(now, &mut WakeList::new());
         let answer = match list.enqueue(now, permits, 0) {
             Admission::Granted => Answer::Taken,
@@ -201,8 +205,7 @@ impl<K: Eq + Hash> Shard<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let Settings { paused_until, version, .. } = self.settings;
-        let limiter = Limiter::promoted(bucket, paused_until, &context.clock, version);
+        let limiter = Limiter::promoted(bucket, self.paused_until, &context.clock, self.settings.version);
         let slot = self.promoted.insert(PromotedKey { hash: wanted.hash, limiter: limiter.clone() });
         if known {
             self.replace(wanted, word_of(slot));
@@ -233,17 +236,22 @@ impl<K: Eq + Hash> Shard<K> {
         self.promoted.remove(slot);
     }
 
-    /// Takes over settings. The limiters have to do so outside the lock.
-    pub(super) fn set(&mut self, now: u64, settings: Settings, context: &Context) -> impl Iterator<Item = Limiter> {
+    /// Takes over settings, and a pause until then, if it ends later than a former one. The limiters have to do so outside the
+    /// lock.
+    pub(super) fn set(
+        &mut self,
+        now: u64,
+        settings: Settings,
+        paused_until: u64,
+        context: &Context,
+    ) -> impl Iterator<Item = Limiter> {
         let now = self.tell_time(now, context);
-        let Settings { rate, burst, .. } = settings;
-        // A pause alone changes nothing about the buckets.
-        if (rate, burst) != (self.settings.rate, self.settings.burst) {
-            self.epochs.change(now, rate, burst);
-            self.settings = settings;
+        let former = mem::replace(&mut self.settings, settings);
+        self.paused_until = self.paused_until.max(paused_until);
+        if (former.rate, former.burst) != (settings.rate, settings.burst) {
+            self.epochs.change(now, settings.rate, settings.burst);
             self.tidy_epochs(now, context);
         }
-        self.settings = settings;
         self.promoted.limiters().cloned()
     }
 
@@ -269,8 +277,9 @@ impl<K: Eq + Hash> Shard<K> {
     #[cold]
     #[inline(never)]
     fn step(&mut self, now: u64, context: &Context) {
-        let Self { words, epochs, promoted, settings, .. } = self;
-        let mut upkeep = Upkeep { now, epochs, promoted, settings, context };
+        let Self { words, epochs, promoted, paused_until, settings: Settings { version, .. }, .. } = self;
+        let (paused_until, version) = (*paused_until, *version);
+        let mut upkeep = Upkeep { now, epochs, promoted, paused_until, version, context };
         if words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key)) {
             self.epochs.forget_before(self.round_began_in);
             self.round_began_in = self.epochs.current();
@@ -291,7 +300,8 @@ impl<K: Eq + Hash> Shard<K> {
     fn tell_time_again(&mut self, context: &Context) -> u64 {
         let now = context.clock.now();
         if now < self.updated_at {
-            self.settings.rewind(self.updated_at, now);
+            let left = self.paused_until.saturating_sub(self.updated_at);
+            self.paused_until = if left == 0 { 0 } else { now.saturating_add(left) };
         }
         now
     }
@@ -319,8 +329,9 @@ impl<K: Eq + Hash> Shard<K> {
 
     /// All words become those of the current epoch.
     fn bring_up_to_date(&mut self, now: u64, context: &Context) {
-        let Self { words, epochs, promoted, settings, .. } = self;
-        let mut upkeep = Upkeep { now, epochs, promoted, settings, context };
+        let Self { words, epochs, promoted, paused_until, settings: Settings { version, .. }, .. } = self;
+        let (paused_until, version) = (*paused_until, *version);
+        let mut upkeep = Upkeep { now, epochs, promoted, paused_until, version, context };
         words.retain(|key, word| upkeep.keep(key, word));
         self.epochs.forget_before(self.epochs.current());
         self.round_began_in = self.epochs.current();

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::{
     promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
-    settings::{Context, Settings},
+    settings::Context,
 };
 use crate::{
     limiter::Limiter,
@@ -16,7 +16,8 @@ pub(super) struct Upkeep<'a> {
     pub(super) now: u64,
     pub(super) epochs: &'a Epochs,
     pub(super) promoted: &'a mut PromotedKeys,
-    pub(super) settings: &'a Settings,
+    pub(super) paused_until: u64,
+    pub(super) version: u64,
     pub(super) context: &'a Context,
 }
 
@@ -36,8 +37,7 @@ impl Upkeep<'_> {
             return false;
         }
         *word = self.epochs.pack(&bucket).unwrap_or_else(|| {
-            let Settings { paused_until, version, .. } = *self.settings;
-            let limiter = Limiter::promoted(bucket, paused_until, &self.context.clock, version);
+            let limiter = Limiter::promoted(bucket, self.paused_until, &self.context.clock, self.version);
             let hash = self.context.hasher.hash_one(key);
             word_of(self.promoted.insert(PromotedKey { hash, limiter }))
         });

@@ -228,7 +228,7 @@ impl<S: PermitSource> AcquireInner<S> {
                 Readiness::Never => None,
             };
             if let Some(refused) = bound.refusal(ready_at) {
-                break Err(refused);
+                break Err(queued.permit.limiter().no_share().unwrap_or(refused));
             }
             ready!(queued.timer.poll_at(cx, ready_at));
         };

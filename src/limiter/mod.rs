@@ -1,9 +1,11 @@
 //! A token bucket that many share, and waiting for its permits.
 
 mod acquire;
+mod adaptive;
 mod clock;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 pub(crate) mod interleavings;
+mod leased;
 mod permit;
 mod refused;
 mod reserve;
@@ -20,6 +22,7 @@ use std::{
 
 pub use self::{
     acquire::{Acquire, Ready},
+    adaptive::{Adaptive, AdaptiveListener},
     refused::Refused,
     reserve::Reservation,
 };
@@ -154,7 +157,7 @@ impl Limiter {
     /// [`Refused::TooFar`] with the time at which they would be ready, and [`Refused::OverBurst`].
     #[inline]
     pub fn try_acquire(&self, permits: u32) -> Result<(), Refused> {
-        let now = self.semaphore.now();
+        let now = self.semaphore.fast_now();
         if self.semaphore.try_take(now, permits) { Ok(()) } else { self.try_acquire_locked(now, permits) }
     }
 
@@ -214,13 +217,23 @@ impl Limiter {
     /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what comes in at the new rate in
     /// a nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
     /// with a bound that no longer fits is refused.
+    ///
+    /// One that follows its share of a [fleet](crate::fleet)'s rate goes on following it.
     pub fn set_rate(&self, rate: Rate) {
+        if self.is_leased() {
+            return;
+        }
         self.semaphore.set_rate(rate);
     }
 
     /// From now on it holds `burst` permits: what is above is gone at once, what is missing fills at the rate. Those
     /// that already wait keep their order, also when they ask for more.
+    ///
+    /// One that follows its share of a [fleet](crate::fleet)'s rate goes on following it.
     pub fn set_burst(&self, burst: u32) {
+        if self.is_leased() {
+            return;
+        }
         self.semaphore.set_burst(burst);
     }
 
@@ -280,7 +293,7 @@ impl Limiter {
         self.semaphore.idle_bucket()
     }
 
-    /// Takes over the settings of a set of limiters, unless it has later ones.
+    /// Takes over the settings of a set of limiters, unless it has later ones, and a pause of them all, unless it has a longer one.
     pub(crate) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
         self.semaphore.adopt(version, settings, paused_until);
     }
@@ -295,7 +308,7 @@ impl Limiter {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn try_take_now(&self, permits: u32) -> bool {
-        self.semaphore.try_take(self.semaphore.now(), permits)
+        self.semaphore.try_take(self.semaphore.fast_now(), permits)
     }
 
     /// Permits that were taken and not used, however long ago.
@@ -329,7 +342,7 @@ impl Limiter {
         match admission {
             Admission::Granted => Ok(None),
             Admission::Waiting(id) => Ok(Some(id)),
-            Admission::TooFar(ready_at) => Err(Refused::too_far(now, ready_at, allowed)),
+            Admission::TooFar(ready_at) => Err(self.no_share().unwrap_or(Refused::too_far(now, ready_at, allowed))),
             Admission::OverBurst => Err(Refused::OverBurst { asked: permits, burst: self.max_burst() }),
         }
     }

@@ -14,15 +14,21 @@ use crate::{
 #[must_use]
 pub(crate) struct QueuedPermit<L: Borrow<Limiter> = Limiter> {
     limiter: L,
-    permits: u32,
     state: State,
 }
 
+/// The number of permits is in it for the sake of its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Waiting(WaiterId),
+    Waiting {
+        permits: u32,
+        id: WaiterId,
+    },
     /// Collected, and granted at that time.
-    Granted(u64),
+    Granted {
+        permits: u32,
+        at: u64,
+    },
     Consumed,
 }
 
@@ -42,19 +48,19 @@ impl<L: Borrow<Limiter>> QueuedPermit<L> {
     pub(super) fn enqueue(limiter: L, permits: u32, allowed: u64) -> Result<Self, Refused> {
         let (admission, now) = limiter.borrow().semaphore.reserve(permits, allowed);
         let state = match limiter.borrow().admitted(admission, now, permits, allowed)? {
-            Some(id) => State::Waiting(id),
-            None => State::Granted(now),
+            Some(id) => State::Waiting { permits, id },
+            None => State::Granted { permits, at: now },
         };
-        Ok(Self { limiter, permits, state })
+        Ok(Self { limiter, state })
     }
 
     /// Whether the permits are granted, and then they are collected.
     pub(crate) fn poll_acquire(&mut self, cx: &mut Context<'_>) -> Readiness {
-        let State::Waiting(id) = self.state else { return Readiness::Granted };
+        let State::Waiting { permits, id } = self.state else { return Readiness::Granted };
         let semaphore = &self.limiter.borrow().semaphore;
-        match semaphore.poll_acquire(id, self.permits, cx.waker()) {
-            Ok(since) => {
-                self.state = State::Granted(since);
+        match semaphore.poll_acquire(id, permits, cx.waker()) {
+            Ok(at) => {
+                self.state = State::Granted { permits, at };
                 Readiness::Granted
             }
             Err(ready_at) => semaphore.clock.instant(ready_at).map_or(Readiness::Never, Readiness::At),
@@ -68,7 +74,7 @@ impl<L: Borrow<Limiter>> QueuedPermit<L> {
     /// Its id, while it waits.
     pub(super) fn id(&self) -> Option<WaiterId> {
         match self.state {
-            State::Waiting(id) => Some(id),
+            State::Waiting { id, .. } => Some(id),
             _ => None,
         }
     }
@@ -78,18 +84,19 @@ impl<L: Borrow<Limiter>> QueuedPermit<L> {
     pub(super) fn hold(&mut self, id: WaiterId, until: Option<Instant>) {
         let semaphore = &self.limiter.borrow().semaphore;
         let until = until.map_or(FOREVER, |until| semaphore.clock.nanos(until));
-        let collected = match self.state {
-            State::Granted(at) => Some((self.permits, at)),
-            _ => None,
+        let (permits, collected) = match self.state {
+            State::Granted { permits, at } => (permits, Some((permits, at))),
+            State::Waiting { permits, .. } => (permits, None),
+            State::Consumed => return,
         };
         semaphore.hold(id, collected, until);
-        self.state = State::Waiting(id);
+        self.state = State::Waiting { permits, id };
     }
 
     /// In how many nanoseconds it is granted, as things stand: 0 is now, `FOREVER` never. Walks along the list.
     pub(crate) fn ready_in(&self) -> u64 {
-        let State::Waiting(id) = self.state else { return 0 };
-        match self.limiter.borrow().semaphore.waiter_ready_at(id, self.permits) {
+        let State::Waiting { permits, id } = self.state else { return 0 };
+        match self.limiter.borrow().semaphore.waiter_ready_at(id, permits) {
             (FOREVER, _) => FOREVER,
             (ready_at, now) => ready_at.saturating_sub(now),
         }
@@ -97,14 +104,14 @@ impl<L: Borrow<Limiter>> QueuedPermit<L> {
 
     /// The permits are used; nothing goes back. Those of one that still waits are used when it is granted.
     pub(crate) fn consume(&mut self) {
-        if let State::Waiting(id) = self.state {
+        if let State::Waiting { id, .. } = self.state {
             self.limiter.borrow().semaphore.consume(id);
         }
         self.state = State::Consumed;
     }
 
     pub(super) fn is_granted(&self) -> bool {
-        matches!(self.state, State::Granted(_))
+        matches!(self.state, State::Granted { .. })
     }
 
     pub(super) fn is_consumed(&self) -> bool {
@@ -116,8 +123,8 @@ impl<L: Borrow<Limiter>> Drop for QueuedPermit<L> {
     fn drop(&mut self) {
         let semaphore = &self.limiter.borrow().semaphore;
         match self.state {
-            State::Waiting(id) => semaphore.remove(id),
-            State::Granted(at) if self.permits > 0 => semaphore.refund(self.permits, at),
+            State::Waiting { id, .. } => semaphore.remove(id),
+            State::Granted { permits, at } if permits > 0 => semaphore.refund(permits, at),
             _ => {}
         }
     }

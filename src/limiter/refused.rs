@@ -16,6 +16,12 @@ pub enum Refused {
         /// The wait that was allowed.
         allowed: Duration,
     },
+    /// This process has no share of its fleet's rate. Nothing was taken. See [`fleet`](crate::fleet).
+    #[non_exhaustive]
+    NoShare {
+        /// For how long.
+        lapsed: Duration,
+    },
     /// More than ever are there at once. Nothing was taken.
     #[non_exhaustive]
     OverBurst {
@@ -48,6 +54,9 @@ impl fmt::Display for Refused {
         match *self {
             Self::TooFar { ready_in, allowed } => {
                 write!(f, "would be ready in {}, and {} is allowed", nanos::Measured(ready_in), nanos::Written(allowed))
+            }
+            Self::NoShare { lapsed } => {
+                write!(f, "no share of the fleet's rate has been valid for {}", nanos::Measured(lapsed))
             }
             Self::OverBurst { asked, burst } => {
                 write!(f, "{asked} permits at once are more than the burst of {burst}")

@@ -97,6 +97,12 @@ impl<C: Now> RateSemaphore<C> {
         self.clock.now()
     }
 
+    /// What time it is for a first try by [`try_take`](Self::try_take).
+    #[inline]
+    pub(super) fn fast_now(&self) -> u64 {
+        self.clock.fast_now()
+    }
+
     /// Takes permits if they are there and no task waits.
     #[inline]
     pub(super) fn try_take(&self, now: u64, permits: u32) -> bool {
@@ -284,17 +290,25 @@ impl<C: Now> RateSemaphore<C> {
         self.set(|list, wake| list.set_burst(burst, wake));
     }
 
+    pub(super) fn set_share(&self, rate: Rate, burst: u32, until: u64) {
+        self.set(|list, wake| list.set_share(rate, burst, until, wake));
+    }
+
     pub(super) fn pause(&self, length: u64) {
         self.set(|list, wake| list.pause(list.bucket().updated_at().saturating_add(length), wake));
     }
 
-    /// Takes over the settings of a bucket and a pause that are those of many limiters, unless it has later ones.
+    /// Takes over the settings of a bucket that are those of many limiters, unless it has later ones; and a pause, if there is one:
+    /// the later end of all of them holds, in whatever order they come.
     pub(super) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
         let mut wake = WakeOnDrop::default();
         let mut list = self.lock_and_grant().0;
         if list.locked.version < version {
             list.locked.version = version;
-            list.adopt(settings, paused_until, &mut wake);
+            list.adopt(settings, &mut wake);
+        }
+        if paused_until > 0 {
+            list.pause(paused_until, &mut wake);
         }
         drop(list);
         wake.wake();

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
 pub(crate) mod config_error;
+pub mod fleet;
 pub mod lease;
 pub mod limit;
 pub(crate) mod nanos;

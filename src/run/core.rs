@@ -109,6 +109,16 @@ impl<G: Control> Core<G> {
         self.state = if self.policy.starts_at_once() { State::First } else { State::Unstarted };
     }
 
+    /// The attempt that runs counts as the first of a new run, which begins now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn begin_anew_with_this(&mut self) {
+        self.attempts.begin_anew();
+        (self.start, self.at) = (Some(time::now()), 0);
+        if let Some(retries) = self.ties.retries() {
+            retries.end_run();
+        }
+    }
+
     /// Waits until the next attempt starts. Dropped, it can be called again; see [`leave`](Self::leave).
     #[inline]
     pub(crate) fn poll_start<T: Sleeper>(

@@ -9,7 +9,7 @@ use std::{
 };
 
 use relent::{
-    Backoff, Budget, CancellationToken, Check, Decision, Limiter, Policy, Profile, Observed, blocking, ensure,
+    Backoff, Budget, CancellationToken, Check, Decision, Limiter, Observed, Policy, Profile, blocking, ensure,
     events::Tracing, poll, retry,
 };
 use tokio::{runtime::Builder, task::unconstrained};

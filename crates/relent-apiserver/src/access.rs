@@ -1,22 +1,29 @@
-//! Who may do what: bearer tokens, and rules of which the first that fits decides.
+//! Authentication and authorization: users, and rules of which the first that fits decides; else RBAC for users that it binds.
+
+use http::request::Parts;
 
 use super::{
     failure::Failure,
+    rbac,
     request::{Call, Verb},
+    selector::Selector,
+    serve::Certified,
+    state::State,
 };
 
-/// A rule for access. Rules are asked in the order they were given; the first that fits decides; where none fits, it is allowed.
+/// A rule for access. Rules are asked in the order they were given; the first that fits decides; where none fits, it is allowed,
+/// unless [RBAC binds](User::bound_by_rbac) the user and says otherwise.
 ///
 /// ```
-/// use relent_apiserver::{ApiServer, Rule, Verb};
+/// use relent_apiserver::{ApiServer, AccessRule, Verb};
 ///
 /// let server = ApiServer::new();
 /// server.user("s3cret", "alice");
-/// server.rule(Rule::deny().user("alice").verb(Verb::Get).resource("configmaps").namespace("kube-system"));
+/// server.rule(AccessRule::deny().user("alice").verb(Verb::Get).resource("configmaps").namespace("kube-system"));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Rule {
+pub struct AccessRule {
     allow: bool,
     user: Option<String>,
     verb: Option<Verb>,
@@ -24,7 +31,7 @@ pub struct Rule {
     namespace: Option<String>,
 }
 
-impl Rule {
+impl AccessRule {
     fn any(allow: bool) -> Self {
         Self { allow, user: None, verb: None, resource: None, namespace: None }
     }
@@ -63,67 +70,251 @@ impl Rule {
         self
     }
 
-    fn fits(&self, user: &str, call: &Call) -> bool {
-        let mut resource = call.resource.qualified();
-        if !call.subresource.is_empty() {
-            resource = format!("{resource}/{}", call.subresource);
+    fn fits(&self, user: &str, wish: &Wish<'_>) -> bool {
+        let mut resource = wish.resource.to_owned();
+        if !wish.group.is_empty() {
+            resource = format!("{resource}.{}", wish.group);
+        }
+        if !wish.subresource.is_empty() {
+            resource = format!("{resource}/{}", wish.subresource);
         }
         self.user.as_deref().is_none_or(|wanted| wanted == user)
-            && self.verb.is_none_or(|wanted| wanted == call.verb)
+            && self.verb.is_none_or(|wanted| wanted.to_string() == wish.verb)
             && self.resource.as_deref().is_none_or(|wanted| wanted == resource)
-            && self.namespace.as_deref().is_none_or(|wanted| wanted == call.namespace)
+            && self.namespace.as_deref().is_none_or(|wanted| wanted == wish.namespace)
     }
+}
+
+/// A user that the server knows: by a token, or as [by a client certificate](super::ApiServer::client_as).
+///
+/// ```
+/// use relent_apiserver::{ApiServer, User};
+///
+/// let server = ApiServer::new();
+/// // May do what roles and bindings on the server allow, and nothing else.
+/// server.add_user(User::new("alice").token("s3cret").group("team-a").bound_by_rbac());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct User {
+    name: String,
+    groups: Vec<String>,
+    token: Option<String>,
+    bound: bool,
+}
+
+impl User {
+    /// A user who may do everything that no [`AccessRule`] denies.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), groups: Vec::new(), token: None, bound: false }
+    }
+
+    /// Known by this bearer token.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// In this group too. Every user is in `system:authenticated`.
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.groups.push(name.into());
+        self
+    }
+
+    /// May do only what the `Role`, `ClusterRole` and binding objects on the server allow.
+    pub fn bound_by_rbac(mut self) -> Self {
+        self.bound = true;
+        self
+    }
+}
+
+/// A user as a request comes from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) groups: Vec<String>,
+    /// Only RBAC allows it anything.
+    pub(super) bound: bool,
+}
+
+impl Identity {
+    fn new(name: &str, groups: &[String], bound: bool) -> Self {
+        let mut groups = groups.to_vec();
+        groups.push("system:authenticated".to_owned());
+        Self { name: name.to_owned(), uid: String::new(), groups, bound }
+    }
+
+    /// A service account, by name and namespace.
+    pub(super) fn service_account(namespace: &str, name: &str, uid: &str) -> Self {
+        let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+        let identity = Self::new(&format!("system:serviceaccount:{namespace}:{name}"), &groups, true);
+        Self { uid: uid.to_owned(), ..identity }
+    }
+}
+
+/// What a user wants to do, in the words of `SubjectAccessReview`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wish<'a> {
+    pub(super) verb: &'a str,
+    pub(super) group: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) subresource: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    /// A path that is no resource; then all the rest but the verb is empty.
+    pub(super) path: &'a str,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// Token and user. While there is none, everybody is an administrator.
-    users: Vec<(String, String)>,
-    rules: Vec<Rule>,
+    /// While there is none, requests without a token are an administrator's.
+    users: Vec<User>,
+    rules: Vec<AccessRule>,
 }
 
 impl Access {
-    pub(super) fn user(&mut self, token: String, name: String) {
-        self.users.retain(|(known, _)| *known != token);
-        self.users.push((token, name));
+    pub(super) fn add(&mut self, user: User) {
+        self.users.retain(|known| match &user.token {
+            Some(token) => known.token.as_ref() != Some(token),
+            None => known.name != user.name || known.token.is_some(),
+        });
+        self.users.push(user);
     }
 
     pub(super) fn any_token(&self) -> Option<String> {
-        self.users.first().map(|(token, _)| token.clone())
+        self.users.iter().find_map(|user| user.token.clone())
     }
 
-    pub(super) fn rule(&mut self, rule: Rule) {
+    pub(super) fn rule(&mut self, rule: AccessRule) {
         self.rules.push(rule);
     }
 
-    /// Whose token this is.
-    pub(super) fn who(&self, authorization: &str) -> Result<String, Failure> {
-        if self.users.is_empty() {
-            return Ok("kubernetes-admin".to_owned());
-        }
-        let token = authorization.strip_prefix("Bearer ").unwrap_or("").trim();
-        let user = self.users.iter().find(|(known, _)| known == token);
-        user.map(|(_, name)| name.clone()).ok_or_else(Failure::unauthorized)
+    /// The user behind a bearer token, if it is one of those that were made known.
+    pub(super) fn by_token(&self, token: &str) -> Option<Identity> {
+        let known = self.users.iter().find(|user| user.token.as_deref() == Some(token));
+        known.map(|user| Identity::new(&user.name, &user.groups, user.bound))
     }
 
-    pub(super) fn check(&self, user: &str, call: &Call) -> Result<(), Failure> {
-        let decides = self.rules.iter().find(|rule| rule.fits(user, call));
-        if decides.is_none_or(|rule| rule.allow) {
-            return Ok(());
+    /// The user with this name.
+    pub(super) fn by_name(&self, name: &str) -> Option<Identity> {
+        let known = self.users.iter().find(|user| user.name == name);
+        known.map(|user| Identity::new(&user.name, &user.groups, user.bound))
+    }
+
+    /// The user of a request that names none.
+    pub(super) fn unnamed(&self) -> Option<Identity> {
+        let admin = || Identity::new("kubernetes-admin", &["system:masters".to_owned()], false);
+        self.users.is_empty().then(admin)
+    }
+
+    /// A user that a review or an impersonation names, known or not.
+    pub(super) fn subject(&self, name: &str, groups: Vec<String>) -> Identity {
+        let known = self.users.iter().find(|user| user.name == name);
+        let bound = known.map_or(!self.users.is_empty() || name.starts_with("system:"), |user| user.bound);
+        let bound = bound && !groups.iter().any(|group| group == "system:masters");
+        Identity { name: name.to_owned(), uid: String::new(), groups, bound }
+    }
+
+    /// Whether it takes the roles and rules to say what this user may do.
+    pub(super) fn is_limited(&self, who: &Identity) -> bool {
+        who.bound || self.rules.iter().any(|rule| rule.user.as_deref() == Some(&who.name))
+    }
+
+    /// What rules say; `None` where none fits.
+    pub(super) fn ruled(&self, who: &Identity, wish: &Wish<'_>) -> Option<bool> {
+        self.rules.iter().find(|rule| rule.fits(&who.name, wish)).map(|rule| rule.allow)
+    }
+}
+
+impl<'a> Wish<'a> {
+    pub(super) fn of(call: &'a Call, verb: &'a str) -> Self {
+        Self {
+            verb,
+            group: call.resource.group(),
+            resource: call.resource.plural(),
+            subresource: &call.subresource,
+            namespace: &call.namespace,
+            name: &call.name,
+            path: "",
         }
-        let slash = if call.subresource.is_empty() { "" } else { "/" };
-        let place = if call.namespace.is_empty() {
+    }
+
+    /// Every authenticated user may ask about itself: the roles `system:basic-user` and `system:discovery` of every server.
+    fn is_about_oneself(&self) -> bool {
+        let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"];
+        self.verb == "create"
+            && reviews.contains(&self.resource)
+            && ["authorization.k8s.io", "authentication.k8s.io"].contains(&self.group)
+    }
+
+    /// Why it is refused, as a `Status` says it.
+    pub(super) fn refused(&self, who: &Identity) -> String {
+        let slash = if self.subresource.is_empty() { "" } else { "/" };
+        let place = if self.namespace.is_empty() {
             "at the cluster scope".to_owned()
         } else {
-            format!("in the namespace \"{}\"", call.namespace)
+            format!("in the namespace \"{}\"", self.namespace)
         };
-        let why = format!(
-            "User \"{user}\" cannot {} resource \"{}{slash}{}\" in API group \"{}\" {place}",
-            call.verb,
-            call.resource.plural(),
-            call.subresource,
-            call.resource.group(),
-        );
-        Err(Failure::forbidden(&call.resource, &call.name, &why))
+        format!(
+            "User \"{}\" cannot {} resource \"{}{slash}{}\" in API group \"{}\" {place}",
+            who.name, self.verb, self.resource, self.subresource, self.group,
+        )
+    }
+}
+
+impl State {
+    /// Whose request this is.
+    pub(super) fn who(&self, parts: &Parts) -> Result<Identity, Failure> {
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let token = header("authorization").strip_prefix("Bearer ").map(str::trim);
+        let who = match (parts.extensions.get::<Certified>(), token) {
+            (Some(Certified(name)), _) => self.access.by_name(name),
+            (None, Some(token)) => self.access.by_token(token).or_else(|| self.tokens.who(&self.store, token)),
+            (None, None) => self.access.unnamed(),
+        };
+        let who = who.ok_or_else(Failure::unauthorized)?;
+        let other = header("impersonate-user");
+        if other.is_empty() {
+            return Ok(who);
+        }
+        let wish = Wish { verb: "impersonate", resource: "users", name: other, ..Wish::default() };
+        if !self.allows(&who, &wish) {
+            let why = wish.refused(&who);
+            return Err(Failure::new(403, "Forbidden", format!("users \"{other}\" is forbidden: {why}")));
+        }
+        let groups = parts.headers.get_all("impersonate-group").iter().filter_map(|value| value.to_str().ok());
+        let mut groups: Vec<String> = groups.map(str::to_owned).collect();
+        groups.push("system:authenticated".to_owned());
+        Ok(self.access.subject(other, groups))
+    }
+
+    /// Whether a user may do something.
+    pub(super) fn allows(&self, who: &Identity, wish: &Wish<'_>) -> bool {
+        let ruled = self.access.ruled(who, wish);
+        ruled.unwrap_or_else(|| !who.bound || wish.is_about_oneself() || rbac::allows(&self.store, who, wish))
+    }
+
+    /// Refuses what a user may not do.
+    pub(super) fn authorize(&self, who: &Identity, call: &Call) -> Result<(), Failure> {
+        // A list or watch of one name is one of that name.
+        let chosen = Selector::parse(&call.resource, "", call.query.get("fieldSelector")).ok();
+        let name = chosen.as_ref().and_then(Selector::name).filter(|_| call.name.is_empty()).unwrap_or(&call.name);
+        let mut verbs = vec![call.verb.to_string()];
+        if call.verb == Verb::Patch
+            && call.subresource.is_empty()
+            && call.is_apply()
+            && self.store.get(&call.key(name)).is_none()
+        {
+            verbs.push(Verb::Create.to_string());
+        }
+        for verb in &verbs {
+            let wish = Wish { name, ..Wish::of(call, verb) };
+            let early = self.outage.is_warming() && self.access.is_limited(who);
+            if early || !self.allows(who, &wish) {
+                return Err(Failure::forbidden(&call.resource, &call.name, &wish.refused(who)));
+            }
+        }
+        Ok(())
     }
 }

@@ -9,9 +9,10 @@ use super::{
     failure::Failure,
     object,
     openapi::{Fault, OpenApi},
-    resource::Resource,
+    resource::{ResourceKind, Scale},
     state::State,
     store::Key,
+    strict::Path,
 };
 
 /// Under which name definitions are stored.
@@ -21,15 +22,14 @@ pub(super) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8
 #[derive(Clone, Debug)]
 pub(super) struct Custom {
     versions: BTreeMap<String, OpenApi>,
+    columns: BTreeMap<String, Vec<Value>>,
     merged: Schema,
 }
 
 impl Custom {
     /// Drops what the version does not have and adds what it gives.
-    pub(super) fn read(&self, version: &str, object: &mut Value) {
-        if let Some(schema) = self.versions.get(version) {
-            schema.read(object);
-        }
+    pub(super) fn read(&self, version: &str, object: &mut Value) -> Vec<Path> {
+        self.versions.get(version).map(|schema| schema.read(object)).unwrap_or_default()
     }
 
     pub(super) fn check(&self, object: &Value) -> Vec<Fault> {
@@ -38,12 +38,22 @@ impl Custom {
         self.versions.get(version).map(|schema| schema.check(object)).unwrap_or_default()
     }
 
+    /// What a table of its objects shows.
+    pub(super) fn columns(&self, version: &str) -> &[Value] {
+        self.columns.get(version).map_or(&[], Vec::as_slice)
+    }
+
+    /// The schema of a version.
+    pub(super) fn schema(&self, version: &str) -> Option<&Value> {
+        self.versions.get(version).map(OpenApi::json)
+    }
+
     pub(super) fn merged(&self) -> &Schema {
         &self.merged
     }
 }
 
-pub(super) fn is_definition(resource: &Resource) -> bool {
+pub(super) fn is_definition(resource: &ResourceKind) -> bool {
     resource.qualified() == DEFINITIONS
 }
 
@@ -67,7 +77,7 @@ pub(super) fn defaults(definition: &mut Value) {
 }
 
 /// The rules for a definition.
-pub(super) fn check(resource: &Resource, definition: &Value) -> Result<(), Failure> {
+pub(super) fn check(resource: &ResourceKind, definition: &Value) -> Result<(), Failure> {
     let name = object::meta(definition, "name");
     let invalid =
         |field: &str, reason: &str, message: &str| Err(Failure::invalid(resource, name, field, reason, message));
@@ -95,10 +105,11 @@ pub(super) fn check(resource: &Resource, definition: &Value) -> Result<(), Failu
 }
 
 /// The kind that a definition is about. Objects are stored as they come: no version is converted to another.
-fn defined(definition: &Value) -> Resource {
+fn defined(definition: &Value) -> ResourceKind {
     let listed = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
     let (mut served, mut schemas, mut merged) = (Vec::new(), BTreeMap::new(), Schema::default());
-    let mut status = false;
+    let mut columns = BTreeMap::new();
+    let (mut status, mut scale) = (false, None);
     for version in listed {
         let name = text(version, "/name").to_owned();
         let schema = OpenApi::new(version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(json!({})));
@@ -106,6 +117,14 @@ fn defined(definition: &Value) -> Resource {
             merged = schema.merged();
         }
         status |= version.pointer("/subresources/status").is_some();
+        if let Some(paths) = version.pointer("/subresources/scale") {
+            let path = |field: &str| text(paths, field).replace('.', "/");
+            let (wanted, there) = (path("/specReplicasPath"), path("/statusReplicasPath"));
+            scale = Some(Scale { wanted, there, selector: path("/labelSelectorPath") });
+        }
+        if let Some(shown) = version.get("additionalPrinterColumns").and_then(Value::as_array) {
+            columns.insert(name.clone(), shown.clone());
+        }
         schemas.insert(name.clone(), schema);
         match version["served"] == true {
             true if version["storage"] == true => served.insert(0, name),
@@ -116,15 +135,18 @@ fn defined(definition: &Value) -> Resource {
     let mut served = served.into_iter();
     let first = served.next().unwrap_or_default();
     let (kind, plural) = (text(definition, "/spec/names/kind"), text(definition, "/spec/names/plural"));
-    let mut resource = Resource::new(text(definition, "/spec/group"), first, kind, plural);
-    resource = served.fold(resource, Resource::also);
+    let mut resource = ResourceKind::new(text(definition, "/spec/group"), first, kind, plural);
+    resource = served.fold(resource, ResourceKind::also);
     if text(definition, "/spec/scope") == "Cluster" {
         resource = resource.cluster_wide();
     }
     if status {
         resource = resource.with_status();
     }
-    resource.custom(Arc::new(Custom { versions: schemas, merged }))
+    if let Some(scale) = scale {
+        resource = resource.scaled(scale);
+    }
+    resource.custom(Arc::new(Custom { versions: schemas, columns, merged }))
 }
 
 /// A definition is there or has changed: its kind is served as it says, and its status tells so.
@@ -147,6 +169,7 @@ pub(super) fn establish(state: &mut State, key: &Key) {
     let stored = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
     let stored: Vec<Value> =
         stored.filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect();
+    state.established(text(&definition, "/metadata/name"));
     let mut new = (*definition).clone();
     new["status"] = json!({
         "acceptedNames": definition.pointer("/spec/names"), "conditions": conditions, "storedVersions": stored,

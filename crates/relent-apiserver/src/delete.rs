@@ -1,10 +1,22 @@
 //! Deletion: preconditions, finalizers, the grace of pods, whole collections, namespaces.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{
-    crd, failure::Failure, object, request::Call, resource::Builtin, selector::Selector, state::State, store::Key,
+    crd,
+    failure::Failure,
+    object,
+    request::Call,
+    resource::{Builtin, ResourceKind},
+    selector::Selector,
+    state::State,
+    store::Key,
 };
+
+/// What a server says to somebody who deletes a job and says nothing of its pods.
+const JOBS_LEAVE_PODS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 /// How something is to be deleted: the body of the request, or its query.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +25,8 @@ pub(super) struct Options {
     revision: Option<String>,
     grace: Option<i64>,
     propagation: String,
+    /// The older way to say it.
+    orphans: Option<bool>,
 }
 
 impl Options {
@@ -43,7 +57,23 @@ impl Options {
             );
             return Err(Failure::new(422, "Invalid", message));
         }
+        if options.orphans.is_none() {
+            options.orphans =
+                Some(call.query.get("orphanDependents")).filter(|said| !said.is_empty()).map(|it| it == "true");
+        }
+        if options.orphans.is_some() && !options.propagation.is_empty() {
+            let message = format!(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"{}\": orphanDependents and deletionPropagation cannot be both set",
+                options.propagation
+            );
+            return Err(Failure::new(422, "Invalid", message));
+        }
         Ok(options)
+    }
+
+    /// Just how what it owns is to go.
+    pub(super) fn policy(propagation: &str) -> Self {
+        Self { propagation: propagation.to_owned(), ..Self::default() }
     }
 
     /// From the JSON of `DeleteOptions`.
@@ -53,54 +83,76 @@ impl Options {
             revision: object::text(body, "/preconditions/resourceVersion").map(str::to_owned),
             grace: object::number(body, "/gracePeriodSeconds"),
             propagation: object::text(body, "/propagationPolicy").unwrap_or("").to_owned(),
+            orphans: body.get("orphanDependents").and_then(Value::as_bool),
         }
     }
 }
 
 /// DELETE of one object: the object while it is still there, or a `Status`.
 pub(super) fn one(state: &mut State, call: &Call, options: &Options) -> Result<Value, Failure> {
-    let resource = &call.resource;
-    let key = call.key(&call.name);
-    let Some(old) = state.store.get(&key).cloned() else {
-        return Err(Failure::not_found(resource, &call.name));
+    run(state, &call.resource, &call.key(&call.name), options)
+}
+
+pub(super) fn run(
+    state: &mut State,
+    resource: &Arc<ResourceKind>,
+    key: &Key,
+    options: &Options,
+) -> Result<Value, Failure> {
+    let name = key.name.as_str();
+    let Some(old) = state.store.get(key).cloned() else {
+        return Err(Failure::not_found(resource, name));
     };
     let uid = object::meta(&old, "uid");
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         let why = format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
         );
-        return Err(Failure::precondition(resource, &call.name, &why));
+        return Err(Failure::precondition(resource, name, &why));
     }
     let revision = object::meta(&old, "resourceVersion");
     if let Some(wanted) = options.revision.as_deref().filter(|wanted| *wanted != revision) {
         let why = format!(
             "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({revision}). The object might have been modified"
         );
-        return Err(Failure::precondition(resource, &call.name, &why));
+        return Err(Failure::precondition(resource, name, &why));
     }
     if resource.is(Builtin::Namespace) {
-        return Ok(namespace(state, &key, &old));
+        return Ok(namespace(state, key, &old));
     }
     let mut new = (*old).clone();
     let grace = if resource.is(Builtin::Pod) { grace_of_pod(&old, options) } else { Some(0) };
     let Some(grace) = grace else {
         return Ok(new);
     };
-    finalize(&mut new, &options.propagation);
+    if finalize(resource, &mut new, options) {
+        state.warnings.push(JOBS_LEAVE_PODS.to_owned());
+    }
     if grace == 0 && object::finalizers(&new).is_empty() {
-        let gone = erase(state, &key).unwrap_or(Value::Null);
-        return Ok(if resource.is(Builtin::Pod) { gone } else { deleted(call, uid) });
+        let gone = erase(state, key).unwrap_or(Value::Null);
+        return Ok(if resource.is(Builtin::Pod) { gone } else { deleted(resource, name, uid) });
     }
     if object::is_terminating(&old) {
-        if object::number(&old, "/metadata/deletionGracePeriodSeconds") == Some(grace) {
+        let same = object::number(&old, "/metadata/deletionGracePeriodSeconds") == Some(grace);
+        if same && object::finalizers(&new) == object::finalizers(&old) {
             return Ok(new);
         }
     } else if let Some(generation) = object::number(&new, "/metadata/generation") {
         object::set_meta(&mut new, "generation", (generation + 1).into());
     }
-    object::set_meta(&mut new, "deletionTimestamp", state.stamp(grace).into());
-    object::set_meta(&mut new, "deletionGracePeriodSeconds", grace.into());
-    Ok((*state.store.put(key, &new)).clone())
+    if object::number(&old, "/metadata/deletionGracePeriodSeconds") != Some(grace) {
+        object::set_meta(&mut new, "deletionTimestamp", state.stamp(grace).into());
+        object::set_meta(&mut new, "deletionGracePeriodSeconds", grace.into());
+    }
+    Ok((*state.store.put(key.clone(), &new)).clone())
+}
+
+/// Whether an object that is being deleted waits for nothing more.
+pub(super) fn is_over(resource: &ResourceKind, object: &Value) -> bool {
+    object::is_terminating(object)
+        && object::finalizers(object).is_empty()
+        && object::number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
+        && !resource.is(Builtin::Namespace)
 }
 
 /// The grace that a pod gets; `None` when its deletion is under way and this changes nothing about it.
@@ -118,24 +170,43 @@ fn grace_of_pod(pod: &Value, options: &Options) -> Option<i64> {
     Some(wished.map_or(0, |grace| if grace < 0 { 1 } else { grace }))
 }
 
-/// The finalizers that a propagation policy stands for.
-fn finalize(object: &mut Value, propagation: &str) {
-    let added = match propagation {
-        "Foreground" => "foregroundDeletion",
-        "Orphan" => "orphan",
-        _ => return,
-    };
-    let mut all: Vec<String> = object::finalizers(object).into_iter().map(str::to_owned).collect();
-    if !all.iter().any(|name| name == added) {
-        all.push(added.to_owned());
+/// Writes the finalizers that say how what it owns is to go. Whether that is as nobody has said it.
+fn finalize(resource: &ResourceKind, object: &mut Value, options: &Options) -> bool {
+    if resource.is(Builtin::Event) {
+        return false;
     }
-    object::set_meta(object, "finalizers", all.into());
+    let held: Vec<String> = object::finalizers(object).into_iter().map(str::to_owned).collect();
+    let has = |name: &str| held.iter().any(|known| known == name);
+    let unsaid = options.orphans.is_none() && options.propagation.is_empty();
+    // Jobs of this version leave their pods unless told otherwise.
+    let by_default = unsaid && resource.qualified() == "jobs.batch" && !has("orphan") && !has("foregroundDeletion");
+    let orphan = match (options.orphans, options.propagation.as_str()) {
+        (Some(orphans), _) => orphans,
+        (None, "") => has("orphan") || by_default,
+        (None, policy) => policy == "Orphan",
+    };
+    let foreground = match options.propagation.as_str() {
+        "" => options.orphans.is_none() && has("foregroundDeletion"),
+        policy => policy == "Foreground",
+    };
+    let mut all: Vec<String> =
+        held.iter().filter(|name| !["orphan", "foregroundDeletion"].contains(&name.as_str())).cloned().collect();
+    if orphan {
+        all.push("orphan".to_owned());
+    }
+    if foreground {
+        all.push("foregroundDeletion".to_owned());
+    }
+    if all != held {
+        object::set_meta(object, "finalizers", if all.is_empty() { Value::Null } else { all.into() });
+    }
+    by_default
 }
 
-fn deleted(call: &Call, uid: &str) -> Value {
-    let mut details = json!({ "name": call.name, "kind": call.resource.plural(), "uid": uid });
-    if !call.resource.group().is_empty() {
-        details["group"] = call.resource.group().into();
+fn deleted(resource: &ResourceKind, name: &str, uid: &str) -> Value {
+    let mut details = json!({ "name": name, "kind": resource.plural(), "uid": uid });
+    if !resource.group().is_empty() {
+        details["group"] = resource.group().into();
     }
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
 }

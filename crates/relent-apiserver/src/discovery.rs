@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{
+    described,
     failure::Failure,
-    resource::{Resource, Resources},
+    resource::{ResourceKind, Resources},
 };
 
 /// The version that it says it is.
-const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0+relent");
+const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0+in-process");
 
 /// A document: JSON, or a word.
 pub(super) enum Document {
@@ -50,7 +51,14 @@ pub(super) fn document(resources: &Resources, path: &str, aggregated: bool) -> R
             described
         }
         ["apis", group, version] => resource_list(resources, group, version)?,
-        _ => return Err(Failure::no_such_path()),
+        ["openapi", "v3"] => described::index(resources),
+        ["openapi", "v3", "api", version] => {
+            described::document(resources, "", version).ok_or_else(Failure::no_such_place)?
+        }
+        ["openapi", "v3", "apis", group, version] => {
+            described::document(resources, group, version).ok_or_else(Failure::no_such_place)?
+        }
+        _ => return Err(Failure::no_such_place()),
     };
     Ok(Document::Json(json))
 }
@@ -90,7 +98,7 @@ fn aggregate(resources: &Resources, group: &str) -> Value {
 }
 
 /// A resource and its subresources, from what the older documents say of them.
-fn aggregated(resource: &Resource, group: &str, version: &str) -> Value {
+fn aggregated(resource: &ResourceKind, group: &str, version: &str) -> Value {
     let described = resource.described();
     let kind = |of: &Value| {
         let text = |field: &str, or: &str| of.get(field).and_then(Value::as_str).unwrap_or(or).to_owned();
@@ -132,7 +140,7 @@ fn versions<'r>(resources: &'r Resources, group: &str) -> Vec<&'r String> {
 fn resource_list(resources: &Resources, group: &str, version: &str) -> Result<Value, Failure> {
     let served: Vec<_> =
         resources.all().filter(|resource| resource.group() == group && resource.serves(version)).collect();
-    let first = served.first().ok_or_else(Failure::no_such_path)?;
+    let first = served.first().ok_or_else(Failure::no_such_place)?;
     Ok(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",

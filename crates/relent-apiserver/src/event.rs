@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{failure::Failure, object, resource::Resource};
+use super::{failure::Failure, object, resource::ResourceKind};
 
 /// As `events.k8s.io` names a field, and as it is stored. The names that are alike are left out.
 const NAMES: [(&str, &str); 7] = [
@@ -16,7 +16,7 @@ const NAMES: [(&str, &str); 7] = [
 ];
 
 /// Whether the resource is the newer view.
-pub(super) fn is_view(resource: &Resource) -> bool {
+pub(super) fn is_view(resource: &ResourceKind) -> bool {
     resource.group() == "events.k8s.io"
 }
 
@@ -43,7 +43,7 @@ fn renamed(event: Value, name: impl Fn(&str) -> Option<&'static str>) -> Value {
 }
 
 /// The rules of the newer view, for an event as it is stored.
-pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
+pub(super) fn check(resource: &ResourceKind, new: &Value) -> Result<(), Failure> {
     let invalid = |field: &str, reason: &str, message: String| {
         Err(Failure::invalid(resource, object::meta(new, "name"), field, reason, &message))
     };
@@ -85,7 +85,7 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
 }
 
 /// What of an event may not change once it is told: all but its series.
-pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
+pub(super) fn check_change(resource: &ResourceKind, old: &Value, new: &Value) -> Result<(), Failure> {
     const FIXED: [&str; 9] = [
         "involvedObject",
         "reason",

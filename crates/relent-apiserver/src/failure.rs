@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::resource::Resource;
+use super::resource::ResourceKind;
 
 /// An answer that is not a success.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Failure {
     }
 
     /// `details`: which object of which resource.
-    fn about(self, resource: &Resource, kind: &str, name: &str) -> Self {
+    fn about(self, resource: &ResourceKind, kind: &str, name: &str) -> Self {
         let mut details = json!({ "kind": kind });
         if !resource.group().is_empty() {
             details["group"] = resource.group().into();
@@ -56,7 +56,7 @@ impl Failure {
         self.with("details", details)
     }
 
-    fn cause(mut self, reason: &str, message: &str, field: &str) -> Self {
+    pub(super) fn cause(mut self, reason: &str, message: &str, field: &str) -> Self {
         if let Body::Status(status) = &mut self.body {
             let mut cause = json!({ "reason": reason, "message": message });
             if !field.is_empty() {
@@ -78,7 +78,7 @@ impl Failure {
 
     // ===== what the rules of the API refuse =====
 
-    pub(super) fn not_found(resource: &Resource, name: &str) -> Self {
+    pub(super) fn not_found(resource: &ResourceKind, name: &str) -> Self {
         let message = format!("{} \"{name}\" not found", resource.qualified());
         Self::new(404, "NotFound", message).about(resource, resource.plural(), name)
     }
@@ -89,28 +89,33 @@ impl Failure {
         Self::new(404, "NotFound", message).with("details", json!({ "kind": plural, "name": name }))
     }
 
-    /// No such path, or no such group, version or resource.
+    /// No such path, or no such group.
+    pub(super) fn no_such_place() -> Self {
+        Self::plain(404, "404 page not found\n")
+    }
+
+    /// No such version or resource in a group.
     pub(super) fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource").with("details", json!({}))
     }
 
-    pub(super) fn already_exists(resource: &Resource, name: &str) -> Self {
+    pub(super) fn already_exists(resource: &ResourceKind, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", resource.qualified());
         Self::new(409, "AlreadyExists", message).about(resource, resource.plural(), name)
     }
 
-    pub(super) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(super) fn conflict(resource: &ResourceKind, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
         Self::new(409, "Conflict", message).about(resource, resource.plural(), name)
     }
 
-    pub(super) fn modified(resource: &Resource, name: &str) -> Self {
+    pub(super) fn modified(resource: &ResourceKind, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 
     /// An update that names another life of the object.
-    pub(super) fn other_uid(resource: &Resource, namespace: &str, name: &str, wanted: &str, is: &str) -> Self {
+    pub(super) fn other_uid(resource: &ResourceKind, namespace: &str, name: &str, wanted: &str, is: &str) -> Self {
         let group = if resource.rules.builtin.is_some() { String::new() } else { format!("{}/", resource.group()) };
         let place = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let key = format!("/registry/{group}{}/{place}{name}", resource.plural());
@@ -122,7 +127,7 @@ impl Failure {
     }
 
     /// A deletion that names another life or state of the object. It speaks of the kind.
-    pub(super) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(super) fn precondition(resource: &ResourceKind, name: &str, why: &str) -> Self {
         let group = if resource.group().is_empty() { String::new() } else { format!(".{}", resource.group()) };
         let message = format!("Operation cannot be fulfilled on {}{group} \"{name}\": {why}", resource.kind());
         Self::new(409, "Conflict", message).about(resource, resource.kind(), name)
@@ -134,14 +139,14 @@ impl Failure {
     }
 
     /// A field that may not be so: `reason` is the cause's, such as `FieldValueInvalid`.
-    pub(super) fn invalid(resource: &Resource, name: &str, field: &str, reason: &str, message: &str) -> Self {
+    pub(super) fn invalid(resource: &ResourceKind, name: &str, field: &str, reason: &str, message: &str) -> Self {
         let group = if resource.group().is_empty() { String::new() } else { format!(".{}", resource.group()) };
         let text = format!("{}{group} \"{name}\" is invalid: {field}: {message}", resource.kind());
         Self::new(422, "Invalid", text).about(resource, resource.kind(), name).cause(reason, message, field)
     }
 
     /// As [`Failure::invalid`], for what is checked before the kind's own rules: it speaks of the resource.
-    pub(super) fn invalid_update(resource: &Resource, name: &str, field: &str, message: &str) -> Self {
+    pub(super) fn invalid_update(resource: &ResourceKind, name: &str, field: &str, message: &str) -> Self {
         let text = format!("{} \"{name}\" is invalid: {field}: {message}", resource.qualified());
         Self::new(422, "Invalid", text).about(resource, resource.plural(), name).cause(
             "FieldValueInvalid",
@@ -152,7 +157,7 @@ impl Failure {
 
     /// An object is not as its schema wants it: every fault is a cause.
     pub(super) fn invalid_by_schema(
-        resource: &Resource,
+        resource: &ResourceKind,
         name: &str,
         faults: &[(String, &'static str, String)],
     ) -> Self {
@@ -194,11 +199,46 @@ impl Failure {
     }
 
     /// An object with this uid was to be changed, and there is none.
-    pub(super) fn no_such_uid(resource: &Resource, name: &str, uid: &str) -> Self {
+    pub(super) fn no_such_uid(resource: &ResourceKind, name: &str, uid: &str) -> Self {
         Self::conflict(
             resource,
             name,
             &format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found"),
+        )
+    }
+
+    /// What a patch makes of the object cannot be read as its kind.
+    pub(super) fn invalid_patch(why: &str) -> Self {
+        let text = format!(" \"\" is invalid: patch: Invalid value: {why}");
+        Self::new(422, "Invalid", text).with("details", json!({})).cause("FieldValueInvalid", why, "patch")
+    }
+
+    /// The same, of a body that was read and refused with 400.
+    pub(super) fn of_patch(self) -> Self {
+        match &self.body {
+            Body::Status(status) if self.code == 400 => {
+                Self::invalid_patch(status.get("message").and_then(Value::as_str).unwrap_or(""))
+            }
+            _ => self,
+        }
+    }
+
+    /// What it says.
+    pub(super) fn message(&self) -> &str {
+        match &self.body {
+            Body::Status(status) => status.get("message").and_then(Value::as_str).unwrap_or(""),
+            Body::Text(text) => text,
+        }
+    }
+
+    /// A field may not change.
+    pub(super) fn immutable(resource: &ResourceKind, name: &str, field: &str, value: &Value) -> Self {
+        Self::invalid(
+            resource,
+            name,
+            field,
+            "FieldValueInvalid",
+            &format!("Invalid value: {value}: field is immutable"),
         )
     }
 
@@ -216,12 +256,12 @@ impl Failure {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
-    pub(super) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(super) fn forbidden(resource: &ResourceKind, name: &str, why: &str) -> Self {
         let what = if name.is_empty() { resource.qualified() } else { format!("{} \"{name}\"", resource.qualified()) };
         Self::new(403, "Forbidden", format!("{what} is forbidden: {why}")).about(resource, resource.plural(), name)
     }
 
-    pub(super) fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+    pub(super) fn terminating(resource: &ResourceKind, name: &str, namespace: &str) -> Self {
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
         Self::forbidden(resource, name, &why).cause(
             "NamespaceTerminating",
@@ -292,9 +332,15 @@ impl Failure {
         Self::new(500, "InternalError", message)
     }
 
+    /// A custom kind was established a moment ago.
+    pub(super) fn initializing() -> Self {
+        let failure = Self::new(429, "TooManyRequests", "storage is (re)initializing").with("details", json!({}));
+        failure.retry_after(1)
+    }
+
     /// What a real server does and this one does not.
     pub(super) fn not_implemented(what: &str) -> Self {
-        let message = format!("the in-process API server of relent does not do this: {what}");
+        let message = format!("this API server inside the test process does not do this: {what}");
         Self::new(501, "NotImplemented", message)
     }
 

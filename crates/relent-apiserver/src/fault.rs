@@ -42,11 +42,20 @@ pub(super) enum Action {
     /// The connection breaks: before anything is done it is refused, after that it is reset.
     Break,
     Answer(Failure),
-    /// The stream of a watch: after so many events ..
-    Stream(u64, Ending),
+    /// Only the stream of a watch suffers.
+    Stream(Trouble),
 }
 
-/// .. it ends so.
+/// What is wrong with the stream of a watch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Trouble {
+    /// After so many events it ends so.
+    pub(super) ends: Option<(u64, Ending)>,
+    /// Each event comes so much later.
+    pub(super) lag: Duration,
+}
+
+/// How a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// As when the server or a proxy closes it.
@@ -116,24 +125,40 @@ impl Fault {
         Self::new(Action::Answer(Failure::plain(code, text)))
     }
 
+    fn stream(after_events: u64, ending: Ending) -> Self {
+        let trouble = Trouble { ends: Some((after_events, ending)), ..Trouble::default() };
+        Self::new(Action::Stream(trouble)).verb(Verb::Watch)
+    }
+
+    /// 429 as a server answers for a custom kind that was established a moment ago: `storage is (re)initializing`, to be
+    /// asked again after a second. See [`ApiServer::initialize_for`](super::ApiServer::initialize_for) for a server that does it by itself.
+    pub fn initializing() -> Self {
+        Self::new(Action::Answer(Failure::initializing()))
+    }
+
+    /// Watches: before each event the stream waits so long, so that what is seen lags behind what is stored.
+    pub fn slow_stream(lag: Duration) -> Self {
+        Self::new(Action::Stream(Trouble { lag, ..Trouble::default() })).verb(Verb::Watch)
+    }
+
     /// Watches: the stream ends after so many events, as servers and proxies end it.
     pub fn close_stream(after_events: u64) -> Self {
-        Self::new(Action::Stream(after_events, Ending::Closed)).verb(Verb::Watch)
+        Self::stream(after_events, Ending::Closed)
     }
 
     /// Watches: the connection breaks after so many events.
     pub fn break_stream(after_events: u64) -> Self {
-        Self::new(Action::Stream(after_events, Ending::Reset)).verb(Verb::Watch)
+        Self::stream(after_events, Ending::Reset)
     }
 
     /// Watches: after so many events, an `ERROR` event with 410 `Expired`, and the end.
     pub fn expire_stream(after_events: u64) -> Self {
-        Self::new(Action::Stream(after_events, Ending::Expired)).verb(Verb::Watch)
+        Self::stream(after_events, Ending::Expired)
     }
 
     /// Watches: after so many events the stream stays open and says nothing more, not even its end.
     pub fn silence_stream(after_events: u64) -> Self {
-        Self::new(Action::Stream(after_events, Ending::Silent)).verb(Verb::Watch)
+        Self::stream(after_events, Ending::Silent)
     }
 
     /// Only requests that want this.

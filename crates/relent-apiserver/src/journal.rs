@@ -7,7 +7,7 @@ use super::request::Verb;
 /// One request as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct JournalEntry {
     /// When it came: tokio's time since the server was made.
     pub at: Duration,
     /// What it wanted.
@@ -20,7 +20,7 @@ pub struct Entry {
     pub code: Option<u16>,
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for JournalEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {} {}", self.at, self.verb, self.path)?;
         if !self.query.is_empty() {
@@ -35,7 +35,7 @@ impl fmt::Display for Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
     /// How many entries were taken away: keeps the numbers of the others.
     cleared: usize,
 }
@@ -43,7 +43,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Writes a request down; the number is for its answer.
     pub(super) fn asked(&mut self, at: Duration, verb: Verb, path: &str, query: &str) -> usize {
-        self.entries.push(Entry { at, verb, path: path.to_owned(), query: query.to_owned(), code: None });
+        self.entries.push(JournalEntry { at, verb, path: path.to_owned(), query: query.to_owned(), code: None });
         self.cleared + self.entries.len() - 1
     }
 
@@ -54,7 +54,7 @@ impl Journal {
         }
     }
 
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<JournalEntry> {
         self.entries.clone()
     }
 

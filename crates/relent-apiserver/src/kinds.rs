@@ -29,7 +29,7 @@ use super::{
     crd,
     defaults::{self, pod_spec},
     object,
-    resource::{Builtin, Resource},
+    resource::{Builtin, ResourceKind, Scale},
 };
 
 fn through<K: DeserializeOwned + Serialize>(value: Value) -> Result<Value, String> {
@@ -37,18 +37,18 @@ fn through<K: DeserializeOwned + Serialize>(value: Value) -> Result<Value, Strin
     serde_json::to_value(typed).map_err(|error| error.to_string())
 }
 
-fn in_namespaces<K>(short: &'static [&'static str]) -> Resource
+fn in_namespaces<K>(short: &'static [&'static str]) -> ResourceKind
 where
     K: k8s_openapi::Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Serialize,
 {
-    Resource::of::<K>().builtin(Builtin::Plain).reads(through::<K>).schema(Schema::object).short(short)
+    ResourceKind::of::<K>().builtin(Builtin::Plain).reads(through::<K>).schema(Schema::object).short(short)
 }
 
-fn cluster_wide<K>(short: &'static [&'static str]) -> Resource
+fn cluster_wide<K>(short: &'static [&'static str]) -> ResourceKind
 where
     K: k8s_openapi::Resource<Scope = ClusterResourceScope> + DeserializeOwned + Serialize,
 {
-    let resource = Resource::of::<K>().cluster_wide();
+    let resource = ResourceKind::of::<K>().cluster_wide();
     resource.builtin(Builtin::Plain).reads(through::<K>).schema(Schema::object).short(short)
 }
 
@@ -58,16 +58,16 @@ fn budget(mut value: Value) -> Result<Value, String> {
     through::<PodDisruptionBudget>(value)
 }
 
-pub(super) fn all() -> Vec<Resource> {
-    [core(), workloads(), access(), network_and_storage()].concat()
+pub(super) fn all() -> Vec<ResourceKind> {
+    [core(), workloads(), access(), network_and_storage(), reviews()].concat()
 }
 
-fn core() -> Vec<Resource> {
+fn core() -> Vec<ResourceKind> {
     vec![
         cluster_wide::<Namespace>(&["ns"]).with_status().builtin(Builtin::Namespace).schema(Schema::with_conditions),
         in_namespaces::<ConfigMap>(&["cm"]).builtin(Builtin::ConfigMap).schema(Schema::of_data),
         // Read as it comes.
-        Resource::new("", "v1", "Endpoints", "endpoints")
+        ResourceKind::new("", "v1", "Endpoints", "endpoints")
             .builtin(Builtin::Endpoints)
             .short(&["ep"])
             .schema(Schema::object),
@@ -90,7 +90,7 @@ fn core() -> Vec<Resource> {
             .schema(Schema::of_service)
             .defaults(defaults::service),
         in_namespaces::<Lease>(&[]).builtin(Builtin::Lease),
-        Resource::of::<PodDisruptionBudget>()
+        ResourceKind::of::<PodDisruptionBudget>()
             .also("v1beta1")
             .with_status()
             .builtin(Builtin::PodDisruptionBudget)
@@ -110,14 +110,39 @@ fn core() -> Vec<Resource> {
     ]
 }
 
-fn workloads() -> Vec<Resource> {
+fn scale() -> Scale {
+    let path = str::to_owned;
+    Scale { wanted: path("/spec/replicas"), there: path("/status/replicas"), selector: path("/spec/selector") }
+}
+
+fn review(group: &str, kind: &str) -> ResourceKind {
+    let plural = format!("{}s", kind.to_lowercase());
+    ResourceKind::new(format!("{group}.k8s.io"), "v1", kind, plural).builtin(Builtin::Review).cluster_wide()
+}
+
+/// Questions about users and what they may do.
+fn reviews() -> Vec<ResourceKind> {
+    let local = review("authorization", "LocalSubjectAccessReview").in_namespaces();
+    vec![
+        review("authentication", "TokenReview"),
+        review("authentication", "SelfSubjectReview"),
+        review("authorization", "SubjectAccessReview"),
+        review("authorization", "SelfSubjectAccessReview"),
+        review("authorization", "SelfSubjectRulesReview"),
+        local,
+    ]
+}
+
+fn workloads() -> Vec<ResourceKind> {
     vec![
         in_namespaces::<Deployment>(&["deploy"])
+            .scaled(scale())
             .with_status()
             .generation()
             .schema(Schema::of_workload)
             .defaults(defaults::deployment),
         in_namespaces::<StatefulSet>(&["sts"])
+            .scaled(scale())
             .with_status()
             .generation()
             .schema(Schema::of_workload)
@@ -127,10 +152,15 @@ fn workloads() -> Vec<Resource> {
             .generation()
             .schema(Schema::of_workload)
             .defaults(defaults::daemon_set),
-        in_namespaces::<ReplicaSet>(&["rs"]).with_status().generation().schema(Schema::of_workload).defaults(|set| {
-            defaults::at(set, &["spec", "replicas"], json!(1));
-            pod_spec(set, &["spec", "template", "spec"], "Always");
-        }),
+        in_namespaces::<ReplicaSet>(&["rs"])
+            .scaled(scale())
+            .with_status()
+            .generation()
+            .schema(Schema::of_workload)
+            .defaults(|set| {
+                defaults::at(set, &["spec", "replicas"], json!(1));
+                pod_spec(set, &["spec", "template", "spec"], "Always");
+            }),
         in_namespaces::<Job>(&[]).with_status().generation().schema(Schema::of_job).defaults(defaults::job),
         in_namespaces::<CronJob>(&["cj"])
             .with_status()
@@ -144,7 +174,7 @@ fn workloads() -> Vec<Resource> {
     ]
 }
 
-fn access() -> Vec<Resource> {
+fn access() -> Vec<ResourceKind> {
     vec![
         in_namespaces::<Role>(&[]),
         in_namespaces::<RoleBinding>(&[]).schema(Schema::of_binding).defaults(defaults::binding),
@@ -162,7 +192,7 @@ fn access() -> Vec<Resource> {
     ]
 }
 
-fn network_and_storage() -> Vec<Resource> {
+fn network_and_storage() -> Vec<ResourceKind> {
     vec![
         in_namespaces::<Ingress>(&["ing"]).with_status().generation().schema(Schema::of_ingress),
         cluster_wide::<IngressClass>(&[]).generation(),
@@ -181,7 +211,7 @@ fn network_and_storage() -> Vec<Resource> {
 }
 
 /// What kinds may not change once they are made: a path, and how errors name it.
-pub(super) fn fixed(resource: &Resource) -> &'static [(&'static str, &'static str)] {
+pub(super) fn fixed(resource: &ResourceKind) -> &'static [(&'static str, &'static str)] {
     match resource.kind() {
         "Deployment" | "DaemonSet" | "ReplicaSet" | "StatefulSet" => &[("/spec/selector", "spec.selector")],
         "Job" => &[("/spec/selector", "spec.selector"), ("/spec/template", "spec.template")],

@@ -1,4 +1,4 @@
-//! A Kubernetes API server inside this process, for tests.
+//! A Kubernetes API server inside the test process: for the tests of anybody's controllers.
 //!
 //! [`ApiServer`] is a tower service for `kube::Client`: no socket, no thread, so it runs under tokio's paused clock and a test
 //! sees every wait. It can also [listen](ApiServer::listen) on a loopback port, for `kubectl` and other processes.
@@ -24,40 +24,47 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # What it is not
+//! Nothing runs behind it: no scheduler, no kubelet, no controllers but the garbage collector if it is
+//! [asked for](ApiServer::with_garbage_collector), no admission webhooks, no conversion between versions. What it does not do it
+//! refuses with 501 `NotImplemented` and a `Status` that names it: entering containers (unless a test
+//! scripts what answers there: feature `ws`, `ApiServer::on_exec` and `on_port`), `pods/binding`, paths with `/watch/`. Bodies in protobuf are answered with 415.
+//!
 //! # What it does
 //! - The kinds of the core group, of `apps`, `batch`, `autoscaling/v2`, `rbac`, `networking`, `storage`, `discovery`,
-//!   `scheduling`, `coordination` and `policy` (`v1` and `v1beta1`) that controllers use, with their defaults; and whatever is
+//!   `scheduling`, `coordination`, `events` and `policy` (`v1` and `v1beta1`) that controllers use, with their defaults; and whatever is
 //!   [registered](ApiServer::register) or defined by a `CustomResourceDefinition`: established at once, pruned, completed and
 //!   checked by its schema, and applied by the keys of its lists.
-//! - One revision for everything, never used twice; uid, generation, creationTimestamp; the status subresource.
+//! - One revision for everything, never used twice; uid, generation, creationTimestamp; the status subresource, `scale`,
+//!   `ephemeralcontainers`, `resize`, `pods/eviction` against disruption budgets, logs that a test [sets](ApiServer::set_log).
 //! - Create, get, list (label and field selectors, pages of one revision, `resourceVersionMatch`), update, patch (merge, JSON,
-//!   strategic merge), delete (preconditions, finalizers, the grace of pods), delete a collection, dry runs.
+//!   strategic merge), delete (preconditions, finalizers, propagation policies, the grace of pods), delete a collection, dry runs.
+//! - Server-side apply of objects and of their parts: `managedFields`, conflicts in the words of a real server, force, lists
+//!   with keys, sets, YAML. Every other write owns what it changes, too. `fieldValidation`, with warnings.
 //! - Watches: every change once and in order, bookmarks, `sendInitialEvents`, `timeoutSeconds`, `410 Expired` after
-//!   [`compact`](ApiServer::compact).
-//! - Server-side apply of objects and of their status: `managedFields`, conflicts in the words of a real server, force, lists
-//!   with keys, sets, YAML. Every other write owns what it changes, too.
-//! - `pods/eviction` against disruption budgets.
-//! - `Status` bodies in the words of a real server. A contract of about a hundred facts is asked of this server and of
+//!   [`compact`](ApiServer::compact). One is woken by what it watches, and by nothing else.
+//! - Metadata alone (`PartialObjectMetadata`), tables as `kubectl get` shows them, discovery, aggregated too, OpenAPI v3.
+//! - [Users](User), by token or as by a client certificate, bound by the roles on the server or by [rules](AccessRule); tokens of
+//!   service accounts, token and access reviews, acting as another.
+//! - [Faults](Fault); a server that [goes down](ApiServer::restart) and comes back; a [journal](ApiServer::journal).
+//! - `Status` bodies in the words of a real server. A contract of about two hundred facts is asked of this server and of
 //!   kube-apiserver alike.
-//! - [Users and rules](ApiServer::user), [faults](ApiServer::inject), a [journal](ApiServer::journal).
-//! - Events in both groups; metadata alone (`PartialObjectMetadata`) for get, list and watch.
-//! - Discovery, aggregated too.
 //!
-//! # What it does not do
-//! It says so, with 501 `NotImplemented` and a `Status` that names it: subresources other than `status` and
-//! `pods/eviction` (logs, exec, scale, binding, ..), impersonation, paths with `/watch/`. Other formats than JSON are
-//! answered with 415 or 406.
+//! # With kubectl
+//! [`ApiServer::listen`] opens a port, [`Listening::kubeconfig`] is the text of a file for `kubectl --kubeconfig`. Versions before 1.27
+//! need `--validate=false` to create and apply, as they look for OpenAPI v2; `kubectl create namespace` (configmap, ..) of
+//! newer versions speaks protobuf: use `kubectl apply -f`.
 //!
 //! # Where it is simpler
-//! - No controllers: nobody makes service accounts, collects garbage, schedules or runs pods, or writes the status of a
-//!   budget. A pod on a node keeps its deletionTimestamp until somebody deletes it with a grace period of 0, as a kubelet does.
-//!   Namespaces are the exception: deleting one deletes what is in it.
-//! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, sizes, immutable maps, times and
-//!   numbers of leases, the fixed fields of pods. Custom kinds that were registered keep every field; of schemas no patterns, formats, `oneOf` and rules in CEL
-//!   are evaluated. Versions are not converted.
-//! - Apply knows which lists have keys, and refuses no field that a kind does not have: a real server answers 500 there.
-//! - No tables, no OpenAPI: `kubectl create -f` and `kubectl apply` need `--validate=false`, and
-//!   `kubectl create namespace` (configmap, ..) of newer versions, which speaks protobuf, is answered with 415.
+//! - A pod on a node keeps its deletionTimestamp until it is deleted with a grace period of 0, as a kubelet does it. Nobody makes
+//!   service accounts or writes the status of a budget. Deleting a namespace deletes what is in it.
+//! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, owners, finalizers, sizes, immutable maps,
+//!   times and numbers of leases, the fixed fields of pods. Custom kinds that were registered keep every field; of schemas no
+//!   patterns, formats, `oneOf` and rules in CEL are evaluated.
+//! - Roles: whether a user grants more than it has is not checked, aggregated roles are not filled in, and the roles
+//!   that a real server makes at its start are not there.
+//! - The garbage collector acts at the instant of the write that gives it work.
+//! - Tables have the columns of the most common kinds and of definitions, else name and age. OpenAPI describes no fields of built-in kinds.
 //! - History is kept until [`compact`](ApiServer::compact). A watch without `timeoutSeconds` has no end.
 //! - Times that the server writes follow tokio's clock from the wall clock at its start.
 #![forbid(unsafe_code)]
@@ -70,42 +77,58 @@ mod broken;
 mod crd;
 mod defaults;
 mod delete;
+mod described;
 mod discovery;
 mod event;
 mod evict;
 mod failure;
 mod fault;
+mod gc;
 mod journal;
 mod kinds;
 mod listen;
+mod logs;
+mod metadata;
 mod object;
 mod openapi;
 mod patch;
+mod rbac;
 mod read;
 mod request;
 mod resource;
+mod review;
+mod scale;
 mod selector;
+mod serve;
 mod server;
 mod shape;
+mod ssa;
 mod state;
 mod store;
 mod strategic;
+mod strict;
+mod table;
 mod time;
 mod watch;
+mod watchers;
+#[cfg(feature = "ws")]
+mod wire;
 mod write;
 
+#[cfg(feature = "ws")]
+pub use self::wire::{Exec, Output};
 pub use self::{
-    access::Rule,
+    access::{AccessRule, User},
     body::Body,
     fault::Fault,
-    journal::Entry,
+    journal::JournalEntry,
     listen::Listening,
     request::Verb,
-    resource::Resource,
+    resource::ResourceKind,
     server::{ApiServer, Injected},
 };
 
-/// Its code blocks are compiled.
+/// The examples of the README are compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

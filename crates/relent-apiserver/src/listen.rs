@@ -1,6 +1,6 @@
 //! The server on a loopback port, for `kubectl` and other processes.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::server::ApiServer;
+use crate::time;
 
 /// An [`ApiServer`] that listens. Dropping this closes the port and all connections.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Listening {
 }
 
 impl ApiServer {
-    /// Listens on a free port of 127.0.0.1: plain HTTP/1.1.
+    /// Listens on a free port of 127.0.0.1: plain HTTP/1.1. While the server is [down](ApiServer::stop) the port is closed.
     ///
     /// # Errors
     /// When the port cannot be opened.
@@ -34,16 +35,37 @@ impl ApiServer {
     pub async fn listen(&self) -> io::Result<Listening> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, self.clone()));
+        let task = tokio::spawn(accept(listener, address, self.clone()));
         Ok(Listening { address, token: self.known_token(), task })
     }
 }
 
-async fn accept(listener: TcpListener, server: ApiServer) {
+/// How often a port is tried again that could not be opened.
+const AGAIN: Duration = Duration::from_millis(20);
+
+async fn accept(listener: TcpListener, address: SocketAddr, server: ApiServer) {
+    let mut listener = Some(listener);
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
+    let mut outages = server.shared().outages();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Some(open) = &listener else {
+            // While the server is down, nobody listens. Then the same port again.
+            time::pause(AGAIN).await;
+            if !server.shared().lock().outage.is_down() {
+                listener = TcpListener::bind(address).await.ok();
+            }
+            continue;
+        };
+        let accepted = tokio::select! {
+            accepted = open.accept() => accepted,
+            _ = outages.changed() => {
+                listener = None;
+                connections.abort_all();
+                continue;
+            }
+        };
+        let Ok((stream, _)) = accepted else {
             tokio::task::yield_now().await;
             continue;
         };
@@ -52,7 +74,7 @@ async fn accept(listener: TcpListener, server: ApiServer) {
             // A connection that breaks is the caller's to notice.
             let _ = auto::Builder::new(TokioExecutor::new())
                 .http1_only()
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
                 .await;
         });
         while connections.try_join_next().is_some() {}
@@ -72,15 +94,25 @@ impl Listening {
         format!("http://{}", self.address)
     }
 
-    /// A kubeconfig for it, as text: the context `relent`, the namespace `default`, and the first user's token if users are known.
+    /// A kubeconfig for it, as text: the namespace `default`, and the first user's token if users are known.
     #[must_use]
     pub fn kubeconfig(&self) -> String {
-        let user = self.token.as_ref().map_or("{}".to_owned(), |token| format!("{{ token: {token:?} }}"));
+        self.kubeconfig_of(self.token.as_deref())
+    }
+
+    /// As [`Listening::kubeconfig`], with the token of another user.
+    #[must_use]
+    pub fn kubeconfig_with_token(&self, token: &str) -> String {
+        self.kubeconfig_of(Some(token))
+    }
+
+    fn kubeconfig_of(&self, token: Option<&str>) -> String {
+        let user = token.map_or("{}".to_owned(), |token| format!("{{ token: {token:?} }}"));
         format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: relent\n\
-             clusters:\n- name: relent\n  cluster: {{ server: \"{}\" }}\n\
-             users:\n- name: relent\n  user: {user}\n\
-             contexts:\n- name: relent\n  context: {{ cluster: relent, user: relent, namespace: default }}\n",
+            "apiVersion: v1\nkind: Config\ncurrent-context: in-process\n\
+             clusters:\n- name: in-process\n  cluster: {{ server: \"{}\" }}\n\
+             users:\n- name: in-process\n  user: {user}\n\
+             contexts:\n- name: in-process\n  context: {{ cluster: in-process, user: in-process, namespace: default }}\n",
             self.url()
         )
     }

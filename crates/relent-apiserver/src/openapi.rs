@@ -6,7 +6,10 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
-use super::apply::Schema;
+use super::{
+    apply::Schema,
+    strict::{Path, Step, below},
+};
 
 /// A schema, as the definition wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,14 +37,18 @@ impl OpenApi {
         Self(schema)
     }
 
+    pub(super) fn json(&self) -> &Value {
+        &self.0
+    }
+
     /// Takes away what the kind does not have, nulls that it does not take, and names them; then adds what is missing.
-    pub(super) fn read(&self, object: &mut Value) -> Vec<String> {
+    pub(super) fn read(&self, object: &mut Value) -> Vec<Path> {
         let mut unknown = Vec::new();
         let Value::Object(fields) = object else { return unknown };
         for (name, value) in fields.iter_mut() {
             if let Some(schema) = self.0.get("properties").and_then(|all| all.get(name)).filter(|_| name != "metadata")
             {
-                prune(schema, value, name, &mut unknown);
+                prune(schema, value, &[Step::Field(name.clone())], &mut unknown);
             }
         }
         if !flag(&self.0, "x-kubernetes-preserve-unknown-fields") {
@@ -49,7 +56,7 @@ impl OpenApi {
                 let known =
                     ["apiVersion", "kind", "metadata"].contains(&name.as_str()) || field(&self.0, name).is_some();
                 if !known {
-                    unknown.push(name.clone());
+                    unknown.push(vec![Step::Field(name.clone())]);
                 }
                 known
             });
@@ -84,7 +91,7 @@ impl OpenApi {
     }
 }
 
-fn prune(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String>) {
+fn prune(schema: &Value, value: &mut Value, path: &[Step], unknown: &mut Vec<Path>) {
     match value {
         Value::Object(fields) => {
             let keeps = flag(schema, "x-kubernetes-preserve-unknown-fields")
@@ -96,21 +103,21 @@ fn prune(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String
                     let embedded = flag(schema, "x-kubernetes-embedded-resource")
                         && ["apiVersion", "kind", "metadata"].contains(&name.as_str());
                     if !keeps && !embedded {
-                        unknown.push(format!("{path}.{name}"));
+                        unknown.push(below(path, Step::Field(name.clone())));
                     }
                     keeps || embedded
                 }
             });
             for (name, value) in fields.iter_mut() {
                 if let Some(schema) = field(schema, name) {
-                    prune(schema, value, &format!("{path}.{name}"), unknown);
+                    prune(schema, value, &below(path, Step::Field(name.clone())), unknown);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
                 for (at, item) in items.iter_mut().enumerate() {
-                    prune(schema, item, &format!("{path}[{at}]"), unknown);
+                    prune(schema, item, &below(path, Step::At(at)), unknown);
                 }
             }
         }

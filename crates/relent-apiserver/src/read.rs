@@ -6,14 +6,15 @@ use super::{
     event,
     failure::Failure,
     object,
-    request::Call,
+    request::{Call, View},
     selector::Selector,
     state::State,
     store::{Key, Store},
+    table,
 };
 
 /// The group of what all kinds have in common.
-const META: &str = "meta.k8s.io/v1";
+pub(super) const META: &str = "meta.k8s.io/v1";
 
 /// GET of one object.
 pub(super) fn get(state: &State, call: &Call) -> Result<Value, Failure> {
@@ -64,7 +65,12 @@ pub(super) fn list(state: &State, call: &Call) -> Result<Value, Failure> {
     let query = &call.query;
     let selector = Selector::parse(&call.resource, query.get("labelSelector"), query.get("fieldSelector"))?;
     let asked = query.revision()?;
-    let limit = query.integer("limit")?.filter(|limit| *limit > 0);
+    // Below zero there is no limit either.
+    let limit = if query.get("limit").starts_with('-') { None } else { query.integer("limit")? };
+    let limit = limit.filter(|limit| *limit > 0);
+    if !query.get("sendInitialEvents").is_empty() {
+        return Err(invalid_options("sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list"));
+    }
     let exact = match query.get("resourceVersionMatch") {
         "" => limit.is_some() && asked.is_some_and(|revision| revision > 0),
         "Exact" if asked.is_none_or(|revision| revision == 0) => {
@@ -143,11 +149,17 @@ fn invalid_options(field: &str, message: &str) -> Failure {
 impl Call {
     /// An object as it is answered: in the version and the form that were asked for.
     pub(super) fn present(&self, object: &Value) -> Value {
-        if self.metadata_only {
-            let metadata = object.get("metadata").cloned().unwrap_or(json!({}));
-            return json!({ "kind": "PartialObjectMetadata", "apiVersion": META, "metadata": metadata });
+        match self.view {
+            View::Whole => self.whole(object),
+            View::Metadata => {
+                let metadata = object.get("metadata").cloned().unwrap_or(json!({}));
+                json!({ "kind": "PartialObjectMetadata", "apiVersion": META, "metadata": metadata })
+            }
+            View::Table(beside) => {
+                let metadata = json!({ "resourceVersion": object::meta(object, "resourceVersion") });
+                table::table(self, vec![table::row(self, object, beside)], metadata)
+            }
         }
-        self.whole(object)
     }
 
     /// An object in the version that was asked for.
@@ -163,7 +175,10 @@ impl Call {
 
     /// An object inside a list: the built-in kinds do not repeat what they are.
     pub(super) fn listed(&self, object: &Value) -> Value {
-        if self.resource.rules.builtin.is_none() || self.metadata_only {
+        if let View::Table(beside) = self.view {
+            return table::row(self, object, beside);
+        }
+        if self.resource.rules.builtin.is_none() || self.view == View::Metadata {
             return self.present(object);
         }
         let mut object = self.whole(object);
@@ -173,10 +188,10 @@ impl Call {
     }
 
     pub(super) fn list(&self, items: Vec<Value>, meta: Value) -> Value {
-        let (kind, version) = if self.metadata_only {
-            ("PartialObjectMetadata", META.to_owned())
-        } else {
-            (self.resource.kind(), self.resource.api_version(&self.version))
+        let (kind, version) = match self.view {
+            View::Table(_) => return table::table(self, items, meta),
+            View::Metadata => ("PartialObjectMetadata", META.to_owned()),
+            View::Whole => (self.resource.kind(), self.resource.api_version(&self.version)),
         };
         let mut list = json!({ "kind": format!("{kind}List"), "apiVersion": version });
         list["metadata"] = meta;

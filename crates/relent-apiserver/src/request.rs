@@ -6,7 +6,7 @@ use http::{Method, request::Parts};
 
 use super::{
     failure::Failure,
-    resource::{Resource, Resources},
+    resource::{ResourceKind, Resources},
 };
 
 /// What a request wants to do, in the words of access rules and audit logs.
@@ -70,6 +70,12 @@ impl Query {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
+    /// All the values of a parameter.
+    #[cfg(feature = "ws")]
+    pub(super) fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     pub(super) fn flag(&self, name: &str) -> bool {
         let value = self.get(name);
         value == "true" || value == "1"
@@ -103,7 +109,7 @@ impl Query {
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) verb: Verb,
-    pub(super) resource: Arc<Resource>,
+    pub(super) resource: Arc<ResourceKind>,
     pub(super) version: String,
     /// Empty: all of them, or none.
     pub(super) namespace: String,
@@ -113,10 +119,29 @@ pub(super) struct Call {
     pub(super) subresource: String,
     pub(super) query: Query,
     pub(super) content_type: String,
-    /// Only the metadata of objects is wanted.
-    pub(super) metadata_only: bool,
+    pub(super) view: View,
+    /// The seconds since 1970, for ages.
+    pub(super) now: i64,
     /// Who owns what is written: the query's `fieldManager`, or what the client calls itself.
     pub(super) manager: String,
+}
+
+/// How objects are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum View {
+    #[default]
+    Whole,
+    /// Only their metadata.
+    Metadata,
+    /// As rows of a table, with what of the object beside the cells: `None`, `Metadata` or `Object`.
+    Table(&'static str),
+}
+
+impl Call {
+    /// Whether it is server-side apply.
+    pub(super) fn is_apply(&self) -> bool {
+        self.verb == Verb::Patch && self.content_type == "application/apply-patch+yaml"
+    }
 }
 
 /// Everything a request can be.
@@ -135,7 +160,11 @@ pub(super) fn verb(parts: &Parts) -> Verb {
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let place = place(parts.uri.path());
     let named = place.as_ref().is_some_and(|place| !place.name.is_empty());
+    let streams =
+        place.as_ref().is_some_and(|place| matches!(place.subresource.as_str(), "exec" | "attach" | "portforward"));
     match parts.method {
+        // A GET that is upgraded asks for the same right.
+        _ if streams => Verb::Create,
         Method::POST => Verb::Create,
         Method::PUT => Verb::Update,
         Method::PATCH => Verb::Patch,
@@ -164,41 +193,52 @@ impl Request {
         if place.plural == "watch" {
             return Err(Failure::not_implemented("paths with /watch/; use ?watch=true"));
         }
-        let resource = resources.find(&place.group, &place.version, &place.plural).ok_or_else(Failure::no_such_path)?;
+        let known = resources.all().any(|resource| resource.group() == place.group);
+        let resource = resources
+            .find(&place.group, &place.version, &place.plural)
+            .ok_or_else(|| if known { Failure::no_such_path() } else { Failure::no_such_place() })?;
         if resource.is_namespaced() == place.namespace.is_empty()
             && !(place.namespace.is_empty() && place.name.is_empty())
         {
             return Err(Failure::no_such_path());
         }
         let allowed = match (&parts.method, place.name.is_empty(), place.subresource.as_str()) {
+            (method, true, _) if resource.is_review() => *method == Method::POST,
+            (_, false, _) if resource.is_review() => false,
             (&Method::GET | &Method::PUT | &Method::PATCH | &Method::DELETE, false, "") => true,
             (&Method::GET | &Method::POST | &Method::DELETE, true, _) => {
                 // Making and sweeping is done in one namespace.
                 parts.method == Method::GET || !resource.is_namespaced() || !place.namespace.is_empty()
             }
-            (&Method::GET | &Method::PUT | &Method::PATCH, false, "status") if resource.has_status() => true,
-            (&Method::POST, false, "eviction") if resource.qualified() == "pods" => true,
-            (_, false, "status" | "") => false,
-            (_, false, other) => {
-                return Err(Failure::not_implemented(&format!("the subresource {}/{other}", resource.qualified())));
+            (_, false, "status") if !resource.has_status() && resource.known().is_some() => {
+                return Err(Failure::not_found(resource, &place.name));
+            }
+            (_, false, "status") if !resource.has_status() => return Err(Failure::no_such_path()),
+            (method, false, sub) if !sub.is_empty() => {
+                let Some(methods) = resource.takes(sub) else {
+                    let what = format!("the subresource {}/{sub}", resource.qualified());
+                    return Err(Failure::not_implemented(&what));
+                };
+                methods.contains(&method.as_str())
             }
             _ => false,
         };
-        if place.subresource == "status" && !resource.has_status() {
-            return Err(Failure::no_such_path());
-        }
         if !allowed {
             return Err(Failure::method_not_allowed());
         }
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-        if !header("impersonate-user").is_empty() {
-            return Err(Failure::not_implemented("impersonation"));
-        }
         let verb = verb(parts);
         let form = forms(parts).into_iter().find(|form| *form != Form::Other && *form != Form::Aggregated);
-        let metadata_only = match (form, verb) {
+        let form = if place.subresource == "log" { Some(Form::Whole) } else { form };
+        let view = match (form, verb) {
             (None, _) => return Err(Failure::not_acceptable()),
-            (Some(Form::MetadataList), Verb::List) => true,
+            (Some(Form::Whole), _) => View::Whole,
+            (Some(Form::Table), _) => View::Table(match query.get("includeObject") {
+                "None" => "None",
+                "Object" => "Object",
+                _ => "Metadata",
+            }),
+            (Some(Form::MetadataList), Verb::List) => View::Metadata,
             (Some(Form::Metadata), Verb::List) => {
                 let list = format!("the requested object is a list ({}List)", resource.kind());
                 return Err(Failure::other_form(&format!("you requested PartialObjectMetadata, but {list}")));
@@ -207,7 +247,7 @@ impl Request {
                 let one = format!("the requested object is not a list ({})", resource.kind());
                 return Err(Failure::other_form(&format!("you requested PartialObjectMetadataList, but {one}")));
             }
-            (Some(form), _) => form == Form::Metadata,
+            (Some(_), _) => View::Metadata,
         };
         let content_type = header("content-type").split(';').next().unwrap_or("").trim().to_owned();
         let manager = match (query.get("fieldManager"), header("user-agent").split('/').next()) {
@@ -224,7 +264,8 @@ impl Request {
             subresource: place.subresource,
             query,
             content_type,
-            metadata_only,
+            view,
+            now: 0,
             manager,
         })))
     }
@@ -237,9 +278,10 @@ enum Form {
     Whole,
     Metadata,
     MetadataList,
+    Table,
     /// Discovery of all groups at once.
     Aggregated,
-    /// One that this server does not have, tables among them.
+    /// One that this server does not have.
     Other,
 }
 
@@ -260,6 +302,7 @@ fn forms(parts: &Parts) -> Vec<Form> {
             ("", ..) => Form::Whole,
             ("PartialObjectMetadata", "meta.k8s.io", "v1") => Form::Metadata,
             ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::MetadataList,
+            ("Table", "meta.k8s.io", "v1") => Form::Table,
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Form::Aggregated,
             _ => Form::Other,
         }

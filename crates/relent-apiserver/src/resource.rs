@@ -9,14 +9,14 @@ use super::{apply::Schema, crd::Custom, event, kinds};
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
 /// ```
-/// use relent_apiserver::Resource;
+/// use relent_apiserver::ResourceKind;
 ///
-/// let etcds = Resource::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status();
+/// let etcds = ResourceKind::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status();
 /// assert_eq!(etcds.qualified(), "etcds.druid.gardener.cloud");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Resource {
+pub struct ResourceKind {
     group: String,
     versions: Vec<String>,
     kind: String,
@@ -24,6 +24,7 @@ pub struct Resource {
     short: Vec<&'static str>,
     namespaced: bool,
     status: bool,
+    scale: Option<Scale>,
     /// Of a kind that was defined with its schemas.
     custom: Option<Arc<Custom>>,
     pub(super) rules: Rules,
@@ -63,9 +64,19 @@ pub(super) enum Builtin {
     ServiceAccount,
     /// A kind whose fields are known, and nothing more.
     Plain,
+    /// A question: posted, answered, not kept.
+    Review,
 }
 
-impl Resource {
+/// Where in its objects the subresource `scale` reads and writes, as JSON pointers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scale {
+    pub(super) wanted: String,
+    pub(super) there: String,
+    pub(super) selector: String,
+}
+
+impl ResourceKind {
     /// A custom kind, in namespaces, without a status subresource: as a `CustomResourceDefinition` whose schema keeps unknown
     /// fields. An empty `group` is the core group.
     pub fn new(
@@ -91,6 +102,7 @@ impl Resource {
             short: Vec::new(),
             namespaced: true,
             status: false,
+            scale: None,
             custom: None,
             rules,
         }
@@ -104,6 +116,21 @@ impl Resource {
     /// Not in a namespace.
     pub fn cluster_wide(mut self) -> Self {
         self.namespaced = false;
+        self
+    }
+
+    /// With a `scale` subresource: `spec.replicas`, `status.replicas` and `status.selector`.
+    pub fn with_scale(self) -> Self {
+        let path = str::to_owned;
+        self.scaled(Scale {
+            wanted: path("/spec/replicas"),
+            there: path("/status/replicas"),
+            selector: path("/status/selector"),
+        })
+    }
+
+    pub(super) fn in_namespaces(mut self) -> Self {
+        self.namespaced = true;
         self
     }
 
@@ -188,6 +215,35 @@ impl Resource {
         self
     }
 
+    /// With a `scale` subresource.
+    pub(super) fn scaled(mut self, scale: Scale) -> Self {
+        self.scale = Some(scale);
+        self
+    }
+
+    pub(super) fn scale(&self) -> Option<&Scale> {
+        self.scale.as_ref()
+    }
+
+    pub(super) fn is_review(&self) -> bool {
+        self.is(Builtin::Review)
+    }
+
+    /// By which methods a subresource is asked; `None` for one that this server does not have.
+    pub(super) fn takes(&self, subresource: &str) -> Option<&'static [&'static str]> {
+        let parts: &[&str] = &["GET", "PUT", "PATCH"];
+        match subresource {
+            "status" if self.status => Some(parts),
+            "scale" if self.scale.is_some() => Some(parts),
+            "ephemeralcontainers" | "resize" if self.is(Builtin::Pod) => Some(parts),
+            "eviction" if self.is(Builtin::Pod) => Some(&["POST"]),
+            "log" if self.is(Builtin::Pod) => Some(&["GET"]),
+            "exec" | "attach" | "portforward" if self.is(Builtin::Pod) => Some(&["GET", "POST"]),
+            "token" if self.is(Builtin::ServiceAccount) => Some(&["POST"]),
+            _ => None,
+        }
+    }
+
     /// What its schemas say, if it was defined with some.
     pub(super) fn known(&self) -> Option<&Custom> {
         self.custom.as_deref()
@@ -220,30 +276,48 @@ impl Resource {
 
     /// Its entries in an `APIResourceList`.
     pub(super) fn described(&self) -> Vec<Value> {
-        let verbs = json!(["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]);
+        let all = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+        let verbs = if self.is_review() { json!(["create"]) } else { json!(all) };
         let mut all = vec![json!({
             "name": self.plural, "singularName": self.kind.to_lowercase(), "namespaced": self.namespaced,
             "kind": self.kind, "verbs": verbs, "shortNames": self.short,
         })];
-        if self.status {
-            all.push(json!({
-                "name": format!("{}/status", self.plural), "singularName": "", "namespaced": self.namespaced,
-                "kind": self.kind, "verbs": ["get", "patch", "update"],
-            }));
-        }
-        if self.is(Builtin::Pod) {
-            all.push(json!({
-                "name": "pods/eviction", "singularName": "", "namespaced": true,
-                "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"],
-            }));
+        let names =
+            ["eviction", "ephemeralcontainers", "exec", "log", "portforward", "resize", "scale", "status", "token"];
+        for name in names {
+            let Some(methods) = self.takes(name) else { continue };
+            // An object of its own kind, or that of the resource.
+            let (group, version, kind) = match name {
+                "eviction" => ("policy", "v1", "Eviction"),
+                "scale" => ("autoscaling", "v1", "Scale"),
+                "token" => ("authentication.k8s.io", "v1", "TokenRequest"),
+                "exec" => ("", "", "PodExecOptions"),
+                "portforward" => ("", "", "PodPortForwardOptions"),
+                _ => ("", "", self.kind.as_str()),
+            };
+            let verbs = match (name, methods) {
+                ("exec" | "portforward", _) => json!(["create", "get"]),
+                (_, ["POST"]) => json!(["create"]),
+                (_, ["GET"]) => json!(["get"]),
+                _ => json!(["get", "patch", "update"]),
+            };
+            let mut sub = json!({
+                "name": format!("{}/{name}", self.plural), "singularName": "", "namespaced": self.namespaced,
+                "kind": kind, "verbs": verbs,
+            });
+            if !group.is_empty() {
+                sub["group"] = group.into();
+                sub["version"] = version.into();
+            }
+            all.push(sub);
         }
         all
     }
 }
 
 /// All the resources of one server.
-#[derive(Debug)]
-pub(super) struct Resources(Vec<Arc<Resource>>);
+#[derive(Clone, Debug)]
+pub(super) struct Resources(Vec<Arc<ResourceKind>>);
 
 impl Resources {
     pub(super) fn builtin() -> Self {
@@ -251,7 +325,7 @@ impl Resources {
     }
 
     /// Adds a resource; one that is written the same replaces the earlier.
-    pub(super) fn register(&mut self, resource: Resource) {
+    pub(super) fn register(&mut self, resource: ResourceKind) {
         self.0.retain(|known| known.group != resource.group || known.plural != resource.plural);
         self.0.push(Arc::new(resource));
     }
@@ -261,18 +335,28 @@ impl Resources {
         self.0.retain(|known| known.group != group || known.plural != plural);
     }
 
-    pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+    pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<ResourceKind>> {
         self.0.iter().find(|known| {
             known.group == group && known.plural == plural && known.versions.iter().any(|served| served == version)
         })
     }
 
     /// The resource behind a qualified name.
-    pub(super) fn qualified(&self, name: &str) -> Option<&Arc<Resource>> {
+    pub(super) fn qualified(&self, name: &str) -> Option<&Arc<ResourceKind>> {
         self.0.iter().find(|known| known.qualified() == name)
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+    /// The resource whose objects are stored under this name.
+    pub(super) fn stored_as(&self, name: &str) -> Option<&Arc<ResourceKind>> {
+        self.0.iter().find(|known| known.stored() == name)
+    }
+
+    /// The resource of a kind.
+    pub(super) fn of_kind(&self, group: &str, kind: &str) -> Option<&Arc<ResourceKind>> {
+        self.0.iter().find(|known| known.group == group && known.kind == kind)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ResourceKind>> {
         self.0.iter()
     }
 }

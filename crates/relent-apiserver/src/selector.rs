@@ -8,7 +8,7 @@ use super::{
     event,
     failure::Failure,
     object,
-    resource::{Builtin, Resource},
+    resource::{Builtin, ResourceKind},
 };
 
 /// Which objects a list, a watch or a deletion is about.
@@ -36,7 +36,7 @@ struct FieldIs {
 }
 
 impl Selector {
-    pub(super) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(resource: &ResourceKind, labels: &str, fields: &str) -> Result<Self, Failure> {
         let parsed = split(labels).into_iter().map(|part| requirement(part.trim())).collect::<Result<Vec<_>, _>>();
         let parsed = parsed.map_err(|part| {
             Failure::bad_request(format!("unable to parse requirement: found '{part}', expected: a label selector"))
@@ -64,6 +64,12 @@ impl Selector {
             chosen.push(chosen_field);
         }
         Ok(Self { labels: parsed, fields: chosen })
+    }
+
+    /// The one name that is chosen, if it is one.
+    pub(super) fn name(&self) -> Option<&str> {
+        let by_name = self.fields.iter().find(|chosen| chosen.equal && chosen.field == "metadata.name");
+        by_name.map(|chosen| chosen.value.as_str())
     }
 
     /// Chooses everything.
@@ -128,6 +134,26 @@ impl Selector {
         }
         Some(Self { labels, fields: Vec::new() })
     }
+}
+
+/// A `LabelSelector` as a query writes it.
+pub(super) fn written(selector: &Value) -> String {
+    let mut parts = Vec::new();
+    for (name, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        parts.push(format!("{name}={}", value.as_str().unwrap_or("")));
+    }
+    for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+        let name = object::text(expression, "/key").unwrap_or("");
+        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+        let values = values.filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        parts.push(match object::text(expression, "/operator") {
+            Some("In") => format!("{name} in ({values})"),
+            Some("NotIn") => format!("{name} notin ({values})"),
+            Some("DoesNotExist") => format!("!{name}"),
+            _ => name.to_owned(),
+        });
+    }
+    parts.join(",")
 }
 
 /// Splits at commas outside parentheses.
@@ -198,7 +224,7 @@ fn field(part: &str) -> Option<FieldIs> {
 }
 
 /// The fields that a kind can be selected by.
-fn supported(resource: &Resource) -> &'static [&'static str] {
+fn supported(resource: &ResourceKind) -> &'static [&'static str] {
     match resource.rules.builtin {
         Some(Builtin::Pod) => &[
             "metadata.name",
@@ -240,7 +266,7 @@ mod tests {
     use super::*;
 
     fn selects(labels: &str, object: &Value) -> bool {
-        Selector::parse(&Resource::new("", "v1", "ConfigMap", "configmaps"), labels, "").unwrap().matches(object)
+        Selector::parse(&ResourceKind::new("", "v1", "ConfigMap", "configmaps"), labels, "").unwrap().matches(object)
     }
 
     #[test]
@@ -264,13 +290,13 @@ mod tests {
             assert!(!selects(no, &object), "{no}");
         }
         for wrong in ["=", "a b", "x in y", "tier>many"] {
-            assert!(Selector::parse(&Resource::new("", "v1", "A", "as"), wrong, "").is_err(), "{wrong}");
+            assert!(Selector::parse(&ResourceKind::new("", "v1", "A", "as"), wrong, "").is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn fields_are_matched_where_the_kind_has_them() {
-        let pods = Resource::new("", "v1", "Pod", "pods");
+        let pods = ResourceKind::new("", "v1", "Pod", "pods");
         assert!(Selector::parse(&pods, "", "status.phase=Running").is_err());
         let selector = Selector::parse(&pods, "", "metadata.name!=a").unwrap();
         assert!(selector.matches(&json!({ "metadata": { "name": "b" } })));

@@ -1,23 +1,28 @@
 //! What the server knows of the built-in kinds: how they are read, what they are given when they are made, and what they
 //! may not be. Custom kinds are kept as they come.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use serde_json::{Value, json};
 
 use super::{
     crd, event,
     failure::Failure,
-    kinds, object,
-    resource::{Builtin, Resource},
+    kinds, metadata, object,
+    request::Call,
+    resource::{Builtin, ResourceKind},
+    strict::{self, Path},
 };
 
 /// The most that a ConfigMap or a Secret may hold.
 const DATA_LIMIT: usize = 1 << 20;
-/// The most that all annotations of an object may hold.
-const ANNOTATION_LIMIT: usize = 256 << 10;
 
-/// Reads an object as its kind: fields that the kind does not have are dropped, values of the wrong type are refused.
-pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Result<Value, Failure> {
+/// Reads an object as its kind: fields that the kind does not have are dropped, and named; values of the wrong type are refused.
+pub(super) fn read(
+    resource: &ResourceKind,
+    version: &str,
+    mut value: Value,
+    unknown: &mut Vec<Path>,
+) -> Result<Value, Failure> {
     let cannot = |why: String| {
         let kind = resource.kind();
         Failure::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
@@ -53,8 +58,26 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
     if resource.is(Builtin::Secret) {
         plain_secrets(&mut value);
     }
-    let read = resource.rules.read.map_or(Ok(value.clone()), |read| read(value));
+    for map in ["/data", "/binaryData", "/metadata/labels", "/metadata/annotations"] {
+        let strings = map.starts_with("/metadata")
+            || matches!(resource.rules.builtin, Some(Builtin::ConfigMap | Builtin::Secret));
+        empty_strings(value.pointer_mut(map).filter(|_| strings));
+    }
+    if resource.is(Builtin::Lease) && value.get("spec").is_none_or(Value::is_null) {
+        value["spec"] = json!({});
+    }
+    let read = match resource.rules.read {
+        Some(read) => read(value.clone()),
+        None => read_metadata(value.clone()),
+    };
     let mut read = read.map_err(cannot)?;
+    strict::lost(&value, &read, &[], unknown);
+    if resource.is(Builtin::Lease) {
+        // Behind a gate that is closed.
+        for field in ["strategy", "preferredHolder"] {
+            object::set(&mut read, &["spec", field], Value::Null);
+        }
+    }
     if !read.get("metadata").is_some_and(Value::is_object) {
         read["metadata"] = json!({});
     }
@@ -62,7 +85,7 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
         read = event::to_stored(read);
     }
     if let Some(custom) = resource.known() {
-        custom.read(version, &mut read);
+        unknown.extend(custom.read(version, &mut read));
     }
     object::tidy(&mut read);
     (resource.rules.defaults)(&mut read);
@@ -73,6 +96,24 @@ pub(super) fn read(resource: &Resource, version: &str, mut value: Value) -> Resu
         }
     }
     Ok(read)
+}
+
+/// Of a kind whose fields are not known, the metadata is known all the same.
+fn read_metadata(mut value: Value) -> Result<Value, String> {
+    if let Some(metadata) = value.get_mut("metadata") {
+        let read: ObjectMeta = serde_json::from_value(metadata.take()).map_err(|error| error.to_string())?;
+        *metadata = serde_json::to_value(read).map_err(|error| error.to_string())?;
+    }
+    Ok(value)
+}
+
+/// In a map of strings, null is the empty one.
+fn empty_strings(map: Option<&mut Value>) {
+    for value in map.and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut()) {
+        if value.is_null() {
+            *value = "".into();
+        }
+    }
 }
 
 /// Go reads these strictly: six digits after the point, and a zone.
@@ -100,9 +141,11 @@ fn plain_secrets(value: &mut Value) {
 }
 
 /// What the server adds to a new object of this kind.
-pub(super) fn complete(resource: &Resource, new: &mut Value) {
+pub(super) fn complete(resource: &ResourceKind, new: &mut Value) {
     match resource.rules.builtin {
         Some(Builtin::Namespace) => {
+            let name = object::meta(new, "name").to_owned();
+            object::set_meta(new, "labels", labelled(new, &name));
             new["spec"] = json!({ "finalizers": ["kubernetes"] });
             new["status"] = json!({ "phase": "Active" });
         }
@@ -128,12 +171,19 @@ pub(super) fn complete(resource: &Resource, new: &mut Value) {
     }
 }
 
+/// Every namespace bears its name as a label.
+fn labelled(namespace: &Value, name: &str) -> Value {
+    let mut labels = namespace.pointer("/metadata/labels").cloned().unwrap_or(json!({}));
+    labels["kubernetes.io/metadata.name"] = name.into();
+    labels
+}
+
 /// The rules for any object of this kind, new or changed.
-pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
+pub(super) fn check(resource: &ResourceKind, new: &Value) -> Result<(), Failure> {
     let name = object::meta(new, "name");
     let invalid =
         |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
-    check_metadata(resource, new)?;
+    metadata::check(resource, new)?;
     if matches!(resource.kind(), "Deployment" | "DaemonSet" | "ReplicaSet" | "StatefulSet")
         && resource.is(Builtin::Plain)
         && !kinds::selects_itself(new)
@@ -162,6 +212,13 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
                     "FieldValueTooLong",
                     format!("Too long: must have at most {DATA_LIMIT} bytes"),
                 ));
+            }
+            let keys = |field: &str| new.get(field).and_then(Value::as_object);
+            if let Some(twice) = keys("data").and_then(|data| {
+                data.keys().find(|key| keys("binaryData").is_some_and(|other| other.contains_key(*key)))
+            }) {
+                let message = format!("Invalid value: \"{twice}\": duplicate of key present in binaryData");
+                return Err(invalid(&format!("data[{twice}]"), "FieldValueInvalid", message));
             }
             for field in ["data", "binaryData"] {
                 for key in new.get(field).and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys) {
@@ -206,7 +263,7 @@ pub(super) fn check(resource: &Resource, new: &Value) -> Result<(), Failure> {
 }
 
 /// The bytes that a map of data holds: the keys are not counted.
-fn held(resource: &Resource, object: &Value, field: &str) -> usize {
+fn held(resource: &ResourceKind, object: &Value, field: &str) -> usize {
     let encoded = resource.is(Builtin::Secret) || field == "binaryData";
     let values = object.get(field).and_then(Value::as_object).into_iter().flat_map(|map| map.values());
     let sizes = values
@@ -215,74 +272,9 @@ fn held(resource: &Resource, object: &Value, field: &str) -> usize {
     sizes.sum()
 }
 
-fn check_metadata(resource: &Resource, new: &Value) -> Result<(), Failure> {
-    let name = object::meta(new, "name");
-    let invalid =
-        |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
-    let strict = resource.is(Builtin::Namespace) || resource.is(Builtin::Service);
-    if let Err(why) = if strict { label_name(name) } else { subdomain(name) } {
-        return Err(invalid("metadata.name", "FieldValueInvalid", format!("Invalid value: \"{name}\": {why}")));
-    }
-    let map = |field: &str| {
-        let map = new.pointer(&format!("/metadata/{field}")).and_then(Value::as_object);
-        map.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
-    };
-    for (key, value) in map("labels") {
-        let Some(value) = value else {
-            return Err(Failure::bad_request("metadata.labels: the values of labels are strings"));
-        };
-        if !qualified_name(key) {
-            return Err(invalid(
-                "metadata.labels",
-                "FieldValueInvalid",
-                format!(
-                    "Invalid value: \"{key}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-                ),
-            ));
-        }
-        if !value.is_empty() && !short_name(value) {
-            return Err(invalid(
-                "metadata.labels",
-                "FieldValueInvalid",
-                format!(
-                    "Invalid value: \"{value}\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-                ),
-            ));
-        }
-    }
-    let mut size = 0;
-    for (key, value) in map("annotations") {
-        let Some(value) = value else {
-            return Err(Failure::bad_request("metadata.annotations: the values of annotations are strings"));
-        };
-        if !qualified_name(&key.to_ascii_lowercase()) {
-            return Err(invalid(
-                "metadata.annotations",
-                "FieldValueInvalid",
-                format!(
-                    "Invalid value: \"{key}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-                ),
-            ));
-        }
-        size += key.len() + value.len();
-    }
-    if size > ANNOTATION_LIMIT {
-        let message = format!("Too long: must have at most {ANNOTATION_LIMIT} bytes");
-        return Err(invalid("metadata.annotations", "FieldValueTooLong", message));
-    }
-    for finalizer in object::finalizers(new) {
-        if !qualified_name(finalizer) {
-            let message = format!(
-                "Invalid value: \"{finalizer}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-            );
-            return Err(invalid("metadata.finalizers", "FieldValueInvalid", message));
-        }
-    }
-    Ok(())
-}
-
 /// The rules that tie a change to what was there before.
-pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
+pub(super) fn check_change(call: &Call, old: &Value, new: &Value) -> Result<(), Failure> {
+    let resource = &call.resource;
     let name = object::meta(new, "name");
     let invalid =
         |field: &str, reason: &str, message: String| Failure::invalid(resource, name, field, reason, &message);
@@ -322,7 +314,7 @@ pub(super) fn check_change(resource: &Resource, old: &Value, new: &Value) -> Res
             let is = new.get("type").unwrap_or(&Value::Null);
             return Err(invalid("type", "FieldValueInvalid", format!("Invalid value: {is}: field is immutable")));
         }
-        Some(Builtin::Pod) if fixed_of_pod(old) != fixed_of_pod(new) => {
+        Some(Builtin::Pod) if call.subresource.is_empty() && fixed_of_pod(old) != fixed_of_pod(new) => {
             let message = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)";
             return Err(invalid("spec", "FieldValueForbidden", message.to_owned()));
         }
@@ -343,52 +335,4 @@ fn fixed_of_pod(pod: &Value) -> Value {
         object::set(&mut spec, &[free], Value::Null);
     }
     spec
-}
-
-/// RFC 1123, as object names are.
-pub(super) fn subdomain(name: &str) -> Result<(), &'static str> {
-    if name.len() > 253 {
-        return Err("must be no more than 253 characters");
-    }
-    if name.split('.').all(|part| !part.is_empty() && dns(part)) {
-        return Ok(());
-    }
-    Err(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
-    )
-}
-
-/// RFC 1123, as namespaces are named.
-fn label_name(name: &str) -> Result<(), &'static str> {
-    if name.len() > 63 {
-        return Err("must be no more than 63 characters");
-    }
-    if !name.is_empty() && dns(name) {
-        return Ok(());
-    }
-    Err(
-        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
-    )
-}
-
-fn dns(part: &str) -> bool {
-    part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !part.starts_with('-')
-        && !part.ends_with('-')
-}
-
-/// The name part of labels and annotations, and their values.
-fn short_name(name: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    name.len() <= 63
-        && edge(name.chars().next())
-        && edge(name.chars().last())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-}
-
-fn qualified_name(name: &str) -> bool {
-    match name.split_once('/') {
-        Some((prefix, name)) => subdomain(prefix).is_ok() && short_name(name),
-        None => short_name(name),
-    }
 }

@@ -1,6 +1,6 @@
 //! All that a server remembers, behind one lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -9,18 +9,60 @@ use super::{
     access::Access,
     fault::Plan,
     journal::Journal,
-    resource::{Resource, Resources},
+    logs::Logs,
+    resource::{ResourceKind, Resources},
+    review::Tokens,
     store::{Key, Store},
+    watchers::Watchers,
 };
 use crate::time::{self, Instant};
+
+/// When a server that went down serves again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outage {
+    /// Connections are refused until then; with `stopped`, for ever.
+    pub(super) down: Option<Instant>,
+    /// From then on until this time, users with limited rights are refused.
+    pub(super) warming: Option<Instant>,
+    pub(super) stopped: bool,
+}
+
+impl Outage {
+    pub(super) fn is_down(&self) -> bool {
+        self.stopped || self.down.is_some_and(|until| time::now() < until)
+    }
+
+    pub(super) fn is_warming(&self) -> bool {
+        self.warming.is_some_and(|until| time::now() < until)
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) store: Store,
     pub(super) resources: Resources,
     pub(super) access: Access,
+    pub(super) tokens: Tokens,
     pub(super) faults: Plan,
     pub(super) journal: Journal,
+    pub(super) watchers: Watchers,
+    /// Up to which revision watches were told of changes.
+    told: u64,
+    /// The garbage collector works after every write.
+    pub(super) collects: bool,
+    /// Up to which revision it has seen everything.
+    pub(super) collected: u64,
+    /// What the answer to this request says beside its body.
+    pub(super) warnings: Vec<String>,
+    pub(super) outage: Outage,
+    /// How long the objects of a custom kind are not served once it is established.
+    pub(super) initializing: Duration,
+    /// Custom kinds whose objects are not served before then.
+    initialized: BTreeMap<String, Instant>,
+    /// What the containers of pods have written.
+    pub(super) logs: Logs,
+    #[cfg(feature = "ws")]
+    pub(super) scripts: super::wire::Scripts,
     random: fastrand::Rng,
     /// The wall clock when the server began; what it stamps follows tokio's clock from there.
     epoch: Timestamp,
@@ -34,8 +76,20 @@ impl State {
             store: Store::default(),
             resources: Resources::builtin(),
             access: Access::default(),
+            tokens: Tokens::default(),
             faults: Plan::default(),
             journal: Journal::default(),
+            watchers: Watchers::default(),
+            told: 0,
+            collects: false,
+            collected: 0,
+            warnings: Vec::new(),
+            outage: Outage::default(),
+            initializing: Duration::ZERO,
+            initialized: BTreeMap::new(),
+            logs: Logs::default(),
+            #[cfg(feature = "ws")]
+            scripts: super::wire::Scripts::default(),
             random: fastrand::Rng::new(),
             epoch: Timestamp::try_from(time::wall()).unwrap_or_default(),
             started: time::now(),
@@ -55,16 +109,46 @@ impl State {
         state
     }
 
+    /// A custom kind, by its qualified name, is established.
+    pub(super) fn established(&mut self, name: &str) {
+        if let Some(ready) = time::now().checked_add(self.initializing).filter(|_| !self.initializing.is_zero()) {
+            self.initialized.insert(name.to_owned(), ready);
+        }
+    }
+
+    /// Whether the objects of a resource are not served yet.
+    pub(super) fn is_initializing(&self, resource: &ResourceKind) -> bool {
+        let ready = self.initialized.get(&resource.qualified());
+        ready.is_some_and(|ready| time::now() < *ready)
+    }
+
+    /// Tells the watches of what has changed since the last time.
+    pub(super) fn tell(&mut self) {
+        for change in self.store.since(self.told) {
+            self.watchers.tell(change);
+        }
+        self.told = self.store.revision();
+    }
+
     /// How long the server has been there.
     pub(super) fn age(&self) -> Duration {
         time::now().saturating_duration_since(self.started)
     }
 
-    /// The time so many seconds from now, as metadata has it.
-    pub(super) fn stamp(&self, seconds: i64) -> String {
+    fn moment(&self, seconds: i64) -> Timestamp {
         let age = SignedDuration::try_from(self.age()).unwrap_or(SignedDuration::MAX);
         let at = self.epoch.saturating_add(age).and_then(|now| now.saturating_add(SignedDuration::from_secs(seconds)));
-        at.unwrap_or(self.epoch).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        at.unwrap_or(self.epoch)
+    }
+
+    /// The time so many seconds from now, as metadata has it.
+    pub(super) fn stamp(&self, seconds: i64) -> String {
+        self.moment(seconds).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// The seconds since 1970.
+    pub(super) fn seconds(&self) -> i64 {
+        self.moment(0).as_second()
     }
 
     /// A random UUID.
@@ -89,8 +173,8 @@ impl State {
         format!("10.{b}.{c}.{d}")
     }
 
-    pub(super) fn namespaces(&self) -> Arc<Resource> {
+    pub(super) fn namespaces(&self) -> Arc<ResourceKind> {
         let known = self.resources.qualified("namespaces").cloned();
-        known.unwrap_or_else(|| Arc::new(Resource::new("", "v1", "Namespace", "namespaces").cluster_wide()))
+        known.unwrap_or_else(|| Arc::new(ResourceKind::new("", "v1", "Namespace", "namespaces").cluster_wide()))
     }
 }

@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -31,18 +28,14 @@ pub(super) struct Change {
     pub(super) after: Option<Arc<Value>>,
 }
 
-/// How far an open watch has read.
-pub(super) type Cursor = Arc<AtomicU64>;
-
 /// Everything that is stored. A clone is a snapshot: the objects are shared.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
-    log: VecDeque<Change>,
+    log: VecDeque<Arc<Change>>,
     revision: u64,
     /// What happened up to this revision is forgotten.
     floor: u64,
-    cursors: Vec<Weak<AtomicU64>>,
 }
 
 impl Store {
@@ -63,7 +56,7 @@ impl Store {
         self.revision += 1;
         let stored = Arc::new(object::at_revision(object, self.revision));
         let before = self.objects.insert(key.clone(), stored.clone());
-        self.log.push_back(Change { revision: self.revision, key, before, after: Some(stored.clone()) });
+        self.log.push_back(Arc::new(Change { revision: self.revision, key, before, after: Some(stored.clone()) }));
         stored
     }
 
@@ -71,22 +64,18 @@ impl Store {
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
         let before = self.objects.remove(key)?;
         self.revision += 1;
-        self.log.push_back(Change {
-            revision: self.revision,
-            key: key.clone(),
-            before: Some(before.clone()),
-            after: None,
-        });
+        let (revision, key) = (self.revision, key.clone());
+        self.log.push_back(Arc::new(Change { revision, key, before: Some(before.clone()), after: None }));
         Some(before)
     }
 
     /// The objects of a resource, of one namespace or of all, in order.
     pub(super) fn list<'a>(
         &'a self,
-        resource: &'a Arc<str>,
+        resource: &Arc<str>,
         namespace: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + 'a {
-        within(&self.objects, resource, namespace)
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + use<'a> {
+        within(&self.objects, resource.clone(), namespace)
     }
 
     /// What was stored when `revision` was the latest; `None` once that is forgotten.
@@ -105,25 +94,15 @@ impl Store {
     }
 
     /// What has happened since `revision`, oldest first.
-    pub(super) fn since(&self, revision: u64) -> impl Iterator<Item = &Change> {
+    pub(super) fn since(&self, revision: u64) -> impl Iterator<Item = &Arc<Change>> {
         let first = self.log.partition_point(|change| change.revision <= revision);
         self.log.range(first..)
     }
 
-    /// Remembers how far a watch has read, so that compaction takes nothing from it.
-    pub(super) fn follow(&mut self, from: u64) -> Cursor {
-        let cursor = Arc::new(AtomicU64::new(from));
-        self.cursors.retain(|cursor| cursor.strong_count() > 0);
-        self.cursors.push(Arc::downgrade(&cursor));
-        cursor
-    }
-
-    /// Forgets what happened up to now. A watch that is open has what it was going to be told all the same.
+    /// Forgets what happened up to now. Open watches hold for themselves what they are still to be told.
     pub(super) fn compact(&mut self) {
         self.floor = self.revision;
-        let read = self.cursors.iter().filter_map(Weak::upgrade).map(|cursor| cursor.load(Ordering::SeqCst)).min();
-        let keep = read.unwrap_or(self.floor).min(self.floor);
-        self.log.drain(..self.log.partition_point(|change| change.revision <= keep));
+        self.log.clear();
     }
 
     /// Whether a namespace holds anything.
@@ -131,12 +110,16 @@ impl Store {
         self.objects.keys().any(|key| key.namespace == namespace)
     }
 
-    /// The keys of everything in a namespace.
+    pub(super) fn everything(&self) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.objects.iter()
+    }
+
     /// The keys of all objects of a resource.
     pub(super) fn of(&self, resource: &str) -> Vec<Key> {
         self.list(&resource.into(), None).map(|(key, _)| key.clone()).collect()
     }
 
+    /// The keys of everything in a namespace.
     pub(super) fn inside(&self, namespace: &str) -> Vec<Key> {
         self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect()
     }
@@ -144,13 +127,13 @@ impl Store {
 
 fn within<'a>(
     objects: &'a BTreeMap<Key, Arc<Value>>,
-    resource: &'a Arc<str>,
+    resource: Arc<str>,
     namespace: Option<&'a str>,
-) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + 'a {
+) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> + use<'a> {
     let first = Key { resource: resource.clone(), namespace: namespace.unwrap_or("").to_owned(), name: String::new() };
     objects
         .range((Bound::Included(first), Bound::Unbounded))
-        .take_while(move |(key, _)| key.resource == *resource && namespace.is_none_or(|wanted| key.namespace == wanted))
+        .take_while(move |(key, _)| key.resource == resource && namespace.is_none_or(|wanted| key.namespace == wanted))
 }
 
 #[cfg(test)]
@@ -169,7 +152,6 @@ mod tests {
         Put(u8, u8, u32),
         Remove(u8, u8),
         Compact,
-        Follow,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -177,7 +159,6 @@ mod tests {
             6 => (0..2_u8, 0..6_u8, any::<u32>()).prop_map(|(resource, name, value)| Step::Put(resource, name, value)),
             3 => (0..2_u8, 0..6_u8).prop_map(|(resource, name)| Step::Remove(resource, name)),
             1 => Just(Step::Compact),
-            1 => Just(Step::Follow),
         ];
         prop::collection::vec(step, 0..60)
     }
@@ -188,7 +169,6 @@ mod tests {
         fn every_revision_can_be_seen_until_it_is_forgotten(steps in steps()) {
             let mut store = Store::default();
             let mut copies = vec![BTreeMap::new()];
-            let mut followed = None;
             for step in steps {
                 let before = store.revision();
                 match step {
@@ -201,8 +181,6 @@ mod tests {
                         prop_assert_eq!(store.remove(&key(resource, name)), there);
                     }
                     Step::Compact => store.compact(),
-                    Step::Follow if followed.is_none() => followed = Some((store.revision(), store.follow(store.revision()))),
-                    Step::Follow => {}
                 }
                 prop_assert!(store.revision() <= before + 1);
                 if store.revision() > before {
@@ -215,11 +193,8 @@ mod tests {
                     }
                 }
             }
-            // Who follows is told every revision since, compacted or not.
-            if let Some((from, _cursor)) = &followed {
-                let told: Vec<u64> = store.since(*from).map(|change| change.revision).collect();
-                prop_assert_eq!(told, (from + 1..=store.revision()).collect::<Vec<_>>());
-            }
+            let told: Vec<u64> = store.since(store.floor()).map(|change| change.revision).collect();
+            prop_assert_eq!(told, (store.floor() + 1..=store.revision()).collect::<Vec<_>>());
         }
     }
 

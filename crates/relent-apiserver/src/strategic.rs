@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     apply::{List, Schema},
     failure::Failure,
-    resource::Resource,
+    resource::ResourceKind,
 };
 
 /// How a list is merged.
@@ -20,7 +20,7 @@ enum Merge {
     Set,
 }
 
-fn merging(resource: &Resource, within: &str) -> Option<Merge> {
+fn merging(resource: &ResourceKind, within: &str) -> Option<Merge> {
     // These two differ from how they are applied.
     match (resource.kind(), within) {
         ("Job", "status.conditions") => return Some(Merge::By("type".to_owned())),
@@ -35,14 +35,14 @@ fn merging(resource: &Resource, within: &str) -> Option<Merge> {
 }
 
 /// Lays a strategic merge patch over an object.
-pub(super) fn merge(resource: &Resource, object: &mut Value, patch: &Value) -> Result<(), Failure> {
+pub(super) fn merge(resource: &ResourceKind, object: &mut Value, patch: &Value) -> Result<(), Failure> {
     if !patch.is_object() {
         return Err(Failure::bad_request("a strategic merge patch is an object"));
     }
     lay(resource, "", object, patch)
 }
 
-fn lay(resource: &Resource, within: &str, target: &mut Value, patch: &Value) -> Result<(), Failure> {
+fn lay(resource: &ResourceKind, within: &str, target: &mut Value, patch: &Value) -> Result<(), Failure> {
     let Value::Object(fields) = patch else {
         *target = patch.clone();
         return Ok(());
@@ -112,7 +112,7 @@ fn below(within: &str, field: &str) -> String {
 
 /// Merges the items of a patch into a list.
 fn list(
-    resource: &Resource,
+    resource: &ResourceKind,
     within: &str,
     merge: &Merge,
     target: &mut Value,

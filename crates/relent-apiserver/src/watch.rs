@@ -1,20 +1,21 @@
-//! Watches: a stream of events, read from the log of changes. No task runs for it; it moves when it is polled.
+//! Watches: a stream of events. No task runs for one; it moves when it is polled.
 
-use std::{
-    collections::VecDeque,
-    future::pending,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::watch::Receiver;
 use tower::BoxError;
 
 use super::{
-    broken, failure::Failure, fault::Ending, object, request::Call, selector::Selector, server::Shared, state::State,
-    store::Cursor,
+    broken,
+    failure::Failure,
+    fault::{Ending, Trouble},
+    object, read,
+    request::{Call, View},
+    selector::Selector,
+    server::Shared,
+    state::State,
+    watchers::{Place, Watcher},
 };
 use crate::time::{self, Instant};
 
@@ -25,17 +26,22 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 pub(super) struct Watching {
     shared: Arc<Shared>,
-    changed: Receiver<u64>,
+    watcher: Arc<Watcher>,
     call: Call,
     selector: Selector,
-    cursor: Cursor,
+    /// Changes up to this revision are not told.
+    from: u64,
     /// What is sent before any change: what there is already.
     first: VecDeque<Value>,
     ends: Option<Instant>,
     bookmark: Option<Instant>,
-    fault: Option<(u64, Ending)>,
+    trouble: Trouble,
     sent: u64,
     over: bool,
+}
+
+fn invalid(field: &str, message: &str) -> Failure {
+    Failure::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: Forbidden: {message}"))
 }
 
 impl Watching {
@@ -43,7 +49,7 @@ impl Watching {
         shared: &Arc<Shared>,
         state: &mut State,
         call: &Call,
-        fault: Option<(u64, Ending)>,
+        trouble: Option<Trouble>,
     ) -> Result<Self, Failure> {
         let query = &call.query;
         let fields = if call.name.is_empty() {
@@ -55,19 +61,29 @@ impl Watching {
         let asked = query.revision()?;
         let bookmarks = query.flag("allowWatchBookmarks");
         let initial = query.flag("sendInitialEvents");
-        if !query.get("sendInitialEvents").is_empty() && query.get("resourceVersionMatch") != "NotOlderThan" {
-            let message = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            return Err(Failure::new(422, "Invalid", message));
-        }
-        if initial && !bookmarks {
-            return Err(Failure::not_implemented("sendInitialEvents without allowWatchBookmarks"));
+        match (query.get("sendInitialEvents"), query.get("resourceVersionMatch")) {
+            ("", "") => {}
+            ("", _) => {
+                let message = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                return Err(invalid("resourceVersionMatch", message));
+            }
+            (_, "NotOlderThan") => {}
+            _ => {
+                let message = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                return Err(invalid("resourceVersionMatch", message));
+            }
         }
         let now = time::now();
         let seconds = query.integer("timeoutSeconds")?.filter(|seconds| *seconds > 0);
         let mut first = VecDeque::new();
-        let from_now = initial || query.get("sendInitialEvents").is_empty() && asked.unwrap_or(0) == 0;
-        let from = if from_now || asked.is_none() { state.store.revision() } else { asked.unwrap_or(0) };
-        if from_now {
+        let unsaid = query.get("sendInitialEvents").is_empty();
+        // What there is comes first.
+        let whole = initial || unsaid && asked.unwrap_or(0) == 0;
+        let from = if whole || asked.is_none() { state.store.revision() } else { asked.unwrap_or(0) };
+        let ahead = if initial { read::reached(&state.store, asked).err() } else { None };
+        if let Some(failure) = ahead {
+            first.push_back(event("ERROR", failure.status()));
+        } else if whole {
             let resource = call.stored();
             let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
             let matching = state.store.list(&resource, namespace).filter(|(_, object)| selector.matches(object));
@@ -76,20 +92,27 @@ impl Watching {
             let message = format!("too old resource version: {from} ({})", state.store.floor());
             first.push_back(event("ERROR", Failure::expired(message).status()));
         }
+        let place = Place {
+            resource: call.stored(),
+            namespace: call.namespace.clone(),
+            name: selector.name().unwrap_or("").to_owned(),
+        };
+        let past = state.store.since(from).cloned();
+        let watcher = state.watchers.open(place, past);
         let mut watching = Self {
-            changed: shared.changes(),
+            watcher,
             shared: shared.clone(),
             call: call.clone(),
             selector,
-            cursor: state.store.follow(from),
+            from,
             first,
             ends: seconds.and_then(|seconds| now.checked_add(Duration::from_secs(seconds))),
             bookmark: if bookmarks { now.checked_add(BOOKMARK_EVERY) } else { None },
-            fault,
+            trouble: trouble.unwrap_or_default(),
             sent: 0,
             over: false,
         };
-        if initial {
+        if whole && bookmarks {
             let mut last = watching.bookmark_at(from);
             last["object"]["metadata"]["annotations"] = json!({ INITIAL_END: "true" });
             watching.first.push_back(last);
@@ -103,26 +126,27 @@ impl Watching {
             if self.over {
                 return None;
             }
-            if let Some((_, ending)) = self.fault.filter(|(after, _)| *after <= self.sent) {
+            if self.watcher.is_cut() {
+                self.over = true;
+                return Some(Err(broken::reset().into()));
+            }
+            if let Some((_, ending)) = self.trouble.ends.filter(|(after, _)| *after <= self.sent) {
                 return self.end(ending).await;
             }
             if let Some(event) = self.first.pop_front() {
                 self.over = event["type"] == "ERROR";
-                return Some(Ok(self.line(&event)));
+                return Some(self.line(&event).await);
             }
-            // Marked as seen before it is read: a change in between wakes the wait below.
-            self.changed.borrow_and_update();
             if let Some(event) = self.change() {
-                return Some(Ok(self.line(&event)));
+                return Some(self.line(&event).await);
             }
             let now = time::now();
             let ends = self.ends.is_some_and(|at| at <= now);
             if let Some(due) = self.bookmark.filter(|due| !ends && *due <= now) {
                 self.bookmark = due.checked_add(BOOKMARK_EVERY);
-                let reached = self.cursor.load(Ordering::SeqCst);
-                if reached <= self.shared.lock().store.revision() {
+                if let Some(reached) = self.reached() {
                     let event = self.bookmark_at(reached);
-                    return Some(Ok(self.line(&event)));
+                    return Some(self.line(&event).await);
                 }
                 continue;
             }
@@ -132,20 +156,26 @@ impl Watching {
             }
             let wake = [self.ends, self.bookmark].into_iter().flatten().min();
             tokio::select! {
-                changed = self.changed.changed() => self.over = changed.is_err(),
+                () = self.watcher.woken() => {}
                 () = time::wait_until(wake) => {}
             }
         }
     }
 
+    /// Up to which revision this watch has been told everything.
+    fn reached(&self) -> Option<u64> {
+        let state = self.shared.lock();
+        let revision = state.store.revision();
+        Some(revision).filter(|revision| self.watcher.is_level() && *revision >= self.from)
+    }
+
     /// The next change that concerns this watch.
     fn change(&mut self) -> Option<Value> {
-        let state = self.shared.lock();
-        let resource = self.call.stored();
-        for change in state.store.since(self.cursor.load(Ordering::SeqCst)) {
-            self.cursor.store(change.revision, Ordering::SeqCst);
-            let here = self.call.namespace.is_empty() || change.key.namespace == self.call.namespace;
-            if change.key.resource != resource || !here {
+        if matches!(self.call.view, View::Table(_)) {
+            self.call.now = self.shared.lock().seconds();
+        }
+        while let Some(change) = self.watcher.take() {
+            if change.revision <= self.from {
                 continue;
             }
             let Some(kind) = self.selector.seen(change.before.as_ref(), change.after.as_ref()) else { continue };
@@ -163,21 +193,47 @@ impl Watching {
             Ending::Reset => Some(Err(broken::reset().into())),
             Ending::Expired => {
                 let failure = Failure::expired("The resourceVersion for the provided watch is too old.");
-                Some(Ok(self.line(&event("ERROR", failure.status()))))
+                Some(self.line(&event("ERROR", failure.status())).await)
             }
-            Ending::Silent => pending().await,
+            Ending::Silent => {
+                while !self.watcher.is_cut() {
+                    self.watcher.woken().await;
+                }
+                Some(Err(broken::reset().into()))
+            }
         }
     }
 
     fn bookmark_at(&self, revision: u64) -> Value {
-        event("BOOKMARK", self.call.present(&json!({ "metadata": { "resourceVersion": revision.to_string() } })))
+        let mut object = json!({ "metadata": { "resourceVersion": revision.to_string() } });
+        if self.call.view == View::Metadata {
+            object = self.call.present(&object);
+        } else {
+            // A table, too, is marked by an object of its kind.
+            object = self.call.whole(&object);
+        }
+        event("BOOKMARK", object)
     }
 
-    fn line(&mut self, event: &Value) -> Bytes {
-        if event["type"] != "BOOKMARK" {
-            self.sent += 1;
+    async fn line(&mut self, event: &Value) -> Result<Bytes, BoxError> {
+        if !self.trouble.lag.is_zero() {
+            time::pause(self.trouble.lag).await;
+            if self.watcher.is_cut() {
+                self.over = true;
+                return Err(broken::reset().into());
+            }
         }
-        Bytes::from(format!("{event}\n"))
+        if event["type"] == "BOOKMARK" {
+            return Ok(Bytes::from(format!("{event}\n")));
+        }
+        self.sent += 1;
+        if self.sent > 1 && event["object"]["kind"] == "Table" {
+            // The columns are told once.
+            let mut event = event.clone();
+            event["object"]["columnDefinitions"] = Value::Null;
+            return Ok(Bytes::from(format!("{event}\n")));
+        }
+        Ok(Bytes::from(format!("{event}\n")))
     }
 }
 

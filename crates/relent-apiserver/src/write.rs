@@ -9,10 +9,10 @@ use super::{
     object, patch,
     request::Call,
     resource::Builtin,
-    shape,
+    scale, shape, ssa,
     state::State,
     store::Key,
-    strategic,
+    strategic, strict,
 };
 
 /// The media type of server-side apply.
@@ -31,15 +31,33 @@ const KEPT: [&str; 7] = [
     "deletionGracePeriodSeconds",
 ];
 
+/// Reads a body as JSON, and as the kind that is asked for. What is said of a field that is not known is said here.
+fn read(state: &mut State, call: &Call, body: &[u8]) -> Result<Value, Failure> {
+    let (value, twice) = json(call, body)?;
+    let mut unknown = Vec::new();
+    let new = shape::read(&call.resource, &call.version, value, &mut unknown)?;
+    strict::tell(state, call, &unknown, &twice)?;
+    Ok(new)
+}
+
+/// A body as JSON, and what stands in it twice.
+pub(super) fn json(call: &Call, body: &[u8]) -> Result<(Value, Vec<String>), Failure> {
+    if !matches!(call.content_type.as_str(), "" | "application/json") {
+        return Err(Failure::unsupported_media("application/json"));
+    }
+    strict::parse(body)
+        .map_err(|error| Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
+}
+
 /// POST to a collection.
-pub(super) fn create(state: &mut State, call: &Call, body: Value) -> Result<Value, Failure> {
-    let mut new = shape::read(&call.resource, &call.version, body)?;
+pub(super) fn create(state: &mut State, call: &Call, body: &[u8]) -> Result<Value, Failure> {
+    let mut new = read(state, call, body)?;
     object::set_meta(&mut new, "managedFields", Value::Null);
     make(state, call, new, None)
 }
 
 /// Who writes, if the request says it in a way that can be kept.
-fn writer(state: &State, call: &Call) -> Result<Writer, Failure> {
+pub(super) fn writer(state: &State, call: &Call) -> Result<Writer, Failure> {
     let wrong = |message: String| Err(Failure::invalid_options("fieldManager", &message));
     let manager = call.manager.clone();
     if manager.len() > MANAGER_LIMIT {
@@ -56,7 +74,12 @@ fn writer(state: &State, call: &Call) -> Result<Writer, Failure> {
 }
 
 /// Checks and stores what does not exist yet. `applied`: the fields have their owners, by server-side apply.
-fn make(state: &mut State, call: &Call, mut new: Value, applied: Option<Vec<Value>>) -> Result<Value, Failure> {
+pub(super) fn make(
+    state: &mut State,
+    call: &Call,
+    mut new: Value,
+    applied: Option<Vec<Value>>,
+) -> Result<Value, Failure> {
     let resource = &call.resource;
     let namespace = object::meta(&new, "namespace");
     if !namespace.is_empty() && namespace != call.namespace {
@@ -121,13 +144,13 @@ fn make(state: &mut State, call: &Call, mut new: Value, applied: Option<Vec<Valu
     Ok(made)
 }
 
-fn named(namespace: &str) -> Value {
+pub(super) fn named(namespace: &str) -> Value {
     if namespace.is_empty() { Value::Null } else { namespace.into() }
 }
 
 /// PUT. The code tells whether it was made (201) or changed (200).
-pub(super) fn update(state: &mut State, call: &Call, body: Value) -> Result<(u16, Value), Failure> {
-    let mut new = shape::read(&call.resource, &call.version, body)?;
+pub(super) fn update(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16, Value), Failure> {
+    let mut new = read(state, call, body)?;
     same_place(call, &new)?;
     let Some(old) = state.store.get(&call.key(&call.name)).cloned() else {
         if !call.resource.rules.creates_on_update || !call.subresource.is_empty() {
@@ -146,8 +169,8 @@ pub(super) fn update(state: &mut State, call: &Call, body: Value) -> Result<(u16
 /// PATCH. The code tells whether it was made (201) or changed (200).
 pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16, Value), Failure> {
     let resource = &call.resource;
-    if call.content_type == APPLY {
-        return apply_patch(state, call, body);
+    if call.is_apply() {
+        return ssa::patch(state, call, body);
     }
     if call.query.flag("force") {
         return Err(Failure::invalid_options("force", "Forbidden: may not be specified for non-apply patch"));
@@ -160,8 +183,8 @@ pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16
         accepted.push(APPLY);
         return Err(Failure::unsupported_media(&accepted.join(", ")));
     }
-    let patch: Value =
-        serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+    let (patch, twice) =
+        strict::parse(body).map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
     let Some(old) = state.store.get(&call.key(&call.name)).cloned() else {
         return Err(Failure::not_found(resource, &call.name));
     };
@@ -172,106 +195,19 @@ pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16
         "application/merge-patch+json" => return Err(Failure::bad_request("a merge patch is an object")),
         _ => strategic::merge(resource, &mut new, &patch)?,
     }
-    let new = shape::read(resource, &call.version, new)?;
+    let mut unknown = Vec::new();
+    // That the patch is what is wrong, a real server says with another code.
+    let new = shape::read(resource, &call.version, new, &mut unknown).map_err(Failure::of_patch)?;
+    strict::tell(state, call, &unknown, &twice)?;
     same_place(call, &new)?;
+    let (uid, is) = (object::meta(&new, "uid"), object::meta(&old, "uid"));
+    if !uid.is_empty() && uid != is {
+        return Err(Failure::immutable(resource, &call.name, "metadata.uid", &uid.into()));
+    }
     replace(state, call, &old, new, false).map(|changed| (200, changed))
 }
 
-/// PATCH with what a manager wants to own.
-fn apply_patch(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16, Value), Failure> {
-    let resource = &call.resource;
-    if call.query.get("fieldManager").is_empty() {
-        return Err(Failure::invalid_options("fieldManager", "Required value: is required for apply patch"));
-    }
-    let writer = writer(state, call)?;
-    let mut applied: Value = match serde_json::from_slice(body) {
-        Ok(json) => json,
-        Err(_) => serde_saphyr::from_slice(body)
-            .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")))?,
-    };
-    let typed = |field: &str| applied.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
-    let (version, kind) = (typed("apiVersion"), typed("kind"));
-    if (version.as_str(), kind.as_str()) != (&resource.api_version(&call.version), resource.kind()) {
-        let version = if version.contains('/') { version } else { format!("/{version}") };
-        return Err(Failure::bad_request(format!("invalid object type: {version}, Kind={kind}")));
-    }
-    if applied.pointer("/metadata/managedFields").is_some_and(|given| !given.is_null()) {
-        return Err(Failure::bad_request("metadata.managedFields must be nil"));
-    }
-    let namespace = object::meta(&applied, "namespace");
-    if !namespace.is_empty() && namespace != call.namespace {
-        return Err(Failure::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    let old = state.store.get(&call.key(&call.name)).cloned();
-    if old.is_some() && object::meta(&applied, "name").is_empty() {
-        object::set_meta(&mut applied, "name", call.name.as_str().into());
-    }
-    same_place(call, &applied)?;
-    let uid = object::meta(&applied, "uid");
-    match old.as_ref().map(|old| object::meta(old, "uid")) {
-        _ if uid.is_empty() => {}
-        Some(is) if is == uid => {}
-        Some(_) => {
-            let message = format!("Invalid value: \"{uid}\": field is immutable");
-            return Err(Failure::invalid(resource, &call.name, "metadata.uid", "FieldValueInvalid", &message));
-        }
-        None => return Err(Failure::no_such_uid(resource, &call.name, uid)),
-    }
-    if old.is_none() && !call.subresource.is_empty() {
-        return Err(Failure::not_found(resource, &call.name));
-    }
-    let known = object::meta(&applied, "resourceVersion").to_owned();
-    // What the server writes itself is nobody's wish.
-    for field in ["creationTimestamp", "generation", "resourceVersion", "uid", "selfLink", "managedFields"] {
-        object::set_meta(&mut applied, field, Value::Null);
-    }
-    if call.subresource == "status" {
-        let status = applied.get("status").cloned();
-        let wish = applied.as_object_mut().into_iter().flat_map(|wish| wish.iter_mut());
-        wish.filter(|(field, _)| !["apiVersion", "kind", "metadata"].contains(&field.as_str()))
-            .for_each(|(_, value)| *value = Value::Null);
-        object::set(
-            &mut applied,
-            &["metadata"],
-            serde_json::json!({ "name": call.name, "namespace": named(&call.namespace) }),
-        );
-        object::set(&mut applied, &["status"], status.unwrap_or(Value::Null));
-        without_nulls(&mut applied);
-    } else if resource.has_status() {
-        object::set(&mut applied, &["status"], Value::Null);
-    }
-    let schema = Schema::of(resource);
-    apply::check(&schema, &applied, "").map_err(|bad| {
-        let kind = format!("{}, Kind={}", resource.api_version(&call.version), resource.kind());
-        let place = format!("{}/{}", call.namespace, call.name);
-        let path = if bad.path.is_empty() { String::new() } else { format!("{}: ", bad.path) };
-        Failure::new(500, "", format!("failed to create typed patch object ({place}; {kind}): {path}{}", bad.why))
-    })?;
-    let live = old.as_ref().map(|old| call.whole(old));
-    let merged = apply::apply(&schema, live.as_ref(), &applied, &writer, call.query.flag("force"))
-        .map_err(|conflicts| Failure::apply_conflict(conflicts.message(), &conflicts.causes()))?;
-    let entries = merged.pointer("/metadata/managedFields").cloned();
-    let mut new = shape::read(resource, &call.version, merged)?;
-    object::set_meta(&mut new, "managedFields", entries.clone().unwrap_or(Value::Null));
-    let Some(old) = old else {
-        let entries = entries.and_then(|entries| entries.as_array().cloned()).unwrap_or_default();
-        return make(state, call, new, Some(entries)).map(|made| (201, made));
-    };
-    let known =
-        if matches!(known.as_str(), "" | "0") { object::meta(&old, "resourceVersion").to_owned() } else { known };
-    object::set_meta(&mut new, "resourceVersion", known.into());
-    replace(state, call, &old, new, true).map(|changed| (200, changed))
-}
-
-fn without_nulls(object: &mut Value) {
-    if let Value::Object(map) = object {
-        map.retain(|_, value| !value.is_null());
-    }
-}
-
-fn same_place(call: &Call, new: &Value) -> Result<(), Failure> {
+pub(super) fn same_place(call: &Call, new: &Value) -> Result<(), Failure> {
     let (name, namespace) = (object::meta(new, "name"), object::meta(new, "namespace"));
     if name.is_empty() {
         return Err(Failure::bad_request(format!(
@@ -296,7 +232,13 @@ fn same_place(call: &Call, new: &Value) -> Result<(), Failure> {
 
 /// Puts a new state of an object in the place of the old one, if the caller knew the old one or does not care. `applied`: the
 /// fields have their owners, by server-side apply.
-fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value, applied: bool) -> Result<Value, Failure> {
+pub(super) fn replace(
+    state: &mut State,
+    call: &Call,
+    old: &Value,
+    mut new: Value,
+    applied: bool,
+) -> Result<Value, Failure> {
     let resource = &call.resource;
     let (uid, is) = (object::meta(&new, "uid"), object::meta(old, "uid"));
     if !uid.is_empty() && uid != is {
@@ -317,6 +259,8 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value, applied:
     }
     if call.subresource == "status" {
         new = only_status(call, old, new);
+    } else if matches!(call.subresource.as_str(), "ephemeralcontainers" | "resize") {
+        new = scale::of_pod(call, old, &new)?;
     } else if resource.has_status() {
         object::copy(old, &mut new, &["status"]);
     }
@@ -330,7 +274,7 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value, applied:
         object::set_meta(&mut new, "generation", (generation + 1).into());
     }
     shape::check(resource, &new)?;
-    shape::check_change(resource, old, &new)?;
+    shape::check_change(call, old, &new)?;
     if !applied {
         let owners = "/metadata/managedFields";
         let given = new.pointer(owners);
@@ -344,11 +288,7 @@ fn replace(state: &mut State, call: &Call, old: &Value, mut new: Value, applied:
         return Ok(new);
     }
     let key = call.key(&call.name);
-    if object::is_terminating(&new)
-        && object::finalizers(&new).is_empty()
-        && object::number(&new, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0
-        && !resource.is(Builtin::Namespace)
-    {
+    if delete::is_over(resource, &new) {
         delete::erase(state, &key);
         return Ok(new);
     }

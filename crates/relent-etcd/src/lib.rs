@@ -30,6 +30,8 @@ mod cluster;
 mod error;
 mod intent;
 #[cfg(feature = "client")]
+mod ledger;
+#[cfg(feature = "client")]
 mod lock;
 mod members;
 #[cfg(feature = "model")]
@@ -55,7 +57,7 @@ pub use self::{
 };
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
-pub use self::{client::EtcdCluster, lock::EtcdLock};
+pub use self::{client::EtcdCluster, ledger::EtcdLedger, lock::EtcdLock};
 
 /// Its code blocks are compiled.
 #[cfg(all(doctest, feature = "model"))]

@@ -164,7 +164,7 @@ impl EtcdLock {
 }
 
 /// What an operator can do about a refusal.
-fn advice(error: &CallError) -> Option<&'static str> {
+pub(super) fn advice(error: &CallError) -> Option<&'static str> {
     match error {
         CallError::Answered { code: Code::PermissionDenied, .. } => Some(
             "grant the user a role with `readwrite` on this key (`etcdctl role grant-permission ROLE readwrite KEY`), or use another user",
@@ -245,7 +245,7 @@ impl From<Failed> for Failure {
 }
 
 /// Whether it is a refusal: about settings and rights, not about the state of the cluster.
-fn is_final(error: &CallError) -> bool {
+pub(super) fn is_final(error: &CallError) -> bool {
     let settings = match error {
         CallError::Answered { code, .. } => matches!(
             code,

@@ -33,6 +33,7 @@ mod error;
 pub mod eviction;
 mod get;
 mod lease;
+mod ledger;
 mod operation;
 mod refusal;
 mod retry_after;
@@ -51,6 +52,7 @@ pub use self::{
     error::ApiError,
     get::{ByClass, Fetch, Get, GetFuture, get, get_config_map, get_when_created},
     lease::{LeaseError, LeaseLock},
+    ledger::ConfigMapLedger,
     operation::{Contract, LongOperation, LongOperationError, Trigger, TriggerWork, Triggered},
     retry_after::{RetryAfterLayer, RetryAfterService},
     wait::{Sighting, WaitError, wait, wait_labelled},

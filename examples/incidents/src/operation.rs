@@ -7,7 +7,7 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
 use relent::{Change, error::Detail};
-use relent_apiserver::{ApiServer, Fault, Resource, Verb};
+use relent_apiserver::{ApiServer, Fault, ResourceKind, Verb};
 use relent_k8s::{Contract, LongOperation};
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ pub(crate) fn play(_: &Options, stage: &mut Stage) -> Result<(), Failed> {
 /// A server with the object.
 async fn cluster() -> Result<(ApiServer, Api<DynamicObject>), Failed> {
     let server = ApiServer::new();
-    server.register(Resource::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status());
+    server.register(ResourceKind::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status());
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("druid.gardener.cloud", "v1alpha1", "Etcd"));
     let api: Api<DynamicObject> = Api::namespaced_with(server.client(), "default", &kind);
     let mut object = DynamicObject::new(NAME, &kind);

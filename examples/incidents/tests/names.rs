@@ -11,12 +11,16 @@ mod all {
         builder::*,
         error::{reason::*, *},
         events::*,
+        http::*,
+        io::*,
         leader::*,
         limiter::*,
         operation::*,
         plan::*,
         queue::*,
+        stream::*,
         testing::{lock::*, proxy::*, *},
+        tower::*,
         *,
     };
     pub(crate) use relent_apiserver::*;

@@ -111,7 +111,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
         }
         match (write, view) {
             (Some(write), Some(view)) => {
-                this.lease.on_written(write, sent, now, WriteResult::Done { version: view.version })
+                this.lease.on_written(write, sent, now, WriteResult::Done { version: view.version });
             }
             (Some(write), None) => this.lease.on_written(write, sent, now, WriteResult::Unknown),
             (None, view) => this.lease.on_read(now, Some(view)),
@@ -159,7 +159,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
         let this = self.project();
         match this.call.take() {
             Some(LockCall { write: Some(write), sent, .. }) => {
-                this.lease.on_written(write, sent, now, WriteResult::Unknown)
+                this.lease.on_written(write, sent, now, WriteResult::Unknown);
             }
             Some(LockCall { write: None, .. }) => this.lease.on_read(now, None),
             None => {}

@@ -217,7 +217,7 @@ impl Lease {
         match answer {
             // A write that changed nothing renewed nothing.
             WriteResult::Done { version } if Some(version) != write.over() => {
-                self.on_confirmed(write, (version, mark), sent, now)
+                self.on_confirmed(write, (version, mark), sent, now);
             }
             WriteResult::Done { .. } | WriteResult::Refused => self.on_failed(began, now),
             WriteResult::Unknown => {

@@ -180,6 +180,11 @@ impl Bucket {
         self.convert(old);
     }
 
+    /// From now on it is empty.
+    pub fn drain(&mut self) {
+        self.tokens = 0;
+    }
+
     /// From now on it is full.
     pub fn fill(&mut self) {
         self.tokens = self.capacity;

@@ -325,7 +325,7 @@ mod tests {
             let mut wheel = Wheel::new(HOUR);
             let mut store = Counted { entries: vec![WheelEntry::NEW; number as usize], steps: Cell::new(0) };
             (0..number).for_each(|slot| {
-                wheel.insert(&mut store, slot, Deadline { at: rng.u64(..HOUR), seq: 1 + u64::from(slot) })
+                wheel.insert(&mut store, slot, Deadline { at: rng.u64(..HOUR), seq: 1 + u64::from(slot) });
             });
             let before = store.steps.get();
             for seq in 0..10 * u64::from(number) {

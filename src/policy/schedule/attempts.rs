@@ -253,6 +253,12 @@ impl Attempts {
         self.number() < policy.max_attempts
     }
 
+    /// The attempt that runs is the first of a new run, which begins now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { number: 1, ..Self::default() };
+    }
+
     /// The attempt that ran has ended at `now` and this is what to do about it.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a third of it")]
@@ -268,13 +274,11 @@ impl Attempts {
         if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
             (self.current, self.step) = (0, 0);
         }
-        if policy.has(SET_EVERY) {
-            if self.number() == 1 {
-                self.grid = self.started;
-                // With `delay_first` the first attempt stands on a grid already.
-                if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
-                    return self.plan_in_phase(policy, now, earliest, random());
-                }
+        if policy.has(SET_EVERY) && self.number() == 1 {
+            self.grid = self.started;
+            // With `delay_first` the first attempt stands on a grid already.
+            if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
+                return self.plan_in_phase(policy, now, earliest, random());
             }
         }
         self.plan(policy, now, earliest, random)

@@ -401,6 +401,12 @@ impl Policy {
         self.backoff.seeded()
     }
 
+    /// How long an attempt runs to be healthy, if that was set.
+    #[cfg(feature = "stream")]
+    pub(crate) fn healthy(&self) -> Option<u64> {
+        self.backoff.healthy()
+    }
+
     /// What follows an attempt that was cut.
     pub(crate) fn after_cut(&self) -> Decision {
         match self.cut_pause() {

@@ -9,11 +9,13 @@
 //! cargo run --release --manifest-path tests/model/Cargo.toml            # the bounds of the checks
 //! cargo run --release --manifest-path tests/model/Cargo.toml -- --long  # greater ones: some minutes, some GB
 //! cargo run --release --manifest-path tests/model/Cargo.toml -- --faults
+//! cargo run --release --manifest-path tests/model/Cargo.toml -- --fleet    # fleets that keep one rate, instead
 //! ```
 //! The last one only shows that known faults of other elections are found, and the former rule of this one, by which a record
 //! with this identity was this candidate's own.
 
 mod election;
+mod fleet;
 mod model;
 mod state;
 
@@ -56,6 +58,10 @@ fn check(election: Election) -> u64 {
 }
 
 fn main() {
+    let asked = |word: &str| std::env::args().any(|argument| argument == word);
+    if asked("--fleet") {
+        return fleet::main(asked("--long"), asked("--faults"));
+    }
     let base = Election {
         name: "two candidates",
         candidates: 2,

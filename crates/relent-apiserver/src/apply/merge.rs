@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
+    super::strict::Step,
     schema::{List, Schema},
     set::FieldSet,
 };
@@ -93,6 +94,26 @@ pub(in super::super) fn check(schema: &Schema, value: &Value, path: &str) -> Res
         }
         _ => Ok(()),
     }
+}
+
+/// How errors name a way into an object: with the keys of lists that have some.
+pub(in super::super) fn named(schema: &Schema, object: &Value, path: &[Step]) -> String {
+    let (mut schema, mut place, mut text) = (schema, object, String::new());
+    for part in path {
+        match part {
+            Step::Field(name) => {
+                text = format!("{text}.{name}");
+                (schema, place) = (schema.field(name), place.get(name).unwrap_or(&Value::Null));
+            }
+            Step::At(index) => {
+                let item = place.get(*index).unwrap_or(&Value::Null);
+                let key = step(&schema.list(), item).map(|key| super::set::written(&[key]));
+                text.push_str(&key.unwrap_or_else(|| format!("[{index}]")));
+                (schema, place) = (schema.item(), item);
+            }
+        }
+    }
+    text
 }
 
 /// The fields that who applies this value owns. `declared`: the value's name is a field that its kind has.

@@ -12,13 +12,13 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-pub(super) use self::{
-    merge::check,
-    schema::{List, Schema},
-};
 use self::{
     merge::{Difference, closure, compare, lay, members, prune},
     set::{FieldSet, written},
+};
+pub(super) use self::{
+    merge::{check, named},
+    schema::{List, Schema},
 };
 
 /// What nobody owns.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::resource::Resource;
+use super::super::resource::ResourceKind;
 
 /// How a value and what is below it are merged.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -156,7 +156,7 @@ impl Schema {
     }
 
     /// Of a resource.
-    pub(in super::super) fn of(resource: &Resource) -> Self {
+    pub(in super::super) fn of(resource: &ResourceKind) -> Self {
         match (resource.known(), resource.rules.schema) {
             (Some(custom), _) => custom.merged().clone(),
             (None, Some(schema)) => schema(),

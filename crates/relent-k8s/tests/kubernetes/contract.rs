@@ -19,7 +19,12 @@ mod lease;
 mod listing;
 mod load;
 mod objects;
+mod owners;
+mod parts;
 mod refusals;
+mod strictness;
+mod tables;
+mod users;
 mod watching;
 mod workloads;
 
@@ -56,6 +61,11 @@ fn all() -> Vec<Fact> {
         definitions::FACTS,
         kinds::FACTS,
         workloads::FACTS,
+        owners::FACTS,
+        users::FACTS,
+        strictness::FACTS,
+        parts::FACTS,
+        tables::FACTS,
         load::FACTS,
     ]
     .concat()

@@ -183,6 +183,8 @@ async fn watches_end_as_they_do_in_life() {
         while let Ok(Some(event)) = timeout(Duration::from_secs(100), stream.next()).await {
             seen.push(match event {
                 Ok(WatchEvent::Added(_)) => "added".to_owned(),
+                // The end of what was there.
+                Ok(WatchEvent::Bookmark(_)) => continue,
                 Ok(WatchEvent::Error(status)) => format!("{} {}", status.code, status.reason),
                 Ok(other) => format!("{other:?}"),
                 Err(error) => format!("{error}"),

@@ -14,7 +14,7 @@ use kube::{
 };
 use relent::leader::{ElectError, ElectionEvent, Ended, Lock, Loss, Timing, Write, elect};
 use relent::testing::lock::never_overlap;
-use relent_apiserver::{ApiServer, Fault, Rule, Verb};
+use relent_apiserver::{AccessRule, ApiServer, Fault, Verb};
 use relent_k8s::LeaseLock;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -258,10 +258,10 @@ async fn the_rights_it_needs() {
         server.user("t", "role");
         for verb in NEEDED.into_iter().filter(|verb| Some(*verb) != missing) {
             server.rule(
-                Rule::allow().user("role").verb(verb).resource("leases.coordination.k8s.io").namespace("default"),
+                AccessRule::allow().user("role").verb(verb).resource("leases.coordination.k8s.io").namespace("default"),
             );
         }
-        server.rule(Rule::deny().user("role"));
+        server.rule(AccessRule::deny().user("role"));
         let lock = || LeaseLock::new(server.client_with_token("t"), "default", "demo").unwrap();
         let began = Instant::now();
         let first = elect(lock(), "a").lead_on_create().run(|_| sleep(S(31)));

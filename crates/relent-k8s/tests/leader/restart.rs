@@ -23,7 +23,7 @@ use kube::{
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use relent::leader::{ElectError, ElectionEvent, Ended, Timing, elect};
-use relent_apiserver::{ApiServer, Fault, Rule};
+use relent_apiserver::{AccessRule, ApiServer};
 use relent_k8s::{LeaseLock, wait};
 use serde_json::json;
 use tokio::{
@@ -82,13 +82,8 @@ impl World {
                 assert!(status.success(), "{command}: {status}");
             }
             Restart::InProcess(server) => {
-                server.inject(Fault::break_stream(0));
-                let gone = server.inject(Fault::refuse());
-                sleep(MS(1_500)).await;
-                gone.lift();
-                let warming = server.inject(Fault::status(403));
-                sleep(MS(500)).await;
-                warming.lift();
+                server.restart(MS(1_500), MS(500));
+                sleep(MS(2_000)).await;
             }
         }
     }
@@ -111,9 +106,9 @@ async fn in_process() {
     server.user("admin", "admin");
     server.user("bound", "bound");
     for resource in ["leases.coordination.k8s.io", "configmaps"] {
-        server.rule(Rule::allow().user("bound").resource(resource).namespace(NAMESPACE));
+        server.rule(AccessRule::allow().user("bound").resource(resource).namespace(NAMESPACE));
     }
-    server.rule(Rule::deny().user("bound"));
+    server.rule(AccessRule::deny().user("bound"));
     let (admin, bound) = (server.client_with_token("admin"), server.client_with_token("bound"));
     nobody_ends(World { admin, bound, restart: Restart::InProcess(server) }, &name()).await;
 }

@@ -10,7 +10,7 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
 use relent::{Change, Stop, error::Detail};
-use relent_apiserver::{ApiServer, Fault, Resource, Verb};
+use relent_apiserver::{ApiServer, Fault, ResourceKind, Verb};
 use relent_k8s::{Contract, ErrorClass, LongOperation, LongOperationError};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -21,7 +21,7 @@ const TIMESTAMP: &str = "gardener.cloud/timestamp";
 
 async fn world() -> (ApiServer, Api<DynamicObject>) {
     let server = ApiServer::new();
-    server.register(Resource::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status());
+    server.register(ResourceKind::new("druid.gardener.cloud", "v1alpha1", "Etcd", "etcds").with_status());
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("druid.gardener.cloud", "v1alpha1", "Etcd"));
     let api: Api<DynamicObject> = Api::namespaced_with(server.client(), "default", &kind);
     let object: DynamicObject = serde_json::from_value(json!({

@@ -88,6 +88,9 @@ impl<W> WaitList<W> {
     /// Within the catch-up, and where others have waited for them since, it is as if they had never been asked for.
     /// Otherwise what came in for them meanwhile is another's, or has run over.
     fn refund(&mut self, permits: u32, at: u64) {
+        if at < self.opened() {
+            return;
+        }
         let held = self.bucket.updated_at().saturating_sub(at);
         if held <= self.catch_up && !self.waiters.is_empty() && self.busy_since <= at {
             self.bucket.refund(permits, 0, self.first_permits());
@@ -111,16 +114,14 @@ impl<W> WaitList<W> {
         self.replan(wakes);
     }
 
-    /// From now on the bucket has the settings of another, and none is granted before `paused_until`. A bucket that is full, and
-    /// before which none waits, stays full.
-    pub fn adopt(&mut self, settings: &Bucket, paused_until: u64, wakes: &mut impl Extend<W>) {
+    /// From now on the bucket has the settings of another. A bucket that is full, and before which none waits, stays full.
+    pub fn adopt(&mut self, settings: &Bucket, wakes: &mut impl Extend<W>) {
         let full = self.waiters.is_empty() && self.bucket.is_full();
         self.bucket.adopt(settings);
         if full {
             self.bucket.fill();
         }
         self.replan(wakes);
-        self.pause(paused_until, wakes);
     }
 
     /// None is granted before `until`, nor before the end of a former pause. Meanwhile the bucket fills to its burst.

@@ -23,6 +23,7 @@
 
 mod changes;
 mod grants;
+mod lease;
 mod ready_at;
 mod waiter;
 mod wake_list;
@@ -31,10 +32,12 @@ use std::collections::VecDeque;
 
 use self::{
     grants::{Grant, Grants},
+    lease::Lease,
     waiter::Waiter,
     wake_list::NUM_WAKERS,
 };
 pub use self::{
+    lease::Usage,
     waiter::{Admission, Polled, WaiterId},
     wake_list::WakeList,
 };
@@ -72,6 +75,8 @@ pub struct WaitList<W> {
     removed: usize,
     /// Waiters from the first id up to the second may be ready before their `ready_at`.
     moved: (WaiterId, WaiterId),
+    /// Of a bucket that may be used for a time only.
+    lease: Option<Lease>,
 }
 
 impl<W> WaitList<W> {
@@ -96,7 +101,18 @@ impl<W> WaitList<W> {
             queued_permits: 0,
             removed: 0,
             moved: (WaiterId(0), WaiterId(0)),
+            lease: None,
         }
+    }
+
+    /// An empty bucket that may be used only when, and as long as, [`set_share`](Self::set_share) says so. `burst` is what may be
+    /// waited for until then.
+    #[must_use]
+    pub fn leased(burst: u32, catch_up: u64) -> Self {
+        let mut list = Self::new(Rate::ZERO, burst, catch_up);
+        list.bucket.drain();
+        list.lease = Some(Lease::default());
+        list
     }
 
     /// The bucket.
@@ -114,7 +130,7 @@ impl<W> WaitList<W> {
     /// The bucket in one word, if there are no waiters; see [`Bucket::pack`].
     #[must_use]
     pub fn pack(&self, former: Params) -> Option<(Params, u64)> {
-        if self.is_idle() { self.bucket.pack(former) } else { None }
+        if self.is_idle() && self.lease.is_none() { self.bucket.pack(former) } else { None }
     }
 
     /// The bucket from its packed form; see [`Bucket::unpack`].
@@ -143,7 +159,7 @@ impl<W> WaitList<W> {
     /// Whether a request is answered by the bucket alone.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.waiters.is_empty() && !self.is_paused()
+        self.waiters.is_empty() && !self.is_paused() && !self.is_lapsed()
     }
 
     /// No waiter is granted before: it is paused, or the first holds its grant.
@@ -162,6 +178,9 @@ impl<W> WaitList<W> {
 
     /// The same; after a stall what is above the burst runs over first.
     fn advance(&mut self, now: u64, stalled: bool, wakes: &mut WakeList<W>) -> bool {
+        if self.lapse(now) {
+            return false;
+        }
         while self.is_paused() {
             let closed_until = self.closed_until();
             self.bucket.refill(now.min(closed_until));
@@ -188,8 +207,13 @@ impl<W> WaitList<W> {
     /// Takes `permits`, or joins the list, after [`refill_and_grant`](Self::refill_and_grant) for the same `now`. `allowed` is the
     /// longest wait, in nanoseconds.
     pub fn enqueue(&mut self, now: u64, permits: u32, allowed: u64) -> Admission {
-        if permits == 0 || (self.is_idle() && self.bucket.try_take(permits)) {
+        let granted = permits == 0 || (self.is_idle() && self.bucket.try_take(permits));
+        self.note_use(permits, granted);
+        if granted {
             return Admission::Granted;
+        }
+        if self.is_lapsed() && allowed != FOREVER {
+            return Admission::TooFar(FOREVER);
         }
         // One permit can always be waited for, also where nothing is ever saved up.
         if permits > self.bucket.burst().max(1) {
@@ -313,6 +337,9 @@ impl<W> WaitList<W> {
 
     /// Grants all for which the bucket holds enough, then wakes those of the first that are ready earlier than they know.
     fn grant(&mut self, wakes: &mut WakeList<W>) -> bool {
+        if self.is_lapsed() {
+            return false;
+        }
         while let Some(first) = self.waiters.front_mut() {
             if wakes.is_full() {
                 return true;

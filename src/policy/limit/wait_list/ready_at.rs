@@ -1,8 +1,11 @@
 //! When each waiter is granted as things stand, and when its task polls it.
 
-use crate::policy::limit::{
-    bucket::Bucket,
-    wait_list::{WaitList, Waiter, WakeList},
+use crate::policy::{
+    limit::{
+        bucket::Bucket,
+        wait_list::{WaitList, Waiter, WakeList},
+    },
+    nanos::FOREVER,
 };
 
 /// Of the first `SCANNED` waiters, so many that have a waker know exactly when they are granted.
@@ -62,16 +65,19 @@ impl<W> WaitList<W> {
 
     pub(super) fn each_ready_at(&mut self, mut act: impl FnMut(&mut Waiter<W>, u64)) {
         let least = self.first_permits();
-        let bucket = self.planned(least);
+        let (bucket, lapsed) = (self.planned(least), self.is_lapsed());
         let mut asked = 0_u64;
         for waiter in self.waiters.iter_mut().filter(|waiter| waiter.permits != 0) {
             asked = asked.saturating_add(waiter.permits.into());
-            act(waiter, bucket.ready_at(asked));
+            act(waiter, if lapsed { FOREVER } else { bucket.ready_at(asked) });
         }
     }
 
     /// When `permits` are there, if nothing else takes any; `least` is what the first asks for.
     pub(super) fn bucket_ready_at(&self, permits: u64, least: u32) -> u64 {
+        if self.is_lapsed() {
+            return FOREVER;
+        }
         if self.is_paused() { self.planned(least).ready_at(permits) } else { self.bucket.ready_at(permits) }
     }
 

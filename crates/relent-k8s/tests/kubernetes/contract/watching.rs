@@ -20,6 +20,11 @@ facts![
     an_ancient_revision_has_expired,
     a_compacted_revision_has_expired,
     a_finalized_object_ends_once,
+    a_match_needs_initial_events,
+    what_there_is_ends_with_a_mark,
+    initial_events_without_a_mark,
+    initial_events_of_the_future,
+    a_list_has_no_initial_events,
 ];
 
 async fn changes_come_once_and_in_order(world: Arc<World>) -> Ran {
@@ -194,5 +199,89 @@ async fn a_finalized_object_ends_once(world: Arc<World>) -> Ran {
         kinds.push(watch.change().await.0);
     }
     assert_eq!(kinds, ["MODIFIED", "DELETED", "ADDED"]);
+    Ran::Yes
+}
+
+async fn a_match_needs_initial_events(world: Arc<World>) -> Ran {
+    let path = world.core("configmaps?watch=true&timeoutSeconds=1&resourceVersionMatch=NotOlderThan&resourceVersion=1");
+    world.get(&path).await.fails(
+        422,
+        "Invalid",
+        "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch",
+    );
+    Ran::Yes
+}
+
+const END: &str = "k8s.io/initial-events-end";
+
+async fn what_there_is_ends_with_a_mark(world: Arc<World>) -> Ran {
+    if world.minor < 33 {
+        return Ran::No("servers before 1.33 mark the end only where sendInitialEvents asks for it");
+    }
+    let made = world.map("a").await;
+    for revision in ["", "&resourceVersion=0"] {
+        let path = format!(
+            "configmaps?watch=true&timeoutSeconds=60&allowWatchBookmarks=true&fieldSelector=metadata.name%3Da{revision}"
+        );
+        let mut watch = world.watch(&world.core(&path)).await;
+        assert_eq!(watch.next().await.unwrap()["type"], "ADDED");
+        let end = watch.next().await.unwrap();
+        assert_eq!(
+            (&end["type"], &end["object"]["metadata"]["annotations"][END]),
+            (&json!("BOOKMARK"), &json!("true"))
+        );
+        assert!(revision_of(&end) >= made.revision());
+    }
+    Ran::Yes
+}
+
+fn revision_of(event: &Value) -> u64 {
+    revision(&event["object"])
+}
+
+/// Where the gate `WatchList` is closed, or not there.
+async fn no_initial_events(world: &World) -> bool {
+    let path = "configmaps?watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    world.minor < 32 || world.get(&world.core(path)).await.code == 422
+}
+
+const NO_INITIAL: Ran = Ran::No("its feature gate WatchList is off");
+
+async fn initial_events_without_a_mark(world: Arc<World>) -> Ran {
+    if no_initial_events(&world).await {
+        return NO_INITIAL;
+    }
+    world.map("a").await.is(201);
+    let query = "watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&fieldSelector=metadata.name%3Da";
+    let told = world.get(&world.core(&format!("configmaps?{query}"))).await;
+    let kinds: Vec<Value> =
+        told.is(200).text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].clone()).collect();
+    assert_eq!(kinds, ["ADDED"], "{}", told.text);
+    let without = world.get(&world.core("configmaps?watch=true&timeoutSeconds=1&sendInitialEvents=false")).await;
+    without.fails(422, "Invalid", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    Ran::Yes
+}
+
+async fn initial_events_of_the_future(world: Arc<World>) -> Ran {
+    if no_initial_events(&world).await {
+        return NO_INITIAL;
+    }
+    let from = world.map("a").await.revision() + 1_000_000;
+    let query =
+        "watch=true&timeoutSeconds=5&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let told = world.get(&world.core(&format!("configmaps?{query}&resourceVersion={from}"))).await;
+    let first: Value = serde_json::from_str(told.is(200).text.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["type"], &first["object"]["code"]), (&json!("ERROR"), &json!(504)), "{}", told.text);
+    Ran::Yes
+}
+
+async fn a_list_has_no_initial_events(world: Arc<World>) -> Ran {
+    if world.minor < 32 {
+        return Ran::No("servers before 1.32 do not know sendInitialEvents");
+    }
+    let refused = world
+        .get(&world.core("configmaps?sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=0"))
+        .await;
+    refused.fails(422, "Invalid", "sendInitialEvents is forbidden for list");
     Ran::Yes
 }

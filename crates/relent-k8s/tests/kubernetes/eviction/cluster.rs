@@ -1,7 +1,7 @@
 //! What clusters answer: refusals, 404s that say nothing, pods made anew, events that cannot be written.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use relent_apiserver::Rule;
+use relent_apiserver::AccessRule;
 use tokio::time::timeout;
 
 use super::*;
@@ -105,7 +105,7 @@ async fn only_the_api_itself_says_that_it_has_no_evictions() {
 async fn a_refusal_that_lasts_is_handed_back() {
     let server = ApiServer::new();
     let client = server.client();
-    server.rule(Rule::deny().verb(Verb::Create).resource("pods/eviction"));
+    server.rule(AccessRule::deny().verb(Verb::Create).resource("pods/eviction"));
     let web = pod(&client, "web", json!([])).await;
     let Running { evictions, told, .. } = start(&client, &Policy::new());
     at_once(&evictions, &web);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams, PostParams};
 use relent::Decision;
-use relent_apiserver::{ApiServer, Fault, Rule, Verb};
+use relent_apiserver::{AccessRule, ApiServer, Fault, Verb};
 use relent_k8s::{ApiError, ErrorClass, classify};
 
 use super::{NAME, client, map, maps, on_get, server};
@@ -90,7 +90,7 @@ async fn what_the_rules_refuse() {
         (ErrorClass::Transient, Decision::RetryAfter(Duration::from_secs(1))),
         "{ahead}"
     );
-    server.rule(Rule::deny().verb(Verb::Get));
+    server.rule(AccessRule::deny().verb(Verb::Get));
     let forbidden = ApiError::from(maps.get(NAME).await.unwrap_err());
     assert!(forbidden.is_forbidden() && forbidden.class() == ErrorClass::Final, "{forbidden}");
     // A name that cannot be asked for never reaches the server; no more does an answer of another type reach the caller.

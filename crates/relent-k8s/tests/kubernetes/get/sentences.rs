@@ -8,7 +8,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use relent::GaveUp;
-use relent_apiserver::{ApiServer, Rule, Verb};
+use relent_apiserver::{AccessRule, ApiServer, Verb};
 use relent_k8s::{self as k8s, ApiError, ErrorClass};
 use tokio::net::TcpListener;
 use tokio_rustls::{
@@ -52,7 +52,7 @@ pub const NOT_TLS: &str = "what listens there does not speak TLS";
 async fn who_may_not_is_told_what_to_do() {
     let server = server().await;
     server.user("known", "nobody");
-    server.rule(Rule::deny().user("nobody").verb(Verb::Get));
+    server.rule(AccessRule::deny().user("nobody").verb(Verb::Get));
     let get = |token: &str| k8s::get_config_map(&server.client_with_token(token), SPACE, NAME);
     ends(&get("known").await.unwrap_err(), "User \"nobody\" cannot get resource \"configmaps\"", FORBIDDEN);
     let unknown = get("unknown").await.unwrap_err();

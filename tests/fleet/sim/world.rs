@@ -1,0 +1,259 @@
+//! What there is in the simulated world: clocks, the store, members, their buckets, and what may happen to them.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use relent::policy::fleet::{Member, Record, Share, Timing, Written};
+
+use super::{Fault, Report, SPAN};
+
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    /// SplitMix64.
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.next() % bound }
+    }
+    pub(super) fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.below(most - least + 1)
+    }
+    /// In thousandths.
+    pub(super) fn chance(&mut self, chance: u64) -> bool {
+        self.below(1000) < chance
+    }
+}
+
+/// A clock that runs at `rate` thousandths of the true rate.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) start: u64,
+    pub(super) rate: u64,
+}
+
+impl Clock {
+    pub(super) fn local(self, truth: u64) -> u64 {
+        (u128::from(truth.saturating_sub(self.start)) * u128::from(self.rate) / 1000) as u64
+    }
+    /// The first true time at which the clock shows `local` or more.
+    pub(super) fn truth(self, local: u64) -> u64 {
+        let truth = (u128::from(local) * 1000).div_ceil(u128::from(self.rate));
+        u64::try_from(truth).unwrap_or(u64::MAX).saturating_add(self.start)
+    }
+}
+
+/// Tokens: a permit is 10^18 of them, so that a billionth of a permit per second is one in a nanosecond.
+pub(super) const PERMIT: u128 = 1_000_000_000_000_000_000;
+
+/// What may be used, until when in true time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct InUse {
+    pub(super) share: Share,
+    pub(super) until: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Call {
+    Read,
+    Write { over: Option<u128>, record: Record, stamp: i64 },
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    Read(Option<(u128, Record)>),
+    Written(Written),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    Wake { node: usize, life: u64, token: u64 },
+    Arrives { node: usize, life: u64, call: u64, what: Call },
+    Answers { node: usize, life: u64, call: u64, answer: Answer },
+    Reported { node: usize, life: u64, version: u128, record: Record },
+    Take { node: usize },
+    Want { node: usize, want: u64 },
+    Freeze { node: usize },
+    Thaw { node: usize },
+    Part { node: usize, until: u64 },
+    Crash { node: usize },
+    Leave { node: usize },
+    Restart { node: usize },
+    Outage { until: u64 },
+    Delete,
+}
+
+pub(super) struct Node {
+    pub(super) life: u64,
+    pub(super) token: u64,
+    pub(super) alive: bool,
+    pub(super) frozen: bool,
+    pub(super) parted_until: u64,
+    pub(super) clock: Clock,
+    /// How far its wall clock is off.
+    pub(super) wall: i64,
+    pub(super) timing: Timing,
+    pub(super) member: Member,
+    pub(super) call: Option<Pending>,
+    pub(super) missed: Vec<Event>,
+    pub(super) in_use: InUse,
+    pub(super) bucket: Bucket,
+    pub(super) is_new: bool,
+    /// What faults go by: share and beat of the last confirmed write, the share of one that is under way, when the last
+    /// confirmation came in, whether the last write met a conflict, and when the timer of the share fires.
+    pub(super) confirmed: Share,
+    pub(super) beat: Option<u64>,
+    pub(super) sent: Share,
+    pub(super) answered_at: Option<u64>,
+    pub(super) conflicted: bool,
+    pub(super) timer: u64,
+    pub(super) believed: (Share, u64),
+    pub(super) lapses: u64,
+}
+
+pub(super) struct Pending {
+    pub(super) id: u64,
+    pub(super) call: Call,
+    pub(super) deadline: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bucket {
+    pub(super) tokens: u128,
+    pub(super) at: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Store {
+    pub(super) record: Option<(u128, Record)>,
+    /// What it was before the last writes: stale reads show it.
+    pub(super) before: Option<(u128, Record)>,
+    pub(super) version: u128,
+    pub(super) out_until: u64,
+    /// The stamps of the members' last refreshes, for the fault of the wall clocks.
+    pub(super) stamps: Vec<(String, i64)>,
+}
+
+pub(super) struct Sim {
+    pub(super) now: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Option<Event>>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) store: Store,
+    pub(super) limit: Share,
+    pub(super) fault: Fault,
+    pub(super) calls: u64,
+    pub(super) losses: u64,
+    pub(super) stale: u64,
+    pub(super) slow: u64,
+    /// How long a message takes that is not slow, at most.
+    pub(super) near: u64,
+    /// Changes of the record are reported.
+    pub(super) watched: bool,
+    /// How many permits of the whole could come out now.
+    pub(super) law: Bucket,
+    pub(super) trace: bool,
+    pub(super) go_on: bool,
+    /// Ids by host, twice the same.
+    pub(super) doubled: bool,
+    pub(super) random: Random,
+    pub(super) report: Report,
+}
+
+impl Sim {
+    pub(super) fn empty(random: Random, fault: Fault, limit: Share, trace: bool) -> Self {
+        Self {
+            now: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            events: Vec::new(),
+            nodes: Vec::new(),
+            store: Store::default(),
+            limit,
+            fault,
+            calls: 0,
+            losses: 0,
+            stale: 0,
+            slow: 50,
+            near: 30_000_000,
+            watched: false,
+            law: Bucket { tokens: u128::from(limit.burst) * PERMIT, at: 0 },
+            trace,
+            go_on: false,
+            doubled: false,
+            random,
+            report: Report::default(),
+        }
+    }
+
+    /// Goes on after a violation.
+    pub(super) fn go_on(mut self) -> Self {
+        self.go_on = true;
+        self
+    }
+
+    pub(super) fn at(&mut self, time: u64, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse((time, self.order, self.events.len())));
+        self.events.push(Some(event));
+    }
+
+    pub(super) fn say(&self, text: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>10.3} ms  {}", self.now as f64 / 1e6, text());
+        }
+    }
+
+    pub(super) fn run(mut self) -> Report {
+        self.run_until(SPAN);
+        self.report
+    }
+
+    pub(super) fn run_until(&mut self, end: u64) {
+        while let Some(Reverse((time, _, index))) = self.queue.peek().copied() {
+            if time > end || (self.report.violation.is_some() && !self.go_on) {
+                break;
+            }
+            self.queue.pop();
+            self.now = time;
+            if let Some(event) = self.events[index].take() {
+                self.happen(event);
+            }
+            self.check();
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn check(&mut self) {
+        let (mut rate, mut burst) = (0_u64, 0_u64);
+        for node in self.nodes.iter().filter(|node| node.alive && self.now < node.in_use.until) {
+            rate += node.in_use.share.rate;
+            burst += u64::from(node.in_use.share.burst);
+        }
+        self.report.worst = self.report.worst.max(rate.saturating_mul(1000) / self.limit.rate);
+        if rate > self.limit.rate || burst > self.limit.burst.into() {
+            self.report.rate_broken = true;
+            self.violate(format!("rate {rate}, burst {burst} in use of {:?}", self.limit));
+        }
+    }
+
+    pub(super) fn violate(&mut self, text: String) {
+        let text = format!("{text} after {} ms", self.now / 1_000_000);
+        self.say(|| format!("VIOLATION: {text}"));
+        self.report.violation.get_or_insert(text);
+    }
+}
+
+impl Bucket {
+    /// Fills it for as long as its share is valid.
+    pub(super) fn fill(&mut self, now: u64, in_use: InUse) {
+        let to = now.min(in_use.until).max(self.at);
+        self.tokens += u128::from(to - self.at) * u128::from(in_use.share.rate);
+        self.tokens = self.tokens.min(u128::from(in_use.share.burst) * PERMIT);
+        self.at = self.at.max(now);
+    }
+}

@@ -1,0 +1,526 @@
+//! A stream that connects anew, against servers by a script.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    fmt::Write,
+    future::{Future, pending, ready},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::{FusedStream, Stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use proptest::prelude::*;
+use relent::{
+    Attempt, Backoff, Budget, CancellationToken, Decision, GaveUp, Jitter, Last, Limiter, Operation, Ratio, Stop,
+    events::Event,
+    stream::{Reconnect, ReconnectStream, Streamed, reconnect},
+};
+use tokio::time::{Instant, sleep};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// One connection: how long it takes to connect, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    /// Seconds.
+    connects_in: u64,
+    refused: bool,
+    /// An item each second until then.
+    lives: u64,
+    /// How it goes, unless it lives for ever.
+    breaks: Breaks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Breaks {
+    Ends,
+    Fails,
+    Never,
+}
+
+const GOOD: Link = Link { connects_in: 0, refused: false, lives: 0, breaks: Breaks::Never };
+
+fn refused() -> Link {
+    Link { refused: true, ..GOOD }
+}
+
+fn breaks_after(lives: u64) -> Link {
+    Link { lives, breaks: Breaks::Fails, ..GOOD }
+}
+
+fn ends_after(lives: u64) -> Link {
+    Link { lives, breaks: Breaks::Ends, ..GOOD }
+}
+
+type Source = Pin<Box<dyn Stream<Item = Result<u64, String>> + Send>>;
+
+/// Connects by a script. When it is over, connections live for ever.
+#[derive(Clone, Debug)]
+struct Server {
+    links: Arc<Mutex<VecDeque<Link>>>,
+    began: Instant,
+    /// When it was asked, in seconds.
+    asked: Arc<Mutex<Vec<u64>>>,
+    /// Cloned into each call and each connection.
+    alive: Arc<()>,
+}
+
+impl Server {
+    fn new(links: impl IntoIterator<Item = Link>) -> Self {
+        Self {
+            links: Arc::new(Mutex::new(links.into_iter().collect())),
+            began: Instant::now(),
+            asked: Arc::default(),
+            alive: Arc::default(),
+        }
+    }
+
+    fn connect(&self) -> impl Future<Output = Result<Source, String>> + Send + use<> {
+        let (link, number) = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(self.began.elapsed().as_secs());
+            (self.links.lock().unwrap().pop_front().unwrap_or(GOOD), asked.len())
+        };
+        let alive = self.alive.clone();
+        async move {
+            sleep(secs(link.connects_in)).await;
+            if link.refused {
+                return Err(format!("refused {number}"));
+            }
+            let items = stream::unfold((0, alive), move |(second, alive)| async move {
+                match (second < link.lives, link.breaks) {
+                    (false, Breaks::Ends) => None,
+                    (false, Breaks::Fails) => Some((Err(format!("reset {number}")), (second, alive))),
+                    _ => {
+                        sleep(SECOND).await;
+                        Some((Ok(second + 1), (second + 1, alive)))
+                    }
+                }
+            });
+            Ok(Box::pin(items) as Source)
+        }
+    }
+
+    fn asked(&self) -> Vec<u64> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn held(&self) -> usize {
+        Arc::strong_count(&self.alive) - 1
+    }
+}
+
+fn each_second() -> Backoff {
+    Backoff::fixed(SECOND)
+}
+
+/// What it yields until it is over, or so many seconds have passed, one word each.
+async fn yields(
+    mut stream: Pin<&mut impl Stream<Item = Result<Streamed<u64, String>, GaveUp<String>>>>,
+    seconds: u64,
+) -> String {
+    let until = Instant::now() + secs(seconds);
+    let mut text = String::new();
+    while let Ok(Some(item)) = tokio::time::timeout_at(until, stream.next()).await {
+        match item {
+            Ok(Streamed::Connected(None)) => text.push_str("up "),
+            Ok(Streamed::Connected(Some(gap))) => {
+                let error = gap.error().map_or("", String::as_str).replace(' ', "_");
+                write!(text, "up({:?},{},{error}) ", gap.length(), gap.attempts()).unwrap();
+            }
+            Ok(Streamed::Item(item)) => write!(text, "{item} ").unwrap(),
+            Ok(Streamed::Lost) => text.push_str("lost "),
+            Ok(_) => unreachable!(),
+            Err(gave_up) => write!(text, "{}", gave_up.sentence()).unwrap(),
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_connects_anew_and_tells_what_it_missed() {
+    let server = Server::new([refused(), breaks_after(2), refused(), refused(), ends_after(1)]);
+    let mut stream = pin!(reconnect(|_| server.connect()).backoff(each_second()).into_stream());
+    let told = "up 1 2 lost up(3s,3,refused_4) 1 lost up(1s,1,) 1 2 3";
+    assert_eq!(yields(stream.as_mut(), 11).await, told);
+    assert_eq!(server.asked(), [0, 1, 4, 5, 6, 8]);
+    // Refused, the first connection lost, and what came of that: its error is told with the gap.
+    let server = Server::new([breaks_after(0)]);
+    let mut stream = pin!(reconnect(|_| server.connect()).backoff(each_second()).into_stream());
+    assert_eq!(yields(stream.as_mut(), 2).await, "up lost up(1s,1,reset_1) 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_every_connection_and_drops_it_is_one_outage() {
+    let server = Server::new(vec![breaks_after(1); 99]);
+    let run = reconnect(|_| server.connect()).backoff(each_second()).finish_within(9 * SECOND);
+    let mut stream = pin!(run.into_stream());
+    let told = yields(stream.as_mut(), 100).await;
+    let end = "gave up after 5 attempts in 9s: everything must be finished within 9s; last attempt: reset 5";
+    assert!(told.ends_with(&format!("lost up(1s,1,reset_4) 1 {end}")), "{told}");
+    assert!(stream.is_terminated());
+    assert!(stream.next().await.is_none());
+    assert_eq!((server.asked(), server.held()), (vec![0, 2, 4, 6, 8], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_health_all_begins_anew() {
+    let growing = Backoff::exponential(SECOND, 8 * SECOND).jitter(Jitter::None);
+    // Refused thrice, then up for so long, and again: pauses of 1, 2, 4, and of 1, 2 after health, of 8 without.
+    let outage = |lives| [refused(), refused(), refused(), ends_after(lives), refused(), refused(), ends_after(lives)];
+    for (reset_after, lives, asked) in [
+        (None, 30, [0, 1, 3, 7, 38, 40, 44]),
+        (None, 29, [0, 1, 3, 7, 44, 52, 60]),
+        (Some(5), 5, [0, 1, 3, 7, 13, 15, 19]),
+        (Some(5), 4, [0, 1, 3, 7, 19, 27, 35]),
+    ] {
+        let server = Server::new(outage(lives));
+        let backoff = reset_after.map_or(growing.clone(), |seconds| growing.clone().reset_after(secs(seconds)));
+        let mut stream = pin!(reconnect(|_| server.connect()).backoff(backoff).into_stream());
+        let _ = yields(stream.as_mut(), asked[6]).await;
+        assert_eq!(server.asked(), asked, "{reset_after:?} {lives}");
+    }
+    // Bounds count from the loss, and the connection that was healthy is the first attempt.
+    let links = std::iter::repeat_n([breaks_after(40), refused()], 50).flatten().chain(vec![refused(); 9]);
+    let server = Server::new(links);
+    let run = reconnect(|_| server.connect()).backoff(each_second()).max_attempts(3).finish_within(4 * SECOND);
+    let mut stream = pin!(run.into_stream());
+    let told = yields(stream.as_mut(), 10_000).await;
+    assert_eq!(told.matches("up(2s,2,refused_").count(), 49, "{told}");
+    assert!(
+        told.ends_with(
+            "lost gave up after 3 attempts in 2s: at most 3 attempts were allowed; last attempt: refused 101"
+        ),
+        "{told}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_connecting_has_a_deadline() {
+    let hangs = Link { connects_in: 1_000_000, ..GOOD };
+    let server = Server::new([hangs, Link { connects_in: 1, ..GOOD }]);
+    let run =
+        reconnect(|_| server.connect()).backoff(each_second()).attempt_timeout(2 * SECOND).finish_within(9 * SECOND);
+    let mut stream = pin!(run.into_stream());
+    let told = yields(stream.as_mut(), 2_000).await;
+    assert!(told.starts_with("up 1 2 3 ") && told.ends_with(" 1995 1996"), "{told}");
+    assert_eq!(server.asked(), [0, 3]);
+    let server = Server::new([hangs; 9]);
+    let run =
+        reconnect(|_| server.connect()).backoff(each_second()).attempt_timeout(2 * SECOND).finish_within(4 * SECOND);
+    let told = yields(pin!(run.into_stream()), 2_000).await;
+    let end = "gave up after 2 attempts in 4s: everything must be finished within 4s; last attempt: cut after 1s by the overall \
+               deadline, outcome unknown";
+    assert_eq!(told, end);
+    assert_eq!(server.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_connecting_mends_is_the_last_item() {
+    let server = Server::new([breaks_after(1), refused(), breaks_after(50)]);
+    let run = reconnect(|_| server.connect()).backoff(each_second()).when(|error| error != "reset 3");
+    let told = yields(pin!(run.into_stream()), 2_000).await;
+    let end = "gave up after 1 attempt: repeating cannot mend this; last attempt: reset 3";
+    assert!(told.ends_with(&format!(" 49 50 {end}")), "{told}");
+    let server = Server::new([breaks_after(1)]);
+    let run = reconnect(|_| server.connect()).when(|_| Decision::RetryAfter(7 * SECOND)).backoff(each_second());
+    assert_eq!(yields(pin!(run.into_stream()), 9).await, "up 1 lost up(7s,1,reset_1) 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_ends_it_wherever_it_is() {
+    let hangs = Link { connects_in: 1_000, ..GOOD };
+    for (links, up) in [
+        (vec![GOOD], "up 1 2 "),
+        (vec![hangs], ""),
+        (vec![refused(); 9], ""),
+        (vec![breaks_after(1); 9], "up 1 lost up("),
+    ] {
+        let (server, token) = (Server::new(links), CancellationToken::new());
+        let run = reconnect(|_| server.connect()).backoff(each_second()).cancel_on(token.clone());
+        let mut stream = pin!(run.into_stream());
+        let cancel = async {
+            sleep(2 * SECOND + SECOND / 2).await;
+            token.cancel();
+        };
+        let (told, ()) = tokio::join!(yields(stream.as_mut(), 100), cancel);
+        assert!(told.starts_with(up) && told.contains("gave up after"), "{told}");
+        assert!(told.contains("cancelled"), "{told}");
+        assert!(stream.is_terminated());
+        assert_eq!(server.held(), 0);
+    }
+    // One that always has an item.
+    let token = CancellationToken::new();
+    let always = reconnect(|_| ready(Ok::<_, String>(stream::repeat(Ok::<_, String>(1))))).cancel_on(token.clone());
+    let mut always = pin!(always.into_stream());
+    assert!(matches!(always.next().await, Some(Ok(Streamed::Connected(None)))));
+    assert!(matches!(always.next().await, Some(Ok(Streamed::Item(1)))));
+    token.cancel();
+    assert!(always.next().await.unwrap().unwrap_err().is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_anywhere_it_leaves_nothing_and_a_dropped_next_loses_nothing() {
+    let server = Server::new([breaks_after(2), refused(), GOOD]);
+    let limiter = Limiter::new(relent::Rate::every(10 * SECOND).unwrap(), 1);
+    let run = reconnect(|_| server.connect()).backoff(each_second()).throttle(&limiter);
+    let mut stream = Box::pin(run.into_stream());
+    let (mut seen, mut waited) = (vec![], false);
+    // Asked anew every 100 ms, as in a `select!`.
+    while seen.len() < 6 {
+        if let Ok(item) = tokio::time::timeout(SECOND / 10, stream.next()).await {
+            match item.unwrap().unwrap() {
+                Streamed::Item(item) => seen.push(item),
+                Streamed::Connected(Some(gap)) => assert_eq!((gap.length(), gap.attempts()), (18 * SECOND, 2)),
+                _ => {}
+            }
+        }
+        waited |= limiter.waiters() == 1;
+    }
+    assert_eq!((seen, server.asked()), (vec![1, 2, 1, 2, 3, 4], vec![0, 10, 20]));
+    assert!(waited);
+    assert_eq!(server.held(), 1);
+    drop(stream);
+    assert_eq!((server.held(), limiter.waiters()), (0, 0));
+    let waiting = reconnect(|_| server.connect()).throttle(&limiter).into_stream();
+    let mut waiting = Box::pin(waiting);
+    limiter.pause_for(100 * SECOND);
+    assert!(futures_util::poll!(waiting.next()).is_pending());
+    assert_eq!(limiter.waiters(), 1);
+    drop(waiting);
+    assert_eq!(limiter.waiters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_outage_counts_once_for_the_budget() {
+    // Each outage is allowed one retry of its own, and the reserve is none.
+    let budget = Budget::ratio(Ratio::percent(100)).reserve(0);
+    let links = std::iter::repeat_n([breaks_after(40), refused()], 20).flatten();
+    let server = Server::new(links.chain([breaks_after(40), refused(), refused(), refused(), refused()]));
+    let run = reconnect(|_| server.connect()).backoff(each_second()).budget(&budget);
+    let told = yields(pin!(run.into_stream()), 10_000).await;
+    assert_eq!(told.matches("up(2s,2,refused").count(), 20, "{told}");
+    assert!(told.contains("budget"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn listeners_hear_one_run() {
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hearing = heard.clone();
+    let server = Server::new([refused(), breaks_after(40)]);
+    let run = reconnect(|_| server.connect()).backoff(each_second()).notify(move |event: &Event<'_, String>| {
+        let mut heard = hearing.lock().unwrap();
+        match event {
+            Event::Started(attempt) => write!(heard, "start {}, ", attempt.number()).unwrap(),
+            Event::Ended { attempt, last: Last::Failed(error), .. } => {
+                write!(heard, "end {attempt}: {error}, ").unwrap();
+            }
+            Event::Waiting(_) => heard.push_str("wait, "),
+            other => panic!("{other:?}"),
+        }
+    });
+    let _ = yields(pin!(run.into_stream()), 50).await;
+    let expected = "start 1, end 1: refused 1, wait, start 2, end 1: reset 2, wait, start 2, ";
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
+
+/// Named in a field, and sent.
+#[derive(Clone, Debug)]
+struct Connect(Server);
+
+impl Operation for Connect {
+    type Output = Result<Source, String>;
+    type Future = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn call(&mut self, _: Attempt) -> Self::Future {
+        Box::pin(self.0.connect())
+    }
+}
+
+struct Watch {
+    changes: Pin<Box<ReconnectStream<Connect>>>,
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_can_be_named_and_spawned() {
+    let server = Server::new([breaks_after(1)]);
+    let mut watch = Watch { changes: Box::pin(Reconnect::new(Connect(server.clone())).into_stream()) };
+    assert!(format!("{:?}", watch.changes).starts_with("ReconnectStream { state: \"waiting to connect\", attempts: 0"));
+    let seen = tokio::spawn(async move {
+        let mut seen = vec![];
+        while let Ok(Some(item)) = watch.changes.try_next().await {
+            if let Streamed::Item(item) = item {
+                seen.push(item);
+            }
+            if seen.len() == 3 {
+                break;
+            }
+        }
+        seen
+    });
+    assert_eq!(seen.await.unwrap(), [1, 1, 2]);
+    let spawned = tokio::spawn(async move {
+        let changes = reconnect(move |_| server.connect()).when(|error: &String| error.is_empty()).into_stream();
+        pin!(changes).next().await
+    });
+    assert!(matches!(spawned.await.unwrap(), Some(Ok(Streamed::Connected(None)))));
+}
+
+/// Whatever the type of the error is.
+#[tokio::test(start_paused = true)]
+async fn it_can_be_spawned_with_errors_that_borrow() {
+    async fn first<E: Send + 'static>(error: fn() -> E) -> bool {
+        let spawned = tokio::spawn(async move {
+            let run = reconnect(async |_| Err::<stream::Empty<Result<u32, E>>, E>(error()));
+            let mut run = pin!(run.max_attempts(1).throttle(&Limiter::unlimited()).into_stream());
+            run.next().await.unwrap().is_err()
+        });
+        spawned.await.unwrap()
+    }
+    let text = tokio::spawn(async {
+        let mut run =
+            pin!(reconnect(async |_| Err::<stream::Empty<Result<u32, _>>, _>("no")).max_attempts(1).into_stream());
+        run.try_next().await.unwrap_err().into_error()
+    });
+    assert_eq!(text.await.unwrap(), Some("no"));
+    assert!(first(|| std::borrow::Cow::Borrowed("no")).await);
+    assert!(first(|| Box::<dyn std::error::Error + Send + Sync>::from("no")).await);
+    assert!(first(|| anyhow::anyhow!("no")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_of_connections_that_end_at_once_lets_others_run() {
+    let empty = reconnect(|_| ready(Ok::<_, Infallible>(stream::empty::<Result<u32, Infallible>>())));
+    let mut empty = pin!(empty.backoff(Backoff::fixed(Duration::ZERO)).into_stream());
+    let other = tokio::spawn(ready(()));
+    while !other.is_finished() {
+        assert!(empty.next().await.unwrap().is_ok());
+    }
+    // And one that never connects is silent.
+    let never = reconnect(|_| pending::<Result<stream::Empty<Result<u32, Infallible>>, Infallible>>()).into_stream();
+    assert!(tokio::time::timeout(SECOND, pin!(never).next()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "in connect")]
+async fn a_panic_goes_through() {
+    let connect =
+        |_| -> std::future::Ready<Result<stream::Empty<Result<u32, String>>, String>> { panic!("in connect") };
+    let _ = pin!(reconnect(connect).into_stream()).next().await;
+}
+
+fn links() -> impl Strategy<Value = Vec<Link>> {
+    let link = (0..4_u64, any::<bool>(), 0..12_u64, any::<bool>()).prop_map(|(connects_in, refused, lives, ends)| {
+        Link { connects_in, refused, lives, breaks: if ends { Breaks::Ends } else { Breaks::Fails } }
+    });
+    prop::collection::vec(link, 0..20)
+}
+
+/// The same by a loop over the script: when it connects, and what it yields.
+fn model(links: &[Link], bound: u64, healthy: u64, timeout: u64) -> (Vec<u64>, Vec<String>) {
+    let (mut now, mut begin, mut lost) = (0, 0, None::<u64>);
+    let (mut asked, mut told) = (vec![], vec![]);
+    let mut attempts = 0;
+    for link in links.iter().chain(std::iter::once(&GOOD)) {
+        asked.push(now);
+        attempts += 1;
+        let left = bound - (now - begin);
+        if link.connects_in > timeout.min(left) {
+            now += timeout.min(left);
+            if left <= timeout {
+                told.push("gave up".to_owned());
+                return (asked, told);
+            }
+        } else {
+            now += link.connects_in;
+            if !link.refused {
+                told.push(match lost.take() {
+                    None => "up".to_owned(),
+                    Some(at) => format!("up after {}s, {attempts}", now - at),
+                });
+                if link.breaks == Breaks::Never {
+                    return (asked, told);
+                }
+                told.extend((1..=link.lives).map(|item| item.to_string()));
+                now += link.lives;
+                if link.lives >= healthy {
+                    begin = now;
+                }
+                if now + 1 - begin < bound {
+                    told.push("lost".to_owned());
+                }
+                (lost, attempts) = (Some(now), 0);
+            }
+        }
+        if now + 1 - begin >= bound {
+            told.push("gave up".to_owned());
+            return (asked, told);
+        }
+        now += 1;
+    }
+    unreachable!("the last connection stays")
+}
+
+proptest! {
+    #[test]
+    fn it_does_as_a_naive_loop_would(links in links(), bound in 1..40_u64, healthy in 1..10_u64, timeout in 1..5_u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (asked, told) = runtime.block_on(async {
+            let server = Server::new(links.clone());
+            let run = reconnect(|_| server.connect())
+                .backoff(each_second().reset_after(secs(healthy)))
+                .attempt_timeout(secs(timeout))
+                .finish_within(secs(bound));
+            let mut stream = pin!(run.into_stream());
+            let mut told = vec![];
+            let mut forever = false;
+            while let Some(item) = stream.next().await {
+                told.push(match item {
+                    Ok(Streamed::Connected(gap)) => {
+                        forever = server.asked().len() > links.len();
+                        gap.map_or("up".to_owned(), |gap| format!("up after {}s, {}", gap.length().as_secs(), gap.attempts()))
+                    }
+                    Ok(Streamed::Item(item)) => item.to_string(),
+                    Ok(_) => "lost".to_owned(),
+                    Err(gave_up) => {
+                        assert_eq!(*gave_up.stop(), Stop::Deadline);
+                        "gave up".to_owned()
+                    }
+                });
+                if forever {
+                    break;
+                }
+            }
+            (server.asked(), told)
+        });
+        let expected = model(&links, bound, healthy, timeout);
+        prop_assert_eq!((asked, told), expected);
+    }
+}
+
+/// Asked again although nothing woke it, it changes nothing.
+#[tokio::test(start_paused = true)]
+async fn a_poll_too_many_changes_nothing() {
+    let server = Server::new([breaks_after(2), refused(), breaks_after(1)]);
+    let mut stream = Box::pin(reconnect(|_| server.connect()).backoff(each_second()).into_stream());
+    let mut told = 0;
+    while server.asked().len() < 4 {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(item) = stream.as_mut().poll_next(&mut cx) {
+            assert!(item.is_some());
+            told += 1;
+        } else {
+            sleep(SECOND / 4).await;
+        }
+    }
+    // Up, two items, lost, up, one item, lost, up.
+    assert_eq!((told, server.asked()), (8, vec![0, 3, 4, 6]));
+}
