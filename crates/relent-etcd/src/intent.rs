@@ -201,7 +201,7 @@ impl Goal {
         }
         let once_started = match change {
             Change::RemoveVoter { .. } => Change::RemoveVoter { able: true },
-            other => other,
+            Change::AddVoter => Change::AddVoter,
         };
         let later = Voters::new(all, all).after(once_started).have_quorum();
         let advice = match (&step, later) {

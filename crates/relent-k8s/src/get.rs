@@ -61,7 +61,7 @@ pub fn get<K>(api: &Api<K>, name: impl Into<String>) -> Get<K>
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    polling(Fetch::new(api, name.into(), false))
+    polling(Fetch::new(api, &name.into(), false))
 }
 
 /// [`get`]s a `ConfigMap`.
@@ -105,7 +105,7 @@ pub fn get_when_created<K>(api: &Api<K>, name: impl Into<String>) -> Get<K>
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    polling(Fetch::new(api, name.into(), true))
+    polling(Fetch::new(api, &name.into(), true))
 }
 
 /// The object by its name, polled until it is had: what [`get`] makes, run by `.await`.
@@ -142,8 +142,8 @@ pub struct Fetch<K> {
 }
 
 impl<K: Resource + Clone> Fetch<K> {
-    fn new(api: &Api<K>, name: String, waits: bool) -> Self {
-        Self { api: api.clone(), calls: Calls::new(Target::named(api, &name)), waits }
+    fn new(api: &Api<K>, name: &str, waits: bool) -> Self {
+        Self { api: api.clone(), calls: Calls::new(Target::named(api, name)), waits }
     }
 }
 

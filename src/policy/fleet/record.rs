@@ -3,9 +3,10 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::shares::{self, Share};
-use crate::{
-    ConfigError, Rate,
-    policy::nanos::{self, Written, decimal},
+use crate::policy::{
+    config_error::ConfigError,
+    limit::rate::Rate,
+    nanos::{self, Written, decimal},
 };
 
 /// One limit, and who has which share of it. Its text is made for `etcdctl get` and `kubectl edit`:

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Rate, policy::nanos};
+use crate::policy::{limit::rate::Rate, nanos};
 
 /// Shares of a rate are whole numbers of billionths of a permit per second.
 const BILLIONTHS: u128 = 1_000_000_000;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{
-    ConfigError, Ratio,
-    policy::nanos::{self, Written},
+use crate::policy::{
+    config_error::ConfigError,
+    nanos::{self, Written},
+    ratio::Ratio,
 };
 
 /// The least ttl: 100 ms. Below it, a refresh hardly fits between two others.

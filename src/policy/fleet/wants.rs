@@ -1,7 +1,7 @@
 //! What a member wants, from what was asked of it lately.
 
 use super::shares;
-use crate::Rate;
+use crate::policy::limit::rate::Rate;
 
 /// The want of a member, measured or said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
