@@ -281,7 +281,9 @@ fn apply(
     }
     shared.publish(&mut state);
     if call.query.get("dryRun").is_empty() {
-        late.into_iter().for_each(|(key, uid)| establish_late(shared.clone(), state.establishing, key, uid));
+        for (key, uid) in late {
+            establish_late(shared.clone(), state.establishing, key, uid);
+        }
     }
     done
 }
