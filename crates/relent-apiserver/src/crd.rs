@@ -152,7 +152,24 @@ fn defined(definition: &Value) -> ResourceKind {
 /// A definition is there or has changed: its kind is served as it says, and its status tells so.
 pub(super) fn establish(state: &mut State, key: &Key) {
     let Some(definition) = state.store.get(key).cloned() else { return };
-    state.resources.register(defined(&definition));
+    let known = definition.pointer("/status/conditions").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    if !known && !state.establishing.is_zero() {
+        state.to_establish.push((key.clone(), object::meta(&definition, "uid").to_owned()));
+        return;
+    }
+    establish_now(state, key, &definition);
+}
+
+/// What was put off, unless the definition has gone meanwhile.
+pub(super) fn establish_late(state: &mut State, key: &Key, uid: &str) {
+    let there = state.store.get(key).cloned().filter(|definition| object::meta(definition, "uid") == uid);
+    if let Some(definition) = there {
+        establish_now(state, key, &definition);
+    }
+}
+
+fn establish_now(state: &mut State, key: &Key, definition: &Value) {
+    state.resources.register(defined(definition));
     let conditions = [
         ("NamesAccepted", "NoConflicts", "no conflicts found"),
         ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
@@ -169,8 +186,8 @@ pub(super) fn establish(state: &mut State, key: &Key) {
     let stored = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
     let stored: Vec<Value> =
         stored.filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect();
-    state.established(text(&definition, "/metadata/name"));
-    let mut new = (*definition).clone();
+    state.established(text(definition, "/metadata/name"));
+    let mut new = definition.clone();
     new["status"] = json!({
         "acceptedNames": definition.pointer("/spec/names"), "conditions": conditions, "storedVersions": stored,
     });

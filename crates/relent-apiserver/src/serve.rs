@@ -19,7 +19,7 @@ use super::wire;
 use super::{
     access::Identity,
     body::Body,
-    broken, delete,
+    broken, crd, delete,
     discovery::{self, Document},
     evict,
     failure::{self, Failure},
@@ -29,6 +29,7 @@ use super::{
     review, scale,
     server::{ApiServer, Shared},
     state::State,
+    store::Key,
     watch::Watching,
     write,
 };
@@ -266,6 +267,7 @@ fn apply(
     };
     let mut done = perform(&mut state, &call, &who, body);
     *warnings = std::mem::take(&mut state.warnings);
+    let late = std::mem::take(&mut state.to_establish);
     if let Some(before) = before {
         (state.store, state.resources) = before;
         // What was not written has the revision it had, or none.
@@ -278,7 +280,22 @@ fn apply(
         }
     }
     shared.publish(&mut state);
+    if call.query.get("dryRun").is_empty() {
+        for (key, uid) in late {
+            establish_late(shared.clone(), state.establishing, key, uid);
+        }
+    }
     done
+}
+
+/// Establishes a definition after a while.
+fn establish_late(shared: Arc<Shared>, delay: Duration, key: Key, uid: String) {
+    tokio::spawn(async move {
+        time::pause(delay).await;
+        let mut state = shared.lock();
+        crd::establish_late(&mut state, &key, &uid);
+        shared.publish(&mut state);
+    });
 }
 
 fn document(state: &State, path: &str, aggregated: bool) -> Result<Outcome, Failure> {

@@ -163,6 +163,12 @@ impl ApiServer {
         self.shared.goes_down(Outage { down, warming, stopped: down.is_none() });
     }
 
+    /// A new definition is established so much later; until then its paths are not found. A real server needs some 100 ms, so
+    /// what uses a kind at once may meet 404; the default is none.
+    pub fn establish_after(&self, delay: Duration) {
+        self.shared.lock().establishing = delay;
+    }
+
     /// For so long after a custom kind was established, its objects are answered with 429 `storage is (re)initializing`.
     /// A real server needs some milliseconds; the default is none.
     pub fn initialize_for(&self, duration: Duration) {

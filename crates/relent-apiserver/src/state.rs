@@ -57,6 +57,10 @@ pub(super) struct State {
     pub(super) outage: Outage,
     /// How long the objects of a custom kind are not served once it is established.
     pub(super) initializing: Duration,
+    /// How long it takes until a new definition is established.
+    pub(super) establishing: Duration,
+    /// Definitions that this request has made, by key and uid, which are to be established later.
+    pub(super) to_establish: Vec<(Key, String)>,
     /// Custom kinds whose objects are not served before then.
     initialized: BTreeMap<String, Instant>,
     /// What the containers of pods have written.
@@ -86,6 +90,8 @@ impl State {
             warnings: Vec::new(),
             outage: Outage::default(),
             initializing: Duration::ZERO,
+            establishing: Duration::ZERO,
+            to_establish: Vec::new(),
             initialized: BTreeMap::new(),
             logs: Logs::default(),
             #[cfg(feature = "ws")]

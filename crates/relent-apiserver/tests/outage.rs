@@ -9,6 +9,7 @@ use kube::{
     Api, Client, Config,
     api::{ListParams, PostParams, WatchParams},
     config::{KubeConfigOptions, Kubeconfig},
+    runtime::wait::{await_condition, conditions},
 };
 use relent_apiserver::{AccessRule, ApiServer, Fault, User};
 use serde_json::json;
@@ -158,6 +159,7 @@ async fn a_slow_watch_lags_behind_and_misses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_new_kind_is_not_served_at_once() {
     let server = ApiServer::new();
+    server.establish_after(S);
     server.initialize_for(2 * S);
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     let definition = json!({
@@ -178,6 +180,11 @@ async fn a_new_kind_is_not_served_at_once() {
         plural: "things".into(),
     };
     let things: Api<kube::core::DynamicObject> = Api::namespaced_with(server.client(), "default", &resource);
+    assert_eq!(code(&things.list(&ListParams::default()).await.unwrap_err()), 404, "it is not established");
+    let begun = Instant::now();
+    let is_there = conditions::is_crd_established();
+    await_condition(definitions, "things.example.com", is_there).await.unwrap();
+    assert_eq!(begun.elapsed(), S);
     let early = things.list(&ListParams::default()).await.unwrap_err();
     assert_eq!(code(&early), 429);
     assert!(early.to_string().contains("storage is (re)initializing"), "{early}");
