@@ -93,6 +93,24 @@ fn backoffs_as_text() {
 }
 
 #[test]
+fn a_schedule_in_a_policy_needs_no_name() {
+    for shape in [
+        "fixed 1s",
+        "exponential 1s..9s take 2",
+        "linear 1s..9s",
+        "fibonacci 1s..9s",
+        "decorrelated 1s..9s",
+        "steps 1s 2s",
+    ] {
+        let named: Policy = format!("backoff {shape}, max_attempts 3").parse().unwrap();
+        assert_eq!(format!("max_attempts 3, {shape}").parse::<Policy>().unwrap(), named);
+        assert!(named.to_string().starts_with("backoff "));
+        let twice = format!("backoff {shape}, {shape}").parse::<Policy>().unwrap_err();
+        assert!(twice.to_string().contains("give a setting once"), "{twice}");
+    }
+}
+
+#[test]
 fn refusals_say_what_and_why() {
     let policies = [
         (

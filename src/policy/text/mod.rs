@@ -149,7 +149,7 @@ impl fmt::Display for Policy {
 }
 
 /// Settings, each at most once, with commas between them: `every 50ms`, `random_phase`, `backoff exponential 100ms..10s take 3` (see
-/// [`Backoff`]), `attempt_timeout 10s`, `start_within 350ms`, `finish_within 5s`, `max_attempts 8`, `final_try`,
+/// [`Backoff`]; the word `backoff` may be left out), `attempt_timeout 10s`, `start_within 350ms`, `finish_within 5s`, `max_attempts 8`, `final_try`,
 /// `delay_first`, `on_cut retry`, `on_cut fatal`, `on_cut retry after 5s`, `max_retry_after 1m`. `default`, or nothing,
 /// is the default.
 impl FromStr for Policy {
@@ -162,7 +162,12 @@ impl FromStr for Policy {
         }
         let mut given = Vec::new();
         for item in text.split(',').map(str::trim) {
-            let (name, value) = item.split_once(char::is_whitespace).unwrap_or((item, ""));
+            let (name, value) = match item.split_once(char::is_whitespace) {
+                // A schedule needs no name before it.
+                Some((shape, _)) if SHAPE_NAMES.contains(&shape) => (Setting::Backoff.name(), item),
+                Some(named) => named,
+                None => (item, ""),
+            };
             let Some(setting) = Setting::named(name) else {
                 let rule = match item {
                     "" => "a setting must stand between two commas".to_owned(),
@@ -239,6 +244,7 @@ impl FromStr for Jitter {
     }
 }
 
+const SHAPE_NAMES: [&str; 6] = ["fixed", "exponential", "linear", "fibonacci", "decorrelated", "steps"];
 const JITTERS: &str = "write `none`, `full`, `equal`, `plus 1/2` or `plus_minus 10%`";
 const SHAPES: &str = "write `fixed 50ms`, `exponential 100ms..10s`, `linear 1s..10s`, `fibonacci 1s..10s`, \
                       `decorrelated 1s..10s` or `steps 1s 2s 5s`";
