@@ -40,6 +40,14 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Four times
+//!
+//! None stands in for another, and [`Policy::plan`] shows what they do before a run is made:
+//!
+#![doc = include_str!("../docs/four-times.svg")]
+//!
+#![doc = include_str!("../docs/plan.svg")]
+//!
 //! # Know why it gave up
 //!
 //! The error of every verb is [`GaveUp`]: it names why the run stopped ([`Stop`]) and what the last attempt did ([`Last`]),
@@ -56,10 +64,9 @@
 //!     .await
 //!     .unwrap_err();
 //! assert_eq!(*gave_up.stop(), Stop::StartWindow);
-//! assert_eq!(
-//!     gave_up.to_string(),
-//!     "gave up after 8 attempts in 350ms: no attempt may start after 350ms; last attempt: no route to host"
-//! );
+//! assert_eq!(gave_up.to_string(), "gave up after 8 attempts in 350ms: \
+//!     no attempt may start after 350ms; \
+//!     last attempt: no route to host");
 //! # }
 //! ```
 //!
@@ -82,8 +89,8 @@
 //!
 //! # Features
 //!
-//! None is on by default. `http`, `tower`, `stream`: for the stacks that people have. `serde`: [`Policy`] as a value in a configuration file. `tracing`, `metrics`: listeners. `signal`: the
-//! manager stops on ctrl-c and SIGTERM. `test-util`: `testing`, for tests of your own code. `internals` opens what this crate's own
+//! None is on by default. `http`, `tower`, `stream`: for the stacks that people have. `serde`: [`Policy`] as a value in a
+//! configuration file. `tracing`, `metrics`: listeners. `signal`: the manager stops on ctrl-c and SIGTERM. `test-util`: `testing`, for tests of your own code. `internals` opens what this crate's own
 //! tests, benchmarks and fuzzers look at; it is no part of the API and may change in any version.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -13,6 +13,8 @@
 //! # Ok(()) }
 //! ```
 //!
+#![doc = include_str!("../../docs/election.svg")]
+//!
 //! # What an election can promise, and what not
 //! No two terms are valid at the same time, as long as clocks run at rates within the
 //! [`clock_drift`](Timing::clock_drift) and all candidates keep the rules of this module. That holds for restarts of the
