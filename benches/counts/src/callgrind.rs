@@ -6,8 +6,8 @@ use std::{collections::HashMap, env, fs, process::Command};
 pub const FEW: u64 = 50;
 pub const MANY: u64 = 550;
 
-/// Instructions and clock reads of one time of each row.
-pub fn count(rows: usize) -> Vec<(f64, f64)> {
+/// Instructions and clock reads of one time of each row, by this program in that mode.
+pub fn count(mode: &str, rows: usize) -> Vec<(f64, f64)> {
     let directory = env::temp_dir().join(format!("relent-counts-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a directory");
     let out = directory.join("out");
@@ -15,7 +15,7 @@ pub fn count(rows: usize) -> Vec<(f64, f64)> {
         .args(["--tool=callgrind", "--compress-strings=no", "--dump-before=*counts*mark*"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(env::current_exe().expect("the name of this program"))
-        .arg("all")
+        .arg(mode)
         .output()
         .expect("valgrind");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -58,7 +58,7 @@ struct Line {
 
 fn table(file: &str, flags: &[&str]) -> ExitCode {
     let rows = all();
-    let counts = callgrind::count(rows.len());
+    let counts = callgrind::count("all", rows.len());
     let line = |name: &str, counts: Vec<f64>| Line { name: name.to_owned(), counts };
     let mut lines: Vec<Line> =
         rows.iter().zip(counts).map(|(Row { name, .. }, (count, reads))| line(name, vec![count, reads])).collect();

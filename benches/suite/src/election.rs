@@ -30,18 +30,17 @@ pub fn works() -> Vec<Work> {
         },
         hand: None,
         peers: vec![],
-        rows: vec![Row::Instructions(None), Row::Nanoseconds(None), Row::Allocations(None)],
-        times: 1000,
+        rows: &[Row::Instructions, Row::Nanoseconds, Row::Allocations],
     }]
 }
 
 pub fn figures() -> Vec<Figure> {
-    let figure = |name, unit, relent, target| Figure { name, unit, relent, hand: None, peers: vec![], target };
+    let figure = |name, unit, relent| Figure { name, unit, relent, hand: None, peers: vec![] };
     vec![
-        figure("1,000 elections: writes per renewal", Unit::Count, || held().writes, Some(1.0)),
-        figure("1,000 elections: reads per renewal", Unit::Count, || held().reads, Some(0.0)),
-        figure("1,000 elections: heap of each", Unit::Bytes, || held().bytes, None),
-        figure("1,000 elections: CPU per renewal", Unit::Nanoseconds, || held().cpu, None),
+        figure("1,000 elections: writes per renewal", Unit::Count, || held().writes),
+        figure("1,000 elections: reads per renewal", Unit::Count, || held().reads),
+        figure("1,000 elections: heap of each", Unit::Bytes, || held().bytes),
+        figure("1,000 elections: CPU per renewal", Unit::Nanoseconds, || held().cpu),
     ]
 }
 

@@ -1,4 +1,5 @@
-//! `Limiter` beside governor (with the clock of the standard library, as everyone else here) and leaky-bucket.
+//! `Limiter` beside governor (with its own clock, quanta, and with that of the standard library, which relent uses),
+//! leaky-bucket, ratelimit and rate-net.
 
 use std::{
     cell::Cell,
@@ -13,158 +14,199 @@ use std::{
 };
 
 use governor::{
-    Quota, RateLimiter,
+    DefaultDirectRateLimiter, Quota, RateLimiter,
     clock::MonotonicClock,
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
 };
+use rate_net::DirectLimiter;
+use ratelimit::Ratelimiter;
 use relent::{Limiter, Rate};
-use tokio::{runtime::Runtime, task::LocalSet};
+use tokio::task::LocalSet;
 
-use crate::measure::{Figure, Row, Unit, Work, runtime};
+use crate::measure::{
+    Figure,
+    Row::{Allocations, Instructions, Nanoseconds},
+    Run, Unit, Work, runtime,
+};
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
 
 /// More than anybody can take.
 const PLENTY: u32 = 1_000_000_000;
 
+/// With the clock of the standard library.
+const GOVERNOR: &str = "governor";
+const GOVERNOR_QUANTA: &str = "governor, quanta";
+const LEAKY: &str = "leaky-bucket";
+
+/// Takes one permit after the other from what is made before.
+macro_rules! takes {
+    ($limiter:expr, |$name:ident| $take:expr) => {
+        |_, n| {
+            let limiter = $limiter;
+            for _ in 0..n {
+                let $name = black_box(&limiter);
+                $take;
+            }
+        }
+    };
+}
+
+/// The same of what is awaited.
+macro_rules! awaits {
+    ($limiter:expr, |$name:ident| $take:expr) => {
+        |rt, n| {
+            let limiter = $limiter;
+            rt.block_on(async {
+                for _ in 0..n {
+                    let $name = black_box(&limiter);
+                    $take;
+                }
+            });
+        }
+    };
+}
+
 pub fn works() -> Vec<Work> {
-    let rows = || vec![Row::Instructions(Some(150)), Row::Nanoseconds(None), Row::Allocations(Some(0))];
-    let work =
-        |name, bare, relent, peers, rows| Work { name, bare: Some(bare), relent, hand: None, peers, rows, times: 1000 };
+    let work = |name, bare, relent, peers| Work {
+        name,
+        bare: Some(bare),
+        relent,
+        hand: None,
+        peers,
+        rows: &[Instructions, Nanoseconds, Allocations],
+    };
     vec![
         work(
             "limiter, try_acquire",
-            |_, n| {
-                let limiter = relent(PLENTY, PLENTY);
-                (0..n).for_each(|_| _ = black_box(&limiter));
-            },
-            |_, n| {
-                let limiter = relent(PLENTY, PLENTY);
-                (0..n).for_each(|_| black_box(&limiter).try_acquire(1).unwrap());
-            },
+            takes!(relent(PLENTY, PLENTY), |limiter| _ = limiter),
+            takes!(relent(PLENTY, PLENTY), |limiter| limiter.try_acquire(1).unwrap()),
             vec![
-                ("governor", |_, n| {
-                    let limiter = governor(PLENTY, PLENTY);
-                    (0..n).for_each(|_| black_box(&limiter).check().unwrap());
-                }),
-                ("leaky-bucket", |rt, n| {
+                (GOVERNOR, takes!(governor(PLENTY, PLENTY), |limiter| limiter.check().unwrap())),
+                (GOVERNOR_QUANTA, takes!(governor_quanta(PLENTY, PLENTY), |limiter| limiter.check().unwrap())),
+                (LEAKY, |rt, n| {
                     let limiter = leaky(PLENTY, PLENTY);
                     rt.block_on(async { (0..n).for_each(|_| assert!(black_box(&limiter).try_acquire(1))) });
                 }),
+                ("ratelimit", takes!(ratelimit(PLENTY.into()), |limiter| limiter.try_wait().unwrap())),
+                ("rate-net", takes!(DirectLimiter::per_second(PLENTY), |limiter| assert!(limiter.check().is_allow()))),
             ],
-            rows(),
         ),
+        Work {
+            rows: &[Instructions],
+            ..work(
+                "limiter, try_acquire that is refused",
+                takes!(emptied(), |limiter| _ = limiter),
+                takes!(emptied(), |limiter| _ = black_box(limiter.try_acquire(1).unwrap_err())),
+                vec![
+                    (
+                        GOVERNOR,
+                        takes!(
+                            {
+                                let limiter =
+                                    RateLimiter::direct_with_clock(Quota::per_hour(NonZeroU32::MIN), MonotonicClock);
+                                limiter.check().unwrap();
+                                limiter
+                            },
+                            |limiter| _ = black_box(limiter.check().unwrap_err())
+                        ),
+                    ),
+                    (
+                        "ratelimit",
+                        takes!(Ratelimiter::builder(1).period(Duration::from_secs(3600)).build().unwrap(), |limiter| {
+                            _ = black_box(limiter.try_wait().unwrap_err())
+                        }),
+                    ),
+                ],
+            )
+        },
         work(
             "limiter, acquire that is ready",
-            async_loop,
-            |rt, n| {
-                let limiter = relent(PLENTY, PLENTY);
-                rt.block_on(async {
-                    for _ in 0..n {
-                        black_box(&limiter).acquire(1).await.unwrap();
-                    }
-                });
-            },
-            vec![
-                ("governor", |rt, n| {
-                    let limiter = governor(PLENTY, PLENTY);
-                    rt.block_on(async {
-                        for _ in 0..n {
-                            black_box(&limiter).until_ready().await;
-                        }
-                    });
-                }),
-                ("leaky-bucket", |rt, n| {
-                    let limiter = leaky(PLENTY, PLENTY);
-                    rt.block_on(async {
-                        for _ in 0..n {
-                            black_box(&limiter).acquire(1).await;
-                        }
-                    });
-                }),
-            ],
-            rows(),
+            awaits!(relent(PLENTY, PLENTY), |limiter| _ = limiter),
+            awaits!(relent(PLENTY, PLENTY), |limiter| limiter.acquire(1).await.unwrap()),
+            ready_peers(),
         ),
         work(
             "limiter, ready() that is",
-            async_loop,
-            |rt, n| {
-                let limiter = relent(PLENTY, PLENTY);
-                rt.block_on(async {
-                    for _ in 0..n {
-                        black_box(&limiter).ready().await;
-                    }
-                });
-            },
-            vec![("governor", |rt, n| {
-                let limiter = governor(PLENTY, PLENTY);
-                rt.block_on(async {
-                    for _ in 0..n {
-                        black_box(&limiter).until_ready().await;
-                    }
-                });
-            })],
-            rows(),
+            awaits!(relent(PLENTY, PLENTY), |limiter| _ = limiter),
+            awaits!(relent(PLENTY, PLENTY), |limiter| limiter.ready().await),
+            ready_peers(),
         ),
     ]
 }
 
+fn ready_peers() -> Vec<(&'static str, Run)> {
+    vec![
+        (GOVERNOR, awaits!(governor(PLENTY, PLENTY), |limiter| limiter.until_ready().await)),
+        (GOVERNOR_QUANTA, awaits!(governor_quanta(PLENTY, PLENTY), |limiter| limiter.until_ready().await)),
+        (LEAKY, awaits!(leaky(PLENTY, PLENTY), |limiter| limiter.acquire(1).await)),
+    ]
+}
+
 pub fn figures() -> Vec<Figure> {
-    // A little different on every run: no targets.
-    let polls = |name, relent, peers| Figure { name, unit: Unit::Count, relent, hand: None, peers, target: None };
+    let polls = |name, relent, peers| Figure { name, unit: Unit::Polls, relent, hand: None, peers };
     vec![
         Figure {
             name: "limiter, try_acquire on two threads: time",
             unit: Unit::Nanoseconds,
             relent: || on_two_threads()[0],
             hand: None,
-            peers: vec![("governor", || on_two_threads()[1]), ("leaky-bucket", || on_two_threads()[2])],
-            target: None,
+            peers: vec![
+                (GOVERNOR, || on_two_threads()[1]),
+                (GOVERNOR_QUANTA, || on_two_threads()[2]),
+                (LEAKY, || on_two_threads()[3]),
+                ("ratelimit", || on_two_threads()[4]),
+            ],
         },
         polls(
             "limiter, polls a waiter in a line of 100",
             || relent_line(100),
-            vec![("governor", || governor_line(100)), ("leaky-bucket", || leaky_line(100))],
+            vec![(GOVERNOR, || governor_line(100)), (LEAKY, || leaky_line(100))],
         ),
         polls(
             "limiter, polls a waiter in a line of 1,000",
             || relent_line(1000),
-            vec![("leaky-bucket", || leaky_line(1000))],
+            vec![(GOVERNOR, || governor_line(1000)), (LEAKY, || leaky_line(1000))],
         ),
-        polls("limiter, the same beside governor", || relent_line(1000), vec![("governor", || governor_line(1000))]),
         polls(
             "limiter, polls a waiter in a line of 100,000",
             || relent_line(100_000),
-            vec![("leaky-bucket", || leaky_line(100_000))],
-        ),
-        // Each of N waiters is polled whenever one goes: 5,000,050,000 polls would take an hour.
-        polls(
-            "limiter, the same beside governor's N(N+1)/2",
-            || relent_line(100_000),
-            vec![("governor, computed", || (100_000.0 + 1.0) / 2.0)],
+            vec![
+                // Each of N waiters is polled whenever one goes: 5,000,050,000 polls would take an hour.
+                ("governor, computed as (N+1)/2", || (100_000.0 + 1.0) / 2.0),
+                (LEAKY, || leaky_line(100_000)),
+            ],
         ),
     ]
-}
-
-/// A loop around nothing.
-fn async_loop(rt: &Runtime, n: u64) {
-    let limiter = relent(PLENTY, PLENTY);
-    rt.block_on(async {
-        for _ in 0..n {
-            _ = black_box(&limiter);
-        }
-    });
 }
 
 fn relent(rate: u32, burst: u32) -> Limiter {
     Limiter::new(Rate::per_second(rate), burst)
 }
 
-fn governor(rate: u32, burst: u32) -> Governor {
+/// One that has nothing, for an hour.
+fn emptied() -> Limiter {
+    let limiter = Limiter::new(Rate::per_hour(1), 1);
+    limiter.try_acquire(1).expect("full");
+    limiter
+}
+
+fn quota(rate: u32, burst: u32) -> Quota {
     let positive = |n| NonZeroU32::new(n).expect("positive");
-    let quota = Quota::per_second(positive(rate)).allow_burst(positive(burst));
-    RateLimiter::direct_with_clock(quota, MonotonicClock)
+    Quota::per_second(positive(rate)).allow_burst(positive(burst))
+}
+
+fn governor(rate: u32, burst: u32) -> Governor {
+    RateLimiter::direct_with_clock(quota(rate, burst), MonotonicClock)
+}
+
+fn governor_quanta(rate: u32, burst: u32) -> DefaultDirectRateLimiter {
+    RateLimiter::direct(quota(rate, burst))
+}
+
+fn ratelimit(rate: u64) -> Ratelimiter {
+    Ratelimiter::builder(rate).initial_available(rate).build().expect("a limiter")
 }
 
 /// It refills at most once a millisecond, and must be able to hold that much.
@@ -176,12 +218,12 @@ fn leaky(rate: u32, burst: u32) -> leaky_bucket::RateLimiter {
     builder.interval(interval).refill(refill).max(refill.max(burst)).initial(burst).build()
 }
 
-/// Nanoseconds a permit, of relent, governor and leaky-bucket: what else the machine does changes from moment to moment,
-/// so they take turns, and what counts is by how much relent and leaky-bucket differ from the governor beside them. The
-/// numbers are governor's median, times the median of those ratios.
-fn on_two_threads() -> [f64; 3] {
+/// Nanoseconds a permit, of relent, governor with either clock, leaky-bucket and ratelimit: what else the machine does changes
+/// from moment to moment, so they take turns, and what counts is by how much the others differ from the governor beside them.
+/// The numbers are governor's median, times the median of those ratios.
+fn on_two_threads() -> [f64; 5] {
     const PERMITS: u32 = 200_000;
-    static MEASURED: OnceLock<[f64; 3]> = OnceLock::new();
+    static MEASURED: OnceLock<[f64; 5]> = OnceLock::new();
     fn median(mut values: Vec<f64>) -> f64 {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
@@ -189,17 +231,21 @@ fn on_two_threads() -> [f64; 3] {
     let round = || {
         let relent = relent(PLENTY, PLENTY);
         let governor = governor(PLENTY, PLENTY);
+        let quanta = governor_quanta(PLENTY, PLENTY);
         let leaky = leaky(PLENTY, PLENTY);
+        let ratelimit = ratelimit(PLENTY.into());
         [
             time_on_two_threads(PERMITS, || _ = black_box(relent.try_acquire(1))),
             time_on_two_threads(PERMITS, || _ = black_box(governor.check())),
+            time_on_two_threads(PERMITS, || _ = black_box(quanta.check())),
             time_on_two_threads(PERMITS, || _ = black_box(leaky.try_acquire(1))),
+            time_on_two_threads(PERMITS, || _ = black_box(ratelimit.try_wait())),
         ]
     };
     *MEASURED.get_or_init(|| {
         let rounds: Vec<_> = (0..61).map(|_| round()).collect();
         let governor = median(rounds.iter().map(|round| round[1]).collect());
-        [0, 1, 2].map(|who| governor * median(rounds.iter().map(|round| round[who] / round[1]).collect()))
+        [0, 1, 2, 3, 4].map(|who| governor * median(rounds.iter().map(|round| round[who] / round[1]).collect()))
     })
 }
 

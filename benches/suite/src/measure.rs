@@ -1,7 +1,5 @@
 //! What is measured, of whom.
 
-use std::{env, process::Command};
-
 use tokio::runtime::{Builder, Runtime};
 
 /// Does the thing so many times.
@@ -18,17 +16,28 @@ pub struct Work {
     pub relent: Run,
     pub hand: Option<Run>,
     pub peers: Vec<(&'static str, Run)>,
-    pub rows: Vec<Row>,
-    /// How often callgrind sees it.
-    pub times: u64,
+    pub rows: &'static [Row],
 }
 
-/// One line of the table: a quantity, and the most that relent may take of it.
-#[derive(Clone, Copy)]
+/// One line of the table: a quantity.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Row {
-    Instructions(Option<u64>),
-    Nanoseconds(Option<u64>),
-    Allocations(Option<u64>),
+    Instructions,
+    /// Of what hashes with random seeds: they differ a little from run to run.
+    SeededInstructions,
+    Nanoseconds,
+    Allocations,
+}
+
+impl Row {
+    pub fn is_counted(self) -> bool {
+        matches!(self, Self::Instructions | Self::SeededInstructions)
+    }
+
+    /// Whether every run gives the same.
+    pub fn is_steady(self) -> bool {
+        matches!(self, Self::Instructions | Self::Allocations)
+    }
 }
 
 /// One line of the table that is measured in a way of its own.
@@ -38,20 +47,29 @@ pub struct Figure {
     pub relent: Value,
     pub hand: Option<Value>,
     pub peers: Vec<(&'static str, Value)>,
-    pub target: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
+    /// By callgrind.
+    Instructions,
     Count,
+    /// A count that depends on when timers ring.
+    Polls,
     Bytes,
-    /// Never the same twice: no gate.
     Nanoseconds,
+}
+
+impl Unit {
+    /// Whether every run gives the same.
+    pub fn is_steady(self) -> bool {
+        !matches!(self, Self::Polls | Self::Nanoseconds)
+    }
 }
 
 pub const BARE: &str = "bare";
 pub const RELENT: &str = "relent";
-pub const HAND: &str = "hand-written";
+pub const HAND: &str = "by hand";
 
 impl Work {
     /// Everyone who does it.
@@ -63,32 +81,13 @@ impl Work {
         all
     }
 
-    /// The one of that name.
-    pub fn by(&self, who: &str) -> Option<Run> {
-        self.all().into_iter().find(|(name, _)| *name == who).map(|(_, run)| run)
-    }
-
-    /// Instructions of one time, by callgrind, as the difference of a short and a long run.
-    pub fn instructions(&self, who: &str) -> f64 {
-        let count = |times: u64| {
-            let program = env::current_exe().expect("the name of this program");
-            let output = Command::new("valgrind")
-                .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-                .arg(program)
-                .args(["run", self.name, who, &times.to_string()])
-                .output()
-                .expect("valgrind");
-            let text = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{} by {who}: {text}", self.name);
-            let counted = text.lines().find_map(|line| line.split_once("Collected : ")).expect("a count").1;
-            counted.trim().parse::<f64>().expect("a number")
-        };
-        (count(self.times * 6) - count(self.times)) / (self.times * 5) as f64
+    pub fn asks_for(&self, row: impl Fn(Row) -> bool) -> bool {
+        self.rows.iter().any(|it| row(*it))
     }
 
     /// Heap allocations of one time.
-    pub fn allocations(&self, who: &str) -> f64 {
-        let (run, runtime) = (self.by(who).expect("who does it"), runtime());
+    pub fn allocations(&self, run: Run) -> f64 {
+        let runtime = runtime();
         let count = |times| allocation_counter::measure(|| run(&runtime, times)).count_total as f64;
         count(1);
         (count(20) - count(10)) / 10.0

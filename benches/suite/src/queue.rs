@@ -1,8 +1,19 @@
-//! `TimedQueue` beside tokio-util's `DelayQueue` with a map from keys to its entries, and a task that sleeps per item.
+//! `TimedQueue` beside tokio-util's `DelayQueue` with a map from keys to its entries, once with the hasher of the standard
+//! library and once with relent's, and a task that sleeps per item.
 
-use std::{collections::HashMap, env, future::poll_fn, hint::black_box, process::Command, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    env,
+    future::poll_fn,
+    hash::{BuildHasher, RandomState},
+    hint::black_box,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use cpu_time::ThreadTime;
+use hashbrown::DefaultHashBuilder;
 use relent::{TimedQueue, queue::QueueHandle};
 use tokio::{task::JoinHandle, time::sleep_until};
 use tokio_util::time::{DelayQueue, delay_queue};
@@ -10,25 +21,26 @@ use tokio_util::time::{DelayQueue, delay_queue};
 use crate::measure::{Figure, Row, Unit, Work, runtime};
 
 pub fn works() -> Vec<Work> {
-    let work = |name, relent, peer| Work {
+    let work = |name, relent, peer, peer_like_us| Work {
         name,
         bare: None,
         relent,
         hand: None,
-        peers: vec![("DelayQueue and map", peer)],
-        rows: vec![Row::Instructions(None)],
-        times: 200,
+        peers: vec![(DELAY_QUEUE, peer), (DELAY_QUEUE_LIKE_US, peer_like_us)],
+        rows: &[Row::SeededInstructions],
     };
     vec![
         work(
             "queue of 1,000, schedule and cancel",
             |rt, n| rt.block_on(async { in_and_out(&mut Relent::of(1000), n) }),
-            |rt, n| rt.block_on(async { in_and_out(&mut Mapped::of(1000), n) }),
+            |rt, n| rt.block_on(async { in_and_out(&mut Mapped::<RandomState>::of(1000), n) }),
+            |rt, n| rt.block_on(async { in_and_out(&mut Mapped::<DefaultHashBuilder>::of(1000), n) }),
         ),
         work(
             "queue of 1,000, reschedule",
             |rt, n| rt.block_on(async { move_about(&mut Relent::of(1000), 1000, n) }),
-            |rt, n| rt.block_on(async { move_about(&mut Mapped::of(1000), 1000, n) }),
+            |rt, n| rt.block_on(async { move_about(&mut Mapped::<RandomState>::of(1000), 1000, n) }),
+            |rt, n| rt.block_on(async { move_about(&mut Mapped::<DefaultHashBuilder>::of(1000), 1000, n) }),
         ),
     ]
 }
@@ -42,21 +54,21 @@ macro_rules! timed {
             relent: || $does::<Relent>($entries),
             hand: None,
             peers: vec![
-                ("DelayQueue and map", || $does::<Mapped>($entries)),
+                (DELAY_QUEUE, || $does::<Mapped<RandomState>>($entries)),
+                (DELAY_QUEUE_LIKE_US, || $does::<Mapped<DefaultHashBuilder>>($entries)),
                 ("a task each", || $does::<Tasks>($entries)),
             ],
-            target: None,
         }
     };
 }
 
 pub fn figures() -> Vec<Figure> {
-    let bytes = |name, relent, peers| Figure { name, unit: Unit::Bytes, relent, hand: None, peers, target: None };
+    let bytes = |name, relent, peers| Figure { name, unit: Unit::Bytes, relent, hand: None, peers };
     let mut go = timed!("queue, 10,000 in and out", fires(10_000));
     let mut allocated = bytes(
         "queue, 10,000 in and out, allocated an item",
         || turnover::<Relent>(10_000),
-        vec![("DelayQueue and map", || turnover::<Mapped>(10_000)), ("a task each", || turnover::<Tasks>(10_000))],
+        vec![(DELAY_QUEUE, || turnover::<Mapped<RandomState>>(10_000)), ("a task each", || turnover::<Tasks>(10_000))],
     );
     if env::var_os(CLIENT_GO).is_some() {
         go.peers.push(("client-go", || client_go()[0]));
@@ -82,15 +94,21 @@ pub fn figures() -> Vec<Figure> {
         bytes(
             "queue of 100,000, heap an entry",
             || heap::<Relent>(100_000),
-            vec![("DelayQueue and map", || heap::<Mapped>(100_000)), ("a task each", || heap::<Tasks>(100_000))],
+            vec![(DELAY_QUEUE, || heap::<Mapped<RandomState>>(100_000)), ("a task each", || heap::<Tasks>(100_000))],
         ),
         bytes(
             "queue of 1,000,000, heap an entry",
             || heap::<Relent>(1_000_000),
-            vec![("DelayQueue and map", || heap::<Mapped>(1_000_000)), ("a task each", || heap::<Tasks>(1_000_000))],
+            vec![
+                (DELAY_QUEUE, || heap::<Mapped<RandomState>>(1_000_000)),
+                ("a task each", || heap::<Tasks>(1_000_000)),
+            ],
         ),
     ]
 }
+
+const DELAY_QUEUE: &str = "DelayQueue and map";
+const DELAY_QUEUE_LIKE_US: &str = "DelayQueue and map, our hasher";
 
 /// Names the program of `benches/client-go`.
 const CLIENT_GO: &str = "RELENT_CLIENT_GO_QUEUE";
@@ -166,14 +184,14 @@ impl Queue for Relent {
     }
 }
 
-struct Mapped {
+struct Mapped<S> {
     queue: DelayQueue<(u64, u64)>,
-    keys: HashMap<u64, delay_queue::Key>,
+    keys: HashMap<u64, delay_queue::Key, S>,
 }
 
-impl Queue for Mapped {
+impl<S: BuildHasher + Default> Queue for Mapped<S> {
     fn new() -> Self {
-        Self { queue: DelayQueue::new(), keys: HashMap::new() }
+        Self { queue: DelayQueue::new(), keys: HashMap::default() }
     }
     fn schedule(&mut self, key: u64, after: Duration) {
         self.keys.entry(key).or_insert_with(|| self.queue.insert((key, key), after));
@@ -228,7 +246,7 @@ impl Queue for Tasks {
 }
 
 /// SplitMix64's way to make neighbours strangers.
-fn scatter(n: u64) -> u64 {
+pub fn scatter(n: u64) -> u64 {
     let z = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z ^ (z >> 27)
 }
@@ -248,7 +266,7 @@ fn move_about(queue: &mut impl Queue, entries: u64, times: u64) {
 }
 
 /// Time of this thread alone, a turn: what else the machine does costs it caches, but no time.
-fn each(turns: u64, work: impl FnOnce()) -> f64 {
+pub fn each(turns: u64, work: impl FnOnce()) -> f64 {
     let start = ThreadTime::now();
     work();
     start.elapsed().as_nanos() as f64 / turns as f64

@@ -1,111 +1,172 @@
 //! The table.
 
-use std::{collections::HashMap, env, path::PathBuf, sync::Mutex, thread};
+use std::{env, path::PathBuf};
 
 use crate::{
+    counts,
     measure::{BARE, Figure, HAND, RELENT, Row, Unit, Work},
     stopwatch,
 };
 
-/// One line of it.
-struct Line {
-    measure: String,
-    relent: f64,
-    hand: Option<f64>,
-    peer: Option<(&'static str, f64)>,
-    target: Option<f64>,
-    /// Where it is not that of the numbers shown.
-    ratio: Option<f64>,
-    unit: Unit,
+/// What one took.
+#[derive(Clone, Copy)]
+struct Value {
+    amount: f64,
+    /// How often it read the clock, where instructions are counted.
+    reads: f64,
 }
 
-impl Line {
-    fn missed(&self) -> bool {
-        self.target.is_some_and(|target| self.relent > target)
+impl From<f64> for Value {
+    fn from(amount: f64) -> Self {
+        Self { amount, reads: 0.0 }
     }
 }
 
-/// Measures and prints everything; whether something that is the same on every run missed its target.
-pub fn print(works: &[Work], figures: &[Figure], quick: bool) -> bool {
-    let instructions = count_instructions(works);
+/// One line of the table.
+struct Line {
+    measure: String,
+    unit: Unit,
+    relent: Value,
+    hand: Option<Value>,
+    /// The best comes first.
+    peers: Vec<(&'static str, Value)>,
+    /// Of relent to the best peer, where it is not that of the numbers shown.
+    ratio: Option<f64>,
+}
+
+/// How relent does beside another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Ahead,
+    Even,
+    Behind,
+}
+
+impl Line {
+    fn best(&self) -> Option<(&'static str, Value)> {
+        self.peers.first().copied()
+    }
+
+    fn ratio_to(&self, other: Value) -> Option<f64> {
+        (other.amount > 0.0).then(|| self.relent.amount / other.amount)
+    }
+
+    /// Even is what differs by less than 1 %, and of times by less than 5 %.
+    fn standing(&self, other: Value, ratio: Option<f64>) -> Standing {
+        let tolerance = if self.unit == Unit::Nanoseconds { 0.05 } else { 0.01 };
+        match ratio.or(self.ratio_to(other)) {
+            Some(ratio) if ratio >= 1.0 + tolerance => Standing::Behind,
+            Some(ratio) if ratio <= 1.0 - tolerance => Standing::Ahead,
+            None if self.relent.amount > 0.0 => Standing::Behind,
+            _ => Standing::Even,
+        }
+    }
+
+    fn beside_peers(&self) -> Option<Standing> {
+        self.best().map(|(_, best)| self.standing(best, self.ratio))
+    }
+
+    fn beside_hand(&self) -> Option<Standing> {
+        self.hand.map(|hand| self.standing(hand, None))
+    }
+
+    fn show(&self, value: Value) -> String {
+        let Value { amount, reads } = value;
+        match self.unit {
+            Unit::Instructions if reads > 0.0 => format!("{amount:.0} [{reads:.0}]"),
+            Unit::Instructions => format!("{amount:.0}"),
+            Unit::Count | Unit::Polls if amount.fract().abs() < 0.05 || amount >= 100.0 => format!("{amount:.0}"),
+            Unit::Count | Unit::Polls => format!("{amount:.1}"),
+            Unit::Bytes => format!("{amount:.0} B"),
+            Unit::Nanoseconds if amount >= 1e6 => format!("{:.2} ms", amount / 1e6),
+            Unit::Nanoseconds if amount >= 1e4 => format!("{:.1} us", amount / 1e3),
+            Unit::Nanoseconds => format!("{amount:.0} ns"),
+        }
+    }
+}
+
+/// Measures and prints everything, or what is the same on every run.
+pub fn print(works: &[Work], figures: &[Figure], quick: bool) {
+    let mut lines = worked(works, quick);
+    for figure in figures.iter().filter(|figure| !quick || figure.unit.is_steady()) {
+        if env::var_os("VERBOSE").is_some() {
+            eprintln!("{}", figure.name);
+        }
+        lines.push(measured(figure));
+    }
+    write(&lines);
+    println!();
+    sum_up(&lines, "a peer", Line::beside_peers);
+    sum_up(&lines, "a loop by hand", Line::beside_hand);
+}
+
+fn worked(works: &[Work], quick: bool) -> Vec<Line> {
     let directory = directory();
+    let counts = if works.is_empty() { counts::Counts::new() } else { counts::of(works, quick) };
     if !quick && !works.is_empty() {
         stopwatch::start(&directory);
     }
     let mut lines = Vec::new();
     for work in works {
-        for &row in &work.rows {
-            let (what, unit, target) = match row {
-                Row::Instructions(target) => ("instructions", Unit::Count, target),
-                Row::Allocations(target) => ("allocations", Unit::Count, target),
-                Row::Nanoseconds(_) if quick => continue,
-                Row::Nanoseconds(target) => ("time", Unit::Nanoseconds, target),
+        for &row in work.rows.iter().filter(|row| !quick || row.is_steady()) {
+            let (what, unit) = match row {
+                Row::Instructions | Row::SeededInstructions => ("instructions", Unit::Instructions),
+                Row::Allocations => ("allocations", Unit::Count),
+                Row::Nanoseconds => ("time", Unit::Nanoseconds),
             };
-            let mut values: HashMap<_, _> = work
-                .all()
-                .into_iter()
-                .map(|(who, _)| {
-                    let value = match row {
-                        Row::Instructions(_) => instructions[&(work.name, who)],
-                        Row::Allocations(_) => work.allocations(who),
-                        Row::Nanoseconds(_) => stopwatch::median(&directory, work.name, who),
-                    };
-                    (who, value)
-                })
-                .collect();
-            let bare = values.remove(BARE).unwrap_or(0.0);
-            values.values_mut().for_each(|value| *value = (*value - bare).max(0.0));
-            let peers = work.peers.iter().map(|(who, _)| (*who, values[who]));
-            lines.push(Line {
-                measure: format!("{}: {what}", work.name),
-                relent: values[RELENT],
-                hand: values.get(HAND).copied(),
-                peer: peers.min_by(|a, b| a.1.total_cmp(&b.1)),
-                target: target.map(|target| target as f64),
-                ratio: None,
-                unit,
+            let all = work.all().into_iter().map(|(who, run)| {
+                let value = match row {
+                    Row::Instructions | Row::SeededInstructions => {
+                        let (amount, reads) = counts[&(work.name, who)];
+                        Value { amount, reads }
+                    }
+                    Row::Allocations => work.allocations(run).into(),
+                    Row::Nanoseconds => stopwatch::median(&directory, work.name, who).into(),
+                };
+                (who, value)
             });
+            let mut all: Vec<(&str, Value)> = all.collect();
+            let mut take = |name| {
+                let index = all.iter().position(|(who, _)| *who == name)?;
+                Some(all.remove(index).1)
+            };
+            let bare = take(BARE).map_or(0.0, |bare| bare.amount);
+            let beyond = |value: Value| Value { amount: (value.amount - bare).max(0.0), ..value };
+            let (relent, hand) = (take(RELENT).expect("relent does everything"), take(HAND).map(beyond));
+            let peers = all.into_iter().map(|(who, value)| (who, beyond(value))).collect();
+            let measure = format!("{}: {what}", work.name);
+            lines.push(Line { measure, unit, relent: beyond(relent), hand, peers: sorted(peers), ratio: None });
         }
     }
-    for figure in figures.iter().filter(|figure| !quick || figure.unit != Unit::Nanoseconds) {
-        if env::var_os("VERBOSE").is_some() {
-            eprintln!("{}", figure.name);
-        }
-        lines.extend(measured(figure));
-    }
-    write(&lines);
-    lines.iter().any(|line| line.unit != Unit::Nanoseconds && line.missed())
+    lines
+}
+
+fn sorted(mut peers: Vec<(&'static str, Value)>) -> Vec<(&'static str, Value)> {
+    peers.sort_by(|a, b| a.1.amount.total_cmp(&b.1.amount));
+    peers
 }
 
 /// So often everyone takes turns at what is timed.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
-/// What never changes: once, beside the best peer. Times: by turns, beside each peer, with the median of the ratios of
-/// neighbours, since what else the machine does comes and goes.
-fn measured(figure: &Figure) -> Vec<Line> {
-    let line = |relent, peer, ratio, hand| Line {
-        measure: figure.name.to_owned(),
-        relent,
-        hand,
-        peer,
-        ratio,
-        target: figure.target,
-        unit: figure.unit,
-    };
-    if figure.unit != Unit::Nanoseconds {
-        let peers = figure.peers.iter().map(|(who, value)| (*who, value()));
-        let peer = peers.min_by(|a, b| a.1.total_cmp(&b.1));
-        return vec![line((figure.relent)(), peer, None, figure.hand.map(|value| value()))];
-    }
+/// What never changes: once. Times: by turns, with the median of the ratios of neighbours, since what else the machine does
+/// comes and goes.
+fn measured(figure: &Figure) -> Line {
+    let rounds = if figure.unit == Unit::Nanoseconds { ROUNDS } else { 1 };
     let rounds: Vec<(f64, Vec<f64>)> =
-        (0..ROUNDS).map(|_| ((figure.relent)(), figure.peers.iter().map(|(_, value)| value()).collect())).collect();
-    let relent = median(rounds.iter().map(|(relent, _)| *relent));
-    let peers = figure.peers.iter().enumerate().map(|(index, (who, _))| {
-        let peer = median(rounds.iter().map(|(_, peers)| peers[index]));
-        let ratio = median(rounds.iter().map(|(relent, peers)| relent / peers[index]));
-        line(relent, Some((*who, peer)), Some(ratio), None)
-    });
-    peers.collect()
+        (0..rounds).map(|_| ((figure.relent)(), figure.peers.iter().map(|(_, value)| value()).collect())).collect();
+    let column = |index: usize| rounds.iter().map(move |(_, peers)| peers[index]);
+    let best = (0..figure.peers.len()).min_by(|a, b| median(column(*a)).total_cmp(&median(column(*b))));
+    let ratio = best.filter(|_| rounds.len() > 1);
+    let peers = figure.peers.iter().enumerate().map(|(index, (who, _))| (*who, median(column(index)).into()));
+    Line {
+        measure: figure.name.to_owned(),
+        unit: figure.unit,
+        relent: median(rounds.iter().map(|(relent, _)| *relent)).into(),
+        hand: figure.hand.map(|value| value().into()),
+        peers: sorted(peers.collect()),
+        ratio: ratio.map(|index| median(rounds.iter().map(|(relent, peers)| relent / peers[index]))),
+    }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -114,71 +175,62 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Counts on all processors; the counts do not depend on what else runs.
-fn count_instructions(works: &[Work]) -> HashMap<(&'static str, &'static str), f64> {
-    let counted = works.iter().filter(|work| work.rows.iter().any(|row| matches!(row, Row::Instructions(_))));
-    let tasks: Vec<_> = counted.flat_map(|work| work.all().into_iter().map(move |(who, _)| (work, who))).collect();
-    let (tasks, counts) = (Mutex::new(tasks.into_iter()), Mutex::new(HashMap::new()));
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let Some((work, who)) = tasks.lock().expect("tasks").next() else { break };
-                    let count = work.instructions(who);
-                    counts.lock().expect("counts").insert((work.name, who), count);
-                }
-            });
-        }
-    });
-    counts.into_inner().expect("counts")
-}
-
 /// Where criterion writes: beside this program.
 fn directory() -> PathBuf {
     env::current_exe().expect("the name of this program").with_file_name("criterion")
 }
 
 fn write(lines: &[Line]) {
-    let mut cells = vec![["measure", "relent", "hand-written", "best peer", "ratio", "target", ""].map(str::to_owned)];
+    let mut cells = vec![["", "relent", "by hand", "best peer", "ratio", "", "other peers"].map(str::to_owned)];
     for line in lines {
-        let number = |value: f64| match line.unit {
-            Unit::Count if value.fract().abs() < 0.05 || value >= 100.0 => format!("{value:.0}"),
-            Unit::Count => format!("{value:.1}"),
-            Unit::Bytes => format!("{value:.0} B"),
-            Unit::Nanoseconds if value >= 1e6 => format!("{:.2} ms", value / 1e6),
-            Unit::Nanoseconds if value >= 1e4 => format!("{:.1} us", value / 1e3),
-            Unit::Nanoseconds => format!("{value:.0} ns"),
-        };
-        let ratio = line.peer.filter(|(_, value)| *value > 0.0).map(|(_, value)| line.relent / value);
-        let ratio = line.ratio.or(ratio);
+        let named = |(who, value): (&str, Value)| format!("{} {who}", line.show(value));
+        let ratio = line.ratio.or(line.best().and_then(|(_, best)| line.ratio_to(best)));
+        let others: Vec<_> = line.peers.iter().skip(1).map(|peer| named(*peer)).collect();
         cells.push([
             line.measure.clone(),
-            number(line.relent),
-            line.hand.map_or("-".to_owned(), number),
-            line.peer.map_or("-".to_owned(), |(who, value)| format!("{} ({who})", number(value))),
+            line.show(line.relent),
+            line.hand.map_or("-".to_owned(), |hand| line.show(hand)),
+            line.best().map_or("-".to_owned(), named),
             ratio.map_or(
                 "-".to_owned(),
                 |ratio| if ratio < 0.01 { format!("{ratio:.4}") } else { format!("{ratio:.2}") },
             ),
-            line.target.map_or("-".to_owned(), |target| format!("<= {}", number(target))),
-            match line.target {
-                None => String::new(),
-                Some(_) if line.missed() => "MISSED".to_owned(),
-                Some(_) => "ok".to_owned(),
-            },
+            match line.beside_peers() {
+                Some(Standing::Ahead) => "ahead",
+                Some(Standing::Even) => "even",
+                Some(Standing::Behind) => "BEHIND",
+                None => "",
+            }
+            .to_owned(),
+            others.join(", "),
         ]);
     }
     let widths: Vec<usize> =
         (0..7).map(|column| cells.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
     for (index, row) in cells.iter().enumerate() {
         let padded = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
-            0 | 6 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
+            1 | 2 | 4 => format!("{cell:>width$}"),
+            _ => format!("{cell:<width$}"),
         });
         println!("{}", padded.collect::<Vec<_>>().join(" | ").trim_end());
         if index == 0 {
-            println!("{}", widths.iter().map(|&width| "-".repeat(width)).collect::<Vec<_>>().join("-|-"));
+            let line = widths.iter().take(6).map(|&width| "-".repeat(width)).collect::<Vec<_>>().join("-|-");
+            println!("{line}-|------------");
         }
     }
+}
+
+/// Where relent loses is said once more.
+fn sum_up(lines: &[Line], others: &str, beside: fn(&Line) -> Option<Standing>) {
+    let of = |standing| lines.iter().filter(|line| beside(line) == Some(standing)).collect::<Vec<_>>();
+    let (ahead, even, behind) = (of(Standing::Ahead), of(Standing::Even), of(Standing::Behind));
+    let names: Vec<_> = behind.iter().map(|line| line.measure.as_str()).collect();
+    let (rows, names) = (ahead.len() + even.len() + behind.len(), names.join("; "));
+    println!(
+        "relent is behind in {} of {rows} rows that {others} has, ahead in {}, even in {}{}{names}",
+        behind.len(),
+        ahead.len(),
+        even.len(),
+        if behind.is_empty() { "" } else { ". Behind: " },
+    );
 }

@@ -1,28 +1,31 @@
-//! `retry` beside a loop by hand, backon, tokio-retry2, tokio-retry and mettle.
+//! `retry` and `poll` beside a loop by hand, backon, mettle, relentless, tokio-retry and tokio-retry2.
+//!
+//! Nobody's clock is made anew for each call where it can be kept.
 
 use std::{
     future::{Ready, ready},
     hint::black_box,
-    io,
     time::{Duration, Instant},
 };
 
-use backon::{ConstantBuilder, Retryable};
-use mettle::Clock;
-use relent::{Backoff, GaveUp, retry};
-use tokio::{
-    runtime::Runtime,
-    time::{error::Elapsed, sleep, timeout},
-};
-use tokio_retry::strategy::FixedInterval as Fixed;
+use backon::{BlockingRetryable, ConstantBuilder, Retryable};
+use relent::{Backoff, Decision, blocking, poll, retry};
+use relentless::{clock::TokioClock, predicate, retry_async, stop, wait};
+use tokio::{runtime::Runtime, task::unconstrained, time::sleep};
+use tokio_retry::{RetryIf, strategy::FixedInterval as Fixed};
 use tokio_retry2::{RetryError as Refused, strategy::FixedInterval as Fixed2};
 use tokio_util::sync::CancellationToken;
 
-use crate::measure::{Figure, Row, Unit, Work};
-
-const PAUSE: Duration = Duration::from_millis(100);
-const ATTEMPT: Duration = Duration::from_secs(5);
-const WHOLE: Duration = Duration::from_secs(60);
+use crate::{
+    hand::{
+        ATTEMPT, PAUSE, WHOLE, always_fails, at_once, by_hand, by_hand_if, by_hand_in_time, by_hand_until, fails,
+        fallible, op, waits,
+    },
+    measure::{
+        Row::{Allocations, Instructions, Nanoseconds},
+        Run, Work,
+    },
+};
 
 /// Awaits something over and over: something anew each time, or something of an operation that fails three times first.
 macro_rules! times {
@@ -38,258 +41,387 @@ macro_rules! times {
         })
     };
     ($rt:expr, $n:expr, $do:expr) => {
-        $rt.block_on(async {
+        $rt.block_on(unconstrained(async {
             for _ in 0..$n {
                 _ = black_box(black_box($do.await).unwrap());
             }
-        })
+        }))
     };
 }
 
-macro_rules! with_token {
-    ($rt:expr, $n:expr, |$token:ident| $do:expr) => {{
-        let $token = CancellationToken::new();
-        times!($rt, $n, $do)
+macro_rules! with {
+    ($name:ident = $value:expr, $do:expr) => {{
+        let $name = $value;
+        $do
     }};
 }
 
 pub fn works() -> Vec<Work> {
-    use Row::{Allocations, Instructions, Nanoseconds};
-    let work = |name, relent, hand, peers, rows| Work {
-        name,
-        bare: Some(bare),
-        relent,
-        hand: Some(hand),
-        peers,
-        rows,
-        times: 1000,
-    };
+    let mut works = first_try();
+    works.extend(failing());
+    works.extend(others());
+    works
+}
+
+fn work(name: &'static str, bare: Run, relent: Run, hand: Run, peers: Vec<(&'static str, Run)>) -> Work {
+    Work { name, bare: Some(bare), relent, hand: Some(hand), peers, rows: &[Instructions, Allocations] }
+}
+
+const ALL: &[crate::measure::Row] = &[Instructions, Nanoseconds, Allocations];
+
+fn first_try() -> Vec<Work> {
     vec![
-        work(
-            "first try",
-            |rt, n| times!(rt, n, retry(|_| op(black_box(0)))),
-            |rt, n| times!(rt, n, by_hand(|| op(black_box(0)), sleep)),
-            vec![
-                ("backon", |rt, n| times!(rt, n, (|| op(black_box(0))).retry(ConstantBuilder::default()))),
-                ("mettle", |rt, n| times!(rt, n, mettle::retry(|| op(black_box(0))))),
-                ("tokio-retry", |rt, n| {
-                    times!(rt, n, tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), || op(black_box(0))))
-                }),
-                ("tokio-retry2", |rt, n| {
-                    times!(rt, n, tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), || op2(black_box(0))))
-                }),
-            ],
-            vec![Instructions(Some(90)), Nanoseconds(None), Allocations(Some(0))],
-        ),
+        Work {
+            rows: ALL,
+            ..work(
+                "first try",
+                bare,
+                |rt, n| times!(rt, n, retry(|_| op(black_box(0)))),
+                |rt, n| times!(rt, n, by_hand(10, || op(black_box(0)), sleep)),
+                vec![
+                    ("backon", |rt, n| times!(rt, n, (|| op(black_box(0))).retry(ConstantBuilder::default()))),
+                    ("mettle", |rt, n| times!(rt, n, mettle::retry(|| op(black_box(0))))),
+                    ("relentless", |rt, n| {
+                        with!(
+                            clock = TokioClock::new(),
+                            times!(rt, n, retry_async(|_| op(black_box(0))).clock(&clock).call())
+                        )
+                    }),
+                    ("tokio-retry", |rt, n| {
+                        times!(rt, n, tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), || op(black_box(0))))
+                    }),
+                    ("tokio-retry2", |rt, n| {
+                        times!(rt, n, tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), || op2(black_box(0))))
+                    }),
+                ],
+            )
+        },
+        Work {
+            rows: ALL,
+            ..work(
+                "pending once",
+                bare_pending,
+                |rt, n| times!(rt, n, at_once(retry(|_| waits()))),
+                |rt, n| times!(rt, n, at_once(by_hand(10, waits, sleep))),
+                vec![
+                    ("backon", |rt, n| times!(rt, n, at_once(waits.retry(ConstantBuilder::default())))),
+                    ("mettle", |rt, n| times!(rt, n, at_once(mettle::retry(waits)))),
+                    ("relentless", |rt, n| {
+                        with!(
+                            clock = TokioClock::new(),
+                            times!(rt, n, at_once(retry_async(|_| waits()).clock(&clock).call()))
+                        )
+                    }),
+                    ("tokio-retry", |rt, n| {
+                        times!(rt, n, at_once(tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), waits)))
+                    }),
+                    ("tokio-retry2", |rt, n| {
+                        let strategy = || Fixed2::new(PAUSE).take(3);
+                        times!(rt, n, at_once(tokio_retry2::Retry::spawn(strategy(), || transient(waits()))))
+                    }),
+                ],
+            )
+        },
         work(
             "first try, both deadlines",
+            bare,
             |rt, n| times!(rt, n, retry(|_| op(black_box(0))).attempt_timeout(ATTEMPT).finish_within(WHOLE)),
             |rt, n| times!(rt, n, by_hand_in_time(|| op(black_box(0)))),
             vec![("mettle", |rt, n| {
                 times!(rt, n, mettle::retry(|| op(black_box(0))).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE))
             })],
-            vec![Instructions(Some(150)), Nanoseconds(None), Allocations(Some(0))],
         ),
         work(
-            "three failures, no timer",
+            "pending once, both deadlines",
+            bare_pending,
+            |rt, n| times!(rt, n, at_once(retry(|_| waits()).attempt_timeout(ATTEMPT).finish_within(WHOLE))),
+            |rt, n| times!(rt, n, at_once(by_hand_in_time(waits))),
+            vec![("mettle", |rt, n| {
+                times!(rt, n, at_once(mettle::retry(waits).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE)))
+            })],
+        ),
+        work(
+            "first try, cancel_on",
+            bare,
             |rt, n| {
-                times!(rt, n, |mut op| retry(move |_| op()).backoff(Backoff::fixed(Duration::ZERO)).max_attempts(10))
+                with!(
+                    token = CancellationToken::new(),
+                    times!(rt, n, retry(|_| op(black_box(0))).cancel_on(token.clone()))
+                )
             },
-            |rt, n| times!(rt, n, |op| by_hand(op, |_| ready(()))),
+            |rt, n| {
+                with!(
+                    token = CancellationToken::new(),
+                    times!(rt, n, token.run_until_cancelled(by_hand(10, || op(black_box(0)), sleep)))
+                )
+            },
+            vec![],
+        ),
+        work(
+            "pending once, cancel_on",
+            bare_pending,
+            |rt, n| {
+                with!(
+                    token = CancellationToken::new(),
+                    times!(rt, n, at_once(retry(|_| waits()).cancel_on(token.clone())))
+                )
+            },
+            |rt, n| {
+                with!(
+                    token = CancellationToken::new(),
+                    times!(rt, n, at_once(token.run_until_cancelled(by_hand(10, waits, sleep))))
+                )
+            },
+            vec![],
+        ),
+    ]
+}
+
+/// What pauses here pauses for no time.
+fn failing() -> Vec<Work> {
+    vec![
+        work(
+            "three failures, no timer",
+            bare,
+            |rt, n| times!(rt, n, |mut op| retry(move |_| op()).backoff(no_pause()).max_attempts(10)),
+            |rt, n| times!(rt, n, |op| by_hand(10, op, |_| ready(()))),
             vec![
                 ("backon", |rt, n| times!(rt, n, |op| op.retry(constant(PAUSE)).sleep(|_| ready(())))),
                 ("mettle", |rt, n| times!(rt, n, |op| mettle::retry(op).backoff(Same(10, PAUSE)).clock(NoSleep))),
-            ],
-            vec![Instructions(Some(350)), Nanoseconds(None), Allocations(Some(0))],
-        ),
-        work(
-            "three zero-delay retries",
-            |rt, n| {
-                times!(rt, n, |mut op| retry(move |_| op()).backoff(Backoff::fixed(Duration::ZERO)).max_attempts(10))
-            },
-            |rt, n| times!(rt, n, |op| by_hand(op, |_| sleep(Duration::ZERO))),
-            vec![
-                ("backon", |rt, n| times!(rt, n, |op| op.retry(constant(Duration::ZERO)))),
-                ("mettle", |rt, n| times!(rt, n, |op| mettle::retry(op).backoff(Same(10, Duration::ZERO)))),
-                ("tokio-retry", |rt, n| {
-                    times!(rt, n, |op| tokio_retry::Retry::start(Fixed::new(Duration::ZERO).take(9), op))
-                }),
-                ("tokio-retry2", |rt, n| {
+                ("relentless", |rt, n| {
+                    let clock = NoSleepOf(TokioClock::new());
                     times!(rt, n, |mut op| {
-                        let op = move || transient(op());
-                        tokio_retry2::Retry::spawn(Fixed2::new(Duration::ZERO).take(9), op)
+                        retry_async(move |_| op())
+                            .wait(wait::fixed(PAUSE))
+                            .stop(stop::attempts(10))
+                            .clock(&clock)
+                            .call()
                     })
                 }),
             ],
-            vec![Nanoseconds(Some(1000))],
         ),
-        Work {
-            bare: None,
-            ..work(
-                "an attempt that waits, both deadlines",
-                |rt, n| times!(rt, n, retry(|_| waits()).attempt_timeout(ATTEMPT).finish_within(WHOLE)),
-                |rt, n| times!(rt, n, by_hand_in_time(waits)),
-                vec![("mettle", |rt, n| {
-                    times!(rt, n, mettle::retry(waits).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE))
-                })],
-                vec![Instructions(None), Allocations(Some(0))],
-            )
-        },
         work(
-            "first try, cancel_on",
-            |rt, n| with_token!(rt, n, |token| retry(|_| op(black_box(0))).cancel_on(token.clone())),
-            |rt, n| with_token!(rt, n, |token| token.run_until_cancelled(by_hand(|| op(black_box(0)), sleep))),
-            vec![],
-            vec![Instructions(None), Allocations(Some(0))],
-        ),
-        Work {
-            bare: None,
-            ..work(
-                "an attempt that waits, cancel_on",
-                |rt, n| with_token!(rt, n, |token| retry(|_| waits()).cancel_on(token.clone())),
-                |rt, n| with_token!(rt, n, |token| token.run_until_cancelled(by_hand(waits, sleep))),
-                vec![],
-                vec![Allocations(Some(1))],
-            )
-        },
-    ]
-}
-
-pub fn figures() -> Vec<Figure> {
-    let bytes = |name, relent, hand, peers, target| Figure { name, unit: Unit::Bytes, relent, hand, peers, target };
-    vec![
-        bytes(
-            "future beyond its operation",
-            || beyond(&large(), &retry(|_| large()).into_future()),
-            Some(|| beyond(&large(), &by_hand(large, sleep))),
+            "three failures, no timer, start_within",
+            bare,
+            |rt, n| {
+                times!(rt, n, |mut op| retry(move |_| op()).backoff(no_pause()).max_attempts(10).start_within(WHOLE))
+            },
+            |rt, n| {
+                times!(rt, n, |op| {
+                    let end = tokio::time::Instant::now() + WHOLE;
+                    by_hand_if(op, |_| ready(()), move |_| tokio::time::Instant::now() < end)
+                })
+            },
             vec![
-                ("backon", || beyond(&large(), &large.retry(ConstantBuilder::default()))),
-                ("mettle", || beyond(&large(), &mettle::retry(large).into_future())),
-                ("tokio-retry", || beyond(&large(), &tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), large))),
-                ("tokio-retry2", || {
-                    let strategy = Fixed2::new(PAUSE).take(3);
-                    beyond(&transient(large()), &tokio_retry2::Retry::spawn(strategy, || transient(large())))
+                ("mettle", |rt, n| {
+                    times!(rt, n, |op| mettle::retry(op).backoff(Same(10, PAUSE)).max_elapsed(WHOLE).clock(NoSleep))
+                }),
+                ("relentless", |rt, n| {
+                    let clock = NoSleepOf(TokioClock::new());
+                    times!(rt, n, |mut op| {
+                        let stop = stop::attempts(10);
+                        retry_async(move |_| op())
+                            .wait(wait::fixed(PAUSE))
+                            .stop(stop)
+                            .timeout(WHOLE)
+                            .clock(&clock)
+                            .call()
+                    })
                 }),
             ],
-            Some(264.0),
         ),
-        bytes(
-            "future beyond a tiny operation, all bounds",
-            || {
-                let bounded = retry(|_| op(0)).attempt_timeout(ATTEMPT).start_within(WHOLE).finish_within(WHOLE);
-                beyond(&op(0), &bounded.into_future())
+        work(
+            "three failures, no timer, listener",
+            bare,
+            |rt, n| {
+                times!(rt, n, |mut op| {
+                    retry(move |_| op()).backoff(no_pause()).max_attempts(10).notify(|event| _ = black_box(event))
+                })
             },
-            Some(|| beyond(&op(0), &by_hand_in_time(|| op(0)))),
-            vec![("mettle", || {
-                let bounded = mettle::retry(|| op(0)).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE);
-                beyond(&op(0), &bounded.into_future())
-            })],
-            Some(264.0),
-        ),
-        bytes(
-            "future, cancel_on adds",
-            || {
-                let cancelled = retry(|_| large()).cancel_on(CancellationToken::new());
-                beyond(&retry(|_| large()).into_future(), &cancelled.into_future())
+            |rt, n| {
+                times!(rt, n, |op| {
+                    by_hand_if(
+                        op,
+                        |_| ready(()),
+                        |error| {
+                            _ = black_box(error);
+                            true
+                        },
+                    )
+                })
             },
-            Some(|| {
-                let token = CancellationToken::new();
-                beyond(&by_hand(large, sleep), &token.run_until_cancelled(by_hand(large, sleep)))
-            }),
-            vec![],
-            Some(72.0),
+            vec![
+                ("backon", |rt, n| {
+                    times!(rt, n, |op| {
+                        op.retry(constant(PAUSE))
+                            .sleep(|_| ready(()))
+                            .notify(|error, pause| _ = black_box((error, pause)))
+                    })
+                }),
+                ("relentless", |rt, n| {
+                    let clock = NoSleepOf(TokioClock::new());
+                    times!(rt, n, |mut op| {
+                        retry_async(move |_| op())
+                            .wait(wait::fixed(PAUSE))
+                            .stop(stop::attempts(10))
+                            .clock(&clock)
+                            .after_attempt(|state: &relentless::AttemptState<'_, Result<u32, u32>>| {
+                                _ = black_box(state)
+                            })
+                            .call()
+                    })
+                }),
+            ],
         ),
-        error::<()>("error of ()"),
-        error::<u64>("error of u64"),
-        error::<io::Error>("error of io::Error"),
-        error::<[u64; 8]>("error of 64 bytes"),
+        work(
+            "four failures for good, no timer",
+            bare_failure,
+            |rt, n| times!(rt, n, fails(retry(|_| always_fails()).backoff(no_pause()).max_attempts(4))),
+            |rt, n| times!(rt, n, fails(by_hand(4, always_fails, |_| ready(())))),
+            vec![
+                ("backon", |rt, n| {
+                    times!(rt, n, fails(always_fails.retry(constant(PAUSE).with_max_times(3)).sleep(|_| ready(()))))
+                }),
+                ("mettle", |rt, n| {
+                    times!(rt, n, fails(mettle::retry(always_fails).backoff(Same(3, PAUSE)).clock(NoSleep)))
+                }),
+                ("relentless", |rt, n| {
+                    let clock = NoSleepOf(TokioClock::new());
+                    times!(rt, n, {
+                        let stop = stop::attempts(4);
+                        fails(retry_async(|_| always_fails()).wait(wait::fixed(PAUSE)).stop(stop).clock(&clock).call())
+                    })
+                }),
+            ],
+        ),
+        work(
+            "fatal at once",
+            bare_failure,
+            |rt, n| times!(rt, n, fails(retry(|_| always_fails()).when(|_| Decision::Fatal))),
+            |rt, n| times!(rt, n, fails(by_hand_if(always_fails, sleep, |_| black_box(false)))),
+            vec![
+                ("backon", |rt, n| {
+                    times!(rt, n, fails(always_fails.retry(ConstantBuilder::default()).when(|_| black_box(false))))
+                }),
+                ("mettle", |rt, n| times!(rt, n, fails(mettle::retry(always_fails).when(|_| black_box(false))))),
+                ("relentless", |rt, n| {
+                    with!(
+                        clock = TokioClock::new(),
+                        times!(rt, n, {
+                            let never = predicate::error(|_: &u32| black_box(false));
+                            fails(retry_async(|_| always_fails()).when(never).clock(&clock).call())
+                        })
+                    )
+                }),
+                ("tokio-retry", |rt, n| {
+                    times!(
+                        rt,
+                        n,
+                        fails(RetryIf::start(Fixed::new(PAUSE).take(3), always_fails, |_: &u32| black_box(false)))
+                    )
+                }),
+                ("tokio-retry2", |rt, n| {
+                    let refuses = || async { always_fails().await.map_err(Refused::permanent) };
+                    times!(rt, n, fails(tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), refuses)))
+                }),
+            ],
+        ),
+        Work {
+            rows: &[Nanoseconds],
+            ..work(
+                "three retries without delay",
+                bare,
+                |rt, n| times!(rt, n, |mut op| retry(move |_| op()).backoff(no_pause()).max_attempts(10)),
+                |rt, n| times!(rt, n, |op| by_hand(10, op, |_| sleep(Duration::ZERO))),
+                vec![
+                    ("backon", |rt, n| times!(rt, n, |op| op.retry(constant(Duration::ZERO)))),
+                    ("mettle", |rt, n| times!(rt, n, |op| mettle::retry(op).backoff(Same(10, Duration::ZERO)))),
+                    ("relentless", |rt, n| {
+                        with!(
+                            clock = TokioClock::new(),
+                            times!(rt, n, |mut op| {
+                                let wait = wait::fixed(Duration::ZERO);
+                                retry_async(move |_| op()).wait(wait).stop(stop::attempts(10)).clock(&clock).call()
+                            })
+                        )
+                    }),
+                    ("tokio-retry", |rt, n| {
+                        times!(rt, n, |op| tokio_retry::Retry::start(Fixed::new(Duration::ZERO).take(9), op))
+                    }),
+                    ("tokio-retry2", |rt, n| {
+                        times!(rt, n, |mut op| {
+                            let op = move || transient(op());
+                            tokio_retry2::Retry::spawn(Fixed2::new(Duration::ZERO).take(9), op)
+                        })
+                    }),
+                ],
+            )
+        },
     ]
 }
 
-fn beyond<A, B>(operation: &A, future: &B) -> f64 {
-    (size_of_val(future) - size_of_val(operation)) as f64
-}
-
-fn error<E>(name: &'static str) -> Figure {
-    Figure {
-        name,
-        unit: Unit::Bytes,
-        relent: || size_of::<GaveUp<E>>() as f64,
-        hand: Some(|| size_of::<E>() as f64),
-        peers: vec![("mettle", || size_of::<mettle::RetryError<E>>() as f64)],
-        target: None,
-    }
+fn others() -> Vec<Work> {
+    vec![
+        work(
+            "poll, ready at once",
+            |rt, n| times!(rt, n, ready(black_box(Some(1_u32)))),
+            |rt, n| times!(rt, n, poll(|_| ready(black_box(Some(1_u32))))),
+            |rt, n| times!(rt, n, by_hand_until(|| ready(black_box(Some(1_u32))))),
+            vec![("relentless", |rt, n| {
+                with!(
+                    clock = TokioClock::new(),
+                    times!(rt, n, retry_async(|_| ready(black_box(Some(1_u32)))).clock(&clock).call())
+                )
+            })],
+        ),
+        work(
+            "first try, on a thread",
+            |_, n| on_a_thread(n, try_once),
+            |_, n| on_a_thread(n, || blocking::retry(|_| try_once()).call()),
+            |_, n| on_a_thread(n, || (1..10).find_map(|_| try_once().ok()).map_or_else(try_once, Ok)),
+            vec![
+                ("backon", |_, n| {
+                    on_a_thread(n, || BlockingRetryable::retry(try_once, ConstantBuilder::default()).call())
+                }),
+                ("mettle", |_, n| on_a_thread(n, || mettle::blocking::retry(try_once).call())),
+                ("relentless", |_, n| on_a_thread(n, || relentless::retry(|_| try_once()).call())),
+            ],
+        ),
+    ]
 }
 
 fn bare(rt: &Runtime, n: u64) {
     times!(rt, n, op(black_box(0)));
 }
 
-#[inline(never)]
-async fn op(answer: u32) -> Result<u32, u32> {
-    Ok(black_box(answer))
+fn bare_pending(rt: &Runtime, n: u64) {
+    times!(rt, n, at_once(waits()));
+}
+
+fn bare_failure(rt: &Runtime, n: u64) {
+    times!(rt, n, fails(always_fails()));
+}
+
+fn try_once() -> Result<u32, u32> {
+    Ok(black_box(1))
+}
+
+fn on_a_thread<E: std::fmt::Debug>(times: u64, call: impl Fn() -> Result<u32, E>) {
+    for _ in 0..times {
+        _ = black_box(black_box(call()).unwrap());
+    }
 }
 
 async fn op2(answer: u32) -> Result<u32, Refused<u32>> {
     Ok(black_box(answer))
 }
 
-async fn fallible(fails: bool) -> Result<u32, u32> {
-    if fails { Err(1) } else { Ok(2) }
-}
-
-async fn transient<T, E>(operation: impl Future<Output = Result<T, E>>) -> Result<T, Refused<E>> {
+pub async fn transient<T, E>(operation: impl Future<Output = Result<T, E>>) -> Result<T, Refused<E>> {
     operation.await.map_err(Refused::transient)
 }
 
-/// Is pending once.
-async fn waits() -> Result<u32, u32> {
-    tokio::task::yield_now().await;
-    Ok(black_box(2))
-}
-
-/// Keeps 256 bytes across a wait.
-async fn large() -> Result<u32, io::Error> {
-    let bytes = [0_u8; 256];
-    tokio::task::yield_now().await;
-    black_box(&bytes);
-    Ok(1)
-}
-
-/// What people write: ten attempts, doubled pauses.
-async fn by_hand<T, E, F, S>(mut operation: impl FnMut() -> F, pause: impl Fn(Duration) -> S) -> Result<T, E>
-where
-    F: Future<Output = Result<T, E>>,
-    S: Future<Output = ()>,
-{
-    let mut delay = PAUSE;
-    for _ in 0..9 {
-        if let Ok(value) = operation().await {
-            return Ok(value);
-        }
-        pause(delay).await;
-        delay = (delay * 2).min(WHOLE);
-    }
-    operation().await
-}
-
-/// The same with a timeout around each attempt and one around it all.
-async fn by_hand_in_time<T, E, F>(mut operation: impl FnMut() -> F) -> Result<Result<T, E>, Elapsed>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    timeout(WHOLE, async {
-        let mut delay = PAUSE;
-        for _ in 0..9 {
-            if let Ok(Ok(value)) = timeout(ATTEMPT, operation()).await {
-                return Ok(value);
-            }
-            sleep(delay).await;
-            delay = (delay * 2).min(WHOLE);
-        }
-        operation().await
-    })
-    .await
+fn no_pause() -> Backoff {
+    Backoff::fixed(Duration::ZERO)
 }
 
 fn constant(delay: Duration) -> ConstantBuilder {
@@ -309,7 +441,7 @@ impl mettle::Backoff for Same {
 /// For mettle: a clock whose sleeps are over at once.
 struct NoSleep;
 
-impl Clock for NoSleep {
+impl mettle::Clock for NoSleep {
     type Sleep = Ready<()>;
 
     fn now(&self) -> Instant {
@@ -317,6 +449,23 @@ impl Clock for NoSleep {
     }
 
     fn sleep(&self, _: Duration) -> Ready<()> {
+        ready(())
+    }
+}
+
+/// The same for relentless.
+struct NoSleepOf(TokioClock);
+
+impl relentless::Clock for NoSleepOf {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+}
+
+impl relentless::AsyncClock for NoSleepOf {
+    type Wait = Ready<()>;
+
+    fn wait_async(&self, _: Duration) -> Ready<()> {
         ready(())
     }
 }

@@ -20,7 +20,7 @@ pub fn time(works: &[Work], directory: &Path) {
         .warm_up_time(Duration::from_millis(150))
         .measurement_time(Duration::from_millis(600));
     let runtime = runtime();
-    for work in works.iter().filter(|work| work.rows.iter().any(|row| matches!(row, Row::Nanoseconds(_)))) {
+    for work in works.iter().filter(|work| work.asks_for(|row| row == Row::Nanoseconds)) {
         let mut group = criterion.benchmark_group(work.name);
         for (who, run) in work.all() {
             group.bench_function(who, |bencher| {
