@@ -5,7 +5,6 @@ use std::{
     hint::black_box,
     io,
     mem::replace,
-    pin::pin,
     task::Poll,
     time::Duration,
 };
@@ -43,30 +42,6 @@ pub async fn large() -> Result<u32, io::Error> {
     tokio::task::yield_now().await;
     black_box(&bytes);
     Ok(1)
-}
-
-/// Polls again at once what is pending, so that no scheduler is counted. Not for what sleeps.
-pub async fn at_once<F: IntoFuture>(future: F) -> F::Output {
-    let mut future = pin!(future.into_future());
-    poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(answer) = future.as_mut().poll(cx) {
-                break Poll::Ready(answer);
-            }
-        }
-    })
-    .await
-}
-
-/// What must fail.
-pub async fn fails<F: IntoFuture<Output = Result<T, E>>, T: std::fmt::Debug, E>(future: F) -> Result<(), T> {
-    match future.await {
-        Ok(value) => Err(value),
-        Err(error) => {
-            _ = black_box(error);
-            Ok(())
-        }
-    }
 }
 
 /// What people write: some attempts, doubled pauses.
@@ -140,15 +115,15 @@ where
 }
 
 /// A loop that looks until it is so.
-pub async fn by_hand_until<T, F>(mut look: impl FnMut() -> F) -> Option<T>
+pub async fn by_hand_until<T, F>(mut look: impl FnMut() -> F) -> Result<T, ()>
 where
     F: Future<Output = Option<T>>,
 {
     for _ in 0..TRIES {
         if let Some(value) = look().await {
-            return Some(value);
+            return Ok(value);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    None
+    Err(())
 }

@@ -3,8 +3,10 @@
 //! Nobody's clock is made anew for each call where it can be kept.
 
 use std::{
-    future::{Ready, ready},
+    future::{Ready, poll_fn, ready},
     hint::black_box,
+    pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -18,8 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     hand::{
-        ATTEMPT, PAUSE, WHOLE, always_fails, at_once, by_hand, by_hand_if, by_hand_in_time, by_hand_until, fails,
-        fallible, op, waits,
+        ATTEMPT, PAUSE, WHOLE, always_fails, by_hand, by_hand_if, by_hand_in_time, by_hand_until, fallible, op, waits,
     },
     measure::{
         Row::{Allocations, Instructions, Nanoseconds},
@@ -43,7 +44,37 @@ macro_rules! times {
     ($rt:expr, $n:expr, $do:expr) => {
         $rt.block_on(unconstrained(async {
             for _ in 0..$n {
-                _ = black_box(black_box($do.await).unwrap());
+                assert!(black_box(&$do.await).is_done());
+            }
+        }))
+    };
+}
+
+/// The same with what must fail.
+macro_rules! failures {
+    ($rt:expr, $n:expr, $do:expr) => {
+        $rt.block_on(unconstrained(async {
+            for _ in 0..$n {
+                assert!(!black_box(&$do.await).is_done());
+            }
+        }))
+    };
+}
+
+/// The same with what is pending once and then polled again at once, so that no scheduler is counted.
+macro_rules! pending {
+    ($rt:expr, $n:expr, $do:expr) => {
+        $rt.block_on(unconstrained(async {
+            for _ in 0..$n {
+                let mut future = pin!(IntoFuture::into_future($do));
+                let again = poll_fn(|cx| {
+                    loop {
+                        if let Poll::Ready(answer) = future.as_mut().poll(cx) {
+                            break Poll::Ready(answer);
+                        }
+                    }
+                });
+                assert!(black_box(&again.await).is_done());
             }
         }))
     };
@@ -101,23 +132,20 @@ fn first_try() -> Vec<Work> {
             ..work(
                 "pending once",
                 bare_pending,
-                |rt, n| times!(rt, n, at_once(retry(|_| waits()))),
-                |rt, n| times!(rt, n, at_once(by_hand(10, waits, sleep))),
+                |rt, n| pending!(rt, n, retry(|_| waits())),
+                |rt, n| pending!(rt, n, by_hand(10, waits, sleep)),
                 vec![
-                    ("backon", |rt, n| times!(rt, n, at_once(waits.retry(ConstantBuilder::default())))),
-                    ("mettle", |rt, n| times!(rt, n, at_once(mettle::retry(waits)))),
+                    ("backon", |rt, n| pending!(rt, n, waits.retry(ConstantBuilder::default()))),
+                    ("mettle", |rt, n| pending!(rt, n, mettle::retry(waits))),
                     ("relentless", |rt, n| {
-                        with!(
-                            clock = TokioClock::new(),
-                            times!(rt, n, at_once(retry_async(|_| waits()).clock(&clock).call()))
-                        )
+                        with!(clock = TokioClock::new(), pending!(rt, n, retry_async(|_| waits()).clock(&clock).call()))
                     }),
                     ("tokio-retry", |rt, n| {
-                        times!(rt, n, at_once(tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), waits)))
+                        pending!(rt, n, tokio_retry::Retry::start(Fixed::new(PAUSE).take(3), waits))
                     }),
                     ("tokio-retry2", |rt, n| {
                         let strategy = || Fixed2::new(PAUSE).take(3);
-                        times!(rt, n, at_once(tokio_retry2::Retry::spawn(strategy(), || transient(waits()))))
+                        pending!(rt, n, tokio_retry2::Retry::spawn(strategy(), || transient(waits())))
                     }),
                 ],
             )
@@ -134,10 +162,10 @@ fn first_try() -> Vec<Work> {
         work(
             "pending once, both deadlines",
             bare_pending,
-            |rt, n| times!(rt, n, at_once(retry(|_| waits()).attempt_timeout(ATTEMPT).finish_within(WHOLE))),
-            |rt, n| times!(rt, n, at_once(by_hand_in_time(waits))),
+            |rt, n| pending!(rt, n, retry(|_| waits()).attempt_timeout(ATTEMPT).finish_within(WHOLE)),
+            |rt, n| pending!(rt, n, by_hand_in_time(waits)),
             vec![("mettle", |rt, n| {
-                times!(rt, n, at_once(mettle::retry(waits).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE)))
+                pending!(rt, n, mettle::retry(waits).attempt_timeout(ATTEMPT, || 0).max_elapsed(WHOLE))
             })],
         ),
         work(
@@ -161,15 +189,12 @@ fn first_try() -> Vec<Work> {
             "pending once, cancel_on",
             bare_pending,
             |rt, n| {
-                with!(
-                    token = CancellationToken::new(),
-                    times!(rt, n, at_once(retry(|_| waits()).cancel_on(token.clone())))
-                )
+                with!(token = CancellationToken::new(), pending!(rt, n, retry(|_| waits()).cancel_on(token.clone())))
             },
             |rt, n| {
                 with!(
                     token = CancellationToken::new(),
-                    times!(rt, n, at_once(token.run_until_cancelled(by_hand(10, waits, sleep))))
+                    pending!(rt, n, token.run_until_cancelled(by_hand(10, waits, sleep)))
                 )
             },
             vec![],
@@ -276,20 +301,20 @@ fn failing() -> Vec<Work> {
         work(
             "four failures for good, no timer",
             bare_failure,
-            |rt, n| times!(rt, n, fails(retry(|_| always_fails()).backoff(no_pause()).max_attempts(4))),
-            |rt, n| times!(rt, n, fails(by_hand(4, always_fails, |_| ready(())))),
+            |rt, n| failures!(rt, n, retry(|_| always_fails()).backoff(no_pause()).max_attempts(4)),
+            |rt, n| failures!(rt, n, by_hand(4, always_fails, |_| ready(()))),
             vec![
                 ("backon", |rt, n| {
-                    times!(rt, n, fails(always_fails.retry(constant(PAUSE).with_max_times(3)).sleep(|_| ready(()))))
+                    failures!(rt, n, always_fails.retry(constant(PAUSE).with_max_times(3)).sleep(|_| ready(())))
                 }),
                 ("mettle", |rt, n| {
-                    times!(rt, n, fails(mettle::retry(always_fails).backoff(Same(3, PAUSE)).clock(NoSleep)))
+                    failures!(rt, n, mettle::retry(always_fails).backoff(Same(3, PAUSE)).clock(NoSleep))
                 }),
                 ("relentless", |rt, n| {
                     let clock = NoSleepOf(TokioClock::new());
-                    times!(rt, n, {
+                    failures!(rt, n, {
                         let stop = stop::attempts(4);
-                        fails(retry_async(|_| always_fails()).wait(wait::fixed(PAUSE)).stop(stop).clock(&clock).call())
+                        retry_async(|_| always_fails()).wait(wait::fixed(PAUSE)).stop(stop).clock(&clock).call()
                     })
                 }),
             ],
@@ -297,32 +322,32 @@ fn failing() -> Vec<Work> {
         work(
             "fatal at once",
             bare_failure,
-            |rt, n| times!(rt, n, fails(retry(|_| always_fails()).when(|_| Decision::Fatal))),
-            |rt, n| times!(rt, n, fails(by_hand_if(always_fails, sleep, |_| black_box(false)))),
+            |rt, n| failures!(rt, n, retry(|_| always_fails()).when(|_| Decision::Fatal)),
+            |rt, n| failures!(rt, n, by_hand_if(always_fails, sleep, |_| black_box(false))),
             vec![
                 ("backon", |rt, n| {
-                    times!(rt, n, fails(always_fails.retry(ConstantBuilder::default()).when(|_| black_box(false))))
+                    failures!(rt, n, always_fails.retry(ConstantBuilder::default()).when(|_| black_box(false)))
                 }),
-                ("mettle", |rt, n| times!(rt, n, fails(mettle::retry(always_fails).when(|_| black_box(false))))),
+                ("mettle", |rt, n| failures!(rt, n, mettle::retry(always_fails).when(|_| black_box(false)))),
                 ("relentless", |rt, n| {
                     with!(
                         clock = TokioClock::new(),
-                        times!(rt, n, {
+                        failures!(rt, n, {
                             let never = predicate::error(|_: &u32| black_box(false));
-                            fails(retry_async(|_| always_fails()).when(never).clock(&clock).call())
+                            retry_async(|_| always_fails()).when(never).clock(&clock).call()
                         })
                     )
                 }),
                 ("tokio-retry", |rt, n| {
-                    times!(
+                    failures!(
                         rt,
                         n,
-                        fails(RetryIf::start(Fixed::new(PAUSE).take(3), always_fails, |_: &u32| black_box(false)))
+                        RetryIf::start(Fixed::new(PAUSE).take(3), always_fails, |_: &u32| black_box(false))
                     )
                 }),
                 ("tokio-retry2", |rt, n| {
                     let refuses = || async { always_fails().await.map_err(Refused::permanent) };
-                    times!(rt, n, fails(tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), refuses)))
+                    failures!(rt, n, tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), refuses))
                 }),
             ],
         ),
@@ -364,7 +389,7 @@ fn others() -> Vec<Work> {
     vec![
         work(
             "poll, ready at once",
-            |rt, n| times!(rt, n, ready(black_box(Some(1_u32)))),
+            |rt, n| times!(rt, n, ready(black_box(Ok::<u32, u32>(1)))),
             |rt, n| times!(rt, n, poll(|_| ready(black_box(Some(1_u32))))),
             |rt, n| times!(rt, n, by_hand_until(|| ready(black_box(Some(1_u32))))),
             vec![("relentless", |rt, n| {
@@ -395,25 +420,43 @@ fn bare(rt: &Runtime, n: u64) {
 }
 
 fn bare_pending(rt: &Runtime, n: u64) {
-    times!(rt, n, at_once(waits()));
+    pending!(rt, n, waits());
 }
 
 fn bare_failure(rt: &Runtime, n: u64) {
-    times!(rt, n, fails(always_fails()));
+    failures!(rt, n, always_fails());
 }
 
 fn try_once() -> Result<u32, u32> {
     Ok(black_box(1))
 }
 
-fn on_a_thread<E: std::fmt::Debug>(times: u64, call: impl Fn() -> Result<u32, E>) {
+fn on_a_thread<E>(times: u64, call: impl Fn() -> Result<u32, E>) {
     for _ in 0..times {
-        _ = black_box(black_box(call()).unwrap());
+        assert!(black_box(&call()).is_ok());
     }
 }
 
 async fn op2(answer: u32) -> Result<u32, Refused<u32>> {
     Ok(black_box(answer))
+}
+
+/// What an await gives.
+trait Answer {
+    fn is_done(&self) -> bool;
+}
+
+impl<T, E> Answer for Result<T, E> {
+    fn is_done(&self) -> bool {
+        self.is_ok()
+    }
+}
+
+/// By a token that may cancel it.
+impl<T, E> Answer for Option<Result<T, E>> {
+    fn is_done(&self) -> bool {
+        matches!(self, Some(Ok(_)))
+    }
 }
 
 pub async fn transient<T, E>(operation: impl Future<Output = Result<T, E>>) -> Result<T, Refused<E>> {

@@ -71,7 +71,7 @@ fn beyond<A, B>(operation: &A, future: &B) -> f64 {
     (size_of_val(future) - size_of_val(operation)) as f64
 }
 
-/// backon, tokio-retry and tokio-retry2 hand back the operation's own error: what the loop by hand does.
+/// backon, tokio-retry and tokio-retry2 hand back the operation's own error, as the loop by hand does.
 fn error<E>(name: &'static str) -> Figure {
     Figure {
         name,
@@ -81,7 +81,6 @@ fn error<E>(name: &'static str) -> Figure {
         peers: vec![
             ("mettle", || size_of::<mettle::RetryError<E>>() as f64),
             ("relentless", || size_of::<relentless::RetryError<E, Result<(), E>>>() as f64),
-            ("backon", || size_of::<E>() as f64),
         ],
     }
 }
