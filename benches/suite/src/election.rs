@@ -30,15 +30,15 @@ pub fn works() -> Vec<Work> {
         },
         hand: None,
         peers: vec![],
-        rows: &[Row::Instructions, Row::Nanoseconds, Row::Allocations],
+        rows: &[Row::SeededInstructions, Row::Nanoseconds, Row::Allocations],
     }]
 }
 
 pub fn figures() -> Vec<Figure> {
     let figure = |name, unit, relent| Figure { name, unit, relent, hand: None, peers: vec![] };
     vec![
-        figure("1,000 elections: writes per renewal", Unit::Count, || held().writes),
-        figure("1,000 elections: reads per renewal", Unit::Count, || held().reads),
+        figure("1,000 elections: writes per renewal", Unit::TimedCount, || held().writes),
+        figure("1,000 elections: reads per renewal", Unit::TimedCount, || held().reads),
         figure("1,000 elections: heap of each", Unit::Bytes, || held().bytes),
         figure("1,000 elections: CPU per renewal", Unit::Nanoseconds, || held().cpu),
     ]

@@ -25,7 +25,7 @@ use relent::{Limiter, Rate};
 use tokio::task::LocalSet;
 
 use crate::measure::{
-    Figure,
+    Figure, LEAKY,
     Row::{Allocations, Instructions, Nanoseconds},
     Run, Unit, Work, runtime,
 };
@@ -38,7 +38,6 @@ const PLENTY: u32 = 1_000_000_000;
 /// With the clock of the standard library.
 const GOVERNOR: &str = "governor";
 const GOVERNOR_QUANTA: &str = "governor, quanta";
-const LEAKY: &str = "leaky-bucket";
 
 /// Takes one permit after the other from what is made before.
 macro_rules! takes {
@@ -145,7 +144,7 @@ fn ready_peers() -> Vec<(&'static str, Run)> {
 }
 
 pub fn figures() -> Vec<Figure> {
-    let polls = |name, relent, peers| Figure { name, unit: Unit::Polls, relent, hand: None, peers };
+    let polls = |name, relent, peers| Figure { name, unit: Unit::TimedCount, relent, hand: None, peers };
     vec![
         Figure {
             name: "limiter, try_acquire on two threads: time",

@@ -4,7 +4,10 @@
 #[path = "../../counts/src/callgrind.rs"]
 mod callgrind;
 mod counts;
+#[macro_use]
+mod drive;
 mod election;
+mod failures;
 mod hand;
 mod keyed;
 mod limiter;
@@ -21,7 +24,7 @@ use measure::{Figure, Work};
 
 /// One file per area.
 fn works() -> Vec<Work> {
-    [retry::works(), limiter::works(), keyed::works(), queue::works(), election::works()]
+    [retry::works(), failures::works(), limiter::works(), keyed::works(), queue::works(), election::works()]
         .into_iter()
         .flatten()
         .collect()

@@ -54,18 +54,22 @@ pub enum Unit {
     /// By callgrind.
     Instructions,
     Count,
-    /// A count that depends on when timers ring.
-    Polls,
     Bytes,
+    /// The same two where they depend on when timers ring.
+    TimedCount,
+    TimedBytes,
     Nanoseconds,
 }
 
 impl Unit {
     /// Whether every run gives the same.
     pub fn is_steady(self) -> bool {
-        !matches!(self, Self::Polls | Self::Nanoseconds)
+        !matches!(self, Self::TimedCount | Self::TimedBytes | Self::Nanoseconds)
     }
 }
+
+/// It refills by a timer, so what it does depends on how fast the machine is.
+pub const LEAKY: &str = "leaky-bucket";
 
 pub const BARE: &str = "bare";
 pub const RELENT: &str = "relent";
@@ -79,6 +83,11 @@ impl Work {
         all.extend(self.hand.map(|run| (HAND, run)));
         all.extend(&self.peers);
         all
+    }
+
+    /// Everyone of whom every run counts the same, or everyone.
+    pub fn counted(&self, steady: bool) -> Vec<(&'static str, Run)> {
+        self.all().into_iter().filter(|(who, _)| !steady || *who != LEAKY).collect()
     }
 
     pub fn asks_for(&self, row: impl Fn(Row) -> bool) -> bool {

@@ -65,11 +65,17 @@ macro_rules! timed {
 pub fn figures() -> Vec<Figure> {
     let bytes = |name, relent, peers| Figure { name, unit: Unit::Bytes, relent, hand: None, peers };
     let mut go = timed!("queue, 10,000 in and out", fires(10_000));
-    let mut allocated = bytes(
-        "queue, 10,000 in and out, allocated an item",
-        || turnover::<Relent>(10_000),
-        vec![(DELAY_QUEUE, || turnover::<Mapped<RandomState>>(10_000)), ("a task each", || turnover::<Tasks>(10_000))],
-    );
+    let mut allocated = Figure {
+        unit: Unit::TimedBytes,
+        ..bytes(
+            "queue, 10,000 in and out, allocated an item",
+            || turnover::<Relent>(10_000),
+            vec![
+                (DELAY_QUEUE, || turnover::<Mapped<RandomState>>(10_000)),
+                ("a task each", || turnover::<Tasks>(10_000)),
+            ],
+        )
+    };
     if env::var_os(CLIENT_GO).is_some() {
         go.peers.push(("client-go", || client_go()[0]));
         allocated.peers.push(("client-go", || client_go()[1]));

@@ -73,11 +73,11 @@ impl Line {
     fn show(&self, value: Value) -> String {
         let Value { amount, reads } = value;
         match self.unit {
-            Unit::Instructions if reads > 0.0 => format!("{amount:.0} [{reads:.0}]"),
+            Unit::Instructions if reads >= 0.5 => format!("{amount:.0} [{reads:.0}]"),
             Unit::Instructions => format!("{amount:.0}"),
-            Unit::Count | Unit::Polls if amount.fract().abs() < 0.05 || amount >= 100.0 => format!("{amount:.0}"),
-            Unit::Count | Unit::Polls => format!("{amount:.1}"),
-            Unit::Bytes => format!("{amount:.0} B"),
+            Unit::Count | Unit::TimedCount if amount.fract().abs() < 0.05 || amount >= 100.0 => format!("{amount:.0}"),
+            Unit::Count | Unit::TimedCount => format!("{amount:.1}"),
+            Unit::Bytes | Unit::TimedBytes => format!("{amount:.0} B"),
             Unit::Nanoseconds if amount >= 1e6 => format!("{:.2} ms", amount / 1e6),
             Unit::Nanoseconds if amount >= 1e4 => format!("{:.1} us", amount / 1e3),
             Unit::Nanoseconds => format!("{amount:.0} ns"),
@@ -114,7 +114,7 @@ fn worked(works: &[Work], quick: bool) -> Vec<Line> {
                 Row::Allocations => ("allocations", Unit::Count),
                 Row::Nanoseconds => ("time", Unit::Nanoseconds),
             };
-            let all = work.all().into_iter().map(|(who, run)| {
+            let all = work.counted(quick && row.is_counted()).into_iter().map(|(who, run)| {
                 let value = match row {
                     Row::Instructions | Row::SeededInstructions => {
                         let (amount, reads) = counts[&(work.name, who)];
