@@ -9,6 +9,9 @@ pub use crate::{
     profile::{BoxClassify, BoxListener, ErasedProfile},
     report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture},
-    run::controls::{Admission, Control, Controls, Counted, Queued, Retries, Share, Until},
+    run::{
+        controls::{Admission, Control, Controls, Queued, Share, Until},
+        retries::{Counted, Retries},
+    },
     settle::{Settle, SettleFuture},
 };

@@ -70,7 +70,7 @@ impl<E, W: Clone, L: Clone> Profile<E, W, L> {
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), GaveUp<&'static str>> {
     /// let calls = Profile::new(Policy::new()).throttle(&Limiter::per_second(10)).when(|error: &&str| *error == "busy");
     /// let (mut run, mut answers) = (calls.begin(), ["busy", "busy"].into_iter());
-    /// while let None = run.next().await?.attempt(async { answers.next().map_or(Ok(()), Err) }).await {}
+    /// while let None = run.next().await?.run(async { answers.next().map_or(Ok(()), Err) }).await {}
     /// # Ok(()) }
     /// ```
     pub fn begin(&self) -> AttemptLoop<E, W, L, Controls> {

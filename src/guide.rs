@@ -1,6 +1,7 @@
 //! How to choose, combine, test and migrate: every example here is compiled and run.
 //!
-//! What an error means: [`errors`]. What rustc means: [`slips`]. From other libraries, and from Go: [`migration`].
+//! To copy: [`recipes`]. What an error means: [`errors`]. What rustc means: [`slips`]. From other libraries, and from Go:
+//! [`migration`].
 //!
 //! # Choosing the settings
 //!
@@ -259,4 +260,5 @@
 
 pub mod errors;
 pub mod migration;
+pub mod recipes;
 pub mod slips;

@@ -137,7 +137,10 @@ async fn an_entry_takes_less_than_a_hundred_bytes() {
             let _ = handle.schedule(key, key, due());
         }
         let full = BYTES.get() - before;
-        assert!(full < 100 * entries as isize, "{full} bytes for {entries} entries with key and value of 8 bytes each");
+        assert!(
+            full < 100 * isize::try_from(entries).unwrap(),
+            "{full} bytes for {entries} entries with key and value of 8 bytes each"
+        );
         for turn in 0..u64::from(entries) {
             let _ = handle.reschedule(0, turn, due());
             let _ = handle.schedule(MINUTE, turn, Duration::ZERO);

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros write a function without")]
 
 use std::{
+    future::{Ready, ready},
     hint::black_box,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -31,8 +32,8 @@ async fn pending_once() -> Result<u32, ()> {
         .await
 }
 
-async fn fails(times: u32, number: u32) -> Result<u32, u32> {
-    if number <= times { Err(number) } else { Ok(number) }
+fn fails(times: u32, number: u32) -> Ready<Result<u32, u32>> {
+    ready(if number <= times { Err(number) } else { Ok(number) })
 }
 
 fn attempts(c: &mut Criterion) {
@@ -52,7 +53,7 @@ fn attempts(c: &mut Criterion) {
         b.iter(|| drive(retry(|_| fails(9, 1)).backoff(zero()).max_attempts(4).into_future()));
     });
     group.bench_function("poll, ready", |b| {
-        b.iter(|| drive(poll(|_| std::future::ready(Check::<_, ()>::Ready(1))).into_future()));
+        b.iter(|| drive(poll(|_| ready(Check::<_, ()>::Ready(1))).into_future()));
     });
     group.finish();
 }

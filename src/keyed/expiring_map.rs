@@ -211,7 +211,7 @@ mod tests {
             let mut odd_go = false;
             for (op, from, many) in ops {
                 for key in (from..).take(many) {
-                    let keep = |_: &u16, value: &mut u32| !odd_go || *value % 2 == 0;
+                    let keep = |_: &u16, value: &mut u32| !odd_go || value.is_multiple_of(2);
                     map.step(keep, hash);
                     match op {
                         0..=3 => {
@@ -258,7 +258,7 @@ mod tests {
         let mut map = ExpiringMap::new();
         let hash = |key: &u64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         for key in 0..10_000_u64 {
-            map.step(|_, _| true, hash);
+            map.step(|_, ()| true, hash);
             map.insert(hash(&key), key, (), hash);
         }
         assert!(map.table.num_buckets() >= 10_000);

@@ -19,7 +19,7 @@ use crate::{
             bounds::CutBy,
         },
     },
-    run::controls::Retries,
+    run::retries::Retries,
     sync::Arc,
     time::Instant,
 };

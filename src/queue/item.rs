@@ -13,8 +13,8 @@ use crate::{
             jitter::series,
         },
     },
-    run::controls::Retries,
     run::end::{self, AttemptEnd, RunEnd},
+    run::retries::Retries,
 };
 
 /// The attempts at one key, until it succeeds or is given up. Instants are queue time.

@@ -29,7 +29,7 @@ use crate::{
         nanos::FOREVER,
         schedule::{attempts::Decision, bounds::CutBy},
     },
-    run::controls::Retries,
+    run::retries::Retries,
 };
 
 /// The future of [`TimedQueue::run`].

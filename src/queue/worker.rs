@@ -8,7 +8,7 @@ use crate::{
     limiter::Limiters,
     operation,
     policy::schedule::attempts::{Attempt, Decision},
-    run::controls::Retries,
+    run::retries::Retries,
     time::{self, Instant},
 };
 

@@ -21,7 +21,7 @@ use crate::{
         bounds::CutBy,
         jitter::series,
     },
-    run::controls::Retries,
+    run::retries::Retries,
 };
 
 /// Whether an attempt that was planned in time may start at `now`: not at the hard bound or later, however late a timer

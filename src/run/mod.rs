@@ -7,6 +7,7 @@
 pub(crate) mod controls;
 mod core;
 pub(crate) mod end;
+pub(crate) mod retries;
 pub(crate) mod settings;
 mod tell;
 

@@ -7,7 +7,7 @@ use relent::{
 
 use super::{
     actors, limits,
-    world::{E, Nanos, note, now, require, shared, trouble, violated, with},
+    world::{E, MS, Nanos, note, now, require, shared, trouble, violated, with},
 };
 
 /// What an attempt answers.
@@ -285,7 +285,17 @@ pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
         Ok(_) => require(known.answer == Some(Answer::Value), "a value was given", || name(id)),
         Err(gave_up) => gave_up_tells_the_truth(id, &known, gave_up),
     }
-    actors::ended();
+    let refused = end.as_ref().err().is_some_and(|gave_up| matches!(gave_up.stop(), Stop::Limiter { .. }));
+    let excused = with(|world| world.hostile.stalls) || actors::is_delayed(actors::current());
+    if let (true, false, Some(began), Some(finish)) = (refused, excused, known.began, known.finish) {
+        let late = now() > (began + finish).div_ceil(MS) * MS;
+        require(!late, "no wait outlasts its bound", || format!("{} had {} ms", name(id), finish / MS));
+    }
+    if refused && known.limit.is_some_and(limits::puts_off) {
+        actors::ended_early();
+    } else {
+        actors::ended();
+    }
     trouble("end of run", id);
 }
 

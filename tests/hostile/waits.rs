@@ -49,10 +49,10 @@ pub fn begin(limit: usize) -> usize {
     }
 }
 
-/// The place in line is taken at the first poll, with whatever budget.
-fn stands(limit: usize, wait: usize, limiter: &Limiter) {
-    let waiters = limiter.waiters();
-    require(waiters > 0 || limits::is_granted(limit, wait), "the first poll takes the place", || {
+/// The place in line is taken at the first poll, with whatever budget: it waits, or the permits that were there are its own.
+fn stands(limit: usize, wait: usize, limiter: &Limiter, before: u32) {
+    let stands = limiter.waiters() > 0 || limiter.available() < before;
+    require(stands || limits::is_granted(limit, wait), "the first poll takes the place", || {
         format!("limiter {limit}: no one waits after it")
     });
 }
@@ -66,10 +66,11 @@ async fn ready(limit: usize, wait: usize, limiter: Limiter) {
     let mut first = true;
     poll_fn(|cx| {
         if std::mem::take(&mut first) {
+            let before = limiter.available();
             limits::joins(limit, wait, 1);
             let polled = ready.as_mut().poll(cx);
             if polled.is_pending() {
-                stands(limit, wait, &limiter);
+                stands(limit, wait, &limiter, before);
             }
             return polled;
         }
@@ -107,9 +108,7 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
             });
             note("wait", wait, "refused", 0);
             limits::leaves(limit, wait);
-            // It may have learnt before its due that others, who came late or hold their turns, have put it off. That wakes
-            // nobody.
-            put_off = limit > 0 || with(|world| world.hostile.stalls || world.hostile.unpolled);
+            put_off = limits::puts_off(limit);
         }
     }
     if put_off {

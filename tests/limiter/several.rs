@@ -87,6 +87,30 @@ async fn one_that_is_not_polled_or_leaves_while_it_holds_a_turn_holds_up_nobody(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_that_got_too_old_while_another_held_its_own_stands_in_line_once() {
+    let (slow, fast) = (Limiter::per_second(1), Limiter::per_second(200));
+    slow.try_acquire(1).unwrap();
+    let mut late = fast.reserve(1).unwrap();
+    // It is granted at 5 ms and holds that until the slow one lets it.
+    let holds = tokio::spawn({
+        let (slow, fast) = (slow.clone(), fast.clone());
+        async move { call(&[&slow, &fast]).await }
+    });
+    sleep(ms(200)).await;
+    assert_eq!((fast.waiters(), slow.waiters()), (1, 1));
+    // Ahead of the one that holds, as it has always been.
+    let start = Instant::now();
+    late.ready().await;
+    assert_eq!((start.elapsed(), fast.waiters()), (ms(0), 1));
+    // What it took comes in again, and no more was taken.
+    drop(late);
+    assert_eq!(holds.await.unwrap(), 1000);
+    assert_eq!((fast.waiters(), fast.available()), (0, 0));
+    sleep(ms(5)).await;
+    assert_eq!(fast.available(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_one_held_up_runs_over_and_is_not_there_when_it_leaves() {
     let (slow, fast) = (Limiter::per_second(1), Limiter::per_second(100).burst(2));
     slow.reserve(1).unwrap().spend();

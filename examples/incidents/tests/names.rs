@@ -11,6 +11,7 @@ mod all {
         builder::*,
         error::{reason::*, *},
         events::*,
+        fleet::*,
         http::*,
         io::*,
         leader::*,
@@ -29,28 +30,33 @@ mod all {
 }
 
 use all::{
-    AccessRule, Acquire, AfterFailure, ApiError, ApiServer, AsBox, AsError, AsSendBox, AsText, Attempt, AttemptLoop,
-    Awaited, Backoff, Body, BoxClassify, BoxListener, Boxed, BoxedError, BoxedFuture, Budget, ByClass, CallError,
-    CallErrorClass, CallFault, Campaigns, CancellationToken, Cancelled, Chained, Change, Check, Classify, Closures,
-    Cluster, ClusterHealth, Code, ConfigError, Contract, Controls, Course, CutBy, Decision, Delays, Detail, Drain, Due,
-    EachTerm, Elect, ElectError, Election, ElectionEvent, Ensure, EnsureFuture, EnsureMember, Ensured, ErasedError,
-    ErasedProfile, ErrorClass, ErrorElseSayBoxed, Event, EvictError, Evicted, Eviction, Evictions, Evictor, Explained,
-    Failure, Fault, Fetch, Finish, Finished, GaveUp, Get, GetFuture, GivenUp, Gone, Guarded, Health, HealthCheck, Idle,
-    InFlight, Injected, ItemEvent, Jitter, Job, JournalEntry, Judged, KeyStatus, KeyedAcquire, KeyedBackoff,
-    KeyedLimiter, KeyedReady, Last, Leader, LeaseError, LeaseLock, Limiter, Listener, Listening, Lock, LockError,
-    LongOperation, LongOperationError, Loss, Machine, Manager, ManagerError, Member, MemberChange, MemberError,
-    MemberStatus, MemberWork, Members, MemoryLock, Message, Model, ModelCall, ModelClient, NextAttempt, ObserveOutput,
-    ObserveOutputTypes, Observed, ObservedPod, OnMachine, OneTerm, Operation, PeerUrls, Plan, PodKey, Policy,
-    PollOutput, PollOutputTypes, PollingFuture, Prepared, Profile, Progress, Proxy, QueueHandle, Rate, Ratio, Ready,
-    Reason, Reconciler, ReconcilerTypes, Record, RecordStream, Refused, Release, Reported, Reservation, ResourceKind,
-    RetryAfterLayer, RetryAfterService, RetryAll, RetryFuture, RetryOutput, RunWorker, RunWorkerFuture, Said,
-    Scheduled, Settle, SettleFuture, SettleOutput, SettleOutputTypes, Sighting, Stop, SyncOperation, TaskFailure, Term,
-    TermWork, TimedQueue, Timing, Tolerated, Trigger, TriggerWork, Triggered, Unhealthy, Unless, Until, Verb, Verdict,
-    VirtualClock, Wait, WaitError, WaitHealthy, Warning, Watch, When, Which, Wire, WithFailureFuture, WithReport,
-    WithReportFuture, WithSource, WithSourceFuture, Worker, Write,
+    AccessRule, Acquire, Adaptive, AdaptiveListener, AfterFailure, AnyResponse, ApiError, ApiServer, AsBox, AsError,
+    AsSendBox, AsText, Attempt, AttemptLoop, Awaited, Backoff, BlockingPolling, BlockingRetry, BlockingWithFailure,
+    Body, BoxClassify, BoxListener, Boxed, BoxedError, BoxedFuture, Budget, ByClass, CallError, CallErrorClass,
+    CallFault, Campaigns, CancellationToken, Cancelled, Chained, Change, Check, CheckResponse, CheckStatus, Classify,
+    CloneRequest, Closures, Cluster, ClusterHealth, Code, ConfigError, ConfigMapLedger, Contract, Controls, Course,
+    CutBy, Decision, Delays, Detail, Drain, Due, EachTerm, Elect, ElectError, Election, ElectionEvent, Ended, Ensure,
+    EnsureFuture, EnsureMember, Ensured, ErasedError, ErasedProfile, ErrorClass, ErrorElseSayBoxed, Event, EvictError,
+    Evicted, Eviction, Evictions, Evictor, Exec, Explained, Failure, Fault, Fetch, Finish, Finished, Fleet, FleetEvent,
+    FleetExplained, FleetMember, Gap, GaveUp, Get, GetFuture, GivenUp, Gone, Guarded, Health, HealthCheck, Idempotency,
+    Idle, InFlight, Injected, ItemEvent, Jitter, Job, JournalEntry, Judged, KeyStatus, KeyedAcquire, KeyedBackoff,
+    KeyedLimiter, KeyedReady, Last, Leader, LeaseError, LeaseLock, Ledger, LedgerError, LimitLayer, LimitService,
+    Limiter, Listener, Listening, Lock, LockError, LongOperation, LongOperationError, Loss, Machine, Manager,
+    ManagerError, Member, MemberChange, MemberError, MemberShare, MemberStatus, MemberWork, Members, MemoryLedger,
+    MemoryLock, Message, Model, ModelCall, ModelClient, NextAttempt, ObserveOutput, ObserveOutputTypes, Observed,
+    ObservedPod, OnMachine, OneTerm, Operation, Output, PeerUrls, Plan, PodKey, Policy, PolicyStop, PollOutput,
+    PollOutputTypes, Polling, PollingFuture, Prepared, Profile, Profiles, Progress, Proxy, QueueHandle, Rate, Ratio,
+    Ready, Reason, Reconciler, ReconcilerTypes, Reconnect, ReconnectStream, Record, RecordStream, Refused, Release,
+    RepeatRequest, Reported, Reservation, ResourceKind, ResponseFuture, Retry, RetryAfterLayer, RetryAfterService,
+    RetryAll, RetryFuture, RetryLayer, RetryOutput, RetryService, RunWorker, RunWorkerFuture, Said, Scheduled, Settle,
+    SettleFuture, SettleOutput, SettleOutputTypes, Sighting, StatusError, Stop, Stored, StoredStream, Streamed,
+    SyncOperation, TaskFailure, Term, TermWork, TimedQueue, Timing, Tolerated, Trigger, TriggerWork, Triggered,
+    Trouble, Unhealthy, Unless, Until, User, Verb, Verdict, VirtualClock, Wait, WaitError, WaitHealthy, Warning, Watch,
+    When, Which, Wire, WithFailure, WithFailureFuture, WithReport, WithReportFuture, WithSource, WithSourceFuture,
+    Worker, Write,
 };
 #[cfg(feature = "etcd")]
-use all::{EtcdCluster, EtcdLock};
+use all::{EtcdCluster, EtcdLedger, EtcdLock};
 // Not in these features: the listeners Metrics and Tracing.
 
 #[test]

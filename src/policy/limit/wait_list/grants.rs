@@ -45,11 +45,11 @@ impl Grants {
         collected
     }
 
-    /// Takes the last out, if its id is not less.
-    pub(super) fn pop_from(&mut self, id: WaiterId) -> Option<Grant> {
+    /// Takes the last out whose id is not less, and that is not older than `oldest`; forgets those behind it.
+    pub(super) fn pop_from(&mut self, id: WaiterId, oldest: u64) -> Option<Grant> {
         while let Some(last) = self.0.back().copied().filter(|last| last.id >= id) {
             self.0.pop_back();
-            if last.permits != 0 {
+            if last.permits != 0 && last.at >= oldest {
                 return Some(last);
             }
         }

@@ -271,9 +271,10 @@ impl<W> WaitList<W> {
         self.clamp();
     }
 
-    /// Takes back the grants from `id` on that are not collected.
+    /// Takes back the grants from `id` on that are not collected. Those that are too old are lost: their permits have run over, and
+    /// their waiters come back when they are polled.
     fn revoke_grants(&mut self, id: WaiterId) {
-        while let Some(grant) = self.grants.pop_from(id) {
+        while let Some(grant) = self.grants.pop_from(id, self.oldest_grant()) {
             self.bucket.refund(grant.permits, 0, u32::MAX);
             self.insert(grant);
         }
