@@ -290,6 +290,8 @@ where
                 Some(value)
             }
             Ok(Err(error)) => {
+                // `when` may take any time.
+                run.core.start_clock();
                 // Kept first, so that a panic of `when` does not lose it.
                 let decision = run.when.classify(run.error.insert(error));
                 run.end_attempt(Ending::Failed, decision);

@@ -250,7 +250,11 @@ where
                                 this.state.set(State::Connected { stream, since: time::now() });
                                 return Poll::Ready(Some(Ok(Streamed::Connected(self.gap()))));
                             }
-                            Err(error) => (Ending::Failed, this.when.classify(this.error.insert(error)), None),
+                            Err(error) => {
+                                // `when` may take any time.
+                                this.core.start_clock();
+                                (Ending::Failed, this.when.classify(this.error.insert(error)), None)
+                            }
                         }
                     }
                     Poll::Pending => {

@@ -256,9 +256,14 @@ where
                     return Poll::Ready(Ok(response));
                 }
                 Answer::Rejected(response, error) => {
+                    // The classification may take any time.
+                    this.core.start_clock();
                     (Some(response), Ending::Failed, this.when.classify(this.error.insert(error)))
                 }
-                Answer::Failed(error) => (None, Ending::Failed, this.when.classify(this.error.insert(error))),
+                Answer::Failed(error) => {
+                    this.core.start_clock();
+                    (None, Ending::Failed, this.when.classify(this.error.insert(error)))
+                }
                 Answer::Cut(by) => (None, Ending::Cut(by), this.core.policy.after_cut()),
             };
             let error = this.error.as_ref();

@@ -259,3 +259,24 @@ async fn an_attempt_knows_the_time_whatever_the_listener_did() {
         assert_eq!(*elapsed.borrow(), expected, "slow in {slow}");
     }
 }
+
+/// The time of a run begins with the first error at the latest: what `when` takes to judge it counts, in a run that has no bound
+/// and no listener.
+#[tokio::test(start_paused = true)]
+async fn a_slow_when_is_in_what_an_attempt_knows_as_elapsed() {
+    let slow = Duration::from_millis(70);
+    let elapsed = std::cell::Cell::new(Duration::ZERO);
+    let judge = |_: &&str| {
+        futures_util::FutureExt::now_or_never(tokio::time::advance(slow));
+        true
+    };
+    let attempt = async |attempt: relent::Attempt| {
+        elapsed.set(attempt.elapsed());
+        if attempt.number() < 2 { Err("busy") } else { Ok(()) }
+    };
+    retry(attempt).backoff(Backoff::fixed(Duration::ZERO)).when(judge).await.unwrap();
+    assert_eq!(elapsed.get(), slow);
+    let mut attempts = Policy::new().backoff(Backoff::fixed(Duration::ZERO)).begin().when(judge);
+    assert_eq!(attempts.next().await.unwrap().run(async { Err::<(), _>("busy") }).await, None);
+    assert_eq!(attempts.next().await.unwrap().info().elapsed(), slow);
+}

@@ -93,11 +93,7 @@ fn attempt(id: usize, info: Attempt, act: bool) -> impl Future<Output = Answer> 
         flying.lands();
         runs::answered(id, answer, act);
         trouble("answer of run", id);
-        // Without a listener, an error is classified before the clock is first read.
-        let classified = matches!(answer, Answer::Fails(_)) && verb != "ensure";
-        if !classified || with(|world| world.runs[id].listens) {
-            runs::waits(id);
-        }
+        runs::waits(id);
         answer
     }
 }
@@ -106,7 +102,6 @@ fn classify(id: usize) -> impl FnMut(&E) -> Decision {
     move |error: &E| {
         let decision = error.decision;
         trouble("classification of run", id);
-        runs::waits(id);
         decision
     }
 }

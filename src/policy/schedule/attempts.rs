@@ -109,8 +109,7 @@ impl Attempt {
     }
 
     /// From the start of the run to the start of this attempt. Zero in the first attempt of a run without bounds, which
-    /// reads no clock; if that attempt fails without having waited, the time of such a run begins once its error has been
-    /// classified.
+    /// reads no clock; if that attempt fails without having waited, the time of such a run begins with its error.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         crate::policy::nanos::duration(self.elapsed)
