@@ -265,7 +265,7 @@ async fn an_attempt_knows_the_time_whatever_the_listener_did() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_when_is_in_what_an_attempt_knows_as_elapsed() {
     let slow = Duration::from_millis(70);
-    let elapsed = std::cell::Cell::new(Duration::ZERO);
+    let elapsed = Cell::new(Duration::ZERO);
     let judge = |_: &&str| {
         futures_util::FutureExt::now_or_never(tokio::time::advance(slow));
         true
