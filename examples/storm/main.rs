@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example storm --release` prints a table of policies and writes a chart, `storm.svg`, or what `--svg` names.
 //! `--clients N` (10,000; up to 1,000,000) and `--seed N` choose another storm; the same seed is the same storm.
-//! `-- contention` plays another experiment: clients that write to one row, of whom one succeeds at a time.
+//! `-- contention` plays another experiment: clients that write to one row, of which one succeeds at a time.
 //!
 //! Nothing waits here: the decisions are those of `relent`'s own backoff, budget and limiter, played on a clock of events.
 

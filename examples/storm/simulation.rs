@@ -231,7 +231,7 @@ impl Run {
         }
     }
 
-    /// Lets those call for whom there are permits.
+    /// Lets the waiters call for which there are permits.
     fn grant(&mut self, now: u64, process: u32) {
         let mut granted = Vec::new();
         let of = &mut self.processes[process as usize];

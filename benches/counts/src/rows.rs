@@ -23,7 +23,8 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(60);
 const NO_TIME: Duration = Duration::ZERO;
 
-/// A row that awaits something over and over. What is returned as pending is polled again at once: the scheduler is not counted.
+/// A row that awaits something over and over. What is returned as pending is polled again at once: the scheduler is not
+/// counted.
 macro_rules! rows {
     ($($name:literal $function:ident $(with $setup:ident = $value:expr)? => $future:expr;)*) => {
         $(

@@ -1,4 +1,4 @@
-//! What is measured, of whom.
+//! What is measured, and of which crates.
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -85,7 +85,7 @@ impl Work {
         all
     }
 
-    /// Everyone of whom every run counts the same, or everyone.
+    /// The crates for which every run counts the same, or all of them.
     pub fn counted(&self, steady: bool) -> Vec<(&'static str, Run)> {
         self.all().into_iter().filter(|(who, _)| !steady || *who != LEAKY).collect()
     }

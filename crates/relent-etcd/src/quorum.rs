@@ -22,7 +22,7 @@ pub(crate) enum Change {
 }
 
 impl Voters {
-    /// So many voters, of whom so many are able.
+    /// So many voters, of which so many are able.
     pub(crate) const fn new(all: u32, able: u32) -> Self {
         Self { all, able: if able < all { able } else { all } }
     }

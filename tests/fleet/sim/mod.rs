@@ -65,8 +65,6 @@ enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Report {
     violation: Option<String>,
-    rate_broken: bool,
-    window_broken: bool,
     /// The highest sum of rates, in thousandths of R.
     worst: u64,
     refreshes: u64,
@@ -206,21 +204,4 @@ finds! {
     finds_that_an_id_is_not_enough: IdIsEnough;
     finds_tokens_kept_at_a_decrease: TokensKept;
     finds_a_full_start: FullStart;
-}
-
-/// How often each fault shows: `cargo test --release --test fleet -- --ignored --nocapture table`.
-#[test]
-#[ignore = "prints a table"]
-fn table() {
-    let count = number("RELENT_FLEET_RUNS").unwrap_or(2_000);
-    for fault in Fault::ALL {
-        let (mut rate, mut window, mut worst) = (0, 0, 0);
-        for seed in 1..=count {
-            let report = Sim::new(seed, fault, false).go_on().run();
-            rate += u64::from(report.rate_broken);
-            window += u64::from(report.window_broken);
-            worst = worst.max(report.worst);
-        }
-        println!("| {fault:?} | {rate} ({}.{:03} R) | {window} |", worst / 1000, worst % 1000);
-    }
 }

@@ -292,7 +292,6 @@ impl Sim {
             Some(rest) => self.law.tokens = rest,
             None => {
                 self.law.tokens = 0;
-                self.report.window_broken = true;
                 self.violate(format!("node {index}: permits beyond B + R * w"));
             }
         }

@@ -157,7 +157,6 @@ pub(super) struct Sim {
     /// How many permits of the whole could come out now.
     pub(super) law: Bucket,
     pub(super) trace: bool,
-    pub(super) go_on: bool,
     /// Ids by host, twice the same.
     pub(super) doubled: bool,
     pub(super) random: Random,
@@ -183,17 +182,10 @@ impl Sim {
             watched: false,
             law: Bucket { tokens: u128::from(limit.burst) * PERMIT, at: 0 },
             trace,
-            go_on: false,
             doubled: false,
             random,
             report: Report::default(),
         }
-    }
-
-    /// Goes on after a violation.
-    pub(super) fn go_on(mut self) -> Self {
-        self.go_on = true;
-        self
     }
 
     pub(super) fn at(&mut self, time: u64, event: Event) {
@@ -215,7 +207,7 @@ impl Sim {
 
     pub(super) fn run_until(&mut self, end: u64) {
         while let Some(Reverse((time, _, index))) = self.queue.peek().copied() {
-            if time > end || (self.report.violation.is_some() && !self.go_on) {
+            if time > end || self.report.violation.is_some() {
                 break;
             }
             self.queue.pop();
@@ -236,7 +228,6 @@ impl Sim {
         }
         self.report.worst = self.report.worst.max(rate.saturating_mul(1000) / self.limit.rate);
         if rate > self.limit.rate || burst > self.limit.burst.into() {
-            self.report.rate_broken = true;
             self.violate(format!("rate {rate}, burst {burst} in use of {:?}", self.limit));
         }
     }

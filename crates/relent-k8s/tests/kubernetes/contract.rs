@@ -74,7 +74,7 @@ fn all() -> Vec<Fact> {
 /// More than any fact takes on a real server.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Whom to ask.
+/// The server to ask.
 enum Server {
     /// In process: no socket, the paused clock.
     Ours,

@@ -157,7 +157,7 @@ impl Between for Faulty {
     }
 }
 
-/// What a round does, and to whom.
+/// What a round does, and to which member.
 #[derive(Clone, Debug)]
 enum Operation {
     Add { url: String, learner: bool },

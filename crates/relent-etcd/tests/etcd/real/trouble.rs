@@ -33,7 +33,7 @@ enum Trouble {
     Freeze,
 }
 
-/// To whom it happens.
+/// The member to which it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
     Leader,
