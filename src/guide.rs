@@ -16,7 +16,7 @@
 //!
 //! - Set `attempt_timeout` always, well below the other two, so that a call that hangs gets a second try.
 //! - `start_within` lets the last call finish: the run may take as long as the window and one `attempt_timeout` together.
-//!   `finish_within` cuts it: use it where somebody waits for you with a deadline of his own.
+//!   `finish_within` cuts it: use it where your caller has a deadline of its own.
 //! - `max_attempts` is for what costs something each time, not for what takes long.
 //! - `every` is for asking about a state at a steady pace. `backoff` is for a server that may be overloaded; keep its jitter
 //!   on where many do the same at the same time.
@@ -107,7 +107,7 @@
 //!
 //! A limiter's law holds in real time: in any window `w` at most `burst + rate * (w + catch-up)` permits come out, also where
 //! the process was stopped or a thread blocked for long. The catch-up is what timers need, 10 ms unless
-//! [`catch_up`](crate::Limiter::catch_up) says otherwise: permits whose time is longer ago and that nobody was there to take
+//! [`catch_up`](crate::Limiter::catch_up) says otherwise: permits whose time is longer ago and that no caller was there to take
 //! are not made up for. Where timers are later than that, set it, or the rate is not reached.
 //!
 //! Given twice they add up: a run takes a permit of every limiter together or of none, and every budget has to allow a retry.

@@ -106,7 +106,7 @@ fn election() -> String {
         svg.bar(class, x(at), x(at) + 4.0, 90.0, 8.0);
     }
     span(&mut svg, x(renewed), x(lost), 118.0, "renew_deadline (10s): A stops believing it");
-    span(&mut svg, x(renewed), x(free), 158.0, "lease (15s): nobody else may lead");
+    span(&mut svg, x(renewed), x(free), 158.0, "lease (15s): no other may lead");
     svg.text("words", "end", x(free) - 8.0, 212.0, "B has watched the record stand still for a whole lease, and leads");
     svg.bar("other", x(free), x(end), 198.0, 22.0);
     svg.line("dashed", (x(lost), 56.0), (x(lost), 118.0));

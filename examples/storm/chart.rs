@@ -1,4 +1,4 @@
-//! The chart: what is asked of the server, what it answers in time, and who waits there, second by second.
+//! The chart: what is asked of the server, what it answers in time, and how many wait there, second by second.
 
 use plotters::prelude::*;
 

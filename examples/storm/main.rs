@@ -77,7 +77,7 @@ fn table(storm: &Storm, outcomes: &[Outcome]) -> Result<String, fmt::Error> {
         "load at",
         "requests",
         "longest",
-        "serving everybody again",
+        "serving every client again",
         "",
         "request",
         "worst",

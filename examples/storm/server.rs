@@ -1,4 +1,4 @@
-//! A server of limited capacity: it answers one call after the other, in order, and does not know who still waits.
+//! A server of limited capacity: it answers one call after the other, in order, and does not know which clients still wait.
 
 use std::collections::VecDeque;
 
@@ -56,7 +56,7 @@ impl Server {
         Received::Starts(self.done_at(now))
     }
 
-    /// The call that is worked on is done. Who gets the answer, and when the next one is done.
+    /// The call that is worked on is done. Which client gets the answer, and when the next one is done.
     pub(crate) fn finish(&mut self, now: u64) -> (Option<(u32, u32)>, Option<u64>) {
         if self.is_down(now) {
             self.queue.clear();

@@ -117,7 +117,7 @@ impl Storm {
             }
             run.happens(now, event);
         }
-        // Whoever waits still has waited long.
+        // Those that still wait have waited long.
         let end = self.seconds as u64 * SECOND;
         let waits = run.clients.iter().filter(|client| client.delays.is_some()).map(|client| end - client.began);
         run.outcome.longest = waits.max().unwrap_or(0).max(run.outcome.longest);

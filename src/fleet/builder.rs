@@ -82,7 +82,7 @@ impl<L: Ledger> Fleet<L> {
     }
 
     /// The longest ttl that any process of this fleet has, in any version of the program: so long nothing is given away when the record
-    /// was lost, since nobody knows what was in it. Default: 30 s. The ttl grows up to this where members are many.
+    /// was lost, since what was in it is not known. Default: 30 s. The ttl grows up to this where members are many.
     ///
     /// # Errors
     /// Less than the [`ttl`](Self::ttl), or more than 24 h.

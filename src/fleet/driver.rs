@@ -347,7 +347,7 @@ fn next_wanted(mut wanted: watch::Receiver<Wanted>) -> NextWanted {
     })
 }
 
-/// A ledger is somebody's code: one that panics has not answered.
+/// A ledger is a user's code: one that panics has not answered.
 fn poll_caught<T>(call: &mut Answer<T>, cx: &mut Context<'_>) -> Poll<Result<T, LedgerError>> {
     match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
         Ok(answer) => answer,

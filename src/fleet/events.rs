@@ -33,9 +33,9 @@ pub enum FleetEvent {
 pub enum Trouble {
     /// A call of the ledger failed. Conflicts are no trouble.
     Call(LedgerError),
-    /// The record cannot be read: somebody has written something else into it. It is left as it is.
+    /// The record cannot be read: something else has been written into it. It is left as it is.
     Record(ConfigError),
-    /// The ledger does not know all shares that may be in use: the record is new, or was deleted or restored. Nobody's share grows
+    /// The ledger does not know all shares that may be in use: the record is new, or was deleted or restored. No share grows
     /// until then.
     Unsettled {
         /// How long that takes.

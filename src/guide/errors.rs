@@ -18,7 +18,7 @@
 //! | the backoff has no further delay | `BackoffEnded` | `Backoff::steps(..)` or `.take(n)` is at its end | `.then(other)` goes on; a cap never ends a run |
 //! | no attempt may start after 1m | `StartWindow` | the next attempt would have started after `start_within` | see the last error. `final_try` makes one last attempt at the end of the window |
 //! | everything must be finished within 1m | `Deadline` | `finish_within` is over, or the next attempt could not have started before | see the last error. If the last attempt was cut, set an `attempt_timeout` well below, so that a call that hangs gets a second try |
-//! | cancelled | `Cancelled` | the token of `cancel_on` or the future of `cancel_when` | nothing: somebody wanted it. [`is_cancelled`](crate::GaveUp::is_cancelled) tells it from failures |
+//! | cancelled | `Cancelled` | the token of `cancel_on` or the future of `cancel_when` | nothing: it was asked for. [`is_cancelled`](crate::GaveUp::is_cancelled) tells it from failures |
 //! | the retry budget is spent | `Budget` | the budget that runs share allows no further retry: many of them fail | mend the server. With little traffic give the budget [`min_retries`](crate::Budget::min_retries) |
 //! | the limiter's permit would take 1s and only 700ms could be waited | `Limiter` | others are before it, and the bounds are nearer than its turn | a higher rate or burst, fewer calls, or a longer bound |
 //! | the limiter's permit would take 1s and no time was left to wait | `Limiter` | the same, at the end of the bounds | the same |

@@ -1,7 +1,7 @@
 //! From a loop of your own, from other crates and from Go's packages: what is equivalent, and what differs.
 //!
-//! Where a table says that delays, instants or permits are the same, a test of this repository compares them with the other
-//! library (`tests/clients`).
+//! Where a table says that delays, instants or permits are the same, a test of this repository compares them: with the other library
+//! (`tests/clients`), or with the rules of Go's sources (`tests/integrations/go`), where each difference that is named is seen too.
 //!
 //! # From a loop of your own
 //!
@@ -144,8 +144,10 @@
 //!
 //! | Go | here |
 //! |---|---|
-//! | `RetryOnConflict(DefaultRetry, f)` | `retry(f).when(is_conflict).backoff(Backoff::fixed(10ms).jitter(Jitter::Plus(Ratio::percent(10)))).max_attempts(5)` |
-//! | `DefaultBackoff` | `Backoff::exponential(10ms, cap).factor(5).jitter(Jitter::Plus(Ratio::percent(10)))`, `max_attempts(4)` |
+//! | `RetryOnConflict(DefaultRetry, f)`: 5 attempts, 10 to 11 ms between them | `retry(f).when(is_conflict).backoff(Backoff::fixed(10ms).jitter(Jitter::Plus(Ratio::percent(10)))).max_attempts(5)` |
+//! | `DefaultBackoff`: 4 attempts; 10, 50, 250 ms | `Backoff::exponential(10ms, cap).factor(5).jitter(Jitter::Plus(Ratio::percent(10)))`, `max_attempts(4)` |
+//!
+//! What differs: a final error after a conflict comes out; Go returns the conflict instead where that error is a context's.
 //!
 //! ## `golang.org/x/time/rate` and client-go's `flowcontrol`
 //!
@@ -154,26 +156,47 @@
 //! | `rate.NewLimiter(r, b)`, `NewTokenBucketRateLimiter(qps, burst)` | `Limiter::new(rate, burst)` |
 //! | `Allow()`, `AllowN(now, n)`, `TryAccept()` | `try_acquire(n)` |
 //! | `Wait(ctx)`: "would exceed context deadline" | `acquire(n).within(d)`: refused at once, with how long it would take |
-//! | `Reserve()`, `Delay()`, `Cancel()` | `reserve(n)`, `ready()`, drop: those behind move up |
-//! | `SetLimit`, `SetBurst` | `set_rate`, `set_burst`: waiters are planned anew |
+//! | `Reserve()`, `Delay()`, `Cancel()` | `reserve(n)`, `ready_in()`, drop |
+//! | `SetLimit`, `SetBurst` | `set_rate`, `set_burst` |
+//! | `flowcontrol.NewBackOff(d, max)`: `Next`, `Get`, `Reset` | `KeyedBackoff` with `Backoff::exponential(d, max).jitter(Jitter::None)`: `failed`, `last_delay`, `forget` |
+//!
+//! What differs:
+//! - Waiters are granted in order, first come, first served; Go's are as many timers.
+//! - One that is dropped moves those behind up. Go's others keep their instants, and its permits are lost unless it was the last.
+//! - A new rate is for those that wait too.
+//! - `flowcontrol.Backoff` forgets a key twice the longest pause after its last failure; `KeyedBackoff` a set time after the end of
+//!   its last pause.
 //!
 //! ## `k8s.io/client-go/util/workqueue`
 //!
 //! | Go | here |
 //! |---|---|
-//! | `NewTypedItemExponentialFailureRateLimiter(5ms, 1000s)` | `KeyedBackoff` with `Backoff::exponential(5ms, 1000s).jitter(Jitter::None)` |
-//! | `AddAfter`, `AddRateLimited`, `Forget`, `Done` | [`TimedQueue`](crate::TimedQueue): `schedule`, and the worker's `Ok` and `Err` |
+//! | `NewTypedItemExponentialFailureRateLimiter(5ms, 1000s)`: `When`, `NumRequeues`, `Forget` | `KeyedBackoff` with `Backoff::exponential(5ms, 1000s).jitter(Jitter::None)`: `failed`, `failures`, `forget` |
+//! | `Add` | [`schedule(key, value, Duration::ZERO)`](crate::queue::QueueHandle::schedule): while the key runs, it follows |
+//! | `AddAfter`: the earlier instant is kept | [`bring_forward`](crate::queue::QueueHandle::bring_forward) |
+//! | `AddRateLimited` after an error, `Forget` after a success, `Done` | the worker's `Err` and `Ok`, with [`backoff`](crate::TimedQueue::backoff) |
 //!
-//! `KeyedBackoff` forgets a key after a while: it counts from the end of the pause.
+//! What differs:
+//! - A key fires once: Go hands out an item twice that is added directly while a later instant is set.
+//! - [`reschedule`](crate::queue::QueueHandle::reschedule) and [`cancel`](crate::queue::QueueHandle::cancel) put off and take out what
+//!   waits, which Go cannot.
+//! - What waits for another try is not brought forward into its pause; [`begin_anew`](crate::queue::QueueHandle::begin_anew) does that.
 //!
 //! ## client-go's `leaderelection`, controller-runtime's Manager
 //!
 //! | Go | here |
 //! |---|---|
-//! | `LeaseDuration`, `RenewDeadline`, `RetryPeriod` | the three times of [`leader::Timing`](crate::leader::Timing); a wrong one is refused where it is made |
+//! | `LeaseDuration`, `RenewDeadline`, `RetryPeriod`: 15 s, 10 s, 2 s | the three times of [`leader::Timing`](crate::leader::Timing), with the same defaults |
 //! | `OnStartedLeading(ctx)`, `OnStoppedLeading` | the work is a future with its term; it is told, then cut, before another may lead |
 //! | `ReleaseOnCancel` | a cancelled campaign releases by itself |
-//! | `mgr.Add(runnable)`, `NeedLeaderElection() false` | [`leader::Manager`](crate::leader::Manager) and its tasks |
+//! | `mgr.Add(runnable)`; with `NeedLeaderElection() false` | [`add_leader`](crate::leader::Manager::add_leader); [`add`](crate::leader::Manager::add) |
+//! | `GracefulShutdownTimeout`: 30 s | [`grace`](crate::leader::Manager::grace), with the same default; what did not stop is named |
+//!
+//! What differs:
+//! - Times that do not fit are refused where they are made, and not when the election runs: all that Go refuses, and those by which
+//!   two could lead at once (11 s, 10 s, 2 s).
+//! - The lock is given back when the work has ended; Go frees it first.
+//! - A candidate that watches the lock is told of a release; Go's looks again after up to 2.2 retry periods, as ours does without a watch.
 //!
 //! # What kubeadm's read of a ConfigMap becomes
 //!

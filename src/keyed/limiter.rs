@@ -35,7 +35,7 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// as good as one that was never seen, and is forgotten in passing: each call looks at two others, or moves eight while the
 /// table grows, so that no call takes longer because there are many keys.
 ///
-/// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker who can measure it.
+/// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker that can measure it.
 /// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! A request for permits in the wait list, without a timer: whoever polls it has one.
+//! A request for permits in the wait list, without a timer: what polls it has one.
 
 use std::{borrow::Borrow, task::Context};
 

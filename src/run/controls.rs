@@ -40,7 +40,7 @@ pub trait Control {
     fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
     fn spend(&self, ticket: Self::Waiter);
-    /// The limiter grants nothing to anybody for so many nanoseconds.
+    /// The limiter grants nothing at all for so many nanoseconds.
     fn pause(&self, nanos: u64) {
         _ = nanos;
     }

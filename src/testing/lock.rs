@@ -1,4 +1,4 @@
-//! The promises of a [`Lock`], as tests: whoever writes one runs them.
+//! The promises of a [`Lock`] as tests, to be run for a lock of your own.
 //!
 //! ```
 //! use relent::{leader::MemoryLock, testing::lock};
@@ -39,7 +39,7 @@ use crate::{
 /// - A holder's name comes back to the letter, and a lease is never shorter than what was asked for.
 /// - A [prepared](Lock::prepare) write is not begun before it is awaited, and its mark is read back.
 ///
-/// Nobody else may use the record meanwhile.
+/// Nothing else may use the record meanwhile.
 ///
 /// # Panics
 /// Where a rule is broken, by its name; where a call fails that should not.
@@ -221,7 +221,7 @@ impl Drop for Work {
 /// (`None`) it has to end all trouble. The same `seed` plays the same.
 ///
 /// # Panics
-/// If two lead at once, a fence does not grow, work is polled after its term, a campaign ends, or nobody ever leads.
+/// If two lead at once, a fence does not grow, work is polled after its term, a campaign ends, or no candidate ever leads.
 pub async fn never_overlap<L: Lock>(lock: impl Fn() -> L, seed: u64, mut trouble: impl AsyncFnMut(Option<u64>, usize)) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (office, stop, mut runs) = (Arc::<Mutex<Office>>::default(), CancellationToken::new(), JoinSet::new());
@@ -256,7 +256,7 @@ pub async fn never_overlap<L: Lock>(lock: impl Fn() -> L, seed: u64, mut trouble
     while let Some(run) = runs.join_next().await {
         let _ = run.expect("no candidate panics").expect("a campaign that is stopped has no error");
     }
-    assert!(office.lock().unwrap_or_else(PoisonError::into_inner).fence > 0, "nobody ever led");
+    assert!(office.lock().unwrap_or_else(PoisonError::into_inner).fence > 0, "no candidate ever led");
 }
 
 /// Hands the lock over so many times, from a leader that has finished to a candidate that waits, and answers how long each took
@@ -265,7 +265,7 @@ pub async fn never_overlap<L: Lock>(lock: impl Fn() -> L, seed: u64, mut trouble
 /// The retry period is 5 s: a candidate that finds out by reading takes seconds, one that [hears of it](Lock::watch) does not.
 ///
 /// # Panics
-/// If nobody takes over, a fence does not grow, or work begins before the work before it has ended.
+/// If no candidate takes over, a fence does not grow, or work begins before the work before it has ended.
 pub async fn handovers<L: Lock + Clone>(lock: L, count: usize) -> Vec<Duration> {
     let seconds = Duration::from_secs;
     let timing = Timing::new(seconds(30), seconds(20), seconds(5)).expect("a valid timing");

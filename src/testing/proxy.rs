@@ -169,7 +169,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationTok
     }
 }
 
-/// Carries bytes until one of the two closes; gives back the connection to the server if it is we who cut.
+/// Carries bytes until one of the two closes; gives back the connection to the server if the cut is ours.
 async fn carry(
     mut client: TcpStream,
     shared: &Shared,

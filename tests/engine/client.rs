@@ -97,7 +97,7 @@ async fn a_profile_is_written_once_and_its_limiter_and_budget_are_shared_by_task
     for task in tasks {
         stops.push(task.await.unwrap());
     }
-    // Four first attempts and the three retries of the common reserve: one a second, whoever makes them.
+    // Four first attempts and the three retries of the common reserve: one a second, whichever caller makes them.
     assert_eq!(stops.iter().map(GaveUp::attempts).sum::<u32>(), 7);
     assert!(stops.iter().all(|gave_up| *gave_up.stop() == Stop::Budget));
     assert_eq!(client.heard.load(Ordering::Relaxed), 7);
@@ -327,7 +327,7 @@ async fn storm(policy: &Policy, runs: u32) -> (Vec<Duration>, Vec<u32>) {
 async fn what_one_run_is_asked_to_wait_holds_for_a_hundred_on_the_same_limiter() {
     let (starts, failed) = storm(&"share_retry_after".parse().unwrap(), 100).await;
     assert_eq!((starts.len(), failed.len()), (101, 0));
-    // The first call is answered before any other starts, and then nobody calls for 30 s.
+    // The first call is answered before any other starts, and then there is no call for 30 s.
     assert_eq!(starts[0], Duration::ZERO);
     assert!(starts[1..].iter().all(|&start| start >= 30 * SECOND), "{starts:?}");
 

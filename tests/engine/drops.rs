@@ -84,7 +84,7 @@ fn nothing_stays_wherever_it_is_dropped() {
             assert_eq!(held.get(), 0, "what the operation held is gone");
             assert_eq!(Arc::strong_count(&waker), 1, "no timer, limiter or token knows its waker");
             assert_eq!(limiter.waiters(), 0);
-            // All that was taken is what the attempts used: the line is as if nobody had waited.
+            // All that was taken is what the attempts used: the line is as if no task had waited.
             let used = attempts.get();
             tokio::time::advance(Duration::from_secs(10)).await;
             assert_eq!(limiter.available(), 1);

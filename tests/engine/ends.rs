@@ -182,7 +182,7 @@ async fn the_reason_of_not_yet_is_heard() {
 
 /// Only calls that do something have an outcome that can be unknown.
 #[tokio::test(start_paused = true)]
-async fn of_observations_nobody_says_that_the_outcome_is_unknown() {
+async fn of_observations_it_is_not_said_that_the_outcome_is_unknown() {
     let policy = Policy::new().attempt_timeout(S).max_attempts(1);
     let cut = |last: Last<&&str>| matches!(last, Last::Cut { by: CutBy::AttemptTimeout, .. });
     let says =

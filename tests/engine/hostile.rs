@@ -190,7 +190,7 @@ fn play(world: &World) -> Result<(), TestCaseError> {
                     loop {
                         let next = run.next().await?;
                         let attempt = AssertUnwindSafe(next.run(call())).catch_unwind();
-                        // Whoever hears of the success may panic; another `next` would begin a new run.
+                        // A listener that is told of the success may panic; another `next` would begin a new run.
                         if matches!(attempt.await, Ok(Some(()))) || seen.heard.borrow().ends_with('S') {
                             return Ok(());
                         }

@@ -26,7 +26,7 @@ pub struct History {
 /// How the world behaves that the run lives in.
 #[derive(Clone, Copy)]
 pub struct World {
-    /// When somebody who waits for an instant wakes.
+    /// When a task that waits for an instant wakes.
     pub wakes: fn(u128) -> u128,
     /// Whether an attempt can be cut.
     pub cuts: bool,

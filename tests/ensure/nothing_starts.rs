@@ -52,7 +52,7 @@ async fn cancelled_while_it_looks_it_does_not_act() {
     }
 }
 
-/// The act that was in flight has answered, or not: nobody looks any more, and that is said.
+/// The act that was in flight has answered, or not: it is not observed any more, and that is said.
 #[tokio::test(start_paused = true)]
 async fn cancelled_while_it_acts_it_does_not_look() {
     for answers in [true, false] {
@@ -294,7 +294,7 @@ proptest! {
                     });
                     prop_assert_eq!(outcome_unknown, !seen, "{}", what);
                     let late = bound.is_some_and(|bound| end > bound);
-                    prop_assert!(look.is_some() || gave_up.is_cancelled() || late, "nobody looked after the act: {}", what);
+                    prop_assert!(look.is_some() || gave_up.is_cancelled() || late, "not observed after the act: {}", what);
                 } else {
                     prop_assert!(!outcome_unknown, "{}", what);
                 }

@@ -203,7 +203,7 @@ async fn every_placement_tells_the_truth_within_bounds() {
                     assert_eq!(outcome_unknown, unseen, "{told}");
                     // It was not so when it was last looked at.
                     assert!(!register.last_look_saw_it_set.get(), "{told}");
-                    // What has been applied all the same was applied later, or nobody could look.
+                    // What has been applied all the same was applied later, or it could not be observed.
                     let late = faults.contains(&Fault::Late);
                     assert!(outcome_unknown || late || !register.set.get(), "{told}");
                     assert_eq!(

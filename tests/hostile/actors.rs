@@ -25,7 +25,7 @@ use super::{
 
 type Future = Pin<Box<dyn std::future::Future<Output = ()>>>;
 
-/// What an actor is in the end, for those who count.
+/// What an actor is in the end, to be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Run(usize),
@@ -53,7 +53,7 @@ struct Actor {
     /// Its own future has ended, and lives on.
     ended: bool,
     unpolled: bool,
-    /// It was polled late or not at all once: nobody can say how long it may take.
+    /// It was polled late or not at all once: how long it may take is not known.
     delayed: bool,
     /// How often it was polled at this instant.
     polls: (Nanos, u32),
@@ -225,7 +225,7 @@ pub fn set_unpolled(index: usize, unpolled: bool) {
     }
     ACTORS.with_borrow_mut(|actors| {
         actors[index].unpolled = unpolled;
-        // Whoever is polled again is polled.
+        // Those that are to be polled again are polled.
         actors[index].woken.store(true, SeqCst);
     });
 }
@@ -304,7 +304,7 @@ pub async fn step() -> bool {
     true
 }
 
-/// Goes on until then; whoever is woken is polled.
+/// Goes on until then; every actor that is woken is polled.
 pub async fn drive(until: Instant) {
     let mut sleep = pin!(sleep_until(until));
     loop {
@@ -345,7 +345,7 @@ pub async fn nothing_was_missed() {
         fresh().await;
         let after = with(|world| (world.progress, world.guards_dropped));
         // Its own old waker may have owned a guard, too.
-        require(before.0 == after.0 || before.1 != after.1, "whoever has something to do is woken", || {
+        require(before.0 == after.0 || before.1 != after.1, "an actor that has something to do is woken", || {
             format!("{}, actor {index}, was not", kind.name())
         });
     }

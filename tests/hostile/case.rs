@@ -201,7 +201,7 @@ async fn go_on(span: u64) {
     }
     waits::those_in_line_wait();
     if !with(|world| world.hostile.stalls) {
-        waits::nobody_waits_longer_than_the_ideal_list_says();
+        waits::none_waits_longer_than_the_ideal_list_says();
     }
     if now() == until * MS && with(|world| world.rng.u8(0..3) == 0) {
         actors::nothing_was_missed().await;
@@ -316,7 +316,7 @@ async fn those_that_need_several_get_them() {
     go_on(60_000 * (all.len() as u64 + spent + 8)).await;
     for (id, before) in all.into_iter().zip(before) {
         let got = with(|world| world.runs[id].over || world.runs[id].started > before);
-        require(got, "nobody waits for ever", || format!("{} needs two limiters", super::runs::name(id)));
+        require(got, "no waiter waits for ever", || format!("{} needs two limiters", super::runs::name(id)));
     }
 }
 
@@ -337,7 +337,7 @@ fn budgets_are_conserved() {
     }
 }
 
-/// After a long time with nobody waiting there is a whole burst.
+/// After a long time without a waiter there is a whole burst.
 fn limiters_are_as_new() {
     let shared = shared();
     for (index, limiter) in shared.limiters.iter().enumerate() {

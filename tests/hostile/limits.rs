@@ -22,7 +22,7 @@ pub struct Limit {
     pub loose: bool,
     /// One in line was leaked.
     pub leaked: bool,
-    /// Nobody is granted before: a server has asked for a pause.
+    /// Nothing is granted before: a server has asked for a pause.
     pub paused: Nanos,
     pub ideal: Ideal,
     /// What may come out by the law, and when that was.
@@ -154,7 +154,7 @@ pub fn came_out(limit: usize, permits: u32, excused: bool, held: bool) {
     note("limiter", limit, "permits", permits.into());
     let now = now();
     let paused = with(|world| world.limits[limit].paused);
-    require(now >= paused || excused || held || permits == 0, "nobody is granted in a pause", || {
+    require(now >= paused || excused || held || permits == 0, "nothing is granted in a pause", || {
         format!("limiter {limit}: {permits} at {} ms, paused until {} ms", now / MS, paused / MS)
     });
     let broken = with(|world| {

@@ -160,7 +160,7 @@ pub fn give() {
             handle.begin_anew(key, Val(value), due)
         }
         _ => {
-            // Whoever moves it by hand may mean to begin anew.
+            // A move by hand may mean to begin anew.
             book(|book| book.keys.entry(key).or_default().failed = None);
             handle.reschedule(key, Val(value), due)
         }

@@ -335,10 +335,10 @@ pub fn hold_one() {
     }
 }
 
-/// One of the guards that are held, for whoever keeps it.
+/// One of the guards that are held, for what keeps it.
 pub fn take_one() -> Option<Held> {
     let held = HELD.with_borrow_mut(Vec::pop)?;
-    // Nobody knows when that waker is dropped.
+    // When that waker is dropped is not known.
     book(|book| {
         book.values[held.value].excused = true;
         book.kept = true;

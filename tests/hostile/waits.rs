@@ -188,8 +188,8 @@ async fn many(limit: usize, wait: usize, limiter: Limiter) {
     pending::<()>().await;
 }
 
-/// Whoever waits longer than the ideal list says.
-pub fn nobody_waits_longer_than_the_ideal_list_says() {
+/// Every waiter that waits longer than the ideal list says.
+pub fn none_waits_longer_than_the_ideal_list_says() {
     let now = super::world::now();
     for (actor, kind) in actors::live() {
         let Kind::Wait(limit, wait) = kind else { continue };
@@ -203,7 +203,7 @@ pub fn nobody_waits_longer_than_the_ideal_list_says() {
         });
         if let Some(at) = late {
             super::world::violated(
-                "nobody waits longer than the ideal list says",
+                "no waiter waits longer than the ideal list says",
                 format!("limiter {limit}: wait {wait} should have got its permits at {} ms", at / MS),
             );
         }

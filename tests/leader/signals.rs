@@ -40,7 +40,7 @@ async fn managed(settings: &str) {
         .unwrap();
     let released = |change: &ElectionEvent| {
         if matches!(change, ElectionEvent::Holder(None)) {
-            tell("the lock is nobody's");
+            tell("the lock is free");
         }
     };
     manager.elect(elect(lock.clone(), "me").on_event(released)).unwrap();
@@ -73,11 +73,11 @@ fn a_signal_stops_the_manager_in_order() {
         assert_eq!(
             told,
             [
-                "the lock is nobody's",
+                "the lock is free",
                 "leads",
                 "leader task told",
                 "leader task ends, the lock is me's",
-                "the lock is nobody's",
+                "the lock is free",
                 "plain task told",
                 "run returns ok, the lock is \"\"",
             ],

@@ -75,7 +75,7 @@ fn same_grants_at_the_same_instants_as_the_model() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
-    /// Under steady demand the k-th permit comes at exactly the instant at which it is there, whenever anybody looks.
+    /// Under steady demand the k-th permit comes at exactly the instant at which it is there, whenever it is looked at.
     #[test]
     fn a_saturated_line_grants_the_ideal_count(
         permits in 1_u32.., per in 1_u64..u64::MAX, burst in 1_u32..1000, looks in vec(any::<u64>(), 1..20),

@@ -382,7 +382,7 @@ pub(crate) fn check(case: &Case) -> Seen {
                 real.waiters[who].idle = what >= 16;
             }
             3 if !real.waiters.is_empty() => {
-                // Time passes, and nobody looks but those whose timers fire. A turn that has come is known.
+                // Time passes, and no waiter is polled but those whose timers fire. A turn that has come is known.
                 let to = real.now.saturating_add(long).min(FOREVER - 1);
                 real.advance(to);
                 model.advance(to);

@@ -1,4 +1,4 @@
-//! A waiter that leaves, leaves no trace, whichever of those behind is polled; and one that is not polled holds up nobody.
+//! A waiter that leaves, leaves no trace, whichever of those behind is polled; and one that is not polled holds up none.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -69,7 +69,7 @@ async fn behind_many_that_are_not_polled_and_some_that_leave_between_them() {
         limiter.reserve(1).unwrap().spend();
     }
     let last = waits(&limiter).await;
-    // The others in the middle go when some of the first have had their turns, and nobody has looked.
+    // The others in the middle go when some of the first have had their turns, and none was polled.
     drop(leave.split_off(15));
     advance(secs(5)).await;
     drop(leave.drain(5..));
@@ -153,7 +153,7 @@ async fn behind_a_branch_of_a_select_that_does_something_else() {
     let last = waits(&limiter).await;
     drop(leave);
     assert_eq!((next.await, last.await), (secs(2), secs(3)));
-    assert_eq!(busy.await.unwrap(), Duration::ZERO, "nobody asked for seven seconds");
+    assert_eq!(busy.await.unwrap(), Duration::ZERO, "no task asked for seven seconds");
 }
 
 #[tokio::test(start_paused = true)]

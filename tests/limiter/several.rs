@@ -63,7 +63,7 @@ async fn the_same_limiter_twice_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_not_polled_or_leaves_while_it_holds_a_turn_holds_up_nobody() {
+async fn one_that_is_not_polled_or_leaves_while_it_holds_a_turn_holds_up_none() {
     let (slow, fast) = (Limiter::per_second(1), Limiter::per_second(100));
     slow.try_acquire(1).unwrap();
     // It holds its turn before the fast one until the slow one lets it.

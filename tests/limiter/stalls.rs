@@ -1,4 +1,4 @@
-//! The law of the window in real time: whatever stalls, whoever comes late, leaves or gives back.
+//! The law of the window in real time: whatever stalls, whichever waiter comes late, leaves or gives back.
 
 use proptest::{collection::vec, prelude::*};
 use relent::{
@@ -111,7 +111,7 @@ impl World {
                 self.refill_and_grant();
                 self.list.pause(self.now + long, &mut Vec::new());
             }
-            // Everybody is on time until then.
+            // Every waiter is on time until then.
             9 => self.run(self.now + long),
             _ => {}
         }
@@ -146,7 +146,7 @@ proptest! {
         for (what, many, long) in steps {
             world.step(what, many, long);
         }
-        // Whoever still waits gets it, and in order.
+        // Those that still wait get it, and in order.
         let left = world.waiting().count();
         let before = world.out.len();
         world.run(world.now + 200 + 10_000);

@@ -55,7 +55,7 @@ struct Server {
 }
 
 impl Server {
-    /// Counts it where the one it is for belongs, by the time he came.
+    /// Counts it where the client it is for belongs, by the time it came.
     fn count(&self, came: Duration, count: impl Fn(&mut Counts)) {
         let parts = [true, OUTAGE.contains(&came), AFTERWARDS.contains(&came)];
         for (cell, _) in self.counts.iter().zip(parts).filter(|(_, here)| *here) {

@@ -59,7 +59,7 @@ async fn what_cannot_fit_is_refused_at_once_and_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_overtakes() {
+async fn none_overtakes() {
     let limiter = Limiter::per_second(10).burst(5);
     limiter.acquire(5).await.unwrap();
     let mut large = task::spawn(limiter.acquire(5));
@@ -67,7 +67,7 @@ async fn nobody_overtakes() {
     advance(ms(400)).await;
     assert_eq!(limiter.waiters(), 1);
     assert_eq!(limiter.available(), 0);
-    assert!(limiter.try_acquire(1).is_err(), "four are there, for the one who waits");
+    assert!(limiter.try_acquire(1).is_err(), "four are there, for the one that waits");
     let mut small = task::spawn(limiter.acquire(1));
     assert_pending!(small.poll());
     advance(ms(100)).await;
@@ -283,7 +283,7 @@ async fn a_reservation_holds_its_place_and_gives_back() {
     drop(next);
     drop(last);
     assert_eq!(limiter.available(), 1, "what is used does not come back");
-    // Spent in list: its turn is taken, and nobody waits for it.
+    // Spent in list: its turn is taken, and no task waits for it.
     limiter.try_acquire(1).unwrap();
     limiter.reserve(1).unwrap().spend();
     let start = Instant::now();
@@ -312,7 +312,7 @@ async fn a_million_a_second_come_in_batches_without_drift() {
     assert_eq!(at.elapsed(), ms(100));
 }
 
-/// Ten thousand wait for different numbers of permits, some leave at random: nobody overtakes, nothing is lost, nobody is
+/// Ten thousand wait for different numbers of permits, some leave at random: none overtakes, nothing is lost, none is
 /// polled more often than need be.
 async fn ten_thousand(leave: bool) -> (usize, f64) {
     let limiter = Limiter::per_second(10_000).burst(4);
@@ -359,7 +359,7 @@ async fn ten_thousand(leave: bool) -> (usize, f64) {
         // The last came when everything before it was there, by the millisecond of the timer.
         assert_eq!(start.elapsed(), ms(asked.div_ceil(10)));
     }
-    // Those who go within one tick of the timer go at one instant.
+    // Those that go within one tick of the timer go at one instant.
     order.sort_by_key(|(who, ..)| *who);
     let inversions = order.windows(2).filter(|pair| pair[0].2 > pair[1].2).count();
     assert_eq!(limiter.waiters(), 0);
@@ -371,7 +371,7 @@ async fn ten_thousand(leave: bool) -> (usize, f64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_wait_and_nobody_overtakes() {
+async fn ten_thousand_wait_and_none_overtakes() {
     let (inversions, polls) = ten_thousand(false).await;
     println!("10000 waiters: {inversions} inversions, {polls:.2} polls each");
     assert_eq!(inversions, 0);

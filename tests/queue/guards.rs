@@ -135,7 +135,7 @@ async fn while_it_runs_changes_are_kept_and_applied_after() {
     advance(20 * MS).await;
     assert_pending!(waiting.poll());
     assert_eq!(run.done(), 1);
-    assert!(waiting.is_woken(), "the end of a run wakes who waits for the next");
+    assert!(waiting.is_woken(), "the end of a run wakes the waiter for the next");
     drop(waiting);
     let run = next(&mut queue).await;
     assert_eq!((*run.value(), run.due()), (6, start + 7 * MS));

@@ -40,7 +40,7 @@ enum At {
     SecondListener,
 }
 
-/// The retry is asked for once and the backoff makes one step, whatever panics; whoever catches it can go on, with the same
+/// The retry is asked for once and the backoff makes one step, whatever panics; code that catches it can go on, with the same
 /// run or another one.
 #[tokio::test(start_paused = true)]
 async fn one_attempt_is_one_retry_and_one_step() {

@@ -275,7 +275,7 @@ async fn a_dropped_run_leaves_nothing_behind() {
     assert!(finished.given_up.is_empty() && finished.waiting.is_empty());
 }
 
-/// A panic of the worker goes on to whoever awaits the run. The item counts as failed; everything else is as it was.
+/// A panic of the worker goes on to the task that awaits the run. The item counts as failed; everything else is as it was.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_panics() {
     let mut queue = queue();
@@ -300,7 +300,7 @@ async fn a_worker_that_panics() {
     assert_eq!(panic.downcast_ref(), Some(&"worker panics"));
     assert!(matches!(handle.get(&2), Some(KeyStatus::Scheduled { attempts: 1, .. })));
     assert_eq!(handle.running(), 1, "the first runs on, the third is due");
-    // Whoever caught it can go on with the same run.
+    // Code that caught it can go on with the same run.
     assert_pending!(working.poll());
     assert_eq!(handle.running(), 2);
     advance(5 * MS).await;

@@ -102,7 +102,7 @@ async fn a_queue_waits_its_turn_among_others() {
     assert_eq!(starts.all(), [(1, 100), (77, 200), (2, 300)]);
 }
 
-/// Who starts is decided when the permit comes: what is moved, brought forward or cancelled until then is.
+/// Which item starts is decided when the permit comes: what is moved, brought forward or cancelled until then is.
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_the_limiter_can_be_moved_and_cancelled() {
     let limiter = Limiter::per_second(10);
@@ -114,7 +114,7 @@ async fn what_waits_for_the_limiter_can_be_moved_and_cancelled() {
     let work = queue.run(starts.work(begin));
     let mut working = task::spawn(work.concurrency(4).unwrap().throttle(&limiter).into_future());
     assert_pending!(working.poll());
-    assert_eq!(limiter.waiters(), 1, "one place for whoever is first");
+    assert_eq!(limiter.waiters(), 1, "one place for the item that is first");
     assert!(matches!(handle.cancel(&1), Cancelled::Removed { value: 1, .. }));
     assert!(matches!(handle.reschedule(2, 22, 150 * MS), Scheduled::Moved { value: 2, .. }));
     let earlier = begin.checked_sub(MS).unwrap();
@@ -150,7 +150,7 @@ async fn a_cancel_leaves_the_limiters_line_at_once() {
     assert_pending!(working.poll());
     assert_eq!(limiter.waiters(), 1);
     advance(100 * MS).await;
-    assert!(behind.poll().is_ready(), "who stood behind moves up");
+    assert!(behind.poll().is_ready(), "the waiter behind moves up");
     // Postponed is the same.
     schedule(&handle, 3, 0);
     assert!(working.is_woken());
@@ -162,7 +162,7 @@ async fn a_cancel_leaves_the_limiters_line_at_once() {
     assert_eq!(limiter.waiters(), 0);
 }
 
-/// A permit that came while nobody looked goes back when there is nothing to start any more.
+/// A permit that came while no task polled goes back when there is nothing to start any more.
 #[tokio::test(start_paused = true)]
 async fn an_unused_permit_goes_back() {
     let limiter = Limiter::per_second(10);

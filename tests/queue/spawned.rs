@@ -85,7 +85,7 @@ async fn anyhow_and_io() {
     assert_eq!(task.await.unwrap(), (1, 1));
 }
 
-/// A future of the run can be named by who makes the worker.
+/// A future of the run can be named where the worker is made.
 #[tokio::test(start_paused = true)]
 async fn a_run_can_be_named_and_owned_with_its_queue() {
     type Worker = fn(Job<&'static str, u32>) -> Ready<Result<(), &'static str>>;

@@ -1,4 +1,4 @@
-//! Who contends, each as its own documentation has it.
+//! What contends, each as its own documentation has it.
 
 use std::{
     future::pending,

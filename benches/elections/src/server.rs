@@ -35,7 +35,7 @@ impl Server {
         Api::namespaced(self.client(), "default")
     }
 
-    /// A Lease for each election, held by nobody.
+    /// A Lease for each election, without a holder.
     pub async fn lay_down_leases(&self) {
         for index in 0..ELECTIONS {
             let lease = serde_json::from_value(json!({

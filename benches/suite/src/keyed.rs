@@ -53,7 +53,7 @@ pub fn works() -> Vec<Work> {
     }]
 }
 
-/// Everyone who does the same with so many keys.
+/// All that do the same with so many keys.
 macro_rules! figure {
     ($name:literal, $unit:expr, $does:ident($keys:literal)) => {
         Figure {

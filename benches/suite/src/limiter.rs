@@ -32,7 +32,7 @@ use crate::measure::{
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
 
-/// More than anybody can take.
+/// More than can be taken.
 const PLENTY: u32 = 1_000_000_000;
 
 /// With the clock of the standard library.

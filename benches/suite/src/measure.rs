@@ -76,7 +76,7 @@ pub const RELENT: &str = "relent";
 pub const HAND: &str = "by hand";
 
 impl Work {
-    /// Everyone who does it.
+    /// All that do it.
     pub fn all(&self) -> Vec<(&'static str, Run)> {
         let mut all = vec![(RELENT, self.relent)];
         all.extend(self.bare.map(|run| (BARE, run)));

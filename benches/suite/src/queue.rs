@@ -45,7 +45,7 @@ pub fn works() -> Vec<Work> {
     ]
 }
 
-/// Everyone who does the same with so many entries.
+/// All that do the same with so many entries.
 macro_rules! timed {
     ($name:literal, $does:ident($entries:literal)) => {
         Figure {

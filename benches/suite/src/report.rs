@@ -146,7 +146,7 @@ fn sorted(mut peers: Vec<(&'static str, Value)>) -> Vec<(&'static str, Value)> {
     peers
 }
 
-/// So often everyone takes turns at what is timed.
+/// So often all take turns at what is timed.
 const ROUNDS: usize = 5;
 
 /// What never changes: once. Times: by turns, with the median of the ratios of neighbours, since what else the machine does

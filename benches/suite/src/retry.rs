@@ -1,4 +1,4 @@
-//! `retry` and `poll` beside a loop by hand, backon, mettle, relentless, tokio-retry and tokio-retry2. Nobody's clock is made
+//! `retry` and `poll` beside a loop by hand, backon, mettle, relentless, tokio-retry and tokio-retry2. No clock is made
 //! anew for each call where it can be kept.
 
 use std::{future::ready, hint::black_box};

@@ -49,7 +49,7 @@ pub struct Status {
     /// Which generation the map is of.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Who is in the way.
+    /// What is in the way.
     #[serde(default)]
     pub conflict: Option<String>,
 }

@@ -104,7 +104,7 @@ pub struct User {
 }
 
 impl User {
-    /// A user who may do everything that no [`AccessRule`] denies.
+    /// A user that may do everything that no [`AccessRule`] denies.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), groups: Vec::new(), token: None, bound: false }
     }

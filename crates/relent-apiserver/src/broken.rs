@@ -23,7 +23,7 @@ impl Error for Broken {
     }
 }
 
-/// Nobody listens: nothing was sent.
+/// Nothing listens: nothing was sent.
 pub(super) fn refused() -> BoxError {
     let cause = io::Error::new(io::ErrorKind::ConnectionRefused, "Connection refused (os error 111)");
     Broken { text: "client error (Connect)", cause }.into()

@@ -1,4 +1,4 @@
-//! What objects have when nobody says otherwise, as far as controllers read it.
+//! What objects have unless they say otherwise, as far as controllers read it.
 
 use serde_json::{Value, json};
 

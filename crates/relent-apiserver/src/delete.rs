@@ -15,7 +15,7 @@ use super::{
     store::Key,
 };
 
-/// What a server says to somebody who deletes a job and says nothing of its pods.
+/// What a server says to a client that deletes a job and says nothing of its pods.
 const JOBS_LEAVE_PODS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 /// How something is to be deleted: the body of the request, or its query.
@@ -170,7 +170,7 @@ fn grace_of_pod(pod: &Value, options: &Options) -> Option<i64> {
     Some(wished.map_or(0, |grace| if grace < 0 { 1 } else { grace }))
 }
 
-/// Writes the finalizers that say how what it owns is to go. Whether that is as nobody has said it.
+/// Writes the finalizers that say how what it owns is to go. Whether that is what no option has asked for.
 fn finalize(resource: &ResourceKind, object: &mut Value, options: &Options) -> bool {
     if resource.is(Builtin::Event) {
         return false;

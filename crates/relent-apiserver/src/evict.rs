@@ -35,7 +35,7 @@ pub(super) fn evict(state: &mut State, call: &Call, body: &[u8]) -> Result<Value
         return Err(Failure::not_found(&call.resource, &call.name));
     };
     let options = Options::read(body.get("deleteOptions").unwrap_or(&Value::Null));
-    // A pod that does not run, or is already going, is nobody's loss.
+    // A pod that does not run, or is already going, is no loss.
     let phase = object::text(&pod, "/status/phase").unwrap_or("");
     let runs = !matches!(phase, "Pending" | "Succeeded" | "Failed") && !object::is_terminating(&pod);
     if runs && let Some(key) = budget_of(state, call, &pod)? {

@@ -1,4 +1,4 @@
-//! A Kubernetes API server inside the test process: for the tests of anybody's controllers.
+//! A Kubernetes API server inside the test process: for the tests of any controller.
 //!
 //! [`ApiServer`] is a tower service for `kube::Client`: no socket, no thread, so it runs under tokio's paused clock and a test
 //! sees every wait. It can also [listen](ApiServer::listen) on a loopback port, for `kubectl` and other processes.
@@ -56,7 +56,7 @@
 //! newer versions speaks protobuf: use `kubectl apply -f`.
 //!
 //! # Where it is simpler
-//! - A pod on a node keeps its deletionTimestamp until it is deleted with a grace period of 0, as a kubelet does it. Nobody makes
+//! - A pod on a node keeps its deletionTimestamp until it is deleted with a grace period of 0, as a kubelet does it. Nothing makes
 //!   service accounts or writes the status of a budget. Deleting a namespace deletes what is in it.
 //! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, owners, finalizers, sizes, immutable maps,
 //!   times and numbers of leases, the fixed fields of pods. Custom kinds that were registered keep every field; of schemas no

@@ -50,7 +50,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, server: ApiServer) {
     let mut outages = server.shared().outages();
     loop {
         let Some(open) = &listener else {
-            // While the server is down, nobody listens. Then the same port again.
+            // While the server is down, nothing listens. Then the same port again.
             time::pause(AGAIN).await;
             if !server.shared().lock().outage.is_down() {
                 listener = TcpListener::bind(address).await.ok();

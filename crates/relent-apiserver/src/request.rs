@@ -122,7 +122,7 @@ pub(super) struct Call {
     pub(super) view: View,
     /// The seconds since 1970, for ages.
     pub(super) now: i64,
-    /// Who owns what is written: the query's `fieldManager`, or what the client calls itself.
+    /// The owner of what is written: the query's `fieldManager`, or what the client calls itself.
     pub(super) manager: String,
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Rules {
     pub(super) generation: bool,
     /// Reads an object as its type: unknown fields are dropped, wrong ones refused.
     pub(super) read: Option<fn(Value) -> Result<Value, String>>,
-    /// Writes what nobody has said.
+    /// Writes what the object does not say.
     pub(super) defaults: fn(&mut Value),
     /// How its parts are merged; `None` for a custom kind whose fields are not known.
     pub(super) schema: Option<fn() -> Schema>,

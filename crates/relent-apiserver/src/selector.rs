@@ -100,7 +100,7 @@ impl Selector {
         })
     }
 
-    /// Of a change, what somebody who watches this selection is told: `ADDED`, `MODIFIED`, `DELETED`, or nothing.
+    /// Of a change, what a watcher of this selection is told: `ADDED`, `MODIFIED`, `DELETED`, or nothing.
     pub(super) fn seen(&self, before: Option<&Arc<Value>>, after: Option<&Arc<Value>>) -> Option<&'static str> {
         let was = before.is_some_and(|object| self.matches(object));
         let is = after.is_some_and(|object| self.matches(object));

@@ -81,7 +81,7 @@ fn apply(state: &mut State, call: &Call, mut applied: Value) -> Result<(u16, Val
         return Err(Failure::not_found(resource, &call.name));
     }
     let known = object::meta(&applied, "resourceVersion").to_owned();
-    // What the server writes itself is nobody's wish.
+    // What the server writes itself is no manager's wish.
     for field in ["creationTimestamp", "generation", "resourceVersion", "uid", "selfLink", "managedFields"] {
         object::set_meta(&mut applied, field, Value::Null);
     }

@@ -193,6 +193,6 @@ mod tests {
             drop(maps.watch(&one, "0").await.unwrap());
         }
         let held = server.shared().lock().watchers.places.len();
-        assert!(held <= 200, "{held} places are held by nobody");
+        assert!(held <= 200, "{held} places have no watcher");
     }
 }

@@ -256,7 +256,7 @@ fn message(channel: u8, bytes: &[u8]) -> Message {
 }
 
 async fn run(mut socket: Socket, mut exec: Exec, runs: &Runs, reads: bool) -> Result<(), BoxError> {
-    // Nothing is read from one who has nothing to say.
+    // Nothing is read from a client that has nothing to say.
     let mut open = reads;
     while open {
         match socket.next().await {

@@ -56,7 +56,7 @@ pub(super) fn create(state: &mut State, call: &Call, body: &[u8]) -> Result<Valu
     make(state, call, new, None)
 }
 
-/// Who writes, if the request says it in a way that can be kept.
+/// The writer, if the request names it in a way that can be kept.
 pub(super) fn writer(state: &State, call: &Call) -> Result<Writer, Failure> {
     let wrong = |message: String| Err(Failure::invalid_options("fieldManager", &message));
     let manager = call.manager.clone();

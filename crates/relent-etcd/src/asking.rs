@@ -8,7 +8,7 @@ use crate::{CallError, Cluster, Member, MemberStatus, time};
 pub(super) struct Silence(pub(super) CallError);
 
 impl Silence {
-    /// Whether it looks as if it did not run: nobody listens, nobody answers, or only others do. What answers anything runs; and where
+    /// Whether it looks as if it did not run: nothing listens, nothing answers, or only others do. What answers anything runs; and where
     /// the way to it is not known to this process, nothing is known about it.
     pub(super) fn means_down(&self) -> bool {
         matches!(&self.0, CallError::NotSent(_) | CallError::NoAnswer(_) | CallError::OtherMember(_))
@@ -63,7 +63,7 @@ pub(super) async fn ask<C: Cluster>(
     asked.into_iter().map(|asked| asked.answer).collect()
 }
 
-/// Whoever answers at the member's URLs: until it does itself.
+/// What answers at the member's URLs: until it does itself.
 async fn statuses<C: Cluster>(
     cluster: &C,
     member: &Member,

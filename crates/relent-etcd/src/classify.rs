@@ -70,7 +70,7 @@ pub enum CallErrorClass {
     Later,
     /// This member cannot do it; ask another.
     Elsewhere,
-    /// It may be what we wanted, done by an earlier try of ours or by somebody else: the list of members tells.
+    /// It may be what we wanted, done by an earlier try of ours or by another client: the list of members tells.
     Look,
     /// It was refused, and will be again.
     Decided,

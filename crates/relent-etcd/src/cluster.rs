@@ -42,7 +42,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// Removes a member for good.
     fn remove(&self, endpoint: &str, id: u64) -> impl Future<Output = Result<(), CallError>> + Send;
 
-    /// How whoever answers there sees itself. `endpoint` may be any client URL of the cluster's, also one that several members
+    /// How the member that answers there sees itself. `endpoint` may be any client URL of the cluster's, also one that several members
     /// advertise. A learner answers too.
     fn status(&self, endpoint: &str) -> impl Future<Output = Result<MemberStatus, CallError>> + Send;
 
@@ -124,7 +124,7 @@ pub enum CallError {
         /// Etcd's message.
         message: String,
     },
-    /// The request was not sent: nobody listens there.
+    /// The request was not sent: nothing listens there.
     #[error("not sent: {0}")]
     NotSent(String),
     /// No answer came. The request may have been carried out, or may yet be.

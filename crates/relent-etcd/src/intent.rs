@@ -347,7 +347,7 @@ mod tests {
         members[2].name.clear();
         assert_eq!(fatal(view(new(), &members)), Some(false), "two of four, until the third starts");
         let gone = |id: u64| Intent::Removed(id.try_into().unwrap());
-        assert_eq!(fatal(view(gone(1), &voters(1))), Some(true), "nobody left");
+        assert_eq!(fatal(view(gone(1), &voters(1))), Some(true), "no voter left");
         assert_eq!(fatal(view(gone(1), &members)), Some(false), "one of two, until the third starts");
         assert_eq!(fatal(view(gone(3), &members)), None, "that never started");
         let mut goal = Goal::new(new(), true);

@@ -1,4 +1,4 @@
-//! Who is a member of an etcd cluster, and changing it so that it is done once and known to be done.
+//! The members of an etcd cluster, and changing them so that it is done once and known to be done.
 //!
 //! | I want to | |
 //! |---|---|

@@ -8,7 +8,7 @@ use relent::ConfigError;
 ///
 /// Etcd takes `http` and `https` URLs with a host, a port and nothing after it, trims them, sorts them, and then
 /// compares them as text: `https://[::1]:2380` and `https://[0::1]:2380` are two URLs to it. The same here, with two
-/// things refused that etcd lets pass and nobody means: the same URL twice, and an empty list.
+/// things refused that etcd lets pass and no operator means: the same URL twice, and an empty list.
 ///
 /// ```
 /// use relent_etcd::PeerUrls;

@@ -1,4 +1,4 @@
-//! Whether a change of membership leaves a quorum of those who can vote.
+//! Whether a change of membership leaves a quorum of the members that can vote.
 
 /// The voters of a cluster, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +64,7 @@ mod tests {
         assert!(!lost(2, 2, Change::AddVoter));
         assert!(!lost(3, 3, Change::AddVoter));
         assert!(lost(3, 2, Change::AddVoter), "four voters, two able");
-        assert!(lost(1, 1, Change::RemoveVoter { able: true }), "nobody left");
+        assert!(lost(1, 1, Change::RemoveVoter { able: true }), "no voter left");
         assert!(!lost(2, 2, Change::RemoveVoter { able: true }));
         assert!(lost(3, 2, Change::RemoveVoter { able: true }));
         assert!(!lost(3, 2, Change::RemoveVoter { able: false }));

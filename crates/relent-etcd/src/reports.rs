@@ -1,4 +1,4 @@
-//! The changes of a lock's key, as long as anybody listens.
+//! The changes of a lock's key, as long as there is a listener.
 
 use std::{
     pin::Pin,

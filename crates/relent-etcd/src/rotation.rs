@@ -54,7 +54,7 @@ impl<C: Cluster> Rotation<C> {
         self.next.store(turn, Ordering::Relaxed);
     }
 
-    /// The members, from the first endpoint that answers; each call has so long, where that is not left to whoever awaits it.
+    /// The members, from the first endpoint that answers; each call has so long, where that is not left to the caller.
     pub(super) async fn list(&self, each: Option<Duration>) -> Result<Vec<Member>, MemberError> {
         let mut tried = 0_usize;
         loop {
@@ -116,7 +116,7 @@ impl<C: Cluster> Rotation<C> {
         changed
     }
 
-    /// What the list cannot tell: who runs. Etcd's own check comes late where a process has only just died, and it promotes a
+    /// What the list cannot tell: which members run. Etcd's own check comes late where a process has only just died, and it promotes a
     /// learner that has caught up and died since.
     pub(super) async fn guard(
         &self,

@@ -41,7 +41,7 @@ pub enum ErrorClass {
     Transient,
     /// The object is not in the state that the request takes for granted: read it again, and decide anew.
     Conflict,
-    /// Nobody knows what was done: a write may have been applied, or may still be. A read can simply be repeated.
+    /// What was done is not known: a write may have been applied, or may still be. A read can simply be repeated.
     Ambiguous,
 }
 

@@ -28,7 +28,7 @@ use crate::time;
 
 /// A Lease as a lock. Candidates in Go (client-go, controller-runtime) and in Rust contend for the same one.
 ///
-/// One write renews it; who waits for it has a watch open, who leads has none. Every write carries `uid` and
+/// One write renews it; a candidate that waits for it has a watch open, a leader has none. Every write carries `uid` and
 /// `resourceVersion` of the Lease that was read; the fence of a term is the `resourceVersion` of the write that began it
 /// (integers that grow over all Leases of a cluster, KEP-5504; a restore of the cluster from a backup breaks that).
 /// Durations are whole seconds in a Lease: a fraction is rounded up. `renewTime` and `acquireTime` are written for others to
@@ -62,10 +62,10 @@ use crate::time;
 /// - `holderIdentity` emptied, or the whole `spec` removed: not a release, which sets `leaseDurationSeconds` to 1. The leader's term is
 ///   lost with its next renewal, the others leave the Lease alone for a lease. (Candidates in Go take it at once, beside the
 ///   leader; to move leadership, end the leader's process.)
-/// - `holderIdentity` changed: the leader's term is lost with its next renewal; one lease later somebody leads.
+/// - `holderIdentity` changed: the leader's term is lost with its next renewal; one lease later a candidate leads.
 /// - `leaseDurationSeconds` shortened or removed: nothing. Candidates of this crate wait for their own lease at least, and the next
 ///   renewal puts it right. (Candidates in Go wait only as long as it says: lengthen a lease in all processes, not in the Lease.)
-/// - The Lease deleted: its leader lays it down again with its next renewal; otherwise somebody leads one lease later.
+/// - The Lease deleted: its leader lays it down again with its next renewal; otherwise a candidate leads one lease later.
 /// - `renewTime`, `acquireTime`, `leaseTransitions` changed: the leader's term is lost, as if by another process of its identity.
 /// - Labels, annotations and the like: nothing; they are kept.
 ///
@@ -292,7 +292,7 @@ fn fill(lease: &mut Lease, put: Write<'_>) {
 }
 
 /// The wall time in microseconds, but never that of the last renewal: a write that changes nothing is none to the server,
-/// and nobody would see it.
+/// and no watch would see it.
 fn later_than(spec: &LeaseSpec) -> MicroTime {
     let since_1970 = time::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
@@ -313,14 +313,14 @@ fn seen(lease: Lease) -> Result<Record<Lease>, LockError> {
     let holder = spec.holder_identity.unwrap_or_default();
     let length = match (holder.as_str(), length) {
         ("", RELEASED) => 0,
-        // Emptied by hand: whoever led may do so still.
+        // Emptied by hand: the leader of before may still lead.
         ("", length) => length.max(1),
         (_, length) => length,
     };
     Ok(Record::new(version, lease).held_by(holder, Duration::from_secs(length.into()), heartbeat).marked(mark))
 }
 
-/// Tells a write from every other write of the same holder. Not by the duration: somebody may have shortened it by hand, and it
+/// Tells a write from every other write of the same holder. Not by the duration: it may have been shortened by hand, and it
 /// is still what this holder wrote.
 fn mark(spec: &LeaseSpec) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -158,7 +158,7 @@ fn version(map: &ConfigMap) -> Result<u128, LedgerError> {
     version.parse().map_err(wrong)
 }
 
-/// Without the key the text is empty, which is no record: what somebody else keeps there is not written over.
+/// Without the key the text is empty, which is no record: what another program keeps there is not written over.
 fn stored(map: ConfigMap) -> Result<Stored, LedgerError> {
     let version = version(&map)?;
     Ok(Stored::new(version, map.data.and_then(|mut data| data.remove(KEY)).unwrap_or_default()))

@@ -42,7 +42,7 @@ mod wait;
 
 use std::pin::Pin;
 
-/// The client that these callers are written for: whoever names its types needs this version.
+/// The client that these callers are written for: code that names its types needs this version.
 pub use kube;
 
 pub use self::{

@@ -1,4 +1,4 @@
-//! Refusals that pass: a server that has just started refuses for a moment what it will allow, to everybody.
+//! Refusals that pass: a server that has just started refuses for a moment what it will allow, to every user.
 
 use std::time::Duration;
 

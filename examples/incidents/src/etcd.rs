@@ -165,7 +165,7 @@ mod real {
                 "its next try was told `Peer URLs already exists`, for two minutes",
             );
             let direct = server.members();
-            // Etcd adds nobody in its first five seconds: this one waits for that.
+            // Etcd adds no member in its first five seconds: this one waits for that.
             let first = direct.ensure_learner(["http://127.0.0.1:9"])?.await?;
             direct.ensure_removed(&first.value)?.await?;
             let proxy = Arc::new(Proxy::start(server.nodes[0].client).await?);

@@ -45,9 +45,9 @@ struct Scene {
 /// A scene is one file beside this one and one entry here.
 const SCENES: &[Scene] = &[
     Scene { name: "configmap", title: "a ConfigMap with a short retry", play: configmap::play },
-    Scene { name: "etcd", title: "a member is added, and nobody hears of it", play: etcd::play },
-    Scene { name: "leader", title: "a timing that cannot be, and who leads", play: leader::play },
-    Scene { name: "operation", title: "an annotation that nobody takes away", play: operation::play },
+    Scene { name: "etcd", title: "a member is added, and the answer is lost", play: etcd::play },
+    Scene { name: "leader", title: "a timing that cannot be, and an election", play: leader::play },
+    Scene { name: "operation", title: "an annotation that is never taken away", play: operation::play },
     Scene { name: "queue", title: "timed work that is changed while it runs", play: queue::play },
 ];
 

@@ -19,7 +19,7 @@ use relent::{
 /// A scene that could not be played to its end.
 pub(crate) type Failed = Box<dyn Error + Send + Sync>;
 
-/// Prints a line. Who reads only the first ones (`| head`) is no reason to break off.
+/// Prints a line. A reader of only the first ones (`| head`) is no reason to break off.
 macro_rules! line {
     ($($text:tt)*) => {{
         let _ = writeln!(std::io::stdout(), $($text)*);

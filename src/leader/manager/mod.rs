@@ -232,7 +232,7 @@ impl Manager {
     pub async fn run(&self, token: CancellationToken) -> Result<(), ManagerError> {
         let (stop, stop_leading) = (CancellationToken::new(), CancellationToken::new());
         let Started { tasks, mut added, leader_tasks, added_leader, election } = self.registration().begin()?;
-        // However the run ends, also when it is dropped: nothing can be added any more, everyone is told.
+        // However the run ends, also when it is dropped: nothing can be added any more, every task is told.
         let _closing = Closing { manager: self, tokens: [stop_leading.clone(), stop.clone()] };
         let mut running = Tasks::new(&self.shared.registry);
         match (election, leader_tasks.first()) {

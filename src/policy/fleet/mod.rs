@@ -1,14 +1,14 @@
 //! One member's part in keeping one rate together: what it has read and what time it is goes in, what to do next comes out.
 //!
 //! What keeps the sum of all shares below the limit:
-//! - One record says who has which share. It is changed by compare-and-swap only, over the version that was read; and a member
+//! - One record says which member has which share. It is changed by compare-and-swap only, over the version that was read; and a member
 //!   raises its share only to what the record leaves, in a write that removes those it takes it from.
 //! - A share is valid for `ttl * (1 - 2 * drift)` from the moment at which the last confirmed refresh was *sent*.
 //! - A member is left alone until its beat has stood still for its own ttl, by the reader's clock, since the reader saw it.
 //! - A decrease takes effect before it is written, an increase after it is confirmed. While the outcome of a write is unknown,
 //!   a conflict included, the lesser of both is used.
 //! - A record that is missing, or older than one that was seen, may lack shares that are in use: it is unsettled. Members
-//!   bring in what they hold, and nobody is raised until all that could be missing has lapsed.
+//!   bring in what they hold, and no share is raised until all that could be missing has lapsed.
 //! - An entry is this member's own only if its beat is one that it wrote.
 #![cfg_attr(
     feature = "internals",
@@ -224,7 +224,7 @@ impl Member {
         self
     }
 
-    /// Under this id, whoever else has it.
+    /// Under this id, also where another member has it.
     #[must_use]
     pub fn with_id(mut self, id: &str) -> Self {
         self.id = id.into();
@@ -349,7 +349,7 @@ impl Member {
         self.notes
     }
 
-    /// Whether the record lacks shares that may be in use: nobody is raised. And until when, if this is known.
+    /// Whether the record lacks shares that may be in use: no share is raised. And until when, if this is known.
     #[must_use]
     pub fn unsettled_until(&self) -> Option<u64> {
         self.unsettled.map(|unsettled| unsettled.since.saturating_add(self.timing.max_ttl_nanos()))

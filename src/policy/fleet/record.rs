@@ -9,7 +9,7 @@ use crate::policy::{
     nanos::{self, Written, decimal},
 };
 
-/// One limit, and who has which share of it. Its text is made for `etcdctl get` and `kubectl edit`:
+/// One limit, and which member has which share of it. Its text is made for `etcdctl get` and `kubectl edit`:
 ///
 /// ```text
 /// relent fleet 1
@@ -55,7 +55,7 @@ pub struct Entry {
 }
 
 impl Record {
-    /// An empty one that nobody holds a share of: for a first deployment.
+    /// An empty one that no member holds a share of: for a first deployment.
     #[must_use]
     pub fn settled() -> Self {
         Self { settled: true, ..Self::default() }

@@ -1,4 +1,4 @@
-//! Who gets how much: max-min fair shares in whole numbers, of which nothing is lost to rounding.
+//! Which member gets how much: max-min fair shares in whole numbers, of which nothing is lost to rounding.
 
 use std::time::Duration;
 

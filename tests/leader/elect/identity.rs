@@ -219,7 +219,7 @@ async fn a_write_that_lands_late_is_known() {
     assert!(matches!(ended.await.unwrap(), Ended::Finished(())));
 }
 
-/// Somebody writes this identity into the lock: it is not this process that has written it.
+/// Another process writes this identity into the lock: it is not this one that has written it.
 #[tokio::test(start_paused = true)]
 async fn a_record_with_this_identity_that_another_wrote_ends_the_term() {
     let (lock, began) = (MemoryLock::new(), Instant::now());

@@ -58,7 +58,7 @@ async fn one_that_does_not_wait_takes_over_from_the_dead() {
     assert!(began.elapsed() <= S(2), "{:?}", began.elapsed());
     assert_eq!(lock.holder().as_deref(), Some("living"));
     living.abort();
-    // Its own record, of a write whose answer was lost, keeps nobody out.
+    // Its own record, of a write whose answer was lost, keeps no candidate out.
     let lock = MemoryLock::new();
     lock.lose_answers(2);
     let ended = elect(lock, "a").unless_held().run(|_| async {}).await.unwrap();

@@ -281,7 +281,7 @@ async fn the_work_of_the_next_term_begins_at_once() {
     assert_eq!(ended.into_finished(), *elected.lock().unwrap());
 }
 
-/// What the work has spawned hears of the end even where nobody polls the run any more.
+/// What the work has spawned is told of the end even where no task polls the run any more.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_dropped_tells_those_who_have_its_term() {
     let lock = MemoryLock::new();
@@ -296,7 +296,7 @@ async fn a_run_that_is_dropped_tells_those_who_have_its_term() {
     let term = receive.await.unwrap();
     timeout(S(0), term.lost()).await.expect("told");
     assert_eq!(term.valid_for(), S(0));
-    assert_eq!(lock.holder().as_deref(), Some("a"), "nobody gave it back");
+    assert_eq!(lock.holder().as_deref(), Some("a"), "it was not given back");
     // No term runs, so there is nothing to complain about.
     sleep(S(60)).await;
     assert_eq!(health.check(), Ok(()));

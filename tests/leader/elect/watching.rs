@@ -1,4 +1,4 @@
-//! Those who look on: probes, guarded tasks, followers.
+//! What looks on: probes, guarded tasks, followers.
 
 use std::sync::{Arc, Mutex};
 
@@ -136,7 +136,7 @@ impl<R: Fn() -> RecordStream<()> + Send + Sync + 'static> Lock for Reporting<R> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn reports_without_end_starve_nobody() {
+async fn reports_without_end_starve_none() {
     let chatty = Reporting(MemoryLock::new(), || -> RecordStream<()> { Box::pin(stream::repeat(None)) });
     let ended = elect(chatty, "a").run(|_| async {
         for _ in 0..3 {
@@ -186,7 +186,7 @@ async fn a_late_report_does_not_bring_back_a_deleted_record() {
     assert_eq!(watch.next().await.unwrap().holder.as_deref(), Some("a"));
     lock.delete();
     assert_eq!(watch.next().await.unwrap().holder, None);
-    assert!(timeout(S(60), watch.next()).await.is_err(), "nobody holds it");
+    assert!(timeout(S(60), watch.next()).await.is_err(), "no candidate holds it");
 }
 
 /// The store is restored from a backup: its versions go back. What it says now is what holds.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Any, MS, S, ended, idle, idle_leader};
 
-/// Notes who held the lock when it was dropped.
+/// Notes which candidate held the lock when it was dropped.
 struct HolderAtDrop(MemoryLock, Arc<Mutex<Option<String>>>);
 
 impl Drop for HolderAtDrop {
@@ -22,7 +22,7 @@ impl Drop for HolderAtDrop {
     }
 }
 
-/// Runs it and tells it to stop after a second. `busy`: then nobody polls it until everything else has come to rest.
+/// Runs it and tells it to stop after a second. `busy`: then no task polls it until everything else has come to rest.
 async fn told_to_stop(manager: &Manager, busy: bool) -> ManagerError {
     let stop = CancellationToken::new();
     let mut run = pin!(manager.run(stop.clone()));
@@ -37,7 +37,7 @@ async fn told_to_stop(manager: &Manager, busy: bool) -> ManagerError {
     run.await.unwrap_err()
 }
 
-/// Whoever releases before the tasks are gone lets another lead beside them.
+/// A release before the tasks are gone lets another lead beside them.
 #[tokio::test(start_paused = true)]
 async fn the_lock_is_not_given_back_over_a_task_that_did_not_stop() {
     for (grace, busy) in [(S(0), false), (S(5), false), (S(5), true)] {
@@ -115,7 +115,7 @@ async fn a_task_that_comes_too_late_is_refused_with_the_reason() {
     });
     run.unwrap();
 
-    // The manager runs, but nobody will ever lead.
+    // The manager runs, but no candidate will ever lead.
     let (manager, stop) = (Manager::new(), CancellationToken::new());
     idle(&manager, "webhook");
     let other = manager.clone();

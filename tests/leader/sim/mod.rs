@@ -2,7 +2,7 @@
 //!
 //! Two to five candidates, each on a clock of its own rate, contend for one lock. Requests and answers are delayed, lost
 //! and doubled; processes freeze, crash and come back; machines are suspended; two processes have one identity; the server
-//! restarts, and refuses for a while; the network parts; wall clocks jump; somebody touches or deletes the lock. At every begin
+//! restarts, and refuses for a while; the network parts; wall clocks jump; the lock is written or deleted by hand. At every begin
 //! and every renewal of a term no other term may be valid.
 //!
 //! A million schedules (the tests run 100,000):
@@ -40,7 +40,7 @@ enum Fault {
     UnconditionalTakeover,
     /// A release trusts what the process believes, not the holder that it just read.
     ReleaseByCachedHolder,
-    /// A record that bears this identity is taken for this candidate's own, whoever wrote it.
+    /// A record that bears this identity is taken for this candidate's own, whichever wrote it.
     IdentityIsEnough,
     /// The clock stands still while the machine is suspended.
     MonotonicClock,

@@ -67,7 +67,7 @@ impl Sim {
         }
     }
 
-    /// Tells those who watch, late or never.
+    /// Tells the watchers, late or never.
     pub(super) fn changed(&mut self) {
         if !self.watched {
             return;

@@ -105,7 +105,7 @@ impl Sim {
             }
             Event::Settled => {
                 self.settled = true;
-                // One last crash of whoever leads, to time the takeover.
+                // One last crash of the leader, to time the takeover.
                 if let Some(node) = self.leading() {
                     self.crash(node);
                     self.leaderless_since = Some(self.now);

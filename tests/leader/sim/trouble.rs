@@ -1,4 +1,4 @@
-//! The plan of a schedule: who takes part, and what befalls them when.
+//! The plan of a schedule: which candidates take part, and what befalls them when.
 
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;

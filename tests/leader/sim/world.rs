@@ -168,7 +168,7 @@ pub(super) struct Pending {
 pub(super) struct Term {
     pub(super) id: u64,
     pub(super) fence: u128,
-    /// In true time: nobody else may begin before.
+    /// In true time: no other term may begin before.
     pub(super) valid: u64,
 }
 

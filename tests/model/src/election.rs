@@ -17,7 +17,7 @@ pub enum Fault {
     UnconditionalTakeover,
     ReleaseByCachedHolder,
     LeadOnCreate,
-    /// A record that bears this identity is taken for this candidate's own, whoever wrote it.
+    /// A record that bears this identity is taken for this candidate's own, whichever wrote it.
     IdentityIsEnough,
 }
 

@@ -40,7 +40,7 @@ fn check(election: Election) -> u64 {
         ["one valid term", "fences grow"].into_iter().find_map(|name| checker.discovery(name).map(|path| (name, path)));
     match (election.fault, bad) {
         (Fault::None, None) => {
-            checker.assert_any_discovery("somebody leads");
+            checker.assert_any_discovery("a candidate leads");
             println!("{}: {states} states, every one visited, none bad ({:.1}s)", election.name, took.as_secs_f64());
         }
         (Fault::None, Some((name, path))) => panic!("{}: not `{name}`:\n{path}", election.name),

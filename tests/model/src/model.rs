@@ -95,7 +95,7 @@ impl Model for Election {
                 match found {
                     Message::Request { call, sent } => {
                         let answer = self.serve(&mut state, index, call, sent);
-                        // An answer that nobody waits for any more is no event.
+                        // An answer that no caller waits for any more is no event.
                         let answer = (index, Message::Answer { call, answer, sent });
                         if state.candidates[index].awaits(call, sent, state.now) && !state.messages.contains(&answer) {
                             state.messages.push(answer);
@@ -145,7 +145,7 @@ impl Model for Election {
                 valid.count() <= 1
             }),
             Property::always("fences grow", |_, state: &State| state.fences_grow),
-            Property::sometimes("somebody leads", |_, state: &State| state.fence > 0),
+            Property::sometimes("a candidate leads", |_, state: &State| state.fence > 0),
         ]
     }
 }

@@ -116,7 +116,7 @@ pub(in super::super) fn named(schema: &Schema, object: &Value, path: &[Step]) ->
     text
 }
 
-/// The fields that who applies this value owns. `declared`: the value's name is a field that its kind has.
+/// The fields that are owned by applying this value. `declared`: the value's name is a field that its kind has.
 pub(in super::super) fn members(schema: &Schema, value: &Value, declared: bool) -> FieldSet {
     let mut set = FieldSet::default();
     if let Some(fields) = fields(schema, value) {

@@ -1,4 +1,4 @@
-//! Who owns which field, and what may be applied: the rules of server-side apply.
+//! Which manager owns which field, and what may be applied: the rules of server-side apply.
 //!
 //! Pure: values in, values out. Measured on kube-apiserver 1.36; `tests/kubernetes/contract` asks a real server the same.
 
@@ -21,7 +21,7 @@ pub(super) use self::{
     schema::{List, Schema},
 };
 
-/// What nobody owns.
+/// What no manager owns.
 const NOBODYS: [&[&str]; 11] = [
     &["f:apiVersion"],
     &["f:kind"],
@@ -40,7 +40,7 @@ const MOST_UPDATERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 const BEFORE: &str = "before-first-apply";
 
-/// Who writes: the identity of an entry in `managedFields`.
+/// The writer: the identity of an entry in `managedFields`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Writer {
     pub(super) manager: String,
@@ -202,7 +202,7 @@ fn take(others: &mut [Entry], difference: &Difference) -> Vec<(Entry, FieldSet)>
     theirs
 }
 
-/// A write that applies nothing has made `new` out of `old`: notes who owns what now. A write without a change keeps all.
+/// A write that applies nothing has made `new` out of `old`: notes which manager owns what now. A write without a change keeps all.
 pub(super) fn updated(schema: &Schema, old: Option<&Value>, new: &mut Value, writer: &Writer) {
     let given = new.pointer("/metadata/managedFields").cloned();
     let reset = old.is_some() && given.as_ref().and_then(Value::as_array).is_some_and(Vec::is_empty);
@@ -226,7 +226,7 @@ pub(super) fn updated(schema: &Schema, old: Option<&Value>, new: &mut Value, wri
     write_entries(new, entries);
 }
 
-/// Applies `applied` over `live`: the object as it is to be, or who is in the way. Lists must have been [checked](check).
+/// Applies `applied` over `live`: the object as it is to be, or which managers are in the way. Lists must have been [checked](check).
 ///
 /// What is not changed is equal to `live`, its `managedFields` too, if nothing is to be written.
 pub(super) fn apply(

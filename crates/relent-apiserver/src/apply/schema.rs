@@ -89,7 +89,7 @@ impl Schema {
         }
     }
 
-    /// What an object has of itself, before anybody wrote to it: the parts that a built-in kind always has.
+    /// What an object has of itself, before anything was written to it: the parts that a built-in kind always has.
     pub(super) fn blank(&self) -> Value {
         match self.kind {
             Kind::Map => json!({}),

@@ -190,7 +190,7 @@ async fn a_conflict_of_versions_and_a_restart_are_overcome() {
     let server = server();
     let controller = begin(server.client());
     let documents = documents(&server);
-    // The helper's JSON patch of the finalizers fails once as somebody was quicker, the status is refused twice.
+    // The helper's JSON patch of the finalizers fails once as another writer was quicker, the status is refused twice.
     server.inject(Fault::status(409).verb(Verb::Patch).path("**/documents/d").times(1));
     server.inject(Fault::status(503).verb(Verb::Patch).path("**/documents/d/status").times(2));
     documents.create(&PostParams::default(), &document("x", true)).await.unwrap();

@@ -33,7 +33,7 @@ const FINALIZER: &str = "example.com/registered";
 const NAMES: usize = 8;
 const STEPS: usize = 400;
 
-/// What the controller keeps outside of the cluster: who is registered, by uid.
+/// What the controller keeps outside of the cluster: which objects are registered, by uid.
 #[derive(Default)]
 struct Outside {
     registered: Mutex<BTreeSet<String>>,

@@ -37,7 +37,7 @@ pub(crate) enum Change {
     Remove(u64),
 }
 
-/// A change on its way: it is decided when it is due, whether or not anybody still waits for the answer.
+/// A change on its way: it is decided when it is due, whether or not a caller still waits for the answer.
 #[derive(Debug)]
 struct Request {
     number: u64,
@@ -147,7 +147,7 @@ impl Membership {
             Request { checked: false, due, .. } => *due,
             Request { node, .. } if self.leads(*node) => self.now,
             Request { change: Change::Promote(_), due, .. } => due.saturating_add(REQUEST_TIMEOUT),
-            // Nobody leads: it is not answered. It may be carried out yet.
+            // No member leads: it is not answered. It may be carried out yet.
             _ => u64::MAX,
         }
     }
@@ -167,7 +167,7 @@ impl Membership {
 
     // ----- processes
 
-    /// From now on every member advertises this client URL, as behind a Service; whoever runs answers there in turn.
+    /// From now on every member advertises this client URL, as behind a Service; those that run answer there in turn.
     pub(crate) fn share(&mut self, client_url: &str) {
         self.shared_url = Some((client_url.to_owned(), 0));
         self.agree(|members| {

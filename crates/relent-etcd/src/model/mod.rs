@@ -1,7 +1,7 @@
 //! A model of how etcd changes its membership, for tests without etcd.
 //!
-//! It follows the rules of etcd 3.4 to 3.6: who may be added, promoted and removed when, what the answers say, that a
-//! list may be stale, that ids are never used again, that a change may be made although nobody hears of it. It runs on
+//! It follows the rules of etcd 3.4 to 3.6: which member may be added, promoted and removed when, what the answers say, that a
+//! list may be stale, that ids are never used again, that a change may be made although its answer is lost. It runs on
 //! tokio's clock, paused or not.
 //!
 //! ```
@@ -64,7 +64,7 @@ pub enum ModelCall {
 pub enum CallFault {
     /// Nothing: it goes through.
     Fine,
-    /// Nobody listens.
+    /// Nothing listens.
     Refused,
     /// The connection breaks before the request has arrived.
     LostBefore,
@@ -228,13 +228,13 @@ impl Model {
         self.disturb(|membership| membership.max_learners = most);
     }
 
-    /// From now on all members advertise this one client URL, as behind a Service or a virtual address: whoever runs answers
+    /// From now on all members advertise this one client URL, as behind a Service or a virtual address: those that run answer
     /// there, in turn. Each is also served at its own.
     pub fn share_client_url(&self, url: &str) {
         self.disturb(|membership| membership.share(url));
     }
 
-    /// All members have only just connected to each other: for five seconds etcd adds nobody.
+    /// All members have only just connected to each other: for five seconds etcd adds no member.
     pub fn unsettle(&self) {
         self.disturb(Membership::unsettle);
     }

@@ -26,7 +26,7 @@ enum Event {
     Nothing,
 }
 
-/// What etcd says while it starts, elects, or has forgotten who one is.
+/// What etcd says while it starts, elects, or has forgotten the user.
 const ANSWERS: [CallFault; 6] = [
     CallFault::Answer(Code::Unavailable, "etcdserver: no leader"),
     CallFault::Answer(Code::Unavailable, "etcdserver: not capable"),

@@ -210,7 +210,7 @@ async fn quorum_is_not_lost_by_a_call_of_ours() {
     let gave_up = quick(&one).ensure_voter([NEW]).unwrap().await.unwrap_err();
     assert!(gave_up.is_fatal() && gave_up.attempts() == 1 && one.calls(ModelCall::Add) == 0, "{gave_up}");
     quick(&one).may_lose_quorum().ensure_voter([NEW]).unwrap().finish_within(10 * S).await.unwrap_err();
-    assert_eq!((one.quorum_losses(), one.members().len()), (1, 2), "who insists gets it");
+    assert_eq!((one.quorum_losses(), one.members().len()), (1, 2), "a caller that insists gets it");
     one.start(NEW);
     let ensured = quick(&one).ensure_voter([NEW]).unwrap().await.unwrap();
     assert_eq!(ensured.change, Change::AlreadySo);
@@ -221,7 +221,7 @@ async fn removed_and_added_again() {
     let model = Model::new(3);
     let members = quick(&model);
     let first = members.ensure_learner([NEW]).unwrap().await.unwrap().value;
-    // Carried out, nobody hears of it, and before anybody looks another adds it again.
+    // Carried out, its answer is lost, and before the list is read another adds it again.
     model.fault(ModelCall::Remove, [CallFault::LostAfter]);
     model.fault(ModelCall::Barrier, [CallFault::Fine, CallFault::Hang]);
     let again = tokio::spawn({

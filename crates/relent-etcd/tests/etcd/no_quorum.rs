@@ -117,7 +117,7 @@ async fn one_of_five_is_down() {
     }
 }
 
-/// From 3.5 on a list is agreed upon: it is one call, and hangs where nobody can agree. A learner refuses it, with another code
+/// From 3.5 on a list is agreed upon: it is one call, and hangs where there is no quorum. A learner refuses it, with another code
 /// from 3.6 on.
 #[tokio::test(start_paused = true)]
 async fn lists_of_each_release() {

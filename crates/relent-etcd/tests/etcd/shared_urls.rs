@@ -36,7 +36,7 @@ async fn a_dead_learner_is_not_promoted() {
         let gave_up = members.ensure_joined([NEW]).unwrap().finish_within(30 * S).await.unwrap_err();
         assert!(matches!(gave_up.last_error(), Some(MemberError::NotAnswering { .. })), "{gave_up}");
 
-        // It runs again: whoever's turn it is, it is heard.
+        // It runs again: whichever member's turn it is, it is heard.
         model.start(NEW);
         let begin = Instant::now();
         assert!(!members.ensure_promoted(&learner).unwrap().await.unwrap().value.learner);
@@ -91,7 +91,7 @@ async fn one_of_them_answers_for_all() {
     assert!(matches!(gave_up.last_error(), Some(MemberError::NotAnswering { .. })), "{gave_up}");
     let gave_up = only.wait_healthy().finish_within(10 * S).await.unwrap_err();
     assert!(gave_up.to_string().contains("1 of 4 members are well"), "{gave_up}");
-    // For one who knows better.
+    // For an operator that knows better.
     only.may_lose_quorum().ensure_promoted(&learner).unwrap().await.unwrap();
     assert_eq!(model.quorum_losses(), 0);
 }

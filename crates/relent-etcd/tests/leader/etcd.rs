@@ -144,7 +144,7 @@ async fn a_watch_that_is_cut_is_opened_again() {
         reported(&mut changes, &format!("{name} over"), S(10)).await;
     }
     assert!(proxy.cuts() >= 3, "{}", proxy.cuts());
-    // Nobody there for a while: it tries again, ever more rarely.
+    // No server for a while: it tries again, ever more rarely.
     proxy.set(Wire::CutAnswer { after: 0 });
     assert!(timeout(S(5), lock.read()).await.is_ok_and(|read| read.is_err()));
     proxy.set(Wire::Refuse);
@@ -329,7 +329,7 @@ fn what_cannot_be() {
     assert_eq!(new(&["a:1"], "k").unwrap_err().setting(), "endpoint");
 }
 
-/// Who only follows is not stuck at a member that is frozen.
+/// A candidate that only follows is not stuck at a member that is frozen.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_is_not_stuck_at_a_frozen_member() {
     let server = Server::start(Version::V35, 3).await;

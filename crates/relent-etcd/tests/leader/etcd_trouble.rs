@@ -26,7 +26,7 @@ const S: fn(u64) -> Duration = Duration::from_secs;
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const NOBODY: usize = usize::MAX;
 
-/// Who leads, by its own word, and whose terms were lost to another of the same identity.
+/// Which one leads, by its own word, and whose terms were lost to another of the same identity.
 #[derive(Clone)]
 struct Terms {
     leads: Arc<AtomicUsize>,
@@ -80,7 +80,7 @@ async fn the_same_identity_does_not_lead_beside_itself_after_a_partition() {
         let new = stands(lock(server.nodes[0].client_url()), 1, &terms);
         leads(1).await;
         wire.set(Wire::Pass);
-        // Some leases: who comes back leaves the other alone.
+        // Some leases: the one that comes back leaves the other alone.
         for _ in 0..80 {
             sleep(MS(200)).await;
             assert!(!old.is_finished() && !new.is_finished());
@@ -114,7 +114,7 @@ async fn an_etcd_that_stands_still_hangs_no_campaign() {
     assert!(second.fence() > first.fence());
     server.freeze(0);
     stop.cancel();
-    let ended = timeout(S(30), run).await.expect("a release that hangs holds up nobody").unwrap().unwrap();
+    let ended = timeout(S(30), run).await.expect("a release that hangs holds up no other").unwrap().unwrap();
     assert!(matches!(ended, Ended::Unreleased { .. }), "{ended:?}");
     server.thaw(0);
 }

@@ -26,7 +26,7 @@ pub enum EvictError {
         error: crate::ApiError,
     },
     /// The caller is not known or has no right to this (401, 403), and so it was said for some time: a server that has only just
-    /// started refuses everybody for a moment.
+    /// started refuses every user for a moment.
     #[error("not allowed to evict {pod}, for {lasted:?} now: {}", Words(error))]
     #[non_exhaustive]
     Refused {
@@ -63,7 +63,7 @@ impl fmt::Display for Words<'_> {
         }
         write!(f, " ({})", status.code)?;
         match advice(self.0.get_ref()) {
-            // What is waited for needs nobody's help.
+            // What is waited for needs no advice.
             Some(advice) if status.code != 429 => write!(f, ": {advice}"),
             _ => Ok(()),
         }

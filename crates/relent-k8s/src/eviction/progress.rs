@@ -9,7 +9,7 @@ use std::{
 use super::{EvictError, Evicted, PodKey, api::is_refusal, plan::Planned};
 use crate::time::Instant;
 
-/// A refusal is believed once it has lasted so long: a server that was started anew refuses everybody at first.
+/// A refusal is believed once it has lasted so long: a server that was started anew refuses every user at first.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 /// What is known of the pods.

@@ -134,7 +134,7 @@ impl LongOperation {
     }
 
     /// Sets the trigger and makes the change, once, and looks again whatever the answer: a patch that holds only for this
-    /// very object while no other trigger is set. What else is written meanwhile, such as a status, is in nobody's way.
+    /// very object while no other trigger is set. What else is written meanwhile, such as a status, is not in the way.
     /// While another operation's annotation is set it waits.
     ///
     /// Tries every second, each call has 10 s, all of it 2 minutes, if nothing else is set.

@@ -18,7 +18,7 @@ pub(super) fn trigger(object: &DynamicObject, contract: &Contract, token: &str, 
         let at = format!("/metadata/annotations/{}", escaped(annotation));
         set(&mut wanted, &at, value);
         if current.pointer("/metadata/annotations").is_some() {
-            // Nobody else has set it since.
+            // No other trigger has been set since.
             operations.push(json!({"op": "test", "path": at, "value": null}));
         }
     }

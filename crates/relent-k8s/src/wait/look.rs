@@ -71,7 +71,7 @@ where
     }
 
     pub(super) async fn look(self, attempt: Attempt) -> Looked<K> {
-        // The end comes before the attempt is cut, so that there is somebody left to say what was seen.
+        // The end comes before the attempt is cut, so that the run is left to say what was seen.
         let end = attempt.timeout().map(just_before).and_then(|limit| time::now().checked_add(limit));
         // Once in a look it is read anew without a pause: what goes wrong again is waited for.
         let mut again = false;

@@ -133,7 +133,7 @@ async fn on_a_real_api_server() {
     maps(client).delete("fleet-limit", &DeleteParams::default()).await.unwrap();
 }
 
-/// A deletion is learned before anything grows; nobody has more than it had.
+/// A deletion is learned before anything grows; no member has more than it had.
 #[tokio::test(start_paused = true)]
 async fn a_config_map_that_is_deleted() {
     let server = ApiServer::new();

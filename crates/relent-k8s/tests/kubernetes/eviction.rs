@@ -322,7 +322,7 @@ async fn seen_again_after_it_was_given_up_or_handed_back() {
     assert!(matches!((observe(&now), observe(&later)), (ObservedPod::Planned(_), ObservedPod::Unchanged)));
     stop.cancel();
     assert_eq!(task.await.unwrap().waiting.len(), 2);
-    // Nobody evicts any more, and it says so rather than that all is as planned.
+    // No call evicts any more, and it says so rather than that all is as planned.
     assert!(matches!((observe(&now), observe(&later)), (ObservedPod::Closed, ObservedPod::Closed)));
 }
 

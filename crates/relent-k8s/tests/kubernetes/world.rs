@@ -237,7 +237,7 @@ impl World {
         self.post(&self.core("configmaps"), json!({ "metadata": { "name": name }, "data": { "a": "1" } })).await
     }
 
-    /// A client with a token that nobody has given out.
+    /// A client with a token that was never given out.
     pub fn client_of_nobody(&self) -> Client {
         if let Some(server) = &self.ours {
             server.user("known", "somebody");
@@ -245,7 +245,7 @@ impl World {
         self.client_with("unknown")
     }
 
-    /// A client of a user who may do nothing here, and the user's name.
+    /// A client of a user that may do nothing here, and the user's name.
     pub async fn client_without_rights(&self) -> (Client, String) {
         let account = self.post(&self.core("serviceaccounts"), json!({ "metadata": { "name": "powerless" } })).await;
         account.is(201);
@@ -310,7 +310,7 @@ impl World {
 
     /// A pod; on a node, if one is named.
     pub async fn pod(&self, name: &str, node: &str) -> Answer {
-        // Pods run as a service account. Where nobody makes the default one, it is made here.
+        // Pods run as a service account. Where no controller makes the default one, it is made here.
         if self.get(&self.core("serviceaccounts/default")).await.code == 404 {
             self.post(&self.core("serviceaccounts"), json!({ "metadata": { "name": "default" } })).await;
         }

@@ -278,7 +278,7 @@ async fn the_rights_it_needs() {
                 assert!(waited <= bound, "{waited:?} without {missing:?}");
             }
             Some(Verb::Update) => {
-                // Whoever creates it leads, and cannot go on.
+                // The candidate that creates it leads, and cannot go on.
                 let Ended::Lost { why, .. } = first.await.unwrap() else { panic!() };
                 assert!(why.to_string().contains("cannot update resource"), "{why}");
             }
@@ -365,7 +365,7 @@ async fn candidates_on_a_troubled_server_never_overlap() {
                 Some(4) => drop(tokio::time::timeout(S(1), leases(&server).delete("demo", &Default::default())).await),
                 Some(5) => drop(server.inject(Fault::status(403).times(calls))),
                 Some(6) => drop(server.inject(Fault::status(401).times(calls))),
-                // A restart: nobody is there for a while, and refusals come after it.
+                // A restart: no server is there for a while, and refusals come after it.
                 Some(7) => {
                     server.inject(Fault::break_stream(0).times(calls));
                     server.inject(Fault::refuse().times(calls));

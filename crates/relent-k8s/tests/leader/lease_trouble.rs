@@ -57,7 +57,7 @@ async fn patch(server: &ApiServer, patch: serde_json::Value) {
     leases(server).patch("demo", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
-/// Who works, from when to when, by which fence; the work never heeds that its term is lost.
+/// Which candidate works, from when to when, by which fence; the work never heeds that its term is lost.
 #[derive(Clone, Default)]
 struct Terms(Arc<Mutex<Vec<Span>>>);
 
@@ -85,7 +85,7 @@ impl Terms {
         std::future::pending::<()>().await;
     }
 
-    /// One after the other, each by a greater fence; who led them.
+    /// One after the other, each by a greater fence; which candidates led them.
     fn check(&self) -> Vec<usize> {
         let spans = self.0.lock().unwrap();
         for pair in spans.windows(2) {
@@ -132,7 +132,7 @@ fn refusals() -> Vec<(&'static str, Fault)> {
     all
 }
 
-/// Whatever one answer says, to whichever call: everyone goes on, and the leader leads on.
+/// Whatever one answer says, to whichever call: every candidate goes on, and the leader leads on.
 #[tokio::test(start_paused = true)]
 async fn one_bad_answer_ends_nothing() {
     for verb in [Verb::Get, Verb::Create, Verb::Update, Verb::Watch] {
@@ -179,7 +179,7 @@ async fn restarts_of_the_server_end_no_campaign() {
         sleep(S(40)).await;
         assert!(all.iter().all(|run| !run.is_finished()), "{:?}", said.lock().unwrap().last());
         terms.check();
-        assert!(terms.leads_now().is_some(), "seed {seed}: nobody leads");
+        assert!(terms.leads_now().is_some(), "seed {seed}: no candidate leads");
         all.iter().for_each(JoinHandle::abort);
     }
 }

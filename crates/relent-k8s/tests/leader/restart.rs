@@ -1,5 +1,5 @@
 //! An API server that is killed and starts again under three candidates and a wait, all of a user whose rights come from RBAC:
-//! just started, a server refuses such a user for a moment. Nobody ends.
+//! just started, a server refuses such a user for a moment. No candidate ends.
 //!
 //! On the server that `RELENT_KUBECONFIG` names, where `RELENT_KUBE_RESTART` is the command that restarts it
 //! (`.ci/apiserver start` says both); on the API server inside this process the same in virtual time.
@@ -37,7 +37,7 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 const NAMESPACE: &str = "default";
 const RESTARTS: usize = 4;
 
-/// Who leads, by its own word, and how often one did.
+/// Which one leads, by its own word, and how often one did.
 #[derive(Clone, Default)]
 struct Terms(Arc<Mutex<(Option<String>, u32)>>);
 
@@ -62,7 +62,7 @@ impl Drop for InOffice {
     }
 }
 
-/// A server, an administrator of it, and a user who may do just what candidates and a wait need.
+/// A server, an administrator of it, and a user that may do just what candidates and a wait need.
 struct World {
     admin: Client,
     bound: Client,
@@ -110,7 +110,7 @@ async fn in_process() {
     }
     server.rule(AccessRule::deny().user("bound"));
     let (admin, bound) = (server.client_with_token("admin"), server.client_with_token("bound"));
-    nobody_ends(World { admin, bound, restart: Restart::InProcess(server) }, &name()).await;
+    no_candidate_ends(World { admin, bound, restart: Restart::InProcess(server) }, &name()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +129,7 @@ async fn on_a_real_server() {
     let name = name();
     config.auth_info = AuthInfo { token: Some(bound_token(&admin, &name).await.into()), ..AuthInfo::default() };
     let bound = Client::try_from(config).expect("a client");
-    nobody_ends(World { admin, bound, restart: Restart::Command(command) }, &name).await;
+    no_candidate_ends(World { admin, bound, restart: Restart::Command(command) }, &name).await;
 }
 
 fn name() -> String {
@@ -225,7 +225,7 @@ async fn until_one_leads(terms: &Terms) -> String {
     timeout(S(60), leads).await.expect("one of three leads within 60 s")
 }
 
-async fn nobody_ends(world: World, name: &str) {
+async fn no_candidate_ends(world: World, name: &str) {
     let (terms, token) = (Terms::default(), CancellationToken::new());
     let candidates: Vec<Candidate> =
         ["a", "b", "c"].iter().map(|who| candidate(&world, name, format!("{who}-{name}"), &terms, &token)).collect();
@@ -266,5 +266,5 @@ async fn nobody_ends(world: World, name: &str) {
         let ended = candidate.await.unwrap().unwrap_or_else(|error| panic!("{error}"));
         assert!(matches!(ended, Ended::Cancelled { .. }), "{ended:?}");
     }
-    say(&format!("{RESTARTS} restarts, {} terms; nobody ended", terms.0.lock().unwrap().1));
+    say(&format!("{RESTARTS} restarts, {} terms; none ended", terms.0.lock().unwrap().1));
 }

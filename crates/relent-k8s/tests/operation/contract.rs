@@ -137,7 +137,7 @@ async fn the_answer_of_the_patch_is_lost() {
     }
 }
 
-/// What others write in between is in nobody's way: the patch carries what it depends on, and no version.
+/// What others write in between is not in the way: the patch carries what it depends on, and no version.
 #[tokio::test(start_paused = true)]
 async fn another_writes_in_between() {
     let (server, api) = world().await;

@@ -1,4 +1,4 @@
-//! A call that never answers, at each call of each caller: nobody waits for it for ever, whatever policy is handed in.
+//! A call that never answers, at each call of each caller: no caller waits for it for ever, whatever policy is handed in.
 
 use std::{pin::Pin, time::Duration};
 
@@ -109,7 +109,7 @@ async fn runs(case: usize, policy: Option<&Policy>) -> Option<(&'static str, Run
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_hangs() {
+async fn no_caller_hangs() {
     let policies: [Option<Policy>; 5] = [
         None,
         Some(Policy::new()),

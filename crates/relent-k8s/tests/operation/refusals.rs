@@ -1,4 +1,4 @@
-//! What a server says that has just started: down, then 403 to everybody for a moment. And what it means when it goes on.
+//! What a server says that has just started: down, then 403 to every user for a moment. And what it means when it goes on.
 
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ async fn refusals_with_something_else_between_are_not_one() {
     api.create(&PostParams::default(), &later).await.unwrap();
     waiting.await.unwrap().unwrap_or_else(|gave_up| panic!("{gave_up}"));
 
-    // Nor where nobody answered.
+    // Nor where there was no answer.
     let waiting = tokio::spawn(k8s::wait(api.clone(), "last", any).finish_within(S(600)).into_future());
     for fault in [Fault::status(403), Fault::hang(), Fault::status(403)] {
         server.inject(fault.verb(Verb::Watch).times(1));

@@ -1,4 +1,4 @@
-//! What sets an operation off: once, whoever writes meanwhile, and only what was said rightly.
+//! What sets an operation off: once, whatever is written meanwhile, and only what was said rightly.
 
 use relent::Change;
 use relent_apiserver::{Fault, Verb};
@@ -15,7 +15,7 @@ everywhere! {
     annotations_of_others_stay
 }
 
-/// A controller that writes its status every few milliseconds is in nobody's way, though patches are slow.
+/// A controller that writes its status every few milliseconds is not in the way, though patches are slow.
 async fn a_status_that_is_written_all_the_while(place: &Place) {
     if let Some(server) = place.server() {
         server.inject(Fault::delay(MS(200)).verb(Verb::Patch).path("**/backups/*"));

@@ -1,4 +1,4 @@
-//! Incident 2: a bad timing that nobody hears of, and then the election itself: a leader that is frozen, one whose calls hang,
+//! Incident 2: a bad timing that goes unnoticed, and then the election itself: a leader that is frozen, one whose calls hang,
 //! and a clean handover.
 
 mod candidate;
@@ -121,7 +121,7 @@ async fn on_etcd(stage: &mut Stage) -> Result<(), Failed> {
     place.play(stage, "on a key of real etcd 3.5, started for this, in real time").await
 }
 
-/// For real time: nobody wants to wait for 15 s.
+/// For real time: 15 s would be long.
 fn short() -> Result<Timing, ConfigError> {
     Timing::new(4 * SECOND, 5 * SECOND / 2, SECOND / 2)
 }

@@ -177,7 +177,7 @@ pub(super) fn summary(stage: &mut Stage, world: &World) {
     let growing = terms.windows(2).all(|two| two[0].term.fence() < two[1].term.fence());
     stage.check("fences grow from term to term", growing, true);
     let apart = register.spans.windows(2).all(|two| two[0].last <= two[1].first);
-    stage.check("nobody wrote between two writes of another term", apart, true);
+    stage.check("no write between two writes of another term", apart, true);
     stage.check("each term has written", register.spans.len(), terms.len());
     stage.check("writes refused: the late one", register.refused, 1);
     let others: usize = terms.iter().map(|begun| begun.others).sum();

@@ -85,7 +85,7 @@ impl World {
 
     /// The term after `before` others.
     pub(super) async fn leader(&self, before: usize, within: Duration) -> Result<Begun, Failed> {
-        self.until(within, "nobody leads", || locked(&self.terms).get(before).cloned()).await
+        self.until(within, "no candidate leads", || locked(&self.terms).get(before).cloned()).await
     }
 
     /// Looks until there is something.

@@ -1,4 +1,4 @@
-//! A bucket that is somebody's for a time only: one's share of a rate that many keep together.
+//! A bucket that is held for a time only: a share of a rate that many keep together.
 
 use crate::policy::{
     limit::{

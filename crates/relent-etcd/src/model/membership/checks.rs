@@ -1,4 +1,4 @@
-//! Who may be added, promoted and removed when: first by the process that is asked, then by all of them.
+//! Which member may be added, promoted and removed when: first by the process that is asked, then by all of them.
 
 use super::{
     Answer, CATCH_UP, Change, Code, HEALTH_INTERVAL, Member, Membership, Node, Release, Request, SECOND, Voters,

@@ -78,7 +78,7 @@ impl<B> Around<B> {
         Self { inner, between, direct, judge, listed: Mutex::default() }
     }
 
-    /// The members as they are now; as this client last had them where nobody answers at once.
+    /// The members as they are now; as this client last had them where none answers at once.
     async fn members(&self) -> Vec<Member> {
         let cluster = self.direct.as_ref().unwrap_or(&self.inner);
         let runs = |url: &String| {
@@ -93,7 +93,7 @@ impl<B> Around<B> {
         self.listed.lock().unwrap().clone()
     }
 
-    /// The rule, read literally: more than half of those who may vote afterwards run.
+    /// The rule, read literally: more than half of those that may vote afterwards run.
     async fn judge(&self, change: Change<'_>) {
         let members = self.members().await;
         let runs = |member: &Member| match &self.judge.running {

@@ -63,7 +63,7 @@ async fn users_and_rights() {
             println!("{version:?}: {gave_up}");
             assert!(start.elapsed() < ms(5000));
         }
-        // To see who is a member takes no right, as for etcdctl. Before 3.5 it does, and is said which.
+        // To see the members takes no right, as for etcdctl. Before 3.5 it does, and is said which.
         for (members, why) in [(user("guest", "guest"), "relent/barrier"), (nobody, "give a user's name and password")]
         {
             let (listed, healthy) = (members.list().await, members.wait_healthy().await);

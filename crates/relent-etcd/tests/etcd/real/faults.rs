@@ -42,7 +42,7 @@ const fn point(name: &'static str, wire: Wire, applied: Option<bool>) -> Point {
 /// On a connection that stands a request is more than 60 bytes, in three frames or less. The server's windows and pings, which it
 /// sends when it has read the request, are less than 50; an answer that says that it was done is more than 200.
 const POINTS: [Point; 11] = [
-    Point { fresh: true, ..point("before sending: nobody listens", Wire::Refuse, Some(false)) },
+    Point { fresh: true, ..point("before sending: nothing listens", Wire::Refuse, Some(false)) },
     Point { fresh: true, ..point("before sending: at the greeting", Wire::CutRequest { after: 24 }, Some(false)) },
     point("before sending", Wire::CutRequest { after: 0 }, Some(false)),
     point("in the request", Wire::CutRequest { after: 30 }, Some(false)),
@@ -200,7 +200,7 @@ struct Tally {
     despite: u32,
     errors: u32,
     unknown: u32,
-    /// Rounds that were repeated, as calls that nobody troubled were too slow.
+    /// Rounds that were repeated, as calls without a fault were too slow.
     slow: u32,
 }
 
@@ -241,7 +241,7 @@ impl Rounds {
         Self { server, faulty, urls, direct, tally: Tally::default() }
     }
 
-    /// Its kind, as whoever is asked says, with one entry for its URL at most.
+    /// Its kind, as the member that is asked says, with one entry for its URL at most.
     async fn kind(&self, url: &str, told: &str) -> Option<Member> {
         let members = self.direct.list().await.unwrap_or_else(|error| panic!("{told}: {error}"));
         let (count, member) = with_url(&members, url);
@@ -249,18 +249,18 @@ impl Rounds {
         member.cloned()
     }
 
-    /// One operation under one fault; afterwards it is as wanted. Who has the URL then.
+    /// One operation under one fault; afterwards it is as wanted. Which member has the URL then.
     async fn round(&mut self, operation: &Operation, point: Point, cut: Cut) -> Option<Member> {
         self.tally.rounds += 1;
         let mut patience = 1;
         while !self.run(operation, point, cut, patience).await {
-            // A call that nobody troubled was too slow: the machine has other things to do.
+            // A call without a fault was too slow: the machine has other things to do.
             self.tally.slow += 1;
             assert!(patience < 8, "{operation:?}, cut {}, {cut:?}: too slow", point.name);
             patience *= 2;
         }
         let told = format!("{operation:?}, cut {}, {cut:?}", point.name);
-        // Whoever comes next, and has a connection, ends as wanted, or finds it so.
+        // The caller that comes next, and has a connection, ends as wanted, or finds it so.
         operation.run(&self.direct).await.unwrap_or_else(|gave_up| panic!("{told}, again: {gave_up}"));
         let there = self.kind(operation.url(), &told).await;
         assert_eq!(there.as_ref().map(|member| member.learner), operation.wanted(), "{told}, again");
@@ -290,7 +290,7 @@ impl Rounds {
             Ok(change) => {
                 assert!(as_wanted, "{told}");
                 assert!(*change != Change::AlreadySo && troubled > 0, "{told}");
-                assert!(cut != Cut::All, "{told}: nobody could look");
+                assert!(cut != Cut::All, "{told}: it could not be observed");
                 if point.applied == Some(false) {
                     let (Cut::Acts(times) | Cut::ActsAndLooks(times)) = cut else { panic!("{told}") };
                     assert_eq!(troubled, times, "{told}: none of these could be applied");

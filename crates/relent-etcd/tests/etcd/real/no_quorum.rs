@@ -20,7 +20,7 @@ enum When {
 
 type Answers = BTreeMap<&'static str, (When, Option<(Code, String)>)>;
 
-/// Who is who in a cluster of four voters, of which one runs and one never started, and a learner that runs.
+/// The members of a cluster of four voters, of which one runs and one never started, and a learner that runs.
 struct Ids {
     running: u64,
     dead: u64,

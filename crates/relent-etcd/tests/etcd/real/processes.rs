@@ -69,7 +69,7 @@ fn is_a_job() -> bool {
     true
 }
 
-// ===== who starts it
+// ===== what starts it
 
 /// When a process is killed: when it has said these one after the other, and so many milliseconds later.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,7 @@ async fn witness(server: &Server) -> Option<Vec<Member>> {
     Some(members)
 }
 
-/// Starts whoever was added, until both processes have ended.
+/// Starts the members that were added, until both processes have ended.
 async fn until_both_are_voters(server: &mut Server, processes: &[Process; 2], joining: [usize; 2]) -> u32 {
     let mut looks = 0;
     eventually("both have ended", async || {
@@ -245,7 +245,7 @@ async fn killed(version: Version) {
         }
     }
 
-    // Killed while it removes, and somebody adds the same URL again: who it is about is told by the id.
+    // Killed while it removes, and another adds the same URL again: which member it is about is told by the id.
     let (mut gone_before, mut there_still) = (0, 0);
     for moment in [
         Moment { holds: true, ..moment(&[SENDS], 0) },

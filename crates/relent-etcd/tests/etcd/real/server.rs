@@ -135,7 +135,7 @@ impl Server {
     }
 
     /// Waits until a node that has joined has all that the leader has. Etcd ends where a member it asks has not heard of it yet:
-    /// it is started again then, as whoever runs it would.
+    /// it is started again then, as its supervisor would.
     pub(crate) async fn caught_up(&mut self, at: usize) {
         let index = async |node: &Node| {
             let mut client = etcd_client::Client::connect([node.client_url()], None).await.ok()?;

@@ -204,7 +204,7 @@ async fn quorum_lost_and_found() {
             .await
             .unwrap_err();
         assert!(gave_up.is_deadline(), "{gave_up}");
-        assert!(gave_up.to_string().contains("(never acted)"), "nobody can say what there is: {gave_up}");
+        assert!(gave_up.to_string().contains("(never acted)"), "what there is is not known: {gave_up}");
 
         server.run(1);
         let gone =

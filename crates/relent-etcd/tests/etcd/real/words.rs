@@ -22,7 +22,7 @@ async fn answers_are_in_the_table(version: Version) {
     let endpoint = cluster.endpoints()[0].clone();
     let url = |port: u16| [format!("http://127.0.0.1:{port}")];
 
-    // Etcd has only just started: for five seconds it adds nobody.
+    // Etcd has only just started: for five seconds it adds no member.
     let (class, said) = text(cluster.add(&endpoint, &url(1), true).await.unwrap_err());
     assert_eq!((class, said.as_str()), (CallErrorClass::Later, "unhealthy cluster"));
     let learner = eventually("settled", async || cluster.add(&endpoint, &url(1), true).await.ok()).await;
@@ -65,7 +65,7 @@ async fn answers_are_in_the_table(version: Version) {
     assert_eq!((class_of_list, &said_of_list), (class, &said));
     assert_eq!((class, said.as_str()), (CallErrorClass::Elsewhere, "rpc not supported for learner"));
 
-    // One voter of three down: nobody is added.
+    // One voter of three down: no member is added.
     server.kill(2);
     // Etcd takes a moment to notice.
     tokio::time::sleep(ms(1000)).await;

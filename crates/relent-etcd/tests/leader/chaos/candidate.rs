@@ -94,7 +94,7 @@ impl Register {
         Self { name: name.to_owned(), endpoints, next: AtomicUsize::new(0), client: Default::default() }
     }
 
-    /// Whether it was taken; `None` if nobody knows.
+    /// Whether it was taken; `None` if that is not known.
     async fn write(&self, fence: u128) -> Option<bool> {
         let value = format!("{fence:020} {} {}", self.name, monotonic().as_nanos());
         // Texts of one length compare as the numbers do: what is in it must be less than the next fence.

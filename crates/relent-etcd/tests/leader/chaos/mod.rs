@@ -62,7 +62,7 @@ impl World {
         let worked = self.terms[&fence].marks.iter().filter(|mark| mark.at >= woken).count();
         assert_eq!(worked, 0, "{name} has worked after it woke up");
         let (now, _) = self.leader().await;
-        assert_eq!(now, next, "the one that woke up disturbs nobody");
+        assert_eq!(now, next, "the one that woke up disturbs no other");
     }
 
     /// Its connections are dead: it hears nothing, and nothing it says arrives.
@@ -148,7 +148,7 @@ impl World {
         self.server.healthy().await;
     }
 
-    /// Without a quorum the term ends, and nobody's begins.
+    /// Without a quorum the term ends, and no other begins.
     async fn quorum_lost(&mut self) {
         let (fence, _) = self.leader().await;
         self.server.kill(0);
@@ -158,7 +158,7 @@ impl World {
             .await;
         sleep(MS(500)).await;
         self.read();
-        assert!(self.terms.range(fence + 1..).next().is_none(), "somebody leads without a quorum");
+        assert!(self.terms.range(fence + 1..).next().is_none(), "a candidate leads without a quorum");
         self.server.run(0);
         self.server.run(1);
         let next = self.leader_above(fence).await;

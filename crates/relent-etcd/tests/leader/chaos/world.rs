@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Who leads by a fence above this one: its fence, and where it is.
+    /// The leader by a fence above this one: its fence, and where it is.
     pub(super) async fn leader_above(&mut self, fence: u128) -> (u128, usize) {
         let within = timing().explain().after_crash() + MARGIN;
         self.until("another leads", within, |world| {
@@ -147,11 +147,11 @@ impl World {
         .await
     }
 
-    /// Who leads now.
+    /// The leader now.
     pub(super) async fn leader(&mut self) -> (u128, usize) {
         let since = monotonic();
         let within = timing().explain().after_crash() + MARGIN;
-        self.until("somebody leads", within, |world| {
+        self.until("a candidate leads", within, |world| {
             let (fence, led) = world.terms.last_key_value()?;
             led.marks.last().filter(|mark| mark.at > since)?;
             Some((*fence, world.slots.iter().position(|slot| slot.name == led.name)?))

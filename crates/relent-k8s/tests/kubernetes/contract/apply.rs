@@ -1,4 +1,4 @@
-//! Server-side apply: who owns which field, and what is refused.
+//! Server-side apply: which manager owns which field, and what is refused.
 
 use std::sync::Arc;
 
@@ -247,7 +247,7 @@ async fn dry_runs_keep_nothing(world: Arc<World>) -> Ran {
 
 async fn status_is_applied_by_itself(world: Arc<World>) -> Ran {
     if world.minor <= 20 {
-        return Ran::No("1.20 lets who applies the object own its status");
+        return Ran::No("1.20 lets the manager that applies the object own its status");
     }
     let (path, version) = world.custom("Widget", true).await;
     let body = |spec: Value, status: Value| json!({ "apiVersion": version, "kind": "Widget", "metadata": { "name": "a" }, "spec": spec, "status": status });

@@ -45,7 +45,7 @@ impl World {
         self.patch("merge", &self.budgets(&format!("/{name}/status")), status).await.is(200);
     }
 
-    /// Whether somebody else writes the status of budgets here.
+    /// Whether a controller writes the status of budgets here.
     async fn has_a_disruption_controller(&self) -> bool {
         if self.managed {
             return true;

@@ -148,7 +148,7 @@ async fn an_exact_revision_is_answered_exactly(world: Arc<World>) -> Ran {
 
 async fn an_expired_continue_is_gone(world: Arc<World>) -> Ran {
     let Some(server) = &world.ours else {
-        return Ran::No("nobody but its administrator compacts its history");
+        return Ran::No("only its administrator compacts its history");
     };
     for name in ["a", "b", "c"] {
         world.map(name).await;

@@ -25,7 +25,7 @@ facts![
     an_immutable_map_stays,
     a_map_holds_a_mebibyte,
     secrets_are_encoded,
-    nobody_writes_what_the_server_writes,
+    clients_do_not_write_what_the_server_writes,
     generation_is_kept_where_it_is_kept,
     a_dry_run_changes_nothing,
     strategic_patches_merge_maps,
@@ -245,7 +245,7 @@ async fn secrets_are_encoded(world: Arc<World>) -> Ran {
     Ran::Yes
 }
 
-async fn nobody_writes_what_the_server_writes(world: Arc<World>) -> Ran {
+async fn clients_do_not_write_what_the_server_writes(world: Arc<World>) -> Ran {
     let map = json!({ "metadata": {
         "name": "a", "uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z", "deletionTimestamp": "2001-01-01T00:00:00Z",
         "deletionGracePeriodSeconds": 3, "generation": 7,

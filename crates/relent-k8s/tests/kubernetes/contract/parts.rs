@@ -82,7 +82,7 @@ async fn apply(world: &World, path: &str, body: &Value) -> Answer {
 
 async fn a_scale_is_owned_by_itself(world: Arc<World>) -> Ran {
     if world.minor < 23 {
-        return Ran::No("servers before 1.23 do not note who scales");
+        return Ran::No("servers before 1.23 do not note which manager scales");
     }
     let path = deployment(&world).await;
     world.patch("merge", &format!("{path}/scale?fieldManager=sc"), json!({ "spec": { "replicas": 3 } })).await.is(200);

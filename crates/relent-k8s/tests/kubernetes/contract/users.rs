@@ -135,7 +135,7 @@ async fn roles_allow_what_they_say(world: Arc<World>) -> Ran {
     refused.fails(403, "Forbidden", &format!("configmaps \"m\" is forbidden: User \"{user}\" cannot delete resource"));
     send(&client, "GET", "/api/v1/namespaces/default/configmaps", "", Value::Null).await.is(403);
     send(&client, "GET", &format!("{maps}?watch=true&timeoutSeconds=1"), "", Value::Null).await.is(403);
-    // Everybody who is known may see what there is.
+    // Every user that is known may see what there is.
     send(&client, "GET", "/apis", "", Value::Null).await.is(200);
     Ran::Yes
 }
@@ -203,7 +203,7 @@ async fn ones_own_access_is_reviewed(world: Arc<World>) -> Ran {
     let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     assert_eq!(world.post(reviews, review.clone()).await.is(201).body["status"]["allowed"], true);
     let (client, _) = account(&world, "a").await;
-    // Where everybody who is known may ask.
+    // Where every user that is known may ask.
     let asked = send(&client, "POST", reviews, "application/json", review).await;
     if asked.code == 403 && world.ours.is_none() {
         return Ran::No("the roles that a server makes at its start are not there yet");
@@ -223,7 +223,7 @@ async fn somebody_else_is_acted_as(world: Arc<World>) -> Ran {
     if let Some(server) = &world.ours {
         server.add_user(relent_apiserver::User::new("jane").bound_by_rbac());
         if world.is_port() {
-            return Ran::No("from here on nobody without a name is let in");
+            return Ran::No("from here on no user without a name is let in");
         }
         let admin = relent_apiserver::User::new("admin");
         server.add_user(admin);

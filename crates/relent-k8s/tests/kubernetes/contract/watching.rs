@@ -127,7 +127,7 @@ async fn bookmarks_come_every_minute(world: Arc<World>) -> Ran {
     }
     assert!(marks.last().is_some_and(|mark| *mark >= from), "{marks:?} from {from}");
     let mut watch = world.watch(&path(3, "")).await;
-    assert!(watch.next().await.is_none(), "only for those who want them");
+    assert!(watch.next().await.is_none(), "only for those that want them");
     Ran::Yes
 }
 
@@ -167,13 +167,13 @@ fn expired(event: &Value) {
 
 async fn a_compacted_revision_has_expired(world: Arc<World>) -> Ran {
     let Some(server) = &world.ours else {
-        return Ran::No("nobody but its administrator compacts its history");
+        return Ran::No("only its administrator compacts its history");
     };
     let from = world.map("a").await.revision();
     let mut open = world.watch(&world.core(&format!("configmaps?watch=true&resourceVersion={from}"))).await;
     let last = world.map("b").await.revision();
     server.compact();
-    // Who watches already misses nothing.
+    // A watch that is open already misses nothing.
     assert_eq!(open.change().await.1["metadata"]["name"], "b");
     let mut late = world.watch(&world.core(&format!("configmaps?watch=true&resourceVersion={from}"))).await;
     expired(&late.next().await.expect("an event"));

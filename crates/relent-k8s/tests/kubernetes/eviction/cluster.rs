@@ -118,7 +118,7 @@ async fn a_refusal_that_lasts_is_handed_back() {
     assert!(asked.last().unwrap().0 - asked[0].0 >= 1, "not at once: {asked:?}");
 }
 
-/// For a moment after its start an API server refuses everybody whose rights come from RBAC.
+/// For a moment after its start an API server refuses every user whose rights come from RBAC.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_half_a_second_is_waited_out() {
     for refusal in [Fault::status(403), Fault::status(401), Fault::text(404, "404 page not found")] {
@@ -263,7 +263,7 @@ async fn a_terminating_pod_is_not_evicted_again() {
         sleep(S).await;
         evictions.idle().await;
     }
-    // Nor by one who has not heard that it ends.
+    // Nor by one that was not told that it ends.
     let mut stale = change("stale").await;
     stale.metadata.deletion_timestamp = None;
     assert!(matches!(evictions.observe(&stale, &[taint()]), ObservedPod::Planned(_)));

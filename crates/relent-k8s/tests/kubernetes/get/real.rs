@@ -86,7 +86,7 @@ async fn get_real() {
     says(&ApiError::from(missing), "namespaces \"relent-nowhere\" not found", NO_NAMESPACE);
     ends(&k8s::get(&nowhere, "x").await.unwrap_err(), "in the namespace \"relent-nowhere\"", NOT_FOUND);
 
-    // Who asks, and how.
+    // Which client asks, and how.
     let mut unknown = config.clone();
     unknown.auth_info = kube::config::AuthInfo { token: Some("unknown".to_owned().into()), ..Default::default() };
     ends(&against(unknown).await, "Unauthorized", UNAUTHORIZED);

@@ -101,7 +101,7 @@ pub async fn against(config: Config) -> GaveUp<ApiError> {
     k8s::get_config_map(&client, SPACE, NAME).attempt_timeout(Duration::from_secs(20)).await.unwrap_err()
 }
 
-/// A port that nobody listens on.
+/// A port that nothing listens on.
 pub async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }

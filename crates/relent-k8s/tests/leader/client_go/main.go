@@ -2,7 +2,7 @@
 //
 //	leading      it leads; its work holds the file -chair, and "two leaders" is printed if another does
 //	lost         its work has ended
-//	leader NAME  whom it sees leading
+//	leader NAME  the leader that it sees
 //	over         the elector has returned
 //
 // SIGTERM: the work ends, then the Lease is released. Progress goes to stderr, as client-go logs it.
@@ -60,7 +60,7 @@ func main() {
 	kubeconfig := flag.String("kubeconfig", "", "how to reach the server")
 	namespace := flag.String("namespace", "default", "where the Lease is")
 	name := flag.String("name", "", "what the Lease is called")
-	identity := flag.String("identity", "", "who this is")
+	identity := flag.String("identity", "", "the identity of this candidate")
 	chair := flag.String("chair", "", "a file that only a leader may hold")
 	lease := flag.Duration("lease", 15*time.Second, "LeaseDuration")
 	renew := flag.Duration("renew", 10*time.Second, "RenewDeadline")

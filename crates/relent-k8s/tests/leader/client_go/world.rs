@@ -1,4 +1,4 @@
-//! Who contends, and for what.
+//! Which candidates contend, and for what.
 
 use std::{
     fs::File,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{MS, S, Said, Terms, create, lock, patch, stands};
 
-/// One leads, another waits; somebody edits the Lease by hand at 25 s.
+/// One leads, another waits; the Lease is edited by hand at 25 s.
 async fn edited(edit: serde_json::Value) -> (Vec<usize>, Duration) {
     let (server, terms, said) = (ApiServer::new(), Terms::default(), Said::default());
     let leader = stands(lock(&server), "a", 0, &terms, &said);
@@ -38,7 +38,7 @@ async fn a_lease_that_is_edited_by_hand_has_never_two_leaders() {
     ] {
         assert_eq!(edited(harmless.clone()).await.0, [0], "{harmless}");
     }
-    // Its term is lost; after a lease somebody leads.
+    // Its term is lost; after a lease a candidate leads.
     for serious in [
         json!({"spec": {"holderIdentity": ""}}),
         json!({"spec": {"holderIdentity": null}}),
@@ -88,5 +88,5 @@ async fn a_lease_that_says_no_duration_is_left_alone_as_long_as_it_is_renewed() 
     let (server, began) = (ApiServer::new(), Instant::now());
     create(&server, json!({})).await;
     let ended = elect(lock(&server), "a").run(|_| async { Instant::now() }).await.unwrap();
-    assert_eq!(ended.into_finished().unwrap() - began, S(15), "somebody may have emptied it under a leader");
+    assert_eq!(ended.into_finished().unwrap() - began, S(15), "it may have been emptied under a leader");
 }

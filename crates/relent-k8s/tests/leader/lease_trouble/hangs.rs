@@ -1,4 +1,4 @@
-//! A call that never answers, at each call of an election: it holds up nobody for longer than its deadline.
+//! A call that never answers, at each call of an election: it holds up no candidate for longer than its deadline.
 
 use std::sync::{Arc, Mutex};
 
