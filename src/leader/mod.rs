@@ -50,6 +50,8 @@ mod term;
 mod watch;
 mod work;
 
+#[cfg(feature = "test-util")]
+pub(crate) use self::term::TermOwner;
 pub use self::{
     elect::{Campaigns, Elect, elect},
     election::Election,

@@ -113,7 +113,7 @@ impl Shared {
 
 /// The term as the run has it. When it is dropped the term is over for all its clones, and the last renewal is cleared.
 #[derive(Debug)]
-pub(super) struct TermOwner {
+pub(crate) struct TermOwner {
     term: Term,
     last_renewal: Arc<LastRenewal>,
 }
@@ -134,12 +134,19 @@ impl TermOwner {
         Self { term: Term { shared: Arc::new(shared) }, last_renewal }
     }
 
-    pub(super) fn term(&self) -> &Term {
+    /// A term that lasts until it is lost or dropped, of no run.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn detached(fence: u128, identity: Arc<str>, clock: BootClock) -> Self {
+        let held = HeldTerm { fence, sent: 0, version: fence, mark: None };
+        Self::new(held, nanos::FOREVER, identity, clock, Arc::default())
+    }
+
+    pub(crate) fn term(&self) -> &Term {
         &self.term
     }
 
     /// Tells the work that it will be dropped then.
-    pub(super) fn announce_loss(&self, drop_at: u64) {
+    pub(crate) fn announce_loss(&self, drop_at: u64) {
         self.term.shared.drop_at.fetch_min(drop_at, Ordering::AcqRel);
         self.term.shared.lost.cancel();
     }

@@ -4,6 +4,8 @@ mod clock;
 pub mod lock;
 mod machine;
 pub mod proxy;
+mod term;
 
 pub use clock::VirtualClock;
 pub use machine::{Machine, OnMachine};
+pub use term::TestTerm;

@@ -50,10 +50,10 @@ use all::{
     RepeatRequest, Reported, Reservation, ResourceKind, ResponseFuture, Retry, RetryAfterLayer, RetryAfterService,
     RetryAll, RetryFuture, RetryLayer, RetryOutput, RetryService, RunWorker, RunWorkerFuture, Said, Scheduled, Settle,
     SettleFuture, SettleOutput, SettleOutputTypes, Sighting, StatusError, Stop, Stored, StoredStream, Streamed,
-    SyncOperation, TaskFailure, Term, TermWork, TimedQueue, Timing, Tolerated, Trigger, TriggerWork, Triggered,
-    Trouble, Unhealthy, Unless, Until, User, Verb, Verdict, VirtualClock, Wait, WaitError, WaitHealthy, Warning, Watch,
-    When, Which, Wire, WithFailure, WithFailureFuture, WithReport, WithReportFuture, WithSource, WithSourceFuture,
-    Worker, Write,
+    SyncOperation, TaskFailure, Term, TermWork, TestTerm, TimedQueue, Timing, Tolerated, Trigger, TriggerWork,
+    Triggered, Trouble, Unhealthy, Unless, Until, User, Verb, Verdict, VirtualClock, Wait, WaitError, WaitHealthy,
+    Warning, Watch, When, Which, Wire, WithFailure, WithFailureFuture, WithReport, WithReportFuture, WithSource,
+    WithSourceFuture, Worker, Write,
 };
 #[cfg(feature = "etcd")]
 use all::{EtcdCluster, EtcdLedger, EtcdLock};

@@ -8,6 +8,7 @@ mod once;
 mod suspended;
 mod terms;
 mod troubles;
+mod unit;
 mod watching;
 
 use std::{
