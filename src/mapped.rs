@@ -8,14 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::{
-    ensure::Ensure,
-    error::{BoxedError, Chained, GaveUp},
-    poll::Polling,
-    report::WithReport,
-    retry::Retry,
-    settle::Settle,
-};
+use crate::error::{BoxedError, Chained, GaveUp};
 
 /// A run whose error is an [`Error`] whatever the operation's is: what `.boxed()` makes of a builder. Its last word but one.
 ///
@@ -106,29 +99,3 @@ where
         self.project().future.poll(cx).map_err(GaveUp::chained)
     }
 }
-
-macro_rules! last_words {
-    ($($builder:ident),+) => {$(
-        impl<O, W, L, G> $builder<O, W, L, G> {
-            /// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings: the error of the run is
-            /// one. The last word of the builder, but for `chained`. See [`GaveUp::boxed`].
-            pub fn boxed(self) -> Boxed<Self> {
-                Boxed(self)
-            }
-
-            /// The value with a report: how many attempts it took, and how long. Only `boxed` and `chained` may follow. See
-            /// [`Reported`](crate::builder::Reported).
-            pub fn with_report(self) -> WithReport<Self> {
-                WithReport(self)
-            }
-
-            /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own
-            /// in the sources. The last word of the builder. See [`GaveUp::chained`].
-            pub fn chained(self) -> WithSource<Self> {
-                WithSource(self)
-            }
-        }
-    )+};
-}
-
-last_words!(Retry, Polling, Settle, Ensure);

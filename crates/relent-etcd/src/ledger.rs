@@ -15,7 +15,7 @@ use relent::{
 };
 
 use super::{
-    lock::{advice, is_final},
+    key::{advice, is_final},
     turns::{Failed, Turns},
 };
 

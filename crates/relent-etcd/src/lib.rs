@@ -30,6 +30,8 @@ mod cluster;
 mod error;
 mod intent;
 #[cfg(feature = "client")]
+mod key;
+#[cfg(feature = "client")]
 mod ledger;
 #[cfg(feature = "client")]
 mod lock;

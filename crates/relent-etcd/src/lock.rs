@@ -9,10 +9,9 @@ use relent::{
 };
 
 use super::{
-    classify::{CallErrorClass, Code},
-    cluster::CallError,
+    key::{Failure, LockKey, is_final, nanos, seen},
     reports::Following,
-    turns::{Failed, Turns},
+    turns::Turns,
 };
 
 /// A key of etcd as a lock. Every write is a transaction that compares the key's mod revision with the one that was read;
@@ -65,16 +64,7 @@ use super::{
 /// ```
 #[derive(Clone)]
 pub struct EtcdLock {
-    pub(super) turns: Arc<Turns>,
-    key: Arc<str>,
-}
-
-/// The key at a revision of the store.
-pub(super) struct Looked {
-    pub(super) turn: u64,
-    pub(super) watch: etcd_client::WatchClient,
-    pub(super) revision: i64,
-    pub(super) seen: Option<Record<()>>,
+    key: LockKey,
 }
 
 impl EtcdLock {
@@ -92,27 +82,9 @@ impl EtcdLock {
         if key.is_empty() {
             return Err(ConfigError::new("key", "\"\"", "must not be empty: it is the lock"));
         }
-        Ok(Self { turns: Arc::new(Turns::new(endpoints, options)?), key: key.into() })
+        Ok(Self { key: LockKey { turns: Arc::new(Turns::new(endpoints, options)?), name: key.into() } })
     }
 
-    pub(super) fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Reads at the endpoint whose turn it is.
-    pub(super) async fn look(&self) -> Result<Looked, Failure> {
-        let found = self.turns.call(async |turn| {
-            let found = turn.client.kv_client().get(&*self.key, None).await?;
-            Ok((turn.number, turn.client.watch_client(), found))
-        });
-        let (turn, watch, found) = found.await?;
-        let revision = found.header().map_or(0, ResponseHeader::revision);
-        let seen = found.kvs().first().map(|pair| seen(pair.mod_revision(), pair.value())).transpose()?;
-        Ok(Looked { turn, watch, revision, seen })
-    }
-}
-
-impl EtcdLock {
     fn marked_write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Prepared<()> {
         let (holder, lease) = match put {
             Write::Take { holder, lease } | Write::Renew { holder, lease } => (holder, lease),
@@ -121,11 +93,11 @@ impl EtcdLock {
         let mark = fastrand::u64(..);
         let value = format!("{}/{mark:016x} {holder}", nanos(lease));
         let before = over.map_or(Ok(0), |over| i64::try_from(over.version));
-        let lock = self.clone();
+        let lock = self.key.clone();
         Prepared::new(mark, async move {
             let before = before.map_err(|_| LockError::fatal("the revision is out of range"))?;
-            let same = Compare::mod_revision(&*lock.key, CompareOp::Equal, before);
-            let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*lock.key, value.clone(), None)]);
+            let same = Compare::mod_revision(&*lock.name, CompareOp::Equal, before);
+            let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*lock.name, value.clone(), None)]);
             let mut left = lock.turns.endpoints().len();
             let answer = loop {
                 left = left.saturating_sub(1);
@@ -143,50 +115,13 @@ impl EtcdLock {
             seen(revision, value.as_bytes()).map_err(|failure| lock.failed(failure))
         })
     }
-
-    fn failed(&self, failure: Failure) -> LockError {
-        let last = failure.is_final();
-        match failure {
-            Failure::NoLock => LockError::fatal(format!(
-                "key {}: it holds something that is not a lock: delete it, or use another key",
-                self.key
-            )),
-            Failure::Call(failed) => {
-                let text = format!("key {}: {}", self.key, relent::error::chain(&failed));
-                match advice(&failed.error) {
-                    Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
-                    _ if last => LockError::fatal(text),
-                    _ => LockError::unavailable(text),
-                }
-            }
-        }
-    }
-}
-
-/// What an operator can do about a refusal.
-pub(super) fn advice(error: &CallError) -> Option<&'static str> {
-    match error {
-        CallError::Answered { code: Code::PermissionDenied, .. } => Some(
-            "grant the user a role with `readwrite` on this key (`etcdctl role grant-permission ROLE readwrite KEY`), or use another user",
-        ),
-        CallError::Answered { code: Code::Unauthenticated, .. } => {
-            Some("check the user's name and password, or the client certificate")
-        }
-        CallError::Answered { code: Code::InvalidArgument, message } if message.contains("auth") => {
-            Some("check the user's name and password, or the client certificate")
-        }
-        CallError::Untrusted(_) => {
-            Some("check the certificates of both sides, and whether the endpoint's URL is https")
-        }
-        _ => None,
-    }
 }
 
 impl fmt::Debug for EtcdLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdLock")
-            .field("endpoints", &self.turns.endpoints())
-            .field("key", &self.key)
+            .field("endpoints", &self.key.turns.endpoints())
+            .field("key", &self.key.name)
             .finish_non_exhaustive()
     }
 }
@@ -195,16 +130,16 @@ impl Lock for EtcdLock {
     type Object = ();
 
     fn name(&self) -> String {
-        self.key.to_string()
+        self.key.name.to_string()
     }
 
     async fn read(&self) -> Result<Option<Record<()>>, LockError> {
-        let mut left = self.turns.endpoints().len();
+        let mut left = self.key.turns.endpoints().len();
         loop {
             left = left.saturating_sub(1);
-            match self.look().await {
+            match self.key.look().await {
                 Ok(looked) => return Ok(looked.seen),
-                Err(failure) if left == 0 || failure.is_final() => return Err(self.failed(failure)),
+                Err(failure) if left == 0 || failure.is_final() => return Err(self.key.failed(failure)),
                 Err(_) => {}
             }
         }
@@ -219,71 +154,6 @@ impl Lock for EtcdLock {
     }
 
     fn watch(&self) -> RecordStream<()> {
-        Box::pin(Following::new(self.clone()))
+        Box::pin(Following::new(self.key.clone()))
     }
-}
-
-/// Why the key could not be read or written.
-pub(super) enum Failure {
-    Call(Failed),
-    NoLock,
-}
-
-impl Failure {
-    pub(super) fn is_final(&self) -> bool {
-        match self {
-            Self::Call(failed) => is_final(&failed.error),
-            Self::NoLock => true,
-        }
-    }
-}
-
-impl From<Failed> for Failure {
-    fn from(failed: Failed) -> Self {
-        Self::Call(failed)
-    }
-}
-
-/// Whether it is a refusal: about settings and rights, not about the state of the cluster.
-pub(super) fn is_final(error: &CallError) -> bool {
-    let settings = match error {
-        CallError::Answered { code, .. } => matches!(
-            code,
-            Code::InvalidArgument
-                | Code::PermissionDenied
-                | Code::Unauthenticated
-                | Code::Unimplemented
-                | Code::FailedPrecondition
-        ),
-        _ => true,
-    };
-    settings && error.class() == CallErrorClass::Decided
-}
-
-/// Whole nanoseconds in 64 bits. What lasts longer, for 584 years, is for ever.
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn duration(nanos: u64) -> Duration {
-    if nanos == u64::MAX { Duration::MAX } else { Duration::from_nanos(nanos) }
-}
-
-/// `NANOSECONDS/NUMBER HOLDER`; without a number if it was written by hand.
-pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Record<()>, Failure> {
-    parsed(revision, value).ok_or(Failure::NoLock)
-}
-
-fn parsed(revision: i64, value: &[u8]) -> Option<Record<()>> {
-    let (numbers, holder) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-    let (lease, mark) = match numbers.split_once('/') {
-        Some((lease, mark)) => (lease, Some(u64::from_str_radix(mark, 16).ok()?)),
-        None => (numbers, None),
-    };
-    let version = u128::try_from(revision).ok()?;
-    let seen = Record::new(version, ()).held_by(holder, duration(lease.parse().ok()?), version);
-    Some(match mark {
-        Some(mark) => seen.marked(mark),
-        None => seen,
-    })
 }

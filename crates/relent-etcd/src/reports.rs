@@ -10,7 +10,7 @@ use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 use futures_core::Stream;
 use relent::{Backoff, Jitter, backoff::Delays, leader::Record};
 
-use super::lock::{EtcdLock, Looked, seen};
+use super::key::{LockKey, Looked, seen};
 use crate::time;
 
 /// A watch that is opened again whenever it ends: a stream of what is in the key.
@@ -26,7 +26,7 @@ type Report = Option<Record<()>>;
 type Next = dyn Future<Output = Option<(Report, Watch)>> + Send;
 
 struct Watch {
-    lock: EtcdLock,
+    lock: LockKey,
     at: At,
     delays: Delays,
     /// What has come in and was not reported yet, the latest first.
@@ -47,7 +47,7 @@ enum At {
 // ===== impl Following =====
 
 impl Following {
-    pub(super) fn new(lock: EtcdLock) -> Self {
+    pub(super) fn new(lock: LockKey) -> Self {
         let watch = Watch { lock, at: At::Look(Duration::ZERO), delays: delays(), reports: Vec::new() };
         Self { next: Box::pin(watch.next()) }
     }
@@ -92,7 +92,7 @@ impl Watch {
                 At::Open(looked) => {
                     let Looked { turn, mut watch, revision, .. } = *looked;
                     let options = WatchOptions::new().with_start_revision(revision.saturating_add(1));
-                    let opened = self.lock.turns.during(turn, watch.watch(self.lock.key(), Some(options)));
+                    let opened = self.lock.turns.during(turn, watch.watch(&*self.lock.name, Some(options)));
                     match time::within(ANSWERS_WITHIN, opened).await.flatten() {
                         Some(Ok(stream)) => At::Hear { turn, stream: Box::new(stream) },
                         _ => self.elsewhere(turn),

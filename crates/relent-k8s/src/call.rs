@@ -1,67 +1,14 @@
 //! One call: of what object, how long it may take, and since when it is refused.
 
 use std::{
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use kube::{Api, Resource};
-
-use super::{error::ApiError, refusal::Refusal, time};
+use super::{error::ApiError, refusal::Refusal, target::Target, time};
 
 /// How long any call of `wait` and of an operation may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What calls are about, in words: `configmaps "kube-proxy" in the namespace "kube-system"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    /// The resource's plural.
-    pub(super) resource: String,
-    /// The name, or the label selector.
-    pub(super) name: String,
-    pub(super) by_label: bool,
-    pub(super) namespace: Option<String>,
-}
-
-impl Target {
-    pub(super) fn of(resource: &str, name: &str, namespace: Option<&str>) -> Self {
-        let (resource, name, namespace) = (resource.to_owned(), name.to_owned(), namespace.map(str::to_owned));
-        Self { resource, name, by_label: false, namespace }
-    }
-
-    pub(super) fn named<K: Resource>(api: &Api<K>, name: &str) -> Self {
-        Self::of(api.resource_url().rsplit('/').next().unwrap_or_default(), name, api.namespace())
-    }
-
-    pub(super) fn labelled<K: Resource>(api: &Api<K>, selector: &str) -> Self {
-        Self { by_label: true, ..Self::named(api, selector) }
-    }
-
-    /// Where it is: `configmaps in the namespace "kube-system"`.
-    pub(super) fn place(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{} in the namespace \"{namespace}\"", self.resource),
-            None => self.resource.clone(),
-        }
-    }
-
-    /// Whether a server's sentence says already what it is about.
-    pub(super) fn is_named_in(&self, text: &str) -> bool {
-        !self.by_label && text.contains(&format!("\"{}\"", self.name))
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let with = if self.by_label { "with the labels " } else { "" };
-        write!(f, "{} {with}\"{}\"", self.resource, self.name)?;
-        match &self.namespace {
-            Some(namespace) => write!(f, " in the namespace \"{namespace}\""),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Why a call gave nothing.
 #[derive(Debug)]

@@ -7,10 +7,10 @@ use relent::Decision;
 
 use super::{
     advice::advice,
-    call::Target,
     chain::{chain, root},
     class::{ErrorClass, classify, retry_after},
     refusal,
+    target::Target,
 };
 
 /// A `kube::Error` that an operator can act on.

@@ -11,11 +11,7 @@ use relent::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{
-    Boxed,
-    call::{Calls, Target},
-    error::ApiError,
-};
+use super::{Boxed, call::Calls, error::ApiError, target::Target};
 const EVERY: Duration = Duration::from_millis(50);
 const START_WITHIN: Duration = Duration::from_millis(350);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);

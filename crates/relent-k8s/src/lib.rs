@@ -37,6 +37,7 @@ mod ledger;
 mod operation;
 mod refusal;
 mod retry_after;
+mod target;
 mod time;
 mod wait;
 

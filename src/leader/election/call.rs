@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Election, view};
+use super::state::{AnswerFuture, Election, LockCall, LockRecord, view};
 use crate::{
     leader::{
         error::ElectError,
         event::ElectionEvent,
-        lock::{Lock, LockError, Prepared, Record, Write},
+        lock::{Lock, LockError, Prepared, Write},
         work::TermWork,
     },
     policy::{
@@ -20,24 +20,6 @@ use crate::{
         nanos::duration,
     },
 };
-
-/// A call of the lock that is under way.
-pub(super) struct LockCall<L: Lock> {
-    /// What is written; `None`: it is a read.
-    write: Option<WriteStep>,
-    sent: u64,
-    pub(super) deadline: u64,
-    answer: AnswerFuture<L>,
-}
-
-type AnswerFuture<L> = Pin<Box<dyn Future<Output = Result<LockRecord<L>, LockError>> + Send>>;
-type LockRecord<L> = Option<Record<<L as Lock>::Object>>;
-
-impl<L: Lock> LockCall<L> {
-    pub(super) fn is_write(&self) -> bool {
-        self.write.is_some()
-    }
-}
 
 impl<L: Lock, W: TermWork> Election<L, W> {
     pub(super) fn read(self: Pin<&mut Self>, now: u64) {

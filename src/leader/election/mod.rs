@@ -1,119 +1,33 @@
 //! The run of an election: one future that campaigns, renews, and polls the work.
 
 mod call;
+mod state;
 mod term;
 mod watch;
 
 use std::{
-    fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use pin_project_lite::pin_project;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-
-use self::{call::LockCall, term::TermEnd, watch::RecordWatch};
+pub use self::state::Election;
+use self::{
+    state::{RunResult, view},
+    watch::RecordWatch,
+};
 use super::{
-    error::{ElectError, Ended, Loss},
-    event::ElectionEvent,
-    lock::{Lock, LockError, Record},
-    settings::Settings,
-    term::TermOwner,
+    error::{ElectError, Ended},
+    lock::Lock,
     work::TermWork,
 };
 use crate::{
     ConfigError,
-    policy::{
-        lease::{Holder, Lease, RecordView, Refusals, Step},
-        nanos::nanos,
-    },
-    time::{BootClock, Sleeper, Timer},
+    policy::lease::Step,
+    time::{BootClock, Sleeper},
 };
-
-pin_project! {
-    /// The future of an election: made by [`Elect::run`](super::Elect::run).
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Election<L: Lock, W: TermWork> {
-        lock: Arc<L>,
-        settings: Settings,
-        work: W,
-        #[pin]
-        running: Option<W::Future>,
-        #[pin]
-        cancelled: Option<WaitForCancellationFutureOwned>,
-        #[pin]
-        timer: Timer,
-        // What all times count from.
-        clock: Option<BootClock>,
-        // Decides.
-        lease: Lease,
-        refusals: Refusals,
-        // The record as the last answer had it, or a newer report.
-        latest: Option<Record<L::Object>>,
-        // A report came since the last call began.
-        overtaken: bool,
-        call: Option<LockCall<L>>,
-        watch: RecordWatch<L>,
-        // The term that the work runs in.
-        term: Option<TermOwner>,
-        // When a cancelled run drops its work.
-        stop_at: Option<u64>,
-        // Why the term was lost, once the work was told.
-        loss: Option<Loss>,
-        // How the term ended, while the lock is given back.
-        end: Option<TermEnd<Value<W>>>,
-        last_error: Option<LockError>,
-        // The holder that the listener was told last; empty: none.
-        last_holder: Option<String>,
-        done: bool,
-    }
-}
-
-type Value<W> = <<W as TermWork>::Future as Future>::Output;
-type RunResult<W> = Result<Ended<Value<W>>, ElectError>;
 
 /// How many reports are taken in before others may run.
 const REPORTS_A_POLL: u32 = 32;
-
-impl<L: Lock, W: TermWork> fmt::Debug for Election<L, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Election")
-            .field("lock", &self.lock.name())
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<L: Lock, W: TermWork> Election<L, W> {
-    pub(super) fn new(lock: L, settings: Settings, work: W) -> Self {
-        let lease = Lease::new(settings.timing, Some(fastrand::u64(..))).lead_on_create(settings.lead_on_create);
-        let cancelled = settings.cancel.clone().map(CancellationToken::cancelled_owned);
-        Self {
-            lock: Arc::new(lock),
-            settings,
-            work,
-            running: None,
-            cancelled,
-            timer: Timer::default(),
-            clock: None,
-            lease,
-            refusals: Refusals::default(),
-            latest: None,
-            overtaken: false,
-            call: None,
-            watch: RecordWatch::default(),
-            term: None,
-            stop_at: None,
-            loss: None,
-            end: None,
-            last_error: None,
-            last_holder: None,
-            done: false,
-        }
-    }
-}
 
 // ===== impl Election =====
 
@@ -249,30 +163,4 @@ impl<L: Lock, W: TermWork> Election<L, W> {
         }
         Poll::Ready(())
     }
-
-    fn tell(self: Pin<&mut Self>, event: &ElectionEvent) {
-        if let Some(listener) = &mut self.project().settings.on_event {
-            listener(event);
-        }
-    }
-
-    /// Tells the listener the holder of the lock, if it is another than before.
-    fn note_holder(mut self: Pin<&mut Self>) {
-        let holder = self.latest.as_ref().map_or_else(String::new, |record| record.holder.clone());
-        if self.last_holder.as_ref() != Some(&holder) {
-            *self.as_mut().project().last_holder = Some(holder.clone());
-            self.tell(&ElectionEvent::Holder(Some(holder).filter(|holder| !holder.is_empty())));
-        }
-    }
-}
-
-/// What the state machine has to know of a record.
-fn view<O>(record: &Record<O>, identity: &str) -> RecordView {
-    let holder = match record.holder.as_str() {
-        "" if record.lease.is_zero() => Holder::Released,
-        "" => Holder::Emptied,
-        holder if holder == identity => Holder::Own,
-        _ => Holder::Other,
-    };
-    RecordView::new(record.version, record.heartbeat, holder, nanos(record.lease)).marked(record.mark)
 }

@@ -8,7 +8,10 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Election, Value, watch::RecordWatch};
+use super::{
+    state::{Election, LockCall, TermEnd, Value},
+    watch::RecordWatch,
+};
 use crate::{
     leader::{
         error::{Ended, Loss},
@@ -19,13 +22,6 @@ use crate::{
     },
     policy::lease::{self, Exit},
 };
-
-/// How a term ended, and what its work answered if it was not dropped.
-pub(super) enum TermEnd<V> {
-    Finished(V),
-    Lost(Loss, Option<V>),
-    Cancelled(Option<V>),
-}
 
 impl<L: Lock, W: TermWork> Election<L, W> {
     /// Begins a term, or makes it longer.
@@ -133,7 +129,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
             owner.announce_loss(stop_at);
         }
         // A write that may make this the leader is awaited, so that it can be undone.
-        let writing = self.call.as_ref().is_some_and(super::LockCall::is_write);
+        let writing = self.call.as_ref().is_some_and(LockCall::is_write);
         let campaigns = self.term.is_none() && self.end.is_none() && !writing;
         campaigns.then_some(Ended::Cancelled { finished: None })
     }

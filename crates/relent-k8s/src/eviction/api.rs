@@ -9,23 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{EvictError, PodKey};
-
-/// What evicting a pod came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Evicted {
-    /// The Eviction API took it: the pod ends within its grace period.
-    Accepted,
-    /// There is no Eviction API; the pod was deleted.
-    Deleted,
-    /// The pod is not there any more.
-    Gone,
-    /// There is a pod of this name, but another one.
-    Replaced,
-    /// The pod is being deleted already, and has the grace period that it was given then: nothing was sent.
-    Terminating,
-}
+use super::{EvictError, Evicted, PodKey};
 
 /// Evicts a pod once, if it is still the one with this UID.
 ///

@@ -39,10 +39,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::Pods;
 pub use self::{
-    api::{Evicted, evict},
+    api::evict,
     error::EvictError,
     handle::{Evictions, ObservedPod},
-    pod::{Eviction, PodKey},
+    pod::{Evicted, Eviction, PodKey},
     toleration::{Tolerated, tolerated},
 };
 use crate::time;

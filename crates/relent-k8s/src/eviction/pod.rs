@@ -1,4 +1,4 @@
-//! Which pod, and why it is evicted.
+//! Which pod, why it is evicted, and what came of it.
 
 use std::{
     fmt,
@@ -8,7 +8,21 @@ use std::{
 use k8s_openapi::api::core::v1::Pod;
 use relent::ConfigError;
 
-use super::Evicted;
+/// What evicting a pod came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evicted {
+    /// The Eviction API took it: the pod ends within its grace period.
+    Accepted,
+    /// There is no Eviction API; the pod was deleted.
+    Deleted,
+    /// The pod is not there any more.
+    Gone,
+    /// There is a pod of this name, but another one.
+    Replaced,
+    /// The pod is being deleted already, and has the grace period that it was given then: nothing was sent.
+    Terminating,
+}
 
 /// A pod: namespace, name and UID. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

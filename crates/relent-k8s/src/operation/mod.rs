@@ -28,7 +28,8 @@ use self::observe::{Memory, Sight};
 pub use self::{contract::Contract, error::LongOperationError};
 use super::{
     ApiError, Boxed,
-    call::{Calls, TIMEOUT, Target},
+    call::{Calls, TIMEOUT},
+    target::Target,
     time,
 };
 

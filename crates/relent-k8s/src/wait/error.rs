@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use relent::Decision;
 
-use super::super::{ApiError, call::Target};
+use super::super::{ApiError, target::Target};
 
 /// Why the condition is not known to hold.
 #[derive(Debug)]

@@ -18,8 +18,9 @@ use serde::de::DeserializeOwned;
 
 use super::{
     super::{
-        call::{Calls, Failed, TIMEOUT, Target},
+        call::{Calls, Failed, TIMEOUT},
         condition::Verdict,
+        target::Target,
     },
     WaitError,
     error::{Last, Sighting},

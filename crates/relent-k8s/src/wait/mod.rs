@@ -13,8 +13,8 @@ pub use self::error::{Sighting, WaitError};
 use self::look::{Looked, Looks, READ_AGAIN};
 use super::{
     Boxed,
-    call::Target,
     condition::{Awaited, Verdict},
+    target::Target,
 };
 
 /// How long before the hard bound there is a last look.

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::policy::{
     nanos::{FOREVER, duration},
-    plan::{Calls, Course, Finish, Plan},
+    plan::{
+        course::{Calls, Course, Finish},
+        forecast::Forecast,
+    },
     schedule::{
         DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY,
         attempts::{Decision, PolicyStop},
@@ -162,32 +165,32 @@ pub enum Warning {
 }
 
 /// Everything there is to warn of, the gravest first.
-pub(in crate::policy) fn all(plan: &Plan) -> Vec<Warning> {
-    let policy = plan.policy();
-    if let Finish::Stops(why) = plan.best().finish
-        && plan.best().spans.is_empty()
+pub(super) fn all(forecast: &Forecast) -> Vec<Warning> {
+    let policy = &forecast.policy;
+    if let Finish::Stops(why) = forecast.best.finish
+        && forecast.best.spans.is_empty()
     {
         return vec![Warning::NothingAttempted { why }];
     }
     let mut found = Vec::new();
-    of_time(plan, &mut found);
-    of_retries(plan, &mut found);
+    of_time(forecast, &mut found);
+    of_retries(forecast, &mut found);
     of_switches(policy, &mut found);
     if policy.uses_backoff() {
         of_backoff(policy, &mut found);
-        of_jitter(plan, &mut found);
+        of_jitter(forecast, &mut found);
     }
     found
 }
 
 /// The bounds, one against the other.
-fn of_time(plan: &Plan, found: &mut Vec<Warning>) {
-    let policy = plan.policy();
+fn of_time(forecast: &Forecast, found: &mut Vec<Warning>) {
+    let policy = &forecast.policy;
     let bounds = policy.bounds();
     let (own, window, hard) = (bounds.attempt_timeout, bounds.start_within, bounds.finish_within);
     if own == 0 || hard == 0 {
         found.push(Warning::NoTimeToAnswer);
-    } else if let Some(warning) = hung_call(plan) {
+    } else if let Some(warning) = hung_call(forecast) {
         found.push(warning);
     }
     // `final_try` reckons with both of them.
@@ -201,25 +204,25 @@ fn of_time(plan: &Plan, found: &mut Vec<Warning>) {
         found.push(Warning::StartWindowUnused { start_within: duration(window), finish_within: duration(hard) });
     }
     // What lives long, such as a connection, is neither cut nor ended: `reset_after` says that it is meant.
-    if plan.worst().finish == Finish::Hangs && !is_long_lived(policy) {
+    if forecast.worst.finish == Finish::Hangs && !is_long_lived(policy) {
         found.push(Warning::CallNeverCut);
     }
 }
 
 /// A call that hangs and gets no second try, where one that fails does.
-fn hung_call(plan: &Plan) -> Option<Warning> {
-    let policy = plan.policy();
+fn hung_call(forecast: &Forecast) -> Option<Warning> {
+    let policy = &forecast.policy;
     // One that is not to be repeated needs no second try.
     let may_repeat = policy.after_cut() != Decision::Fatal;
-    let hangs = may_repeat && plan.worst().spans.len() == 1 && plan.longest_pauses().spans.len() > 1;
-    let why = match plan.worst().finish {
+    let hangs = may_repeat && forecast.worst.spans.len() == 1 && forecast.longest_pauses.spans.len() > 1;
+    let why = match forecast.worst.finish {
         Finish::Stops(why @ (PolicyStop::StartWindow | PolicyStop::Deadline)) if hangs => why,
         _ => return None,
     };
     let gets_another = |timeout: u64| {
         let mut shorter = policy.clone().max_attempts(2);
         shorter.bounds.attempt_timeout = timeout;
-        Course::of(&shorter, plan.limiter(), Calls::Hang, u64::MAX).spans.len() > 1
+        Course::of(&shorter, forecast.limiter, Calls::Hang, u64::MAX).spans.len() > 1
     };
     let (mut good, mut bad) = (0_u64, policy.bounds().attempt_timeout.min(policy.bounds().finish_within));
     while good.saturating_add(1) < bad {
@@ -236,9 +239,9 @@ fn hung_call(plan: &Plan) -> Option<Warning> {
 }
 
 /// How many attempts there are.
-fn of_retries(plan: &Plan, found: &mut Vec<Warning>) {
-    let policy = plan.policy();
-    let (best, reachable) = (plan.best(), plan.best().spans.len());
+fn of_retries(forecast: &Forecast, found: &mut Vec<Warning>) {
+    let policy = &forecast.policy;
+    let (best, reachable) = (&forecast.best, forecast.best.spans.len());
     match best.finish {
         Finish::Stops(PolicyStop::BackoffEnded) if policy.can_start_over() => {}
         Finish::Stops(why) if why != PolicyStop::Attempts && reachable == 1 => found.push(Warning::NoRetry { why }),
@@ -252,13 +255,13 @@ fn of_retries(plan: &Plan, found: &mut Vec<Warning>) {
         Finish::Waits => found.push(Warning::PauseWithoutEnd { before: reachable.saturating_add(1) }),
         _ => {}
     }
-    if let Finish::Stops(why @ (PolicyStop::StartWindow | PolicyStop::Deadline)) = plan.longest_pauses().finish
-        && plan.longest_pauses().spans.len() <= 1
+    if let Finish::Stops(why @ (PolicyStop::StartWindow | PolicyStop::Deadline)) = forecast.longest_pauses.finish
+        && forecast.longest_pauses.spans.len() <= 1
         && reachable > 1
     {
         found.push(Warning::RetryByChance { bound: duration(bound_of(policy, why)) });
     }
-    let late = &plan.longest_pauses();
+    let late = &forecast.longest_pauses;
     let stands_still = late.spans.get(99).is_some_and(|&(start, _)| start == late.over());
     if stands_still && late.finish == Finish::GoesOn {
         found.push(Warning::Spins);
@@ -316,10 +319,10 @@ fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
 }
 
 /// The jitter of the backoff against the grid: only the latter shows where the former is always shorter.
-fn of_jitter(plan: &Plan, found: &mut Vec<Warning>) {
-    let policy = plan.policy();
-    let (Some(every), None, None) = (policy.period(), policy.seed(), plan.limiter()) else { return };
-    if policy.has(RANDOM_PHASE) || plan.best().spans != plan.longest_pauses().spans {
+fn of_jitter(forecast: &Forecast, found: &mut Vec<Warning>) {
+    let policy = &forecast.policy;
+    let (Some(every), None, None) = (policy.period(), policy.seed(), forecast.limiter) else { return };
+    if policy.has(RANDOM_PHASE) || forecast.best.spans != forecast.longest_pauses.spans {
         return;
     }
     let mut without = policy.clone();

@@ -1,0 +1,143 @@
+//! The key of a lock, as it is read.
+
+use std::{sync::Arc, time::Duration};
+
+use etcd_client::ResponseHeader;
+use relent::leader::{LockError, Record};
+
+use super::{
+    classify::{CallErrorClass, Code},
+    cluster::CallError,
+    turns::{Failed, Turns},
+};
+
+/// A key, and the endpoints by way of which it is read and written.
+#[derive(Clone)]
+pub(super) struct LockKey {
+    pub(super) turns: Arc<Turns>,
+    pub(super) name: Arc<str>,
+}
+
+/// The key at a revision of the store.
+pub(super) struct Looked {
+    pub(super) turn: u64,
+    pub(super) watch: etcd_client::WatchClient,
+    pub(super) revision: i64,
+    pub(super) seen: Option<Record<()>>,
+}
+
+impl LockKey {
+    /// Reads at the endpoint whose turn it is.
+    pub(super) async fn look(&self) -> Result<Looked, Failure> {
+        let found = self.turns.call(async |turn| {
+            let found = turn.client.kv_client().get(&*self.name, None).await?;
+            Ok((turn.number, turn.client.watch_client(), found))
+        });
+        let (turn, watch, found) = found.await?;
+        let revision = found.header().map_or(0, ResponseHeader::revision);
+        let seen = found.kvs().first().map(|pair| seen(pair.mod_revision(), pair.value())).transpose()?;
+        Ok(Looked { turn, watch, revision, seen })
+    }
+
+    pub(super) fn failed(&self, failure: Failure) -> LockError {
+        let last = failure.is_final();
+        match failure {
+            Failure::NoLock => LockError::fatal(format!(
+                "key {}: it holds something that is not a lock: delete it, or use another key",
+                self.name
+            )),
+            Failure::Call(failed) => {
+                let text = format!("key {}: {}", self.name, relent::error::chain(&failed));
+                match advice(&failed.error) {
+                    Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
+                    _ if last => LockError::fatal(text),
+                    _ => LockError::unavailable(text),
+                }
+            }
+        }
+    }
+}
+
+/// What an operator can do about a refusal.
+pub(super) fn advice(error: &CallError) -> Option<&'static str> {
+    match error {
+        CallError::Answered { code: Code::PermissionDenied, .. } => Some(
+            "grant the user a role with `readwrite` on this key (`etcdctl role grant-permission ROLE readwrite KEY`), or use another user",
+        ),
+        CallError::Answered { code: Code::Unauthenticated, .. } => {
+            Some("check the user's name and password, or the client certificate")
+        }
+        CallError::Answered { code: Code::InvalidArgument, message } if message.contains("auth") => {
+            Some("check the user's name and password, or the client certificate")
+        }
+        CallError::Untrusted(_) => {
+            Some("check the certificates of both sides, and whether the endpoint's URL is https")
+        }
+        _ => None,
+    }
+}
+
+/// Why the key could not be read or written.
+pub(super) enum Failure {
+    Call(Failed),
+    NoLock,
+}
+
+impl Failure {
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Call(failed) => is_final(&failed.error),
+            Self::NoLock => true,
+        }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self::Call(failed)
+    }
+}
+
+/// Whether it is a refusal: about settings and rights, not about the state of the cluster.
+pub(super) fn is_final(error: &CallError) -> bool {
+    let settings = match error {
+        CallError::Answered { code, .. } => matches!(
+            code,
+            Code::InvalidArgument
+                | Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::Unimplemented
+                | Code::FailedPrecondition
+        ),
+        _ => true,
+    };
+    settings && error.class() == CallErrorClass::Decided
+}
+
+/// Whole nanoseconds in 64 bits. What lasts longer, for 584 years, is for ever.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn duration(nanos: u64) -> Duration {
+    if nanos == u64::MAX { Duration::MAX } else { Duration::from_nanos(nanos) }
+}
+
+/// `NANOSECONDS/NUMBER HOLDER`; without a number if it was written by hand.
+pub(super) fn seen(revision: i64, value: &[u8]) -> Result<Record<()>, Failure> {
+    parsed(revision, value).ok_or(Failure::NoLock)
+}
+
+fn parsed(revision: i64, value: &[u8]) -> Option<Record<()>> {
+    let (numbers, holder) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let (lease, mark) = match numbers.split_once('/') {
+        Some((lease, mark)) => (lease, Some(u64::from_str_radix(mark, 16).ok()?)),
+        None => (numbers, None),
+    };
+    let version = u128::try_from(revision).ok()?;
+    let seen = Record::new(version, ()).held_by(holder, duration(lease.parse().ok()?), version);
+    Some(match mark {
+        Some(mark) => seen.marked(mark),
+        None => seen,
+    })
+}
