@@ -6,52 +6,17 @@ use serde_json::{Value, json};
 
 use super::{
     apply::Schema,
+    custom::Custom,
     failure::Failure,
     object,
-    openapi::{Fault, OpenApi},
+    openapi::OpenApi,
     resource::{ResourceKind, Scale},
     state::State,
     store::Key,
-    strict::Path,
 };
 
 /// Under which name definitions are stored.
 pub(super) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
-
-/// What is known of a custom kind by its schemas.
-#[derive(Clone, Debug)]
-pub(super) struct Custom {
-    versions: BTreeMap<String, OpenApi>,
-    columns: BTreeMap<String, Vec<Value>>,
-    merged: Schema,
-}
-
-impl Custom {
-    /// Drops what the version does not have and adds what it gives.
-    pub(super) fn read(&self, version: &str, object: &mut Value) -> Vec<Path> {
-        self.versions.get(version).map(|schema| schema.read(object)).unwrap_or_default()
-    }
-
-    pub(super) fn check(&self, object: &Value) -> Vec<Fault> {
-        let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or("");
-        let version = version.rsplit('/').next().unwrap_or("");
-        self.versions.get(version).map(|schema| schema.check(object)).unwrap_or_default()
-    }
-
-    /// What a table of its objects shows.
-    pub(super) fn columns(&self, version: &str) -> &[Value] {
-        self.columns.get(version).map_or(&[], Vec::as_slice)
-    }
-
-    /// The schema of a version.
-    pub(super) fn schema(&self, version: &str) -> Option<&Value> {
-        self.versions.get(version).map(OpenApi::json)
-    }
-
-    pub(super) fn merged(&self) -> &Schema {
-        &self.merged
-    }
-}
 
 pub(super) fn is_definition(resource: &ResourceKind) -> bool {
     resource.qualified() == DEFINITIONS
@@ -59,21 +24,6 @@ pub(super) fn is_definition(resource: &ResourceKind) -> bool {
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     object::text(value, pointer).unwrap_or("")
-}
-
-/// What the server fills in.
-pub(super) fn defaults(definition: &mut Value) {
-    let (kind, list) =
-        (text(definition, "/spec/names/kind").to_owned(), text(definition, "/spec/names/listKind").is_empty());
-    if text(definition, "/spec/names/singular").is_empty() {
-        object::set(definition, &["spec", "names", "singular"], kind.to_lowercase().into());
-    }
-    if list {
-        object::set(definition, &["spec", "names", "listKind"], format!("{kind}List").into());
-    }
-    if definition.pointer("/spec/conversion").is_none() {
-        object::set(definition, &["spec", "conversion"], json!({ "strategy": "None" }));
-    }
 }
 
 /// The rules for a definition.

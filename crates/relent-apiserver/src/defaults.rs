@@ -142,3 +142,20 @@ pub(super) fn network_policy(policy: &mut Value) {
     let types = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     at(policy, &["spec", "policyTypes"], types);
 }
+
+/// What the server fills in in a definition of a custom kind.
+pub(super) fn definition(definition: &mut Value) {
+    let (kind, list) = (
+        object::text(definition, "/spec/names/kind").unwrap_or("").to_owned(),
+        object::text(definition, "/spec/names/listKind").unwrap_or("").is_empty(),
+    );
+    if object::text(definition, "/spec/names/singular").unwrap_or("").is_empty() {
+        object::set(definition, &["spec", "names", "singular"], kind.to_lowercase().into());
+    }
+    if list {
+        object::set(definition, &["spec", "names", "listKind"], format!("{kind}List").into());
+    }
+    if definition.pointer("/spec/conversion").is_none() {
+        object::set(definition, &["spec", "conversion"], json!({ "strategy": "None" }));
+    }
+}

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::resource::{ResourceKind, Resources};
+use super::{resource::ResourceKind, resources::Resources};
 
 /// `/openapi/v3`: where the documents of the groups are.
 pub(super) fn index(resources: &Resources) -> Value {

@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    described,
-    failure::Failure,
-    resource::{ResourceKind, Resources},
-};
+use super::{described, failure::Failure, resource::ResourceKind, resources::Resources};
 
 /// The version that it says it is.
 const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0+in-process");

@@ -15,11 +15,6 @@ const NAMES: [(&str, &str); 7] = [
     ("deprecatedCount", "count"),
 ];
 
-/// Whether the resource is the newer view.
-pub(super) fn is_view(resource: &ResourceKind) -> bool {
-    resource.group() == "events.k8s.io"
-}
-
 /// A field of the view as it is stored: the first step of a path.
 pub(super) fn stored_field(path: &str) -> String {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));

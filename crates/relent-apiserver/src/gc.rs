@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    apply::{self, Schema, Writer},
+    apply::{self, Writer},
     delete::{self, Options},
     object,
     resource::ResourceKind,
@@ -171,7 +171,7 @@ fn write(state: &mut State, key: &Key, old: &Value, mut new: Value) {
         let api_version = new.get("apiVersion").and_then(Value::as_str).unwrap_or("").to_owned();
         let (manager, subresource) = (MANAGER.to_owned(), String::new());
         let writer = Writer { manager, subresource, api_version, now: state.stamp(0) };
-        apply::updated(&Schema::of(&resource), Some(old), &mut new, &writer);
+        apply::updated(&resource.merge_schema(), Some(old), &mut new, &writer);
     }
     state.store.put(key.clone(), &new);
 }

@@ -26,7 +26,6 @@ use serde_json::{Value, json};
 
 use super::{
     apply::Schema,
-    crd,
     defaults::{self, pod_spec},
     object,
     resource::{Builtin, ResourceKind, Scale},
@@ -188,7 +187,7 @@ fn access() -> Vec<ResourceKind> {
             .with_status()
             .generation()
             .schema(Schema::with_conditions)
-            .defaults(crd::defaults),
+            .defaults(defaults::definition),
     ]
 }
 

@@ -75,6 +75,7 @@ mod apply;
 mod body;
 mod broken;
 mod crd;
+mod custom;
 mod defaults;
 mod delete;
 mod described;
@@ -84,6 +85,7 @@ mod evict;
 mod failure;
 mod fault;
 mod gc;
+mod identity;
 mod journal;
 mod kinds;
 mod listen;
@@ -92,16 +94,22 @@ mod metadata;
 mod object;
 mod openapi;
 mod patch;
+mod path;
+mod pod_parts;
 mod rbac;
 mod read;
 mod request;
 mod resource;
+mod resources;
 mod review;
 mod scale;
+#[cfg(feature = "ws")]
+mod scripts;
 mod selector;
 mod serve;
 mod server;
 mod shape;
+mod shared;
 mod ssa;
 mod state;
 mod store;
@@ -109,6 +117,7 @@ mod strategic;
 mod strict;
 mod table;
 mod time;
+mod tokens;
 mod watch;
 mod watchers;
 #[cfg(feature = "ws")]
@@ -116,11 +125,11 @@ mod wire;
 mod write;
 
 #[cfg(feature = "ws")]
-pub use self::wire::{Exec, Output};
+pub use self::scripts::{Exec, Output};
 pub use self::{
-    access::{AccessRule, User},
     body::Body,
     fault::Fault,
+    identity::{AccessRule, User},
     journal::JournalEntry,
     listen::Listening,
     request::Verb,

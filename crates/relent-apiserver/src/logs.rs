@@ -1,13 +1,8 @@
 //! The logs of pods: what a test has set, since no container runs here.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{failure::Failure, object, request::Call, state::State};
-
-/// Namespace, pod, container.
-pub(super) type Logs = BTreeMap<(String, String, String), String>;
 
 /// GET of `pods/NAME/log`; `None` where there is nothing, not even an empty text.
 pub(super) fn read(state: &State, call: &Call) -> Result<Option<String>, Failure> {

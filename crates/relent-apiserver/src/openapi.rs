@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     apply::Schema,
-    strict::{Path, Step, below},
+    path::{Path, Step, below},
 };
 
 /// A schema, as the definition wrote it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    access::{Identity, Wish},
+    identity::{Identity, Wish},
     object,
     store::{Key, Store},
 };

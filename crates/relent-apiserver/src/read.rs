@@ -10,11 +10,8 @@ use super::{
     selector::Selector,
     state::State,
     store::{Key, Store},
-    table,
+    table::{self, META},
 };
-
-/// The group of what all kinds have in common.
-pub(super) const META: &str = "meta.k8s.io/v1";
 
 /// GET of one object.
 pub(super) fn get(state: &State, call: &Call) -> Result<Value, Failure> {
@@ -165,7 +162,7 @@ impl Call {
     /// An object in the version that was asked for.
     pub(super) fn whole(&self, object: &Value) -> Value {
         let mut object = object.clone();
-        if event::is_view(&self.resource) {
+        if self.resource.is_event_view() {
             object = event::from_stored(object);
         }
         object["kind"] = self.resource.kind().into();

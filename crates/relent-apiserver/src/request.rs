@@ -4,10 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::{Method, request::Parts};
 
-use super::{
-    failure::Failure,
-    resource::{ResourceKind, Resources},
-};
+use super::{failure::Failure, resource::ResourceKind, resources::Resources};
 
 /// What a request wants to do, in the words of access rules and audit logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{apply::Schema, crd::Custom, event, kinds};
+use super::{apply::Schema, custom::Custom};
 
 /// A resource of an API group: what `kubectl api-resources` lists, and what a user registers for a custom kind.
 ///
@@ -172,7 +172,21 @@ impl ResourceKind {
 
     /// Under which name its objects are stored: two groups may show the same ones.
     pub(super) fn stored(&self) -> String {
-        if event::is_view(self) { self.plural.clone() } else { self.qualified() }
+        if self.is_event_view() { self.plural.clone() } else { self.qualified() }
+    }
+
+    /// Whether it is the newer view of events, whose objects are stored as those of the core group.
+    pub(super) fn is_event_view(&self) -> bool {
+        self.group == "events.k8s.io"
+    }
+
+    /// How its parts are merged.
+    pub(super) fn merge_schema(&self) -> Schema {
+        match (self.known(), self.rules.schema) {
+            (Some(custom), _) => custom.merged().clone(),
+            (None, Some(schema)) => schema(),
+            (None, None) => Schema::free_form(),
+        }
     }
 
     pub(super) fn versions(&self) -> &[String] {
@@ -312,51 +326,5 @@ impl ResourceKind {
             all.push(sub);
         }
         all
-    }
-}
-
-/// All the resources of one server.
-#[derive(Clone, Debug)]
-pub(super) struct Resources(Vec<Arc<ResourceKind>>);
-
-impl Resources {
-    pub(super) fn builtin() -> Self {
-        Self(kinds::all().into_iter().map(Arc::new).collect())
-    }
-
-    /// Adds a resource; one that is written the same replaces the earlier.
-    pub(super) fn register(&mut self, resource: ResourceKind) {
-        self.0.retain(|known| known.group != resource.group || known.plural != resource.plural);
-        self.0.push(Arc::new(resource));
-    }
-
-    /// Serves a resource no more.
-    pub(super) fn forget(&mut self, group: &str, plural: &str) {
-        self.0.retain(|known| known.group != group || known.plural != plural);
-    }
-
-    pub(super) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<ResourceKind>> {
-        self.0.iter().find(|known| {
-            known.group == group && known.plural == plural && known.versions.iter().any(|served| served == version)
-        })
-    }
-
-    /// The resource behind a qualified name.
-    pub(super) fn qualified(&self, name: &str) -> Option<&Arc<ResourceKind>> {
-        self.0.iter().find(|known| known.qualified() == name)
-    }
-
-    /// The resource whose objects are stored under this name.
-    pub(super) fn stored_as(&self, name: &str) -> Option<&Arc<ResourceKind>> {
-        self.0.iter().find(|known| known.stored() == name)
-    }
-
-    /// The resource of a kind.
-    pub(super) fn of_kind(&self, group: &str, kind: &str) -> Option<&Arc<ResourceKind>> {
-        self.0.iter().find(|known| known.group == group && known.kind == kind)
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ResourceKind>> {
-        self.0.iter()
     }
 }

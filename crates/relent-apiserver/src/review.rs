@@ -1,49 +1,20 @@
 //! Reviews: posted, answered, and not kept: which user a token belongs to, what a user may do. And the tokens of service accounts.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::{
-    access::{Identity, Wish},
     failure::Failure,
+    identity::{Identity, Wish},
     object, rbac,
     request::Call,
     state::State,
-    store::{Key, Store},
+    tokens::{AUDIENCE, Token},
 };
-use crate::time::{self, Instant};
+use crate::time;
 
-/// What tokens are meant for, unless they say otherwise.
-const AUDIENCE: &str = "https://kubernetes.default.svc";
 /// The shortest time that a token can be asked for, and the time it has otherwise, in seconds.
 const SHORTEST: i64 = 600;
 const USUAL: i64 = 3600;
-
-#[derive(Debug)]
-struct Token {
-    account: Key,
-    uid: String,
-    audiences: Vec<String>,
-    ends: Option<Instant>,
-}
-
-/// The tokens that were given out to service accounts.
-#[derive(Debug, Default)]
-pub(super) struct Tokens(BTreeMap<String, Token>);
-
-impl Tokens {
-    /// Whose token it is, while it holds and its account is there.
-    pub(super) fn who(&self, store: &Store, token: &str) -> Option<Identity> {
-        let token = self.0.get(token).filter(|token| token.ends.is_none_or(|ends| time::now() < ends))?;
-        let account = store.get(&token.account).filter(|account| object::meta(account, "uid") == token.uid)?;
-        Some(Identity::service_account(&token.account.namespace, &token.account.name, object::meta(account, "uid")))
-    }
-
-    fn audiences(&self, token: &str) -> Vec<String> {
-        self.0.get(token).map_or_else(|| vec![AUDIENCE.to_owned()], |token| token.audiences.clone())
-    }
-}
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     object::text(value, pointer).unwrap_or("")

@@ -45,7 +45,7 @@ impl Selector {
         for part in fields.split(',').filter(|part| !part.is_empty()) {
             let mut chosen_field = field(part)
                 .ok_or_else(|| Failure::bad_request(format!("invalid field selector: {part}: can't understand it")))?;
-            if event::is_view(resource) {
+            if resource.is_event_view() {
                 chosen_field.field = event::stored_field(&chosen_field.field);
             }
             if !supported(resource).contains(&chosen_field.field.as_str()) {

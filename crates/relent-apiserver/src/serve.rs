@@ -17,17 +17,19 @@ use tower::{BoxError, Service};
 #[cfg(feature = "ws")]
 use super::wire;
 use super::{
-    access::Identity,
     body::Body,
     broken, crd, delete,
     discovery::{self, Document},
     evict,
     failure::{self, Failure},
     fault::{Action, Fault, Trouble},
+    identity::Identity,
     logs, object, read,
     request::{self, Call, Request, Verb},
     review, scale,
-    server::{ApiServer, Shared},
+    server::ApiServer,
+    shared::Shared,
+    ssa,
     state::State,
     store::Key,
     watch::Watching,
@@ -65,10 +67,6 @@ where
         Box::pin(answer(self.shared().clone(), request))
     }
 }
-
-/// Set on requests that come as by a client certificate in this name.
-#[derive(Clone, Debug)]
-pub(super) struct Certified(pub(super) String);
 
 async fn answer<B>(shared: Arc<Shared>, request: http::Request<B>) -> Result<Response<Body>, BoxError>
 where
@@ -334,6 +332,7 @@ fn perform(state: &mut State, call: &Call, who: &Identity, body: &Bytes) -> Resu
     let (code, object) = match call.verb {
         Verb::Create => (201, write::create(state, call, body)?),
         Verb::Update => write::update(state, call, body)?,
+        Verb::Patch if call.is_apply() => ssa::patch(state, call, body)?,
         Verb::Patch => write::change(state, call, body)?,
         Verb::Get => return Ok(Outcome::Object(200, read::get(state, call)?)),
         Verb::List => return Ok(Outcome::Object(200, read::list(state, call)?)),

@@ -1,7 +1,7 @@
 //! The server: a tower service, and the handle that tests hold.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -9,12 +9,12 @@ use http::{HeaderValue, header};
 use tokio::sync::watch;
 
 use super::{
-    access::{AccessRule, User},
     fault::Fault,
     gc,
+    identity::{AccessRule, Certified, User},
     journal::JournalEntry,
     resource::ResourceKind,
-    serve::Certified,
+    shared::Shared,
     state::{Outage, State},
 };
 use crate::time;
@@ -38,47 +38,6 @@ use crate::time;
 #[derive(Clone, Debug)]
 pub struct ApiServer {
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
-    /// The latest revision; reads of what is still to come wait on it.
-    revision: watch::Sender<u64>,
-    /// How often the server went down.
-    outages: watch::Sender<u64>,
-}
-
-impl Shared {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.revision.subscribe()
-    }
-
-    pub(super) fn outages(&self) -> watch::Receiver<u64> {
-        self.outages.subscribe()
-    }
-
-    /// After a write: all that follows from it, and those that are to know.
-    pub(super) fn publish(&self, state: &mut State) {
-        if state.collects {
-            gc::collect(state);
-        }
-        state.tell();
-        let revision = state.store.revision();
-        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
-    }
-
-    fn goes_down(&self, outage: Outage) {
-        let mut state = self.lock();
-        state.outage = outage;
-        state.watchers.cut();
-        drop(state);
-        self.outages.send_modify(|count| *count += 1);
-    }
 }
 
 /// A fault that was injected: how often it happened, and its end.

@@ -8,9 +8,10 @@ use super::{
     crd, event,
     failure::Failure,
     kinds, metadata, object,
+    path::Path,
     request::Call,
     resource::{Builtin, ResourceKind},
-    strict::{self, Path},
+    strict,
 };
 
 /// The most that a ConfigMap or a Secret may hold.
@@ -81,7 +82,7 @@ pub(super) fn read(
     if !read.get("metadata").is_some_and(Value::is_object) {
         read["metadata"] = json!({});
     }
-    if event::is_view(resource) {
+    if resource.is_event_view() {
         read = event::to_stored(read);
     }
     if let Some(custom) = resource.known() {
@@ -192,7 +193,7 @@ pub(super) fn check(resource: &ResourceKind, new: &Value) -> Result<(), Failure>
         let message = format!("Invalid value: {labels}: `selector` does not match template `labels`");
         return Err(invalid("spec.template.metadata.labels", "FieldValueInvalid", message));
     }
-    if event::is_view(resource) {
+    if resource.is_event_view() {
         event::check(resource, new)?;
     }
     if crd::is_definition(resource) {
@@ -289,7 +290,7 @@ pub(super) fn check_change(call: &Call, old: &Value, new: &Value) -> Result<(), 
             return Err(invalid("metadata.finalizers", "FieldValueForbidden", message));
         }
     }
-    if event::is_view(resource) {
+    if resource.is_event_view() {
         event::check_change(resource, old, new)?;
     }
     if resource.is(Builtin::Plain) {

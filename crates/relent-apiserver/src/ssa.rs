@@ -100,7 +100,7 @@ fn apply(state: &mut State, call: &Call, mut applied: Value) -> Result<(u16, Val
     } else if resource.has_status() {
         object::set(&mut applied, &["status"], Value::Null);
     }
-    let schema = Schema::of(resource);
+    let schema = resource.merge_schema();
     declared(call, &schema, &applied)?;
     let live = old.as_ref().map(|old| call.whole(old));
     let merged = apply::apply(&schema, live.as_ref(), &applied, &writer, call.query.flag("force"))

@@ -6,13 +6,13 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{
-    access::Access,
     fault::Plan,
+    identity::Access,
     journal::Journal,
-    logs::Logs,
-    resource::{ResourceKind, Resources},
-    review::Tokens,
+    resource::ResourceKind,
+    resources::Resources,
     store::{Key, Store},
+    tokens::Tokens,
     watchers::Watchers,
 };
 use crate::time::{self, Instant};
@@ -36,6 +36,9 @@ impl Outage {
         self.warming.is_some_and(|until| time::now() < until)
     }
 }
+
+/// What the containers of pods have written: by namespace, pod and container.
+pub(super) type Logs = BTreeMap<(String, String, String), String>;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -66,7 +69,7 @@ pub(super) struct State {
     /// What the containers of pods have written.
     pub(super) logs: Logs,
     #[cfg(feature = "ws")]
-    pub(super) scripts: super::wire::Scripts,
+    pub(super) scripts: super::scripts::Scripts,
     random: fastrand::Rng,
     /// The wall clock when the server began; what it stamps follows tokio's clock from there.
     epoch: Timestamp,
@@ -95,7 +98,7 @@ impl State {
             initialized: BTreeMap::new(),
             logs: Logs::default(),
             #[cfg(feature = "ws")]
-            scripts: super::wire::Scripts::default(),
+            scripts: super::scripts::Scripts::default(),
             random: fastrand::Rng::new(),
             epoch: Timestamp::try_from(time::wall()).unwrap_or_default(),
             started: time::now(),

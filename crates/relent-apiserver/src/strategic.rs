@@ -5,11 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    apply::{List, Schema},
-    failure::Failure,
-    resource::ResourceKind,
-};
+use super::{apply::List, failure::Failure, resource::ResourceKind};
 
 /// How a list is merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +23,7 @@ fn merging(resource: &ResourceKind, within: &str) -> Option<Merge> {
         ("Pod", "status.hostIPs") => return Some(Merge::By("ip".to_owned())),
         _ => {}
     }
-    match Schema::of(resource).at(within).list() {
+    match resource.merge_schema().at(within).list() {
         List::Atomic => None,
         List::Set => Some(Merge::Set),
         List::Keyed(keys) => keys.first().map(|(key, _)| Merge::By(key.clone())),
@@ -207,7 +203,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource::Resources;
+    use crate::resources::Resources;
 
     fn patched(kind: &str, object: Value, patch: &Value) -> Result<Value, u16> {
         let resources = Resources::builtin();

@@ -5,8 +5,10 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{object, read::META, request::Call, resource::ResourceKind};
+use super::{object, request::Call, resource::ResourceKind};
 
+/// The API of tables and of metadata alone.
+pub(super) const META: &str = "meta.k8s.io/v1";
 /// A column: its name, its type, whether it is shown only when asked for, and the cell.
 type Column = (&'static str, &'static str, fn(&Value) -> Value);
 

@@ -13,7 +13,7 @@ use super::{
     object, read,
     request::{Call, View},
     selector::Selector,
-    server::Shared,
+    shared::Shared,
     state::State,
     watchers::{Place, Watcher},
 };

@@ -2,7 +2,7 @@
 //!
 //! The channel protocols `v4.channel.k8s.io` and `v5.channel.k8s.io`: the first byte of a message is its channel.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
@@ -10,7 +10,6 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf},
     sync::{mpsc, watch},
@@ -22,7 +21,15 @@ use tokio_tungstenite::{
 use tower::{BoxError, ServiceExt};
 
 use super::{
-    body::Body, broken, failure::Failure, object, request::Call, serve::Certified, server::ApiServer, state::State,
+    body::Body,
+    broken,
+    failure::Failure,
+    identity::Certified,
+    object,
+    request::Call,
+    scripts::{Exec, Output, Runs, Takes},
+    server::ApiServer,
+    state::State,
 };
 
 const V4: &str = "v4.channel.k8s.io";
@@ -32,74 +39,6 @@ const CLOSE: u8 = 255;
 const STDIN: u8 = 0;
 /// How much waits in the middle of a connection.
 const BUFFER: usize = 64 << 10;
-
-/// What is to be run in a container, with all that was written to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Exec {
-    /// In which container.
-    pub container: String,
-    /// The program and its arguments; empty for `attach`.
-    pub command: Vec<String>,
-    /// What came from the caller until it closed its side.
-    pub stdin: Vec<u8>,
-}
-
-/// What a program in a container has written, and how it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct Output {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    code: i32,
-}
-
-impl Output {
-    /// It has written this.
-    pub fn stdout(text: impl Into<Vec<u8>>) -> Self {
-        Self { stdout: text.into(), ..Self::default() }
-    }
-
-    /// And this, as an error.
-    pub fn stderr(mut self, text: impl Into<Vec<u8>>) -> Self {
-        self.stderr = text.into();
-        self
-    }
-
-    /// It ended with this code; else with 0.
-    pub fn code(mut self, code: i32) -> Self {
-        self.code = code;
-        self
-    }
-
-    /// The last word of the protocol.
-    fn status(&self) -> Value {
-        if self.code == 0 {
-            return json!({ "metadata": {}, "status": "Success" });
-        }
-        let causes = [json!({ "reason": "ExitCode", "message": self.code.to_string() })];
-        json!({
-            "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode", "details": { "causes": causes },
-            "message": format!("command terminated with non-zero exit code: exit status {}", self.code),
-        })
-    }
-}
-
-type Runs = Arc<dyn Fn(&Exec) -> Output + Send + Sync>;
-type Takes = Arc<dyn Fn(DuplexStream) + Send + Sync>;
-
-/// What answers in containers: by namespace and pod, and port.
-#[derive(Default)]
-pub(super) struct Scripts {
-    runs: BTreeMap<(String, String), Runs>,
-    ports: BTreeMap<(String, String, u16), Takes>,
-}
-
-impl fmt::Debug for Scripts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scripts").field("runs", &self.runs.keys()).field("ports", &self.ports.keys()).finish()
-    }
-}
 
 /// A session that was let in.
 pub(super) struct Session {

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::{
-    apply::{self, Schema, Writer},
+    apply::{self, Writer},
     crd, delete,
     failure::Failure,
-    object, patch,
+    object, patch, pod_parts,
     request::Call,
     resource::Builtin,
-    scale, shape, ssa,
+    shape,
     state::State,
     store::Key,
     strategic, strict,
@@ -135,7 +135,7 @@ pub(super) fn make(
     }
     match applied {
         Some(entries) => object::set_meta(&mut new, "managedFields", entries.into()),
-        None => apply::updated(&Schema::of(resource), None, &mut new, &writer(state, call)?),
+        None => apply::updated(&resource.merge_schema(), None, &mut new, &writer(state, call)?),
     }
     let made = (*state.store.put(key.clone(), &new)).clone();
     if crd::is_definition(resource) {
@@ -166,12 +166,9 @@ pub(super) fn update(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16
     replace(state, call, &old, new, false).map(|changed| (200, changed))
 }
 
-/// PATCH. The code tells whether it was made (201) or changed (200).
+/// PATCH, but for server-side apply. The code tells whether it was made (201) or changed (200).
 pub(super) fn change(state: &mut State, call: &Call, body: &[u8]) -> Result<(u16, Value), Failure> {
     let resource = &call.resource;
-    if call.is_apply() {
-        return ssa::patch(state, call, body);
-    }
     if call.query.flag("force") {
         return Err(Failure::invalid_options("force", "Forbidden: may not be specified for non-apply patch"));
     }
@@ -260,7 +257,7 @@ pub(super) fn replace(
     if call.subresource == "status" {
         new = only_status(call, old, new);
     } else if matches!(call.subresource.as_str(), "ephemeralcontainers" | "resize") {
-        new = scale::of_pod(call, old, &new)?;
+        new = pod_parts::written(call, old, &new)?;
     } else if resource.has_status() {
         object::copy(old, &mut new, &["status"]);
     }
@@ -281,7 +278,7 @@ pub(super) fn replace(
         if (given.is_none() || given == old.pointer(owners)) && without_owners(&new) == without_owners(old) {
             object::copy(old, &mut new, &["metadata", "managedFields"]);
         } else {
-            apply::updated(&Schema::of(resource), Some(old), &mut new, &writer(state, call)?);
+            apply::updated(&resource.merge_schema(), Some(old), &mut new, &writer(state, call)?);
         }
     }
     if new == *old {

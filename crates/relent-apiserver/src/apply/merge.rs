@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    super::strict::Step,
+    super::path::Step,
     schema::{List, Schema},
     set::FieldSet,
 };

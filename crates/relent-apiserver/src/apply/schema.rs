@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::resource::ResourceKind;
-
 /// How a value and what is below it are merged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in super::super) struct Schema {
@@ -149,19 +147,10 @@ impl Schema {
     }
 
     /// A free-form custom kind: metadata is known, all else is data.
-    fn free_form() -> Self {
+    pub(in super::super) fn free_form() -> Self {
         let declared = ["apiVersion", "kind"].map(|name| (name.to_owned(), STRUCT.clone()));
         let metadata = ("metadata".to_owned(), Self::metadata());
         Self { kind: Kind::Map, fields: declared.into_iter().chain([metadata]).collect(), items: None }
-    }
-
-    /// Of a resource.
-    pub(in super::super) fn of(resource: &ResourceKind) -> Self {
-        match (resource.known(), resource.rules.schema) {
-            (Some(custom), _) => custom.merged().clone(),
-            (None, Some(schema)) => schema(),
-            (None, None) => Self::free_form(),
-        }
     }
 
     pub(in super::super) fn with_conditions() -> Self {
