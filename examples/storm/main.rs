@@ -15,6 +15,7 @@
 
 mod chart;
 mod contention;
+mod events;
 mod policies;
 mod server;
 mod simulation;
@@ -25,6 +26,8 @@ use std::{
     error::Error,
     fmt::{self, Write},
     process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
 };
 
 use policies::POLICIES;
@@ -61,11 +64,27 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>
     }
     let storm = Storm::of(clients, seed);
     println!("{}\n", storm.describe());
-    let outcomes: Vec<Outcome> = POLICIES.iter().map(|policy| storm.play(policy)).collect();
+    let outcomes = play(&storm);
     print!("{}", table(&storm, &outcomes)?);
     std::fs::write(&svg, chart::draw(&storm, &outcomes)?).map_err(|error| format!("{svg}: {error}"))?;
     println!("\nthe chart: {svg}");
     Ok(())
+}
+
+/// Each policy, on all processors.
+fn play(storm: &Storm) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let policies = std::iter::from_fn(|| POLICIES.get(next.fetch_add(1, Relaxed)));
+        policies.map(|policy| storm.play(policy)).collect::<Vec<_>>()
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(POLICIES.len());
+    let mut outcomes: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no policy panics")).collect()
+    });
+    outcomes.sort_by_key(|outcome| POLICIES.iter().position(|policy| policy.name == outcome.policy.name));
+    outcomes
 }
 
 /// What became of each policy.

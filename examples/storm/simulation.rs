@@ -1,18 +1,18 @@
 //! The clock of events: clients that ask, time out, pause and ask again.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-};
+use std::collections::VecDeque;
 
 use fastrand::Rng;
 use relent::{
-    Rate, Ratio,
-    backoff::Delays,
-    policy::limit::{bucket::Bucket, budget::RatioBudget},
+    Backoff, Rate, Ratio,
+    policy::{
+        limit::{bucket::Bucket, budget::RatioBudget},
+        schedule::{backoff::BackoffState, jitter::series},
+    },
 };
 
 use super::{
+    events::Events,
     policies::Contender,
     server::{Received, Server},
 };
@@ -65,7 +65,6 @@ impl Outcome {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Asks(u32),
     Calls(u32),
@@ -74,13 +73,18 @@ enum Event {
     Permits(u32),
 }
 
-#[derive(Clone)]
+#[derive(Clone, Copy, Default)]
 struct Client {
     began: u64,
-    /// The call whose answer it waits for.
-    call: Option<u32>,
+    /// Whether it waits for the answer to a request.
+    asks: bool,
+    /// The call whose answer it waits for; 0: none.
+    call: u32,
     calls: u32,
-    delays: Option<Delays>,
+    /// How far it has come in the backoff, with a random series of its own.
+    seed: u64,
+    progress: BackoffState,
+    pauses: u32,
 }
 
 struct Process {
@@ -111,15 +115,12 @@ impl Storm {
 
     pub(crate) fn play(&self, policy: &'static Contender) -> Outcome {
         let mut run = Run::new(self, policy);
-        while let Some(Reverse((now, _, event))) = run.events.pop() {
-            if now >= self.seconds as u64 * SECOND {
-                break;
-            }
+        while let Some((now, event)) = run.events.next() {
             run.happens(now, event);
         }
         // Those that still wait have waited long.
         let end = self.seconds as u64 * SECOND;
-        let waits = run.clients.iter().filter(|client| client.delays.is_some()).map(|client| end - client.began);
+        let waits = run.clients.iter().filter(|client| client.asks).map(|client| end - client.began);
         run.outcome.longest = waits.max().unwrap_or(0).max(run.outcome.longest);
         run.outcome
     }
@@ -127,9 +128,9 @@ impl Storm {
 
 struct Run {
     outcome: Outcome,
+    backoff: Option<Backoff>,
     rng: Rng,
-    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    number: u64,
+    events: Events<Event>,
     clients: Vec<Client>,
     processes: Vec<Process>,
     account: RatioBudget,
@@ -157,24 +158,23 @@ impl Run {
         };
         let mut run = Self {
             outcome,
+            backoff: policy.backoff.map(|backoff| backoff()),
             rng: Rng::with_seed(storm.seed),
-            events: BinaryHeap::new(),
-            number: 0,
-            clients: vec![Client { began: 0, call: None, calls: 0, delays: None }; storm.clients as usize],
+            events: Events::until(storm.seconds as u64 * SECOND),
+            clients: vec![Client::default(); storm.clients as usize],
             processes: (0..storm.clients.div_ceil(PROCESS)).map(process).collect(),
             account,
             server: Server::new(storm.capacity, storm.down, storm.recovery),
         };
         for client in 0..storm.clients {
             let first = run.thinks();
-            run.at(first, Event::Asks(client));
+            run.plan(first, Event::Asks(client));
         }
         run
     }
 
-    fn at(&mut self, time: u64, event: Event) {
-        self.number += 1;
-        self.events.push(Reverse((time, self.number, event)));
+    fn plan(&mut self, time: u64, event: Event) {
+        self.events.plan(time, event);
     }
 
     /// Exponential in distribution: requests come independently of each other.
@@ -187,10 +187,9 @@ impl Run {
         self.outcome.queue[second] = self.server.waiting() as u32;
         match event {
             Event::Asks(client) => {
-                let seed = self.rng.u64(..);
-                let delays = self.outcome.policy.backoff.map(|backoff| backoff().seed(seed).iter());
-                self.clients[client as usize].began = now;
-                self.clients[client as usize].delays = delays;
+                let of = &mut self.clients[client as usize];
+                (of.began, of.asks, of.seed) = (now, true, self.rng.u64(..));
+                (of.progress, of.pauses) = (BackoffState::default(), 0);
                 self.outcome.requests += 1;
                 let process = &mut self.processes[(client / PROCESS) as usize];
                 process.balance = self.account.deposit(process.balance);
@@ -199,17 +198,17 @@ impl Run {
             Event::Calls(client) => self.wants_to_call(now, client),
             Event::Permits(process) => self.grant(now, process),
             Event::TimesOut(client, call) => {
-                if self.clients[client as usize].call == Some(call) {
+                if self.clients[client as usize].call == call {
                     self.fails(now, client);
                 }
             }
             Event::Answers => {
                 let (answered, next) = self.server.finish(now);
                 if let Some(next) = next {
-                    self.at(next, Event::Answers);
+                    self.plan(next, Event::Answers);
                 }
                 if let Some((client, call)) = answered
-                    && self.clients[client as usize].call == Some(call)
+                    && self.clients[client as usize].call == call
                 {
                     self.outcome.answered[second] += 1;
                     self.ends(now, client);
@@ -242,7 +241,7 @@ impl Run {
         }
         let next = (!of.waiting.is_empty()).then(|| of.bucket.ready_at(1));
         if let Some(next) = next {
-            self.at(next, Event::Permits(process));
+            self.plan(next, Event::Permits(process));
         }
         for client in granted {
             self.calls(now, client);
@@ -253,25 +252,28 @@ impl Run {
         self.outcome.calls += 1;
         self.outcome.offered[(now / SECOND) as usize] += 1;
         let of = &mut self.clients[client as usize];
-        of.calls = of.calls.wrapping_add(1);
-        of.call = Some(of.calls);
+        of.calls += 1;
+        of.call = of.calls;
         let call = of.calls;
         match self.server.receive(now, client, call) {
             Received::Refused => return self.fails(now, client),
             Received::Queued => {}
-            Received::Starts(done) => self.at(done, Event::Answers),
+            Received::Starts(done) => self.plan(done, Event::Answers),
         }
-        self.at(now + TIMEOUT, Event::TimesOut(client, call));
+        self.plan(now + TIMEOUT, Event::TimesOut(client, call));
     }
 
     fn fails(&mut self, now: u64, client: u32) {
-        self.clients[client as usize].call = None;
-        let pause = self.clients[client as usize].delays.as_mut().and_then(Iterator::next);
+        let of = &mut self.clients[client as usize];
+        of.call = 0;
+        let (seed, number) = (of.seed, u64::from(of.pauses));
+        let pause = self.backoff.as_ref().and_then(|backoff| of.progress.next(backoff, || series(seed, number)));
+        of.pauses += 1;
         let process = &mut self.processes[(client / PROCESS) as usize];
         let allowed = if self.outcome.policy.budget { self.account.withdraw(process.balance) } else { Some(0) };
         if let Some((pause, balance)) = pause.zip(allowed) {
             process.balance = balance;
-            self.at(now + pause.as_nanos() as u64, Event::Calls(client));
+            self.plan(now + pause, Event::Calls(client));
         } else {
             self.outcome.failed += 1;
             self.ends(now, client);
@@ -281,8 +283,8 @@ impl Run {
     fn ends(&mut self, now: u64, client: u32) {
         let of = &mut self.clients[client as usize];
         self.outcome.longest = self.outcome.longest.max(now - of.began);
-        (of.call, of.delays) = (None, None);
+        (of.call, of.asks) = (0, false);
         let next = now + self.thinks();
-        self.at(next, Event::Asks(client));
+        self.plan(next, Event::Asks(client));
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header, response::Parts};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use tower::{BoxError, Layer, Service};
 /// # Ok(client) }
 /// ```
 ///
-/// A date in the header is ignored: API servers send seconds.
+/// A date in the header, as a proxy may send it, is rounded up to seconds: see [`relent::http::retry_after`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct RetryAfterLayer;
@@ -66,7 +66,9 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let (mut parts, body) = answer.await.map_err(Into::into)?.into_parts();
-            let Some(seconds) = seconds(&parts) else { return Ok(Response::from_parts(parts, Either::Left(body))) };
+            let Some(seconds) = seconds(parts.status, &parts.headers) else {
+                return Ok(Response::from_parts(parts, Either::Left(body)));
+            };
             let body = body.collect().await.map_err(Into::into)?.to_bytes();
             let body = with_seconds(parts.status, &body, seconds).map_or(body, Bytes::from);
             parts.headers.remove(header::CONTENT_LENGTH);
@@ -75,11 +77,12 @@ where
     }
 }
 
-/// The seconds of a refusal.
-fn seconds(parts: &Parts) -> Option<u32> {
-    let refused = parts.status.is_client_error() || parts.status.is_server_error();
-    let header = if refused { parts.headers.get(header::RETRY_AFTER) } else { None };
-    header?.to_str().ok()?.trim().parse().ok().filter(|seconds| *seconds > 0)
+/// The seconds of a refusal, rounded up.
+pub(super) fn seconds(status: StatusCode, headers: &HeaderMap) -> Option<u32> {
+    let refused = status.is_client_error() || status.is_server_error();
+    let asked = if refused { relent::http::retry_after(headers)? } else { return None };
+    let seconds = asked.as_secs().saturating_add(u64::from(asked.subsec_nanos() > 0));
+    Some(u32::try_from(seconds).unwrap_or(u32::MAX)).filter(|seconds| *seconds > 0)
 }
 
 /// The body with the seconds in it; `None` if it has its own.
@@ -101,4 +104,30 @@ fn with_seconds(code: StatusCode, body: &[u8], seconds: u32) -> Option<String> {
     }
     status["details"]["retryAfterSeconds"] = seconds.into();
     Some(status.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_and_dates_are_read_of_refusals_alone() {
+        let headers = |asked: &[&str]| {
+            let date = (header::DATE, "Fri, 31 Dec 1999 23:57:59 GMT");
+            let asked = asked.iter().map(|asked| (header::RETRY_AFTER, *asked));
+            let all = asked.chain([date]).map(|(name, value)| (name, value.parse().unwrap()));
+            all.collect::<HeaderMap>()
+        };
+        for (asked, expected) in [
+            (&["7"][..], Some(7)),
+            (&["Fri, 31 Dec 1999 23:59:59 GMT"], Some(120)),
+            (&["99999999999999999999"], Some(u32::MAX)),
+            (&["0"], None),
+            (&["soon"], None),
+            (&[], None),
+        ] {
+            assert_eq!(seconds(StatusCode::TOO_MANY_REQUESTS, &headers(asked)), expected, "{asked:?}");
+            assert_eq!(seconds(StatusCode::OK, &headers(asked)), None, "{asked:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{EvictError, Evicted, PodKey};
+use crate::retry_after;
 
 /// Evicts a pod once, if it is still the one with this UID.
 ///
@@ -102,7 +103,7 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<(), kube::Err
         return Ok(());
     }
     let code = response.status().as_u16();
-    let told = response.headers().get(http::header::RETRY_AFTER).and_then(|told| told.to_str().ok()?.parse().ok());
+    let told = retry_after::seconds(response.status(), response.headers());
     let text = response.into_body().collect_bytes().await?;
     let is_status = |value: &Value| value.get("kind").and_then(Value::as_str) == Some("Status");
     let status =

@@ -1,5 +1,8 @@
 //! A stream that connects anew, against servers by a script.
 
+mod model;
+mod types;
+
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -7,17 +10,15 @@ use std::{
     future::{Future, pending, ready},
     pin::{Pin, pin},
     sync::{Arc, Mutex},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use futures_core::{FusedStream, Stream};
-use futures_util::{StreamExt, TryStreamExt, stream};
-use proptest::prelude::*;
+use futures_util::{StreamExt, stream};
 use relent::{
-    Attempt, Backoff, Budget, CancellationToken, Decision, GaveUp, Jitter, Last, Limiter, Operation, Ratio, Stop,
+    Backoff, Budget, CancellationToken, Decision, GaveUp, Jitter, Last, Limiter, Ratio,
     events::Event,
-    stream::{Reconnect, ReconnectStream, Streamed, reconnect},
+    stream::{Streamed, reconnect},
 };
 use tokio::time::{Instant, sleep};
 
@@ -332,70 +333,6 @@ async fn listeners_hear_one_run() {
     assert_eq!(*heard.lock().unwrap(), expected);
 }
 
-/// Named in a field, and sent.
-#[derive(Clone, Debug)]
-struct Connect(Server);
-
-impl Operation for Connect {
-    type Output = Result<Source, String>;
-    type Future = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn call(&mut self, _: Attempt) -> Self::Future {
-        Box::pin(self.0.connect())
-    }
-}
-
-struct Watch {
-    changes: Pin<Box<ReconnectStream<Connect>>>,
-}
-
-#[tokio::test(start_paused = true)]
-async fn it_can_be_named_and_spawned() {
-    let server = Server::new([breaks_after(1)]);
-    let mut watch = Watch { changes: Box::pin(Reconnect::new(Connect(server.clone())).into_stream()) };
-    assert!(format!("{:?}", watch.changes).starts_with("ReconnectStream { state: \"waiting to connect\", attempts: 0"));
-    let seen = tokio::spawn(async move {
-        let mut seen = vec![];
-        while let Ok(Some(item)) = watch.changes.try_next().await {
-            if let Streamed::Item(item) = item {
-                seen.push(item);
-            }
-            if seen.len() == 3 {
-                break;
-            }
-        }
-        seen
-    });
-    assert_eq!(seen.await.unwrap(), [1, 1, 2]);
-    let spawned = tokio::spawn(async move {
-        let changes = reconnect(move |_| server.connect()).when(|error: &String| error.is_empty()).into_stream();
-        pin!(changes).next().await
-    });
-    assert!(matches!(spawned.await.unwrap(), Some(Ok(Streamed::Connected(None)))));
-}
-
-/// Whatever the type of the error is.
-#[tokio::test(start_paused = true)]
-async fn it_can_be_spawned_with_errors_that_borrow() {
-    async fn first<E: Send + 'static>(error: fn() -> E) -> bool {
-        let spawned = tokio::spawn(async move {
-            let run = reconnect(async |_| Err::<stream::Empty<Result<u32, E>>, E>(error()));
-            let mut run = pin!(run.max_attempts(1).throttle(&Limiter::unlimited()).into_stream());
-            run.next().await.unwrap().is_err()
-        });
-        spawned.await.unwrap()
-    }
-    let text = tokio::spawn(async {
-        let mut run =
-            pin!(reconnect(async |_| Err::<stream::Empty<Result<u32, _>>, _>("no")).max_attempts(1).into_stream());
-        run.try_next().await.unwrap_err().into_error()
-    });
-    assert_eq!(text.await.unwrap(), Some("no"));
-    assert!(first(|| std::borrow::Cow::Borrowed("no")).await);
-    assert!(first(|| Box::<dyn std::error::Error + Send + Sync>::from("no")).await);
-    assert!(first(|| anyhow::anyhow!("no")).await);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_loop_of_connections_that_end_at_once_lets_others_run() {
     let empty = reconnect(|_| ready(Ok::<_, Infallible>(stream::empty::<Result<u32, Infallible>>())));
@@ -415,112 +352,4 @@ async fn a_panic_goes_through() {
     let connect =
         |_| -> std::future::Ready<Result<stream::Empty<Result<u32, String>>, String>> { panic!("in connect") };
     let _ = pin!(reconnect(connect).into_stream()).next().await;
-}
-
-fn links() -> impl Strategy<Value = Vec<Link>> {
-    let link = (0..4_u64, any::<bool>(), 0..12_u64, any::<bool>()).prop_map(|(connects_in, refused, lives, ends)| {
-        Link { connects_in, refused, lives, breaks: if ends { Breaks::Ends } else { Breaks::Fails } }
-    });
-    prop::collection::vec(link, 0..20)
-}
-
-/// The same by a loop over the script: when it connects, and what it yields.
-fn model(links: &[Link], bound: u64, healthy: u64, timeout: u64) -> (Vec<u64>, Vec<String>) {
-    let (mut now, mut begin, mut lost) = (0, 0, None::<u64>);
-    let (mut asked, mut told) = (vec![], vec![]);
-    let mut attempts = 0;
-    for link in links.iter().chain(std::iter::once(&GOOD)) {
-        asked.push(now);
-        attempts += 1;
-        let left = bound - (now - begin);
-        if link.connects_in > timeout.min(left) {
-            now += timeout.min(left);
-            if left <= timeout {
-                told.push("gave up".to_owned());
-                return (asked, told);
-            }
-        } else {
-            now += link.connects_in;
-            if !link.refused {
-                told.push(match lost.take() {
-                    None => "up".to_owned(),
-                    Some(at) => format!("up after {}s, {attempts}", now - at),
-                });
-                if link.breaks == Breaks::Never {
-                    return (asked, told);
-                }
-                told.extend((1..=link.lives).map(|item| item.to_string()));
-                now += link.lives;
-                if link.lives >= healthy {
-                    begin = now;
-                }
-                if now + 1 - begin < bound {
-                    told.push("lost".to_owned());
-                }
-                (lost, attempts) = (Some(now), 0);
-            }
-        }
-        if now + 1 - begin >= bound {
-            told.push("gave up".to_owned());
-            return (asked, told);
-        }
-        now += 1;
-    }
-    unreachable!("the last connection stays")
-}
-
-proptest! {
-    #[test]
-    fn it_does_as_a_naive_loop_would(links in links(), bound in 1..40_u64, healthy in 1..10_u64, timeout in 1..5_u64) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (asked, told) = runtime.block_on(async {
-            let server = Server::new(links.clone());
-            let run = reconnect(|_| server.connect())
-                .backoff(each_second().reset_after(secs(healthy)))
-                .attempt_timeout(secs(timeout))
-                .finish_within(secs(bound));
-            let mut stream = pin!(run.into_stream());
-            let mut told = vec![];
-            let mut forever = false;
-            while let Some(item) = stream.next().await {
-                told.push(match item {
-                    Ok(Streamed::Connected(gap)) => {
-                        forever = server.asked().len() > links.len();
-                        gap.map_or("up".to_owned(), |gap| format!("up after {}s, {}", gap.length().as_secs(), gap.attempts()))
-                    }
-                    Ok(Streamed::Item(item)) => item.to_string(),
-                    Ok(_) => "lost".to_owned(),
-                    Err(gave_up) => {
-                        assert_eq!(*gave_up.stop(), Stop::Deadline);
-                        "gave up".to_owned()
-                    }
-                });
-                if forever {
-                    break;
-                }
-            }
-            (server.asked(), told)
-        });
-        let expected = model(&links, bound, healthy, timeout);
-        prop_assert_eq!((asked, told), expected);
-    }
-}
-
-/// Asked again although nothing woke it, it changes nothing.
-#[tokio::test(start_paused = true)]
-async fn a_poll_too_many_changes_nothing() {
-    let server = Server::new([breaks_after(2), refused(), breaks_after(1)]);
-    let mut stream = Box::pin(reconnect(|_| server.connect()).backoff(each_second()).into_stream());
-    let mut told = 0;
-    while server.asked().len() < 4 {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        if let Poll::Ready(item) = stream.as_mut().poll_next(&mut cx) {
-            assert!(item.is_some());
-            told += 1;
-        } else {
-            sleep(SECOND / 4).await;
-        }
-    }
-    // Up, two items, lost, up, one item, lost, up.
-    assert_eq!((told, server.asked()), (8, vec![0, 3, 4, 6]));
 }
