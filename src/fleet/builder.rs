@@ -178,7 +178,7 @@ impl<L: Ledger> Fleet<L> {
             policy = policy.with_floor(Share { rate, burst });
         }
         let wants = self.wanted.map_or_else(|| Wants::measured(self.least), Wants::said);
-        let limiter = Limiter::leased(self.burst);
+        let limiter = Limiter::leased(self.burst, self.ledger.name());
         let controls = Controls::new(states);
         let driver =
             Driver::new(self.ledger, policy, wants, limiter.clone(), controls.clone(), self.on_event, self.timing);

@@ -87,7 +87,7 @@ impl Member {
         }
     }
 
-    fn lose_share(&mut self) {
+    pub(super) fn lose_share(&mut self) {
         (self.in_use, self.valid_until) = (Share::NONE, 0);
     }
 

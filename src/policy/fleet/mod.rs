@@ -83,6 +83,8 @@ pub struct Notes {
     pub crowded: bool,
     /// The members are more than the burst.
     pub over_burst: bool,
+    /// The record has no place for another member.
+    pub full: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +130,9 @@ struct Fresh {
     record: Record,
 }
 
+/// So many members a record has at most: refreshes go one after the other, and each writes the whole record, of up to 400 KB then. A
+/// `ConfigMap` holds 1 MiB.
+pub const MOST_MEMBERS: usize = 1_000;
 /// How often it is tried to remove the entry.
 const LEAVES: u32 = 8;
 /// Of its own writes with unknown outcomes, so many are remembered. One that is forgotten costs a rejoin.

@@ -60,6 +60,47 @@ impl Sim {
     }
 }
 
+/// What a fleet of so many, which all start within a second on a settled record, does to the store and to itself.
+fn large(members: u64, max_ttl: Duration) {
+    let mut sim = fleet(members, Duration::from_secs(10), 1);
+    for node in 0..members as usize {
+        sim.nodes[node].timing = timing(Duration::from_secs(10), Some(max_ttl));
+    }
+    let mut calls = Vec::new();
+    let mut joined = 0;
+    sim.run_until(2 * S);
+    sim.hungry();
+    while joined < members && sim.now < 600 * S {
+        let (now, before) = (sim.now, (sim.report.refreshes + sim.report.conflicts, sim.report.conflicts));
+        sim.run_until(now + S);
+        sim.hungry();
+        joined = sim.store.record.as_ref().map_or(0, |(_, record)| record.members.len() as u64);
+        calls.push((sim.report.refreshes + sim.report.conflicts - before.0, sim.report.conflicts - before.1, joined));
+    }
+    let all_in = sim.now;
+    let first = sim.load();
+    let even = sim.converges(3_000 * S);
+    let second = sim.load();
+    let span = 300 * S;
+    sim.run_until(sim.now + span);
+    let (done, met) = sim.load();
+    let bytes = sim.store.record.as_ref().map_or(0, |(_, record)| record.to_string().len());
+    println!(
+        "{members} members: all in after {} s ({} writes, {} conflicts; worst second {:?}), even after {} s more ({second:?}); then {} writes in 10 s, {} conflicts for \
+         100, {bytes} bytes, in use {}",
+        all_in / S, first.0, first.1, calls.iter().map(|call| call.0).max(), even / 1000, done * 10 * S / span, met * 100 / done.max(1), sim.in_use()
+    );
+    println!("{:?}", calls.iter().take(20).collect::<Vec<_>>());
+    assert_eq!(sim.report.violation, None);
+}
+
+#[test]
+fn a_thousand_members() {
+    for members in [10, 100, 300, 1_000] {
+        large(members, Duration::from_secs(300));
+    }
+}
+
 /// The middle and the worst of many runs.
 fn spread(mut times: Vec<u64>) -> (u64, u64) {
     times.sort_unstable();

@@ -1,6 +1,6 @@
 //! What lies between a member and the store, and the store.
 
-use relent::policy::fleet::Written;
+use relent::policy::fleet::{Record, Written};
 
 use super::{
     Fault, MS, S,
@@ -80,7 +80,7 @@ impl Sim {
         }
     }
 
-    fn wrote(&mut self, record: relent::policy::fleet::Record, stamp: i64) {
+    fn wrote(&mut self, record: Record, stamp: i64) {
         if let Some((_, before)) = &self.store.record {
             let gone = before.members.iter().filter(|member| record.member(&member.id).is_none()).count();
             self.report.removed += gone as u64;
@@ -95,6 +95,9 @@ impl Sim {
                 }
             }
         }
+        if !record.members.is_empty() {
+            self.limited(record.limit());
+        }
         self.store.version += 1;
         self.store.before = self.store.record.replace((self.store.version, record));
         for node in 0..self.nodes.len() {
@@ -103,6 +106,14 @@ impl Sim {
                 let (life, delay) = (self.nodes[node].life, self.delay());
                 self.at(self.now + delay, Event::Reported { node, life, version, record });
             }
+        }
+    }
+
+    /// By hand, over the version that was read.
+    pub(super) fn edit(&mut self, rate: Option<u64>, burst: Option<u32>) {
+        if let Some((_, record)) = self.store.record.clone() {
+            self.say(|| format!("the record is edited: rate {rate:?}, burst {burst:?}"));
+            self.wrote(Record { rate, burst, ..record }, 0);
         }
     }
 
