@@ -141,7 +141,7 @@ impl<L: Ledger> Fleet<L> {
     /// ```
     #[must_use]
     pub fn explain(&self, members: u32, round_trip: Duration) -> FleetExplained {
-        FleetExplained::new(self.timing, members, round_trip)
+        FleetExplained::new(self.timing, members, round_trip, &self.name)
     }
 
     /// Joins the fleet: a task keeps this member's share, and its limiter follows it. It has none until the first refresh; see

@@ -20,7 +20,7 @@ use crate::{
     Limiter, Rate,
     limiter::Standing,
     policy::{
-        fleet::{Member, Notes, ReadResult, Record, Share, Step, Timing, Wants, Written, shares},
+        fleet::{Member, Notes, ReadResult, Record, Share, Step, Timing, Wants, Written, shares, watches},
         nanos::{FOREVER, duration},
     },
     time::{Sleeper, Timer},
@@ -147,6 +147,10 @@ impl<L: Ledger> Driver<L> {
     }
 
     fn poll_reports(&mut self, cx: &mut Context<'_>, now: u64) {
+        if !watches(self.member.members()) {
+            self.reports = None;
+            return;
+        }
         // A ledger whose reports are always ready does not keep the task busy.
         for _ in 0..16 {
             if self.reports.is_none() && self.reports_at <= now {
@@ -347,7 +351,8 @@ impl<L: Ledger> Future for Driver<L> {
             let give_up = this.call.as_ref().map_or(FOREVER, |pending| pending.deadline);
             let lapses = this.member.changes_at(now).unwrap_or(FOREVER);
             let measures = this.measured_at.saturating_add(this.pause());
-            let reports = if this.reports.is_none() { this.reports_at } else { FOREVER };
+            let watches = this.reports.is_none() && watches(this.member.members());
+            let reports = if watches { this.reports_at } else { FOREVER };
             let at = [next, give_up, lapses, measures, reports].into_iter().min().unwrap_or(FOREVER);
             let at = this.limiter.instant_of(at);
             std::task::ready!(this.timer.as_mut().poll_at(cx, at));

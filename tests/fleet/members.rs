@@ -12,7 +12,7 @@ use relent::{
     ConfigError, Limiter, Rate,
     fleet::{Fleet, FleetEvent, FleetMember, Ledger, LedgerError, MemoryLedger, Stored, StoredStream, Trouble},
     limiter::Refused,
-    retry,
+    Stop, retry,
 };
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -140,9 +140,17 @@ async fn without_the_store_nothing_is_granted_after_the_share_has_lapsed() {
     ledger.fail(usize::MAX);
     sleep(VALID).await;
     sleep(TTL).await;
-    let Err(refused @ Refused::NoShare { lapsed, .. }) = limiter.try_acquire(1) else { panic!("granted") };
+    let Err(refused) = limiter.try_acquire(1) else { panic!("granted") };
+    let Refused::NoShare { lapsed, .. } = refused else { panic!("{refused}") };
     assert!(lapsed > TTL - Duration::from_secs(3) && lapsed <= TTL, "{lapsed:?}");
-    assert!(refused.to_string().starts_with("no share of the fleet's rate has been valid for "), "{refused}");
+    let said = "the limiter's share of the fleet in memory lapsed 10s ago: the ledger is not available";
+    assert_eq!(refused.to_string(), said);
+    // A run that may not wait for ever says the same.
+    let run = || retry(async |_| Ok::<(), std::io::Error>(())).throttle(limiter).finish_within(Duration::from_secs(5));
+    let gave_up = run().await.unwrap_err();
+    assert_eq!(gave_up.to_string(), format!("gave up before the first attempt: {said}; nothing was attempted"));
+    assert!(matches!(gave_up.stop(), Stop::NoShare { why, .. } if why.trouble() == Some("the ledger is not available")));
+    assert!(gave_up.is_refused() && gave_up.stop().as_str() == "no_share");
     assert!(matches!(limiter.acquire(1).within(Duration::from_secs(5)).await, Err(Refused::NoShare { .. })));
     assert_eq!(limiter.available(), 0);
     // One without a bound waits, and a run does.
@@ -435,7 +443,7 @@ async fn wrong_settings_cannot_be() {
     assert_eq!(
         fleet().explain(100, Duration::from_millis(5)).to_string(),
         "100 members: a share lives 21.45s, and is refreshed every 6.5s\n\
-         the ledger has about 18 writes a second, and as many reads\n\
+         the ledger has about 18 writes a second, and as many reads, in all up to 664 kB\n\
          even parts after a join: within 13.7s; after one has left: 13.7s; after a crash: 43.1s\n\
          a new or deleted record gives nothing new for 31.5s"
     );

@@ -75,6 +75,8 @@ impl Member {
         match record.member(&self.id) {
             Some(entry) if self.beat == Some(entry.beat) || self.doubts.contains(&entry.beat) => {
                 self.in_use = self.in_use.min(entry.share);
+                // It was done after all, and may stay so for longer than doubts are remembered.
+                self.beat = Some(entry.beat);
             }
             Some(_) => {
                 // Another process has the same id: it may be counted with what is in the record, this one is not.

@@ -133,6 +133,13 @@ struct Fresh {
 /// So many members a record has at most: refreshes go one after the other, and each writes the whole record, of up to 400 KB then. A
 /// `ConfigMap` holds 1 MiB.
 pub const MOST_MEMBERS: usize = 1_000;
+/// Whether in a fleet of so many each should have all changes of the record reported: that is the number of members squared, times the
+/// length of the record, and so its third power, in each period. For 20 that is half a megabyte a second.
+#[must_use]
+pub fn watches(members: u32) -> bool {
+    members <= 20
+}
+
 /// How often it is tried to remove the entry.
 const LEAVES: u32 = 8;
 /// Of its own writes with unknown outcomes, so many are remembered. One that is forgotten costs a rejoin.
