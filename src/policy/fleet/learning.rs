@@ -51,9 +51,10 @@ impl Member {
         }
     }
 
-    /// Whether nothing was seen for so long that what happened meanwhile is unknown.
+    /// Whether nothing was seen for so long that what happened meanwhile is unknown. By the ttl as it is stretched: in large fleets the
+    /// period is longer than the least ttl.
     fn is_gap(&self, now: u64) -> bool {
-        self.read_at.is_none_or(|at| at.saturating_add(self.timing.ttl_nanos()) <= now)
+        self.read_at.is_none_or(|at| at.saturating_add(self.ttl) <= now)
     }
 
     /// The record as it is, or was a moment ago; not older than what was seen before. After a gap the others are timed anew: they
