@@ -443,7 +443,7 @@ async fn wrong_settings_cannot_be() {
     assert_eq!(
         fleet().explain(100, Duration::from_millis(5)).to_string(),
         "100 members: a share lives 21.45s, and is refreshed every 6.5s\n\
-         the ledger has about 18 writes a second, and as many reads, in all up to 664 kB\n\
+         the ledger has about 18 writes a second, and as many reads, in all up to 666 kB\n\
          even parts after a join: within 13.7s; after one has left: 13.7s; after a crash: 43.1s\n\
          a new or deleted record gives nothing new for 31.5s"
     );
