@@ -283,7 +283,8 @@ impl<L: Ledger> Driver<L> {
         if !over_burst && !full && self.member.unsettled_until().is_none() {
             self.trouble = None;
         }
-        let standing = if self.member.share(self.limiter.clock()).0.is_none() { self.standing } else { Standing::Member };
+        let standing =
+            if self.member.share(self.limiter.clock()).0.is_none() { self.standing } else { Standing::Member };
         self.standing = standing;
         self.limiter.set_lapse(standing, self.trouble.clone());
     }

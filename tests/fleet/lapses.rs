@@ -35,7 +35,9 @@ async fn without_the_store_nothing_is_granted_after_the_share_has_lapsed() {
     let run = || retry(async |_| Ok::<(), std::io::Error>(())).throttle(limiter).finish_within(Duration::from_secs(5));
     let gave_up = run().await.unwrap_err();
     assert_eq!(gave_up.to_string(), format!("gave up before the first attempt: {said}; nothing was attempted"));
-    assert!(matches!(gave_up.stop(), Stop::NoShare { why, .. } if why.trouble() == Some("the ledger is not available")));
+    assert!(
+        matches!(gave_up.stop(), Stop::NoShare { why, .. } if why.trouble() == Some("the ledger is not available"))
+    );
     assert!(gave_up.is_refused() && gave_up.stop().as_str() == "no_share");
     assert!(matches!(limiter.acquire(1).within(Duration::from_secs(5)).await, Err(Refused::NoShare { .. })));
     assert_eq!(limiter.available(), 0);

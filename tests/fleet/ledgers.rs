@@ -47,7 +47,11 @@ impl Odd {
         Self { ledger: ledger.clone(), first: Mutex::default(), calls: AtomicUsize::new(0), at, act }
     }
 
-    async fn call<T>(&self, call: Called<'_, T>, later: impl Future<Output = ()> + Send + 'static) -> Result<T, LedgerError> {
+    async fn call<T>(
+        &self,
+        call: Called<'_, T>,
+        later: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         if self.calls.fetch_add(1, Ordering::Relaxed) != self.at {
             return call.await;
         }
@@ -195,8 +199,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 }
 
 fn edited(text: &str, old: &str, edit: &Edit) -> String {
-    let mut lines: Vec<Vec<String>> =
-        text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect();
+    let mut lines: Vec<Vec<String>> = text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect();
     let at = |line: usize, lines: &[Vec<String>]| line.checked_rem(lines.len()).unwrap_or(0);
     match *edit {
         Edit::Old => return old.to_owned(),

@@ -1,7 +1,8 @@
 //! A refresh: what is written over the record that was read.
 
 use super::{
-    Call, DOUBTS, Entry, Fresh, MOST_MEMBERS, Member, Notes, Phase, Record, Share, Step, Unsettled, Written, timing::Timing,
+    Call, DOUBTS, Entry, Fresh, MOST_MEMBERS, Member, Notes, Phase, Record, Share, Step, Unsettled, Written,
+    timing::Timing,
 };
 
 /// A write that is under way.

@@ -86,7 +86,11 @@ impl Sim {
             self.report.settled += u64::from(record.settled && !before.settled);
             for (at, member) in record.members.iter().enumerate() {
                 // They mostly are where they were.
-                let before = before.members.get(at).filter(|before| before.id == member.id).or_else(|| before.member(&member.id));
+                let before = before
+                    .members
+                    .get(at)
+                    .filter(|before| before.id == member.id)
+                    .or_else(|| before.member(&member.id));
                 let had = before.map_or(0, |member| member.share.rate);
                 kept += u64::from(before.is_some());
                 self.report.raised += u64::from(member.share.rate > had);

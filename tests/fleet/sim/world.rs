@@ -70,24 +70,69 @@ pub(super) enum Answer {
 
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Wake { node: usize, life: u64, token: u64 },
-    Arrives { node: usize, life: u64, call: u64, what: Call },
-    Answers { node: usize, life: u64, call: u64, answer: Answer },
-    Reported { node: usize, life: u64, version: u128, record: Record },
-    Take { node: usize },
-    Want { node: usize, want: u64 },
-    Freeze { node: usize },
-    Thaw { node: usize },
-    Part { node: usize, until: u64 },
-    Crash { node: usize },
-    Leave { node: usize },
-    Restart { node: usize },
-    Outage { until: u64 },
+    Wake {
+        node: usize,
+        life: u64,
+        token: u64,
+    },
+    Arrives {
+        node: usize,
+        life: u64,
+        call: u64,
+        what: Call,
+    },
+    Answers {
+        node: usize,
+        life: u64,
+        call: u64,
+        answer: Answer,
+    },
+    Reported {
+        node: usize,
+        life: u64,
+        version: u128,
+        record: Record,
+    },
+    Take {
+        node: usize,
+    },
+    Want {
+        node: usize,
+        want: u64,
+    },
+    Freeze {
+        node: usize,
+    },
+    Thaw {
+        node: usize,
+    },
+    Part {
+        node: usize,
+        until: u64,
+    },
+    Crash {
+        node: usize,
+    },
+    Leave {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Outage {
+        until: u64,
+    },
     Delete,
     /// From now on it states another limit.
-    States { node: usize, states: Share },
+    States {
+        node: usize,
+        states: Share,
+    },
     /// An operator writes rate and burst into the record, or takes them out.
-    Edit { rate: Option<u64>, burst: Option<u32> },
+    Edit {
+        rate: Option<u64>,
+        burst: Option<u32>,
+    },
     /// A limit that was in force may be in use no more.
     Outdated,
 }
