@@ -5,10 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "time is tokio's, and virtual")]
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,16 +13,35 @@ use relent::{
     Rate,
     fleet::{Fleet, FleetMember, MemoryLedger},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-fn join(ledger: &MemoryLedger, granted: &Arc<AtomicU64>) -> FleetMember {
-    let fleet = Fleet::new(ledger.clone(), "process").rate(Rate::per_second(100)).burst(50);
+const RATE: u32 = 100;
+const BURST: u32 = 50;
+
+/// When permits were granted, by all members.
+type Granted = Arc<Mutex<Vec<Instant>>>;
+
+/// A counting server would see these: how many there were above `burst + rate * window` in the worst window. (A bucket that
+/// fills at the rate, and 10 ms for timers, never runs dry.)
+fn most_above(granted: &[Instant]) -> i128 {
+    let full = i128::from(BURST) * 1_000_000_000 + i128::from(RATE) * 10_000_000;
+    let (mut level, mut least) = (full, 0);
+    for (at, before) in granted.iter().zip(granted.first().into_iter().chain(granted)) {
+        let filled = at.duration_since(*before).as_nanos() as i128 * i128::from(RATE);
+        level = full.min(level + filled) - 1_000_000_000;
+        least = least.min(level);
+    }
+    -least / 1_000_000_000
+}
+
+fn join(ledger: &MemoryLedger, granted: &Granted) -> FleetMember {
+    let fleet = Fleet::new(ledger.clone(), "process").rate(Rate::per_second(RATE)).burst(BURST);
     let member = fleet.join().expect("valid settings");
     let (limiter, granted) = (member.limiter().clone(), Arc::clone(granted));
     tokio::spawn(async move {
         loop {
             limiter.ready().await;
-            granted.fetch_add(1, Ordering::Relaxed);
+            granted.lock().expect("no panic").push(Instant::now());
         }
     });
     member
@@ -41,11 +57,18 @@ fn per_second(rate: Rate) -> f64 {
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() {
-    let (ledger, granted) = (MemoryLedger::new(), Arc::default());
+    let (ledger, granted) = (MemoryLedger::new(), Granted::default());
     let mut members: Vec<Option<FleetMember>> = (0..10).map(|_| None).collect();
+    println!(
+        "Ten members keep one rate of {RATE} a second, with a burst of {BURST}; all take what they can get. What is to be expected:\n"
+    );
     println!("{}\n", Fleet::new(ledger.clone(), "process").explain(10, Duration::from_millis(5)));
+    println!(
+        "Each member's share of the rate (`.`: none), their sum, and how many permits came out in a second of all together:\n"
+    );
     println!("   s  {}   sum  permits a second", row((0..10).map(|member| member.to_string())));
     let mut before = 0;
+    let mut refused = None;
     for second in (0..=100_u64).step_by(2) {
         let what = match second {
             0..=18 => {
@@ -72,6 +95,11 @@ async fn main() {
                 ledger.fail(usize::MAX);
                 "the store is gone"
             }
+            88 => {
+                let limiter = members[0].as_ref().map(FleetMember::limiter);
+                refused = limiter.and_then(|limiter| limiter.try_acquire(1).err());
+                "0 is refused, see below"
+            }
             90 => {
                 ledger.heal();
                 "it is there again"
@@ -82,15 +110,20 @@ async fn main() {
         let shares = members.iter().map(|member| member.as_ref().map_or(0.0, |member| per_second(member.share().rate)));
         let shares: Vec<f64> = shares.collect();
         let columns = row(shares.iter().map(|share| if *share > 0.0 { format!("{share:.1}") } else { ".".to_owned() }));
-        let all = granted.load(Ordering::Relaxed);
+        let all = granted.lock().expect("no panic").len();
         let rate = (all - before) / 2;
         before = all;
         println!(
             "{second:>4}  {columns}{:>6.1}  {rate:>4} {:<40}  {what}",
             shares.iter().sum::<f64>(),
-            "#".repeat(rate as usize * 2 / 5)
+            "#".repeat(rate * 2 / 5)
         );
     }
     let (reads, writes) = ledger.calls();
-    println!("\n{before} permits in 102 s; the ledger had {reads} reads and {writes} writes");
+    let above = most_above(&granted.lock().expect("no panic"));
+    println!("\n{before} permits in 102 s, {above} above burst + rate * window in any window");
+    println!("the ledger had {reads} reads and {writes} writes, none of them for a permit");
+    if let Some(refused) = refused {
+        println!("while the store was gone a call was refused in these words: {refused}");
+    }
 }

@@ -248,7 +248,7 @@ impl<E> GaveUp<E> {
     /// Whether a limiter or a budget refused.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(self.stop, Stop::Limiter { .. } | Stop::Budget)
+        matches!(self.stop, Stop::Limiter { .. } | Stop::NoShare { .. } | Stop::Budget)
     }
 
     /// Whether nothing moved for too long.

@@ -5,6 +5,7 @@
 use std::{env, fmt::Write, fs, io, path::Path, time::Duration};
 
 use super::{Detail, End, Ending, GaveUp, Stop};
+use crate::limiter::{Lapse, Standing};
 use crate::policy::{
     nanos::{FOREVER, nanos},
     schedule::bounds::CutBy,
@@ -14,6 +15,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn stops() -> Vec<Stop> {
     let limiter = |ready_in, allowed| Stop::Limiter { ready_in, allowed };
+    let no_share = |standing, trouble: Option<&str>| Stop::NoShare {
+        lapsed: 12 * SECOND,
+        why: Lapse::new("limits/api".to_owned(), standing, trouble.map(str::to_owned)),
+    };
     // `Debug` of `Stop` names each: a new one fails to compile there, and belongs here, too.
     vec![
         Stop::Fatal,
@@ -27,6 +32,9 @@ fn stops() -> Vec<Stop> {
         limiter(SECOND, Duration::ZERO),
         limiter(Duration::MAX, Duration::MAX),
         limiter(Duration::from_nanos(FOREVER - 7), SECOND),
+        no_share(Standing::New, None),
+        no_share(Standing::Member, Some("key limits/api: no answer within 1.5s")),
+        no_share(Standing::Gone, None),
         Stop::Stalled,
         Stop::Unobservable,
     ]

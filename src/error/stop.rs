@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::policy::schedule::{attempts::PolicyStop, bounds::CutBy};
+use crate::{
+    limiter::{Lapse, Refused},
+    policy::schedule::{attempts::PolicyStop, bounds::CutBy},
+};
 
 /// Why a run stopped.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +33,15 @@ pub enum Stop {
         /// How long the bounds allowed to wait for it.
         allowed: Duration,
     },
+    /// The limiter has no share of its [fleet](crate::fleet)'s rate, and the bounds do not allow to wait until it has one, however long
+    /// that takes.
+    #[non_exhaustive]
+    NoShare {
+        /// For how long.
+        lapsed: Duration,
+        /// Of which fleet, and what was wrong last.
+        why: Lapse,
+    },
     /// Nothing moved for as long as `stall_after` allows.
     Stalled,
     /// A `settle` could not observe, be it for errors or for calls that were cut, for as long as `tolerate_errors_for` allows.
@@ -38,7 +50,7 @@ pub enum Stop {
 
 impl Stop {
     /// A stable name for logs and metrics: `fatal`, `attempts`, `backoff_ended`, `start_window`, `deadline`,
-    /// `cancelled`, `budget`, `limiter`, `stalled`, `unobservable`.
+    /// `cancelled`, `budget`, `limiter`, `no_share`, `stalled`, `unobservable`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -50,9 +62,16 @@ impl Stop {
             Self::Cancelled => "cancelled",
             Self::Budget => "budget",
             Self::Limiter { .. } => "limiter",
+            Self::NoShare { .. } => "no_share",
             Self::Stalled => "stalled",
             Self::Unobservable => "unobservable",
         }
+    }
+
+    /// What a limiter without a share of its fleet's rate makes of a run.
+    pub(crate) fn no_share(refused: Refused) -> Option<Self> {
+        let Refused::NoShare { lapsed, why } = refused else { return None };
+        Some(Self::NoShare { lapsed, why })
     }
 }
 

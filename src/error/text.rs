@@ -96,6 +96,9 @@ impl fmt::Debug for Stop {
             Self::Budget => return f.write_str("Budget"),
             Self::Stalled => return f.write_str("Stalled"),
             Self::Unobservable => return f.write_str("Unobservable"),
+            Self::NoShare { lapsed, ref why } => {
+                return f.debug_struct("NoShare").field("lapsed", &lapsed).field("why", why).finish();
+            }
             Self::Limiter { ready_in, allowed } => (ready_in, allowed),
         };
         let time = |time: Duration| if nanos(time) >= NEVER { None } else { Some(time) };
@@ -173,6 +176,10 @@ impl<E> GaveUp<E> {
                 Measured(ready_in),
                 Measured(allowed)
             ),
+            Stop::NoShare { lapsed, why } => {
+                f.write_str(": ")?;
+                why.write(f, *lapsed)
+            }
             Stop::Stalled => f.write_str(": nothing has moved"),
             Stop::Unobservable => f.write_str(": observing has failed for longer than is tolerated"),
         }

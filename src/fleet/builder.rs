@@ -141,7 +141,7 @@ impl<L: Ledger> Fleet<L> {
     /// ```
     #[must_use]
     pub fn explain(&self, members: u32, round_trip: Duration) -> FleetExplained {
-        FleetExplained::new(self.timing, members, round_trip)
+        FleetExplained::new(self.timing, members, round_trip, &self.name)
     }
 
     /// Joins the fleet: a task keeps this member's share, and its limiter follows it. It has none until the first refresh; see
@@ -178,7 +178,7 @@ impl<L: Ledger> Fleet<L> {
             policy = policy.with_floor(Share { rate, burst });
         }
         let wants = self.wanted.map_or_else(|| Wants::measured(self.least), Wants::said);
-        let limiter = Limiter::leased(self.burst);
+        let limiter = Limiter::leased(self.burst, self.ledger.name());
         let controls = Controls::new(states);
         let driver =
             Driver::new(self.ledger, policy, wants, limiter.clone(), controls.clone(), self.on_event, self.timing);

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     Limiter, Rate,
+    limiter::Standing,
     policy::{
-        fleet::{Member, Notes, ReadResult, Record, Share, Step, Timing, Wants, Written, shares},
+        fleet::{Member, Notes, ReadResult, Record, Share, Step, Timing, Wants, Written, shares, watches},
         nanos::{FOREVER, duration},
     },
     time::{Sleeper, Timer},
@@ -67,7 +68,10 @@ pub(super) struct Driver<L> {
     given: (Share, u64),
     notes: Notes,
     told_unsettled: bool,
+    standing: Standing,
     last_error: Option<LedgerError>,
+    /// What is wrong, as told to those that are refused.
+    trouble: Option<String>,
     timer: Pin<Box<Timer>>,
 }
 
@@ -105,7 +109,9 @@ impl<L: Ledger> Driver<L> {
             given: (Share::NONE, 0),
             notes: Notes::default(),
             told_unsettled: false,
+            standing: Standing::New,
             last_error: None,
+            trouble: None,
             timer: Box::pin(Timer::default()),
         }
     }
@@ -141,6 +147,10 @@ impl<L: Ledger> Driver<L> {
     }
 
     fn poll_reports(&mut self, cx: &mut Context<'_>, now: u64) {
+        if !watches(self.member.members()) {
+            self.reports = None;
+            return;
+        }
         // A ledger whose reports are always ready does not keep the task busy.
         for _ in 0..16 {
             if self.reports.is_none() && self.reports_at <= now {
@@ -187,6 +197,7 @@ impl<L: Ledger> Driver<L> {
             Answered::Written(Ok(version)) => {
                 self.last_error = None;
                 self.member.on_written(now, Written::Done(version));
+                self.refreshed();
             }
             Answered::Written(Err(error)) => {
                 self.member.on_written(now, if error.is_conflict() { Written::Conflict } else { Written::Unknown });
@@ -202,7 +213,7 @@ impl<L: Ledger> Driver<L> {
                 Ok(record) => ReadResult::Found(version, record),
                 Err(error) => {
                     self.last_error = Some(LedgerError::unavailable(error.to_string()));
-                    self.tell(&FleetEvent::Trouble(Trouble::Record(error)));
+                    self.tell_trouble(Trouble::Record(error));
                     ReadResult::Failed
                 }
             },
@@ -220,7 +231,7 @@ impl<L: Ledger> Driver<L> {
     fn note_error(&mut self, error: LedgerError) {
         self.last_error = Some(error.clone());
         if !error.is_conflict() {
-            self.tell(&FleetEvent::Trouble(Trouble::Call(error)));
+            self.tell_trouble(Trouble::Call(error));
         }
     }
 
@@ -266,23 +277,42 @@ impl<L: Ledger> Driver<L> {
         }
     }
 
+    /// Of what was wrong before only what its refresh shows still is.
+    fn refreshed(&mut self) {
+        let Notes { over_burst, full, .. } = self.member.notes();
+        if !over_burst && !full && self.member.unsettled_until().is_none() {
+            self.trouble = None;
+        }
+        let standing =
+            if self.member.share(self.limiter.clock()).0.is_none() { self.standing } else { Standing::Member };
+        self.standing = standing;
+        self.limiter.set_lapse(standing, self.trouble.clone());
+    }
+
+    fn tell_trouble(&mut self, trouble: Trouble) {
+        self.trouble = Some(trouble.to_string());
+        self.limiter.set_lapse(self.standing, self.trouble.clone());
+        self.tell(&FleetEvent::Trouble(trouble));
+    }
+
     /// What has begun to be wrong is told once.
-    fn tell_trouble(&mut self, now: u64) {
+    fn tell_notes(&mut self, now: u64) {
         let (before, notes) = (self.notes, self.member.notes());
         self.notes = notes;
         let (members, burst) = (self.member.members(), self.member.limit().burst);
         let troubles = [
             (!before.crowded && notes.crowded).then_some(Trouble::Crowded { members }),
             (!before.over_burst && notes.over_burst).then_some(Trouble::OverBurst { members, burst }),
+            (!before.full && notes.full).then_some(Trouble::Full { members }),
             (!before.same_id && notes.same_id).then_some(Trouble::SameId),
         ];
         for trouble in troubles.into_iter().flatten() {
-            self.tell(&FleetEvent::Trouble(trouble));
+            self.tell_trouble(trouble);
         }
         let unsettled = self.member.unsettled_until();
         if let (Some(until), false) = (unsettled, self.told_unsettled) {
             let left = duration(until.saturating_sub(now));
-            self.tell(&FleetEvent::Trouble(Trouble::Unsettled { left }));
+            self.tell_trouble(Trouble::Unsettled { left });
         }
         self.told_unsettled = unsettled.is_some();
     }
@@ -309,7 +339,7 @@ impl<L: Ledger> Future for Driver<L> {
             this.poll_reports(cx, now);
             this.poll_call(cx);
             let next = this.step();
-            this.tell_trouble(now);
+            this.tell_notes(now);
             if this.member.is_gone() {
                 return Poll::Ready(this.last_error.take().map_or(Ok(()), Err));
             }
@@ -322,7 +352,8 @@ impl<L: Ledger> Future for Driver<L> {
             let give_up = this.call.as_ref().map_or(FOREVER, |pending| pending.deadline);
             let lapses = this.member.changes_at(now).unwrap_or(FOREVER);
             let measures = this.measured_at.saturating_add(this.pause());
-            let reports = if this.reports.is_none() { this.reports_at } else { FOREVER };
+            let watches = this.reports.is_none() && watches(this.member.members());
+            let reports = if watches { this.reports_at } else { FOREVER };
             let at = [next, give_up, lapses, measures, reports].into_iter().min().unwrap_or(FOREVER);
             let at = this.limiter.instant_of(at);
             std::task::ready!(this.timer.as_mut().poll_at(cx, at));
@@ -333,7 +364,8 @@ impl<L: Ledger> Future for Driver<L> {
 /// Whatever ends the task, nothing is granted any more.
 impl<L> Drop for Driver<L> {
     fn drop(&mut self) {
-        self.limiter.set_share(Rate::ZERO, 0, 0);
+        let trouble = std::thread::panicking().then(|| "its listener panicked".to_owned());
+        self.limiter.end_share(trouble);
         self.controls.share.send_modify(|share| (share.rate, share.burst) = (Rate::ZERO, 0));
     }
 }

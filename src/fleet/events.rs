@@ -53,6 +53,11 @@ pub enum Trouble {
         /// The burst.
         burst: u32,
     },
+    /// The record has as many members as one can have: this process is none, and has no share, until one of them is gone.
+    Full {
+        /// How many they are.
+        members: u32,
+    },
     /// Another process has written under this member's id. It goes on under another one.
     SameId,
 }
@@ -71,6 +76,7 @@ impl fmt::Display for Trouble {
             Self::OverBurst { members, burst } => {
                 write!(f, "{members} members are more than the burst of {burst}: those that came last have no share")
             }
+            Self::Full { members } => write!(f, "{members} members are as many as a record can have"),
             Self::SameId => f.write_str("another process has written under this member's id"),
         }
     }

@@ -3,9 +3,13 @@
 use std::{fmt, time::Duration};
 
 use crate::policy::{
-    fleet::Timing,
+    fleet::{MOST_MEMBERS, Timing, watches},
     nanos::{self, Written},
 };
+
+/// Bytes of the record's first lines, and of a member's line but for its name, with numbers of usual lengths.
+const HEAD: u32 = 100;
+const LINE: u32 = 180;
 
 /// What the settings of a fleet amount to for so many members, as times and as text; made by
 /// [`Fleet::explain`](super::Fleet::explain). The times are true time for the slowest clock that is allowed, while no call fails.
@@ -14,11 +18,14 @@ pub struct FleetExplained {
     timing: Timing,
     members: u32,
     round_trip: u64,
+    /// Bytes of a member's name.
+    name: u32,
 }
 
 impl FleetExplained {
-    pub(super) fn new(timing: Timing, members: u32, round_trip: Duration) -> Self {
-        Self { timing, members: members.max(1), round_trip: nanos::nanos(round_trip) }
+    pub(super) fn new(timing: Timing, members: u32, round_trip: Duration, name: &str) -> Self {
+        let name = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        Self { timing, members: members.max(1), round_trip: nanos::nanos(round_trip), name }
     }
 
     fn ttl_nanos(&self) -> u64 {
@@ -75,6 +82,21 @@ impl FleetExplained {
         self.time(1, 0)
     }
 
+    /// How long the record may be with so many members. An etcd value may have 1.5 MiB, a `ConfigMap` 1 MiB.
+    #[must_use]
+    pub fn record_bytes(&self) -> u32 {
+        self.members.saturating_mul(LINE.saturating_add(self.name)).saturating_add(HEAD)
+    }
+
+    /// Bytes that the ledger has to read and write in a second: each refresh reads the record and writes it, and in fleets of up to 20 each
+    /// write is reported to all.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> u64 {
+        let watching = if watches(self.members) { self.members } else { 0 };
+        let times = u64::from(self.writes_per_second()).saturating_mul(u64::from(watching).saturating_add(2));
+        times.saturating_mul(self.record_bytes().into())
+    }
+
     /// Writes to the ledger in a second, all members together; there are as many reads.
     #[must_use]
     pub fn writes_per_second(&self) -> u32 {
@@ -89,7 +111,8 @@ impl fmt::Display for FleetExplained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ttl, period) = (Written(self.ttl()), nanos::Measured(self.period()));
         writeln!(f, "{} members: a share lives {ttl}, and is refreshed every {period}", self.members)?;
-        writeln!(f, "the ledger has about {} writes a second, and as many reads", self.writes_per_second())?;
+        let (writes, kilobytes) = (self.writes_per_second(), self.bytes_per_second().div_ceil(1000));
+        writeln!(f, "the ledger has about {writes} writes a second, and as many reads, in all up to {kilobytes} kB")?;
         let [join, leave, crash] = [self.after_join(), self.after_leave(), self.after_crash()].map(nanos::Measured);
         writeln!(f, "even parts after a join: within {join}; after one has left: {leave}; after a crash: {crash}")?;
         write!(
@@ -97,6 +120,9 @@ impl fmt::Display for FleetExplained {
             "a new or deleted record gives nothing new for {}",
             nanos::Measured(nanos::duration(self.timing.slow(self.timing.max_ttl_nanos())))
         )?;
+        if usize::try_from(self.members).is_ok_and(|members| members > MOST_MEMBERS) {
+            write!(f, "\ntoo many members: a record takes {MOST_MEMBERS}, and the others have no share")?;
+        }
         if self.is_crowded() { write!(f, "\ntoo many members for max_ttl, or too slow a ledger") } else { Ok(()) }
     }
 }

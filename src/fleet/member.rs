@@ -129,7 +129,7 @@ impl FleetMember {
     /// # Panics
     /// Where the listener has panicked: with its panic.
     pub async fn leave(mut self) -> Result<(), LedgerError> {
-        self.limiter.set_share(Rate::ZERO, 0, 0);
+        self.limiter.end_share(None);
         self.controls.wanted.send_modify(|wanted| wanted.leave = true);
         let Some(task) = self.task.take() else { return Ok(()) };
         match task.await {
@@ -144,7 +144,7 @@ impl Drop for FleetMember {
     fn drop(&mut self) {
         self.abort.abort();
         // The task does the same when it is dropped, which may be later.
-        self.limiter.set_share(Rate::ZERO, 0, 0);
+        self.limiter.end_share(None);
     }
 }
 

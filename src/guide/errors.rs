@@ -23,6 +23,9 @@
 //! | the limiter's permit would take 1s and only 700ms could be waited | `Limiter` | others are before it, and the bounds are nearer than its turn | a higher rate or burst, fewer calls, or a longer bound |
 //! | the limiter's permit would take 1s and no time was left to wait | `Limiter` | the same, at the end of the bounds | the same |
 //! | the limiter will never have a permit | `Limiter` | its rate is zero, or it is paused without end | set its rate |
+//! | the limiter's share of the fleet limits/api lapsed 12s ago: key limits/api: no answer within 1.5s | `NoShare` | the ledger of the [fleet](crate::fleet) cannot be reached, so nothing is granted; the words after the colon say why | mend what they say. A run without bounds waits until there is a share again; [`floor_for`](crate::fleet::Fleet::floor_for) grants a fixed part meanwhile |
+//! | the limiter has waited for a first share of the fleet limits/api for 12s | `NoShare` | the record is new, and nothing is given for `max_ttl`; or there are more members than permits in the burst; or as above | wait for [`ready`](crate::fleet::FleetMember::ready) before the first call; a record laid down beforehand spares the wait |
+//! | the limiter's member left the fleet limits/api 12s ago | `NoShare` | its [`FleetMember`](crate::fleet::FleetMember) has left, or was dropped | keep it for as long as the limiter is used |
 //! | nothing has moved | `Stalled` | `settle` saw the same for as long as `stall_after` | see "last seen": that is where it is stuck. If it is only slow, a longer `stall_after`, or a text that tells its movement |
 //! | observing has failed for longer than is tolerated | `Unobservable` | the observations of `settle` failed or were cut for as long as `tolerate_errors_for` | the operation itself may be well: mend what the error says of the observation |
 //!

@@ -56,11 +56,6 @@ impl LimiterClock {
         Self { start: OnceLock::new(), asleep_before: Some(time::asleep()) }
     }
 
-    /// Whether it goes on while the machine is suspended.
-    pub(crate) fn is_boot(&self) -> bool {
-        self.asleep_before.is_some()
-    }
-
     /// For how long the machine has been suspended, if that counts.
     #[inline]
     fn asleep(&self) -> u64 {

@@ -23,16 +23,18 @@ use std::{
 pub use self::{
     acquire::{Acquire, Ready},
     adaptive::{Adaptive, AdaptiveListener},
+    leased::Lapse,
     refused::Refused,
     reserve::Reservation,
 };
 pub(crate) use self::{
     acquire::{AcquireInner, Bound, PermitSource},
     clock::{LimiterClock, Now},
+    leased::Standing,
     permit::{QueuedPermit, Readiness},
     several::{Limiters, QueuedPermits},
 };
-use self::{semaphore::Guard, semaphore::RateSemaphore};
+use self::{leased::Leased, semaphore::Guard, semaphore::RateSemaphore};
 pub use crate::keyed::{KeyedAcquire, KeyedReady};
 use crate::{
     policy::{
@@ -134,14 +136,16 @@ impl Limiter {
     }
 
     fn made(rate: Rate, burst: u32, catch_up: u64) -> Self {
-        Self::of(WaitList::new(rate, burst, catch_up), LimiterClock::default(), 0)
+        Self::of(WaitList::new(rate, burst, catch_up), LimiterClock::default(), 0, None)
     }
 
-    fn of(list: WaitList<Waker>, clock: LimiterClock, version: u64) -> Self {
+    fn of(list: WaitList<Waker>, clock: LimiterClock, version: u64, leased: Option<Box<Leased>>) -> Self {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         // Relaxed: the number itself is all that is shared.
         let created = CREATED.fetch_add(1, Relaxed);
-        Self { semaphore: Arc::new(RateSemaphore::new(list, clock, created, version)) }
+        let mut semaphore = RateSemaphore::new(list, clock, created, version);
+        semaphore.leased = leased;
+        Self { semaphore: Arc::new(semaphore) }
     }
 
     /// Takes `permits` now, or not at all. It never overtakes a waiter.
@@ -283,7 +287,7 @@ impl Limiter {
 
     /// The limiter of a key whose bucket was packed: of a set of limiters with these settings and this clock.
     pub(crate) fn promoted(bucket: Bucket, paused_until: u64, clock: &LimiterClock, version: u64) -> Self {
-        Self::of(WaitList::of(bucket, CATCH_UP, paused_until), clock.clone(), version)
+        Self::of(WaitList::of(bucket, CATCH_UP, paused_until), clock.clone(), version, None)
     }
 
     /// Its bucket, if it can be packed again: no other clone is left, no task waits, nothing is paused. Calls no foreign code.

@@ -2,10 +2,11 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use super::leased::Lapse;
 use crate::policy::nanos;
 
 /// Why there is no permit: the wait would be too long, or what was asked for is more than there ever is at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
     /// It would be ready, but too late. Nothing was taken.
@@ -21,6 +22,8 @@ pub enum Refused {
     NoShare {
         /// For how long.
         lapsed: Duration,
+        /// Of which fleet, and what was wrong last.
+        why: Lapse,
     },
     /// More than ever are there at once. Nothing was taken.
     #[non_exhaustive]
@@ -51,13 +54,11 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::TooFar { ready_in, allowed } => {
+        match self {
+            &Self::TooFar { ready_in, allowed } => {
                 write!(f, "would be ready in {}, and {} is allowed", nanos::Measured(ready_in), nanos::Written(allowed))
             }
-            Self::NoShare { lapsed } => {
-                write!(f, "no share of the fleet's rate has been valid for {}", nanos::Measured(lapsed))
-            }
+            Self::NoShare { lapsed, why } => why.write(f, *lapsed),
             Self::OverBurst { asked, burst } => {
                 write!(f, "{asked} permits at once are more than the burst of {burst}")
             }

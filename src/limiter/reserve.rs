@@ -54,10 +54,13 @@ impl Reservation {
     /// The same, if the permits will be there within `allowed` from now, as things stand; at exactly its end is in time.
     ///
     /// # Errors
-    /// [`Refused::TooFar`]; the waiter is gone.
+    /// [`Refused::TooFar`] and [`Refused::NoShare`]; the waiter is gone.
     pub fn within(self, allowed: Duration) -> Result<Self, Refused> {
         let (ready_in, nanos) = (self.permit.ready_in(), nanos::nanos(allowed));
-        if ready_in > nanos { Err(Refused::too_far(0, ready_in, nanos)) } else { Ok(self) }
+        if ready_in <= nanos {
+            return Ok(self);
+        }
+        Err(self.permit.limiter().no_share().unwrap_or(Refused::too_far(0, ready_in, nanos)))
     }
 
     /// How long until the permits are there, as things stand: zero if they are, or were used, `Duration::MAX` if they never will be.

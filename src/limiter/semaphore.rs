@@ -16,6 +16,7 @@ use std::{
 use crate::{
     limiter::{
         clock::{LimiterClock, Now},
+        leased::Leased,
         wake::WakeOnDrop,
     },
     policy::limit::{
@@ -51,6 +52,8 @@ pub(crate) struct RateSemaphore<C = LimiterClock> {
     /// Its place in the order in which all limiters were made.
     pub(super) created: u64,
     pub(super) clock: C,
+    /// Of one that follows the share of a fleet's member.
+    pub(super) leased: Option<Box<Leased>>,
     /// The bucket in it is the true one while the word is closed, and out of date otherwise. No foreign code, wakers above
     /// all, is called, cloned or dropped under the lock.
     list: Mutex<Locked>,
@@ -88,6 +91,7 @@ impl<C: Now> RateSemaphore<C> {
             capacity: AtomicU64::new(params.capacity),
             created,
             clock,
+            leased: None,
             list: Mutex::new(Locked { list, epoch: 0, version }),
         }
     }

@@ -63,6 +63,12 @@ impl Limiters {
         }
     }
 
+    /// The refusal of the first that has no share of its fleet's rate.
+    #[cold]
+    pub(crate) fn no_share(&self) -> Option<Refused> {
+        self.all().iter().find_map(Limiter::no_share)
+    }
+
     /// None of them grants anything for so many nanoseconds.
     pub(crate) fn pause(&self, nanos: u64) {
         for limiter in self.all() {

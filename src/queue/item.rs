@@ -137,11 +137,17 @@ impl History {
     }
 
     /// The limiter's permit comes too late for the next attempt.
-    pub(super) fn refused(self, policy: &Policy, now: u64, ready_at: u64) -> GaveUp<ErasedError> {
+    pub(super) fn refused(
+        self,
+        policy: &Policy,
+        now: u64,
+        ready_at: u64,
+        no_share: Option<Stop>,
+    ) -> GaveUp<ErasedError> {
         let ready_in = if ready_at == FOREVER { FOREVER } else { ready_at.saturating_sub(now) };
         let allowed = self.latest_start(policy).saturating_sub(now);
         let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(allowed) };
-        self.give_up_at(policy, stop, now)
+        self.give_up_at(policy, no_share.unwrap_or(stop), now)
     }
 
     /// Right after an attempt.

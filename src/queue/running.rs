@@ -221,7 +221,8 @@ where
         let Started { run, key, value, history, .. } = started;
         drop(self.queue.shared.end(run, None, false));
         let history = history.unwrap_or_else(|| Box::new(History::new(now)));
-        self.hand_back(GivenUp::new(key, value, history.refused(&self.queue.policy, now, ready_at)));
+        let no_share = self.throttle.as_ref().and_then(Throttle::no_share);
+        self.hand_back(GivenUp::new(key, value, history.refused(&self.queue.policy, now, ready_at, no_share)));
     }
 
     /// A panic goes on once everything is in order.

@@ -3,6 +3,7 @@
 use std::task::Context;
 
 use crate::{
+    error::Stop,
     limiter::{Limiters, QueuedPermits, Readiness},
     policy::nanos::FOREVER,
 };
@@ -27,6 +28,11 @@ impl Throttle {
             Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
         });
         waiting.poll_acquire(cx)
+    }
+
+    /// The end of what waits for a limiter without a share of its fleet's rate.
+    pub(super) fn no_share(&self) -> Option<Stop> {
+        self.limiters.no_share().and_then(Stop::no_share)
     }
 
     /// Something starts: the permits are used.

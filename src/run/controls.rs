@@ -40,6 +40,10 @@ pub trait Control {
     fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
     fn spend(&self, ticket: Self::Waiter);
+    /// The end of a run whose limiter has no share of its fleet's rate, if that is so.
+    fn no_share(&self) -> Option<Stop> {
+        None
+    }
     /// The limiter grants nothing at all for so many nanoseconds.
     fn pause(&self, nanos: u64) {
         _ = nanos;
@@ -344,7 +348,7 @@ impl Control for Controls {
         match limiters.enqueue(allowed) {
             Ok(place) => Admission::Queued(Queued(place)),
             Err(Refused::TooFar { ready_in, .. }) => refused(ready_in),
-            Err(_) => refused(Duration::MAX),
+            Err(refusal) => Stop::no_share(refusal).map_or_else(|| refused(Duration::MAX), Admission::Refused),
         }
     }
 
@@ -358,6 +362,10 @@ impl Control for Controls {
 
     fn spend(&self, Queued(mut ticket): Queued) {
         ticket.consume();
+    }
+
+    fn no_share(&self) -> Option<Stop> {
+        self.limiters.as_ref()?.no_share().and_then(Stop::no_share)
     }
 
     fn pause(&self, nanos: u64) {

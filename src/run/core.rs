@@ -258,7 +258,7 @@ impl<G: Control> Core<G> {
                 may_start(&self.policy, now)?;
                 let ready_in = if turn.is_some() { turn_at.saturating_sub(now) } else { FOREVER };
                 let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(bounds.room(now)) };
-                return Poll::Ready(Err(stop));
+                return Poll::Ready(Err(self.ties.no_share().unwrap_or(stop)));
             }
             ready!(alarm.as_mut().poll_at(cx, turn));
         }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::members::{fleet, hungry, keeps_the_law, stopped_for};
+use super::support::{fleet, hungry, keeps_the_law, stopped_for};
 
 #[derive(Clone, Debug)]
 enum Event {

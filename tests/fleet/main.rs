@@ -2,5 +2,8 @@
 #![allow(clippy::pedantic, clippy::disallowed_methods, clippy::arithmetic_side_effects, missing_docs)]
 
 mod hostile;
+mod lapses;
+mod ledgers;
 mod members;
 mod sim;
+mod support;

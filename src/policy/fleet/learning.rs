@@ -51,9 +51,10 @@ impl Member {
         }
     }
 
-    /// Whether nothing was seen for so long that what happened meanwhile is unknown.
+    /// Whether nothing was seen for so long that what happened meanwhile is unknown. By the ttl as it is stretched: in large fleets the
+    /// period is longer than the least ttl.
     fn is_gap(&self, now: u64) -> bool {
-        self.read_at.is_none_or(|at| at.saturating_add(self.timing.ttl_nanos()) <= now)
+        self.read_at.is_none_or(|at| at.saturating_add(self.ttl) <= now)
     }
 
     /// The record as it is, or was a moment ago; not older than what was seen before. After a gap the others are timed anew: they
@@ -75,6 +76,8 @@ impl Member {
         match record.member(&self.id) {
             Some(entry) if self.beat == Some(entry.beat) || self.doubts.contains(&entry.beat) => {
                 self.in_use = self.in_use.min(entry.share);
+                // It was done after all, and may stay so for longer than doubts are remembered.
+                self.beat = Some(entry.beat);
             }
             Some(_) => {
                 // Another process has the same id: it may be counted with what is in the record, this one is not.
@@ -87,7 +90,7 @@ impl Member {
         }
     }
 
-    fn lose_share(&mut self) {
+    pub(super) fn lose_share(&mut self) {
         (self.in_use, self.valid_until) = (Share::NONE, 0);
     }
 

@@ -83,6 +83,8 @@ pub struct Notes {
     pub crowded: bool,
     /// The members are more than the burst.
     pub over_burst: bool,
+    /// The record has no place for another member.
+    pub full: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +128,16 @@ struct Fresh {
     /// It is older than one that was seen.
     restored: bool,
     record: Record,
+}
+
+/// So many members a record has at most: refreshes go one after the other, and each writes the whole record, of up to 400 KB then. A
+/// `ConfigMap` holds 1 MiB.
+pub const MOST_MEMBERS: usize = 1_000;
+/// Whether in a fleet of so many each should have all changes of the record reported: that is the number of members squared, times the
+/// length of the record, and so its third power, in each period. For 20 that is half a megabyte a second.
+#[must_use]
+pub fn watches(members: u32) -> bool {
+    members <= 20
 }
 
 /// How often it is tried to remove the entry.

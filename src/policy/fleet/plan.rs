@@ -1,7 +1,8 @@
 //! A refresh: what is written over the record that was read.
 
 use super::{
-    Call, DOUBTS, Entry, Fresh, Member, Notes, Phase, Record, Share, Step, Unsettled, Written, timing::Timing,
+    Call, DOUBTS, Entry, Fresh, MOST_MEMBERS, Member, Notes, Phase, Record, Share, Step, Unsettled, Written,
+    timing::Timing,
 };
 
 /// A write that is under way.
@@ -31,10 +32,12 @@ impl Member {
             record.settled = true;
         }
         if record.settled {
-            record.members.retain(|member| !self.has_lapsed(member, now));
+            self.remove_lapsed(now, &mut record);
         }
+        let is_full = self.phase == Phase::Member && self.finds_no_place(now, &record);
         let pending = match self.phase {
             Phase::Leaving { .. } => self.remove(now, &mut record),
+            _ if is_full => return Step::Wait(self.refresh_at),
             _ => Some(self.refresh(now, &mut record)),
         };
         let Some(pending) = pending else {
@@ -51,12 +54,33 @@ impl Member {
         Step::Write { over, record }
     }
 
-    /// Whether this is another's, whose beat has stood still for its ttl.
-    fn has_lapsed(&self, member: &Entry, now: u64) -> bool {
-        member.id != self.id
-            && self.others.iter().any(|other| {
-                other.id == member.id && other.beat == member.beat && other.since.saturating_add(member.ttl) <= now
-            })
+    /// Others whose beats have stood still for their ttls.
+    fn remove_lapsed(&self, now: u64, record: &mut Record) {
+        // They are where they were seen.
+        let mut seen = self.others.iter();
+        record.members.retain(|member| {
+            if member.id == self.id {
+                return true;
+            }
+            let other = seen.next().filter(|other| other.id == member.id);
+            let other = other.or_else(|| self.others.iter().find(|other| other.id == member.id));
+            !other.is_some_and(|other| other.beat == member.beat && other.since.saturating_add(member.ttl) <= now)
+        });
+    }
+
+    /// Whether a newcomer has to wait for another to leave. It looks again after a period.
+    fn finds_no_place(&mut self, now: u64, record: &Record) -> bool {
+        let full = record.members.len() >= MOST_MEMBERS && record.member(&self.id).is_none();
+        self.notes.full = full;
+        if full {
+            self.limit = record.limit();
+            self.members = count(&record.members);
+            self.ttl = self.timing.stretched(self.members.into(), self.round_trip).0;
+            self.lose_share();
+            let early = self.below(self.period() / 5);
+            self.refresh_at = now.saturating_add(self.period()).saturating_sub(early);
+        }
+        full
     }
 
     fn refresh(&mut self, now: u64, record: &mut Record) -> Pending {
@@ -66,7 +90,7 @@ impl Member {
             record.members.push(Entry { id, share: none, want: 0, ttl: 0, states: none, beat: 0 });
             record.members.len().saturating_sub(1)
         });
-        let members = u32::try_from(record.members.len()).unwrap_or(u32::MAX);
+        let members = count(&record.members);
         let (ttl, crowded) = self.timing.stretched(members.into(), self.round_trip);
         let beat = self.draw(now) | 1;
         if let Some(entry) = record.members.get_mut(index) {
@@ -74,13 +98,15 @@ impl Member {
         }
         let target = record.target(index);
         let held = if now < self.valid_until { self.in_use } else { Share::NONE };
-        let share = if record.settled { target.min(record.left_for(index)) } else { target.min(held) };
+        // Unsettled, all that is brought in fits, unless the limit has been lowered: an operator's word is lost with the record.
+        let share = target.min(record.left_for(index));
+        let share = if record.settled { share } else { share.min(held) };
         if let Some(entry) = record.members.get_mut(index) {
             entry.share = share;
         }
         self.limit = record.limit();
         self.members = members;
-        self.notes = Notes { same_id: self.notes.same_id, crowded, over_burst: members > self.limit.burst };
+        self.notes = Notes { crowded, over_burst: members > self.limit.burst, ..self.notes };
         Self::pending(record, beat, share, ttl, target)
     }
 
@@ -174,4 +200,8 @@ impl Member {
         let pause = self.below(pause);
         self.refresh_at = now.saturating_add(pause).saturating_add(least / 2);
     }
+}
+
+fn count(members: &[Entry]) -> u32 {
+    u32::try_from(members.len()).unwrap_or(u32::MAX)
 }

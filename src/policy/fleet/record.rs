@@ -1,6 +1,6 @@
 //! The record that all members keep: what it says, and how it is written.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use super::shares::{self, Share};
 use crate::policy::{
@@ -158,7 +158,7 @@ impl FromStr for Record {
             first => return Err(wrong(first.unwrap_or_default(), "its first line must be `relent fleet 1`")),
         }
         let mut record = Self::default();
-        let mut has_state = false;
+        let (mut has_state, mut ids) = (false, BTreeSet::new());
         for line in lines {
             let mut words = line.split_whitespace();
             let known = match words.next() {
@@ -178,7 +178,7 @@ impl FromStr for Record {
                     }
                 }
                 Some("member") => member(&mut words)
-                    .filter(|new| record.member(&new.id).is_none())
+                    .filter(|new| ids.insert(new.id.clone()))
                     .map(|member| record.members.push(member)),
                 _ => None,
             };

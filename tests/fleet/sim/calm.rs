@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use relent::policy::fleet::{Record, Share};
+use relent::{
+    fleet::{Fleet, MemoryLedger},
+    policy::fleet::{Record, Share},
+};
 
 use super::{
-    Fault, MS, S,
+    Fault, MS, S, number,
     plan::timing,
     world::{Clock, Event, Random, Sim},
 };
 
 const R: u64 = 100_000_000_000;
+const MAX_TTL: Duration = Duration::from_secs(400);
 
 /// So many members of this ttl, on a settled record, and a store that answers in 1 to 16 ms.
 fn fleet(members: u64, ttl: Duration, seed: u64) -> Sim {
-    let mut sim = Sim::empty(Random(seed), Fault::None, Share { rate: R, burst: 1_000 }, false);
+    let mut sim = Sim::empty(Random(seed), Fault::None, Share { rate: R, burst: 2_000 }, false);
     (sim.losses, sim.stale, sim.slow, sim.near) = (0, 0, 0, 8 * MS);
     sim.store.version = 1;
     sim.store.record = Some((1, Record::settled()));
@@ -60,6 +64,60 @@ impl Sim {
     }
 }
 
+/// So many members that all start within a second, and whether what `explain` says of them is true.
+fn large(members: u64) {
+    let ttl = Duration::from_secs(10);
+    let mut sim = fleet(members, ttl, 1);
+    for node in &mut sim.nodes {
+        node.timing = timing(ttl, Some(MAX_TTL));
+    }
+    let said = Fleet::new(MemoryLedger::new(), "host-1000").max_ttl(MAX_TTL).unwrap();
+    let said = said.explain(members as u32, Duration::from_micros(8_500));
+    let ids = |sim: &Sim| sim.store.record.as_ref().map_or(0, |(_, record)| record.members.len() as u64);
+    let mut busiest = 0;
+    while ids(&sim) < members {
+        let (end, before) = (sim.now + S, sim.report.refreshes + sim.report.conflicts);
+        sim.run_until(end);
+        sim.hungry();
+        busiest = busiest.max(sim.report.refreshes + sim.report.conflicts - before);
+        assert!(sim.now < 120 * S, "{} of {members} are in after two minutes", ids(&sim));
+    }
+    let all_in = sim.now / S;
+    let start = sim.load();
+    let even = sim.converges(600 * S) / 1000;
+    sim.load();
+    let span = 2 * said.period().as_nanos() as u64;
+    sim.run_until(sim.now + span);
+    let (done, met) = sim.load();
+    let bytes = sim.store.record.as_ref().map_or(0, |(_, record)| record.to_string().len());
+    let writes = (done + met) * S / span;
+    println!(
+        "{members} members: all in within {all_in} s, by {} writes and {} conflicts, {busiest} in the worst second; even after \
+         {even} s more; then {writes} writes a second of {bytes} bytes, {} of a hundred in vain\n{said}",
+        start.0,
+        start.1,
+        met * 100 / (done + met),
+    );
+    assert_eq!(sim.report.violation, None);
+    assert!(!said.is_crowded() && even <= said.after_join().as_secs());
+    let expected = u64::from(said.writes_per_second());
+    assert!(writes <= expected + expected / 3 + 1, "{writes} writes a second");
+    let expected = said.record_bytes() as usize;
+    assert!((expected / 2..=expected).contains(&bytes), "{bytes} bytes, and not {expected}");
+    assert!(sim.in_use() > R / 1000 * 999);
+    sim.happen(Event::Crash { node: 1 });
+    let crash = sim.converges(1_000 * S) / 1000;
+    println!("after a crash: even after {crash} s");
+    assert!(crash <= said.after_crash().as_secs(), "even {crash} s after a crash");
+}
+
+#[test]
+fn large_fleets_are_what_is_said() {
+    // A thousand take half a minute without optimizations.
+    let members = number("RELENT_FLEET_MEMBERS").map_or(vec![10, 100, 300], |members| vec![members]);
+    members.into_iter().for_each(large);
+}
+
 /// The middle and the worst of many runs.
 fn spread(mut times: Vec<u64>) -> (u64, u64) {
     times.sort_unstable();
@@ -97,6 +155,18 @@ fn ten_members_converge() {
     let leave = measured(|sim| sim.happen(Event::Leave { node: 3 }));
     let crash = measured(|sim| sim.happen(Event::Crash { node: 3 }));
     println!("ten members, ttl 9.9 s, ms (median, worst): join {join:?}, leave {leave:?}, crash {crash:?}");
+    let lowered = measured(|sim| {
+        sim.edit(Some(R / 2), None);
+        let begun = sim.now;
+        while sim.in_use() > R / 2 {
+            sim.run_until(sim.now + 50 * MS);
+        }
+        // Members that live give up what is too much within a period.
+        assert!(sim.now - begun <= 3_100 * MS, "{} ms", (sim.now - begun) / MS);
+        sim.edit(Some(R), None);
+    });
+    println!("halved and restored: even after {lowered:?}");
+    assert!(lowered.1 <= 10_000);
     // What `explain` says.
     assert!(join.1 <= 7_000 && leave.1 <= 5_000 && crash.1 <= 17_000);
 }

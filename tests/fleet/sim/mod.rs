@@ -2,9 +2,10 @@
 //!
 //! Two to six members, each on a clock of its own rate and with a ttl of its own, keep one record. Requests and answers are
 //! delayed, lost and doubled; reads are stale; a write that was done is answered with a conflict; processes freeze, crash, leave
-//! and come back; the network parts; the store is out; the record is deleted. Each member takes all that its bucket holds again and
-//! again. At every instant the sum of the rates in use is at most R, and that of the bursts B; in every window `w` at most
-//! `B + R * w` permits come out.
+//! and come back; the network parts; the store is out; the record is deleted; members state other limits, and an operator writes one
+//! into the record. Each member takes all that its bucket holds again and again. At every instant the sum of the rates in use is at
+//! most R, and that of the bursts B; in every window `w` at most `B + R * w` permits come out. Where R or B was lowered the one before
+//! may be in use until all shares of it have lapsed.
 //!
 //! ```sh
 //! RELENT_FLEET_RUNS=1000000 cargo test --release --test fleet -- --nocapture sim::no_run
@@ -26,6 +27,9 @@ const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
 /// How long a run goes on, in true time.
 const SPAN: u64 = 120 * S;
+
+/// For how long a share may be used after its write has landed: the longest ttl, less twice the drift, on the slowest clock.
+const LONGEST_USE: u64 = 12 * S * 900 / 950;
 
 /// A rule that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,8 @@ enum Fault {
     TokensKept,
     /// A newcomer begins with a full bucket.
     FullStart,
+    /// Each goes by the limit that it states itself.
+    OwnLimit,
 }
 
 /// What a run showed.
@@ -77,6 +83,8 @@ struct Report {
     deleted: u64,
     settled: u64,
     left: u64,
+    /// How often there was another limit.
+    limits: u64,
     /// Thousandths of permits that were taken.
     permits: u64,
 }
@@ -94,13 +102,14 @@ impl Report {
         self.deleted += other.deleted;
         self.settled += other.settled;
         self.left += other.left;
+        self.limits += other.limits;
         self.permits += other.permits;
         self
     }
 }
 
 impl Fault {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::None,
         Self::ValidFromAnswer,
         Self::NoMargin,
@@ -116,6 +125,7 @@ impl Fault {
         Self::IdIsEnough,
         Self::TokensKept,
         Self::FullStart,
+        Self::OwnLimit,
     ];
 
     /// The one that was asked for.
@@ -167,7 +177,7 @@ fn no_run_breaks_the_law() {
     assert!(sum.refreshes > 100 * count && sum.raised > 5 * count && sum.lowered > 5 * count);
     assert!(sum.removed > count / 4 && sum.lapsed > count / 2 && sum.deleted > count / 10);
     assert!(sum.settled > count / 2 && sum.left > count / 10);
-    assert!(sum.conflicts > count && sum.unknown > count);
+    assert!(sum.conflicts > count && sum.unknown > count && sum.limits > count);
 }
 
 /// Without the rule the simulator finds a violation, and the seed that it names brings the same run back.
@@ -204,4 +214,5 @@ finds! {
     finds_that_an_id_is_not_enough: IdIsEnough;
     finds_tokens_kept_at_a_decrease: TokensKept;
     finds_a_full_start: FullStart;
+    finds_that_each_goes_by_its_own_limit: OwnLimit;
 }

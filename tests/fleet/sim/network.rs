@@ -1,6 +1,6 @@
 //! What lies between a member and the store, and the store.
 
-use relent::policy::fleet::Written;
+use relent::policy::fleet::{Record, Written};
 
 use super::{
     Fault, MS, S,
@@ -80,20 +80,31 @@ impl Sim {
         }
     }
 
-    fn wrote(&mut self, record: relent::policy::fleet::Record, stamp: i64) {
+    fn wrote(&mut self, record: Record, stamp: i64) {
         if let Some((_, before)) = &self.store.record {
-            let gone = before.members.iter().filter(|member| record.member(&member.id).is_none()).count();
-            self.report.removed += gone as u64;
+            let mut kept = 0;
             self.report.settled += u64::from(record.settled && !before.settled);
-            for member in &record.members {
-                let had = before.member(&member.id).map_or(0, |member| member.share.rate);
+            for (at, member) in record.members.iter().enumerate() {
+                // They mostly are where they were.
+                let before = before
+                    .members
+                    .get(at)
+                    .filter(|before| before.id == member.id)
+                    .or_else(|| before.member(&member.id));
+                let had = before.map_or(0, |member| member.share.rate);
+                kept += u64::from(before.is_some());
                 self.report.raised += u64::from(member.share.rate > had);
                 self.report.lowered += u64::from(member.share.rate < had);
-                if before.member(&member.id).is_none_or(|before| before.beat != member.beat) {
+                let beats = before.is_none_or(|before| before.beat != member.beat);
+                if beats && self.fault == Fault::WallClocks {
                     self.store.stamps.retain(|(id, _)| **id != *member.id);
                     self.store.stamps.push((member.id.to_string(), stamp));
                 }
             }
+            self.report.removed += before.members.len() as u64 - kept;
+        }
+        if !record.members.is_empty() {
+            self.limited(record.limit());
         }
         self.store.version += 1;
         self.store.before = self.store.record.replace((self.store.version, record));
@@ -103,6 +114,14 @@ impl Sim {
                 let (life, delay) = (self.nodes[node].life, self.delay());
                 self.at(self.now + delay, Event::Reported { node, life, version, record });
             }
+        }
+    }
+
+    /// By hand, over the version that was read.
+    pub(super) fn edit(&mut self, rate: Option<u64>, burst: Option<u32>) {
+        if let Some((_, record)) = self.store.record.clone() {
+            self.say(|| format!("the record is edited: rate {rate:?}, burst {burst:?}"));
+            self.wrote(Record { rate, burst, ..record }, 0);
         }
     }
 

@@ -4,7 +4,7 @@ use relent::policy::fleet::{ReadResult, Record, Share, Step, Written};
 
 use super::{
     Fault, MS,
-    world::{Answer, Call, Event, InUse, PERMIT, Sim},
+    world::{Answer, Call, Event, InUse, PERMIT, Sim, greater},
 };
 
 impl Sim {
@@ -54,6 +54,16 @@ impl Sim {
             }
             Event::Outage { until } => self.store.out_until = self.store.out_until.max(until),
             Event::Delete => self.delete(),
+            Event::States { node, states } => {
+                self.nodes[node].states = states;
+                if self.nodes[node].alive && !self.nodes[node].frozen {
+                    let local = self.nodes[node].clock.local(self.now);
+                    self.nodes[node].member.set_states(local, states);
+                    self.drive(node);
+                }
+            }
+            Event::Edit { rate, burst } => self.edit(rate, burst),
+            Event::Outdated => self.measure_peak(),
         }
     }
 
@@ -119,7 +129,22 @@ impl Sim {
                 (Some(beat), Some(member)) => member.beat = beat,
                 _ => record.members.retain(|member| member.id != own),
             },
+            Fault::OwnLimit => {
+                node.seen = Some(record.clone());
+                (record.rate, record.burst) = (None, None);
+                record.members.iter_mut().for_each(|member| member.states = node.states);
+            }
             _ => {}
+        }
+    }
+
+    /// What others state is left as it was.
+    fn restore_limits(&self, index: usize, record: &mut Record) {
+        let Some(seen) = &self.nodes[index].seen else { return };
+        (record.rate, record.burst) = (seen.rate, seen.burst);
+        let own = self.nodes[index].member.id();
+        for member in record.members.iter_mut().filter(|member| member.id != *own) {
+            member.states = seen.member(&member.id).map_or(member.states, |seen| seen.states);
         }
     }
 
@@ -173,6 +198,7 @@ impl Sim {
                 if self.fault == Fault::NoLearning {
                     record.settled = true;
                 }
+                self.restore_limits(index, &mut record);
                 sent = record.member(self.nodes[index].member.id()).map(|member| member.share);
                 let stamp = self.now as i64 + self.nodes[index].wall;
                 self.send(index, Call::Write { over, record, stamp });
@@ -184,6 +210,8 @@ impl Sim {
     fn wake_at(&mut self, index: usize, local: u64) {
         let node = &mut self.nodes[index];
         node.token += 1;
+        // A call that is under way is given up all the same.
+        let local = node.call.as_ref().map_or(local, |pending| pending.deadline.min(local));
         let (life, token, at) = (node.life, node.token, node.clock.truth(local));
         if local < u64::MAX / 2 {
             self.at(at.max(self.now), Event::Wake { node: index, life, token });
@@ -285,8 +313,7 @@ impl Sim {
             return;
         }
         let taken = std::mem::take(&mut node.bucket.tokens);
-        let whole = InUse { share: self.limit, until: u64::MAX };
-        self.law.fill(self.now, whole);
+        self.fill_law();
         self.report.permits += (taken * 1000 / PERMIT) as u64;
         match self.law.tokens.checked_sub(taken) {
             Some(rest) => self.law.tokens = rest,
@@ -296,8 +323,4 @@ impl Sim {
             }
         }
     }
-}
-
-fn greater(a: Share, b: Share) -> Share {
-    Share { rate: a.rate.max(b.rate), burst: a.burst.max(b.burst) }
 }

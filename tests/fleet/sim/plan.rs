@@ -61,6 +61,7 @@ impl Sim {
             clock,
             wall,
             timing,
+            states: self.limit,
             member: Member::new(timing, "", self.limit, 0),
             call: None,
             missed: Vec::new(),
@@ -75,19 +76,20 @@ impl Sim {
             timer: 0,
             believed: (Share::NONE, 0),
             lapses: 0,
+            seen: None,
         });
         self.at(clock.start, Event::Restart { node: index });
     }
 
     /// A process is started, for the first time or again.
     pub(super) fn start(&mut self, index: usize) {
-        let (seed, now, limit, doubled) = (self.random.next(), self.now, self.limit, self.doubled);
+        let (seed, now, doubled) = (self.random.next(), self.now, self.doubled);
         let want = self.want();
         let node = &mut self.nodes[index];
         (node.alive, node.frozen, node.is_new) = (true, false, true);
         node.life += 1;
         node.clock.start = now;
-        node.member = Member::new(node.timing, &format!("host-{index}"), limit, seed);
+        node.member = Member::new(node.timing, &format!("host-{index}"), node.states, seed);
         if doubled && index < 2 {
             node.member = node.member.clone().with_id("host");
         }
@@ -95,7 +97,7 @@ impl Sim {
         (node.call, node.in_use, node.bucket) = (None, InUse::default(), Bucket { tokens: 0, at: now });
         (node.confirmed, node.beat, node.sent) = (Share::NONE, None, Share::NONE);
         (node.answered_at, node.conflicted, node.timer) = (None, false, 0);
-        (node.believed, node.lapses) = ((Share::NONE, 0), 0);
+        (node.believed, node.lapses, node.seen) = ((Share::NONE, 0), 0, None);
         self.drive(index);
     }
 
@@ -117,6 +119,9 @@ impl Sim {
                 self.at(at, Event::Want { node, want });
             }
         }
+        if self.random.chance(500) {
+            self.plan_limits();
+        }
         for _ in 0..chaos * 4 {
             let at = self.random.below(SPAN);
             let node = self.random.below(self.nodes.len() as u64) as usize;
@@ -137,6 +142,21 @@ impl Sim {
                 }
                 8 => self.at(at, Event::Outage { until: at + (end - at) / 2 }),
                 _ => self.at(at, Event::Delete),
+            }
+        }
+    }
+
+    /// Other limits: a rollout, or an operator.
+    fn plan_limits(&mut self) {
+        for _ in 0..self.random.between(1, 8) {
+            let at = self.random.below(SPAN);
+            let (rate, burst) = (1_000_000_000 * self.random.between(1, 100), self.random.between(1, 60) as u32);
+            if self.random.chance(600) {
+                let node = self.random.below(self.nodes.len() as u64) as usize;
+                self.at(at, Event::States { node, states: Share { rate, burst } });
+            } else {
+                let (rate, burst) = (self.random.chance(600).then_some(rate), self.random.chance(400).then_some(burst));
+                self.at(at, Event::Edit { rate, burst });
             }
         }
     }

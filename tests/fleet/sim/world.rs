@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use relent::policy::fleet::{Member, Record, Share, Timing, Written};
 
-use super::{Fault, Report, SPAN};
+use super::{Fault, LONGEST_USE, Report, SPAN};
 
 pub(super) struct Random(pub(super) u64);
 
@@ -70,20 +70,71 @@ pub(super) enum Answer {
 
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Wake { node: usize, life: u64, token: u64 },
-    Arrives { node: usize, life: u64, call: u64, what: Call },
-    Answers { node: usize, life: u64, call: u64, answer: Answer },
-    Reported { node: usize, life: u64, version: u128, record: Record },
-    Take { node: usize },
-    Want { node: usize, want: u64 },
-    Freeze { node: usize },
-    Thaw { node: usize },
-    Part { node: usize, until: u64 },
-    Crash { node: usize },
-    Leave { node: usize },
-    Restart { node: usize },
-    Outage { until: u64 },
+    Wake {
+        node: usize,
+        life: u64,
+        token: u64,
+    },
+    Arrives {
+        node: usize,
+        life: u64,
+        call: u64,
+        what: Call,
+    },
+    Answers {
+        node: usize,
+        life: u64,
+        call: u64,
+        answer: Answer,
+    },
+    Reported {
+        node: usize,
+        life: u64,
+        version: u128,
+        record: Record,
+    },
+    Take {
+        node: usize,
+    },
+    Want {
+        node: usize,
+        want: u64,
+    },
+    Freeze {
+        node: usize,
+    },
+    Thaw {
+        node: usize,
+    },
+    Part {
+        node: usize,
+        until: u64,
+    },
+    Crash {
+        node: usize,
+    },
+    Leave {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Outage {
+        until: u64,
+    },
     Delete,
+    /// From now on it states another limit.
+    States {
+        node: usize,
+        states: Share,
+    },
+    /// An operator writes rate and burst into the record, or takes them out.
+    Edit {
+        rate: Option<u64>,
+        burst: Option<u32>,
+    },
+    /// A limit that was in force may be in use no more.
+    Outdated,
 }
 
 pub(super) struct Node {
@@ -96,6 +147,7 @@ pub(super) struct Node {
     /// How far its wall clock is off.
     pub(super) wall: i64,
     pub(super) timing: Timing,
+    pub(super) states: Share,
     pub(super) member: Member,
     pub(super) call: Option<Pending>,
     pub(super) missed: Vec<Event>,
@@ -112,6 +164,8 @@ pub(super) struct Node {
     pub(super) timer: u64,
     pub(super) believed: (Share, u64),
     pub(super) lapses: u64,
+    /// The record as it was read, for the fault of the own limit.
+    pub(super) seen: Option<Record>,
 }
 
 pub(super) struct Pending {
@@ -144,7 +198,12 @@ pub(super) struct Sim {
     events: Vec<Option<Event>>,
     pub(super) nodes: Vec<Node>,
     pub(super) store: Store,
+    /// What all members state at first.
     pub(super) limit: Share,
+    /// The limit that the record says, and those before it that may still be in use, with the time until then.
+    limits: Vec<(Share, u64)>,
+    /// The highest rate and burst of those.
+    pub(super) peak: Share,
     pub(super) fault: Fault,
     pub(super) calls: u64,
     pub(super) losses: u64,
@@ -173,6 +232,8 @@ impl Sim {
             nodes: Vec::new(),
             store: Store::default(),
             limit,
+            limits: vec![(limit, u64::MAX)],
+            peak: limit,
             fault,
             calls: 0,
             losses: 0,
@@ -226,10 +287,34 @@ impl Sim {
             rate += node.in_use.share.rate;
             burst += u64::from(node.in_use.share.burst);
         }
-        self.report.worst = self.report.worst.max(rate.saturating_mul(1000) / self.limit.rate);
-        if rate > self.limit.rate || burst > self.limit.burst.into() {
-            self.violate(format!("rate {rate}, burst {burst} in use of {:?}", self.limit));
+        self.report.worst = self.report.worst.max(rate.saturating_mul(1000) / self.peak.rate);
+        if rate > self.peak.rate || burst > self.peak.burst.into() {
+            self.violate(format!("rate {rate}, burst {burst} in use of {:?}", self.peak));
         }
+    }
+
+    /// The record says another limit. Shares of the one before may be in use until they lapse on the slowest clock.
+    pub(super) fn limited(&mut self, limit: Share) {
+        let Some(before) = self.limits.last_mut().filter(|(before, _)| *before != limit) else { return };
+        before.1 = self.now + LONGEST_USE;
+        self.limits.push((limit, u64::MAX));
+        self.report.limits += 1;
+        self.say(|| format!("the limit is {limit:?}"));
+        self.at(self.now + LONGEST_USE, Event::Outdated);
+        self.measure_peak();
+    }
+
+    /// What came out until now was by the peak so far.
+    pub(super) fn measure_peak(&mut self) {
+        self.fill_law();
+        let now = self.now;
+        self.limits.retain(|(_, until)| *until > now);
+        self.peak = self.limits.iter().fold(Share::NONE, |peak, (limit, _)| greater(peak, *limit));
+        self.law.tokens = self.law.tokens.min(u128::from(self.peak.burst) * PERMIT);
+    }
+
+    pub(super) fn fill_law(&mut self) {
+        self.law.fill(self.now, InUse { share: self.peak, until: u64::MAX });
     }
 
     pub(super) fn violate(&mut self, text: String) {
@@ -237,6 +322,10 @@ impl Sim {
         self.say(|| format!("VIOLATION: {text}"));
         self.report.violation.get_or_insert(text);
     }
+}
+
+pub(super) fn greater(a: Share, b: Share) -> Share {
+    Share { rate: a.rate.max(b.rate), burst: a.burst.max(b.burst) }
 }
 
 impl Bucket {

@@ -1,6 +1,16 @@
 //! A ConfigMap as the ledger of a fleet: on the API server in this process, and on a real one when `RELENT_KUBECONFIG` names it.
 #![allow(clippy::pedantic, clippy::disallowed_methods, missing_docs)]
 
+#[cfg(unix)]
+#[path = "../../../../tests/leader/child.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod child;
+#[cfg(unix)]
+#[path = "../../../../tests/fleet/processes.rs"]
+mod processes;
+#[cfg(unix)]
+mod servers;
+
 use std::{
     sync::{
         Arc, Mutex,
