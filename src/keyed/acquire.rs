@@ -170,8 +170,14 @@ where
 {
     type Limiter = KeyLimiter<'a, K>;
 
-    fn try_take(&self, permits: u32) -> bool {
-        self.keyed.try_acquire(self.key, permits).is_ok()
+    #[inline]
+    fn now(&self) -> u64 {
+        self.keyed.now()
+    }
+
+    #[inline]
+    fn try_take(&self, now: u64, permits: u32) -> bool {
+        self.keyed.try_acquire_at(now, self.key, permits).is_ok()
     }
 
     fn limiter(&self) -> KeyLimiter<'a, K> {

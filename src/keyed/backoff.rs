@@ -10,7 +10,7 @@ use std::{
 
 use hashbrown::DefaultHashBuilder;
 
-use super::expiring_map::ExpiringMap;
+use super::{SHARDS, expiring_map::ExpiringMap, shard_of, shards};
 use crate::{
     policy::{
         nanos::{self, FOREVER},
@@ -22,9 +22,6 @@ use crate::{
     sync::{Mutex, MutexGuard, lock},
     time::{self, Instant},
 };
-
-/// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
-const SHARDS: usize = 32;
 
 /// A [`Backoff`] for each key, as work queues use it: each failure of an item puts it off for longer, a success
 /// [forgets](Self::forget) it.
@@ -50,7 +47,7 @@ pub struct KeyedBackoff<K> {
     backoff: Backoff,
     expire_after: u64,
     /// Each is locked on its own, for one call.
-    shards: Box<[Mutex<ExpiringMap<K, Item>>]>,
+    shards: Box<[Mutex<ExpiringMap<K, Item>>; SHARDS]>,
     hasher: DefaultHashBuilder,
     start: OnceLock<Instant>,
 }
@@ -78,7 +75,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Self {
             backoff,
             expire_after: nanos::nanos(expire_after),
-            shards: (0..SHARDS).map(|_| Mutex::new(ExpiringMap::new())).collect(),
+            shards: shards(|| Mutex::new(ExpiringMap::new())),
             hasher: DefaultHashBuilder::default(),
             start: OnceLock::new(),
         }
@@ -176,7 +173,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
     /// Forgets every key whose time is over now. It happens in passing too.
     pub fn forget_expired(&self) {
         let now = self.now();
-        for items in &self.shards {
+        for items in self.shards.iter() {
             lock(items).retain(|_, item| !self.expired(item, now));
         }
     }
@@ -211,9 +208,8 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         self.shard(hash).get(hash, key).map(read)
     }
 
-    /// The table itself goes by the bits at both ends of the hash.
     fn shard(&self, hash: u64) -> MutexGuard<'_, ExpiringMap<K, Item>> {
-        lock(&self.shards[(hash >> 32) as usize % SHARDS])
+        lock(&self.shards[shard_of(hash)])
     }
 
     fn now(&self) -> u64 {

@@ -2,7 +2,8 @@
 //!
 //! Structure: a hash table, and while it grows or shrinks the former one, which is emptied into it. (This is the scheme of
 //! Redis' dictionaries.) Each [`step`](ExpiringMap::step) moves eight buckets of the former table, or looks at two buckets
-//! of the only one, and drops what need not be kept.
+//! of the only one, and drops what need not be kept. A [`glance`](ExpiringMap::glance) looks at one, where nothing is to be
+//! done: that is the commonest step, and the shortest.
 //!
 //! Invariant: the new table has room for all entries of the former and for one more in each step that empties it, so it
 //! never grows by itself, which would move all entries at once.
@@ -24,15 +25,21 @@ pub(super) struct ExpiringMap<K, V> {
     table: HashTable<(K, V)>,
     /// Emptied into `table`, from its last bucket to its first.
     former: HashTable<(K, V)>,
-    /// Buckets still to be looked at: of `former` while it is being emptied, else of `table`.
-    left: usize,
-    /// Whether `former` is being emptied.
-    is_moving: bool,
+    /// Buckets of `former` still to be moved; 0: it is empty.
+    to_move: usize,
+    /// Buckets of `table` still to be looked at; 0 while there are some to be moved.
+    to_look_at: usize,
 }
 
 impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     pub(super) const fn new() -> Self {
-        Self { table: HashTable::new(), former: HashTable::new(), left: 0, is_moving: false }
+        Self { table: HashTable::new(), former: HashTable::new(), to_move: 0, to_look_at: 0 }
+    }
+
+    /// Whether it is growing or shrinking.
+    #[inline]
+    pub(super) fn is_moving(&self) -> bool {
+        self.to_move > 0
     }
 
     pub(super) fn len(&self) -> usize {
@@ -47,7 +54,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     {
         let is_it = |entry: &(K, V)| entry.0.borrow() == key;
         let found = self.table.find(hash, is_it);
-        let found = if found.is_none() && self.is_moving { self.former.find(hash, is_it) } else { found };
+        let found = if found.is_none() && self.is_moving() { self.former.find(hash, is_it) } else { found };
         found.map(|(_, value)| value)
     }
 
@@ -63,8 +70,9 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     /// The entry of this hash for which `is_it` holds.
     #[inline]
     pub(super) fn find_mut(&mut self, hash: u64, mut is_it: impl FnMut(&(K, V)) -> bool) -> Option<&mut V> {
+        let is_moving = self.is_moving();
         let found = self.table.find_mut(hash, &mut is_it);
-        let found = if found.is_none() && self.is_moving { self.former.find_mut(hash, is_it) } else { found };
+        let found = if found.is_none() && is_moving { self.former.find_mut(hash, is_it) } else { found };
         found.map(|(_, value)| value)
     }
 
@@ -87,39 +95,37 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     #[inline(never)]
     fn begin_move(&mut self, hasher: &impl Fn(&K) -> u64) {
         // Never so, by the invariant.
-        while self.is_moving {
+        while self.is_moving() {
             self.move_some(&mut |_, _| true, hasher);
         }
         let (entries, buckets) = (self.table.len(), self.table.num_buckets());
         let steps = buckets.div_ceil(MOVED).saturating_add(1);
         let room = entries.saturating_add(steps).max(entries.saturating_add(entries >> 1));
         self.former = mem::replace(&mut self.table, HashTable::with_capacity(room));
-        self.left = self.former.num_buckets();
-        self.is_moving = !self.former.is_empty();
+        self.to_move = if self.former.is_empty() { 0 } else { self.former.num_buckets() };
+        self.to_look_at = 0;
     }
 
-    /// A [`step`](Self::step) in which nothing has to be done but to look: all that is looked at is `fine`. False: it is not that
-    /// simple, and nothing was done.
+    /// Looks at one bucket. False: what is there is not `fine`, or it takes a [`step`](Self::step) to look; nothing was done.
     #[inline]
-    pub(super) fn step_over(&mut self, fine: impl Fn(&V) -> bool) -> bool {
-        let Some(left) = self.left.checked_sub(LOOKED_AT) else { return false };
-        let mut next = (left..self.left).filter_map(|index| self.table.get_bucket(index));
-        let over = !self.is_moving && next.all(|(_, value)| fine(value));
-        if over {
-            self.left = left;
+    pub(super) fn glance(&mut self, fine: impl Fn(&V) -> bool) -> bool {
+        let Some(index) = self.to_look_at.checked_sub(1) else { return false };
+        let fine = self.table.get_bucket(index).is_none_or(|(_, value)| fine(value));
+        if fine {
+            self.to_look_at = index;
         }
-        over
+        fine
     }
 
     /// Looks at some entries and drops those that `keep` does not want. True: all have been looked at since the last time it
     /// was true, those that were added in between aside.
     pub(super) fn step(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
-        if self.is_moving {
+        if self.is_moving() {
             return self.move_some(&mut keep, &hasher);
         }
         for _ in 0..LOOKED_AT {
-            let Some(index) = self.left.checked_sub(1) else { return self.begin_again(&hasher) };
-            self.left = index;
+            let Some(index) = self.to_look_at.checked_sub(1) else { return self.begin_again(&hasher) };
+            self.to_look_at = index;
             if let Some((key, value)) = self.table.get_bucket_mut(index)
                 && !keep(key, value)
             {
@@ -147,7 +153,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         } else if buckets > FEW && self.table.len() < buckets >> 3 {
             self.begin_move(hasher);
         } else {
-            self.left = buckets;
+            self.to_look_at = buckets;
         }
         true
     }
@@ -156,11 +162,11 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     #[inline(never)]
     fn move_some(&mut self, keep: &mut impl FnMut(&K, &mut V) -> bool, hasher: &impl Fn(&K) -> u64) -> bool {
         for _ in 0..MOVED {
-            let Some(index) = self.left.checked_sub(1) else { break };
+            let Some(index) = self.to_move.checked_sub(1) else { break };
             // Foreign code, which may panic, comes before anything is moved.
             let entry = self.former.get_bucket_mut(index);
             let hash = entry.and_then(|(key, value)| keep(key, value).then(|| hasher(key)));
-            self.left = index;
+            self.to_move = index;
             let Ok(entry) = self.former.get_bucket_entry(index) else { continue };
             let (entry, _) = entry.remove();
             match hash {
@@ -168,12 +174,11 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
                 None => drop(entry),
             }
         }
-        if self.left > 0 {
+        if self.is_moving() {
             return false;
         }
         self.former = HashTable::new();
-        self.is_moving = false;
-        self.left = self.table.num_buckets();
+        self.to_look_at = self.table.num_buckets();
         true
     }
 
@@ -220,7 +225,7 @@ mod tests {
                                 *old = value;
                             } else {
                                 let room = map.table.capacity() - map.table.len();
-                                prop_assert!(room > 0 || !map.is_moving, "it would grow by itself");
+                                prop_assert!(room > 0 || !map.is_moving(), "it would grow by itself");
                                 map.insert(hash(&key), key, value, hash);
                             }
                             naive.insert(key, value);
@@ -249,7 +254,7 @@ mod tests {
             while !map.step(|_, _| true, hash) {}
             while !map.step(|_, value| { *looked_at.entry(*value).or_insert(0) += 1; true }, hash) {}
             let all = map.table.iter().chain(&map.former).all(|(_, value)| looked_at.contains_key(value));
-            prop_assert!(all || map.is_moving);
+            prop_assert!(all || map.is_moving());
         }
     }
 

@@ -11,19 +11,18 @@ use std::{
 use hashbrown::DefaultHashBuilder;
 
 use super::{
+    SHARDS,
     acquire::{KeyedAcquire, KeyedReady},
     request::{Answer, Tried, Wanted},
     settings::{Context, Settings},
     shard::Shard,
+    shard_of, shards,
 };
 use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
     policy::{limit::rate::Rate, nanos},
     sync::{Mutex, MutexGuard, lock},
 };
-
-/// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
-const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 };
 
 /// A [`Limiter`] for each key: per tenant, per host, per object.
 ///
@@ -32,7 +31,7 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 ///
 /// A key costs itself and one word, 17 bytes in a hash table beside the key's own; only while a task waits for its permits, or
 /// [its limiter](Self::get) is held, it is a whole limiter. A key that is full again, with nothing waiting and nothing held, is
-/// as good as one that was never seen, and is forgotten in passing: each call looks at two others, or moves eight while the
+/// as good as one that was never seen, and is forgotten in passing: each call looks at others, one to three, or moves eight while the
 /// table grows, so that no call takes longer because there are many keys.
 ///
 /// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker that can measure it.
@@ -56,7 +55,7 @@ const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 
 /// ```
 pub struct KeyedLimiter<K> {
     /// Each is locked on its own. A thread that has locked `settings` may lock them, not the other way round.
-    shards: Box<[Mutex<Shard<K>>]>,
+    shards: Box<[Mutex<Shard<K>>; SHARDS]>,
     context: Context,
     /// Held while all shards take the settings over, so that all see all changes in one order.
     settings: Mutex<Settings>,
@@ -68,7 +67,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     pub fn new(rate: Rate, burst: u32) -> Self {
         let settings = Settings { rate, burst, version: 0 };
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(settings))).collect(),
+            shards: shards(|| Mutex::new(Shard::new(settings))),
             context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
             settings: Mutex::new(settings),
         }
@@ -84,13 +83,27 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
+        self.try_acquire_at(self.now(), key, permits)
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> u64 {
+        self.context.clock.fast_now()
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a twentieth of the whole")]
+    pub(super) fn try_acquire_at<Q>(&self, now: u64, key: &Q, permits: u32) -> Result<(), Refused>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         let hash = self.context.hasher.hash_one(key);
-        let now = self.context.clock.now();
         let wanted = Wanted { key, hash };
         let mut shard = lock(&self.shards[shard_of(hash)]);
         match shard.try_take(now, wanted, permits, &self.context) {
             Tried::Taken => Ok(()),
-            Tried::ReadyAt(at) => Err(Refused::too_far(now, at, 0)),
+            Tried::ReadyIn(wait) => Err(Refused::not_for(wait)),
             Tried::Unknown => self.try_acquire_unpacked(shard, now, wanted, permits),
         }
     }
@@ -201,7 +214,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
             change(&mut settings);
             settings.version = settings.version.saturating_add(1);
             let mut full = None;
-            for shard in &self.shards {
+            for shard in self.shards.iter() {
                 let mut shard = lock(shard);
                 limiters.extend(shard.set(now, *settings, paused_until, &self.context));
                 full = Some(shard.full().clone());
@@ -248,7 +261,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
 
     /// Forgets every idle key now, at a cost in proportion to their number. In small steps it happens in passing too.
     pub fn forget_idle(&self) {
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             lock(shard).forget_idle(self.context.clock.now(), &self.context);
         }
     }
@@ -276,12 +289,6 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     pub(super) fn demote(&self, shard: usize, slot: u32) {
         lock(&self.shards[shard]).demote(slot);
     }
-}
-
-/// The tables themselves go by the bits at both ends.
-#[inline]
-fn shard_of(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
 }
 
 impl<K: Eq + Hash> fmt::Debug for KeyedLimiter<K> {

@@ -6,8 +6,8 @@ use crate::limiter::{Limiter, Refused};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tried {
     Taken,
-    /// They will be there at this time.
-    ReadyAt(u64),
+    /// They will be there in so many nanoseconds.
+    ReadyIn(u64),
     /// It takes more to tell.
     Unknown,
 }

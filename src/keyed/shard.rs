@@ -92,11 +92,11 @@ impl<K: Eq + Hash> Shard<K> {
             self.demote_next();
         }
         let epochs = &self.epochs;
-        if !self.words.step_over(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
+        if !self.words.glance(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
             self.step(now, context);
         }
         let Some(word) = self.words.get_mut(wanted.hash, wanted.key) else {
-            return self.try_take_new(moment, wanted, permits, context);
+            return self.try_take_new(now, moment, wanted, permits, context);
         };
         if !self.epochs.is_current(*word) {
             return Tried::Unknown;
@@ -106,7 +106,7 @@ impl<K: Eq + Hash> Shard<K> {
                 *word = after;
                 Tried::Taken
             }
-            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::ReadyIn(wait) => Tried::ReadyIn(wait),
             Take::Unknown => Tried::Unknown,
         }
     }
@@ -114,7 +114,14 @@ impl<K: Eq + Hash> Shard<K> {
     /// The same for a key that is not known, and so full.
     #[cold]
     #[inline(never)]
-    fn try_take_new<Q>(&mut self, moment: Moment, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
+    fn try_take_new<Q>(
+        &mut self,
+        now: u64,
+        moment: Moment,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+        context: &Context,
+    ) -> Tried
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
@@ -122,11 +129,15 @@ impl<K: Eq + Hash> Shard<K> {
         match self.epochs.take(moment, moment.full_word(), permits) {
             Take::Taken(after) => {
                 if !moment.is_full(after) {
+                    // As many more as keep the number of keys in bounds where each is new.
+                    if !self.words.is_moving() {
+                        self.step(now, context);
+                    }
                     self.insert(wanted, after, context);
                 }
                 Tried::Taken
             }
-            Take::ReadyAt(at) => Tried::ReadyAt(at),
+            Take::ReadyIn(wait) => Tried::ReadyIn(wait),
             Take::Unknown => Tried::Unknown,
         }
     }

@@ -43,8 +43,10 @@ pub(crate) trait PermitSource {
     /// A limiter whose wait list is joined.
     type Limiter: Borrow<Limiter>;
 
+    /// What time it is for [`try_take`](Self::try_take).
+    fn now(&self) -> u64;
     /// Takes permits, if they are there at once and no task waits.
-    fn try_take(&self, permits: u32) -> bool;
+    fn try_take(&self, now: u64, permits: u32) -> bool;
     /// The limiter.
     fn limiter(&self) -> Self::Limiter;
 }
@@ -154,8 +156,14 @@ impl<'a> PermitSource for &'a Limiter {
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
-    fn try_take(&self, permits: u32) -> bool {
-        self.try_take_now(permits)
+    fn now(&self) -> u64 {
+        self.semaphore.fast_now()
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
+    fn try_take(&self, now: u64, permits: u32) -> bool {
+        self.semaphore.try_take(now, permits)
     }
 
     fn limiter(&self) -> &'a Limiter {
@@ -180,8 +188,10 @@ impl<S: PermitSource> AcquireInner<S> {
         if self.done || self.queued.is_some() {
             return false;
         }
+        // Read before: nothing panics while the task's share is held, which then needs no room.
+        let now = self.source.now();
         let Poll::Ready(progress) = coop::poll_proceed(cx) else { return false };
-        self.done = self.source.try_take(permits);
+        self.done = self.source.try_take(now, permits);
         if self.done {
             progress.made_progress();
         }

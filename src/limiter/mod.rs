@@ -305,13 +305,6 @@ impl Limiter {
     /// Takes permits, if they are there at once and no task waits. Not inlined: its callers stay small.
     #[inline(never)]
     pub(crate) fn try_take(&self, permits: u32) -> bool {
-        self.try_take_now(permits)
-    }
-
-    /// The same for callers that do nothing else.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
-    fn try_take_now(&self, permits: u32) -> bool {
         self.semaphore.try_take(self.semaphore.fast_now(), permits)
     }
 
@@ -328,8 +321,8 @@ impl Limiter {
     /// The second half of [`try_acquire`](Self::try_acquire).
     #[cold]
     fn try_acquire_locked(&self, now: u64, permits: u32) -> Result<(), Refused> {
-        if let Some(ready_at) = self.semaphore.ready_at(now, permits) {
-            return Err(Refused::too_far(now, ready_at, 0));
+        if let Some(wait) = self.semaphore.ready_in(now, permits) {
+            return Err(Refused::not_for(wait));
         }
         let (admission, now) = self.semaphore.enqueue(permits, 0);
         self.admitted(admission, now, permits, 0).map(drop)

@@ -45,6 +45,12 @@ impl Refused {
         }
     }
 
+    /// Of a try that may not wait: not for so many nanoseconds, which are fewer than for ever.
+    #[inline]
+    pub(crate) fn not_for(wait: u64) -> Self {
+        Self::TooFar { ready_in: Duration::from_nanos(wait), allowed: Duration::ZERO }
+    }
+
     /// Both on the clock of the limiter, in nanoseconds.
     pub(crate) fn too_far(now: u64, ready_at: u64, allowed: u64) -> Self {
         let ready_in = if ready_at == nanos::FOREVER { ready_at } else { ready_at.saturating_sub(now) };

@@ -123,13 +123,13 @@ impl<C: Now> RateSemaphore<C> {
         false
     }
 
-    /// When permits that [`try_take`](Self::try_take) refused will be there, if only the bucket decides.
-    pub(super) fn ready_at(&self, now: u64, permits: u32) -> Option<u64> {
+    /// In how many nanoseconds permits that [`try_take`](Self::try_take) refused will be there, if only the bucket decides.
+    pub(super) fn ready_in(&self, now: u64, permits: u32) -> Option<u64> {
         // Acquire: as in `try_take`.
         let word = self.word.0.load(Acquire);
         match self.params().take(now, word, permits) {
             // The parameters were those of this word.
-            Take::ReadyAt(at) if word != CLOSED && self.word.0.load(Acquire) == word => Some(at),
+            Take::ReadyIn(wait) if word != CLOSED && self.word.0.load(Acquire) == word => Some(wait),
             _ => None,
         }
     }

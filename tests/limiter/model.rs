@@ -352,7 +352,9 @@ pub(crate) fn check(case: &Case) -> Seen {
                 if let (0, Some((measure, spent))) = (real.list.waiting(), real.list.pack(real.measure)) {
                     match measure.take(real.now, spent, many) {
                         Take::Taken(_) => assert!(matches!(model.clone().join(who, many, 0), Expected::Granted)),
-                        Take::ReadyAt(at) => assert_eq!(model.clone().join(who, many, 0), Expected::TooFar(at)),
+                        Take::ReadyIn(wait) => {
+                            assert_eq!(model.clone().join(who, many, 0), Expected::TooFar(real.now + wait));
+                        }
                         _ => {}
                     }
                 }

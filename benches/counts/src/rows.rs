@@ -182,7 +182,7 @@ fn beyond<A, B>(operation: &A, future: &B) -> usize {
 }
 
 /// Within a runtime with a clock, whose share of the thread never ends.
-fn drive(future: impl Future<Output = ()>) {
+pub fn drive(future: impl Future<Output = ()>) {
     Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(unconstrained(future));
 }
 

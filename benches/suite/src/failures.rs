@@ -18,6 +18,7 @@ use crate::{
     hand::{PAUSE, WHOLE, always_fails, by_hand, by_hand_if},
     measure::{Row::Nanoseconds, Work},
     retry::{bare, transient, work},
+    tower,
 };
 
 /// What pauses here pauses for no time.
@@ -167,6 +168,7 @@ pub fn works() -> Vec<Work> {
                     let refuses = || async { always_fails().await.map_err(Refused::permanent) };
                     failures!(rt, n, tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), refuses))
                 }),
+                (tower::NAME, tower::fatal_at_once),
             ],
         ),
         Work {
@@ -197,6 +199,7 @@ pub fn works() -> Vec<Work> {
                             tokio_retry2::Retry::spawn(Fixed2::new(Duration::ZERO).take(9), op)
                         })
                     }),
+                    (tower::NAME, tower::three_retries_without_delay),
                 ],
             )
         },

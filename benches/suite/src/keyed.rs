@@ -73,6 +73,10 @@ macro_rules! figure {
 
 pub fn figures() -> Vec<Figure> {
     vec![
+        figure!("keyed limiter of 10 keys, heap a key", Unit::Bytes, heap(10)),
+        figure!("keyed limiter of 100 keys, heap a key", Unit::Bytes, heap(100)),
+        figure!("keyed limiter of 1,000 keys, heap a key", Unit::Bytes, heap(1000)),
+        figure!("keyed limiter of 10,000 keys, heap a key", Unit::Bytes, heap(10_000)),
         figure!("keyed limiter of 100,000 keys, heap a key", Unit::Bytes, heap(100_000)),
         figure!("keyed limiter of 1,000,000 keys, heap a key", Unit::Bytes, heap(1_000_000)),
         figure!(
@@ -80,7 +84,10 @@ pub fn figures() -> Vec<Figure> {
             Unit::Bytes,
             peak(1_000_000)
         ),
+        figure!("keyed limiter of 10 keys, a check", Unit::Nanoseconds, checks(10)),
+        figure!("keyed limiter of 100 keys, a check", Unit::Nanoseconds, checks(100)),
         figure!("keyed limiter of 1,000 keys, a check", Unit::Nanoseconds, checks(1000)),
+        figure!("keyed limiter of 10,000 keys, a check", Unit::Nanoseconds, checks(10_000)),
         figure!("keyed limiter of 100,000 keys, a check", Unit::Nanoseconds, checks(100_000)),
         figure!("keyed limiter of 1,000,000 keys, a check", Unit::Nanoseconds, checks(1_000_000)),
         figure!("keyed limiter, the slowest of 1,000,000 new keys", Unit::Nanoseconds, slowest(1_000_000)),

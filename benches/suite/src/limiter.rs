@@ -1,5 +1,5 @@
 //! `Limiter` beside governor (with its own clock, quanta, and with that of the standard library, which relent uses),
-//! leaky-bucket, ratelimit and rate-net.
+//! leaky-bucket, ratelimit, rate-net and tower-resilience.
 
 use std::{
     cell::Cell,
@@ -24,10 +24,13 @@ use ratelimit::Ratelimiter;
 use relent::{Limiter, Rate};
 use tokio::task::LocalSet;
 
-use crate::measure::{
-    Figure, LEAKY,
-    Row::{Allocations, Instructions, Nanoseconds},
-    Run, Unit, Work, runtime,
+use crate::{
+    measure::{
+        Figure, LEAKY,
+        Row::{Allocations, Instructions, Nanoseconds},
+        Run, Unit, Work, runtime,
+    },
+    tower,
 };
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
@@ -140,11 +143,30 @@ fn ready_peers() -> Vec<(&'static str, Run)> {
         (GOVERNOR, awaits!(governor(PLENTY, PLENTY), |limiter| limiter.until_ready().await)),
         (GOVERNOR_QUANTA, awaits!(governor_quanta(PLENTY, PLENTY), |limiter| limiter.until_ready().await)),
         (LEAKY, awaits!(leaky(PLENTY, PLENTY), |limiter| limiter.acquire(1).await)),
+        (tower::NAME, |rt, n| tower::acquire(rt, PLENTY, n)),
     ]
 }
 
+/// How often each waiter of a line is polled.
+macro_rules! line {
+    ($name:literal, $waiters:literal) => {
+        line!($name, (GOVERNOR, || governor_line($waiters)), $waiters)
+    };
+    ($name:literal, $waiters:literal, computed) => {
+        line!($name, ("governor, computed as (N+1)/2", || (f64::from($waiters) + 1.0) / 2.0), $waiters)
+    };
+    ($name:literal, $governor:expr, $waiters:literal) => {
+        Figure {
+            name: $name,
+            unit: Unit::TimedCount,
+            relent: || relent_line($waiters),
+            hand: None,
+            peers: vec![$governor, (LEAKY, || leaky_line($waiters))],
+        }
+    };
+}
+
 pub fn figures() -> Vec<Figure> {
-    let polls = |name, relent, peers| Figure { name, unit: Unit::TimedCount, relent, hand: None, peers };
     vec![
         Figure {
             name: "limiter, try_acquire on two threads: time",
@@ -158,25 +180,13 @@ pub fn figures() -> Vec<Figure> {
                 ("ratelimit", || on_two_threads()[4]),
             ],
         },
-        polls(
-            "limiter, polls a waiter in a line of 100",
-            || relent_line(100),
-            vec![(GOVERNOR, || governor_line(100)), (LEAKY, || leaky_line(100))],
-        ),
-        polls(
-            "limiter, polls a waiter in a line of 1,000",
-            || relent_line(1000),
-            vec![(GOVERNOR, || governor_line(1000)), (LEAKY, || leaky_line(1000))],
-        ),
-        polls(
-            "limiter, polls a waiter in a line of 100,000",
-            || relent_line(100_000),
-            vec![
-                // Each of N waiters is polled whenever one goes: 5,000,050,000 polls would take an hour.
-                ("governor, computed as (N+1)/2", || (100_000.0 + 1.0) / 2.0),
-                (LEAKY, || leaky_line(100_000)),
-            ],
-        ),
+        line!("limiter, polls a waiter in a line of 10", 10),
+        line!("limiter, polls a waiter in a line of 100", 100),
+        line!("limiter, polls a waiter in a line of 1,000", 1000),
+        // Each of N waiters is polled whenever one goes: 50,005,000 polls and more would take minutes, and then hours.
+        line!("limiter, polls a waiter in a line of 10,000", 10_000, computed),
+        line!("limiter, polls a waiter in a line of 100,000", 100_000, computed),
+        line!("limiter, polls a waiter in a line of 1,000,000", 1_000_000, computed),
     ]
 }
 

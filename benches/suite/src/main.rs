@@ -17,6 +17,7 @@ mod report;
 mod retry;
 mod sizes;
 mod stopwatch;
+mod tower;
 
 use std::{env, process::ExitCode};
 

@@ -85,7 +85,10 @@ pub fn figures() -> Vec<Figure> {
         );
     }
     vec![
+        timed!("queue of 10, schedule and cancel", cancels(10)),
+        timed!("queue of 100, schedule and cancel", cancels(100)),
         timed!("queue of 1,000, schedule and cancel", cancels(1000)),
+        timed!("queue of 10,000, schedule and cancel", cancels(10_000)),
         timed!("queue of 100,000, schedule and cancel", cancels(100_000)),
         timed!("queue of 1,000,000, schedule and cancel", cancels(1_000_000)),
         timed!("queue of 1,000, reschedule", moves(1000)),

@@ -1,5 +1,5 @@
-//! `retry` and `poll` beside a loop by hand, backon, mettle, relentless, tokio-retry and tokio-retry2. No clock is made
-//! anew for each call where it can be kept.
+//! `retry` and `poll` beside a loop by hand, backon, mettle, relentless, tokio-retry, tokio-retry2 and tower-resilience. No
+//! clock is made anew for each call where it can be kept.
 
 use std::{future::ready, hint::black_box};
 
@@ -18,6 +18,7 @@ use crate::{
         Row::{self, Allocations, Instructions, Nanoseconds},
         Run, Work,
     },
+    tower,
 };
 
 pub fn works() -> Vec<Work> {
@@ -56,6 +57,7 @@ fn first_try() -> Vec<Work> {
                     ("tokio-retry2", |rt, n| {
                         times!(rt, n, tokio_retry2::Retry::spawn(Fixed2::new(PAUSE).take(3), || op2(black_box(0))))
                     }),
+                    (tower::NAME, tower::first_try),
                 ],
             )
         },
@@ -79,6 +81,7 @@ fn first_try() -> Vec<Work> {
                         let strategy = || Fixed2::new(PAUSE).take(3);
                         pending!(rt, n, tokio_retry2::Retry::spawn(strategy(), || transient(waits())))
                     }),
+                    (tower::NAME, tower::pending_once),
                 ],
             )
         },

@@ -298,7 +298,7 @@ mod tests {
                                     prop_assert!(taken);
                                     word = Some(after);
                                 }
-                                Some(Take::ReadyAt(at)) => prop_assert_eq!(at, eager.ready_at(permits.into())),
+                                Some(Take::ReadyIn(wait)) => prop_assert_eq!(now + wait, eager.ready_at(permits.into())),
                                 _ => word = epochs.pack(&bucket).or(word.filter(|_| !taken)),
                             }
                             if word.is_none() {

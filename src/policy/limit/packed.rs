@@ -49,8 +49,8 @@ pub struct Params {
 pub enum Take {
     /// The permits are taken once this is the word.
     Taken(u64),
-    /// They will be there at this time.
-    ReadyAt(u64),
+    /// They will be there in so many nanoseconds.
+    ReadyIn(u64),
     /// This form cannot tell: the numbers are too large for it, or the clock has gone back.
     Unknown,
 }
@@ -115,23 +115,20 @@ impl Params {
     pub(super) fn take_of(&self, generated: u64, word: u64, permits: u32) -> Take {
         let Some(price) = self.cost.cast_signed().checked_mul(permits.into()) else { return Take::Unknown };
         let price = price.cast_unsigned();
-        // What has run over is spent, too.
-        let missing = word.saturating_sub(generated);
+        // What has run over is spent, too. Of the closed word this is too much to be counted.
+        let Some(spent) = word.max(generated).checked_add(price) else { return Take::Unknown };
         // No more than the capacity may be missing.
-        if self.capacity.checked_sub(price).is_some_and(|most| missing <= most) {
-            Take::Taken(generated.wrapping_add(missing).wrapping_add(price))
-        } else {
-            self.ready_at(generated & !EPOCH_MASK, missing, price)
-        }
+        if spent.wrapping_sub(generated) <= self.capacity { Take::Taken(spent) } else { self.ready_in(generated, spent, price) }
     }
 
-    #[cold]
-    fn ready_at(&self, generated: u64, missing: u64, price: u64) -> Take {
-        // No bucket lacks more than it holds: the clock has gone back.
-        if self.refill == 0 || price > self.capacity || missing > self.capacity {
+    /// When no more than the capacity will be missing of what is spent then.
+    #[inline]
+    fn ready_in(&self, generated: u64, spent: u64, price: u64) -> Take {
+        let missing = spent.wrapping_sub(generated);
+        // No bucket lacks more than it holds: the clock has gone back. What is taken at once is no more than a full one.
+        if self.refill == 0 || price > self.capacity || missing > self.capacity.wrapping_add(price) {
             return Take::Unknown;
         }
-        let short = generated.saturating_add(missing).saturating_add(price).saturating_sub(self.capacity);
-        Take::ReadyAt(self.base.saturating_add(short.div_ceil(self.refill)))
+        Take::ReadyIn(missing.wrapping_sub(self.capacity).div_ceil(self.refill))
     }
 }
