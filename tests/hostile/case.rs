@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     actors::{self, Kind},
-    afterlife, changing,
+    afterlife, blocking, changing,
     limits::{self, Limit},
     meddle, queues, sessions, verbs, waits,
     world::{
@@ -133,7 +133,9 @@ async fn step([runs, waits, queues]: [u8; 3]) {
     match what {
         0..5 => {
             let pick = with(|world| world.rng.u8(0..=(runs + waits + queues)));
-            if pick < runs {
+            if pick < runs && hostile.stalls && with(|world| world.rng.u8(0..5) == 0) {
+                blocking::begin();
+            } else if pick < runs {
                 verbs::begin();
             } else if pick < runs + waits {
                 let (limit, crowd) = with(|world| (world.rng.usize(0..limiters), world.rng.u8(0..3) == 0));

@@ -11,6 +11,7 @@
 
 mod actors;
 mod afterlife;
+mod blocking;
 mod case;
 mod changing;
 mod limits;

@@ -7,7 +7,7 @@ use relent::{
 
 use super::{
     actors, limits,
-    world::{E, MS, Nanos, note, now, require, shared, trouble, violated, with},
+    world::{E, MS, Nanos, World, note, now, require, shared, trouble, violated, with},
 };
 
 /// What an attempt answers.
@@ -63,6 +63,24 @@ pub struct Run {
     pub started: u32,
     pub in_line: bool,
     pub over: bool,
+}
+
+impl Run {
+    /// Whether its attempts only read.
+    pub fn observes(&self) -> bool {
+        matches!(self.verb, "poll" | "settle" | "blocking poll")
+    }
+}
+
+/// Writes down a new one, and that it may be in line.
+pub fn is_new(world: &mut World, run: Run) {
+    if let (Some(limit), false) = (run.limit, run.listens) {
+        world.limits[limit].unlisted += 1;
+    }
+    if let Some(also) = run.also {
+        world.limits[also].unlisted += 1;
+    }
+    world.runs.push(run);
 }
 
 /// The number by which the ideal list knows it.
@@ -202,7 +220,7 @@ pub fn was_cut(id: usize, act: bool) {
     note("run", id, "cut", 0);
     run(id, |run| {
         run.answer = None;
-        if run.cut_is_fatal && (act || run.verb != "ensure") && !matches!(run.verb, "poll" | "settle") {
+        if run.cut_is_fatal && (act || run.verb != "ensure") && !run.observes() {
             run.cut = true;
         }
     });
@@ -308,7 +326,7 @@ pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     if let Some(error) = error {
         require(text.contains(&E::tag(error)), "the latest real error comes back", || tell("the text"));
     }
-    let observes = matches!(known.verb, "poll" | "settle");
+    let observes = known.observes();
     require(!(observes && text.contains("outcome unknown")), "a read has no outcome", || tell("outcome"));
     let contradicts = text.contains("before the first attempt") && text.contains("last attempt");
     require(!contradicts, "the text does not contradict itself", || tell("text"));
@@ -327,7 +345,7 @@ pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     };
     require(true_stop, "the reason is the true one", || tell(gave_up.stop().as_str()));
     let not_ready = matches!(gave_up.last(), Last::NotReady);
-    require(!(not_ready && matches!(known.verb, "retry" | "cursor")), "the last attempt is told as it was", || {
+    require(!not_ready || known.observes() || known.verb == "ensure", "the last attempt is told as it was", || {
         tell("not ready")
     });
     let started = if known.listens { known.started } else { known.calls };

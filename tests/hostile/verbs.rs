@@ -98,7 +98,7 @@ fn attempt(id: usize, info: Attempt, act: bool) -> impl Future<Output = Answer> 
     }
 }
 
-fn classify(id: usize) -> impl FnMut(&E) -> Decision {
+pub fn classify(id: usize) -> impl FnMut(&E) -> Decision {
     move |error: &E| {
         let decision = error.decision;
         trouble("classification of run", id);
@@ -220,13 +220,7 @@ pub fn begin() {
             listens,
             ..Run::default()
         };
-        if let (Some(limit), false) = (limit, listens) {
-            world.limits[limit].unlisted += 1;
-        }
-        if let Some(also) = also {
-            world.limits[also].unlisted += 1;
-        }
-        world.runs.push(run.clone());
+        runs::is_new(world, run.clone());
         (run, policy, extra)
     });
     let id = with(|world| world.runs.len() - 1);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use relent::{Budget, Limiter, TimedQueue, queue::QueueHandle};
+use relent::{Budget, Limiter, TimedQueue, queue::QueueHandle, testing::VirtualClock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,8 @@ pub struct Tally {
 pub struct World {
     pub rng: Rng,
     pub zero: Instant,
+    /// The clock of a thread that a run blocks.
+    pub blocked: Option<VirtualClock>,
     pub hostile: Hostile,
     /// No trouble any more: the case ends.
     pub quiet: bool,
@@ -155,6 +157,7 @@ pub fn begin(seed: u64, hostile: impl FnOnce(&mut Rng) -> Hostile) {
     let world = World {
         rng,
         zero: Instant::now(),
+        blocked: None,
         hostile,
         quiet: false,
         guards_dropped: 0,
@@ -200,8 +203,8 @@ pub fn end() -> Box<World> {
 
 /// Nanoseconds since the case began.
 pub fn now() -> Nanos {
-    let zero = with(|world| world.zero);
-    u64::try_from(zero.elapsed().as_nanos()).unwrap()
+    let (zero, blocked) = with(|world| (world.zero, world.blocked.as_ref().map(VirtualClock::elapsed)));
+    u64::try_from((zero.elapsed() + blocked.unwrap_or_default()).as_nanos()).unwrap()
 }
 
 pub fn ms(n: u64) -> Duration {
@@ -243,6 +246,14 @@ pub fn history(world: &World) -> String {
 /// The clock jumps, and no timer is polled in between.
 pub fn stall(by: Duration) {
     note("clock", 0, "stall by ms", u64::try_from(by.as_millis()).unwrap());
+    let blocked = with(|world| world.blocked.as_ref().map(|clock| clock.advance(by)));
+    if blocked.is_none() {
+        advance(by);
+    }
+}
+
+/// The runtime's clock goes on.
+pub fn advance(by: Duration) {
     let advance = pin!(tokio::time::advance(by));
     let _ = advance.poll(&mut Context::from_waker(Waker::noop()));
 }
