@@ -23,9 +23,14 @@ pub fn play(seed: u64) -> Box<World> {
         world::begin(seed, hostile);
         prepare();
         let steps = with(|world| world.rng.usize(3..40));
-        let weights: [u8; 3] = with(|world| [world.rng.u8(0..4), world.rng.u8(0..4), world.rng.u8(0..3)]);
+        let mut weights: [u8; 3] = with(|world| [world.rng.u8(0..4), world.rng.u8(0..4), world.rng.u8(0..3)]);
+        // Some are about the queue above all.
+        if with(|world| world.rng.u8(0..5) == 0) {
+            weights = [0, 1, 8];
+        }
         for _ in 0..steps {
             step(weights).await;
+            queues::plans_stand();
             if with(|world| !world.violations.is_empty()) {
                 break;
             }
@@ -96,10 +101,10 @@ fn prepare() {
     let queue = with(|world| {
         let rng = &mut world.rng;
         rng.bool().then(|| {
-            let pause = *rng.choice(&[1, 20, 100, 2000]).unwrap();
-            let mut policy = Policy::new().backoff(changing::fixed(pause));
             let book = &mut world.book;
-            book.backoff = pause * MS;
+            let (backoff, pauses) = queues::some_backoff(rng);
+            let mut policy = Policy::new().backoff(backoff);
+            book.pauses = pauses;
             book.max = rng.bool().then(|| rng.u32(1..5));
             if let Some(max) = book.max {
                 policy = policy.max_attempts(max);
@@ -239,6 +244,12 @@ async fn pause() {
 }
 
 fn idle() {
+    for _ in 0..with(|world| world.rng.usize(1..4)) {
+        idles();
+    }
+}
+
+fn idles() {
     let Some(handle) = shared().handle.clone() else { return };
     let idle = handle.idle();
     drop(handle);

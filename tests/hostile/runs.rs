@@ -184,6 +184,9 @@ pub fn called(id: usize, info: Attempt, act: bool) {
         attempt_starts(id, info, "call");
     } else if !listens {
         may_start(id, if act { "act" } else { "closing look" });
+    } else if run(id, |run| run.verb == "cursor") {
+        // Between the two is code of the owner.
+        may_start(id, "call");
     }
     let over = run(id, |run| run.over);
     require(!over, "nothing starts after the end", || name(id));
@@ -256,7 +259,7 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
     run(id, |run| run.grammar = after);
     match event {
         Event::Started(info) => {
-            run(id, |run| run.started += 1);
+            run(id, |run| (run.started, run.answer) = (run.started + 1, None));
             attempt_starts(id, *info, "attempt");
         }
         Event::Acting { .. } => may_start(id, "act"),

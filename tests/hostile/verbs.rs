@@ -357,8 +357,12 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
                     runs::was_cut(id, false);
                     continue;
                 }
-                let call = attempt(id, turn.info(), false);
-                let call = async move { if let Answer::Fails(error) = call.await { Err(error) } else { Ok(()) } };
+                let info = turn.info();
+                trouble("turn of run", id);
+                let call = async move {
+                    let answer = attempt(id, info, false);
+                    if let Answer::Fails(error) = answer.await { Err(error) } else { Ok(()) }
+                };
                 let value = {
                     let mut attempt = pin!(turn.run(call));
                     poll_fn(|cx| match attempt.as_mut().poll(cx) {

@@ -302,7 +302,8 @@ pub fn trouble(who: &'static str, number: usize) {
             3 | 4 if hostile.cancels && !world.cancelled.is_empty() => {
                 Deed::Cancel(rng.usize(0..world.cancelled.len()))
             }
-            5 if hostile.panics => Deed::Panic,
+            // Where a case has panics, it has them often.
+            0..4 | 5 if hostile.panics => Deed::Panic,
             6 | 7 if hostile.reentry => Deed::Reenter,
             8 | 9 if hostile.drops => Deed::Drop,
             _ => Deed::Nothing,
