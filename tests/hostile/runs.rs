@@ -45,6 +45,8 @@ pub struct Run {
     /// A second limiter, of which the ideal list knows nothing.
     pub also: Option<usize>,
     pub budget: Option<usize>,
+    /// How many attempts it had begun when it was given the budget: the next one counts as its first.
+    pub charged: u32,
     pub listens: bool,
     pub began: Option<Nanos>,
     /// When the run must have read its clock first.
@@ -155,7 +157,7 @@ fn attempt_starts(id: usize, info: Attempt, what: &str) {
     }
     with(|world| {
         world.progress += 1;
-        if let (Some(budget), true) = (budget, info.number() > 1) {
+        if let (Some(budget), true) = (budget, info.number() > world.runs[id].charged + 1) {
             world.budgets[budget].retries += 1;
         }
     });

@@ -297,29 +297,6 @@ pub fn begin() {
     };
 }
 
-/// What is set after a run began holds from then on, and its counts go on as they were.
-fn something_set_midway<W, L>(
-    id: usize,
-    run: relent::builder::AttemptLoop<E, W, L, relent::builder::Controls>,
-) -> relent::builder::AttemptLoop<E, W, L, relent::builder::Controls> {
-    let (chance, token) = with(|world| (world.rng.u8(0..24), world.rng.usize(0..4)));
-    let shared = shared();
-    match (chance, shared.tokens.get(token)) {
-        (0, Some(other)) => {
-            note("run", id, "another token", token as u64);
-            with(|world| _ = world.runs[id].tokens[1].get_or_insert(token));
-            let other = if with(|world| world.runs[id].tokens[1] == Some(token)) {
-                other.clone()
-            } else {
-                CancellationToken::new()
-            };
-            run.cancel_on(other)
-        }
-        (1, _) => run.cancel_on(CancellationToken::new()),
-        _ => run,
-    }
-}
-
 /// The loop form, with waits, turns and attempts dropped half-way.
 async fn cursor(id: usize, policy: Policy, known: Run) {
     let shared = shared();
@@ -334,7 +311,7 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
     with(|world| world.runs[id].began = Some(began));
     let drops = |of: u8| with(|world| world.hostile.drops && !world.quiet && world.rng.u8(0..of) == 0);
     loop {
-        run = something_set_midway(id, run);
+        run = changing::begun(id, run);
         let next = {
             let mut next = pin!(run.next());
             poll_fn(|cx| match next.as_mut().poll(cx) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use relent::{Budget, Limiter, TimedQueue, queue::QueueHandle, testing::VirtualClock};
+use relent::{Budget, KeyedLimiter, Limiter, TimedQueue, queue::QueueHandle, testing::VirtualClock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -112,6 +112,8 @@ pub struct World {
     pub cancelled: Vec<Option<usize>>,
     pub budgets: Vec<BudgetBook>,
     pub limits: Vec<Limit>,
+    /// Whether they are the keys of one limiter.
+    pub keyed: bool,
     pub runs: Vec<Run>,
     pub book: Book,
     pub errors: u64,
@@ -126,6 +128,8 @@ pub struct Shared {
     pub tokens: Vec<CancellationToken>,
     pub budgets: Vec<Budget>,
     pub limiters: Vec<Limiter>,
+    /// They are its keys, by their numbers.
+    pub keyed: Option<Rc<KeyedLimiter<u8>>>,
     pub handle: Option<QueueHandle<u8, Val>>,
     pub queue: Option<Rc<RefCell<Option<Queue>>>>,
 }
@@ -168,6 +172,7 @@ pub fn begin(seed: u64, hostile: impl FnOnce(&mut Rng) -> Hostile) {
         cancelled: Vec::new(),
         budgets: Vec::new(),
         limits: Vec::new(),
+        keyed: false,
         runs: Vec::new(),
         book: Book::default(),
         errors: 0,
@@ -185,11 +190,12 @@ pub fn share(shared: Shared) -> Rc<Shared> {
 
 /// No handle of the queue is left.
 pub fn drop_handle() {
-    let Shared { tokens, budgets, limiters, queue, .. } = &*shared();
+    let Shared { tokens, budgets, limiters, keyed, queue, .. } = &*shared();
     let shared = Shared {
         tokens: tokens.clone(),
         budgets: budgets.clone(),
         limiters: limiters.clone(),
+        keyed: keyed.clone(),
         handle: None,
         queue: queue.clone(),
     };
