@@ -11,7 +11,7 @@ use super::{
     actors::{self, Kind},
     afterlife, blocking, changing,
     limits::{self, Limit},
-    meddle, queues, sessions, verbs, waits,
+    meddle, memory, queues, sessions, verbs, waits,
     world::{
         self, BudgetBook, Hostile, MS, Shared, World, cancel, ms, note, now, require, shared, some_stall, stall, with,
     },
@@ -39,6 +39,9 @@ pub fn play(seed: u64) -> Box<World> {
             finish().await;
         }
         with(|world| world.quiet = true);
+        if with(|world| world.violations.is_empty() && world.rng.u8(0..40) == 0) {
+            memory::flood();
+        }
         let goes_on = with(|world| world.violations.is_empty() && world.rng.u8(0..8) == 0);
         let left = goes_on.then(afterlife::Left::of_this_runtime);
         actors::clear();

@@ -16,6 +16,7 @@ mod case;
 mod changing;
 mod limits;
 mod meddle;
+mod memory;
 mod queues;
 mod runs;
 mod sessions;
