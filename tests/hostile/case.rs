@@ -11,7 +11,7 @@ use super::{
     actors::{self, Kind},
     afterlife, blocking, changing,
     limits::{self, Limit},
-    meddle, memory, queues, sessions, verbs, waits,
+    meddle, memory, queues, sessions, texts, verbs, waits,
     world::{
         self, BudgetBook, Hostile, MS, Shared, World, cancel, ms, note, now, require, shared, some_stall, stall, with,
     },
@@ -21,6 +21,7 @@ pub fn play(seed: u64) -> Box<World> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let (mut world, left) = runtime.block_on(async {
         world::begin(seed, hostile);
+        texts::are_read_back();
         prepare();
         let steps = with(|world| world.rng.usize(3..40));
         let mut weights: [u8; 3] = with(|world| [world.rng.u8(0..4), world.rng.u8(0..4), world.rng.u8(0..3)]);
@@ -39,7 +40,7 @@ pub fn play(seed: u64) -> Box<World> {
             finish().await;
         }
         with(|world| world.quiet = true);
-        if with(|world| world.violations.is_empty() && world.rng.u8(0..40) == 0) {
+        if with(|world| world.violations.is_empty() && world.rng.u8(0..100) == 0) {
             memory::flood();
         }
         let goes_on = with(|world| world.violations.is_empty() && world.rng.u8(0..8) == 0);

@@ -10,7 +10,7 @@ use relent::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    actors, limits, queues,
+    actors, limits, queues, texts,
     world::{E, MS, Queue, Shared, Val, ms, note, now, shared, with},
 };
 
@@ -47,6 +47,7 @@ pub async fn settings() {
 
 fn set(shared: &Shared, limit: usize, rate: Rate, burst: Option<u32>) {
     note("limiter", limit, "set", rate.permits().into());
+    texts::rate(rate);
     let limiter = &shared.limiters[limit];
     // The ideal list first: whatever the waiters do about it they do by the new settings.
     let (now, before) = (now(), limiter.max_burst());
@@ -89,7 +90,11 @@ fn adapts(index: usize, limiter: &Limiter) {
     note("limiter", index, "adapts", u64::from(down));
     let adaptive = Adaptive::new(limiter, bounds).unwrap().steps(up, Ratio::percent(50), ms(1)).unwrap();
     let now = now();
-    if down { adaptive.too_many() } else { adaptive.succeeded() }
+    if down {
+        adaptive.too_many()
+    } else {
+        adaptive.succeeded()
+    }
     with(|world| limits::set(world, now, index, limiter.rate(), limiter.max_burst()));
 }
 
@@ -193,6 +198,11 @@ pub fn give_back(run: &mut InFlight) {
 
 pub fn cursor(policy: &Policy) -> AttemptLoop<E> {
     policy.begin()
+}
+
+/// With full jitter, and always the same pauses.
+pub fn seeded(seed: u64, base: u64) -> Backoff {
+    Backoff::exponential(ms(base), ms(20 * base)).seed(seed)
 }
 
 pub fn fixed(ms: u64) -> Backoff {

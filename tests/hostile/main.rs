@@ -20,6 +20,7 @@ mod memory;
 mod queues;
 mod runs;
 mod sessions;
+mod texts;
 mod verbs;
 mod waits;
 mod wakers;

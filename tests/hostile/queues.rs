@@ -9,6 +9,7 @@ use relent::{
 
 use super::{
     changing::{self, Handed},
+    texts,
     world::{E, MS, Nanos, Queue, Val, ms, note, now, require, shared, violated, with},
 };
 
@@ -133,6 +134,7 @@ pub fn heard<T: Handed>(handed: &T, how: &'static str) {
 }
 
 fn tells(value: usize, text: &str, how: &'static str) {
+    texts::tells_real_numbers(text);
     let latest = book(|book| {
         let Value { key, latest, .. } = book.values[value];
         // Something newer goes on with the pause.

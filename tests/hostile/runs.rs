@@ -6,7 +6,7 @@ use relent::{
 };
 
 use super::{
-    actors, limits,
+    actors, limits, texts,
     world::{E, MS, Nanos, World, note, now, require, shared, trouble, violated, with},
 };
 
@@ -48,6 +48,8 @@ pub struct Run {
     /// How many attempts it had begun when it was given the budget: the next one counts as its first.
     pub charged: u32,
     pub listens: bool,
+    /// The pauses that its seed gives, from the first attempt on.
+    pub series: Vec<Nanos>,
     pub began: Option<Nanos>,
     /// When the run must have read its clock first.
     pub counts: Option<Nanos>,
@@ -231,6 +233,19 @@ pub fn was_cut(id: usize, act: bool) {
     });
 }
 
+/// What the iterator draws from a seed, a run draws.
+fn a_seed_gives_one_series(id: usize, attempt: u32, again: Option<std::time::Duration>) {
+    let (Some(again), known) = (again, run(id, |run| run.clone())) else { return };
+    let Some(pause) = known.series.get(attempt as usize - 1) else { return };
+    // A server may ask for more.
+    let asks = known.verb != "retry"
+        || !matches!(known.answer, Some(Answer::Fails(error)) if error.decision == Decision::Retry);
+    let again = u64::try_from(again.as_nanos()).unwrap();
+    require(again == *pause || (asks && again >= *pause), "a seed gives one series", || {
+        format!("{}: {again} ns after attempt {attempt}, the iterator has {pause}", name(id))
+    });
+}
+
 pub fn heard(id: usize, event: &Event<'_, E>) {
     let told = match event {
         Event::Started(_) => "Started",
@@ -265,7 +280,8 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
             attempt_starts(id, *info, "attempt");
         }
         Event::Acting { .. } => may_start(id, "act"),
-        Event::Ended { last, .. } => {
+        Event::Ended { last, again, attempt, .. } => {
+            a_seed_gives_one_series(id, *attempt, *again);
             let answer = run(id, |run| {
                 run.ended += 1;
                 // Where an act was refused or cut for good, that is what the run ends with.
@@ -324,6 +340,8 @@ pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
 
 pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     let (text, error) = (gave_up.to_string(), gave_up.last_error().map(|error| error.id));
+    texts::tells_real_numbers(&text);
+    texts::tells_real_numbers(&format!("{:?}", gave_up.stop()));
     let tell = |what: &str| format!("run {id} ({}): {what}: {text} {known:?}", known.verb);
     // Where an act was refused for good, that is what the run ends with.
     let same = error == known.latest || (known.act_was_fatal && error.is_some());

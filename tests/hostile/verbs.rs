@@ -159,8 +159,13 @@ pub fn begin() {
         let mut policy = Policy::new();
         let backoff = *rng.choice(&[0, 0, 10, 50, 200]).unwrap();
         policy = policy.backoff(changing::fixed(backoff));
+        let mut series = Vec::new();
         if rng.u8(0..5) == 0 {
             policy = policy.every(ms(rng.u64(1..200)));
+        } else if backoff > 0 && rng.u8(0..4) == 0 {
+            let seeded = changing::seeded(rng.u64(..), backoff);
+            series = seeded.clone().into_iter().take(40).map(|pause| pause.as_nanos() as u64).collect();
+            policy = policy.backoff(seeded);
         }
         // What goes on without a pause would go on for long.
         let max = (backoff == 0 || rng.bool()).then(|| rng.u32(0..9));
@@ -184,9 +189,12 @@ pub fn begin() {
         }
         if rng.u8(0..8) == 0 {
             policy = policy.final_try();
+            series.clear();
         }
         if rng.u8(0..8) == 0 {
             policy = policy.delay_first();
+            // The first one came before it.
+            series.drain(..series.len().min(1));
         }
         let one = |rng: &mut fastrand::Rng, count: usize, often: u8| {
             (count > 0 && rng.u8(0..often) > 0).then(|| rng.usize(0..count))
@@ -218,6 +226,7 @@ pub fn begin() {
             also,
             budget,
             listens,
+            series,
             ..Run::default()
         };
         runs::is_new(world, run.clone());
