@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unused_async)]
 
 mod adaptive;
+mod hostile;
 mod http;
 mod limit;
 mod stream;
