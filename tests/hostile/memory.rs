@@ -72,7 +72,7 @@ fn queue(count: u32, left: usize) -> (isize, isize, &'static str) {
     let mut queue = TimedQueue::<u32, u64>::new();
     let handle = queue.handle();
     let spread = *rng.choice(&[0, 1, 1000, 600_000]).unwrap();
-    let mut due = |rng: &mut fastrand::Rng| ms(rng.u64(0..=spread));
+    let due = |rng: &mut fastrand::Rng| ms(rng.u64(0..=spread));
     for key in 0..count {
         let _ = handle.schedule(key, u64::from(key), due(&mut rng));
     }
@@ -95,7 +95,7 @@ fn queue(count: u32, left: usize) -> (isize, isize, &'static str) {
                     match rng.u8(0..8) {
                         0 => drop(due.fail("no")),
                         1 if held.len() < left => held.push(due),
-                        _ => drop(due.done()),
+                        _ => _ = due.done(),
                     }
                 }
                 if rng.bool() {
@@ -106,7 +106,9 @@ fn queue(count: u32, left: usize) -> (isize, isize, &'static str) {
     }
     drop(queue.take_given_up());
     let rest = BYTES.get() - before;
-    held.into_iter().for_each(|due| drop(due.done()));
+    for due in held {
+        due.done();
+    }
     (full, rest, "queue")
 }
 

@@ -227,7 +227,7 @@ fn some_backoff(rng: &mut Rng) -> Backoff {
 
 fn some_policy(rng: &mut Rng) -> Policy {
     let mut policy = Policy::new();
-    let mut yes = |of: u8| with(|world| world.rng.u8(0..of) == 0);
+    let yes = |of: u8| with(|world| world.rng.u8(0..of) == 0);
     if yes(2) {
         policy = policy.every(some_duration(rng));
     }
