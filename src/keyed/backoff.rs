@@ -4,7 +4,6 @@ use std::{
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
-    sync::OnceLock,
     time::Duration,
 };
 
@@ -12,6 +11,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::{SHARDS, expiring_map::ExpiringMap, shard_of, shards};
 use crate::{
+    limiter::{LimiterClock, Now},
     policy::{
         nanos::{self, FOREVER},
         schedule::{
@@ -20,7 +20,6 @@ use crate::{
         },
     },
     sync::{Mutex, MutexGuard, lock},
-    time::{self, Instant},
 };
 
 /// A [`Backoff`] for each key, as work queues use it: each failure of an item puts it off for longer, a success
@@ -49,19 +48,26 @@ pub struct KeyedBackoff<K> {
     /// Each is locked on its own, for one call.
     shards: Box<[Mutex<ExpiringMap<K, Item>>; SHARDS]>,
     hasher: DefaultHashBuilder,
-    start: OnceLock<Instant>,
+    clock: LimiterClock,
 }
 
 #[derive(Debug)]
 struct Item {
     progress: BackoffState,
-    /// When it last failed, in nanoseconds since `start`.
+    /// When it last failed, in nanoseconds by the clock.
     failed_at: u64,
     /// The pause that it got then, in nanoseconds; [`ENDED`] when the schedule has ended.
     delay: u64,
     failures: u32,
     /// Its own random series.
     seed: u32,
+}
+
+impl Item {
+    /// The clock may be another one, and behind: then its pause counts from now.
+    fn under(&mut self, now: u64) {
+        self.failed_at = self.failed_at.min(now);
+    }
 }
 
 /// The delay of an item whose schedule has ended. No other delay is as long: 584 years less a nanosecond are as good as for ever.
@@ -77,7 +83,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
             expire_after: nanos::nanos(expire_after),
             shards: shards(|| Mutex::new(ExpiringMap::new())),
             hasher: DefaultHashBuilder::default(),
-            start: OnceLock::new(),
+            clock: LimiterClock::default(),
         }
     }
 
@@ -87,7 +93,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let now = self.now();
+        let now = self.clock.now();
         let hash = self.hasher.hash_one(key);
         let hasher = |key: &K| self.hasher.hash_one(key);
         let new = || Item {
@@ -100,6 +106,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let mut items = self.shard(hash);
         items.step(|_, item| !self.expired(item, now), hasher);
         if let Some(item) = items.get_mut(hash, key) {
+            item.under(now);
             if self.expired(item, now) {
                 *item = new();
             }
@@ -128,8 +135,8 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let now = self.now();
-        self.get(key, |item| if self.expired(item, now) { 0 } else { item.failures }).unwrap_or(0)
+        let now = self.clock.now();
+        self.get(key, now, |item| if self.expired(item, now) { 0 } else { item.failures }).unwrap_or(0)
     }
 
     /// The pause that the last failure of this key got. `None` if it has not failed, or if its schedule has ended.
@@ -139,8 +146,8 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let now = self.now();
-        let delay = self.get(key, |item| if self.expired(item, now) { ENDED } else { item.delay });
+        let now = self.clock.now();
+        let delay = self.get(key, now, |item| if self.expired(item, now) { ENDED } else { item.delay });
         delay.filter(|delay| *delay != ENDED).map(told)
     }
 
@@ -151,8 +158,8 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let now = self.now();
-        let left = self.get(key, |item| match item.failed_at.saturating_add(item.delay) {
+        let now = self.clock.now();
+        let left = self.get(key, now, |item| match item.failed_at.saturating_add(item.delay) {
             _ if self.expired(item, now) => 0,
             FOREVER => FOREVER,
             ready_at => ready_at.saturating_sub(now),
@@ -172,7 +179,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
 
     /// Forgets every key whose time is over now. It happens in passing too.
     pub fn forget_expired(&self) {
-        let now = self.now();
+        let now = self.clock.now();
         for items in self.shards.iter() {
             lock(items).retain(|_, item| !self.expired(item, now));
         }
@@ -199,22 +206,20 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         self.expire_after != FOREVER && now > since.saturating_add(self.expire_after)
     }
 
-    fn get<Q, R>(&self, key: &Q, read: impl FnOnce(&Item) -> R) -> Option<R>
+    fn get<Q, R>(&self, key: &Q, now: u64, read: impl FnOnce(&Item) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        self.shard(hash).get(hash, key).map(read)
+        self.shard(hash).get_mut(hash, key).map(|item| {
+            item.under(now);
+            read(item)
+        })
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, ExpiringMap<K, Item>> {
         lock(&self.shards[shard_of(hash)])
-    }
-
-    fn now(&self) -> u64 {
-        let now = time::now();
-        time::between(*self.start.get_or_init(|| now), now)
     }
 }
 

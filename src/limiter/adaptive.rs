@@ -11,7 +11,6 @@ use crate::{
     error::Last,
     events::{Event, Listener},
     policy::{limit::adaptive::Aimd, nanos::nanos},
-    time::{self, Instant},
 };
 
 /// Sets the rate of a [`Limiter`] by what the server says: down on "too many", up again on success, within bounds.
@@ -53,7 +52,6 @@ struct Shared {
     limiter: Limiter,
     /// The span of the rates.
     per: Duration,
-    began: Instant,
     /// Never held while the limiter is called, which wakes waiters.
     rule: Mutex<Aimd>,
 }
@@ -96,8 +94,8 @@ impl Adaptive {
             let rule = "the lower bound must be 1 or more, and not above the upper one";
             return Err(ConfigError::new("bounds", format_args!("{least}..={most}"), rule));
         }
-        let rule = Aimd::new(rate.permits(), (least, most), steps, nanos(interval), 0);
-        let shared = Shared { limiter: limiter.clone(), per: rate.per(), began: time::now(), rule: Mutex::new(rule) };
+        let rule = Aimd::new(rate.permits(), (least, most), steps, nanos(interval), limiter.semaphore.now());
+        let shared = Shared { limiter: limiter.clone(), per: rate.per(), rule: Mutex::new(rule) };
         let this = Self { shared: Arc::new(shared) };
         if this.rule().rate() != rate.permits() {
             this.apply();
@@ -130,7 +128,8 @@ impl Adaptive {
     }
 
     fn say(&self, what: impl FnOnce(&mut Aimd, u64) -> bool) {
-        let now = time::between(self.shared.began, time::now());
+        // The limiter's clock goes on where a runtime's, which was ahead, is gone.
+        let now = self.shared.limiter.semaphore.now();
         if what(&mut self.rule(), now) {
             self.apply();
         }

@@ -159,11 +159,15 @@ fn scaled(number: &str, unit: u64) -> Option<u128> {
     let mut nanos = whole.saturating_mul(unit.into());
     let mut weight = unit;
     for place in places.chars() {
+        let digit = u128::from(place.to_digit(10)?);
         if weight.checked_rem(10)? != 0 {
-            return None;
+            // Below a nanosecond there may be zeros.
+            if digit != 0 {
+                return None;
+            }
+            continue;
         }
         weight = weight.checked_div(10)?;
-        let digit = u128::from(place.to_digit(10)?);
         nanos = nanos.saturating_add(digit.saturating_mul(weight.into()));
     }
     Some(nanos)
@@ -194,6 +198,13 @@ mod tests {
     fn both_signs_for_micro() {
         for text in ["1us", "1\u{b5}s", "1\u{3bc}s"] {
             assert_eq!(parse("x", text).unwrap(), Duration::from_micros(1), "{text}");
+        }
+    }
+
+    #[test]
+    fn zeros_behind_say_nothing() {
+        for text in ["5.37us", "5.3700us", "5.370000000us", "5370.0ns"] {
+            assert_eq!(parse("x", text).unwrap(), Duration::from_nanos(5370), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{any::Any, error::Error, fmt};
 
 use super::GivenUp;
+use crate::error::chain;
 
 /// What an attempt failed with, as one type for all: where items come back to a place that does not know what they were
 /// tried with.
@@ -61,29 +62,13 @@ impl fmt::Display for ErasedError {
             return f.write_str(text);
         }
         if let Some(error) = self.downcast_ref::<Boxed>() {
-            return write_chain(f, &**error);
+            return chain(&**error).fmt(f);
         }
         if let Some(error) = self.downcast_ref::<std::io::Error>() {
-            return write_chain(f, error);
+            return chain(error).fmt(f);
         }
         write!(f, "{:?}", self.0)
     }
-}
-
-/// The error and all its causes.
-fn write_chain(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
-    let mut last = error.to_string();
-    f.write_str(&last)?;
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !last.ends_with(&text) {
-            write!(f, ": {text}")?;
-            last = text;
-        }
-        cause = error.source();
-    }
-    Ok(())
 }
 
 impl fmt::Debug for ErasedError {
@@ -121,6 +106,29 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("sync failed")]
     struct Sync(#[source] std::io::Error);
+
+    /// Its source is itself.
+    #[derive(Debug)]
+    struct Round;
+
+    impl fmt::Display for Round {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("round")
+        }
+    }
+
+    impl Error for Round {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(self)
+        }
+    }
+
+    #[test]
+    fn causes_that_go_round_in_a_circle_are_told_once() {
+        let boxed: Box<dyn Error + Send + Sync> = Round.into();
+        assert_eq!(ErasedError::new(boxed).to_string(), "round");
+        assert_eq!(ErasedError::new(std::io::Error::other(Round)).to_string(), "round");
+    }
 
     #[test]
     fn what_it_says() {

@@ -313,11 +313,16 @@ where
                     if let Some(error) = this.failed.take() {
                         return Poll::Ready(Ok(Answer::Failed(error)));
                     }
+                    // A panic from here on ends it all.
+                    this.state.set(State::Done);
                     if !mem::take(this.is_ready) {
                         match this.service.poll_ready(cx) {
                             Poll::Ready(Ok(())) => {}
                             Poll::Ready(Err(error)) => return Poll::Ready(Ok(Answer::Failed(BoxedError::new(error)))),
-                            Poll::Pending => break,
+                            Poll::Pending => {
+                                this.state.set(State::GettingReady);
+                                break;
+                            }
                         }
                         // It may have taken any time.
                         if let Err(by) = this.core.may_call() {

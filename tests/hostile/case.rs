@@ -3,15 +3,15 @@
 use std::{cell::RefCell, rc::Rc};
 
 use fastrand::Rng;
-use relent::{Budget, Limiter, Policy, Rate, Ratio, TimedQueue};
+use relent::{Budget, KeyedLimiter, Limiter, Policy, Rate, Ratio, TimedQueue};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     actors::{self, Kind},
-    afterlife, changing,
+    afterlife, blocking, changing,
     limits::{self, Limit},
-    meddle, queues, sessions, verbs, waits,
+    meddle, memory, queues, sessions, texts, verbs, waits,
     world::{
         self, BudgetBook, Hostile, MS, Shared, World, cancel, ms, note, now, require, shared, some_stall, stall, with,
     },
@@ -21,11 +21,17 @@ pub fn play(seed: u64) -> Box<World> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let (mut world, left) = runtime.block_on(async {
         world::begin(seed, hostile);
+        texts::are_read_back();
         prepare();
         let steps = with(|world| world.rng.usize(3..40));
-        let weights: [u8; 3] = with(|world| [world.rng.u8(0..4), world.rng.u8(0..4), world.rng.u8(0..3)]);
+        let mut weights: [u8; 3] = with(|world| [world.rng.u8(0..4), world.rng.u8(0..4), world.rng.u8(0..3)]);
+        // Some are about the queue above all.
+        if with(|world| world.rng.u8(0..5) == 0) {
+            weights = [0, 1, 8];
+        }
         for _ in 0..steps {
             step(weights).await;
+            queues::plans_stand();
             if with(|world| !world.violations.is_empty()) {
                 break;
             }
@@ -34,6 +40,9 @@ pub fn play(seed: u64) -> Box<World> {
             finish().await;
         }
         with(|world| world.quiet = true);
+        if with(|world| world.violations.is_empty() && world.rng.u8(0..100) == 0) {
+            memory::flood();
+        }
         let goes_on = with(|world| world.violations.is_empty() && world.rng.u8(0..8) == 0);
         let left = goes_on.then(afterlife::Left::of_this_runtime);
         actors::clear();
@@ -79,27 +88,38 @@ fn prepare() {
             });
             world.budgets.push(BudgetBook { reserve: reserve.into(), in_flight, retries: 0, leaked: false });
         }
+        world.keyed = rng.u8(0..4) == 0;
         for index in 0..rng.usize(1..4) {
             let (burst, some) = (rng.u32(1..5), rng.u32(1..50));
             let (rate, yields, unit) = match rng.u8(0..8) {
                 0 => (Rate::every(ms(some.into())).unwrap(), 1, u64::from(some) * MS),
                 1 => (Rate::every(ms(60_000)).unwrap(), 1, 60_000 * MS),
                 2 => (Rate::per_second(1), 1, 1000 * MS),
-                3 => (Rate::UNLIMITED, 1_000_000_000, 1),
+                3 if !world.keyed => (Rate::UNLIMITED, 1_000_000_000, 1),
                 _ => (Rate::per_second(some), some.into(), 1000 * MS),
             };
-            shared.limiters.push(Limiter::new(rate, if yields > unit { u32::MAX } else { burst }));
-            let modelled = index == 0 && yields <= unit;
-            world.limits.push(Limit::new(yields, unit, if yields > unit { u32::MAX } else { burst }, modelled));
+            let burst = if yields > unit { u32::MAX } else { burst };
+            let first = shared.limiters.first().map(|first| (first.rate(), first.max_burst())).filter(|_| world.keyed);
+            if let Some((keyed, first)) = shared.keyed.as_ref().zip(first) {
+                // All keys have the settings of the first.
+                shared.limiters.push(keyed.get(&(index as u8)));
+                let Limit { yields, unit, .. } = world.limits[0];
+                world.limits.push(Limit::new(yields as u64, unit as u64, first.1, false));
+                continue;
+            }
+            let keyed = world.keyed.then(|| KeyedLimiter::new(rate, burst));
+            shared.limiters.push(keyed.as_ref().map_or_else(|| Limiter::new(rate, burst), |keyed| keyed.get(&0)));
+            shared.keyed = keyed.map(Rc::new);
+            world.limits.push(Limit::new(yields, unit, burst, index == 0 && yields <= unit));
         }
     });
     let queue = with(|world| {
         let rng = &mut world.rng;
         rng.bool().then(|| {
-            let pause = *rng.choice(&[1, 20, 100, 2000]).unwrap();
-            let mut policy = Policy::new().backoff(changing::fixed(pause));
             let book = &mut world.book;
-            book.backoff = pause * MS;
+            let (backoff, pauses) = queues::some_backoff(rng);
+            let mut policy = Policy::new().backoff(backoff);
+            book.pauses = pauses;
             book.max = rng.bool().then(|| rng.u32(1..5));
             if let Some(max) = book.max {
                 policy = policy.max_attempts(max);
@@ -133,7 +153,9 @@ async fn step([runs, waits, queues]: [u8; 3]) {
     match what {
         0..5 => {
             let pick = with(|world| world.rng.u8(0..=(runs + waits + queues)));
-            if pick < runs {
+            if pick < runs && hostile.stalls && with(|world| world.rng.u8(0..5) == 0) {
+                blocking::begin();
+            } else if pick < runs {
                 verbs::begin();
             } else if pick < runs + waits {
                 let (limit, crowd) = with(|world| (world.rng.usize(0..limiters), world.rng.u8(0..3) == 0));
@@ -164,8 +186,7 @@ async fn step([runs, waits, queues]: [u8; 3]) {
         }
         11 => meddle::meddle(),
         12 => sessions::answer_one(),
-        13 if hostile.settings && with(|world| world.rng.u8(0..3) == 0) => pause().await,
-        13 if hostile.settings => settings(),
+        13 if hostile.settings => changing::settings().await,
         13 => idle(),
         14 if hostile.drops && with(|world| world.rng.u8(0..6) == 0) => sessions::drop_queue(),
         // Some are polled, and some not yet.
@@ -208,35 +229,13 @@ async fn go_on(span: u64) {
     }
 }
 
-fn settings() {
-    let shared = shared();
-    let limit = with(|world| world.rng.usize(0..shared.limiters.len()));
-    let (rate, burst) = with(|world| (world.rng.u32(1..40), world.rng.u32(1..6)));
-    with(|world| (world.limits[limit].changed, world.limits[limit].loose) = (true, true));
-    note("limiter", limit, "set", rate.into());
-    shared.limiters[limit].set_rate(Rate::per_second(rate));
-    if with(|world| world.rng.bool()) {
-        shared.limiters[limit].set_burst(burst);
+fn idle() {
+    for _ in 0..with(|world| world.rng.usize(1..4)) {
+        idles();
     }
 }
 
-/// A server asks one caller for a pause.
-async fn pause() {
-    // Whatever is granted by now is told before.
-    while actors::step().await {}
-    let shared = shared();
-    let (limit, span) = with(|world| (world.rng.usize(0..shared.limiters.len()), world.rng.u64(1..3000)));
-    let until = now() + span * MS;
-    note("limiter", limit, "pauses for ms", span);
-    with(|world| {
-        let limit = &mut world.limits[limit];
-        limit.loose = true;
-        limit.paused = limit.paused.max(until);
-    });
-    shared.limiters[limit].pause_for(ms(span));
-}
-
-fn idle() {
+fn idles() {
     let Some(handle) = shared().handle.clone() else { return };
     let idle = handle.idle();
     drop(handle);
@@ -255,6 +254,7 @@ async fn finish() {
     note("case", 0, "ends", 0);
     with(|world| world.quiet = true);
     actors::all_polled();
+    changing::none_stays_shut();
     if with(|world| world.rng.bool()) {
         let tokens = shared().tokens.len();
         (0..tokens).for_each(cancel);
@@ -282,6 +282,10 @@ async fn finish() {
         }
     }
     sessions::answer_all();
+    if with(|world| world.book.gone) {
+        // What waits in it is not tried again.
+        budgets_are_conserved();
+    }
     queues::cancel_all();
     budgets_are_conserved();
     actors::drop_all();

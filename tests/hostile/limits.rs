@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::world::{MS, Nanos, note, now, require, violated, with};
+use relent::Rate;
+
+use super::world::{MS, Nanos, World, note, now, require, violated, with};
 
 /// What timers need.
 const CATCH_UP: u128 = 10 * MS as u128;
 
 /// What is known of one limiter of the case.
 pub struct Limit {
-    /// One permit is `unit`, a nanosecond yields so many.
+    /// One permit is `unit`, a nanosecond yields so many: in lowest terms.
     pub yields: u128,
     pub unit: u128,
     pub burst: u128,
@@ -17,7 +19,7 @@ pub struct Limit {
     pub modelled: bool,
     /// Whether the settings were changed.
     pub changed: bool,
-    /// Whether the ideal list does not hold: the settings were changed, or one that was not polled is polled again and takes
+    /// Whether the ideal list does not hold: the settings were changed while a grant was not collected, or one that was not polled is polled again and takes
     /// its permits late, by the law of the window; those behind it wait for that.
     pub loose: bool,
     /// One in line was leaked.
@@ -28,6 +30,8 @@ pub struct Limit {
     /// What may come out by the law, and when that was.
     room: u128,
     at: Nanos,
+    /// Until then what was granted by former settings may come out: so much.
+    former: (u128, Nanos),
     /// Those that may be in line and are not in the ideal list.
     pub unlisted: usize,
     /// Permits of reservations that were used before their turns.
@@ -39,6 +43,8 @@ pub struct Limit {
 pub struct Ideal {
     level: u128,
     at: Nanos,
+    /// None is granted before.
+    paused: Nanos,
     pub line: VecDeque<(usize, u128)>,
     /// Granted, and not yet told.
     pub granted: BTreeMap<usize, (Nanos, u128)>,
@@ -46,7 +52,8 @@ pub struct Ideal {
 
 impl Limit {
     pub fn new(yields: u64, unit: u64, burst: u32, modelled: bool) -> Self {
-        let (yields, unit, burst) = (u128::from(yields), u128::from(unit), u128::from(burst));
+        let (yields, unit) = lowest(yields.into(), unit.into());
+        let burst = u128::from(burst);
         let ideal = Ideal { level: burst * unit, ..Ideal::default() };
         let room = burst * unit + yields * CATCH_UP;
         Self {
@@ -61,15 +68,62 @@ impl Limit {
             ideal,
             room,
             at: 0,
+            former: (0, 0),
             unlisted: 0,
             spent: 0,
         }
     }
 
+    /// What may come out at once: those in line keep their places, also when they ask for more than the burst is now.
+    fn most(&self) -> u128 {
+        let asked = self.ideal.line.iter().map(|(_, permits)| *permits);
+        let asked = asked.chain(self.ideal.granted.values().map(|(_, permits)| *permits)).max();
+        self.burst.max(asked.unwrap_or(1)).max(1) * self.unit + self.yields * CATCH_UP
+    }
+
     fn flow(&mut self, to: Nanos) {
-        let most = self.burst.max(1) * self.unit + self.yields * CATCH_UP;
-        self.room = (self.room + u128::from(to - self.at) * self.yields).min(most);
+        if to > self.at {
+            self.clamp(to);
+        }
+    }
+
+    fn clamp(&mut self, to: Nanos) {
+        let former = if to > self.former.1 { 0 } else { self.former.0 };
+        self.room = (self.room + u128::from(to - self.at) * self.yields).min(self.most() + former);
         self.at = to;
+    }
+
+    /// From now on it has these settings. What is in it stays, to a fraction of a permit that the new rate can express;
+    /// where keys have them together, one that is full stays full.
+    fn set(&mut self, to: Nanos, (yields, unit): (u128, u128), burst: u128, keyed: bool) {
+        self.flow(to);
+        self.advance(to);
+        self.changed = true;
+        self.loose |= self.ideal.granted.values().any(|(_, permits)| *permits > 0);
+        let full = self.ideal.line.is_empty() && self.ideal.level >= self.burst * self.unit;
+        let before = self.most() + if to > self.former.1 { 0 } else { self.former.0 };
+        // Nothing comes in: a permit may cost what it did.
+        let (yields, unit) = if yields == 0 { (0, self.unit) } else { lowest(yields, unit) };
+        let convert = |level: u128| level / self.unit * unit + level % self.unit * unit / self.unit;
+        self.former = (convert(before) + 1, to + CATCH_UP as Nanos);
+        self.room = convert(self.room) + 1 + if keyed { burst.saturating_sub(self.burst) * unit } else { 0 };
+        self.ideal.level = convert(self.ideal.level);
+        (self.yields, self.unit, self.burst) = (yields, unit, burst);
+        if self.ideal.line.is_empty() {
+            let most = burst * unit;
+            self.ideal.level = if full && keyed { most } else { self.ideal.level.min(most) };
+        }
+        self.clamp(to);
+        self.advance(to);
+    }
+
+    /// A server has asked for a pause, until then.
+    pub fn pause(&mut self, now: Nanos, until: Nanos) {
+        self.advance(now);
+        self.paused = self.paused.max(until);
+        self.ideal.paused = self.paused;
+        // What was granted and not collected is taken back.
+        self.loose |= self.ideal.granted.values().any(|(_, permits)| *permits > 0);
     }
 
     pub fn advance(&mut self, to: Nanos) {
@@ -85,6 +139,16 @@ impl Limit {
 
 impl Ideal {
     fn advance(&mut self, to: Nanos, yields: u128, unit: u128, burst: u128) {
+        // In a pause it fills, up to what the first in line asks for if that is more.
+        let paused = self.paused.min(to);
+        if self.at < paused {
+            let first = self.line.front().map_or(0, |(_, permits)| *permits);
+            self.level = (self.level + u128::from(paused - self.at) * yields).min(burst.max(first) * unit);
+            self.at = paused;
+        }
+        if to < self.paused {
+            return;
+        }
         while let Some(&(wait, permits)) = self.line.front() {
             let missing = (permits * unit).saturating_sub(self.level);
             let takes = if yields == 0 && missing > 0 { u128::MAX } else { missing.div_ceil(yields.max(1)) };
@@ -104,10 +168,28 @@ impl Ideal {
     }
 }
 
+/// In lowest terms.
+fn lowest(yields: u128, unit: u128) -> (u128, u128) {
+    let (mut a, mut b) = (yields, unit);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    (yields / a.max(1), unit / a.max(1))
+}
+
+/// The settings of a limiter were changed: of all keys, if it has some.
+pub fn set(world: &mut World, now: Nanos, limit: usize, rate: Rate, burst: u32) {
+    let keyed = world.keyed;
+    let rate = (rate.permits().into(), rate.per().as_nanos());
+    let all = if keyed { 0..world.limits.len() } else { limit..limit + 1 };
+    world.limits[all].iter_mut().for_each(|limit| limit.set(now, rate, burst.into(), keyed));
+}
+
 fn at<R>(limit: usize, f: impl FnOnce(&mut Limit) -> R) -> R {
     let now = now();
     with(|world| {
         let limit = &mut world.limits[limit];
+        limit.flow(now);
         limit.advance(now);
         f(limit)
     })
@@ -141,7 +223,7 @@ pub fn leaves(limit: usize, wait: usize) {
         // What it may have had and not used is there again.
         let permits = had.unwrap_or(u128::from(before > limit.ideal.line.len()));
         limit.flow(limit.ideal.at);
-        let most = limit.burst.max(1) * limit.unit + limit.yields * CATCH_UP;
+        let most = limit.most() + if limit.at > limit.former.1 { 0 } else { limit.former.0 };
         limit.room = (limit.room + permits * limit.unit).min(most);
     });
     at(limit, |_| {});
@@ -162,7 +244,7 @@ pub fn came_out(limit: usize, permits: u32, excused: bool, held: bool) {
         let limit = &mut world.limits[limit];
         limit.flow(now);
         let cost = u128::from(permits) * limit.unit;
-        if excused || limit.changed {
+        if excused {
             // Granted before, when no one can say.
             return false;
         }
@@ -214,7 +296,8 @@ pub fn puts_off(limit: usize) -> bool {
 pub fn tried(limit: usize, permits: u32, taken: bool) {
     let (could, modelled) = at(limit, |limit| {
         let need = u128::from(permits) * limit.unit;
-        let could = limit.ideal.line.is_empty() && limit.ideal.level >= need;
+        let open = limit.ideal.line.is_empty() && limit.ideal.at >= limit.paused;
+        let could = open && limit.ideal.level >= need;
         if taken {
             limit.ideal.level = limit.ideal.level.saturating_sub(need);
         }

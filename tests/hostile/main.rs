@@ -2,7 +2,7 @@
 //! tokens and listeners in one random world, with drops, cancellations, panics, stalls and re-entrant use at every point.
 //!
 //! `PROPTEST_CASES` is the number of cases, `RELENT_FIRST` the seed of the first one (1), and `RELENT_SEED` plays one case again.
-//! `RELENT_SURVEY=1` does not stop at the first case that fails but counts, by invariant.
+//! `RELENT_SURVEY=1` does not stop at the first case that fails but counts, by invariant. Each core plays cases of its own.
 #![allow(unreachable_pub)]
 #![allow(clippy::disallowed_methods, clippy::too_many_lines, clippy::cast_possible_truncation)]
 // What a world knows is many small truths, and what it does is spelled out; the consumer keeps its queue while it runs.
@@ -11,13 +11,16 @@
 
 mod actors;
 mod afterlife;
+mod blocking;
 mod case;
 mod changing;
 mod limits;
 mod meddle;
+mod memory;
 mod queues;
 mod runs;
 mod sessions;
+mod texts;
 mod verbs;
 mod waits;
 mod wakers;
@@ -26,9 +29,12 @@ mod world;
 use std::{
     collections::BTreeMap,
     env, process,
-    sync::atomic::{AtomicU64, Ordering::SeqCst},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use self::actors::Kind;
@@ -60,19 +66,16 @@ fn leaked(kind: Kind) {
     }
 }
 
-/// The case that runs, and how many have ended.
-static SEED: AtomicU64 = AtomicU64::new(0);
-static CASES: AtomicU64 = AtomicU64::new(0);
+/// The seeds of the cases that run, and since when.
+static PLAYING: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
 
 /// A case that takes a minute hangs, on whatever machine.
 fn watch() {
-    let mut last = (u64::MAX, 0);
     loop {
         thread::sleep(Duration::from_secs(5));
-        let cases = CASES.load(SeqCst);
-        last = if last.0 == cases { (cases, last.1 + 1) } else { (cases, 0) };
-        if last.1 == 12 {
-            println!("nothing deadlocks: RELENT_SEED={} hangs, case {}", SEED.load(SeqCst), cases + 1);
+        let playing = PLAYING.lock().unwrap();
+        if let Some((seed, _)) = playing.iter().find(|(_, began)| began.elapsed() > Duration::from_secs(60)) {
+            println!("nothing deadlocks: RELENT_SEED={seed} hangs");
             process::exit(101);
         }
     }
@@ -82,6 +85,37 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().expect(name))
 }
 
+/// What came of the cases, of all threads.
+#[derive(Default)]
+struct Outcome {
+    events: BTreeMap<&'static str, u64>,
+    /// The first case that failed: its name, what it says, what happened.
+    failed: Option<(u64, String, String)>,
+    /// By invariant and, in brackets, what broke it: how often, the first seed, its message.
+    found: BTreeMap<String, (u64, u64, String)>,
+}
+
+impl Outcome {
+    fn count(&mut self, seed: u64, world: &mut world::World) {
+        for (event, count) in std::mem::take(&mut world.tally.events) {
+            *self.events.entry(event).or_default() += count;
+        }
+        if let Some((name, message)) = world.violations.first()
+            && self.failed.as_ref().is_none_or(|(first, ..)| seed < *first)
+        {
+            self.failed = Some((seed, format!("{name}: {message}"), world::history(world)));
+        }
+        for (name, message) in &world.violations {
+            let kind = message.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(kind, _)| kind);
+            let entry = self.found.entry(format!("{name} ({kind})")).or_insert((0, seed, message.clone()));
+            entry.0 += 1;
+            if seed < entry.1 {
+                (entry.1, entry.2) = (seed, message.clone());
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_promised_holds() {
     thread::spawn(watch);
@@ -89,33 +123,35 @@ fn what_is_promised_holds() {
     let survey = env::var_os("RELENT_SURVEY").is_some();
     let cases = if one.is_some() { 1 } else { number("PROPTEST_CASES").unwrap_or(400) };
     let first = one.unwrap_or_else(|| number("RELENT_FIRST").unwrap_or(1));
-    let mut events = BTreeMap::<&str, u64>::new();
-    let mut found = BTreeMap::<String, (u64, u64, u64, String)>::new();
-    for case in 0..cases {
-        let seed = first + case;
-        SEED.store(seed, SeqCst);
-        let mut world = case::play(seed);
-        CASES.store(case + 1, SeqCst);
-        for (event, count) in std::mem::take(&mut world.tally.events) {
-            *events.entry(event).or_default() += count;
+    let (next, outcome) = (AtomicU64::new(0), Mutex::new(Outcome::default()));
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(cases.try_into().unwrap_or(usize::MAX));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                // Those before the first that fails are all played.
+                loop {
+                    let case = next.fetch_add(1, SeqCst);
+                    if case >= cases || (!survey && outcome.lock().unwrap().failed.is_some()) {
+                        return;
+                    }
+                    let seed = first + case;
+                    PLAYING.lock().unwrap().insert(seed, Instant::now());
+                    let mut world = case::play(seed);
+                    PLAYING.lock().unwrap().remove(&seed);
+                    outcome.lock().unwrap().count(seed, &mut world);
+                }
+            });
         }
-        let violation = world.violations.first();
-        let Some((name, message)) = violation else { continue };
-        if !survey {
-            println!("{}", world::history(&world));
-            panic!("{name}: {message}\nRELENT_SEED={seed} plays it again; case {} of {cases}", case + 1);
-        }
-        // By invariant and, in brackets, what broke it.
-        for (name, message) in &world.violations {
-            let kind = message.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(kind, _)| kind);
-            let entry = found.entry(format!("{name} ({kind})")).or_insert((0, seed, case + 1, message.clone()));
-            entry.0 += 1;
-        }
+    });
+    let Outcome { events, failed, found } = outcome.into_inner().unwrap();
+    if let (Some((seed, message, history)), false) = (failed, survey) {
+        println!("{history}");
+        panic!("{message}\nRELENT_SEED={seed} plays it again; case {} of {cases}", seed - first + 1);
     }
     println!("{cases} cases from seed {first}");
     println!("{}", events.iter().map(|(event, count)| format!("{event}: {count}")).collect::<Vec<_>>().join(", "));
-    for (name, (count, seed, case, message)) in &found {
-        println!("{name}: {count} cases, first {case} with RELENT_SEED={seed}: {message}");
+    for (name, (count, seed, message)) in &found {
+        println!("{name}: {count} cases, first {} with RELENT_SEED={seed}: {message}", seed - first + 1);
     }
     assert!(found.is_empty(), "{} invariants do not hold", found.len());
 }

@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use relent::queue::{Cancelled, GivenUp, KeyStatus, Scheduled};
+use relent::{
+    Backoff, Jitter,
+    queue::{Cancelled, GivenUp, KeyStatus, Scheduled},
+};
 
 use super::{
     changing::{self, Handed},
+    texts,
     world::{E, MS, Nanos, Queue, Val, ms, note, now, require, shared, violated, with},
 };
 
@@ -15,10 +19,13 @@ pub const KEYS: u8 = 4;
 pub struct Book {
     pub values: Vec<Value>,
     pub keys: BTreeMap<u8, Key>,
-    pub backoff: Nanos,
+    /// The pauses of the backoff: the last one stays.
+    pub pauses: Vec<Nanos>,
     pub max: Option<u32>,
     pub finish: Option<Nanos>,
     pub window: bool,
+    /// When an attempt last failed.
+    asked_at: Nanos,
     pub cut_is_fatal: bool,
     pub closed: bool,
     /// A waker has kept a guard: where it is dropped, the key goes on.
@@ -49,8 +56,12 @@ pub struct Value {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Key {
     pub runs: Option<usize>,
-    /// When its last attempt failed, if another is to follow after the pause.
-    pub failed: Option<Nanos>,
+    /// The end of the pause after its last attempt, if another is to follow.
+    pub pause: Option<Nanos>,
+    /// The error that it waits to be classified, and the end of the pause without that.
+    asked: Option<(u64, Nanos)>,
+    /// When its next attempt is due, exactly, as long as nothing is given for the key.
+    planned: Option<Nanos>,
     /// It was cancelled while it runs: nothing follows that run.
     pub cancelled: bool,
     /// What was given while it runs begins anew, without the backoff of that run.
@@ -61,8 +72,31 @@ pub struct Key {
 
 impl Key {
     fn cancel(&mut self) {
-        (self.failed, self.cancelled) = (None, self.runs.is_some());
+        self.begins_anew();
+        self.cancelled = self.runs.is_some();
     }
+
+    pub fn begins_anew(&mut self) {
+        (self.pause, self.asked, self.planned) = (None, None, None);
+    }
+}
+
+/// A backoff without jitter, and its pauses.
+pub fn some_backoff(rng: &mut fastrand::Rng) -> (Backoff, Vec<Nanos>) {
+    let base = *rng.choice(&[1, 20, 100, 2000]).unwrap();
+    let (backoff, pauses): (_, Vec<u64>) = match rng.u8(0..3) {
+        0 => (changing::fixed(base), vec![base]),
+        1 => {
+            let cap = base * rng.u64(1..20);
+            let pauses = (0..8).map(|step| (base << step).min(cap)).collect();
+            (Backoff::exponential(ms(base), ms(cap)).jitter(Jitter::None), pauses)
+        }
+        _ => {
+            let cap = base * 7;
+            (Backoff::linear(ms(base), ms(cap)).jitter(Jitter::None), (1..=7).map(|step| base * step).collect())
+        }
+    };
+    (backoff, pauses.into_iter().map(|pause| pause * MS).collect())
 }
 
 pub fn book<R>(f: impl FnOnce(&mut Book) -> R) -> R {
@@ -100,11 +134,12 @@ pub fn heard<T: Handed>(handed: &T, how: &'static str) {
 }
 
 fn tells(value: usize, text: &str, how: &'static str) {
+    texts::tells_real_numbers(text);
     let latest = book(|book| {
         let Value { key, latest, .. } = book.values[value];
         // Something newer goes on with the pause.
         if how != "superseded" {
-            book.keys.entry(key).or_default().failed = None;
+            book.keys.entry(key).or_default().begins_anew();
         }
         latest
     });
@@ -139,7 +174,10 @@ pub fn give() {
     let what = ["schedule", "schedule", "bring_forward", "reschedule", "begin_anew"][usize::from(how)];
     note("value", value, what, key.into());
     book(|book| {
-        let runs = book.keys.entry(key).or_default().runs.is_some();
+        let known = book.keys.entry(key).or_default();
+        // From now on it may be due later than it was planned.
+        (known.asked, known.planned) = (None, None);
+        let runs = known.runs.is_some();
         book.values[value].given = match (how, runs) {
             (0 | 1, true) => "schedule during the run",
             (0 | 1, false) => "schedule",
@@ -155,13 +193,14 @@ pub fn give() {
         4 => {
             book(|book| {
                 let key = book.keys.entry(key).or_default();
-                (key.failed, key.anew) = (None, key.runs.is_some());
+                key.begins_anew();
+                key.anew = key.runs.is_some();
             });
             handle.begin_anew(key, Val(value), due)
         }
         _ => {
             // A move by hand may mean to begin anew.
-            book(|book| book.keys.entry(key).or_default().failed = None);
+            book(|book| book.keys.entry(key).or_default().begins_anew());
             handle.reschedule(key, Val(value), due)
         }
     };
@@ -239,7 +278,7 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
     require(!cancelled, "nothing starts after the cancellation", || format!("value {value} (queue)"));
     let (twice, out, late, cut, early) = with(|world| {
         world.progress += 1;
-        let Book { values, keys, finish, backoff, cut_is_fatal, .. } = &mut world.book;
+        let Book { values, keys, finish, cut_is_fatal, .. } = &mut world.book;
         let item = &mut values[value];
         let key = keys.entry(key).or_default();
         item.last = "runs";
@@ -252,7 +291,8 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
         item.budget = item.budget.or(budget);
         key.budget = item.budget;
         (key.cancelled, key.anew) = (false, false);
-        let early = key.failed.take().filter(|failed| now < failed + *backoff);
+        let early = key.pause.filter(|end| now < *end);
+        key.begins_anew();
         let late = finish.is_some_and(|finish| now - first >= finish && number > 1);
         (key.runs.replace(value), item.out, late, item.cut && *cut_is_fatal, early)
     });
@@ -262,7 +302,7 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
     require(!cut, "what was cut for good does not run again", || format!("value {value} (queue)"));
     let given = book(|book| book.values[value].given);
     require(early.is_none(), "a failing key keeps its backoff", || {
-        format!("key {key}: failed at {} ms, runs again with value {value} ({given})", early.unwrap_or(0) / MS)
+        format!("key {key}: pauses until {} ms, runs again with value {value} ({given})", early.unwrap_or(0) / MS)
     });
 }
 
@@ -270,15 +310,51 @@ pub fn starts(key: u8, value: usize, number: u32, budget: Option<usize>, token: 
 pub fn failed(key: u8, value: usize, number: u32, error: E) {
     note("value", value, "failed", error.id);
     let now = now();
+    let follows = shared().handle.as_ref().is_none_or(|handle| handle.get(&key) != Some(KeyStatus::Running));
     book(|book| {
+        book.asked_at = now;
         book.values[value].latest = Some(error.id);
         book.values[value].last = "failed";
         let last = book.max.is_some_and(|max| number >= max) || error.decision == relent::Decision::Fatal;
         // A bound or the budget may allow no other.
         let bounded = book.finish.is_some() || book.window || book.values[value].budget.is_some();
-        let key = book.keys.entry(key).or_default();
-        key.failed = (!last && !bounded && !key.cancelled && !key.anew).then_some(now);
+        let pause = book.pauses.get(number as usize - 1).or(book.pauses.last()).copied().unwrap_or(0);
+        let known = book.keys.entry(key).or_default();
+        known.pause = (!last && !bounded && !known.cancelled && !known.anew).then_some(now + pause);
+        known.asked = (!follows && !known.cancelled).then_some((error.id, now + pause));
     });
+}
+
+/// A failed attempt was classified: what follows is decided, and not decided again.
+pub fn decided(error: E) {
+    book(|book| {
+        let asked = |key: &&mut Key| key.asked.is_some_and(|(id, _)| id == error.id);
+        let Some(key) = book.keys.values_mut().find(asked) else { return };
+        let Some((_, end)) = key.asked.take() else { return };
+        key.planned = match error.decision {
+            relent::Decision::Retry => Some(end),
+            relent::Decision::RetryAfter(asked) => Some(end.max(book.asked_at + asked.as_nanos() as Nanos)),
+            _ => None,
+        };
+    });
+}
+
+/// What waits for another attempt waits until then, whatever panicked since it was planned.
+pub fn plans_stand() {
+    let shared = shared();
+    let Some(handle) = &shared.handle else { return };
+    let (zero, planned) = with(|world| {
+        let keys = world.book.keys.iter().filter_map(|(key, known)| known.planned.map(|at| (*key, at)));
+        (world.zero, keys.collect::<Vec<_>>())
+    });
+    for (key, at) in planned {
+        if let Some(KeyStatus::Scheduled { due, attempts: 1.. }) = handle.get(&key) {
+            let due = due.duration_since(zero).as_nanos() as Nanos;
+            require(due == at, "what was planned is not planned again", || {
+                format!("key {key} (queue): planned for {at} ns, waits until {due} ns")
+            });
+        }
+    }
 }
 
 /// The run of the key is over.

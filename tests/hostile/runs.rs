@@ -6,8 +6,8 @@ use relent::{
 };
 
 use super::{
-    actors, limits,
-    world::{E, MS, Nanos, note, now, require, shared, trouble, violated, with},
+    actors, limits, texts,
+    world::{E, MS, Nanos, World, note, now, require, shared, trouble, violated, with},
 };
 
 /// What an attempt answers.
@@ -45,7 +45,11 @@ pub struct Run {
     /// A second limiter, of which the ideal list knows nothing.
     pub also: Option<usize>,
     pub budget: Option<usize>,
+    /// How many attempts it had begun when it was given the budget: the next one counts as its first.
+    pub charged: u32,
     pub listens: bool,
+    /// The pauses that its seed gives, from the first attempt on.
+    pub series: Vec<Nanos>,
     pub began: Option<Nanos>,
     /// When the run must have read its clock first.
     pub counts: Option<Nanos>,
@@ -63,6 +67,24 @@ pub struct Run {
     pub started: u32,
     pub in_line: bool,
     pub over: bool,
+}
+
+impl Run {
+    /// Whether its attempts only read.
+    pub fn observes(&self) -> bool {
+        matches!(self.verb, "poll" | "settle" | "blocking poll")
+    }
+}
+
+/// Writes down a new one, and that it may be in line.
+pub fn is_new(world: &mut World, run: Run) {
+    if let (Some(limit), false) = (run.limit, run.listens) {
+        world.limits[limit].unlisted += 1;
+    }
+    if let Some(also) = run.also {
+        world.limits[also].unlisted += 1;
+    }
+    world.runs.push(run);
 }
 
 /// The number by which the ideal list knows it.
@@ -137,7 +159,7 @@ fn attempt_starts(id: usize, info: Attempt, what: &str) {
     }
     with(|world| {
         world.progress += 1;
-        if let (Some(budget), true) = (budget, info.number() > 1) {
+        if let (Some(budget), true) = (budget, info.number() > world.runs[id].charged + 1) {
             world.budgets[budget].retries += 1;
         }
     });
@@ -166,6 +188,9 @@ pub fn called(id: usize, info: Attempt, act: bool) {
         attempt_starts(id, info, "call");
     } else if !listens {
         may_start(id, if act { "act" } else { "closing look" });
+    } else if run(id, |run| run.verb == "cursor") {
+        // Between the two is code of the owner.
+        may_start(id, "call");
     }
     let over = run(id, |run| run.over);
     require(!over, "nothing starts after the end", || name(id));
@@ -202,9 +227,22 @@ pub fn was_cut(id: usize, act: bool) {
     note("run", id, "cut", 0);
     run(id, |run| {
         run.answer = None;
-        if run.cut_is_fatal && (act || run.verb != "ensure") && !matches!(run.verb, "poll" | "settle") {
+        if run.cut_is_fatal && (act || run.verb != "ensure") && !run.observes() {
             run.cut = true;
         }
+    });
+}
+
+/// What the iterator draws from a seed, a run draws.
+fn a_seed_gives_one_series(id: usize, attempt: u32, again: Option<std::time::Duration>) {
+    let (Some(again), known) = (again, run(id, |run| run.clone())) else { return };
+    let Some(pause) = known.series.get(attempt as usize - 1) else { return };
+    // A server may ask for more.
+    let asks = known.verb != "retry"
+        || !matches!(known.answer, Some(Answer::Fails(error)) if error.decision == Decision::Retry);
+    let again = u64::try_from(again.as_nanos()).unwrap();
+    require(again == *pause || (asks && again >= *pause), "a seed gives one series", || {
+        format!("{}: {again} ns after attempt {attempt}, the iterator has {pause}", name(id))
     });
 }
 
@@ -238,11 +276,12 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
     run(id, |run| run.grammar = after);
     match event {
         Event::Started(info) => {
-            run(id, |run| run.started += 1);
+            run(id, |run| (run.started, run.answer) = (run.started + 1, None));
             attempt_starts(id, *info, "attempt");
         }
         Event::Acting { .. } => may_start(id, "act"),
-        Event::Ended { last, .. } => {
+        Event::Ended { last, again, attempt, .. } => {
+            a_seed_gives_one_series(id, *attempt, *again);
             let answer = run(id, |run| {
                 run.ended += 1;
                 // Where an act was refused or cut for good, that is what the run ends with.
@@ -301,6 +340,8 @@ pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
 
 pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     let (text, error) = (gave_up.to_string(), gave_up.last_error().map(|error| error.id));
+    texts::tells_real_numbers(&text);
+    texts::tells_real_numbers(&format!("{:?}", gave_up.stop()));
     let tell = |what: &str| format!("run {id} ({}): {what}: {text} {known:?}", known.verb);
     // Where an act was refused for good, that is what the run ends with.
     let same = error == known.latest || (known.act_was_fatal && error.is_some());
@@ -308,7 +349,7 @@ pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     if let Some(error) = error {
         require(text.contains(&E::tag(error)), "the latest real error comes back", || tell("the text"));
     }
-    let observes = matches!(known.verb, "poll" | "settle");
+    let observes = known.observes();
     require(!(observes && text.contains("outcome unknown")), "a read has no outcome", || tell("outcome"));
     let contradicts = text.contains("before the first attempt") && text.contains("last attempt");
     require(!contradicts, "the text does not contradict itself", || tell("text"));
@@ -327,7 +368,7 @@ pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     };
     require(true_stop, "the reason is the true one", || tell(gave_up.stop().as_str()));
     let not_ready = matches!(gave_up.last(), Last::NotReady);
-    require(!(not_ready && matches!(known.verb, "retry" | "cursor")), "the last attempt is told as it was", || {
+    require(!not_ready || known.observes() || known.verb == "ensure", "the last attempt is told as it was", || {
         tell("not ready")
     });
     let started = if known.listens { known.started } else { known.calls };

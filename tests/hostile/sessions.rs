@@ -179,7 +179,7 @@ fn finished(finished: Finished<u8, Val, E>) {
     }
     for (key, value, _) in finished.waiting {
         // Taken out as by a cancellation: what is given for the key later begins anew.
-        book(|book| book.keys.entry(key).or_default().failed = None);
+        book(|book| book.keys.entry(key).or_default().begins_anew());
         queues::out(value.0, "waited");
     }
     actors::ended();
@@ -199,6 +199,7 @@ async fn run(slot: Slot, session: Session) {
     let work = work.when(|error: &E| -> Decision {
         let decision = error.decision;
         trouble("classification of the queue", 0);
+        queues::decided(*error);
         decision
     });
     let work = if session.listens { work.notify(told) } else { work };
@@ -258,6 +259,7 @@ impl Held {
                 book(|book| {
                     book.values[self.value].last = if after { "guard failed after the queue" } else { "guard failed" }
                 });
+                queues::decided(error);
                 match due.fail(error) {
                     AfterFailure::GaveUp(item) => Some((item.value, item.error.to_string(), "given up")),
                     AfterFailure::Superseded(item) => Some((item.value, item.error.to_string(), "superseded")),

@@ -98,7 +98,7 @@ fn attempt(id: usize, info: Attempt, act: bool) -> impl Future<Output = Answer> 
     }
 }
 
-fn classify(id: usize) -> impl FnMut(&E) -> Decision {
+pub fn classify(id: usize) -> impl FnMut(&E) -> Decision {
     move |error: &E| {
         let decision = error.decision;
         trouble("classification of run", id);
@@ -159,8 +159,13 @@ pub fn begin() {
         let mut policy = Policy::new();
         let backoff = *rng.choice(&[0, 0, 10, 50, 200]).unwrap();
         policy = policy.backoff(changing::fixed(backoff));
+        let mut series = Vec::new();
         if rng.u8(0..5) == 0 {
             policy = policy.every(ms(rng.u64(1..200)));
+        } else if backoff > 0 && rng.u8(0..4) == 0 {
+            let seeded = changing::seeded(rng.u64(..), backoff);
+            series = seeded.clone().into_iter().take(40).map(|pause| pause.as_nanos() as u64).collect();
+            policy = policy.backoff(seeded);
         }
         // What goes on without a pause would go on for long.
         let max = (backoff == 0 || rng.bool()).then(|| rng.u32(0..9));
@@ -184,9 +189,12 @@ pub fn begin() {
         }
         if rng.u8(0..8) == 0 {
             policy = policy.final_try();
+            series.clear();
         }
         if rng.u8(0..8) == 0 {
             policy = policy.delay_first();
+            // The first one came before it.
+            series.drain(..series.len().min(1));
         }
         let one = |rng: &mut fastrand::Rng, count: usize, often: u8| {
             (count > 0 && rng.u8(0..often) > 0).then(|| rng.usize(0..count))
@@ -218,15 +226,10 @@ pub fn begin() {
             also,
             budget,
             listens,
+            series,
             ..Run::default()
         };
-        if let (Some(limit), false) = (limit, listens) {
-            world.limits[limit].unlisted += 1;
-        }
-        if let Some(also) = also {
-            world.limits[also].unlisted += 1;
-        }
-        world.runs.push(run.clone());
+        runs::is_new(world, run.clone());
         (run, policy, extra)
     });
     let id = with(|world| world.runs.len() - 1);
@@ -303,29 +306,6 @@ pub fn begin() {
     };
 }
 
-/// What is set after a run began holds from then on, and its counts go on as they were.
-fn something_set_midway<W, L>(
-    id: usize,
-    run: relent::builder::AttemptLoop<E, W, L, relent::builder::Controls>,
-) -> relent::builder::AttemptLoop<E, W, L, relent::builder::Controls> {
-    let (chance, token) = with(|world| (world.rng.u8(0..24), world.rng.usize(0..4)));
-    let shared = shared();
-    match (chance, shared.tokens.get(token)) {
-        (0, Some(other)) => {
-            note("run", id, "another token", token as u64);
-            with(|world| _ = world.runs[id].tokens[1].get_or_insert(token));
-            let other = if with(|world| world.runs[id].tokens[1] == Some(token)) {
-                other.clone()
-            } else {
-                CancellationToken::new()
-            };
-            run.cancel_on(other)
-        }
-        (1, _) => run.cancel_on(CancellationToken::new()),
-        _ => run,
-    }
-}
-
 /// The loop form, with waits, turns and attempts dropped half-way.
 async fn cursor(id: usize, policy: Policy, known: Run) {
     let shared = shared();
@@ -340,7 +320,7 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
     with(|world| world.runs[id].began = Some(began));
     let drops = |of: u8| with(|world| world.hostile.drops && !world.quiet && world.rng.u8(0..of) == 0);
     loop {
-        run = something_set_midway(id, run);
+        run = changing::begun(id, run);
         let next = {
             let mut next = pin!(run.next());
             poll_fn(|cx| match next.as_mut().poll(cx) {
@@ -363,8 +343,12 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
                     runs::was_cut(id, false);
                     continue;
                 }
-                let call = attempt(id, turn.info(), false);
-                let call = async move { if let Answer::Fails(error) = call.await { Err(error) } else { Ok(()) } };
+                let info = turn.info();
+                trouble("turn of run", id);
+                let call = async move {
+                    let answer = attempt(id, info, false);
+                    if let Answer::Fails(error) = answer.await { Err(error) } else { Ok(()) }
+                };
                 let value = {
                     let mut attempt = pin!(turn.run(call));
                     poll_fn(|cx| match attempt.as_mut().poll(cx) {

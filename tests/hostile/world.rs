@@ -12,7 +12,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use relent::{Budget, Limiter, TimedQueue, queue::QueueHandle};
+use relent::{Budget, KeyedLimiter, Limiter, TimedQueue, queue::QueueHandle, testing::VirtualClock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,8 @@ pub struct Tally {
 pub struct World {
     pub rng: Rng,
     pub zero: Instant,
+    /// The clock of a thread that a run blocks.
+    pub blocked: Option<VirtualClock>,
     pub hostile: Hostile,
     /// No trouble any more: the case ends.
     pub quiet: bool,
@@ -110,6 +112,8 @@ pub struct World {
     pub cancelled: Vec<Option<usize>>,
     pub budgets: Vec<BudgetBook>,
     pub limits: Vec<Limit>,
+    /// Whether they are the keys of one limiter.
+    pub keyed: bool,
     pub runs: Vec<Run>,
     pub book: Book,
     pub errors: u64,
@@ -124,6 +128,8 @@ pub struct Shared {
     pub tokens: Vec<CancellationToken>,
     pub budgets: Vec<Budget>,
     pub limiters: Vec<Limiter>,
+    /// They are its keys, by their numbers.
+    pub keyed: Option<Rc<KeyedLimiter<u8>>>,
     pub handle: Option<QueueHandle<u8, Val>>,
     pub queue: Option<Rc<RefCell<Option<Queue>>>>,
 }
@@ -155,6 +161,7 @@ pub fn begin(seed: u64, hostile: impl FnOnce(&mut Rng) -> Hostile) {
     let world = World {
         rng,
         zero: Instant::now(),
+        blocked: None,
         hostile,
         quiet: false,
         guards_dropped: 0,
@@ -165,6 +172,7 @@ pub fn begin(seed: u64, hostile: impl FnOnce(&mut Rng) -> Hostile) {
         cancelled: Vec::new(),
         budgets: Vec::new(),
         limits: Vec::new(),
+        keyed: false,
         runs: Vec::new(),
         book: Book::default(),
         errors: 0,
@@ -182,11 +190,12 @@ pub fn share(shared: Shared) -> Rc<Shared> {
 
 /// No handle of the queue is left.
 pub fn drop_handle() {
-    let Shared { tokens, budgets, limiters, queue, .. } = &*shared();
+    let Shared { tokens, budgets, limiters, keyed, queue, .. } = &*shared();
     let shared = Shared {
         tokens: tokens.clone(),
         budgets: budgets.clone(),
         limiters: limiters.clone(),
+        keyed: keyed.clone(),
         handle: None,
         queue: queue.clone(),
     };
@@ -200,8 +209,8 @@ pub fn end() -> Box<World> {
 
 /// Nanoseconds since the case began.
 pub fn now() -> Nanos {
-    let zero = with(|world| world.zero);
-    u64::try_from(zero.elapsed().as_nanos()).unwrap()
+    let (zero, blocked) = with(|world| (world.zero, world.blocked.as_ref().map(VirtualClock::elapsed)));
+    u64::try_from((zero.elapsed() + blocked.unwrap_or_default()).as_nanos()).unwrap()
 }
 
 pub fn ms(n: u64) -> Duration {
@@ -243,6 +252,14 @@ pub fn history(world: &World) -> String {
 /// The clock jumps, and no timer is polled in between.
 pub fn stall(by: Duration) {
     note("clock", 0, "stall by ms", u64::try_from(by.as_millis()).unwrap());
+    let blocked = with(|world| world.blocked.as_ref().map(|clock| clock.advance(by)));
+    if blocked.is_none() {
+        advance(by);
+    }
+}
+
+/// The runtime's clock goes on.
+pub fn advance(by: Duration) {
     let advance = pin!(tokio::time::advance(by));
     let _ = advance.poll(&mut Context::from_waker(Waker::noop()));
 }
@@ -291,7 +308,8 @@ pub fn trouble(who: &'static str, number: usize) {
             3 | 4 if hostile.cancels && !world.cancelled.is_empty() => {
                 Deed::Cancel(rng.usize(0..world.cancelled.len()))
             }
-            5 if hostile.panics => Deed::Panic,
+            // Where a case has panics, it has them often.
+            0..4 | 5 if hostile.panics => Deed::Panic,
             6 | 7 if hostile.reentry => Deed::Reenter,
             8 | 9 if hostile.drops => Deed::Drop,
             _ => Deed::Nothing,

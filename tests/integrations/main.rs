@@ -3,6 +3,7 @@
 
 mod adaptive;
 mod go;
+mod hostile;
 mod http;
 mod limit;
 mod stream;

@@ -7,7 +7,8 @@ use crate::policy::ratio::Ratio;
 /// success, a fraction of the rate after a "too many".
 ///
 /// The rate is a whole number of permits per some span of time, which is the owner's affair. Times are nanoseconds since any
-/// beginning; one before an earlier one counts as that.
+/// beginning; one before an earlier one counts as that, and one that is earlier by more than an interval is of another clock, by
+/// which all goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aimd {
     /// The rate, from `least` to `most`.
@@ -49,6 +50,7 @@ impl Aimd {
 
     /// A call was answered. True: the rate has changed.
     pub fn succeeded(&mut self, now: u64) -> bool {
+        let now = self.later(now);
         if now.saturating_sub(self.changed_at) < self.interval {
             return false;
         }
@@ -60,7 +62,7 @@ impl Aimd {
     ///
     /// The calls that were under way when the rate was lowered are refused too: within an interval they are told once.
     pub fn too_many(&mut self, now: u64) -> bool {
-        let now = now.max(self.changed_at);
+        let now = self.later(now);
         if self.lowered_at.is_some_and(|lowered_at| now.saturating_sub(lowered_at) < self.interval) {
             return false;
         }
@@ -68,6 +70,14 @@ impl Aimd {
         let lowered = u32::try_from(self.factor.of(self.rate.into())).unwrap_or(u32::MAX);
         // Rounding must not keep a small rate where it is.
         self.set(lowered.min(self.rate.saturating_sub(1)))
+    }
+
+    /// What time it is, by the clock that counts.
+    fn later(&mut self, now: u64) -> u64 {
+        if now.saturating_add(self.interval) < self.changed_at {
+            (self.changed_at, self.lowered_at) = (now, None);
+        }
+        now.max(self.changed_at)
     }
 
     fn set(&mut self, rate: u32) -> bool {
@@ -111,6 +121,17 @@ mod tests {
         assert!(!rate.succeeded(4 * SECOND), "no higher");
         assert!(rate.too_many(4 * SECOND + 1));
         assert_eq!(rate.rate(), 6);
+    }
+
+    #[test]
+    fn under_another_clock_it_goes_on() {
+        let mut rate = aimd(100, (1, 100));
+        assert!(rate.too_many(3600 * SECOND));
+        assert!(!rate.too_many(3599 * SECOND), "a thread that read its clock a moment before");
+        assert!(rate.too_many(7 * SECOND));
+        assert!(!rate.too_many(8 * SECOND - 1) && !rate.succeeded(8 * SECOND - 1));
+        assert!(rate.succeeded(8 * SECOND));
+        assert_eq!(rate.rate(), 26);
     }
 
     #[test]

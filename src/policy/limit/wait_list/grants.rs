@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::WaiterId;
+use super::{WaiterId, shrink};
 
 /// Permits that a waiter may collect.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,7 @@ impl Grants {
         while self.0.front().is_some_and(|grant| grant.permits == 0 || grant.at < oldest) {
             self.0.pop_front();
         }
+        shrink(&mut self.0);
     }
 
     /// Whether `id` has one that is not older.

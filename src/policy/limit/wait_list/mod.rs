@@ -46,7 +46,7 @@ use crate::policy::{
     nanos::FOREVER,
 };
 
-/// Room for so many is kept when the list is empty.
+/// Room for so many is kept, however few there are.
 const RETAINED_CAPACITY: usize = 1024;
 /// What timers need: a millisecond is the tick of tokio's.
 pub const CATCH_UP: u64 = 10_000_000;
@@ -362,9 +362,6 @@ impl<W> WaitList<W> {
         // Clamped only here: while there are waiters nothing runs over, since the first takes it before.
         self.bucket.clamp();
         self.moved = (self.next_id, self.next_id);
-        if self.waiters.capacity() > RETAINED_CAPACITY {
-            self.waiters = VecDeque::new();
-        }
         false
     }
 
@@ -378,6 +375,7 @@ impl<W> WaitList<W> {
             self.waiters.retain(|waiter| waiter.permits != 0);
             self.removed = 0;
         }
+        shrink(&mut self.waiters);
     }
 
     /// Runs over what is above the burst, or above what the first asks for. Whether anything did.
@@ -420,5 +418,12 @@ impl<W> WaitList<W> {
             return Some(guess);
         }
         self.waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()
+    }
+}
+
+/// Gives back room where most is vacant, so that memory follows what there is down.
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > RETAINED_CAPACITY && queue.len() < queue.capacity() / 4 {
+        queue.shrink_to(RETAINED_CAPACITY.max(queue.len().saturating_mul(2)));
     }
 }
