@@ -139,7 +139,7 @@ impl<G: Control> Core<G> {
     fn poll_again<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
         if G::NOTHING && matches!(self.state, State::Yielding) {
             if T::poll_yield(cx).is_pending() {
-                self.state = State::Yielded;
+                self.start_clock();
                 return Poll::Pending;
             }
             if !self.policy.bounds().is_over(self.at) {
@@ -349,21 +349,18 @@ impl<G: Control> Core<G> {
     pub(crate) fn end(&mut self, ending: Ending, decision: Decision) -> Result<u64, Stop> {
         let now = self.read();
         (self.at, self.ending) = (now, ending);
-        if let (Ending::Failed, Decision::RetryAfter(asked)) = (ending, decision) {
-            self.heed(asked);
+        if let Decision::RetryAfter(asked) = decision {
+            self.heed(ending, asked);
         }
         let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
             Err(Stop::Cancelled)
         } else {
             let Self { policy, attempts, ties, .. } = self;
+            let policy = &*policy;
             AttemptEnd { now, ending, decision }.plan(policy, attempts, || policy.seed(), ties.retries())
         };
         match planned {
-            Ok(at) => {
-                // Without a bound, and with calls that did not wait, the first pause is the first to know the time.
-                self.start.get_or_insert_with(time::now);
-                Ok(self.wait_until(at, now))
-            }
+            Ok(at) => Ok(self.wait_until(at, now)),
             Err(stop) => {
                 self.state = State::Over;
                 Err(stop)
@@ -373,7 +370,11 @@ impl<G: Control> Core<G> {
 
     /// A server asks for a pause.
     #[cold]
-    fn heed(&mut self, asked: Duration) {
+    #[inline(never)]
+    fn heed(&mut self, ending: Ending, asked: Duration) {
+        if ending != Ending::Failed {
+            return;
+        }
         self.policy.move_window(asked);
         if let Some(pause) = self.policy.pause_for_all(asked) {
             self.ties.pause(pause);
@@ -478,7 +479,13 @@ impl<G: Control> Core<G> {
     #[inline]
     fn wait_until(&mut self, at: u64, now: u64) -> u64 {
         self.at = at;
-        self.state = if at > now { State::Sleeping } else { State::Yielding };
-        at.saturating_sub(now)
+        self.state = State::Yielding;
+        let pause = at.saturating_sub(now);
+        if pause > 0 {
+            // Nothing has waited so far, and nothing needed the time.
+            self.start.get_or_insert_with(time::now);
+            self.state = State::Sleeping;
+        }
+        pause
     }
 }

@@ -67,7 +67,7 @@ impl AttemptEnd {
             return Err(Stop::Deadline);
         }
         let number = attempts.number();
-        match attempts.end(policy, now, decision, || random(seed(), Attempts::draw_after(number, policy))) {
+        match attempts.end(policy, now, decision, move || random(seed(), Attempts::draw_after(number, policy))) {
             Next::Stop(ended) => Err(ended.into()),
             Next::Start(at) if retries.is_none_or(Retries::withdraw) => Ok(at),
             Next::Start(_) => Err(Stop::Budget),

@@ -34,8 +34,6 @@ impl<G: Control> Core<G> {
                 Step::Start => {
                     let attempt = self.attempt();
                     if !L::SILENT {
-                        // What the listener takes counts.
-                        self.start_clock();
                         listener.on_event(&Event::Started(attempt));
                     }
                     return Poll::Ready(Ok(attempt));

@@ -165,31 +165,29 @@ impl Attempt {
 /// The progress of one run. Every instant is in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// Attempts started, and [`FINAL`] once the final try is planned.
+    /// Attempts started.
     number: u32,
     /// How far the backoff has come: [`BackoffState`], without its gap.
     step: u32,
     current: u64,
-    /// When the first attempt started: the grid of `every` is laid there.
+    /// Where the grid of `every` is laid: when the first attempt started. [`FOREVER`] once the final try is planned, since there
+    /// is no tick after it.
     grid: u64,
     /// When the last attempt started.
     started: u64,
 }
-
-/// Marks a count of attempts beyond which nothing is planned.
-const FINAL: u32 = 1 << 31;
 
 impl Attempts {
     /// Attempts started so far.
     #[inline]
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.number & !FINAL
+        self.number
     }
 
     #[inline]
     fn is_final(&self) -> bool {
-        self.number & FINAL != 0
+        self.grid == FOREVER
     }
 
     /// When the last attempt started.
@@ -224,10 +222,7 @@ impl Attempts {
     /// An attempt starts at `now`.
     #[inline]
     pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
-        // Two thousand million attempts are counted, further ones are not.
-        if self.number() < FINAL.saturating_sub(1) {
-            self.number = self.number.wrapping_add(1);
-        }
+        self.number = self.number.saturating_add(1);
         self.started = now;
         self.attempt(policy)
     }
@@ -271,10 +266,10 @@ impl Attempts {
         if !self.may_repeat(policy) {
             return Next::Stop(PolicyStop::Attempts);
         }
-        if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
-            (self.current, self.step) = (0, 0);
+        if policy.has_extras() {
+            self.start_over_if_healthy(policy, now);
         }
-        if policy.has(SET_EVERY) && self.number() == 1 {
+        if policy.has(SET_EVERY) && self.number == 1 && !self.is_final() {
             self.grid = self.started;
             // With `delay_first` the first attempt stands on a grid already.
             if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
@@ -284,6 +279,15 @@ impl Attempts {
         self.plan(policy, now, earliest, random)
     }
 
+    /// An attempt that ran long enough lets the backoff start over.
+    #[cold]
+    #[inline(never)]
+    fn start_over_if_healthy(&mut self, policy: &Policy, now: u64) {
+        if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
+            (self.current, self.step) = (0, 0);
+        }
+    }
+
     /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start. The backoff
     /// uses the same number: the longer the phase, the longer its delay.
     #[cold]
@@ -291,7 +295,8 @@ impl Attempts {
     fn plan_in_phase(&mut self, policy: &Policy, now: u64, earliest: u64, random: u64) -> Next {
         if let Some(every) = policy.period() {
             let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
-            self.grid = self.started.saturating_add(phase);
+            // A tick that never comes is no final try.
+            self.grid = self.started.saturating_add(phase).min(FOREVER.saturating_sub(1));
         }
         self.plan(policy, now, earliest, || random)
     }
@@ -326,7 +331,7 @@ impl Attempts {
         let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
         let comes_yet = |&at: &u64| at >= earliest && (at > self.started || self.number() == 0);
         let last_chance = last_chance.filter(comes_yet).filter(|_| !self.is_final())?;
-        self.number |= FINAL;
+        self.grid = FOREVER;
         Some(last_chance)
     }
 

@@ -270,15 +270,35 @@ impl Backoff {
     }
 
     /// The same where the state is kept elsewhere.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    #[inline]
     pub(super) fn next_delay(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
-        match self.more {
-            // Steps without any.
-            None if self.shape == Shape::Steps => None,
-            None => Some(self.next_of(0, current, step, random)),
-            Some(_) => self.next_of_chain(current, step, random),
+        // What nearly all runs have; the rest is out of the way.
+        if self.more.is_some() || !matches!(self.shape, Shape::Fixed | Shape::Exponential) {
+            return self.next_of_chain(current, step, random);
         }
+        Some(self.next_simple(*step == 0, current, step, random))
+    }
+
+    /// The next delay of a fixed or exponential schedule.
+    #[inline]
+    fn next_simple(&self, is_first: bool, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> u64 {
+        *step = step.saturating_add(1);
+        let mut nominal = self.base;
+        if self.shape == Shape::Exponential {
+            if !is_first {
+                nominal = self.grows_by().of(*current);
+            }
+            *current = nominal.min(self.cap);
+        }
+        self.spread_delay(nominal, random)
+    }
+
+    /// The delay for a nominal one.
+    #[inline]
+    fn spread_delay(&self, nominal: u64, random: impl FnOnce() -> u64) -> u64 {
+        let highest = nominal.min(self.cap);
+        // Nothing spreads zero.
+        if self.jitter == Kind::None || highest == 0 { highest } else { self.spread().spread(nominal, self.cap, random) }
     }
 
     /// The schedules of the chain.
@@ -358,8 +378,6 @@ impl Backoff {
     }
 
     /// The next delay of this schedule, which began at step `begins`.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub(in crate::policy) fn next_of(
         &self,
         begins: u64,
@@ -368,23 +386,17 @@ impl Backoff {
         random: impl FnOnce() -> u64,
     ) -> u64 {
         let index = u64::from(*step).saturating_sub(begins);
+        if matches!(self.shape, Shape::Fixed | Shape::Exponential) {
+            return self.next_simple(index == 0, current, step, random);
+        }
         *step = step.saturating_add(1);
-        let nominal = match self.shape {
-            Shape::Fixed => self.base,
-            Shape::Exponential => {
-                let grown = if index == 0 { self.base } else { self.grows_by().of(*current) };
-                *current = grown.min(self.cap);
-                *current
-            }
-            Shape::Decorrelated => {
-                let before = if index == 0 { self.base } else { *current };
-                let high = before.saturating_mul(3).max(self.base).min(self.cap);
-                *current = pick(self.base.min(self.cap), high, random());
-                return *current;
-            }
-            Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
-        };
-        self.spread().spread(nominal, self.cap, random)
+        if self.shape == Shape::Decorrelated {
+            let before = if index == 0 { self.base } else { *current };
+            let high = before.saturating_mul(3).max(self.base).min(self.cap);
+            *current = pick(self.base.min(self.cap), high, random());
+            return *current;
+        }
+        self.spread_delay(self.nth_nominal(index), random)
     }
 
     /// The delay at an index, where it does not follow from the one before.
