@@ -45,6 +45,8 @@ pub(crate) struct Core<G: Control> {
 enum State<K> {
     /// The first attempt starts at once.
     First,
+    /// So does the next one: others have run, and the clock was read a moment ago.
+    Due,
     /// A run that does not begin with an attempt: it waits first, or ends.
     Unstarted,
     /// In a pause.
@@ -91,6 +93,7 @@ impl<G: Control> Core<G> {
         let Self { policy, attempts, start, at, state, ending, is_guarded, ties } = self;
         let state = match state {
             State::First => State::First,
+            State::Due => State::Yielding,
             State::Unstarted => State::Unstarted,
             State::Sleeping | State::AwaitingPermit(_) => State::Sleeping,
             State::Yielding => State::Yielding,
@@ -127,27 +130,30 @@ impl<G: Control> Core<G> {
         alarm: Pin<&mut T>,
     ) -> Poll<Result<Step, Stop>> {
         // The first attempt of a run that shares nothing is all that many runs have.
-        if G::NOTHING && matches!(self.state, State::First) {
+        if G::NOTHING && matches!(self.state, State::First | State::Due) {
             self.start::<T>();
             return Poll::Ready(Ok(Step::Start));
         }
-        self.poll_again(cx, alarm)
+        self.poll_next(cx, alarm)
     }
 
-    /// The same for what follows without a pause.
+    /// The attempt has ended without a value, as [`end`](Self::end) says, and there is no listener to tell of it. Others run, if
+    /// the next one follows without a pause.
     #[inline(never)]
-    fn poll_again<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
-        if G::NOTHING && matches!(self.state, State::Yielding) {
+    pub(crate) fn end_and_yield<T: Sleeper>(
+        &mut self,
+        cx: &mut Context<'_>,
+        ending: Ending,
+        decision: Decision,
+    ) -> Poll<Result<(), Stop>> {
+        if self.plan_after(ending, decision)? == 0 && G::NOTHING {
             if T::poll_yield(cx).is_pending() {
                 self.start_clock();
                 return Poll::Pending;
             }
-            if !self.policy.bounds().is_over(self.at) {
-                self.begin_attempt();
-                return Poll::Ready(Ok(Step::Start));
-            }
+            self.state = State::Due;
         }
-        self.poll_next(cx, alarm)
+        Poll::Ready(Ok(()))
     }
 
     /// Waits for whatever the next attempt has to wait for.
@@ -156,7 +162,7 @@ impl<G: Control> Core<G> {
         loop {
             let planned = self.at;
             match &mut self.state {
-                State::First => {}
+                State::First | State::Due => {}
                 State::Unstarted => {
                     if let Some(pause) = self.begin()? {
                         return Poll::Ready(Ok(Step::Wait(Wait::Pause(duration(pause)))));
@@ -176,7 +182,6 @@ impl<G: Control> Core<G> {
                     ready!(alarm.as_mut().poll_at(cx, at));
                     self.at = self.read();
                 }
-                State::Yielding if G::NOTHING => {}
                 State::Yielding | State::Yielded => {
                     let is_stale = matches!(self.state, State::Yielded);
                     self.state = State::Yielded;
@@ -267,7 +272,7 @@ impl<G: Control> Core<G> {
     /// The attempt starts now, that is at `self.at`.
     #[inline]
     fn start<T: Sleeper>(&mut self) {
-        if self.start.is_none() && (T::TIME_PASSES_IN_POLL || self.policy.is_timed()) {
+        if matches!(self.state, State::First) && self.start.is_none() && (T::TIME_PASSES_IN_POLL || self.policy.is_timed()) {
             self.start = Some(time::now());
         }
         self.begin_attempt();
@@ -347,6 +352,12 @@ impl<G: Control> Core<G> {
     /// [`ended`](Self::ended) for when it was.
     #[inline(never)]
     pub(crate) fn end(&mut self, ending: Ending, decision: Decision) -> Result<u64, Stop> {
+        self.plan_after(ending, decision)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    fn plan_after(&mut self, ending: Ending, decision: Decision) -> Result<u64, Stop> {
         let now = self.read();
         (self.at, self.ending) = (now, ending);
         if let Decision::RetryAfter(asked) = decision {
@@ -357,7 +368,7 @@ impl<G: Control> Core<G> {
         } else {
             let Self { policy, attempts, ties, .. } = self;
             let policy = &*policy;
-            AttemptEnd { now, ending, decision }.plan(policy, attempts, || policy.seed(), ties.retries())
+            AttemptEnd { now, ending, decision }.plan(policy, attempts, move || policy.seed(), ties.retries())
         };
         match planned {
             Ok(at) => Ok(self.wait_until(at, now)),

@@ -127,6 +127,8 @@ pub(crate) fn cut_after(policy: &Policy, attempts: &Attempts, ending: Ending, en
 }
 
 /// A number of the run's series.
+#[cold]
+#[inline(never)]
 fn random(seed: Option<u64>, draw: u64) -> u64 {
     seed.map_or_else(|| fastrand::u64(..), |seed| series(seed, draw))
 }

@@ -161,7 +161,12 @@ where
                     (Ending::Cut(by), decision)
                 }
             };
-            let next = this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None);
+            let next = if L::SILENT {
+                this.slot.set(AttemptSlot::Idle);
+                ready!(this.core.end_and_yield::<T>(cx, ending, decision))
+            } else {
+                this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None)
+            };
             match next {
                 Ok(()) => this.slot.set(AttemptSlot::Idle),
                 Err(stop) => return self.give_up(stop),

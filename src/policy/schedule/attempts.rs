@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::policy::{
     nanos::{FOREVER, nanos},
-    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, bounds::CutBy, jitter::pick},
+    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SET_EVERY, bounds::CutBy, jitter::pick},
 };
 
 /// What follows an error.
@@ -212,11 +212,7 @@ impl Attempts {
         if !policy.has(DELAY_FIRST) {
             return Next::Start(0);
         }
-        if policy.has(RANDOM_PHASE) {
-            self.plan_in_phase(policy, 0, 0, random())
-        } else {
-            self.plan(policy, 0, 0, random)
-        }
+        self.plan(policy, 0, 0, random)
     }
 
     /// An attempt starts at `now`.
@@ -266,55 +262,23 @@ impl Attempts {
         if !self.may_repeat(policy) {
             return Next::Stop(PolicyStop::Attempts);
         }
-        if policy.has_extras() {
-            self.start_over_if_healthy(policy, now);
-        }
-        if policy.has(SET_EVERY) && self.number == 1 && !self.is_final() {
-            self.grid = self.started;
-            // With `delay_first` the first attempt stands on a grid already.
-            if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
-                return self.plan_in_phase(policy, now, earliest, random());
-            }
-        }
         self.plan(policy, now, earliest, random)
-    }
-
-    /// An attempt that ran long enough lets the backoff start over.
-    #[cold]
-    #[inline(never)]
-    fn start_over_if_healthy(&mut self, policy: &Policy, now: u64) {
-        if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
-            (self.current, self.step) = (0, 0);
-        }
-    }
-
-    /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start. The backoff
-    /// uses the same number: the longer the phase, the longer its delay.
-    #[cold]
-    #[inline(never)]
-    fn plan_in_phase(&mut self, policy: &Policy, now: u64, earliest: u64, random: u64) -> Next {
-        if let Some(every) = policy.period() {
-            let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
-            // A tick that never comes is no final try.
-            self.grid = self.started.saturating_add(phase).min(FOREVER.saturating_sub(1));
-        }
-        self.plan(policy, now, earliest, || random)
     }
 
     /// Plans the next start: on the cadence, and not before `earliest`.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
-        let mut planned = earliest;
-        if policy.uses_backoff() {
-            let Some(delay) = policy.backoff.next_delay(&mut self.current, &mut self.step, random) else {
-                return Next::Stop(PolicyStop::BackoffEnded);
-            };
-            planned = planned.max(now.saturating_add(delay));
-        }
-        if let Some(every) = policy.period() {
-            planned = planned.max(self.tick(every, now));
-        }
+        let pause = if policy.has(SET_EVERY) {
+            let random = if policy.has(RANDOM_PHASE | SET_BACKOFF) { random() } else { 0 };
+            self.next_on_grid(policy, now, random)
+        } else if policy.backoff.is_simple() {
+            Some(policy.backoff.next_simple(self.step == 0, &mut self.current, &mut self.step, random))
+        } else {
+            self.next_of_chain(policy, now, random())
+        };
+        let Some(pause) = pause else { return Next::Stop(PolicyStop::BackoffEnded) };
+        let planned = earliest.max(now.saturating_add(pause));
         if policy.bounds.admits(planned) && !self.is_final() {
             return Next::Start(planned);
         }
@@ -322,6 +286,39 @@ impl Attempts {
             Some(at) => Next::Start(at),
             None => Next::Stop(policy.bounds.nearer()),
         }
+    }
+
+    /// The next delay of a backoff of any kind; `None` at its end. An attempt that ran long enough lets it start over.
+    #[inline(never)]
+    fn next_of_chain(&mut self, policy: &Policy, now: u64, random: u64) -> Option<u64> {
+        let ran = now.saturating_sub(self.started);
+        if self.number > 0 && policy.backoff.healthy().is_some_and(|healthy| ran >= healthy) {
+            (self.current, self.step) = (0, 0);
+        }
+        policy.backoff.next_of_chain(&mut self.current, &mut self.step, random)
+    }
+
+    /// The pause until the next tick, or until the delay of the backoff is over, if there is one and that is later; `None`: the
+    /// backoff has ended.
+    #[inline(never)]
+    fn next_on_grid(&mut self, policy: &Policy, now: u64, random: u64) -> Option<u64> {
+        let with_first = policy.has(DELAY_FIRST);
+        if self.number == u32::from(!with_first) && policy.has(RANDOM_PHASE) {
+            self.lay_grid_in_phase(policy.every, random);
+        } else if self.number == 1 && !self.is_final() {
+            self.grid = self.started;
+        }
+        let until_tick = self.tick(policy.every, now).saturating_sub(now);
+        // The same number for both: the longer the phase, the longer the delay.
+        let delay = if policy.uses_backoff() { self.next_of_chain(policy, now, random)? } else { 0 };
+        Some(until_tick.max(delay))
+    }
+
+    /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start.
+    fn lay_grid_in_phase(&mut self, every: u64, random: u64) {
+        let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
+        // A tick that never comes is no final try.
+        self.grid = self.started.saturating_add(phase).min(FOREVER.saturating_sub(1));
     }
 
     /// The cadence has no further start that is admitted: one last attempt, if it is wanted.

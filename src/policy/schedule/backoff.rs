@@ -99,7 +99,7 @@ pub struct BackoffState {
 }
 
 impl BackoffState {
-    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked once at most.
     pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
         backoff.next(self, random)
     }
@@ -264,7 +264,7 @@ impl Backoff {
         self.more.as_ref().and_then(|more| more.reset_after)
     }
 
-    /// The next delay in nanoseconds; `None` at the end. `random` is asked for only if it is needed.
+    /// The next delay in nanoseconds; `None` at the end. `random` is asked once at most.
     pub(crate) fn next(&self, state: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
         self.next_delay(&mut state.current, &mut state.step, random)
     }
@@ -272,16 +272,28 @@ impl Backoff {
     /// The same where the state is kept elsewhere.
     #[inline]
     pub(super) fn next_delay(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
-        // What nearly all runs have; the rest is out of the way.
-        if self.more.is_some() || !matches!(self.shape, Shape::Fixed | Shape::Exponential) {
-            return self.next_of_chain(current, step, random);
+        if self.is_simple() {
+            Some(self.next_simple(*step == 0, current, step, random))
+        } else {
+            self.next_of_chain(current, step, random())
         }
-        Some(self.next_simple(*step == 0, current, step, random))
+    }
+
+    /// Whether [`next_simple`](Self::next_simple) is all there is to it, as in nearly all runs.
+    #[inline]
+    pub(super) const fn is_simple(&self) -> bool {
+        self.more.is_none() && matches!(self.shape, Shape::Fixed | Shape::Exponential)
     }
 
     /// The next delay of a fixed or exponential schedule.
     #[inline]
-    fn next_simple(&self, is_first: bool, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> u64 {
+    pub(super) fn next_simple(
+        &self,
+        is_first: bool,
+        current: &mut u64,
+        step: &mut u32,
+        random: impl FnOnce() -> u64,
+    ) -> u64 {
         *step = step.saturating_add(1);
         let mut nominal = self.base;
         if self.shape == Shape::Exponential {
@@ -298,7 +310,12 @@ impl Backoff {
     fn spread_delay(&self, nominal: u64, random: impl FnOnce() -> u64) -> u64 {
         let highest = nominal.min(self.cap);
         // Nothing spreads zero.
-        if self.jitter == Kind::None || highest == 0 { highest } else { self.spread().spread(nominal, self.cap, random) }
+        if self.jitter == Kind::None || highest == 0 { highest } else { self.spread_at_random(nominal, random()) }
+    }
+
+    #[inline(never)]
+    fn spread_at_random(&self, nominal: u64, random: u64) -> u64 {
+        self.spread().spread(nominal, self.cap, || random)
     }
 
     /// The schedules of the chain.
@@ -342,9 +359,9 @@ impl Backoff {
 
     /// The next delay of the chain.
     #[inline(never)]
-    fn next_of_chain(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
+    pub(super) fn next_of_chain(&self, current: &mut u64, step: &mut u32, random: u64) -> Option<u64> {
         let (at, begins) = self.in_turn(*step, (0, 0))?;
-        Some(self.nth(at)?.next_of(begins, current, step, random))
+        Some(self.nth(at)?.next_of(begins, current, step, || random))
     }
 
     /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.

@@ -357,14 +357,7 @@ impl Policy {
         self.has(SKIP_PAUSES)
     }
 
-    /// Whether anything is set that few policies have.
-    #[inline]
-    pub(super) const fn has_extras(&self) -> bool {
-        self.backoff.more.is_some()
-    }
-
     /// The period of the grid, if there is one.
-    #[inline]
     pub(super) fn period(&self) -> Option<u64> {
         self.has(SET_EVERY).then_some(self.every)
     }
