@@ -9,7 +9,7 @@ use std::{
 
 use super::end::{AttemptEnd, RunEnd, cut_after, may_start, plan_first};
 use crate::{
-    error::{End, Ending, Stop},
+    error::{End, EndStop, Ending, Stop},
     events::Wait,
     policy::{
         nanos::{FOREVER, duration},
@@ -145,7 +145,7 @@ impl<G: Control> Core<G> {
         cx: &mut Context<'_>,
         ending: Ending,
         decision: Decision,
-    ) -> Poll<Result<(), Stop>> {
+    ) -> Poll<Result<(), EndStop>> {
         if self.plan_after(ending, decision)? == 0 && G::NOTHING {
             if T::poll_yield(cx).is_pending() {
                 self.start_clock();
@@ -351,20 +351,20 @@ impl<G: Control> Core<G> {
     /// The attempt has ended without a value: how long the run pauses before the next one, or why there is none. See
     /// [`ended`](Self::ended) for when it was.
     #[inline(never)]
-    pub(crate) fn end(&mut self, ending: Ending, decision: Decision) -> Result<u64, Stop> {
+    pub(crate) fn end(&mut self, ending: Ending, decision: Decision) -> Result<u64, EndStop> {
         self.plan_after(ending, decision)
     }
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a third of it")]
-    fn plan_after(&mut self, ending: Ending, decision: Decision) -> Result<u64, Stop> {
+    fn plan_after(&mut self, ending: Ending, decision: Decision) -> Result<u64, EndStop> {
+        self.ending = ending;
         let now = self.read();
-        (self.at, self.ending) = (now, ending);
         if let Decision::RetryAfter(asked) = decision {
             self.heed(ending, asked);
         }
         let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
-            Err(Stop::Cancelled)
+            Err(EndStop::Cancelled)
         } else {
             let Self { policy, attempts, ties, .. } = self;
             let policy = &*policy;
@@ -373,7 +373,7 @@ impl<G: Control> Core<G> {
         match planned {
             Ok(at) => Ok(self.wait_until(at, now)),
             Err(stop) => {
-                self.state = State::Over;
+                (self.at, self.state) = (now, State::Over);
                 Err(stop)
             }
         }
@@ -428,11 +428,6 @@ impl<G: Control> Core<G> {
     /// How long an attempt that was cut just now had run.
     pub(crate) fn cut_after(&self, ending: Ending, now: u64) -> u64 {
         cut_after(&self.policy, &self.attempts, ending, now)
-    }
-
-    /// The attempts were observations.
-    pub(super) fn only_observes(&mut self) {
-        self.ending = self.ending.of_observation();
     }
 
     /// Attempts started.

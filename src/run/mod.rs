@@ -20,8 +20,9 @@ use std::{
 use pin_project_lite::pin_project;
 
 pub(crate) use self::core::Core;
+use self::tell::tell_gave_up;
 use crate::{
-    error::{Detail, Ending, GaveUp, Stop},
+    error::{Detail, End, EndStop, Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
@@ -161,15 +162,17 @@ where
                     (Ending::Cut(by), decision)
                 }
             };
-            let next = if L::SILENT {
+            if L::SILENT {
+                // Nothing of the caller's runs from here to the next attempt.
                 this.slot.set(AttemptSlot::Idle);
-                ready!(this.core.end_and_yield::<T>(cx, ending, decision))
+                if let Err(stop) = ready!(this.core.end_and_yield::<T>(cx, ending, decision)) {
+                    return self.stop_after(stop);
+                }
             } else {
-                this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None)
-            };
-            match next {
-                Ok(()) => this.slot.set(AttemptSlot::Idle),
-                Err(stop) => return self.give_up(stop),
+                match this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None) {
+                    Ok(()) => this.slot.set(AttemptSlot::Idle),
+                    Err(stop) => return self.give_up(stop),
+                }
             }
         }
     }
@@ -191,6 +194,13 @@ where
         self.give_up(stop)
     }
 
+    /// No attempt follows.
+    #[cold]
+    #[inline(never)]
+    fn stop_after(self: Pin<&mut Self>, stop: EndStop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        self.give_up(stop.into())
+    }
+
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
     #[cold]
     #[inline(never)]
@@ -199,10 +209,8 @@ where
         this.slot.set(AttemptSlot::Done);
         let read = || this.operation.reads().filter(|_| this.error.is_none()).map(|of| Detail::Read { of });
         let detail = this.verb.detail(|| this.core.read()).or_else(read);
-        if V::OBSERVES {
-            this.core.only_observes();
-        }
-        Poll::Ready(Err(this.core.give_up(this.listener, this.error.take(), stop, detail, None)))
+        let end = End { observes: V::OBSERVES, ..this.core.stop(stop, None) };
+        Poll::Ready(Err(tell_gave_up(this.listener, GaveUp::new(end, this.error.take(), detail))))
     }
 }
 
