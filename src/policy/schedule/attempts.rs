@@ -273,7 +273,7 @@ impl Attempts {
             let random = if policy.has(RANDOM_PHASE | SET_BACKOFF) { random() } else { 0 };
             self.next_on_grid(policy, now, random)
         } else if policy.backoff.is_simple() {
-            Some(policy.backoff.next_simple(self.step == 0, &mut self.current, &mut self.step, random))
+            Some(policy.backoff.next_simple(&mut self.current, random))
         } else {
             self.next_of_chain(policy, now, random())
         };

@@ -266,16 +266,10 @@ impl Backoff {
 
     /// The next delay in nanoseconds; `None` at the end. `random` is asked once at most.
     pub(crate) fn next(&self, state: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
-        self.next_delay(&mut state.current, &mut state.step, random)
-    }
-
-    /// The same where the state is kept elsewhere.
-    #[inline]
-    pub(super) fn next_delay(&self, current: &mut u64, step: &mut u32, random: impl FnOnce() -> u64) -> Option<u64> {
         if self.is_simple() {
-            Some(self.next_simple(*step == 0, current, step, random))
+            Some(self.next_simple(&mut state.current, random))
         } else {
-            self.next_of_chain(current, step, random())
+            self.next_of_chain(&mut state.current, &mut state.step, random())
         }
     }
 
@@ -285,20 +279,14 @@ impl Backoff {
         self.more.is_none() && matches!(self.shape, Shape::Fixed | Shape::Exponential)
     }
 
-    /// The next delay of a fixed or exponential schedule.
+    /// The next delay of a fixed or exponential schedule that stands alone. Its step is not counted: a `current` of zero is the
+    /// beginning, or has begun with zero and stays there.
     #[inline]
-    pub(super) fn next_simple(
-        &self,
-        is_first: bool,
-        current: &mut u64,
-        step: &mut u32,
-        random: impl FnOnce() -> u64,
-    ) -> u64 {
-        *step = step.saturating_add(1);
+    pub(super) fn next_simple(&self, current: &mut u64, random: impl FnOnce() -> u64) -> u64 {
         let mut nominal = self.base;
         if self.shape == Shape::Exponential {
-            if !is_first {
-                nominal = self.grows_by().of(*current);
+            if *current != 0 {
+                nominal = current.saturating_mul(2);
             }
             *current = nominal.min(self.cap);
         }
@@ -403,17 +391,23 @@ impl Backoff {
         random: impl FnOnce() -> u64,
     ) -> u64 {
         let index = u64::from(*step).saturating_sub(begins);
-        if matches!(self.shape, Shape::Fixed | Shape::Exponential) {
-            return self.next_simple(index == 0, current, step, random);
-        }
         *step = step.saturating_add(1);
-        if self.shape == Shape::Decorrelated {
-            let before = if index == 0 { self.base } else { *current };
-            let high = before.saturating_mul(3).max(self.base).min(self.cap);
-            *current = pick(self.base.min(self.cap), high, random());
-            return *current;
-        }
-        self.spread_delay(self.nth_nominal(index), random)
+        let nominal = match self.shape {
+            Shape::Fixed => self.base,
+            Shape::Exponential => {
+                let grown = if index == 0 { self.base } else { self.grows_by().of(*current) };
+                *current = grown.min(self.cap);
+                *current
+            }
+            Shape::Decorrelated => {
+                let before = if index == 0 { self.base } else { *current };
+                let high = before.saturating_mul(3).max(self.base).min(self.cap);
+                *current = pick(self.base.min(self.cap), high, random());
+                return *current;
+            }
+            Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
+        };
+        self.spread_delay(nominal, random)
     }
 
     /// The delay at an index, where it does not follow from the one before.
