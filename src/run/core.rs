@@ -146,7 +146,8 @@ impl<G: Control> Core<G> {
         ending: Ending,
         decision: Decision,
     ) -> Poll<Result<(), EndStop>> {
-        if self.plan_after(ending, decision)? == 0 && G::NOTHING {
+        _ = self.plan_after(ending, decision)?;
+        if matches!(self.state, State::Yielding) {
             if T::poll_yield(cx).is_pending() {
                 self.start_clock();
                 return Poll::Pending;
@@ -358,11 +359,30 @@ impl<G: Control> Core<G> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     fn plan_after(&mut self, ending: Ending, decision: Decision) -> Result<u64, EndStop> {
+        match decision {
+            Decision::RetryAfter(asked) => self.plan_asked(ending, asked),
+            _ => self.plan_next(ending, decision),
+        }
+    }
+
+    /// A pause is asked for: by a server, or by the policy after a cut.
+    #[cold]
+    #[inline(never)]
+    fn plan_asked(&mut self, ending: Ending, asked: Duration) -> Result<u64, EndStop> {
+        if ending == Ending::Failed {
+            self.policy.move_window(asked);
+            if let Some(pause) = self.policy.pause_for_all(asked) {
+                self.ties.pause(pause);
+            }
+        }
+        self.plan_next(ending, Decision::RetryAfter(asked))
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a third of it")]
+    fn plan_next(&mut self, ending: Ending, decision: Decision) -> Result<u64, EndStop> {
         self.ending = ending;
         let now = self.read();
-        if let Decision::RetryAfter(asked) = decision {
-            self.heed(ending, asked);
-        }
         let planned = if ending == Ending::Cut(CutBy::Cancelled) && self.ties.is_cancelled() {
             Err(EndStop::Cancelled)
         } else {
@@ -376,19 +396,6 @@ impl<G: Control> Core<G> {
                 (self.at, self.state) = (now, State::Over);
                 Err(stop)
             }
-        }
-    }
-
-    /// A server asks for a pause.
-    #[cold]
-    #[inline(never)]
-    fn heed(&mut self, ending: Ending, asked: Duration) {
-        if ending != Ending::Failed {
-            return;
-        }
-        self.policy.move_window(asked);
-        if let Some(pause) = self.policy.pause_for_all(asked) {
-            self.ties.pause(pause);
         }
     }
 
