@@ -139,7 +139,8 @@ impl<E> GaveUp<E> {
         }
     }
 
-    /// From the start of the run to its end.
+    /// From the start of the run to its end; zero in a run without bounds in which nothing has waited: see
+    /// [`Attempt::elapsed`](crate::Attempt::elapsed).
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         duration(self.elapsed)
