@@ -129,8 +129,8 @@ impl<G: Control> Core<G> {
         cx: &mut Context<'_>,
         alarm: Pin<&mut T>,
     ) -> Poll<Result<Step, Stop>> {
-        // The first attempt of a run that shares nothing is all that many runs have.
-        if G::NOTHING && matches!(self.state, State::First | State::Due) {
+        // The first attempt is all that many runs have.
+        if matches!(self.state, State::First | State::Due) && self.ties.admits_at_once() {
             self.start::<T>();
             return Poll::Ready(Ok(Step::Start));
         }
@@ -284,7 +284,9 @@ impl<G: Control> Core<G> {
         if let Some(retries) = self.ties.retries() {
             retries.begin_attempt();
         }
-        if let State::AwaitingPermit(ticket) = mem::replace(&mut self.state, State::Attempting) {
+        if G::NOTHING || !matches!(self.state, State::AwaitingPermit(_)) {
+            self.state = State::Attempting;
+        } else if let State::AwaitingPermit(ticket) = mem::replace(&mut self.state, State::Attempting) {
             self.ties.spend(ticket);
         }
         _ = self.attempts.start(&self.policy, self.at);
