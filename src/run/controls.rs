@@ -198,7 +198,10 @@ impl Controls {
     }
 
     pub(crate) fn throttle(mut self, limiter: Limiter) -> Self {
-        self.limiters = Some(Limiters::and(self.limiters.take(), limiter));
+        self.limiters = Some(match self.limiters.take() {
+            None => Limiters::One(limiter),
+            before => Limiters::and(before, limiter),
+        });
         self
     }
 
