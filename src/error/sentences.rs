@@ -45,7 +45,11 @@ fn endings() -> Vec<Ended> {
         (Ending::NotReadyBecause, true, false),
     ];
     for by in [CutBy::AttemptTimeout, CutBy::Deadline, CutBy::Cancelled] {
-        endings.extend([(Ending::Cut(by), false, false), (Ending::Cut(by), true, false), (Ending::Cut(by), false, true)]);
+        endings.extend([
+            (Ending::Cut(by), false, false),
+            (Ending::Cut(by), true, false),
+            (Ending::Cut(by), false, true),
+        ]);
     }
     endings
 }

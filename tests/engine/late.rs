@@ -279,7 +279,10 @@ async fn what_never_waits_takes_no_time() {
         async move { Err::<(), _>(attempt.elapsed()) }
     });
     let gave_up = run.backoff(Backoff::fixed(Duration::ZERO)).max_attempts(5).await.unwrap_err();
-    assert_eq!((gave_up.attempts(), gave_up.elapsed(), gave_up.into_error()), (5, Duration::ZERO, Some(Duration::ZERO)));
+    assert_eq!(
+        (gave_up.attempts(), gave_up.elapsed(), gave_up.into_error()),
+        (5, Duration::ZERO, Some(Duration::ZERO))
+    );
 }
 
 /// A call that hangs without a bound is not told as one that took no time.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use super::stop::PolicyStop;
 use crate::policy::{
     nanos::{FOREVER, nanos},
     schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SET_EVERY, bounds::CutBy, jitter::pick},
@@ -26,22 +27,6 @@ impl From<bool> for Decision {
     fn from(retry: bool) -> Self {
         if retry { Self::Retry } else { Self::Fatal }
     }
-}
-
-/// Why a run ended, as far as its own policy decides it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PolicyStop {
-    /// The error cannot be mended.
-    Fatal,
-    /// All attempts were made.
-    Attempts,
-    /// The backoff has no further delay.
-    BackoffEnded,
-    /// The next start would lie beyond the start window.
-    StartWindow,
-    /// The next start would lie at the hard bound or beyond.
-    Deadline,
 }
 
 /// What a run does next.
