@@ -214,10 +214,10 @@ where
     /// An attempt has ended without a value. What follows is noted before the listener hears of it.
     fn end_attempt(&mut self, ending: Ending, decision: Decision) {
         let next = self.core.end(ending, decision);
-        let pause = next.as_ref().ok().copied();
+        let pause = next.ok();
         self.cut_after = self.core.cut_after(ending, self.core.ended(pause.unwrap_or(0)));
         if let Err(stop) = next {
-            self.end = Some(RunEnded::Stopped(stop));
+            self.end = Some(RunEnded::Stopped(stop.into()));
         }
         self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, pause, Some(self.cut_after));
     }

@@ -9,7 +9,7 @@ mod text;
 
 use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, time::Duration};
 
-pub(crate) use self::stop::{End, Ending};
+pub(crate) use self::stop::{End, EndStop, Ending};
 pub use self::{
     chain::{BoxedError, Chained, chain},
     reason::Reason,
@@ -62,8 +62,18 @@ pub struct GaveUp<E> {
 /// One error at most, with the small fields beside it so that they share its padding.
 #[derive(Debug)]
 enum Kept<E> {
-    Error { error: E, attempts: u32, ending: Ending },
-    Nothing { attempts: u32, ending: Ending },
+    Error { error: E, attempts: u32, ending: Ending, observes: bool },
+    Nothing { attempts: u32, ending: Ending, observes: bool },
+}
+
+impl<E> Kept<E> {
+    fn without_error<F>(&self) -> Kept<F> {
+        match *self {
+            Self::Error { attempts, ending, observes, .. } | Self::Nothing { attempts, ending, observes } => {
+                Kept::Nothing { attempts, ending, observes }
+            }
+        }
+    }
 }
 
 // ===== impl GaveUp =====
@@ -71,10 +81,10 @@ enum Kept<E> {
 impl<E> GaveUp<E> {
     #[inline]
     pub(crate) fn new(end: End, error: Option<E>, detail: Option<Detail>) -> Self {
-        let End { stop, attempts, elapsed, bound, cut_after, ending } = end;
+        let End { stop, attempts, elapsed, bound, cut_after, ending, observes } = end;
         let kept = match error {
-            Some(error) => Kept::Error { error, attempts, ending },
-            None => Kept::Nothing { attempts, ending },
+            Some(error) => Kept::Error { error, attempts, ending, observes },
+            None => Kept::Nothing { attempts, ending, observes },
         };
         Self { stop, elapsed, bound, cut_after, detail: detail.map(Box::new), kept }
     }
@@ -87,7 +97,7 @@ impl<E> GaveUp<E> {
             bound: self.bound,
             cut_after: self.cut_after,
             detail: self.detail.clone(),
-            kept: Kept::Nothing { attempts: self.attempts(), ending: self.ending() },
+            kept: self.kept.without_error(),
         }
     }
 
@@ -129,7 +139,8 @@ impl<E> GaveUp<E> {
         }
     }
 
-    /// From the start of the run to its end.
+    /// From the start of the run to its end; zero in a run without bounds in which nothing has waited: see
+    /// [`Attempt::elapsed`](crate::Attempt::elapsed).
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         duration(self.elapsed)
@@ -146,8 +157,10 @@ impl<E> GaveUp<E> {
     pub fn map_error<F>(self, f: impl FnOnce(E) -> F) -> GaveUp<F> {
         let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
         let kept = match kept {
-            Kept::Error { error, attempts, ending } => Kept::Error { error: f(error), attempts, ending },
-            Kept::Nothing { attempts, ending } => Kept::Nothing { attempts, ending },
+            Kept::Error { error, attempts, ending, observes } => {
+                Kept::Error { error: f(error), attempts, ending, observes }
+            }
+            Kept::Nothing { .. } => kept.without_error(),
         };
         GaveUp { stop, elapsed, bound, cut_after, detail, kept }
     }
@@ -174,9 +187,7 @@ impl<E> GaveUp<E> {
         let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
         match kept {
             Kept::Error { error, .. } => error,
-            Kept::Nothing { attempts, ending } => {
-                f(GaveUp { stop, elapsed, bound, cut_after, detail, kept: Kept::Nothing { attempts, ending } })
-            }
+            Kept::Nothing { .. } => f(GaveUp { stop, elapsed, bound, cut_after, detail, kept: kept.without_error() }),
         }
     }
 
@@ -284,6 +295,13 @@ impl<E> GaveUp<E> {
     fn ending(&self) -> Ending {
         match self.kept {
             Kept::Error { ending, .. } | Kept::Nothing { ending, .. } => ending,
+        }
+    }
+
+    /// Whether what was attempted only observes.
+    fn observes(&self) -> bool {
+        match self.kept {
+            Kept::Error { observes, .. } | Kept::Nothing { observes, .. } => observes,
         }
     }
 }

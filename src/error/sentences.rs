@@ -40,18 +40,24 @@ fn stops() -> Vec<Stop> {
     ]
 }
 
-/// How the last attempt ended, and whether there is an error.
-fn endings() -> Vec<(Ending, bool)> {
+/// How the last attempt ended, whether there is an error, and whether attempts only observe.
+type Ended = (Ending, bool, bool);
+
+fn endings() -> Vec<Ended> {
     let mut endings = vec![
-        (Ending::NotStarted, false),
-        (Ending::Failed, true),
-        (Ending::Failed, false),
-        (Ending::NotReady, false),
-        (Ending::NotReady, true),
-        (Ending::NotReadyBecause, true),
+        (Ending::NotStarted, false, false),
+        (Ending::Failed, true, false),
+        (Ending::Failed, false, false),
+        (Ending::NotReady, false, false),
+        (Ending::NotReady, true, false),
+        (Ending::NotReadyBecause, true, false),
     ];
     for by in [CutBy::AttemptTimeout, CutBy::Deadline, CutBy::Cancelled] {
-        endings.extend([(Ending::Cut(by), false), (Ending::Cut(by), true), (Ending::ObservationCut(by), false)]);
+        endings.extend([
+            (Ending::Cut(by), false, false),
+            (Ending::Cut(by), true, false),
+            (Ending::Cut(by), false, true),
+        ]);
     }
     endings
 }
@@ -64,11 +70,11 @@ fn details() -> Vec<Option<Detail>> {
 }
 
 /// Whether a run can end so.
-fn can_be(stop: &Stop, (ending, has_error): (Ending, bool), detail: Option<&Detail>) -> bool {
+fn can_be(stop: &Stop, (ending, has_error, observes): Ended, detail: Option<&Detail>) -> bool {
     let nothing = ending == Ending::NotStarted;
     let handed_out = ending == Ending::Failed && !has_error;
     let earlier = has_error && !matches!(ending, Ending::Failed | Ending::NotReadyBecause);
-    let cut = matches!(ending, Ending::Cut(_) | Ending::ObservationCut(_));
+    let cut = matches!(ending, Ending::Cut(_));
     let of_stop = match stop {
         Stop::Fatal => ending == Ending::Failed || cut,
         Stop::Budget => !nothing,
@@ -80,26 +86,27 @@ fn can_be(stop: &Stop, (ending, has_error): (Ending, bool), detail: Option<&Deta
         None => true,
         // Errors before the last attempt are told as above.
         Some(_) if handed_out || earlier => false,
-        Some(Detail::Settle { .. }) => !nothing && !matches!(ending, Ending::Cut(_)),
-        Some(Detail::Ensure { acts: 0, .. }) => !matches!(ending, Ending::Cut(_)),
+        Some(Detail::Settle { .. }) => !nothing && (observes || !cut),
+        Some(Detail::Ensure { acts: 0, .. }) => observes || !cut,
         // What was observed last tells the outcome.
         Some(Detail::Ensure { outcome_unknown: true, .. }) => ending == Ending::Failed || cut,
         Some(Detail::Ensure { .. }) => !nothing,
         // An error names the object itself.
-        Some(Detail::Read { .. }) => nothing || matches!(ending, Ending::ObservationCut(_)),
+        Some(Detail::Read { .. }) => nothing || observes,
     };
     let of_cut = match ending {
-        Ending::Cut(CutBy::Deadline) | Ending::ObservationCut(CutBy::Deadline) => *stop == Stop::Deadline,
+        Ending::Cut(CutBy::Deadline) => *stop == Stop::Deadline,
         _ => true,
     };
     of_stop && of_detail && of_cut
 }
 
-fn gave_up(stop: Stop, (ending, has_error): (Ending, bool), detail: Option<Detail>) -> GaveUp<io::Error> {
+fn gave_up(stop: Stop, (ending, has_error, observes): Ended, detail: Option<Detail>) -> GaveUp<io::Error> {
     let acts = if let Some(Detail::Ensure { acts, .. }) = detail { acts } else { 3 };
     let attempts = if ending == Ending::NotStarted { 0 } else { acts.max(1) };
     let elapsed = if ending == Ending::NotStarted && stop != Stop::Cancelled { 0 } else { nanos(60 * SECOND) };
-    let end = End { stop, attempts, elapsed, bound: nanos(60 * SECOND), cut_after: nanos(SECOND / 2), ending };
+    let (bound, cut_after) = (nanos(60 * SECOND), nanos(SECOND / 2));
+    let end = End { stop, attempts, elapsed, bound, cut_after, ending, observes };
     GaveUp::new(end, has_error.then(|| io::Error::other("no route to host")), detail)
 }
 
@@ -153,7 +160,7 @@ fn check(gave_up: &GaveUp<io::Error>) {
     assert!(!summary.contains("no route") && !summary.ends_with([':', ';', ' ']), "{summary}");
     assert!(!(text.contains("before the first attempt") && text.contains("last attempt")), "{text}");
     assert!(!(text.contains("never acted") && text.contains("applied")), "{text}");
-    let observes = gave_up.detail().is_some() || matches!(gave_up.ending(), Ending::ObservationCut(_));
+    let observes = gave_up.detail().is_some() || gave_up.observes();
     assert!(!(observes && text.contains("outcome unknown")), "{text}");
     // What the last attempt did stands in the sentence in the same words, unless the owner cancelled it.
     let last = gave_up.last().to_string();

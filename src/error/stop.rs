@@ -87,6 +87,25 @@ impl From<PolicyStop> for Stop {
     }
 }
 
+/// Why no attempt follows one that has ended: a [`Stop`] in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndStop {
+    Policy(PolicyStop),
+    Cancelled,
+    Budget,
+}
+
+impl From<EndStop> for Stop {
+    #[cold]
+    fn from(ended: EndStop) -> Self {
+        match ended {
+            EndStop::Policy(ended) => ended.into(),
+            EndStop::Cancelled => Self::Cancelled,
+            EndStop::Budget => Self::Budget,
+        }
+    }
+}
+
 /// What the last attempt did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -149,8 +168,6 @@ pub(crate) enum Ending {
     /// Not ready, and the kept error says why.
     NotReadyBecause,
     Cut(CutBy),
-    /// What was cut only observed: it has no outcome that could be unknown.
-    ObservationCut(CutBy),
 }
 
 impl Ending {
@@ -161,14 +178,9 @@ impl Ending {
             (Self::Failed, None) => Last::FailedBefore,
             (Self::NotReadyBecause, Some(error)) => Last::NotReadyBecause(error),
             (Self::NotReadyBecause, None) | (Self::NotReady, _) => Last::NotReady,
-            (Self::Cut(by) | Self::ObservationCut(by), _) => Last::Cut { after: cut_after, by },
+            (Self::Cut(by), _) => Last::Cut { after: cut_after, by },
             (Self::NotStarted, _) => Last::NotStarted,
         }
-    }
-
-    /// The same of something that only observes.
-    pub(crate) fn of_observation(self) -> Self {
-        if let Self::Cut(by) = self { Self::ObservationCut(by) } else { self }
     }
 }
 
@@ -181,4 +193,6 @@ pub(crate) struct End {
     pub(crate) bound: u64,
     pub(crate) cut_after: u64,
     pub(crate) ending: Ending,
+    /// What was attempted only observes: cut, it has no outcome that could be unknown.
+    pub(crate) observes: bool,
 }

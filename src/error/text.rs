@@ -147,7 +147,7 @@ impl<E> GaveUp<E> {
     fn write_stop(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = Written(duration(self.bound));
         match &self.stop {
-            Stop::Fatal if matches!(self.ending(), Ending::Cut(_) | Ending::ObservationCut(_)) => {
+            Stop::Fatal if matches!(self.ending(), Ending::Cut(_)) => {
                 f.write_str(": a call without an answer must not be repeated")
             }
             Stop::Fatal => f.write_str(": repeating cannot mend this"),
@@ -220,8 +220,8 @@ impl<E> GaveUp<E> {
             }
             Ending::NotStarted | Ending::Failed => return Ok(()),
             Ending::NotReady | Ending::NotReadyBecause => return f.write_str(": not ready"),
-            Ending::Cut(by) if self.detail().is_none() => (by, ", outcome unknown"),
-            Ending::Cut(by) | Ending::ObservationCut(by) => (by, ""),
+            Ending::Cut(by) if self.detail().is_none() && !self.observes() => (by, ", outcome unknown"),
+            Ending::Cut(by) => (by, ""),
         };
         let after = Measured(duration(self.cut_after));
         match by {

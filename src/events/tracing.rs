@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-use ::tracing::{Level, Span, event, field};
+use ::tracing::{Level, Span, event, field, level_filters::LevelFilter};
 
 use super::{Event, Listener, Wait};
 use crate::{
@@ -100,16 +100,37 @@ impl<E: Reason<K>, K> fmt::Display for Told<'_, E, K> {
     }
 }
 
+/// Whether nothing at all is heard of a run with this span: there is no subscriber, or it takes no event of any level, and nothing
+/// goes to `log` either, for which `tracing` (feature `log`) makes spans that are not none.
+#[inline]
+fn is_unheard(span: &Span) -> bool {
+    span.is_none() && LevelFilter::current() == LevelFilter::OFF
+}
+
 impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
+    #[inline]
     fn on_event(&mut self, told: &Event<'_, E>) {
         let what = self.what;
         let span = self.span.get_or_insert_with(|| {
             let nothing = field::Empty;
             ::tracing::info_span!(target: "relent", "run", what, attempts = nothing, elapsed = nothing, stop = nothing)
         });
+        if !is_unheard(span) {
+            self.tell(told);
+        } else if matches!(told, Event::Succeeded { .. } | Event::GaveUp(_)) {
+            self.span = None;
+        }
+    }
+}
+
+impl<K: 'static> Tracing<K> {
+    /// A subscriber or `log` may hear it.
+    #[inline(never)]
+    fn tell<E: Reason<K>>(&mut self, told: &Event<'_, E>) {
+        let Some(span) = &self.span else { return };
         match told {
             Event::Started(attempt) => {
-                event!(target: "relent", parent: &*span, Level::TRACE, attempt = attempt.number(), "attempt started");
+                event!(target: "relent", parent: span, Level::TRACE, attempt = attempt.number(), "attempt started");
             }
             Event::Ended { attempt, elapsed, last, again } => {
                 let elapsed = field::display(Measured(*elapsed));
@@ -117,37 +138,37 @@ impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
                 match last {
                     Last::Failed(error) => {
                         event!(
-                            target: "relent", parent: &*span, Level::INFO,
+                            target: "relent", parent: span, Level::INFO,
                             attempt, elapsed, error = %Told(*error, self.kind), again, "attempt failed"
                         );
                     }
                     Last::Cut { after, .. } => {
                         let after = field::display(Measured(*after));
-                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, again, "attempt cut");
+                        event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, after, again, "attempt cut");
                     }
                     Last::NotReadyBecause(error) => {
                         let error = field::display(Told(*error, self.kind));
-                        event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, error, "not ready");
+                        event!(target: "relent", parent: span, Level::DEBUG, attempt, elapsed, error, "not ready");
                     }
-                    _ => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "not ready"),
+                    _ => event!(target: "relent", parent: span, Level::DEBUG, attempt, elapsed, "not ready"),
                 }
             }
             Event::Acting { attempt, elapsed } => {
                 let elapsed = field::display(Measured(*elapsed));
-                event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "acting");
+                event!(target: "relent", parent: span, Level::DEBUG, attempt, elapsed, "acting");
             }
             Event::Acted { attempt, elapsed, failed } => {
                 let elapsed = field::display(Measured(*elapsed));
                 match failed {
-                    None => event!(target: "relent", parent: &*span, Level::DEBUG, attempt, elapsed, "acted"),
+                    None => event!(target: "relent", parent: span, Level::DEBUG, attempt, elapsed, "acted"),
                     Some(Last::Cut { after, .. }) => {
                         let after = field::display(Measured(*after));
-                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, after, "act cut");
+                        event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, after, "act cut");
                     }
                     Some(Last::Failed(error)) => {
-                        event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, error = %Told(*error, self.kind), "act failed");
+                        event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, error = %Told(*error, self.kind), "act failed");
                     }
-                    Some(_) => event!(target: "relent", parent: &*span, Level::INFO, attempt, elapsed, "act failed"),
+                    Some(_) => event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, "act failed"),
                 }
             }
             Event::Waiting(wait) => {
@@ -156,18 +177,18 @@ impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
                     Wait::Limiter(delay) => (delay, "limiter"),
                 };
                 event!(
-                    target: "relent", parent: &*span, Level::DEBUG,
+                    target: "relent", parent: span, Level::DEBUG,
                     delay = %Short(delay), reason, "waiting"
                 );
             }
             Event::Succeeded { attempts, elapsed } => {
                 let shown = field::display(Measured(*elapsed));
-                event!(target: "relent", parent: &*span, Level::DEBUG, attempts, elapsed = shown, "succeeded");
+                event!(target: "relent", parent: span, Level::DEBUG, attempts, elapsed = shown, "succeeded");
                 self.end("succeeded", *attempts, *elapsed);
             }
             Event::GaveUp(gave_up) => {
                 event!(
-                    target: "relent", parent: &*span, Level::WARN,
+                    target: "relent", parent: span, Level::WARN,
                     stop = gave_up.stop().as_str(),
                     attempts = gave_up.attempts(),
                     elapsed = %Measured(gave_up.elapsed()),
@@ -182,7 +203,7 @@ impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
 
 impl<K> Drop for Tracing<K> {
     fn drop(&mut self) {
-        if let Some(span) = &self.span {
+        if let Some(span) = self.span.as_ref().filter(|span| !is_unheard(span)) {
             event!(target: "relent", parent: span, Level::DEBUG, "dropped before its end");
         }
     }

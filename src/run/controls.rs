@@ -34,6 +34,9 @@ pub trait Control {
     fn may_be_cancelled(&self) -> bool;
     /// Ready once the run is cancelled.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Whether an attempt may start without further ado: the run is not cancelled, and the limiter has granted a permit. If
+    /// not, it is to be asked.
+    fn admits_at_once(&mut self) -> bool;
     /// Asks the limiter for one permit, to be had within so many nanoseconds.
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
     /// `None` once the permit is there; else the instant to ask again, where one is known.
@@ -80,6 +83,10 @@ impl Control for () {
     #[inline]
     fn poll_cancelled(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
+    }
+    #[inline]
+    fn admits_at_once(&mut self) -> bool {
+        true
     }
     #[inline]
     fn ask(&self, _: u64) -> Admission<Self::Waiter> {
@@ -195,7 +202,10 @@ impl Controls {
     }
 
     pub(crate) fn throttle(mut self, limiter: Limiter) -> Self {
-        self.limiters = Some(Limiters::and(self.limiters.take(), limiter));
+        self.limiters = Some(match self.limiters.take() {
+            None => Limiters::One(limiter),
+            before => Limiters::and(before, limiter),
+        });
         self
     }
 
@@ -279,6 +289,9 @@ impl<G: Control, F: Future> Control for Until<G, F> {
         self.over = self.over || self.future.as_mut().poll(cx).is_ready();
         if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
     }
+    fn admits_at_once(&mut self) -> bool {
+        !self.is_cancelled() && self.ties.admits_at_once()
+    }
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter> {
         self.ties.ask(allowed)
     }
@@ -337,6 +350,11 @@ impl Control for Controls {
     #[inline]
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
+    }
+
+    #[inline]
+    fn admits_at_once(&mut self) -> bool {
+        !self.is_cancelled() && self.limiters.as_ref().is_none_or(Limiters::try_take)
     }
 
     fn ask(&self, allowed: u64) -> Admission<Queued> {

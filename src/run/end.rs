@@ -14,10 +14,10 @@
 //! and at its end, whatever ends it, [`RunEnd::give_up`] (or [`Retries::end_run`] after a success).
 
 use crate::{
-    error::{End, Ending, GaveUp, Stop},
+    error::{End, EndStop, Ending, GaveUp, Stop},
     policy::schedule::{
         Policy,
-        attempts::{Attempts, Decision, Next},
+        attempts::{Attempts, Decision, Next, PolicyStop},
         bounds::CutBy,
         jitter::series,
     },
@@ -61,16 +61,16 @@ impl AttemptEnd {
         attempts: &mut Attempts,
         seed: impl FnOnce() -> Option<u64>,
         retries: Option<&mut Retries>,
-    ) -> Result<u64, Stop> {
+    ) -> Result<u64, EndStop> {
         let Self { now, ending, decision } = self;
         if ending == Ending::Cut(CutBy::Deadline) {
-            return Err(Stop::Deadline);
+            return Err(EndStop::Policy(PolicyStop::Deadline));
         }
         let number = attempts.number();
-        match attempts.end(policy, now, decision, || random(seed(), Attempts::draw_after(number, policy))) {
-            Next::Stop(ended) => Err(ended.into()),
+        match attempts.end(policy, now, decision, move || random(seed(), Attempts::draw_after(number, policy))) {
+            Next::Stop(ended) => Err(EndStop::Policy(ended)),
             Next::Start(at) if retries.is_none_or(Retries::withdraw) => Ok(at),
-            Next::Start(_) => Err(Stop::Budget),
+            Next::Start(_) => Err(EndStop::Budget),
         }
     }
 }
@@ -110,7 +110,7 @@ impl RunEnd {
         let Self { stop, now, ending, cut_after } = self;
         let bounds = policy.bounds();
         let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
-        End { stop, attempts: attempts.number(), elapsed: now, bound, cut_after, ending }
+        End { stop, attempts: attempts.number(), elapsed: now, bound, cut_after, ending, observes: false }
     }
 }
 
@@ -118,15 +118,15 @@ impl RunEnd {
 pub(crate) fn cut_after(policy: &Policy, attempts: &Attempts, ending: Ending, ended: u64) -> u64 {
     let bounds = policy.bounds();
     match ending {
-        Ending::Cut(CutBy::AttemptTimeout) | Ending::ObservationCut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
-        Ending::Cut(CutBy::Deadline) | Ending::ObservationCut(CutBy::Deadline) => {
-            bounds.finish_within.saturating_sub(attempts.started())
-        }
+        Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
+        Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(attempts.started()),
         _ => ended.saturating_sub(attempts.started()),
     }
 }
 
 /// A number of the run's series.
+#[cold]
+#[inline(never)]
 fn random(seed: Option<u64>, draw: u64) -> u64 {
     seed.map_or_else(|| fastrand::u64(..), |seed| series(seed, draw))
 }

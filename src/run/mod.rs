@@ -20,8 +20,9 @@ use std::{
 use pin_project_lite::pin_project;
 
 pub(crate) use self::core::Core;
+use self::tell::tell_gave_up;
 use crate::{
-    error::{Detail, Ending, GaveUp, Stop},
+    error::{Detail, End, EndStop, Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
@@ -118,8 +119,6 @@ where
                         this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
-                    // Destructors and `when` may take any time.
-                    this.core.start_clock();
                     // What the operation holds is let go before anything else happens. A panic from here on ends it all.
                     this.slot.set(AttemptSlot::Done);
                     match judged {
@@ -163,10 +162,17 @@ where
                     (Ending::Cut(by), decision)
                 }
             };
-            let next = this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None);
-            match next {
-                Ok(()) => this.slot.set(AttemptSlot::Idle),
-                Err(stop) => return self.give_up(stop),
+            if L::SILENT {
+                // Nothing of the caller's runs from here to the next attempt.
+                this.slot.set(AttemptSlot::Idle);
+                if let Err(stop) = ready!(this.core.end_and_yield::<T>(cx, ending, decision)) {
+                    return self.stop_after(stop);
+                }
+            } else {
+                match this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None) {
+                    Ok(()) => this.slot.set(AttemptSlot::Idle),
+                    Err(stop) => return self.give_up(stop),
+                }
             }
         }
     }
@@ -188,6 +194,13 @@ where
         self.give_up(stop)
     }
 
+    /// No attempt follows.
+    #[cold]
+    #[inline(never)]
+    fn stop_after(self: Pin<&mut Self>, stop: EndStop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        self.give_up(stop.into())
+    }
+
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
     #[cold]
     #[inline(never)]
@@ -196,10 +209,8 @@ where
         this.slot.set(AttemptSlot::Done);
         let read = || this.operation.reads().filter(|_| this.error.is_none()).map(|of| Detail::Read { of });
         let detail = this.verb.detail(|| this.core.read()).or_else(read);
-        if V::OBSERVES {
-            this.core.only_observes();
-        }
-        Poll::Ready(Err(this.core.give_up(this.listener, this.error.take(), stop, detail, None)))
+        let end = End { observes: V::OBSERVES, ..this.core.stop(stop, None) };
+        Poll::Ready(Err(tell_gave_up(this.listener, GaveUp::new(end, this.error.take(), detail))))
     }
 }
 

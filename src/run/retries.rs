@@ -48,11 +48,17 @@ impl Retries {
     /// An attempt begins; if it is the first, the run counts.
     #[inline]
     pub(crate) fn begin_attempt(&mut self) {
+        if !matches!(self, Self::Unlimited) {
+            self.count_attempt();
+        }
+    }
+
+    fn count_attempt(&mut self) {
         match self {
             Self::Unlimited => {}
             Self::Of(budget) => *self = Self::Running(Counted(budget.begin())),
             Self::Running(Counted(run)) => run.begin_attempt(),
-            Self::Both(both) => both.iter_mut().for_each(Self::begin_attempt),
+            Self::Both(both) => both.iter_mut().for_each(Self::count_attempt),
         }
     }
 

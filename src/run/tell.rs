@@ -34,8 +34,6 @@ impl<G: Control> Core<G> {
                 Step::Start => {
                     let attempt = self.attempt();
                     if !L::SILENT {
-                        // What the listener takes counts.
-                        self.start_clock();
                         listener.on_event(&Event::Started(attempt));
                     }
                     return Poll::Ready(Ok(attempt));
@@ -58,9 +56,9 @@ impl<G: Control> Core<G> {
     ) -> Result<(), Stop> {
         let next = self.end(ending, decision);
         if !L::SILENT {
-            self.tell_end(listener, error, ending, next.as_ref().ok().copied(), cut_after);
+            self.tell_end(listener, error, ending, next.ok(), cut_after);
         }
-        next.map(drop)
+        next.map(drop).map_err(Stop::from)
     }
 
     /// The attempt has ended, and the run with it, by a rule of the verb's own.
@@ -120,8 +118,13 @@ impl<G: Control> Core<G> {
         detail: Option<Detail>,
         cut_after: Option<u64>,
     ) -> GaveUp<E> {
-        let gave_up = GaveUp::new(self.stop(stop, cut_after), error, detail);
-        listener.on_event(&Event::GaveUp(&gave_up));
-        gave_up
+        tell_gave_up(listener, GaveUp::new(self.stop(stop, cut_after), error, detail))
     }
+}
+
+/// The last thing that a run without a value tells.
+#[inline]
+pub(crate) fn tell_gave_up<E, L: Listener<E>>(listener: &mut L, gave_up: GaveUp<E>) -> GaveUp<E> {
+    listener.on_event(&Event::GaveUp(&gave_up));
+    gave_up
 }

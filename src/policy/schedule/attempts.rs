@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+pub use super::stop::PolicyStop;
 use crate::policy::{
     nanos::{FOREVER, nanos},
-    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, bounds::CutBy, jitter::pick},
+    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SET_EVERY, bounds::CutBy, jitter::pick},
 };
 
 /// What follows an error.
@@ -26,22 +27,6 @@ impl From<bool> for Decision {
     fn from(retry: bool) -> Self {
         if retry { Self::Retry } else { Self::Fatal }
     }
-}
-
-/// Why a run ended, as far as its own policy decides it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PolicyStop {
-    /// The error cannot be mended.
-    Fatal,
-    /// All attempts were made.
-    Attempts,
-    /// The backoff has no further delay.
-    BackoffEnded,
-    /// The next start would lie beyond the start window.
-    StartWindow,
-    /// The next start would lie at the hard bound or beyond.
-    Deadline,
 }
 
 /// What a run does next.
@@ -108,8 +93,11 @@ impl Attempt {
         self.number
     }
 
-    /// From the start of the run to the start of this attempt. Zero in the first attempt of a run without bounds, which
-    /// reads no clock; if that attempt fails without having waited, the time of such a run begins with its error.
+    /// From the start of the run to the start of this attempt.
+    ///
+    /// A run without a bound, `every` or a per-call deadline reads no clock before something waits: an attempt, a pause, the
+    /// limiter, or the run itself when other tasks have their turn. Until then this is zero: what answers at once takes no time.
+    /// A loop of one's own ([`Policy::begin`]) and a run that blocks its thread always know the time.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         crate::policy::nanos::duration(self.elapsed)
@@ -165,31 +153,29 @@ impl Attempt {
 /// The progress of one run. Every instant is in nanoseconds since the run began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// Attempts started, and [`FINAL`] once the final try is planned.
+    /// Attempts started.
     number: u32,
     /// How far the backoff has come: [`BackoffState`], without its gap.
     step: u32,
     current: u64,
-    /// When the first attempt started: the grid of `every` is laid there.
+    /// Where the grid of `every` is laid: when the first attempt started. [`FOREVER`] once the final try is planned, since there
+    /// is no tick after it.
     grid: u64,
     /// When the last attempt started.
     started: u64,
 }
-
-/// Marks a count of attempts beyond which nothing is planned.
-const FINAL: u32 = 1 << 31;
 
 impl Attempts {
     /// Attempts started so far.
     #[inline]
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.number & !FINAL
+        self.number
     }
 
     #[inline]
     fn is_final(&self) -> bool {
-        self.number & FINAL != 0
+        self.grid == FOREVER
     }
 
     /// When the last attempt started.
@@ -214,20 +200,13 @@ impl Attempts {
         if !policy.has(DELAY_FIRST) {
             return Next::Start(0);
         }
-        if policy.has(RANDOM_PHASE) {
-            self.plan_in_phase(policy, 0, 0, random())
-        } else {
-            self.plan(policy, 0, 0, random)
-        }
+        self.plan(policy, 0, 0, random)
     }
 
     /// An attempt starts at `now`.
     #[inline]
     pub fn start(&mut self, policy: &Policy, now: u64) -> Attempt {
-        // Two thousand million attempts are counted, further ones are not.
-        if self.number() < FINAL.saturating_sub(1) {
-            self.number = self.number.wrapping_add(1);
-        }
+        self.number = self.number.saturating_add(1);
         self.started = now;
         self.attempt(policy)
     }
@@ -271,45 +250,23 @@ impl Attempts {
         if !self.may_repeat(policy) {
             return Next::Stop(PolicyStop::Attempts);
         }
-        if policy.backoff.healthy().is_some_and(|healthy| now.saturating_sub(self.started) >= healthy) {
-            (self.current, self.step) = (0, 0);
-        }
-        if policy.has(SET_EVERY) && self.number() == 1 {
-            self.grid = self.started;
-            // With `delay_first` the first attempt stands on a grid already.
-            if policy.has(RANDOM_PHASE) && !policy.has(DELAY_FIRST) {
-                return self.plan_in_phase(policy, now, earliest, random());
-            }
-        }
         self.plan(policy, now, earliest, random)
-    }
-
-    /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start. The backoff
-    /// uses the same number: the longer the phase, the longer its delay.
-    #[cold]
-    #[inline(never)]
-    fn plan_in_phase(&mut self, policy: &Policy, now: u64, earliest: u64, random: u64) -> Next {
-        if let Some(every) = policy.period() {
-            let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
-            self.grid = self.started.saturating_add(phase);
-        }
-        self.plan(policy, now, earliest, || random)
     }
 
     /// Plans the next start: on the cadence, and not before `earliest`.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     fn plan(&mut self, policy: &Policy, now: u64, earliest: u64, random: impl FnOnce() -> u64) -> Next {
-        let mut planned = earliest;
-        if policy.uses_backoff() {
-            let Some(delay) = policy.backoff.next_delay(&mut self.current, &mut self.step, random) else {
-                return Next::Stop(PolicyStop::BackoffEnded);
-            };
-            planned = planned.max(now.saturating_add(delay));
-        }
-        if let Some(every) = policy.period() {
-            planned = planned.max(self.tick(every, now));
-        }
+        let pause = if policy.has(SET_EVERY) {
+            let random = if policy.has(RANDOM_PHASE | SET_BACKOFF) { random() } else { 0 };
+            self.next_on_grid(policy, now, random)
+        } else if policy.backoff.is_simple() {
+            Some(policy.backoff.next_simple(&mut self.current, random))
+        } else {
+            self.next_of_chain(policy, now, random())
+        };
+        let Some(pause) = pause else { return Next::Stop(PolicyStop::BackoffEnded) };
+        let planned = earliest.max(now.saturating_add(pause));
         if policy.bounds.admits(planned) && !self.is_final() {
             return Next::Start(planned);
         }
@@ -319,6 +276,39 @@ impl Attempts {
         }
     }
 
+    /// The next delay of a backoff of any kind; `None` at its end. An attempt that ran long enough lets it start over.
+    #[inline(never)]
+    fn next_of_chain(&mut self, policy: &Policy, now: u64, random: u64) -> Option<u64> {
+        let ran = now.saturating_sub(self.started);
+        if self.number > 0 && policy.backoff.healthy().is_some_and(|healthy| ran >= healthy) {
+            (self.current, self.step) = (0, 0);
+        }
+        policy.backoff.next_of_chain(&mut self.current, &mut self.step, random)
+    }
+
+    /// The pause until the next tick, or until the delay of the backoff is over, if there is one and that is later; `None`: the
+    /// backoff has ended.
+    #[inline(never)]
+    fn next_on_grid(&mut self, policy: &Policy, now: u64, random: u64) -> Option<u64> {
+        let with_first = policy.has(DELAY_FIRST);
+        if self.number == u32::from(!with_first) && policy.has(RANDOM_PHASE) {
+            self.lay_grid_in_phase(policy.every, random);
+        } else if self.number == 1 && !self.is_final() {
+            self.grid = self.started;
+        }
+        let until_tick = self.tick(policy.every, now).saturating_sub(now);
+        // The same number for both: the longer the phase, the longer the delay.
+        let delay = if policy.uses_backoff() { self.next_of_chain(policy, now, random)? } else { 0 };
+        Some(until_tick.max(delay))
+    }
+
+    /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start.
+    fn lay_grid_in_phase(&mut self, every: u64, random: u64) {
+        let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
+        // A tick that never comes is no final try.
+        self.grid = self.started.saturating_add(phase).min(FOREVER.saturating_sub(1));
+    }
+
     /// The cadence has no further start that is admitted: one last attempt, if it is wanted.
     #[cold]
     #[inline(never)]
@@ -326,7 +316,7 @@ impl Attempts {
         let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
         let comes_yet = |&at: &u64| at >= earliest && (at > self.started || self.number() == 0);
         let last_chance = last_chance.filter(comes_yet).filter(|_| !self.is_final())?;
-        self.number |= FINAL;
+        self.grid = FOREVER;
         Some(last_chance)
     }
 

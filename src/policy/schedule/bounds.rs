@@ -1,8 +1,9 @@
 //! The three bounds of a run, and what each of them decides.
 
+pub use super::stop::CutBy;
 use crate::policy::{
     nanos::FOREVER,
-    schedule::{Policy, attempts::PolicyStop},
+    schedule::{Policy, stop::PolicyStop},
 };
 
 /// How long a call, the window for starts, and the whole may take, in nanoseconds; `u64::MAX` is no bound.
@@ -15,18 +16,6 @@ pub struct Bounds {
     pub start_within: u64,
     /// Everything. Nothing starts at its end or later.
     pub finish_within: u64,
-}
-
-/// What cut an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CutBy {
-    /// Its own deadline, `attempt_timeout`.
-    AttemptTimeout,
-    /// The bound on everything, `finish_within`.
-    Deadline,
-    /// The token given to `cancel_on`.
-    Cancelled,
 }
 
 impl Bounds {

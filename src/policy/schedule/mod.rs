@@ -3,9 +3,12 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
+mod chain;
 pub(crate) mod default_window;
 mod delays;
+mod guards;
 pub mod jitter;
+mod stop;
 
 use std::time::Duration;
 
@@ -62,12 +65,6 @@ pub(super) const SHARE_RETRY_AFTER: u32 = 128;
 /// For tests: no setting of a run, and not written as text.
 #[cfg(feature = "test-util")]
 const SKIP_PAUSES: u32 = 256;
-
-/// What stays on where a policy without it is put over one that has it.
-#[cfg(feature = "test-util")]
-const KEPT: u32 = SHARE_RETRY_AFTER | SKIP_PAUSES;
-#[cfg(not(feature = "test-util"))]
-const KEPT: u32 = SHARE_RETRY_AFTER;
 
 impl Policy {
     /// Nothing set: the cadence of the verb, no bounds.
@@ -267,48 +264,6 @@ impl Policy {
         if self.has(SET_EVERY | SET_BACKOFF) { self } else { self.every(period) }
     }
 
-    /// What `.policy(policy)` makes of a builder that was set like this.
-    #[inline(never)]
-    pub(crate) fn take_over(&mut self, policy: &Self) {
-        *self = policy.clone().guarded_by(self);
-    }
-
-    /// What `.policy(self)` makes of a builder that was set as `before`: the bounds (`start_within`, `finish_within`,
-    /// `max_attempts`, with `final_try` and `delay_first`) are these, as one set; the cadence, the deadline of each call, what
-    /// follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.
-    ///
-    /// For the word `policy` of a builder of your own.
-    ///
-    /// ```
-    /// use relent::Policy;
-    ///
-    /// let before: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?;
-    /// let user: Policy = "max_attempts 3".parse()?;
-    /// assert_eq!(user.guarded_by(&before).to_string(), "every 50ms, attempt_timeout 10s, max_attempts 3");
-    /// # Ok::<(), relent::ConfigError>(())
-    /// ```
-    pub fn guarded_by(mut self, before: &Self) -> Self {
-        if !self.has(SET_EVERY | SET_BACKOFF) {
-            self.every = before.every;
-            self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
-            self.replace_backoff(before.backoff.clone());
-        }
-        self.flags |= before.flags & KEPT;
-        if self.bounds.attempt_timeout == FOREVER {
-            self.bounds.attempt_timeout = before.bounds.attempt_timeout;
-        }
-        if self.after_cut() == Decision::Retry {
-            self.change_rare(|rare| rare.after_cut = before.cut_pause());
-            self.flags |= before.flags & CUT_IS_FATAL;
-        }
-        let before = before.rare();
-        self.change_rare(|rare| {
-            rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);
-            rare.last_look = rare.last_look.or(before.last_look);
-        });
-        self
-    }
-
     #[inline]
     pub(super) const fn has(&self, any_of: u32) -> bool {
         self.flags & any_of != 0
@@ -358,7 +313,6 @@ impl Policy {
     }
 
     /// The period of the grid, if there is one.
-    #[inline]
     pub(super) fn period(&self) -> Option<u64> {
         self.has(SET_EVERY).then_some(self.every)
     }
