@@ -53,7 +53,12 @@ use ::http::{
     header::{DATE, RETRY_AFTER},
 };
 
-use crate::{Decision, io, operation::Classify, policy::nanos::Written, time};
+use crate::{
+    io,
+    operation::Classify,
+    policy::{nanos::Written, schedule::attempts::Decision},
+    time,
+};
 
 /// Whether it does no harm to make a call twice: what decides about repeating one whose outcome is unknown. The caller says it.
 ///

@@ -39,7 +39,7 @@ use std::{
     iter::successors,
 };
 
-use crate::{Decision, error::BoxedError};
+use crate::{error::BoxedError, policy::schedule::attempts::Decision};
 
 /// An error whose sources go round in a circle is followed this far.
 const LEVELS: usize = 64;

@@ -11,13 +11,16 @@ use futures_core::{FusedStream, Stream};
 use pin_project_lite::pin_project;
 
 use crate::{
-    Attempt, Decision, GaveUp, Operation, Policy, Stop,
-    error::Ending,
+    error::{Ending, GaveUp, Stop},
     events::Listener,
-    operation::{Classify, ErrorOf, RetryAll, Undecided, ValueOf},
+    operation::{Classify, ErrorOf, Operation, RetryAll, Undecided, ValueOf},
     policy::{
         nanos::{FOREVER, duration, nanos},
-        schedule::bounds::CutBy,
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision},
+            bounds::CutBy,
+        },
     },
     run::{Core, controls::Control, settings::settings},
     time::{self, Instant, Timer},

@@ -7,11 +7,17 @@ use super::{
     events::{FleetEvent, OnEvent},
     explain::FleetExplained,
     ledger::Ledger,
-    member::{Controls, FleetMember},
+    member::FleetMember,
+    share::Controls,
 };
 use crate::{
-    ConfigError, Limiter, Rate, Ratio,
-    policy::fleet::{Member as Policy, Share, Timing, Wants, shares},
+    error::ConfigError,
+    limiter::Limiter,
+    policy::{
+        fleet::{Member as Policy, Share, Timing, Wants, shares},
+        limit::rate::Rate,
+        ratio::Ratio,
+    },
 };
 
 /// A member of a fleet to be: made by [`new`](Self::new), and joined by [`join`](Self::join).

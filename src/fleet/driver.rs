@@ -14,13 +14,13 @@ use tokio::sync::watch;
 use super::{
     events::{FleetEvent, OnEvent, Trouble},
     ledger::{Ledger, LedgerError, Stored, StoredStream},
-    member::{Controls, MemberShare as Told, Wanted},
+    share::{Controls, MemberShare as Told, Wanted},
 };
 use crate::{
-    Limiter, Rate,
-    limiter::Standing,
+    limiter::{Limiter, Standing},
     policy::{
         fleet::{Member, Notes, ReadResult, Record, Share, Step, Timing, Wants, Written, shares, watches},
+        limit::rate::Rate,
         nanos::{FOREVER, duration},
     },
     time::{Sleeper, Timer},

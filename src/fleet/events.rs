@@ -3,7 +3,10 @@
 use std::{fmt, time::Duration};
 
 use super::ledger::LedgerError;
-use crate::{ConfigError, Rate, policy::nanos::Measured};
+use crate::{
+    error::ConfigError,
+    policy::{limit::rate::Rate, nanos::Measured},
+};
 
 /// What [`on_event`](super::Fleet::on_event) hears.
 #[derive(Clone, Debug)]

@@ -71,12 +71,14 @@ mod explain;
 mod ledger;
 mod member;
 mod memory;
+mod share;
 
 pub use self::{
     builder::Fleet,
     events::{FleetEvent, Trouble},
     explain::FleetExplained,
     ledger::{Ledger, LedgerError, Stored, StoredStream},
-    member::{FleetMember, MemberShare},
+    member::FleetMember,
     memory::MemoryLedger,
+    share::MemberShare,
 };

@@ -57,6 +57,41 @@ struct KeyLimiter<'a, K: Eq + Hash> {
     limiter: Option<Limiter>,
 }
 
+impl<K: Eq + Hash> KeyedLimiter<K> {
+    /// Waits for one permit of this key, however long it takes; see [`Limiter::ready`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done it has taken nothing; its place in the order is lost.
+    ///
+    /// # Panics
+    /// In a wait, outside of a runtime with a timer.
+    pub fn ready<'a, Q>(&'a self, key: &'a Q) -> KeyedReady<'a, K, Q>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        KeyedReady::new(self, key)
+    }
+
+    /// Waits for `permits` of this key, all of them at once; see [`Limiter::acquire`].
+    ///
+    /// # Errors
+    /// [`Refused::TooFar`] where the wait does not fit into its bound, and [`Refused::OverBurst`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done it has taken nothing; its place in the order is lost.
+    ///
+    /// # Panics
+    /// In a wait, outside of a runtime with a timer.
+    pub fn acquire<'a, Q>(&'a self, key: &'a Q, permits: u32) -> KeyedAcquire<'a, K, Q>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        KeyedAcquire::new(self, key, permits)
+    }
+}
+
 impl<'a, K, Q> KeyedAcquire<'a, K, Q>
 where
     K: Eq + Hash + Borrow<Q>,

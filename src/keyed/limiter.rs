@@ -12,7 +12,6 @@ use hashbrown::DefaultHashBuilder;
 
 use super::{
     SHARDS,
-    acquire::{KeyedAcquire, KeyedReady},
     request::{Answer, Tried, Wanted},
     settings::{Context, Settings},
     shard::Shard,
@@ -128,39 +127,6 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
             Answer::Refused(refused) => Err(refused),
             Answer::Ask(limiter) => limiter.try_acquire(permits),
         }
-    }
-
-    /// Waits for one permit of this key, however long it takes; see [`Limiter::ready`].
-    ///
-    /// # Cancel safety
-    /// Dropped before it is done it has taken nothing; its place in the order is lost.
-    ///
-    /// # Panics
-    /// In a wait, outside of a runtime with a timer.
-    pub fn ready<'a, Q>(&'a self, key: &'a Q) -> KeyedReady<'a, K, Q>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
-    {
-        KeyedReady::new(self, key)
-    }
-
-    /// Waits for `permits` of this key, all of them at once; see [`Limiter::acquire`].
-    ///
-    /// # Errors
-    /// [`Refused::TooFar`] where the wait does not fit into its bound, and [`Refused::OverBurst`].
-    ///
-    /// # Cancel safety
-    /// Dropped before it is done it has taken nothing; its place in the order is lost.
-    ///
-    /// # Panics
-    /// In a wait, outside of a runtime with a timer.
-    pub fn acquire<'a, Q>(&'a self, key: &'a Q, permits: u32) -> KeyedAcquire<'a, K, Q>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
-    {
-        KeyedAcquire::new(self, key, permits)
     }
 
     /// Joins the wait list of this key now, not at the first poll; see [`Limiter::reserve`].

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use super::lock::LockError;
-use crate::{ConfigError, policy::nanos::Written};
+use crate::{error::ConfigError, policy::nanos::Written};
 
 /// How a run ended that did not fail.
 #[derive(Clone, Debug)]

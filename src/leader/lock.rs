@@ -11,7 +11,7 @@ use std::{
 
 use futures_core::Stream;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// A record that candidates contend for.
 ///

@@ -7,10 +7,14 @@ use std::{
 };
 
 use crate::{
-    ConfigError, Limiter, Rate, Ratio,
-    error::Last,
+    error::{ConfigError, Last},
     events::{Event, Listener},
-    policy::{limit::adaptive::Aimd, nanos::nanos},
+    limiter::Limiter,
+    policy::{
+        limit::{adaptive::Aimd, rate::Rate},
+        nanos::nanos,
+        ratio::Ratio,
+    },
 };
 
 /// Sets the rate of a [`Limiter`] by what the server says: down on "too many", up again on success, within bounds.

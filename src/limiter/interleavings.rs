@@ -18,7 +18,6 @@ use loom::{future::block_on, thread};
 use shuttle::{future::block_on, thread};
 
 use crate::{
-    Ratio,
     budget::Budget,
     limiter::{clock::Now, semaphore::RateSemaphore},
     policy::{
@@ -27,6 +26,7 @@ use crate::{
             wait_list::{Admission, WaitList, WaiterId},
         },
         nanos::FOREVER,
+        ratio::Ratio,
     },
     sync::Arc,
 };

@@ -1,10 +1,11 @@
 //! A limiter that is open for a time only: it follows a share of a rate that many keep together.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use super::{
     Limiter, Refused,
     clock::{HEAD, LimiterClock},
+    lapse::{Lapse, Leased, Standing},
 };
 use crate::{
     policy::{
@@ -12,96 +13,11 @@ use crate::{
             rate::Rate,
             wait_list::{CATCH_UP, Usage, WaitList},
         },
-        nanos::{self, Measured},
+        nanos,
     },
-    sync::{Arc, Mutex, lock},
+    sync::{Mutex, lock},
     time::Instant,
 };
-
-/// Why the limiter of a [fleet](crate::fleet)'s member has no share: of which fleet, and what was wrong last. Clones are cheap.
-///
-/// ```
-/// use std::time::Duration;
-/// use relent::{Rate, fleet::{Fleet, MemoryLedger}, limiter::Refused};
-///
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ledger = MemoryLedger::new();
-/// let member = Fleet::new(ledger.clone(), "web").rate(Rate::per_second(100)).burst(200).join()?;
-/// member.ready().await;
-/// ledger.fail(usize::MAX);
-/// tokio::time::sleep(Duration::from_secs(19)).await;
-/// let refused = member.limiter().try_acquire(1).unwrap_err();
-/// assert_eq!(
-///     refused.to_string(),
-///     "the limiter's share of the fleet in memory lapsed 10s ago: the ledger is not available"
-/// );
-/// let Refused::NoShare { lapsed, why, .. } = refused else { panic!("it has no share") };
-/// assert_eq!((lapsed.as_secs(), why.fleet(), why.trouble()), (10, "in memory", Some("the ledger is not available")));
-/// # Ok(()) }
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Lapse {
-    inner: Arc<Inner>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Inner {
-    fleet: String,
-    standing: Standing,
-    trouble: Option<String>,
-}
-
-/// How a member stands in its fleet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It has had no share yet.
-    New,
-    /// It has or had one.
-    Member,
-    /// It has left, or was dropped.
-    Gone,
-}
-
-impl Lapse {
-    pub(crate) fn new(fleet: String, standing: Standing, trouble: Option<String>) -> Self {
-        Self { inner: Arc::new(Inner { fleet, standing, trouble }) }
-    }
-
-    /// The [name](crate::fleet::Ledger::name) of the fleet's ledger.
-    #[must_use]
-    pub fn fleet(&self) -> &str {
-        &self.inner.fleet
-    }
-
-    /// What was wrong last, since the member's last refresh, with all its causes: the error of a call of the ledger, as a rule. The
-    /// errors themselves are told to [`on_event`](crate::fleet::Fleet::on_event). `None`: nothing, or nothing that is known.
-    #[must_use]
-    pub fn trouble(&self) -> Option<&str> {
-        self.inner.trouble.as_deref()
-    }
-
-    /// The whole sentence.
-    pub(crate) fn write(&self, f: &mut fmt::Formatter<'_>, lapsed: Duration) -> fmt::Result {
-        let Inner { fleet, standing, trouble } = &*self.inner;
-        let lapsed = Measured(lapsed);
-        match standing {
-            Standing::New => write!(f, "the limiter has waited for a first share of the fleet {fleet} for {lapsed}")?,
-            Standing::Member => write!(f, "the limiter's share of the fleet {fleet} lapsed {lapsed} ago")?,
-            Standing::Gone => write!(f, "the limiter's member left the fleet {fleet} {lapsed} ago")?,
-        }
-        trouble.as_ref().map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
-    }
-}
-
-impl fmt::Debug for Lapse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lapse").field("fleet", &self.fleet()).field("trouble", &self.trouble()).finish_non_exhaustive()
-    }
-}
-
-/// What a limiter knows of its member.
-#[derive(Debug)]
-pub(super) struct Leased(Mutex<Lapse>);
 
 impl Limiter {
     /// One that is empty, and grants nothing until it is given a share. Its clock goes on while the machine is suspended, where the
@@ -131,8 +47,8 @@ impl Limiter {
     pub(crate) fn set_lapse(&self, standing: Standing, trouble: Option<String>) {
         let Some(Leased(lapse)) = self.semaphore.leased.as_deref() else { return };
         let mut lapse = lock(lapse);
-        if lapse.inner.standing != Standing::Gone {
-            *lapse = Lapse::new(lapse.inner.fleet.clone(), standing, trouble);
+        if lapse.standing() != Standing::Gone {
+            *lapse = lapse.renewed(standing, trouble);
         }
     }
 

@@ -5,6 +5,7 @@ mod adaptive;
 mod clock;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 pub(crate) mod interleavings;
+mod lapse;
 mod leased;
 mod permit;
 mod refused;
@@ -23,18 +24,21 @@ use std::{
 pub use self::{
     acquire::{Acquire, Ready},
     adaptive::{Adaptive, AdaptiveListener},
-    leased::Lapse,
+    lapse::Lapse,
     refused::Refused,
     reserve::Reservation,
 };
 pub(crate) use self::{
     acquire::{AcquireInner, Bound, PermitSource},
     clock::{LimiterClock, Now},
-    leased::Standing,
+    lapse::Standing,
     permit::{QueuedPermit, Readiness},
     several::{Limiters, QueuedPermits},
 };
-use self::{leased::Leased, semaphore::Guard, semaphore::RateSemaphore};
+use self::{
+    lapse::Leased,
+    semaphore::{Guard, RateSemaphore},
+};
 pub use crate::keyed::{KeyedAcquire, KeyedReady};
 use crate::{
     policy::{

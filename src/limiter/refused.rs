@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use super::leased::Lapse;
+use super::lapse::Lapse;
 use crate::policy::nanos;
 
 /// Why there is no permit: the wait would be too long, or what was asked for is more than there ever is at once.

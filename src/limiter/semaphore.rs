@@ -16,7 +16,7 @@ use std::{
 use crate::{
     limiter::{
         clock::{LimiterClock, Now},
-        leased::Leased,
+        lapse::Leased,
         wake::WakeOnDrop,
     },
     policy::limit::{

@@ -105,7 +105,7 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("sync failed")]
-    struct Sync(#[source] std::io::Error);
+    struct SyncFailed(#[source] std::io::Error);
 
     /// Its source is itself.
     #[derive(Debug)]
@@ -132,14 +132,14 @@ mod tests {
 
     #[test]
     fn what_it_says() {
-        let boxed = |error| ErasedError::new::<Box<dyn Error + Send + std::marker::Sync>>(error);
+        let boxed = |error| ErasedError::new::<Box<dyn Error + Send + Sync>>(error);
         let full = || std::io::Error::other("disk full");
         for (error, text) in [
             (ErasedError::new("disk full"), "disk full"),
             (ErasedError::new(String::from("disk full")), "disk full"),
             (ErasedError::new(Cow::Borrowed("disk full")), "disk full"),
             (ErasedError::new(full()), "disk full"),
-            (boxed(Box::new(Sync(full()))), "sync failed: disk full"),
+            (boxed(Box::new(SyncFailed(full()))), "sync failed: disk full"),
             (ErasedError::new(Some(7)), "Some(7)"),
         ] {
             assert_eq!(error.to_string(), text);

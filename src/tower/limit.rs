@@ -11,8 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Limiter,
-    limiter::{QueuedPermit, Readiness},
+    limiter::{Limiter, QueuedPermit, Readiness},
     policy::nanos::FOREVER,
     time::{Sleeper, Timer},
 };

@@ -12,12 +12,12 @@ use tower_service::Service;
 
 use super::{AnyResponse, CheckResponse, CloneRequest, Profiles, RepeatRequest};
 use crate::{
-    Decision, Profile, Stop,
     builder::{BoxClassify, BoxListener, ErasedProfile},
-    error::{BoxedError, Chained, Ending},
+    error::{BoxedError, Chained, Ending, Stop},
     events::Listener,
     operation::Classify,
-    policy::schedule::bounds::CutBy,
+    policy::schedule::{attempts::Decision, bounds::CutBy},
+    profile::Profile,
     run::{Core, controls::Controls},
     time::Timer,
 };

@@ -1,5 +1,5 @@
 //! No two files need each other: the `use` declarations of each crate, file by file, have no circle. What a module only re-exports
-//! counts for the file that defines it; modules of tests do not count.
+//! counts for the file that defines it; modules of tests do not count. And inside `relent` nothing is imported by way of lib.rs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -141,6 +141,16 @@ fn files_do_not_need_each_other() {
         assert!(all.imports.len() > 10 && all.imports.values().map(BTreeSet::len).sum::<usize>() > 50, "{source}");
         assert_eq!(all.circles(), [""; 0], "{source}");
     }
+}
+
+#[test]
+fn inside_the_core_nothing_is_imported_through_its_root() {
+    let core = Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src"));
+    let from_root = |path: &&Module| path.len() == 1 && path[0].starts_with(char::is_uppercase);
+    let found = core.imports.iter().flat_map(|(module, paths)| {
+        paths.iter().filter(from_root).map(|path| format!("{} of {}", path[0], module.join("::")))
+    });
+    assert_eq!(found.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

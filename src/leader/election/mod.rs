@@ -21,7 +21,7 @@ use super::{
     work::TermWork,
 };
 use crate::{
-    ConfigError,
+    error::ConfigError,
     policy::lease::Step,
     time::{BootClock, Sleeper},
 };

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use crate::{
-    ConfigError,
+    error::ConfigError,
     leader::{ElectError, LockError, Loss},
     policy::nanos::Written,
 };

@@ -28,7 +28,6 @@ mod wants;
 
 use std::sync::Arc;
 
-use self::plan::Pending;
 pub use self::{
     record::{Entry, Record},
     shares::Share,
@@ -102,6 +101,20 @@ enum Phase {
 struct Call {
     began: u64,
     write: Option<Pending>,
+}
+
+/// A write that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Pending {
+    beat: u64,
+    share: Share,
+    ttl: u64,
+    target: Share,
+    leaves: bool,
+    /// Of the record.
+    settled: bool,
+    generation: u64,
+    writes: u64,
 }
 
 /// Another member, as it was last seen.

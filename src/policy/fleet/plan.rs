@@ -1,23 +1,9 @@
 //! A refresh: what is written over the record that was read.
 
 use super::{
-    Call, DOUBTS, Entry, Fresh, MOST_MEMBERS, Member, Notes, Phase, Record, Share, Step, Unsettled, Written,
+    Call, DOUBTS, Entry, Fresh, MOST_MEMBERS, Member, Notes, Pending, Phase, Record, Share, Step, Unsettled, Written,
     timing::Timing,
 };
-
-/// A write that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Pending {
-    beat: u64,
-    share: Share,
-    ttl: u64,
-    target: Share,
-    leaves: bool,
-    /// Of the record.
-    settled: bool,
-    generation: u64,
-    writes: u64,
-}
 
 impl Member {
     /// The write over what was just read.

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::{WaiterId, shrink};
+use super::waiter::WaiterId;
+
+/// Room for so many is kept, however few there are.
+const RETAINED_CAPACITY: usize = 1024;
 
 /// Permits that a waiter may collect.
 #[derive(Clone, Copy, Debug)]
@@ -63,5 +66,12 @@ impl Grants {
 
     fn find(&self, id: WaiterId) -> Option<usize> {
         self.0.binary_search_by_key(&id, |grant| grant.id).ok()
+    }
+}
+
+/// Gives back room where most is vacant, so that memory follows what there is down.
+pub(super) fn shrink<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > RETAINED_CAPACITY && queue.len() < queue.capacity() / 4 {
+        queue.shrink_to(RETAINED_CAPACITY.max(queue.len().saturating_mul(2)));
     }
 }

@@ -24,6 +24,7 @@
 mod changes;
 mod grants;
 mod lease;
+mod leased;
 mod ready_at;
 mod waiter;
 mod wake_list;
@@ -31,7 +32,7 @@ mod wake_list;
 use std::collections::VecDeque;
 
 use self::{
-    grants::{Grant, Grants},
+    grants::{Grant, Grants, shrink},
     lease::Lease,
     waiter::Waiter,
     wake_list::NUM_WAKERS,
@@ -46,8 +47,6 @@ use crate::policy::{
     nanos::FOREVER,
 };
 
-/// Room for so many is kept, however few there are.
-const RETAINED_CAPACITY: usize = 1024;
 /// What timers need: a millisecond is the tick of tokio's.
 pub const CATCH_UP: u64 = 10_000_000;
 
@@ -418,12 +417,5 @@ impl<W> WaitList<W> {
             return Some(guess);
         }
         self.waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()
-    }
-}
-
-/// Gives back room where most is vacant, so that memory follows what there is down.
-fn shrink<T>(queue: &mut VecDeque<T>) {
-    if queue.capacity() > RETAINED_CAPACITY && queue.len() < queue.capacity() / 4 {
-        queue.shrink_to(RETAINED_CAPACITY.max(queue.len().saturating_mul(2)));
     }
 }
