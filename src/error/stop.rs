@@ -97,6 +97,7 @@ pub(crate) enum EndStop {
 
 impl From<EndStop> for Stop {
     #[cold]
+    #[inline(never)]
     fn from(ended: EndStop) -> Self {
         match ended {
             EndStop::Policy(ended) => ended.into(),

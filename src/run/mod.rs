@@ -22,7 +22,7 @@ use pin_project_lite::pin_project;
 pub(crate) use self::core::Core;
 use self::tell::tell_gave_up;
 use crate::{
-    error::{Detail, End, EndStop, Ending, GaveUp, Stop},
+    error::{Detail, End, Ending, GaveUp, Stop},
     events::Listener,
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
@@ -166,7 +166,7 @@ where
                 // Nothing of the caller's runs from here to the next attempt.
                 this.slot.set(AttemptSlot::Idle);
                 if let Err(stop) = ready!(this.core.end_and_yield::<T>(cx, ending, decision)) {
-                    return self.stop_after(stop);
+                    return self.give_up(stop.into());
                 }
             } else {
                 match this.core.end_attempt(this.listener, this.error.as_ref(), ending, decision, None) {
@@ -192,13 +192,6 @@ where
         let this = self.as_mut().project();
         let stop = this.core.end_attempt_by_rule(this.listener, this.error.as_ref(), ending, stop, None);
         self.give_up(stop)
-    }
-
-    /// No attempt follows.
-    #[cold]
-    #[inline(never)]
-    fn stop_after(self: Pin<&mut Self>, stop: EndStop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
-        self.give_up(stop.into())
     }
 
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.

@@ -158,12 +158,14 @@ pub struct Attempts {
     /// How far the backoff has come: [`BackoffState`], without its gap.
     step: u32,
     current: u64,
-    /// Where the grid of `every` is laid: when the first attempt started. [`FOREVER`] once the final try is planned, since there
-    /// is no tick after it.
+    /// Where the grid of `every` is laid: when the first attempt started. [`NO_TICK`] once the final try is planned.
     grid: u64,
     /// When the last attempt started.
     started: u64,
 }
+
+/// A grid without any further tick. No clock comes to show it, and sums that are too large are [`FOREVER`].
+const NO_TICK: u64 = FOREVER.saturating_sub(1);
 
 impl Attempts {
     /// Attempts started so far.
@@ -175,7 +177,7 @@ impl Attempts {
 
     #[inline]
     fn is_final(&self) -> bool {
-        self.grid == FOREVER
+        self.grid == NO_TICK
     }
 
     /// When the last attempt started.
@@ -294,7 +296,7 @@ impl Attempts {
         if self.number == u32::from(!with_first) && policy.has(RANDOM_PHASE) {
             self.lay_grid_in_phase(policy.every, random);
         } else if self.number == 1 && !self.is_final() {
-            self.grid = self.started;
+            self.lay_grid(self.started);
         }
         let until_tick = self.tick(policy.every, now).saturating_sub(now);
         // The same number for both: the longer the phase, the longer the delay.
@@ -305,8 +307,11 @@ impl Attempts {
     /// Lays the grid so that its next tick is anywhere from half a period to one and a half after the last start.
     fn lay_grid_in_phase(&mut self, every: u64, random: u64) {
         let phase = every.div_ceil(2).saturating_add(pick(0, every.saturating_sub(1), random));
-        // A tick that never comes is no final try.
-        self.grid = self.started.saturating_add(phase).min(FOREVER.saturating_sub(1));
+        self.lay_grid(self.started.saturating_add(phase));
+    }
+
+    fn lay_grid(&mut self, at: u64) {
+        self.grid = if at == NO_TICK { FOREVER } else { at };
     }
 
     /// The cadence has no further start that is admitted: one last attempt, if it is wanted.
@@ -316,7 +321,7 @@ impl Attempts {
         let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
         let comes_yet = |&at: &u64| at >= earliest && (at > self.started || self.number() == 0);
         let last_chance = last_chance.filter(comes_yet).filter(|_| !self.is_final())?;
-        self.grid = FOREVER;
+        self.grid = NO_TICK;
         Some(last_chance)
     }
 
