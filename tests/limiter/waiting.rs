@@ -1,15 +1,6 @@
 //! Waiting, by the paused clock: when, in what order, and what is left behind.
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{future::Future, task::Poll, time::Duration};
 
 use relent::{Limiter, Rate, limiter::Refused};
 use tokio::time::{Instant, advance};

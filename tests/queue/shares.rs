@@ -7,7 +7,7 @@ use std::{
 };
 
 use relent::{
-    Backoff, Budget, Jitter, Limiter, Policy, Rate, Ratio, Stop, TimedQueue,
+    Backoff, Jitter, Limiter, Policy, Rate, Stop, TimedQueue,
     queue::{Cancelled, Job, QueueHandle, Scheduled},
 };
 use tokio::time::{Instant, advance, sleep};
