@@ -1,5 +1,5 @@
 //! A stream that breaks off, connects anew and says what was missed: `cargo run --example stream --features stream`.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::unused_async)]
 
 use std::{io, pin::pin, time::Duration};
 

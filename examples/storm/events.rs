@@ -4,6 +4,8 @@ use std::{collections::VecDeque, iter::repeat_with};
 
 /// Events of so many nanoseconds are sorted together: 131 us.
 const BUCKET: u32 = 17;
+/// So many empty buckets are kept; more, and each of those that wait would come to be as large as the fullest.
+const SPARE: usize = 1000;
 
 /// A calendar: a row of buckets, each sorted when it is reached. A million clients plan a billion events, and a heap of all that are
 /// planned would miss the cache at every step of each.
@@ -49,7 +51,7 @@ impl<E> Events<E> {
             // Stable: in the order of planning where the instant is the same.
             bucket.sort_by_key(|(at, _)| *at);
             let empty = std::mem::replace(&mut self.now, bucket.into());
-            if empty.capacity() > 0 {
+            if self.spare.len() < SPARE {
                 self.spare.push(empty.into());
             }
         }

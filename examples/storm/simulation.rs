@@ -65,6 +65,7 @@ impl Outcome {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Event {
     Asks(u32),
     Calls(u32),

@@ -5,7 +5,7 @@
 //! these is gone: by the wait that ends, or in passing.
 //!
 //! Invariants: a word is that of a bucket, or the number of the slot in which its limiter is; each limiter in a slot belongs to
-//! one key; a word whose bucket is full is as good as none. Limiters that a slot shares with no one have no waiters with
+//! one key; a word whose bucket is full is as good as none. Limiters that only their slot holds have no waiters with
 //! wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
 
 use std::{

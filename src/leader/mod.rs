@@ -1,7 +1,7 @@
 //! Holding leadership: one of many processes works, the others wait.
 //!
 //! [`elect`] campaigns for a [`Lock`] and runs work while it holds it. The work belongs to the run: it is told when its
-//! [`Term`] is over, it is dropped before anyone else may begin, and only then is the lock given back.
+//! [`Term`] is over, it is dropped before another may begin, and only then is the lock given back.
 //!
 //! ```
 //! use relent::leader::{Ended, MemoryLock, elect};

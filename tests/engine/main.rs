@@ -6,6 +6,7 @@
 
 mod against_the_model;
 mod bad_input;
+mod cancelled;
 mod client;
 mod cursor;
 mod discipline;

@@ -45,7 +45,7 @@ async fn the_limiters_wait_is_not_the_calls() {
 
 /// A rate that is lowered while a run queues puts its turn beyond the bounds: it is refused then, not at its deadline.
 #[tokio::test(start_paused = true)]
-async fn a_rate_that_falls_refuses_who_waits() {
+async fn a_rate_that_falls_refuses_what_waits() {
     let limiter = Limiter::new(Rate::per_second(10), 1);
     limiter.try_acquire(1).unwrap();
     let began = Instant::now();

@@ -6,6 +6,7 @@ mod budgets;
 mod keyed;
 mod keyed_model;
 mod laws;
+mod many;
 mod model;
 mod moving_up;
 mod several;

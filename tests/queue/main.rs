@@ -1,6 +1,7 @@
 //! Work at its time: the pure delay queue, the queue, its handles, its runs.
 #![allow(clippy::disallowed_methods, missing_docs, clippy::pedantic, clippy::erasing_op)]
 
+mod budgets;
 mod delay_queue;
 mod endings;
 mod evictions;

@@ -283,7 +283,7 @@ async fn the_work_of_the_next_term_begins_at_once() {
 
 /// What the work has spawned is told of the end even where no task polls the run any more.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_dropped_tells_those_who_have_its_term() {
+async fn a_run_that_is_dropped_tells_those_that_have_its_term() {
     let lock = MemoryLock::new();
     let (send, receive) = tokio::sync::oneshot::channel();
     let elect = elect(lock.clone(), "a");

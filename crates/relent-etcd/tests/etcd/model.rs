@@ -263,7 +263,7 @@ async fn bad_input_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_not_well_is_named() {
+async fn a_member_that_is_not_well_is_named() {
     let model = Model::new(3);
     let members = quick(&model);
     let health = members.wait_healthy().await.unwrap();

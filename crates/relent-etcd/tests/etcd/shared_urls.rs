@@ -63,7 +63,7 @@ async fn well_are_those_that_answer_themselves() {
 
 /// Two of three run behind the one URL: what would cost the quorum is not sent.
 #[tokio::test(start_paused = true)]
-async fn the_quorum_is_counted_by_who_answers() {
+async fn the_quorum_is_counted_by_the_members_that_answer() {
     let model = Model::new(3);
     model.share_client_url(SERVICE);
     model.stop("http://etcd-3:2380");

@@ -282,7 +282,7 @@ async fn a_manager_outlives_a_refusal_at_its_start() {
 
 /// With the watch open hardly anything is asked: the leader's renewals are heard.
 #[tokio::test(start_paused = true)]
-async fn who_hears_does_not_look() {
+async fn a_candidate_that_is_told_does_not_look() {
     let server = ApiServer::new();
     let count = |verb| server.journal().iter().filter(|entry| entry.verb == verb).count();
     let leader = elect(lock(&server), "a").lead_on_create().run(|term| async move { term.lost().await });

@@ -180,7 +180,7 @@ async fn a_controller_that_has_not_seen_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_else_takes_over() {
+async fn another_takes_over() {
     let (_server, api) = world().await;
     let operation = LongOperation::new(api.clone(), "main", Contract::druid_etcd()).unwrap().with_token("mine");
     operation.trigger().await.unwrap();
