@@ -58,6 +58,8 @@ pub(crate) enum Standing {
     New,
     /// It has or had one.
     Member,
+    /// It has asked for nothing lately, and others want all there is.
+    Without,
     /// It has left, or was dropped.
     Gone,
 }
@@ -83,12 +85,13 @@ impl Lapse {
     /// The whole sentence.
     pub(crate) fn write(&self, f: &mut fmt::Formatter<'_>, lapsed: Duration) -> fmt::Result {
         let Inner { fleet, standing, trouble } = &*self.inner;
-        let lapsed = Measured(lapsed);
+        let (share, lapsed) = ("the limiter's share of the fleet", Measured(lapsed));
         match standing {
-            Standing::New => write!(f, "the limiter has waited for a first share of the fleet {fleet} for {lapsed}")?,
-            Standing::Member => write!(f, "the limiter's share of the fleet {fleet} lapsed {lapsed} ago")?,
-            Standing::Gone => write!(f, "the limiter's member left the fleet {fleet} {lapsed} ago")?,
-        }
+            Standing::New => write!(f, "the limiter has waited for a first share of the fleet {fleet} for {lapsed}"),
+            Standing::Member => write!(f, "{share} {fleet} lapsed {lapsed} ago"),
+            Standing::Without => write!(f, "{share} {fleet} went to other members {lapsed} ago"),
+            Standing::Gone => write!(f, "the limiter's member left the fleet {fleet} {lapsed} ago"),
+        }?;
         trouble.as_ref().map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
     }
 }
@@ -141,11 +144,14 @@ impl Limiter {
         self.semaphore.lock().take_usage()
     }
 
-    /// For how long it has had no share.
-    pub(crate) fn lapsed_for(&self) -> Option<Duration> {
-        if !self.is_leased() {
-            return None;
-        }
+    /// For how long it has had no share, unless because others want all of it and it did not ask for one.
+    pub(crate) fn no_share_for(&self) -> Option<Duration> {
+        let Leased(lapse) = self.semaphore.leased.as_deref()?;
+        let without = lock(lapse).inner.standing == Standing::Without;
+        if without { None } else { self.lapsed_for() }
+    }
+
+    fn lapsed_for(&self) -> Option<Duration> {
         let list = self.lock_and_grant();
         let since = list.lapsed_since()?;
         // One that never had any: since it was first used.
