@@ -27,8 +27,8 @@ fn most_above(granted: &[Instant]) -> i128 {
     let full = i128::from(BURST) * 1_000_000_000 + i128::from(RATE) * 10_000_000;
     let (mut level, mut least) = (full, 0);
     for (at, before) in granted.iter().zip(granted.first().into_iter().chain(granted)) {
-        let filled = at.duration_since(*before).as_nanos() as i128 * i128::from(RATE);
-        level = full.min(level + filled) - 1_000_000_000;
+        let passed = u64::try_from(at.duration_since(*before).as_nanos()).unwrap_or(u64::MAX);
+        level = full.min(level + i128::from(passed) * i128::from(RATE)) - 1_000_000_000;
         least = least.min(level);
     }
     -least / 1_000_000_000

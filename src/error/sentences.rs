@@ -34,6 +34,7 @@ fn stops() -> Vec<Stop> {
         limiter(Duration::from_nanos(FOREVER - 7), SECOND),
         no_share(Standing::New, None),
         no_share(Standing::Member, Some("key limits/api: no answer within 1.5s")),
+        no_share(Standing::Without, None),
         no_share(Standing::Gone, None),
         Stop::Stalled,
         Stop::Unobservable,

@@ -267,7 +267,18 @@ impl<L: Ledger> Driver<L> {
         self.given = given;
         let (share, until) = given;
         let rate = shares::rate(share.rate);
-        self.limiter.set_share(rate, share.burst, until);
+        if share.is_none() {
+            // One whose share went to others waits and is refused as one without the store, in other words.
+            self.standing = match self.standing {
+                Standing::Member if until > now => Standing::Without,
+                Standing::Without if until <= now => Standing::Member,
+                standing => standing,
+            };
+            self.limiter.set_lapse(self.standing, self.trouble.clone());
+            self.limiter.set_share(Rate::ZERO, 0, 0);
+        } else {
+            self.limiter.set_share(rate, share.burst, until);
+        }
         if changed {
             let (of, members) = (shares::rate(self.member.limit().rate), self.member.members());
             let told = Told { rate, burst: share.burst, of, members };
@@ -283,10 +294,10 @@ impl<L: Ledger> Driver<L> {
         if !over_burst && !full && self.member.unsettled_until().is_none() {
             self.trouble = None;
         }
-        let standing =
-            if self.member.share(self.limiter.clock()).0.is_none() { self.standing } else { Standing::Member };
-        self.standing = standing;
-        self.limiter.set_lapse(standing, self.trouble.clone());
+        if !self.member.share(self.limiter.clock()).0.is_none() {
+            self.standing = Standing::Member;
+            self.limiter.set_lapse(self.standing, self.trouble.clone());
+        }
     }
 
     fn tell_trouble(&mut self, trouble: Trouble) {

@@ -123,9 +123,9 @@ impl fmt::Debug for FleetMember {
 
 /// For how long the limiter of a member has had no share: for a liveness probe, say.
 impl FleetMember {
-    /// `None`: it has one.
+    /// `None`: it has one, or has asked for nothing lately while others want all there is.
     #[must_use]
     pub fn no_share_for(&self) -> Option<Duration> {
-        self.limiter.lapsed_for()
+        self.limiter.no_share_for()
     }
 }

@@ -47,6 +47,8 @@ pub(crate) enum Standing {
     New,
     /// It has or had one.
     Member,
+    /// It has asked for nothing lately, and others want all there is.
+    Without,
     /// It has left, or was dropped.
     Gone,
 }
@@ -81,12 +83,13 @@ impl Lapse {
     /// The whole sentence.
     pub(crate) fn write(&self, f: &mut fmt::Formatter<'_>, lapsed: Duration) -> fmt::Result {
         let Inner { fleet, standing, trouble } = &*self.inner;
-        let lapsed = Measured(lapsed);
+        let (share, lapsed) = ("the limiter's share of the fleet", Measured(lapsed));
         match standing {
-            Standing::New => write!(f, "the limiter has waited for a first share of the fleet {fleet} for {lapsed}")?,
-            Standing::Member => write!(f, "the limiter's share of the fleet {fleet} lapsed {lapsed} ago")?,
-            Standing::Gone => write!(f, "the limiter's member left the fleet {fleet} {lapsed} ago")?,
-        }
+            Standing::New => write!(f, "the limiter has waited for a first share of the fleet {fleet} for {lapsed}"),
+            Standing::Member => write!(f, "{share} {fleet} lapsed {lapsed} ago"),
+            Standing::Without => write!(f, "{share} {fleet} went to other members {lapsed} ago"),
+            Standing::Gone => write!(f, "the limiter's member left the fleet {fleet} {lapsed} ago"),
+        }?;
         trouble.as_ref().map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
     }
 }

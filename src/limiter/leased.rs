@@ -57,11 +57,14 @@ impl Limiter {
         self.semaphore.lock().take_usage()
     }
 
-    /// For how long it has had no share.
-    pub(crate) fn lapsed_for(&self) -> Option<Duration> {
-        if !self.is_leased() {
-            return None;
-        }
+    /// For how long it has had no share, unless because others want all of it and it did not ask for one.
+    pub(crate) fn no_share_for(&self) -> Option<Duration> {
+        let Leased(lapse) = self.semaphore.leased.as_deref()?;
+        let without = lock(lapse).standing() == Standing::Without;
+        if without { None } else { self.lapsed_for() }
+    }
+
+    fn lapsed_for(&self) -> Option<Duration> {
         let list = self.lock_and_grant();
         let since = list.lapsed_since()?;
         // One that never had any: since it was first used.

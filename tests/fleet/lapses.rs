@@ -1,10 +1,8 @@
 //! Members on the paused clock: what becomes of them when the ledger fails, and when they are stopped or dropped.
 
 use std::{
-    future::Future,
     pin::pin,
     sync::{Arc, Mutex},
-    task::{Context, Waker},
     time::Duration,
 };
 
@@ -209,6 +207,11 @@ async fn a_listener_that_panics_closes_the_limiter() {
 #[cfg(feature = "test-util")]
 #[tokio::test(start_paused = true)]
 async fn a_suspended_machine_grants_nothing_as_its_first_act() {
+    use std::{
+        future::Future,
+        task::{Context, Waker},
+    };
+
     let machine = relent::testing::Machine::new();
     let ledger = MemoryLedger::new();
     let member = joined(&ledger).await;

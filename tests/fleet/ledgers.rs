@@ -306,3 +306,19 @@ async fn a_restored_store_is_learned() {
     sleep(Duration::from_secs(40)).await;
     assert_eq!([&one, &other].map(|member| member.share().rate.permits()), [RATE / 2; 2]);
 }
+
+/// A record has room for a thousand; one more writes nothing until others have lapsed.
+#[tokio::test(start_paused = true)]
+async fn a_full_record_takes_no_other() {
+    let ledger = MemoryLedger::new();
+    let line = |number| format!("member m_{number} share 0/s burst 0 want 0/s ttl 10s states 100/s burst 50 beat 1\n");
+    ledger.put((0..1_000).fold("relent fleet 1\nsettled 0 write 1\n".to_owned(), |text, number| text + &line(number)));
+    let member = fleet(ledger.clone()).join().unwrap();
+    sleep(TTL / 2).await;
+    assert_eq!((member.share().burst, ledger.calls().1), (0, 0));
+    let refused = member.limiter().try_acquire(1).unwrap_err().to_string();
+    let said = "the limiter has waited for a first share of the fleet in memory for 5s: 1000 members are as many as a record can have";
+    assert_eq!(refused, said);
+    sleep(TTL * 2).await;
+    assert_eq!((member.share().rate.permits(), member.share().burst, member.share().members), (RATE, BURST, 1));
+}

@@ -64,9 +64,18 @@ async fn shares_follow_what_is_asked() {
     // What the idle one does not want is the other's.
     assert_eq!(busy.share().rate, Rate::per_second(RATE));
     assert_eq!(idle.share().rate, Rate::ZERO);
+    assert_eq!(idle.no_share_for(), None, "it has not asked");
+    // One that may not wait hears why, one that may waits until it has its part.
+    let refused = idle.limiter().acquire(3).within(Duration::from_secs(1)).await.unwrap_err();
+    assert!(
+        refused.to_string().starts_with("the limiter's share of the fleet in memory went to other members "),
+        "{refused}"
+    );
+    sleep(TTL * 2).await;
+    assert_eq!(idle.share().rate, Rate::ZERO, "what asked has gone");
     // The first request of the idle one waits for two refreshes at most.
     let begun = Instant::now();
-    idle.limiter().ready().await;
+    idle.limiter().acquire(3).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
     keeps_the_law(&granted.lock().unwrap(), RATE, BURST);
 }

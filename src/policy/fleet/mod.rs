@@ -75,6 +75,7 @@ pub enum Written {
 
 /// What a member has to say of itself that is not its share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a note of its own")]
 pub struct Notes {
     /// Another process has written under this member's id.
     pub same_id: bool,
