@@ -93,10 +93,9 @@ impl<G: Control> Core<G> {
         let Self { policy, attempts, start, at, state, ending, is_guarded, ties } = self;
         let state = match state {
             State::First => State::First,
-            State::Due => State::Yielding,
             State::Unstarted => State::Unstarted,
             State::Sleeping | State::AwaitingPermit(_) => State::Sleeping,
-            State::Yielding => State::Yielding,
+            State::Due | State::Yielding => State::Yielding,
             State::Yielded => State::Yielded,
             State::Attempting => State::Attempting,
             State::Over => State::Over,
