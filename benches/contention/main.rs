@@ -30,7 +30,8 @@ fn main() {
     let (now_too, before_too) = (now.clone(), before.clone());
     let monotonic = RateLimiter::direct_with_clock(quota, MonotonicClock);
     let quanta = RateLimiter::direct(quota);
-    let ratelimit = ratelimit::Ratelimiter::builder(PLENTY.into()).initial_available(PLENTY.into()).build().expect("one");
+    let ratelimit =
+        ratelimit::Ratelimiter::builder(PLENTY.into()).initial_available(PLENTY.into()).build().expect("one");
     show(
         "try_acquire",
         rounds,
@@ -113,7 +114,9 @@ fn show(what: &str, rounds: usize, contenders: Vec<Contender>) {
             sorted.sort_by(f64::total_cmp);
             [1, 2, 3].map(|quarter| sorted[sorted.len() * quarter / 4])
         };
-        println!("{what} on {threads} thread(s): ns a permit by the clock [quartiles], relent to it; the same of the threads' own time");
+        println!(
+            "{what} on {threads} thread(s): ns a permit by the clock [quartiles], relent to it; the same of the threads' own time"
+        );
         let relent = [0, 1].map(|which| quartiles(&times[0][which])[1]);
         for ((name, _), times) in contenders.iter().zip(&times) {
             let shown = [0, 1].map(|which| {

@@ -73,15 +73,15 @@ macro_rules! figure {
 
 pub fn figures() -> Vec<Figure> {
     vec![
-        figure!("keyed limiter of 10 keys, heap a key", Unit::Bytes, heap(10)),
-        figure!("keyed limiter of 100 keys, heap a key", Unit::Bytes, heap(100)),
-        figure!("keyed limiter of 1,000 keys, heap a key", Unit::Bytes, heap(1000)),
-        figure!("keyed limiter of 10,000 keys, heap a key", Unit::Bytes, heap(10_000)),
-        figure!("keyed limiter of 100,000 keys, heap a key", Unit::Bytes, heap(100_000)),
-        figure!("keyed limiter of 1,000,000 keys, heap a key", Unit::Bytes, heap(1_000_000)),
+        figure!("keyed limiter of 10 keys, heap a key", Unit::VaryingBytes, heap(10)),
+        figure!("keyed limiter of 100 keys, heap a key", Unit::VaryingBytes, heap(100)),
+        figure!("keyed limiter of 1,000 keys, heap a key", Unit::VaryingBytes, heap(1000)),
+        figure!("keyed limiter of 10,000 keys, heap a key", Unit::VaryingBytes, heap(10_000)),
+        figure!("keyed limiter of 100,000 keys, heap a key", Unit::VaryingBytes, heap(100_000)),
+        figure!("keyed limiter of 1,000,000 keys, heap a key", Unit::VaryingBytes, heap(1_000_000)),
         figure!(
             "keyed limiter of 1,000,000 keys, heap a key at most, while they come in",
-            Unit::Bytes,
+            Unit::VaryingBytes,
             peak(1_000_000)
         ),
         figure!("keyed limiter of 10 keys, a check", Unit::Nanoseconds, checks(10)),

@@ -118,7 +118,11 @@ impl Params {
         // What has run over is spent, too. Of the closed word this is too much to be counted.
         let Some(spent) = word.max(generated).checked_add(price) else { return Take::Unknown };
         // No more than the capacity may be missing.
-        if spent.wrapping_sub(generated) <= self.capacity { Take::Taken(spent) } else { self.ready_in(generated, spent, price) }
+        if spent.wrapping_sub(generated) <= self.capacity {
+            Take::Taken(spent)
+        } else {
+            self.ready_in(generated, spent, price)
+        }
     }
 
     /// When no more than the capacity will be missing of what is spent then.
