@@ -78,7 +78,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Self {
             backoff,
             expire_after: nanos::nanos(expire_after),
-            shards: shards(|| Mutex::new(ExpiringMap::new())),
+            shards: Box::new(shards(|| Mutex::new(ExpiringMap::new()))),
             hasher: DefaultHashBuilder::default(),
             start: OnceLock::new(),
         }
@@ -93,13 +93,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let now = self.now();
         let hash = self.hasher.hash_one(key);
         let hasher = |key: &K| self.hasher.hash_one(key);
-        let new = || Item {
-            current: 0,
-            failed_at: now,
-            delay: 0,
-            failures: 0,
-            seed: fastrand::u32(..),
-        };
+        let new = || Item { current: 0, failed_at: now, delay: 0, failures: 0, seed: fastrand::u32(..) };
         let mut items = self.shard(hash);
         items.step(|_, item| !self.expired(item, now), hasher);
         if let Some(item) = items.get_mut(hash, key) {
