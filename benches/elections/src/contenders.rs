@@ -11,7 +11,6 @@ use std::{
 
 use http::{HeaderValue, Uri, header::CONTENT_TYPE};
 use kube_leader_election::{LeaseLock as PeerLock, LeaseLockParams, LeaseLockResult};
-use kube_lease_manager::LeaseManagerBuilder;
 use kubert::lease::{ClaimParams, LeaseManager};
 use relent::leader::{Lock, MemoryLock, Timing, elect};
 use relent_k8s::LeaseLock;
@@ -31,7 +30,6 @@ pub enum Contender {
     RelentInMemory,
     RelentOnLeases,
     KubeLeaderElection,
-    KubeLeaseManager,
     Kubert,
 }
 
@@ -44,15 +42,13 @@ pub struct Elections {
 }
 
 impl Contender {
-    pub const ALL: [Self; 5] =
-        [Self::RelentInMemory, Self::RelentOnLeases, Self::KubeLeaderElection, Self::KubeLeaseManager, Self::Kubert];
+    pub const ALL: [Self; 4] = [Self::RelentInMemory, Self::RelentOnLeases, Self::KubeLeaderElection, Self::Kubert];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::RelentInMemory => "relent, MemoryLock",
             Self::RelentOnLeases => "relent, LeaseLock",
             Self::KubeLeaderElection => "kube-leader-election",
-            Self::KubeLeaseManager => "kube-lease-manager",
             Self::Kubert => "kubert",
         }
     }
@@ -80,14 +76,6 @@ impl Contender {
                 let client = kube_4::Client::new(server.0, "default");
                 for index in 0..ELECTIONS {
                     elections.kube_leader_election(client.clone(), index);
-                    one_by_one().await;
-                }
-            }
-            // It applies fields that must not be those of another manager: it makes its own too.
-            (Self::KubeLeaseManager, Some(server)) => {
-                let client = server.client();
-                for index in 0..ELECTIONS {
-                    elections.kube_lease_manager(client.clone(), index);
                     one_by_one().await;
                 }
             }
@@ -155,27 +143,6 @@ impl Elections {
                 }
                 sleep(PERIOD).await;
             }
-        });
-    }
-
-    fn kube_lease_manager(&mut self, client: kube::Client, index: u32) {
-        let leading = Arc::clone(&self.leading);
-        self.tasks.spawn(async move {
-            // In seconds: it renews so long before the end of its lease.
-            let (lease, grace) = (LEASE.as_secs(), (LEASE - PERIOD).as_secs());
-            let builder = LeaseManagerBuilder::new(client, name(index)).with_namespace("default").with_identity("a");
-            let manager = match builder.with_duration(lease).with_grace(grace).build().await {
-                Ok(manager) => manager,
-                Err(error) => return error.to_string(),
-            };
-            let (mut leads, task) = manager.watch().await;
-            if leads.wait_for(|leads| *leads).await.is_ok() {
-                leading.fetch_add(1, Ordering::Relaxed);
-            }
-            // It ends when nothing hears of it any more.
-            let ended = task.await.map(|ended| ended.map(drop));
-            drop(leads);
-            format!("{ended:?}")
         });
     }
 
