@@ -25,6 +25,8 @@ use crate::{
 /// A [`Backoff`] for each key, as work queues use it: each failure of an item puts it off for longer, a success
 /// [forgets](Self::forget) it.
 ///
+/// A key costs itself and 32 bytes, 33 in a hash table, which has 1.1 to 2.3 places a key.
+///
 /// A key that has not failed for a set time, its pause not counted, has never failed, and is forgotten in passing: each
 /// failure looks at two other keys, or moves eight while the table grows, so that no call takes longer because there are many.
 ///
@@ -53,7 +55,8 @@ pub struct KeyedBackoff<K> {
 
 #[derive(Debug)]
 struct Item {
-    progress: BackoffState,
+    /// How far the backoff has come, besides `failures`: as many delays, or more than it has.
+    current: u64,
     /// When it last failed, in nanoseconds by the clock.
     failed_at: u64,
     /// The pause that it got then, in nanoseconds; [`ENDED`] when the schedule has ended.
@@ -81,7 +84,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Self {
             backoff,
             expire_after: nanos::nanos(expire_after),
-            shards: shards(|| Mutex::new(ExpiringMap::new())),
+            shards: Box::new(shards(|| Mutex::new(ExpiringMap::new()))),
             hasher: DefaultHashBuilder::default(),
             clock: LimiterClock::default(),
         }
@@ -96,13 +99,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let now = self.clock.now();
         let hash = self.hasher.hash_one(key);
         let hasher = |key: &K| self.hasher.hash_one(key);
-        let new = || Item {
-            progress: BackoffState::default(),
-            failed_at: now,
-            delay: 0,
-            failures: 0,
-            seed: fastrand::u32(..),
-        };
+        let new = || Item { current: 0, failed_at: now, delay: 0, failures: 0, seed: fastrand::u32(..) };
         let mut items = self.shard(hash);
         items.step(|_, item| !self.expired(item, now), hasher);
         if let Some(item) = items.get_mut(hash, key) {
@@ -122,7 +119,9 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let number = item.failures;
         item.failures = number.saturating_add(1);
         let random = || series(self.backoff.seeded().unwrap_or(item.seed.into()), number.into());
-        let delay = self.backoff.next(&mut item.progress, random);
+        let mut progress = BackoffState::after(number, item.current);
+        let delay = self.backoff.next(&mut progress, random);
+        item.current = progress.current();
         item.failed_at = now;
         item.delay = delay.map_or(ENDED, |delay| delay.min(ENDED - 1));
         delay.map(nanos::duration)

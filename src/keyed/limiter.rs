@@ -66,7 +66,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     pub fn new(rate: Rate, burst: u32) -> Self {
         let settings = Settings { rate, burst, version: 0 };
         Self {
-            shards: shards(|| Mutex::new(Shard::new(settings))),
+            shards: Box::new(shards(|| Mutex::new(Shard::new(settings)))),
             context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
             settings: Mutex::new(settings),
         }

@@ -21,8 +21,8 @@ pub use self::{
 /// Keys are spread over so many locks, so that threads rarely meet and a table that grows is small.
 const SHARDS: usize = if cfg!(any(relent_loom, relent_shuttle)) { 1 } else { 32 };
 
-fn shards<T>(mut new: impl FnMut() -> T) -> Box<[T; SHARDS]> {
-    Box::new(std::array::from_fn(|_| new()))
+fn shards<T>(mut new: impl FnMut() -> T) -> [T; SHARDS] {
+    std::array::from_fn(|_| new())
 }
 
 /// The tables themselves go by the bits at both ends.

@@ -81,6 +81,25 @@ async fn an_item_backs_off_on_its_own_and_is_forgotten() {
     assert!(items.forget("a") && !items.forget("a"));
 }
 
+#[test]
+fn an_item_gets_the_delays_of_its_backoff_and_then_none() {
+    let ms = Duration::from_millis;
+    let chain = Backoff::fixed(ms(3))
+        .take(2)
+        .then(Backoff::exponential(ms(5), ms(900)).take(12))
+        .then(Backoff::decorrelated(ms(2), ms(700)).take(9))
+        .then(Backoff::steps([ms(1), ms(7)]));
+    for seed in 0..200 {
+        let backoff = chain.clone().seed(seed);
+        let items: KeyedBackoff<u8> = KeyedBackoff::new(backoff.clone(), Duration::MAX);
+        let mut delays = backoff.iter();
+        for failure in 1..40 {
+            let delay = delays.next();
+            assert_eq!((items.failed(&0), items.last_delay(&0), items.failures(&0)), (delay, delay, failure));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn items_that_are_never_forgotten_do_not_pile_up() {
     let items: KeyedBackoff<u32> = KeyedBackoff::new(Backoff::fixed(Duration::ZERO), Duration::from_secs(1));
@@ -93,6 +112,29 @@ async fn items_that_are_never_forgotten_do_not_pile_up() {
         most = most.max(items.len());
     }
     assert!(most <= 30_000, "{most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_used_once_do_not_pile_up() {
+    let keyed: KeyedLimiter<u32> = KeyedLimiter::new(Rate::per_second(1), 1);
+    let mut most = 0;
+    for tick in 0..200 {
+        for key in 0..1000 {
+            keyed.try_acquire(&(tick * 1000 + key), 1).unwrap();
+        }
+        advance(Duration::from_millis(100)).await;
+        most = most.max(keyed.len());
+    }
+    // 10,000 of them are not full at a time.
+    assert!(most <= 25_000, "{most}");
+    // The others go while the last ones are used.
+    for _ in 0..100 {
+        for key in 199_000..200_000 {
+            _ = keyed.try_acquire(&key, 1);
+        }
+        advance(Duration::from_millis(100)).await;
+    }
+    assert!(keyed.len() <= 1000, "{}", keyed.len());
 }
 
 #[test]

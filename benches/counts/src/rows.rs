@@ -12,7 +12,10 @@ use relent::{
     Backoff, Budget, CancellationToken, Check, Decision, Limiter, Observed, Policy, Profile, blocking, ensure,
     events::Tracing, poll, retry,
 };
-use tokio::{runtime::Builder, task::unconstrained};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::unconstrained,
+};
 
 pub struct Row {
     pub name: &'static str,
@@ -181,9 +184,14 @@ fn beyond<A, B>(operation: &A, future: &B) -> usize {
     size_of_val(future) - size_of_val(operation)
 }
 
+thread_local! {
+    /// Made once: what an allocator does for a new one depends on all that was before.
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+}
+
 /// Within a runtime with a clock, whose share of the thread never ends.
 pub fn drive(future: impl Future<Output = ()>) {
-    Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(unconstrained(future));
+    RUNTIME.with(|runtime| runtime.block_on(unconstrained(future)));
 }
 
 #[inline(never)]

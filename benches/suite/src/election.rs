@@ -37,8 +37,8 @@ pub fn works() -> Vec<Work> {
 pub fn figures() -> Vec<Figure> {
     let figure = |name, unit, relent| Figure { name, unit, relent, hand: None, peers: vec![] };
     vec![
-        figure("1,000 elections: writes per renewal", Unit::TimedCount, || held().writes),
-        figure("1,000 elections: reads per renewal", Unit::TimedCount, || held().reads),
+        figure("1,000 elections: writes per renewal", Unit::VaryingCount, || held().writes),
+        figure("1,000 elections: reads per renewal", Unit::VaryingCount, || held().reads),
         figure("1,000 elections: heap of each", Unit::Bytes, || held().bytes),
         figure("1,000 elections: CPU per renewal", Unit::Nanoseconds, || held().cpu),
     ]

@@ -158,7 +158,7 @@ macro_rules! line {
     ($name:literal, $governor:expr, $waiters:literal) => {
         Figure {
             name: $name,
-            unit: Unit::TimedCount,
+            unit: Unit::VaryingCount,
             relent: || relent_line($waiters),
             hand: None,
             peers: vec![$governor, (LEAKY, || leaky_line($waiters))],

@@ -55,16 +55,16 @@ pub enum Unit {
     Instructions,
     Count,
     Bytes,
-    /// The same two where they depend on when timers ring.
-    TimedCount,
-    TimedBytes,
+    /// The same two where they depend on when timers ring, or on random seeds.
+    VaryingCount,
+    VaryingBytes,
     Nanoseconds,
 }
 
 impl Unit {
     /// Whether every run gives the same.
     pub fn is_steady(self) -> bool {
-        !matches!(self, Self::TimedCount | Self::TimedBytes | Self::Nanoseconds)
+        !matches!(self, Self::VaryingCount | Self::VaryingBytes | Self::Nanoseconds)
     }
 }
 

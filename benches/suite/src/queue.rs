@@ -66,7 +66,7 @@ pub fn figures() -> Vec<Figure> {
     let bytes = |name, relent, peers| Figure { name, unit: Unit::Bytes, relent, hand: None, peers };
     let mut go = timed!("queue, 10,000 in and out", fires(10_000));
     let mut allocated = Figure {
-        unit: Unit::TimedBytes,
+        unit: Unit::VaryingBytes,
         ..bytes(
             "queue, 10,000 in and out, allocated an item",
             || turnover::<Relent>(10_000),

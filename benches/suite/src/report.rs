@@ -42,6 +42,16 @@ enum Standing {
     Behind,
 }
 
+impl Standing {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ahead => "ahead",
+            Self::Even => "even",
+            Self::Behind => "BEHIND",
+        }
+    }
+}
+
 impl Line {
     fn best(&self) -> Option<(&'static str, Value)> {
         self.peers.first().copied()
@@ -75,9 +85,11 @@ impl Line {
         match self.unit {
             Unit::Instructions if reads >= 0.5 => format!("{amount:.0} [{reads:.0}]"),
             Unit::Instructions => format!("{amount:.0}"),
-            Unit::Count | Unit::TimedCount if amount.fract().abs() < 0.05 || amount >= 100.0 => format!("{amount:.0}"),
-            Unit::Count | Unit::TimedCount => format!("{amount:.1}"),
-            Unit::Bytes | Unit::TimedBytes => format!("{amount:.0} B"),
+            Unit::Count | Unit::VaryingCount if amount.fract().abs() < 0.05 || amount >= 100.0 => {
+                format!("{amount:.0}")
+            }
+            Unit::Count | Unit::VaryingCount => format!("{amount:.1}"),
+            Unit::Bytes | Unit::VaryingBytes => format!("{amount:.0} B"),
             Unit::Nanoseconds if amount >= 1e6 => format!("{:.2} ms", amount / 1e6),
             Unit::Nanoseconds if amount >= 1e4 => format!("{:.1} us", amount / 1e3),
             Unit::Nanoseconds => format!("{amount:.0} ns"),
@@ -195,13 +207,11 @@ fn write(lines: &[Line]) {
                 "-".to_owned(),
                 |ratio| if ratio < 0.01 { format!("{ratio:.4}") } else { format!("{ratio:.2}") },
             ),
-            match line.beside_peers() {
-                Some(Standing::Ahead) => "ahead",
-                Some(Standing::Even) => "even",
-                Some(Standing::Behind) => "BEHIND",
-                None => "",
-            }
-            .to_owned(),
+            match (line.beside_peers(), line.beside_hand()) {
+                (Some(standing), _) => standing.word().to_owned(),
+                (None, Some(standing)) => format!("{}, by hand", standing.word()),
+                (None, None) => String::new(),
+            },
             others.join(", "),
         ]);
     }

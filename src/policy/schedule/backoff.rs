@@ -99,6 +99,18 @@ pub struct BackoffState {
 }
 
 impl BackoffState {
+    /// After so many delays, the last of which left this as [`current`](Self::current).
+    #[must_use]
+    pub(crate) fn after(step: u32, current: u64) -> Self {
+        Self { current, step }
+    }
+
+    /// What the next delay is made from, besides the number of those before.
+    #[must_use]
+    pub(crate) fn current(&self) -> u64 {
+        self.current
+    }
+
     /// The next delay in nanoseconds; `None` at the end. `random` is asked once at most.
     pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
         backoff.next(self, random)
