@@ -99,7 +99,9 @@ fn queue(count: u32, left: usize) -> (isize, isize, &'static str) {
                     }
                 }
                 if rng.bool() {
-                    held.pop().map(|due| due.done());
+                    if let Some(due) = held.pop() {
+                        due.done();
+                    }
                 }
             }
         }
