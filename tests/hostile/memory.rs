@@ -98,10 +98,10 @@ fn queue(count: u32, left: usize) -> (isize, isize, &'static str) {
                         _ => _ = due.done(),
                     }
                 }
-                if rng.bool() {
-                    if let Some(due) = held.pop() {
-                        due.done();
-                    }
+                if rng.bool()
+                    && let Some(due) = held.pop()
+                {
+                    due.done();
                 }
             }
         }
