@@ -81,12 +81,16 @@ fn prepare() {
         }
         for _ in 0..rng.usize(0..3) {
             let (reserve, in_flight) = (rng.u32(0..6), rng.bool());
-            shared.budgets.push(if in_flight {
+            let floor = if rng.u8(0..3) == 0 { rng.u32(1..5) } else { 0 };
+            let budget = if in_flight {
                 Budget::in_flight(Ratio::percent(rng.u32(0..100))).reserve(reserve)
             } else {
                 changing::exact_budget(reserve)
-            });
-            world.budgets.push(BudgetBook { reserve: reserve.into(), in_flight, retries: 0, leaked: false });
+            };
+            let budget = if floor > 0 { budget.min_retries(Rate::per_minute(floor)) } else { budget };
+            shared.budgets.push(budget);
+            let reserve = reserve.into();
+            world.budgets.push(BudgetBook { reserve, in_flight, floor, retries: 0, leaked: false });
         }
         world.keyed = rng.u8(0..4) == 0;
         for index in 0..rng.usize(1..4) {
@@ -329,9 +333,24 @@ fn budgets_are_conserved() {
     for (index, budget) in shared.budgets.iter().enumerate() {
         let available = budget.available();
         let (expected, leaked) = with(|world| {
-            let BudgetBook { reserve, in_flight, retries, leaked } = world.budgets[index];
+            let BudgetBook { reserve, in_flight, retries, leaked, .. } = world.budgets[index];
             (if in_flight { reserve } else { reserve.saturating_sub(retries) }, leaked)
         });
+        let (floor, least) = with(|world| {
+            let BudgetBook { reserve, floor, retries, .. } = world.budgets[index];
+            (u64::from(floor), reserve.saturating_sub(retries))
+        });
+        if floor > 0 {
+            // Which of them the floor gave is not said; and what it gives by and by is there again.
+            let passed = floor + now() / MS * floor / 60_000 + 1;
+            let (made, reserve) = with(|world| (world.budgets[index].retries, world.budgets[index].reserve));
+            let in_flight = with(|world| world.budgets[index].in_flight);
+            let right = in_flight || (available >= if leaked { 0 } else { least } && made <= reserve + passed);
+            require(right && available <= reserve + floor, "retries of the budget are conserved", || {
+                format!("budget {index} with a floor: {available} available, {made} made: {budget:?}")
+            });
+            continue;
+        }
         // What was leaked may hold a retry.
         let right = if leaked { available <= expected } else { available == expected };
         let excused = leaked && with(|world| world.budgets[index].in_flight);

@@ -91,9 +91,9 @@ fn adapts(index: usize, limiter: &Limiter) {
     let adaptive = Adaptive::new(limiter, bounds).unwrap().steps(up, Ratio::percent(50), ms(1)).unwrap();
     let now = now();
     if down {
-        adaptive.too_many()
+        adaptive.too_many();
     } else {
-        adaptive.succeeded()
+        adaptive.succeeded();
     }
     with(|world| limits::set(world, now, index, limiter.rate(), limiter.max_burst()));
 }

@@ -28,7 +28,9 @@ mod world;
 
 use std::{
     collections::BTreeMap,
-    env, process,
+    env,
+    panic::{catch_unwind, resume_unwind},
+    process,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -136,9 +138,15 @@ fn what_is_promised_holds() {
                     }
                     let seed = first + case;
                     PLAYING.lock().unwrap().insert(seed, Instant::now());
-                    let mut world = case::play(seed);
+                    let played = catch_unwind(|| case::play(seed));
                     PLAYING.lock().unwrap().remove(&seed);
-                    outcome.lock().unwrap().count(seed, &mut world);
+                    match played {
+                        Ok(mut world) => outcome.lock().unwrap().count(seed, &mut world),
+                        Err(panic) => {
+                            println!("RELENT_SEED={seed} panics outside of all callbacks");
+                            resume_unwind(panic);
+                        }
+                    }
                 }
             });
         }

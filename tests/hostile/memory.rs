@@ -98,8 +98,10 @@ fn queue(count: u32, left: usize) -> (isize, isize, &'static str) {
                         _ => _ = due.done(),
                     }
                 }
-                if rng.bool() {
-                    held.pop().map(|due| due.done());
+                if rng.bool()
+                    && let Some(due) = held.pop()
+                {
+                    due.done();
                 }
             }
         }

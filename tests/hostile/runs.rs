@@ -345,6 +345,16 @@ pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
     trouble("end of run", id);
 }
 
+/// Whether a budget may refuse: what it has at first, by its reserve and its floor, is made or held by those that are under way.
+fn budget_is_spent(budget: usize) -> bool {
+    with(|world| {
+        let under_way = world.runs.iter().filter(|run| run.budget == Some(budget) && !run.over).count() as u64;
+        let book = &world.budgets[budget];
+        let first = if book.in_flight { book.floor.into() } else { book.reserve + u64::from(book.floor) };
+        book.retries + under_way + u64::from(super::queues::KEYS) + 1 >= first
+    })
+}
+
 pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
     let (text, error) = (gave_up.to_string(), gave_up.last_error().map(|error| error.id));
     texts::tells_real_numbers(&text);
@@ -366,7 +376,7 @@ pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
         Stop::StartWindow => known.window,
         Stop::Deadline => known.finish.is_some(),
         Stop::Cancelled => is_cancelled(id),
-        Stop::Budget => known.budget.is_some(),
+        Stop::Budget => known.budget.is_some_and(budget_is_spent),
         Stop::Limiter { .. } => known.limit.is_some(),
         Stop::Stalled => known.stall,
         Stop::BackoffEnded => false,

@@ -23,7 +23,7 @@ pub fn are_read_back() {
     let mut rng = with(|world| world.rng.fork());
     policy(&some_policy(&mut rng));
     decision(Decision::RetryAfter(some_duration(&mut rng)));
-    let (mut ratio, mut span) = (some_ratio(&mut rng).to_string(), some_span(&mut rng));
+    let (mut ratio, mut span) = (some_ratio(&mut rng), some_span(&mut rng));
     for _ in 0..3 {
         numbers(&ratio, &span);
         (ratio, span) = (garbled(&mut rng, ratio), garbled(&mut rng, span));

@@ -83,6 +83,8 @@ pub struct Injected;
 pub struct BudgetBook {
     pub reserve: u64,
     pub in_flight: bool,
+    /// A floor by time: so many in each minute.
+    pub floor: u32,
     pub retries: u64,
     pub leaked: bool,
 }
