@@ -36,8 +36,7 @@ pub struct Reported<T> {
     pub value: T,
     /// Attempts made, the successful one included: rounds of an `ensure`.
     pub attempts: u32,
-    /// Time since the run began; zero in a run without bounds in which nothing has waited: see
-    /// [`Attempt::elapsed`](crate::Attempt::elapsed).
+    /// Time since the run began; zero if the first attempt of a run without bounds gave the value at once.
     pub elapsed: Duration,
 }
 

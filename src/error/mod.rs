@@ -139,8 +139,7 @@ impl<E> GaveUp<E> {
         }
     }
 
-    /// From the start of the run to its end; zero in a run without bounds in which nothing has waited: see
-    /// [`Attempt::elapsed`](crate::Attempt::elapsed).
+    /// From the start of the run to its end.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         duration(self.elapsed)

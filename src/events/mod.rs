@@ -83,7 +83,7 @@ pub enum Event<'a, E> {
     Succeeded {
         /// Attempts made.
         attempts: u32,
-        /// Time since the run began; zero in a run without bounds in which nothing has waited: see [`Attempt::elapsed`].
+        /// Time since the run began; zero if the first attempt of a run without bounds gave the value at once.
         elapsed: Duration,
     },
     /// The run ends without a value.

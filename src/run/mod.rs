@@ -119,6 +119,8 @@ where
                         this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
+                    // Destructors and `when` may take any time.
+                    this.core.start_clock();
                     // What the operation holds is let go before anything else happens. A panic from here on ends it all.
                     this.slot.set(AttemptSlot::Done);
                     match judged {

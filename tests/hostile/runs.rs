@@ -222,13 +222,6 @@ pub fn waits(id: usize) {
     });
 }
 
-/// What answers at once takes no time in a run that nothing bounds.
-pub fn ends_an_attempt(id: usize) {
-    if run(id, |run| run.window || run.finish.is_some()) {
-        waits(id);
-    }
-}
-
 /// The attempt was dropped without an answer.
 pub fn was_cut(id: usize, act: bool) {
     note("run", id, "cut", 0);

@@ -93,7 +93,7 @@ fn attempt(id: usize, info: Attempt, act: bool) -> impl Future<Output = Answer> 
         flying.lands();
         runs::answered(id, answer, act);
         trouble("answer of run", id);
-        runs::ends_an_attempt(id);
+        runs::waits(id);
         answer
     }
 }

@@ -93,11 +93,8 @@ impl Attempt {
         self.number
     }
 
-    /// From the start of the run to the start of this attempt.
-    ///
-    /// A run without a bound, `every` or a per-call deadline reads no clock before something waits: an attempt, a pause, the
-    /// limiter, or the run itself when other tasks have their turn. Until then this is zero: what answers at once takes no time.
-    /// A loop of one's own ([`Policy::begin`]) and a run that blocks its thread always know the time.
+    /// From the start of the run to the start of this attempt. Zero in the first attempt of a run without bounds, which
+    /// reads no clock; if that attempt fails without having waited, the time of such a run begins with its error.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         crate::policy::nanos::duration(self.elapsed)
