@@ -23,7 +23,7 @@ mod metrics;
 #[cfg(feature = "tracing")]
 mod tracing;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
@@ -33,7 +33,7 @@ pub use self::metrics::Metrics;
 pub use self::tracing::Tracing;
 use crate::{
     error::{GaveUp, Last},
-    policy::schedule::attempts::Attempt,
+    policy::{nanos::shown, schedule::attempts::Attempt},
 };
 
 /// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.
@@ -91,13 +91,24 @@ pub enum Event<'a, E> {
 }
 
 /// What a run waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
     /// The pause before the next attempt.
     Pause(Duration),
     /// A permit of its limiter, for about so long.
     Limiter(Duration),
+}
+
+/// As derived, but for times that never come.
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, time) = match *self {
+            Self::Pause(time) => ("Pause", time),
+            Self::Limiter(time) => ("Limiter", time),
+        };
+        f.debug_tuple(name).field(&shown(time)).finish()
+    }
 }
 
 /// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, an `Option` of one, and `()`, which costs

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Borrow,
+    fmt,
     mem::ManuallyDrop,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -52,13 +53,23 @@ pub(crate) trait PermitSource {
 }
 
 /// The wait of all futures that acquire permits.
-#[derive(Debug)]
 pub(crate) struct AcquireInner<S: PermitSource> {
     source: S,
     done: bool,
     /// Only while it has to wait. Apart, so that a future that does not is small; dropped by hand, so that it is dropped in
     /// no time.
     queued: ManuallyDrop<Option<BoxQueued<S::Limiter>>>,
+}
+
+impl<S: PermitSource + fmt::Debug> fmt::Debug for AcquireInner<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match *self.queued {
+            _ if self.done => "done",
+            Some(_) => "waiting",
+            None => "not polled yet",
+        };
+        f.debug_struct("AcquireInner").field("source", &self.source).field("state", &state).finish()
+    }
 }
 
 type BoxQueued<L> = Pin<Box<Queued<L>>>;
@@ -223,6 +234,8 @@ impl<S: PermitSource> AcquireInner<S> {
                         *self.queued = Some(Box::pin(Queued { permit, timer: Timer::default() }));
                         continue;
                     }
+                    // A refusal is no reason to keep others from running.
+                    Err(_) if share.is_pending() => return Poll::Pending,
                     Err(refused) => break Err(refused),
                 }
             };

@@ -6,7 +6,7 @@ use super::lapse::Lapse;
 use crate::policy::nanos;
 
 /// Why there is no permit: the wait would be too long, or what was asked for is more than there ever is at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
     /// It would be ready, but too late. Nothing was taken.
@@ -55,6 +55,24 @@ impl Refused {
     pub(crate) fn too_far(now: u64, ready_at: u64, allowed: u64) -> Self {
         let ready_in = if ready_at == nanos::FOREVER { ready_at } else { ready_at.saturating_sub(now) };
         Self::TooFar { ready_in: nanos::duration(ready_in), allowed: nanos::duration(allowed) }
+    }
+}
+
+/// As derived, but for times that never come.
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use nanos::shown;
+        match self {
+            &Self::TooFar { ready_in, allowed } => {
+                f.debug_struct("TooFar").field("ready_in", &shown(ready_in)).field("allowed", &shown(allowed)).finish()
+            }
+            Self::NoShare { lapsed, why } => {
+                f.debug_struct("NoShare").field("lapsed", lapsed).field("why", why).finish()
+            }
+            Self::OverBurst { asked, burst } => {
+                f.debug_struct("OverBurst").field("asked", asked).field("burst", burst).finish()
+            }
+        }
     }
 }
 

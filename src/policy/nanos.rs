@@ -58,6 +58,11 @@ impl fmt::Display for Exact {
     }
 }
 
+/// What `Debug` shows of a time: `None` is never.
+pub(crate) fn shown(time: Duration) -> Option<Duration> {
+    (nanos(time) < NEVER).then_some(time)
+}
+
 /// Writes a measured time to three digits or so: 352.18402ms is `352ms`. What never comes takes `forever`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured(pub(crate) Duration);

@@ -17,7 +17,7 @@ use crate::policy::config_error::ConfigError;
 /// assert_eq!(Ratio::percent(60).to_string(), "3/5");
 /// # Ok::<(), relent::ConfigError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ratio {
     numerator: u32,
     denominator: NonZeroU32,
@@ -105,6 +105,12 @@ impl From<u32> for Ratio {
 }
 
 /// `2`, `3/2`.
+impl fmt::Debug for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ratio({self})")
+    }
+}
+
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.denominator.get() {

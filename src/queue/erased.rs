@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn causes_that_go_round_in_a_circle_are_told_once() {
-        let boxed: Box<dyn Error + Send + std::marker::Sync> = Round.into();
+        let boxed: Box<dyn Error + Send + Sync> = Round.into();
         assert_eq!(ErasedError::new(boxed).to_string(), "round");
         assert_eq!(ErasedError::new(std::io::Error::other(Round)).to_string(), "round");
     }

@@ -36,7 +36,12 @@ pub trait Control {
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Whether an attempt may start without further ado: the run is not cancelled, and the limiter has granted a permit. If
     /// not, it is to be asked.
-    fn admits_at_once(&mut self) -> bool;
+    /// A limiter is asked only if others have had their turn: one that grants at once must not keep them from running.
+    fn admits_at_once(&mut self, others_ran: impl FnOnce() -> bool) -> bool;
+    /// Whether there is a limiter.
+    fn is_limited(&self) -> bool {
+        false
+    }
     /// Asks the limiter for one permit, to be had within so many nanoseconds.
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
     /// `None` once the permit is there; else the instant to ask again, where one is known.
@@ -85,7 +90,7 @@ impl Control for () {
         Poll::Pending
     }
     #[inline]
-    fn admits_at_once(&mut self) -> bool {
+    fn admits_at_once(&mut self, _: impl FnOnce() -> bool) -> bool {
         true
     }
     #[inline]
@@ -289,8 +294,11 @@ impl<G: Control, F: Future> Control for Until<G, F> {
         self.over = self.over || self.future.as_mut().poll(cx).is_ready();
         if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
     }
-    fn admits_at_once(&mut self) -> bool {
-        !self.is_cancelled() && self.ties.admits_at_once()
+    fn admits_at_once(&mut self, others_ran: impl FnOnce() -> bool) -> bool {
+        !self.is_cancelled() && self.ties.admits_at_once(others_ran)
+    }
+    fn is_limited(&self) -> bool {
+        self.ties.is_limited()
     }
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter> {
         self.ties.ask(allowed)
@@ -353,8 +361,12 @@ impl Control for Controls {
     }
 
     #[inline]
-    fn admits_at_once(&mut self) -> bool {
-        !self.is_cancelled() && self.limiters.as_ref().is_none_or(Limiters::try_take)
+    fn admits_at_once(&mut self, others_ran: impl FnOnce() -> bool) -> bool {
+        !self.is_cancelled() && self.limiters.as_ref().is_none_or(|limiters| others_ran() && limiters.try_take())
+    }
+
+    fn is_limited(&self) -> bool {
+        self.limiters.is_some()
     }
 
     fn ask(&self, allowed: u64) -> Admission<Queued> {

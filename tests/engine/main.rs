@@ -9,6 +9,7 @@ mod bad_input;
 mod cancelled;
 mod client;
 mod cursor;
+mod debug;
 mod discipline;
 mod drops;
 mod ends;

@@ -117,7 +117,12 @@ async fn a_loop_lets_others_run() {
         assert!(before_the_other(move || async move { limiter.acquire(1).await.unwrap() }).await < 1_000);
         assert!(before_the_other(move || async move { limiter.acquire(0).await.unwrap() }).await < 1_000);
         assert!(before_the_other(move || async move { limiter.reserve(1).unwrap().ready().await }).await < 1_000);
+        let run = move || async move { retry(async |_| Ok::<_, &str>(())).throttle(limiter).await.unwrap() };
+        assert!(before_the_other(run).await < 1_000);
     }
+    static EMPTY: std::sync::LazyLock<Limiter> = std::sync::LazyLock::new(|| Limiter::per_second(1).burst(0));
+    let refused = || async { assert!(EMPTY.acquire(1).within(ms(0)).await.is_err()) };
+    assert!(before_the_other(refused).await < 1_000);
 }
 
 /// Uses up what the task may do before it lets others run.

@@ -7,7 +7,6 @@ use relent::{
     error::CutBy,
     policy::schedule::{
         attempts::{Attempts, Next, PolicyStop},
-        bounds::Bounds,
         jitter::series,
     },
 };
@@ -275,7 +274,8 @@ pub fn drive(settings: &Settings, calls: &[Call]) -> History {
             _ => unreachable!("no third way"),
         };
         let start = start.saturating_add(u64::try_from(nanos(call.late)).unwrap());
-        if Bounds::of(&policy).is_over(start) {
+        // The first instant is never too late.
+        if start != 0 && u128::from(start) >= bound(settings.finish_within) {
             return History { attempts, end: End::Stopped(PolicyStop::Deadline) };
         }
         if start == u64::MAX {

@@ -26,7 +26,7 @@ use crate::policy::{
 /// assert_eq!("2.5/s".parse::<Rate>()?, Rate::new(5, Duration::from_secs(2))?);
 /// # Ok::<(), relent::ConfigError>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Rate {
     permits: u32,
     /// Nanoseconds. Zero with permits above zero is no limit at all.
@@ -107,6 +107,12 @@ impl Rate {
 }
 
 /// `5/s`, `90/1m`, `1/250ms`, `0`, `unlimited`.
+impl fmt::Debug for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rate({self})")
+    }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.per {

@@ -1,33 +1,12 @@
 //! One run as data: what may start when, what is cut when, and why it ends.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-pub use super::stop::PolicyStop;
+pub use super::{decision::Decision, stop::PolicyStop};
 use crate::policy::{
     nanos::{FOREVER, nanos},
     schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SET_EVERY, bounds::CutBy, jitter::pick},
 };
-
-/// What follows an error.
-///
-/// `bool` converts: `true` is [`Retry`](Self::Retry), `false` is [`Fatal`](Self::Fatal).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Decision {
-    /// Try again when the cadence says so.
-    #[default]
-    Retry,
-    /// Try again when the cadence says so, but not before this pause: what a server asked for. At most `max_retry_after`.
-    RetryAfter(Duration),
-    /// Repeating cannot mend it.
-    Fatal,
-}
-
-impl From<bool> for Decision {
-    fn from(retry: bool) -> Self {
-        if retry { Self::Retry } else { Self::Fatal }
-    }
-}
 
 /// What a run does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +19,7 @@ pub enum Next {
 }
 
 /// One attempt, as the operation sees it. All times are of the attempt's start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,
     elapsed: u64,
@@ -144,6 +123,17 @@ impl Attempt {
     pub fn limit(&self) -> Option<Duration> {
         let limit = self.timeout.min(self.finish_within);
         (limit != FOREVER).then_some(Duration::from_nanos(limit))
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("number", &self.number)
+            .field("elapsed", &self.elapsed())
+            .field("timeout", &self.timeout())
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
     }
 }
 

@@ -28,7 +28,7 @@ use crate::policy::{
 /// let seconds: Vec<u64> = backoff.into_iter().map(|delay| delay.as_secs()).collect();
 /// assert_eq!(seconds, [1, 2, 3, 3]);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Backoff {
     pub(in crate::policy) base: u64,
     pub(in crate::policy) cap: u64,

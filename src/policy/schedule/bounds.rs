@@ -1,10 +1,7 @@
 //! The three bounds of a run, and what each of them decides.
 
 pub use super::stop::CutBy;
-use crate::policy::{
-    nanos::FOREVER,
-    schedule::{Policy, stop::PolicyStop},
-};
+use crate::policy::{nanos::FOREVER, schedule::stop::PolicyStop};
 
 /// How long a call, the window for starts, and the whole may take, in nanoseconds; `u64::MAX` is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,12 +18,6 @@ pub struct Bounds {
 impl Bounds {
     /// No bounds.
     pub const NONE: Self = Self { attempt_timeout: FOREVER, start_within: FOREVER, finish_within: FOREVER };
-
-    /// Those of a policy.
-    #[must_use]
-    pub fn of(policy: &Policy) -> Self {
-        *policy.bounds()
-    }
 
     /// Whether an attempt may be planned for this instant. Where both windows refuse, the smaller one is the reason.
     #[inline]

@@ -4,6 +4,7 @@ pub mod attempts;
 pub mod backoff;
 pub mod bounds;
 mod chain;
+mod decision;
 pub(crate) mod default_window;
 mod delays;
 mod guards;
@@ -13,9 +14,9 @@ mod stop;
 use std::time::Duration;
 
 use self::{
-    attempts::Decision,
     backoff::{Backoff, Rare},
     bounds::Bounds,
+    decision::Decision,
 };
 use super::nanos::{FOREVER, duration, nanos};
 
@@ -41,7 +42,7 @@ use super::nanos::{FOREVER, duration, nanos};
 /// assert_eq!(policy, "every 50ms, start_within 350ms, attempt_timeout 10s".parse()?);
 /// # Ok::<(), relent::ConfigError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Policy {
     pub(super) bounds: Bounds,

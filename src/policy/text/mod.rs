@@ -134,6 +134,13 @@ fn number<N: FromStr>(setting: &'static str, text: &str) -> Result<N, ConfigErro
 }
 
 /// What differs from the default, in the words of the methods: `every 50ms, start_within 350ms`; `default` if nothing does.
+/// As text, for a setting that is not there has none.
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Policy({self})")
+    }
+}
+
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
@@ -252,6 +259,12 @@ const OPTIONS: &str = "after a schedule come `factor 3/2`, `jitter full`, `take 
                        last `then` with another schedule";
 
 /// A schedule with what was set about it: `exponential 100ms..10s factor 3/2 take 3 then fixed 10s`.
+impl fmt::Debug for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Backoff({self})")
+    }
+}
+
 impl fmt::Display for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_one(f)?;

@@ -27,7 +27,8 @@ impl<G: Control> Core<G> {
         alarm: Pin<&mut T>,
     ) -> Poll<Result<Step, Stop>> {
         // The first attempt is all that many runs have.
-        if matches!(self.state, State::First | State::Due) && self.ties.admits_at_once() {
+        if matches!(self.state, State::First | State::Due) && self.ties.admits_at_once(|| T::poll_yield(cx).is_ready())
+        {
             self.start::<T>();
             return Poll::Ready(Ok(Step::Start));
         }
@@ -81,6 +82,9 @@ impl<G: Control> Core<G> {
                 return Poll::Ready(Err(Stop::Cancelled));
             }
             may_start(&self.policy, self.at)?;
+            if matches!(self.state, State::First) && self.ties.is_limited() {
+                ready!(T::poll_yield(cx));
+            }
             match self.ties.ask(self.policy.bounds().room(planned)) {
                 Admission::Granted => {
                     self.start::<T>();
