@@ -25,10 +25,28 @@ pub(crate) fn now() -> Instant {
         return now;
     }
     #[cfg(feature = "test-util")]
-    if let Some(now) = Instant::now().checked_sub(ASLEEP.get()) {
+    if let Some(now) = read().checked_sub(ASLEEP.get()) {
         return now;
     }
+    read()
+}
+
+#[cfg(not(any(relent_loom, relent_shuttle)))]
+#[inline]
+fn read() -> Instant {
     Instant::now()
+}
+
+/// Where every order of events is tried, each reading is a nanosecond after the former: the same order then does the same each
+/// time, however busy the machine is, and a thread may still come late with a time that it read before. All threads of such a
+/// test are one to the machine.
+#[cfg(any(relent_loom, relent_shuttle))]
+fn read() -> Instant {
+    thread_local!(static LAST: Cell<Instant> = Cell::new(Instant::now()));
+    let last = LAST.get();
+    let next = after(last, 1).unwrap_or(last);
+    LAST.set(next);
+    next
 }
 
 /// A clock that goes on while the machine is suspended, where the platform has one (Linux: `CLOCK_BOOTTIME`). Elsewhere, and by

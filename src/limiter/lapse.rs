@@ -1,11 +1,8 @@
 //! Why a limiter that follows a share has none.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{
-    policy::nanos::Measured,
-    sync::{Arc, Mutex},
-};
+use crate::{policy::nanos::Measured, sync::Mutex};
 
 /// Why the limiter of a [fleet](crate::fleet)'s member has no share: of which fleet, and what was wrong last. Clones are cheap.
 ///
