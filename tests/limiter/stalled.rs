@@ -112,6 +112,7 @@ async fn a_loop_lets_others_run() {
     }
     static UNLIMITED: std::sync::LazyLock<Limiter> = std::sync::LazyLock::new(Limiter::unlimited);
     static FULL: std::sync::LazyLock<Limiter> = std::sync::LazyLock::new(|| Limiter::per_second(1).burst(u32::MAX));
+    static EMPTY: std::sync::LazyLock<Limiter> = std::sync::LazyLock::new(|| Limiter::per_second(1).burst(0));
     for limiter in [&*UNLIMITED, &*FULL] {
         assert!(before_the_other(move || limiter.ready()).await < 1_000);
         assert!(before_the_other(move || async move { limiter.acquire(1).await.unwrap() }).await < 1_000);
@@ -120,7 +121,6 @@ async fn a_loop_lets_others_run() {
         let run = move || async move { retry(async |_| Ok::<_, &str>(())).throttle(limiter).await.unwrap() };
         assert!(before_the_other(run).await < 1_000);
     }
-    static EMPTY: std::sync::LazyLock<Limiter> = std::sync::LazyLock::new(|| Limiter::per_second(1).burst(0));
     let refused = || async { assert!(EMPTY.acquire(1).within(ms(0)).await.is_err()) };
     assert!(before_the_other(refused).await < 1_000);
 }
