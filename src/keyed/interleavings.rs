@@ -3,7 +3,6 @@
 //! Nothing refills here: a task waits until another gives its permit back. The clock goes on by a nanosecond with each reading,
 //! whatever the machine does meanwhile: a grant that is collected later than the catch-up is lost, and nothing would come in its
 //! place.
-#![cfg_attr(relent_shuttle, expect(unused_qualifications, reason = "shuttle's `Arc` is that of std, loom's is not"))]
 
 use std::{
     future::Future,
