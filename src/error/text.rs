@@ -4,7 +4,7 @@ use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
 use super::{Detail, Ending, GaveUp, Last, Reason, Stop, reason::AsError};
 use crate::policy::{
-    nanos::{Measured, NEVER, Written, duration, nanos, shown},
+    nanos::{Measured, NEVER, Written, duration, nanos},
     schedule::bounds::CutBy,
 };
 
@@ -101,7 +101,8 @@ impl fmt::Debug for Stop {
             }
             Self::Limiter { ready_in, allowed } => (ready_in, allowed),
         };
-        f.debug_struct("Limiter").field("ready_in", &shown(ready_in)).field("allowed", &shown(allowed)).finish()
+        let time = |time: Duration| if nanos(time) >= NEVER { None } else { Some(time) };
+        f.debug_struct("Limiter").field("ready_in", &time(ready_in)).field("allowed", &time(allowed)).finish()
     }
 }
 

@@ -33,7 +33,7 @@ pub use self::metrics::Metrics;
 pub use self::tracing::Tracing;
 use crate::{
     error::{GaveUp, Last},
-    policy::{nanos::shown, schedule::attempts::Attempt},
+    policy::{nanos::Shown, schedule::attempts::Attempt},
 };
 
 /// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.
@@ -107,7 +107,7 @@ impl fmt::Debug for Wait {
             Self::Pause(time) => ("Pause", time),
             Self::Limiter(time) => ("Limiter", time),
         };
-        f.debug_tuple(name).field(&shown(time)).finish()
+        f.debug_tuple(name).field(&Shown(time)).finish()
     }
 }
 

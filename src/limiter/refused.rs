@@ -61,10 +61,10 @@ impl Refused {
 /// As derived, but for times that never come.
 impl fmt::Debug for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use nanos::shown;
+        use nanos::Shown;
         match self {
             &Self::TooFar { ready_in, allowed } => {
-                f.debug_struct("TooFar").field("ready_in", &shown(ready_in)).field("allowed", &shown(allowed)).finish()
+                f.debug_struct("TooFar").field("ready_in", &Shown(ready_in)).field("allowed", &Shown(allowed)).finish()
             }
             Self::NoShare { lapsed, why } => {
                 f.debug_struct("NoShare").field("lapsed", lapsed).field("why", why).finish()

@@ -58,9 +58,13 @@ impl fmt::Display for Exact {
     }
 }
 
-/// What `Debug` shows of a time: `None` is never.
-pub(crate) fn shown(time: Duration) -> Option<Duration> {
-    (nanos(time) < NEVER).then_some(time)
+/// A time as `Debug` shows it, or `None` for never.
+pub(crate) struct Shown(pub(crate) Duration);
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if nanos(self.0) < NEVER { self.0.fmt(f) } else { f.write_str("None") }
+    }
 }
 
 /// Writes a measured time to three digits or so: 352.18402ms is `352ms`. What never comes takes `forever`.

@@ -8,6 +8,7 @@ mod once;
 mod suspended;
 mod terms;
 mod troubles;
+#[cfg(feature = "test-util")]
 mod unit;
 mod watching;
 
