@@ -5,6 +5,8 @@
 
 mod contenders;
 mod server;
+#[path = "../../suite/src/standing.rs"]
+mod standing;
 
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use tokio::runtime::Builder;
 
 use contenders::Contender;
 use server::Server;
+use standing::Standing;
 
 pub const ELECTIONS: u32 = 1000;
 const SETTLE: Duration = Duration::from_secs(3);
@@ -26,32 +29,76 @@ struct Taken {
     bytes: i64,
 }
 
+/// An election's share of it in a second, and its heap.
+const MEASURES: [&str; 4] = ["writes", "reads", "CPU", "heap"];
+
 fn main() {
     let server = Server::new();
     let leases = bytes(|| bare(&server));
-    println!();
-    println!("{ELECTIONS} elections in one process, on one thread, for {} s:", WINDOW.as_secs());
-    println!();
-    println!("| an election with a renewal a second | writes | reads | CPU | heap |");
-    println!("|---|---|---|---|---|");
-    for contender in Contender::ALL {
+    let taken = Contender::ALL.map(|contender| {
         let taken = run(contender);
         let bytes = taken.bytes - if contender.on_server() { leases } else { 0 };
-        println!(
-            "| {} | {:.2} | {:.2} | {:.1} us | {} B |",
-            contender.name(),
+        let shares = [
             each(taken.writes as f64),
             each(taken.reads as f64),
             each(taken.cpu.as_secs_f64() * 1e6),
-            bytes / i64::from(ELECTIONS),
-        );
-    }
-    let server = Server::new();
-    let (get, put, patch) = server::bare_requests(&server);
+            bytes as f64 / f64::from(ELECTIONS),
+        ];
+        (contender, shares)
+    });
+    println!();
+    println!("{ELECTIONS} elections on Leases in one process, on one thread, for {} s:", WINDOW.as_secs());
     println!();
     println!(
-        "of that CPU a bare request takes, with the server's part: GET {get:.1} us, PUT {put:.1} us, PATCH {patch:.1} us"
+        "| an election with a renewal a second | relent | by hand | best peer | ratio | relent is | other peers |"
     );
+    println!("|---|---|---|---|---|---|---|");
+    let standings: Vec<_> = (0..MEASURES.len()).map(|measure| row(&taken, measure)).collect();
+    println!();
+    println!("{}.", standing::sum_up(&standings, "a peer"));
+    let in_memory = taken.iter().find(|(contender, _)| !contender.on_server()).expect("one of relent");
+    let all =
+        (0..MEASURES.len()).map(|measure| format!("{} {}", MEASURES[measure], shown(measure, in_memory.1[measure])));
+    println!("relent on locks in memory: {}.", all.collect::<Vec<_>>().join(", "));
+    let server = Server::new();
+    let (get, put, patch) = server::bare_requests(&server);
+    println!(
+        "Of that CPU a bare request takes, with the server's part: GET {get:.1} us, PUT {put:.1} us, PATCH {patch:.1} us."
+    );
+}
+
+/// What all took on Leases, by one measure.
+fn row(taken: &[(Contender, [f64; 4])], measure: usize) -> Standing {
+    let mut peers = Vec::new();
+    let mut relent = 0.0;
+    for (contender, shares) in taken.iter().filter(|(contender, _)| contender.on_server()) {
+        match contender {
+            Contender::RelentOnLeases => relent = shares[measure],
+            peer => peers.push((peer.name(), shares[measure])),
+        }
+    }
+    peers.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let named: Vec<_> = peers.iter().map(|(name, share)| format!("{} {name}", shown(measure, *share))).collect();
+    let ratio = standing::ratio(relent, peers[0].1);
+    let standing = Standing::of(relent, ratio, MEASURES[measure] == "CPU");
+    println!(
+        "| {} | {} | - | {} | {} | {} | {} |",
+        MEASURES[measure],
+        shown(measure, relent),
+        named[0],
+        standing::shown(ratio),
+        standing.word(),
+        named[1..].join(", "),
+    );
+    standing
+}
+
+fn shown(measure: usize, share: f64) -> String {
+    match MEASURES[measure] {
+        "CPU" => format!("{share:.1} us"),
+        "heap" => format!("{share:.0} B"),
+        _ => format!("{share:.2}"),
+    }
 }
 
 /// Of what all took in the window, an election's share in a second.

@@ -16,6 +16,7 @@ mod queue;
 mod report;
 mod retry;
 mod sizes;
+mod standing;
 mod stopwatch;
 mod tower;
 

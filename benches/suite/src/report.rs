@@ -5,6 +5,7 @@ use std::{env, path::PathBuf};
 use crate::{
     counts,
     measure::{BARE, Figure, HAND, RELENT, Row, Unit, Work},
+    standing::{self, Standing},
     stopwatch,
 };
 
@@ -34,42 +35,17 @@ struct Line {
     ratio: Option<f64>,
 }
 
-/// How relent does beside another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Ahead,
-    Even,
-    Behind,
-}
-
-impl Standing {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ahead => "ahead",
-            Self::Even => "even",
-            Self::Behind => "BEHIND",
-        }
-    }
-}
-
 impl Line {
     fn best(&self) -> Option<(&'static str, Value)> {
         self.peers.first().copied()
     }
 
     fn ratio_to(&self, other: Value) -> Option<f64> {
-        (other.amount > 0.0).then(|| self.relent.amount / other.amount)
+        standing::ratio(self.relent.amount, other.amount)
     }
 
-    /// Even is what differs by less than 1 %, and of times by less than 5 %.
     fn standing(&self, other: Value, ratio: Option<f64>) -> Standing {
-        let tolerance = if self.unit == Unit::Nanoseconds { 0.05 } else { 0.01 };
-        match ratio.or(self.ratio_to(other)) {
-            Some(ratio) if ratio >= 1.0 + tolerance => Standing::Behind,
-            Some(ratio) if ratio <= 1.0 - tolerance => Standing::Ahead,
-            None if self.relent.amount > 0.0 => Standing::Behind,
-            _ => Standing::Even,
-        }
+        Standing::of(self.relent.amount, ratio.or(self.ratio_to(other)), self.unit == Unit::Nanoseconds)
     }
 
     fn beside_peers(&self) -> Option<Standing> {
@@ -109,6 +85,7 @@ pub fn print(works: &[Work], figures: &[Figure], quick: bool) {
     write(&lines);
     println!();
     sum_up(&lines, "a peer", Line::beside_peers);
+    println!();
     sum_up(&lines, "a loop by hand", Line::beside_hand);
 }
 
@@ -193,7 +170,8 @@ fn directory() -> PathBuf {
 }
 
 fn write(lines: &[Line]) {
-    let mut cells = vec![["", "relent", "by hand", "best peer", "ratio", "", "other peers"].map(str::to_owned)];
+    let mut cells =
+        vec![["", "relent", "by hand", "best peer", "ratio", "relent is", "other peers"].map(str::to_owned)];
     for line in lines {
         let named = |(who, value): (&str, Value)| format!("{} {who}", line.show(value));
         let ratio = line.ratio.or(line.best().and_then(|(_, best)| line.ratio_to(best)));
@@ -203,14 +181,11 @@ fn write(lines: &[Line]) {
             line.show(line.relent),
             line.hand.map_or("-".to_owned(), |hand| line.show(hand)),
             line.best().map_or("-".to_owned(), named),
-            ratio.map_or(
-                "-".to_owned(),
-                |ratio| if ratio < 0.01 { format!("{ratio:.4}") } else { format!("{ratio:.2}") },
-            ),
+            standing::shown(ratio),
             match (line.beside_peers(), line.beside_hand()) {
                 (Some(standing), _) => standing.word().to_owned(),
                 (None, Some(standing)) => format!("{}, by hand", standing.word()),
-                (None, None) => String::new(),
+                (None, None) => "alone".to_owned(),
             },
             others.join(", "),
         ]);
@@ -220,27 +195,23 @@ fn write(lines: &[Line]) {
     for (index, row) in cells.iter().enumerate() {
         let padded = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
             1 | 2 | 4 => format!("{cell:>width$}"),
+            6 => cell.clone(),
             _ => format!("{cell:<width$}"),
         });
-        println!("{}", padded.collect::<Vec<_>>().join(" | ").trim_end());
+        println!("| {} |", padded.collect::<Vec<_>>().join(" | "));
         if index == 0 {
-            let line = widths.iter().take(6).map(|&width| "-".repeat(width)).collect::<Vec<_>>().join("-|-");
-            println!("{line}-|------------");
+            println!(
+                "|{}-------------|",
+                widths.iter().take(6).map(|width| "-".repeat(width + 2) + "|").collect::<String>()
+            );
         }
     }
 }
 
 /// Where relent loses is said once more.
 fn sum_up(lines: &[Line], others: &str, beside: fn(&Line) -> Option<Standing>) {
-    let of = |standing| lines.iter().filter(|line| beside(line) == Some(standing)).collect::<Vec<_>>();
-    let (ahead, even, behind) = (of(Standing::Ahead), of(Standing::Even), of(Standing::Behind));
-    let names: Vec<_> = behind.iter().map(|line| line.measure.as_str()).collect();
-    let (rows, names) = (ahead.len() + even.len() + behind.len(), names.join("; "));
-    println!(
-        "relent is behind in {} of {rows} rows that {others} has, ahead in {}, even in {}{}{names}",
-        behind.len(),
-        ahead.len(),
-        even.len(),
-        if behind.is_empty() { "" } else { ". Behind: " },
-    );
+    let standings: Vec<_> = lines.iter().filter_map(beside).collect();
+    let behind = lines.iter().filter(|line| beside(line) == Some(Standing::Behind));
+    let names: Vec<_> = behind.map(|line| line.measure.as_str()).collect();
+    println!("{}. Behind: {}.", standing::sum_up(&standings, others), names.join("; "));
 }
