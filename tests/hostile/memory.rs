@@ -53,7 +53,7 @@ pub fn flood() {
     // Most of it was memory of theirs, or this would show nothing.
     // What each may keep when there is next to nothing left: blocks of slots, room for a thousand waiters, tables of all shards.
     let kept = match name {
-        "queue" => 200_000,
+        "queue" => 250_000,
         "limiter" => 100_000,
         _ => full / 3,
     };
@@ -156,9 +156,9 @@ fn keys(count: u32) -> (isize, isize, &'static str) {
     if rng.bool() {
         keyed.forget_idle();
     } else {
-        // In small steps it happens in passing, wherever a key is asked for.
-        for _ in 0..8 * count {
-            let _ = keyed.try_acquire(&rng.u32(0..200), 1);
+        // In small steps it happens in passing, wherever a key is asked for: one look at a key for each call.
+        for _ in 0..12 * count {
+            let _ = keyed.try_acquire(&rng.u32(0..2000), 1);
         }
     }
     (full, BYTES.get() - before, "keyed")

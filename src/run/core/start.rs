@@ -41,6 +41,12 @@ impl<G: Control> Core<G> {
         loop {
             let planned = self.at;
             match &mut self.state {
+                // A limiter that grants at once must not keep others from running.
+                State::First if self.ties.is_limited() && T::poll_yield(cx).is_pending() => {
+                    self.start.get_or_insert_with(time::now);
+                    self.state = State::Yielded;
+                    return Poll::Pending;
+                }
                 State::First | State::Due => {}
                 State::Unstarted => {
                     if let Some(pause) = self.begin()? {
@@ -82,9 +88,6 @@ impl<G: Control> Core<G> {
                 return Poll::Ready(Err(Stop::Cancelled));
             }
             may_start(&self.policy, self.at)?;
-            if matches!(self.state, State::First) && self.ties.is_limited() {
-                ready!(T::poll_yield(cx));
-            }
             match self.ties.ask(self.policy.bounds().room(planned)) {
                 Admission::Granted => {
                     self.start::<T>();
