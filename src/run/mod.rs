@@ -95,21 +95,29 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         loop {
+            let mut may_call = Ok(());
             if let AttemptSlotProj::Idle = this.slot.as_mut().project() {
                 match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
                     Ok(attempt) => {
                         this.verb.begin(attempt);
-                        this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
+                        // The listener may have taken its time, or cancelled the run: the call is not begun then.
+                        if !L::SILENT {
+                            may_call = this.core.may_call();
+                        }
+                        if may_call.is_ok() {
+                            this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
+                        }
                     }
                     Err(stop) => return self.give_up(stop),
                 }
             }
-            let AttemptSlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
-                panic!("`{}` polled after completion", V::NAME)
-            };
-            let answer = match running.poll(cx) {
-                Poll::Ready(output) => Ok(output),
-                Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
+            let answer = match (may_call, this.slot.as_mut().project()) {
+                (Err(by), _) => Err(by),
+                (Ok(()), AttemptSlotProj::Running { attempt: running }) => match running.poll(cx) {
+                    Poll::Ready(output) => Ok(output),
+                    Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
+                },
+                _ => panic!("`{}` polled after completion", V::NAME),
             };
             let (ending, decision) = match answer {
                 Ok(output) => {

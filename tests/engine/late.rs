@@ -9,7 +9,7 @@ use std::{
 };
 
 use relent::{
-    Backoff, Budget, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure,
+    Backoff, Budget, CancellationToken, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure,
     events::{Event, Wait},
     poll, retry, settle,
 };
@@ -280,4 +280,28 @@ async fn a_slow_when_is_in_what_an_attempt_knows_as_elapsed() {
     let mut attempts = Policy::new().backoff(Backoff::fixed(Duration::ZERO)).begin().when(judge);
     assert_eq!(attempts.next().await.unwrap().run(async { Err::<(), _>("busy") }).await, None);
     assert_eq!(attempts.next().await.unwrap().info().elapsed(), slow);
+}
+
+/// A listener that hears of the start of an attempt may cancel the run, or take until the hard bound is over: the call is not begun.
+#[tokio::test(start_paused = true)]
+async fn what_the_listener_of_a_start_ends_is_not_called() {
+    for cancels in [true, false] {
+        let (token, called) = (CancellationToken::new(), Cell::new(0));
+        let heard = RefCell::new(Vec::new());
+        let run = retry(|_| {
+            called.set(called.get() + 1);
+            async { Err::<(), _>("x") }
+        });
+        let run = run.backoff(Backoff::fixed(S)).finish_within(5 * S).cancel_on(token.clone()).notify(|event| {
+            let name = format!("{event:?}");
+            heard.borrow_mut().push(name.split([' ', '(']).next().unwrap().to_owned());
+            if matches!(event, Event::Started(attempt) if attempt.number() == 2) {
+                if cancels { token.cancel() } else { stall(10 * S) }
+            }
+        });
+        let gave_up = run.await.unwrap_err();
+        assert_eq!(gave_up.stop(), if cancels { &Stop::Cancelled } else { &Stop::Deadline });
+        assert_eq!((called.get(), gave_up.attempts(), gave_up.last_error()), (1, 2, Some(&"x")));
+        assert_eq!(*heard.borrow(), ["Started", "Ended", "Waiting", "Started", "Ended", "GaveUp"]);
+    }
 }
