@@ -135,13 +135,13 @@ fn sorted(mut peers: Vec<(&'static str, Value)>) -> Vec<(&'static str, Value)> {
     peers
 }
 
-/// So often all take turns at what is timed.
+/// So often all take turns at what depends on time.
 const ROUNDS: usize = 5;
 
-/// What never changes: once. Times: by turns, with the median of the ratios of neighbours, since what else the machine does
-/// comes and goes.
+/// What hardly changes: once. Times, and counts that depend on them: by turns, with the median of the ratios of neighbours,
+/// since what else the machine does comes and goes.
 fn measured(figure: &Figure) -> Line {
-    let rounds = if figure.unit == Unit::Nanoseconds { ROUNDS } else { 1 };
+    let rounds = if matches!(figure.unit, Unit::Nanoseconds | Unit::VaryingCount) { ROUNDS } else { 1 };
     let rounds: Vec<(f64, Vec<f64>)> =
         (0..rounds).map(|_| ((figure.relent)(), figure.peers.iter().map(|(_, value)| value()).collect())).collect();
     let column = |index: usize| rounds.iter().map(move |(_, peers)| peers[index]);
