@@ -176,6 +176,10 @@ impl Settings {
                         1 => grid = started,
                         _ => {}
                     }
+                    // A grid that is laid in the last nanosecond before forever has no tick.
+                    if grid == FOREVER - 1 {
+                        grid = u128::MAX;
+                    }
                     planned = planned.max(tick(grid, every, started, now));
                 }
                 let is_admitted = |start: u128| start.min(FOREVER) <= window && start.min(FOREVER) < hard;
@@ -251,6 +255,9 @@ fn phase(every: u128, random: u64) -> u128 {
 fn tick(grid: u128, every: u128, started: u128, now: u128) -> u128 {
     if every == 0 {
         return now;
+    }
+    if grid == u128::MAX {
+        return grid;
     }
     let at_or_after_now = grid + now.saturating_sub(grid).div_ceil(every) * every;
     if at_or_after_now > started { at_or_after_now } else { at_or_after_now + every }
