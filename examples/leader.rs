@@ -1,5 +1,5 @@
-//! Two candidates and one lock: `cargo run --example leader`. With a Kubernetes Lease it is `relent_k8s::LeaseLock`, with etcd
-//! `relent_etcd::EtcdLock`.
+//! Two candidates and one lock: `cargo run --example leader`. With a Kubernetes Lease it is `relent_k8s::LeaseLock`,
+//! with etcd `relent_etcd::EtcdLock`.
 #![allow(clippy::disallowed_methods)]
 
 use std::time::Duration;

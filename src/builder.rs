@@ -20,20 +20,21 @@ pub use crate::{
 macro_rules! last_words {
     ($($builder:ident),+) => {$(
         impl<O, W, L, G> $builder<O, W, L, G> {
-            /// For errors that are no [`Error`](std::error::Error), such as `anyhow::Error`, boxed errors and strings: the error of the run is
-            /// one. The last word of the builder, but for `chained`. See [`GaveUp::boxed`](crate::GaveUp::boxed).
+            /// For errors that are no [`Error`](std::error::Error), such as `anyhow::Error`, boxed errors and strings:
+            /// the error of the run is one. The last word of the builder, but for `chained`. See
+            /// [`GaveUp::boxed`](crate::GaveUp::boxed).
             pub fn boxed(self) -> Boxed<Self> {
                 Boxed(self)
             }
 
-            /// The value with a report: how many attempts it took, and how long. Only `boxed` and `chained` may follow. See
-            /// [`Reported`].
+            /// The value with a report: how many attempts it took, and how long. Only `boxed` and `chained` may follow.
+            /// See [`Reported`].
             pub fn with_report(self) -> WithReport<Self> {
                 WithReport(self)
             }
 
-            /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own
-            /// in the sources. The last word of the builder. See [`GaveUp::chained`](crate::GaveUp::chained).
+            /// The error as the source of what is returned, and not in its text: for code that looks for an error of
+            /// its own in the sources. The last word of the builder. See [`GaveUp::chained`](crate::GaveUp::chained).
             pub fn chained(self) -> WithSource<Self> {
                 WithSource(self)
             }

@@ -37,9 +37,9 @@ fn read() -> Instant {
     Instant::now()
 }
 
-/// Where every order of events is tried, each reading is a nanosecond after the former: the same order then does the same each
-/// time, however busy the machine is, and a thread may still come late with a time that it read before. All threads of such a
-/// test are one to the machine.
+/// Where every order of events is tried, each reading is a nanosecond after the former: the same order then does the
+/// same each time, however busy the machine is, and a thread may still come late with a time that it read before. All
+/// threads of such a test are one to the machine.
 #[cfg(any(relent_loom, relent_shuttle))]
 fn read() -> Instant {
     thread_local!(static LAST: Cell<Instant> = Cell::new(Instant::now()));

@@ -21,8 +21,8 @@ const BURST: u32 = 50;
 /// When permits were granted, by all members.
 type Granted = Arc<Mutex<Vec<Instant>>>;
 
-/// A counting server would see these: how many there were above `burst + rate * window` in the worst window. (A bucket that
-/// fills at the rate, and 10 ms for timers, never runs dry.)
+/// A counting server would see these: how many there were above `burst + rate * window` in the worst window. (A bucket
+/// that fills at the rate, and 10 ms for timers, never runs dry.)
 fn most_above(granted: &[Instant]) -> i128 {
     let full = i128::from(BURST) * 1_000_000_000 + i128::from(RATE) * 10_000_000;
     let (mut level, mut least) = (full, 0);

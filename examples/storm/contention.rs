@@ -1,6 +1,6 @@
-//! Clients that all write to one row, each by compare and swap: of those that have read the same version one succeeds. The
-//! experiment with which AWS made the case for jitter in 2015 ("Exponential Backoff And Jitter", Architecture Blog):
-//! a network of 10 ms and 2 ms around it, pauses from 5 ms to 2 s.
+//! Clients that all write to one row, each by compare and swap: of those that have read the same version one succeeds.
+//! The experiment with which AWS made the case for jitter in 2015 ("Exponential Backoff And Jitter", Architecture
+//! Blog): a network of 10 ms and 2 ms around it, pauses from 5 ms to 2 s.
 
 use std::{
     cmp::Reverse,

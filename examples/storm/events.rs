@@ -7,8 +7,8 @@ const BUCKET: u32 = 17;
 /// So many empty buckets are kept; more, and each of those that wait would come to be as large as the fullest.
 const SPARE: usize = 1000;
 
-/// A calendar: a row of buckets, each sorted when it is reached. A million clients plan a billion events, and a heap of all that are
-/// planned would miss the cache at every step of each.
+/// A calendar: a row of buckets, each sorted when it is reached. A million clients plan a billion events, and a heap of
+/// all that are planned would miss the cache at every step of each.
 pub(crate) struct Events<E> {
     buckets: Vec<Vec<(u64, E)>>,
     /// So many buckets have been reached.

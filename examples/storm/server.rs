@@ -1,4 +1,5 @@
-//! A server of limited capacity: it answers one call after the other, in order, and does not know which clients still wait.
+//! A server of limited capacity: it answers one call after the other, in order, and does not know which clients still
+//! wait.
 
 use std::collections::VecDeque;
 

@@ -33,8 +33,8 @@ pub enum Stop {
         /// How long the bounds allowed to wait for it.
         allowed: Duration,
     },
-    /// The limiter has no share of its [fleet](crate::fleet)'s rate, and the bounds do not allow to wait until it has one, however long
-    /// that takes.
+    /// The limiter has no share of its [fleet](crate::fleet)'s rate, and the bounds do not allow to wait until it has
+    /// one, however long that takes.
     #[non_exhaustive]
     NoShare {
         /// For how long.

@@ -100,8 +100,8 @@ impl<E: Reason<K>, K> fmt::Display for Told<'_, E, K> {
     }
 }
 
-/// Whether nothing at all is heard of a run with this span: there is no subscriber, or it takes no event of any level, and nothing
-/// goes to `log` either, for which `tracing` (feature `log`) makes spans that are not none.
+/// Whether nothing at all is heard of a run with this span: there is no subscriber, or it takes no event of any level,
+/// and nothing goes to `log` either, for which `tracing` (feature `log`) makes spans that are not none.
 #[inline]
 fn is_unheard(span: &Span) -> bool {
     span.is_none() && LevelFilter::current() == LevelFilter::OFF

@@ -38,8 +38,8 @@ pub enum Trouble {
     Call(LedgerError),
     /// The record cannot be read: something else has been written into it. It is left as it is.
     Record(ConfigError),
-    /// The ledger does not know all shares that may be in use: the record is new, or was deleted or restored. No share grows
-    /// until then.
+    /// The ledger does not know all shares that may be in use: the record is new, or was deleted or restored. No share
+    /// grows until then.
     Unsettled {
         /// How long that takes.
         left: Duration,
@@ -56,7 +56,8 @@ pub enum Trouble {
         /// The burst.
         burst: u32,
     },
-    /// The record has as many members as one can have: this process is none, and has no share, until one of them is gone.
+    /// The record has as many members as one can have: this process is none, and has no share, until one of them is
+    /// gone.
     Full {
         /// How many they are.
         members: u32,

@@ -88,8 +88,8 @@ impl FleetExplained {
         self.members.saturating_mul(LINE.saturating_add(self.name)).saturating_add(HEAD)
     }
 
-    /// Bytes that the ledger has to read and write in a second: each refresh reads the record and writes it, and in fleets of up to 20 each
-    /// write is reported to all.
+    /// Bytes that the ledger has to read and write in a second: each refresh reads the record and writes it, and in
+    /// fleets of up to 20 each write is reported to all.
     #[must_use]
     pub fn bytes_per_second(&self) -> u64 {
         let watching = if watches(self.members) { self.members } else { 0 };

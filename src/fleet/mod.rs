@@ -34,9 +34,9 @@
 //!
 //! # What to expect
 //! - The store gone: a share is used up to its end, `ttl * (1 - 2 * clock_drift)` after its last confirmed refresh was sent. Then waits
-//!   without a bound wait, and others are refused at once with [`Refused::NoShare`](crate::limiter::Refused::NoShare), and runs with
-//!   [`Stop::NoShare`](crate::Stop::NoShare). Both say since when and what was wrong last: "the limiter's share of the fleet limits/api lapsed
-//!   12s ago: key limits/api: no answer within 1.5s". Or see [`Fleet::floor_for`].
+//!   without a bound wait, and others are refused at once with [`Refused::NoShare`](crate::limiter::Refused::NoShare),
+//!   and runs with [`Stop::NoShare`](crate::Stop::NoShare). Both say since when and what was wrong last: "the limiter's
+//!   share of the fleet limits/api lapsed 12s ago: key limits/api: no answer within 1.5s". Or see [`Fleet::floor_for`].
 //! - A process that has asked for little has a small share while others are busy. Its first requests wait up to two refreshes;
 //!   [`Fleet::want_at_least`] avoids that, for a little of the rate.
 //! - The burst is shared evenly, so `acquire(n)` needs a burst of at least `n` times the number of members. There are never more members
@@ -44,11 +44,12 @@
 //! - After a crash a share lies idle for more than a ttl; one that [leaves](FleetMember::leave) gives it back at once.
 //! - Where there is no record yet, or it was deleted, nothing *new* is given for `max_ttl`. To spare a first deployment
 //!   that, lay it down beforehand: the two lines `relent fleet 1` and `settled`.
-//! - One record serves 100 to 300 members, and 1,000 at most, at a `max_ttl` of 400 s where a call takes 8 ms: [`Fleet::explain`] says what
-//!   that means. (Simulated, 1,000 that start within a second are all in after 12 s, at first with ten conflicts for each; evenly after
-//!   three minutes; then 12 writes a second of 125 kB; after a crash evenly within 8 minutes.) Those beyond have no share and hear
-//!   of [`Trouble::Full`]. A larger fleet is several fleets: `k` ledgers with a `k`th of rate and burst each, and each process a member of
-//!   one. That keeps the law; what one of them leaves unused is not for the others.
+//! - One record serves 100 to 300 members, and 1,000 at most, at a `max_ttl` of 400 s where a call takes 8 ms:
+//!   [`Fleet::explain`] says what that means. (Simulated, 1,000 that start within a second are all in after 12 s, at
+//!   first with ten conflicts for each; evenly after three minutes; then 12 writes a second of 125 kB; after a crash
+//!   evenly within 8 minutes.) Those beyond have no share and hear of [`Trouble::Full`]. A larger fleet is several
+//!   fleets: `k` ledgers with a `k`th of rate and burst each, and each process a member of one. That keeps the law;
+//!   what one of them leaves unused is not for the others.
 //! - Up to 20 members watch the record. In larger fleets the reports would be most of the load, and are left out.
 //!
 //! # The record

@@ -1,7 +1,8 @@
 //! From a loop of your own, from other crates and from Go's packages: what is equivalent, and what differs.
 //!
-//! Where a table says that delays, instants or permits are the same, a test of this repository compares them: with the other library
-//! (`tests/clients`), or with the rules of Go's sources (`tests/integrations/go`), where each difference that is named is seen too.
+//! Where a table says that delays, instants or permits are the same, a test of this repository compares them: with the
+//! other library (`tests/clients`), or with the rules of Go's sources (`tests/integrations/go`), where each difference
+//! that is named is seen too.
 //!
 //! # From a loop of your own
 //!
@@ -147,7 +148,8 @@
 //! | `RetryOnConflict(DefaultRetry, f)`: 5 attempts, 10 to 11 ms between them | `retry(f).when(is_conflict).backoff(Backoff::fixed(10ms).jitter(Jitter::Plus(Ratio::percent(10)))).max_attempts(5)` |
 //! | `DefaultBackoff`: 4 attempts; 10, 50, 250 ms | `Backoff::exponential(10ms, cap).factor(5).jitter(Jitter::Plus(Ratio::percent(10)))`, `max_attempts(4)` |
 //!
-//! What differs: a final error after a conflict comes out; Go returns the conflict instead where that error is a context's.
+//! What differs: a final error after a conflict comes out; Go returns the conflict instead where that error is a
+//! context's.
 //!
 //! ## `golang.org/x/time/rate` and client-go's `flowcontrol`
 //!
@@ -162,10 +164,11 @@
 //!
 //! What differs:
 //! - Waiters are granted in order, first come, first served; Go's are as many timers.
-//! - One that is dropped moves those behind up. Go's others keep their instants, and its permits are lost unless it was the last.
+//! - One that is dropped moves those behind up. Go's others keep their instants, and its permits are lost unless it was
+//!   the last.
 //! - A new rate is for those that wait too.
-//! - `flowcontrol.Backoff` forgets a key twice the longest pause after its last failure; `KeyedBackoff` a set time after the end of
-//!   its last pause.
+//! - `flowcontrol.Backoff` forgets a key twice the longest pause after its last failure; `KeyedBackoff` a set time
+//!   after the end of its last pause.
 //!
 //! ## `k8s.io/client-go/util/workqueue`
 //!
@@ -178,9 +181,10 @@
 //!
 //! What differs:
 //! - A key fires once: Go hands out an item twice that is added directly while a later instant is set.
-//! - [`reschedule`](crate::queue::QueueHandle::reschedule) and [`cancel`](crate::queue::QueueHandle::cancel) put off and take out what
-//!   waits, which Go cannot.
-//! - What waits for another try is not brought forward into its pause; [`begin_anew`](crate::queue::QueueHandle::begin_anew) does that.
+//! - [`reschedule`](crate::queue::QueueHandle::reschedule) and [`cancel`](crate::queue::QueueHandle::cancel) put off
+//!   and take out what waits, which Go cannot.
+//! - What waits for another try is not brought forward into its pause;
+//!   [`begin_anew`](crate::queue::QueueHandle::begin_anew) does that.
 //!
 //! ## client-go's `leaderelection`, controller-runtime's Manager
 //!
@@ -193,10 +197,11 @@
 //! | `GracefulShutdownTimeout`: 30 s | [`grace`](crate::leader::Manager::grace), with the same default; what did not stop is named |
 //!
 //! What differs:
-//! - Times that do not fit are refused where they are made, and not when the election runs: all that Go refuses, and those by which
-//!   two could lead at once (11 s, 10 s, 2 s).
+//! - Times that do not fit are refused where they are made, and not when the election runs: all that Go refuses, and
+//!   those by which two could lead at once (11 s, 10 s, 2 s).
 //! - The lock is given back when the work has ended; Go frees it first.
-//! - A candidate that watches the lock is told of a release; Go's looks again after up to 2.2 retry periods, as ours does without a watch.
+//! - A candidate that watches the lock is told of a release; Go's looks again after up to 2.2 retry periods, as ours
+//!   does without a watch.
 //!
 //! # What kubeadm's read of a ConfigMap becomes
 //!

@@ -2,8 +2,8 @@
 //!
 //! Structure: a hash table, and while it grows or shrinks the former one, which is emptied into it. (This is the scheme of
 //! Redis' dictionaries.) Each [`step`](ExpiringMap::step) moves eight buckets of the former table, or looks at two buckets
-//! of the only one, and drops what need not be kept. A [`glance`](ExpiringMap::glance) looks at one, where nothing is to be
-//! done: that is the commonest step, and the shortest.
+//! of the only one, and drops what need not be kept. A [`glance`](ExpiringMap::glance) looks at one, where nothing is
+//! to be done: that is the commonest step, and the shortest.
 //!
 //! Invariant: the new table has room for all entries of the former and for one more in each step that empties it, so it
 //! never grows by itself, which would move all entries at once.
@@ -106,7 +106,8 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         self.to_look_at = 0;
     }
 
-    /// Looks at one bucket. False: what is there is not `fine`, or it takes a [`step`](Self::step) to look; nothing was done.
+    /// Looks at one bucket. False: what is there is not `fine`, or it takes a [`step`](Self::step) to look; nothing was
+    /// done.
     #[inline]
     pub(super) fn glance(&mut self, fine: impl Fn(&V) -> bool) -> bool {
         let Some(index) = self.to_look_at.checked_sub(1) else { return false };

@@ -1,8 +1,8 @@
 //! Every order of events of keys that are promoted and demoted; see the other `interleavings`.
 //!
-//! Nothing refills here: a task waits until another gives its permit back. The clock goes on by a nanosecond with each reading,
-//! whatever the machine does meanwhile: a grant that is collected later than the catch-up is lost, and nothing would come in its
-//! place.
+//! Nothing refills here: a task waits until another gives its permit back. The clock goes on by a nanosecond with each
+//! reading, whatever the machine does meanwhile: a grant that is collected later than the catch-up is lost, and nothing
+//! would come in its place.
 
 use std::{
     future::Future,

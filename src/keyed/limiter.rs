@@ -30,8 +30,8 @@ use crate::{
 ///
 /// A key costs itself and one word, 17 bytes in a hash table beside the key's own; only while a task waits for its permits, or
 /// [its limiter](Self::get) is held, it is a whole limiter. A key that is full again, with nothing waiting and nothing held, is
-/// as good as one that was never seen, and is forgotten in passing: each call looks at others, one to three, or moves eight while the
-/// table grows, so that no call takes longer because there are many keys.
+/// as good as one that was never seen, and is forgotten in passing: each call looks at others, one to three, or moves
+/// eight while the table grows, so that no call takes longer because there are many keys.
 ///
 /// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker that can measure it.
 /// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.

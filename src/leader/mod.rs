@@ -29,12 +29,12 @@
 //! - Tasks that the work has spawned are not the run's to drop: wrap them in [`Term::guard`].
 //! - A virtual machine that is paused, copied or set back to a snapshot, where its host does not set its clocks forward.
 //!   Elsewhere than on Linux and Android, a suspension.
-//! - A writer of the lock that breaks the rules: a candidate of another kind that takes an emptied record at once, a release
-//!   written by hand, a store that is restored from a backup.
+//! - A writer of the lock that breaks the rules: a candidate of another kind that takes an emptied record at once, a
+//!   release written by hand, a store that is restored from a backup.
 //! - Work that goes on after it was told and before it is dropped, which is in its term still.
 //!
-//! A lock that is missing may have been deleted under a leader that goes on for a while. A candidate that creates it therefore
-//! waits for a lease before its term begins; [`Elect::lead_on_create`] does without.
+//! A lock that is missing may have been deleted under a leader that goes on for a while. A candidate that creates it
+//! therefore waits for a lease before its term begins; [`Elect::lead_on_create`] does without.
 
 mod elect;
 mod election;

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{policy::nanos::Measured, sync::Mutex};
 
-/// Why the limiter of a [fleet](crate::fleet)'s member has no share: of which fleet, and what was wrong last. Clones are cheap.
+/// Why the limiter of a [fleet](crate::fleet)'s member has no share: of which fleet, and what was wrong last. Clones
+/// are cheap.
 ///
 /// ```
 /// use std::time::Duration;
@@ -70,8 +71,9 @@ impl Lapse {
         &self.inner.fleet
     }
 
-    /// What was wrong last, since the member's last refresh, with all its causes: the error of a call of the ledger, as a rule. The
-    /// errors themselves are told to [`on_event`](crate::fleet::Fleet::on_event). `None`: nothing, or nothing that is known.
+    /// What was wrong last, since the member's last refresh, with all its causes: the error of a call of the ledger, as
+    /// a rule. The errors themselves are told to [`on_event`](crate::fleet::Fleet::on_event). `None`: nothing, or
+    /// nothing that is known.
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.inner.trouble.as_deref()

@@ -123,7 +123,8 @@ impl<C: Now> RateSemaphore<C> {
         false
     }
 
-    /// In how many nanoseconds permits that [`try_take`](Self::try_take) refused will be there, if only the bucket decides.
+    /// In how many nanoseconds permits that [`try_take`](Self::try_take) refused will be there, if only the bucket
+    /// decides.
     pub(super) fn ready_in(&self, now: u64, permits: u32) -> Option<u64> {
         // Acquire: as in `try_take`.
         let word = self.word.0.load(Acquire);

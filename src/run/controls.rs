@@ -34,8 +34,8 @@ pub trait Control {
     fn may_be_cancelled(&self) -> bool;
     /// Ready once the run is cancelled.
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Whether an attempt may start without further ado: the run is not cancelled, and the limiter has granted a permit. If
-    /// not, it is to be asked.
+    /// Whether an attempt may start without further ado: the run is not cancelled, and the limiter has granted a
+    /// permit. If not, it is to be asked.
     /// A limiter is asked only if others have had their turn: one that grants at once must not keep them from running.
     fn admits_at_once(&mut self, others_ran: impl FnOnce() -> bool) -> bool;
     /// Whether there is a limiter.

@@ -8,7 +8,7 @@
 //! retries.begin_attempt(); attempts.start(policy, now)     the retry that was allowed is made
 //! .. the attempt runs, and is over or cut ..
 //! AttemptEnd { now, ending, decision }.plan(..)            what follows: the next start, with a retry withdrawn for it
-//! listener: PolicyStop, Waiting                                 only now: a panic finds everything decided
+//! listener: Ended, Waiting                                 only now: a panic finds everything decided
 //! ```
 //!
 //! and at its end, whatever ends it, [`RunEnd::give_up`] (or [`Retries::end_run`] after a success).

@@ -221,7 +221,8 @@ impl Drop for Work {
 /// (`None`) it has to end all trouble. The same `seed` plays the same.
 ///
 /// # Panics
-/// If two lead at once, a fence does not grow, work is polled after its term, a campaign ends, or no candidate ever leads.
+/// If two lead at once, a fence does not grow, work is polled after its term, a campaign ends, or no candidate ever
+/// leads.
 pub async fn never_overlap<L: Lock>(lock: impl Fn() -> L, seed: u64, mut trouble: impl AsyncFnMut(Option<u64>, usize)) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (office, stop, mut runs) = (Arc::<Mutex<Office>>::default(), CancellationToken::new(), JoinSet::new());

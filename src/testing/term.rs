@@ -8,8 +8,8 @@ use crate::{
     time::BootClock,
 };
 
-/// A term that no election gives, for a unit test of work that runs in one. It lasts until the test [loses](Self::lose) it, or
-/// drops this.
+/// A term that no election gives, for a unit test of work that runs in one. It lasts until the test [loses](Self::lose)
+/// it, or drops this.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,8 +47,8 @@ impl TestTerm {
         self.owner.term().clone()
     }
 
-    /// The term is lost: the work is told, and has this long until the term is over. Said again, the shorter time holds. Nothing
-    /// drops the work: an election does.
+    /// The term is lost: the work is told, and has this long until the term is over. Said again, the shorter time
+    /// holds. Nothing drops the work: an election does.
     pub fn lose(&self, grace: Duration) {
         self.owner.announce_loss(self.clock.now().saturating_add(nanos::nanos(grace)));
     }

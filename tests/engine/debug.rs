@@ -1,4 +1,5 @@
-//! What `Debug` prints of policies, attempts, waits and refusals: times and `None`, and no number that stands for never.
+//! What `Debug` prints of policies, attempts, waits and refusals: times and `None`, and no number that stands for
+//! never.
 
 use std::time::Duration;
 

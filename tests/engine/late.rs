@@ -282,7 +282,8 @@ async fn a_slow_when_is_in_what_an_attempt_knows_as_elapsed() {
     assert_eq!(attempts.next().await.unwrap().info().elapsed(), slow);
 }
 
-/// A listener that hears of the start of an attempt may cancel the run, or take until the hard bound is over: the call is not begun.
+/// A listener that hears of the start of an attempt may cancel the run, or take until the hard bound is over: the call
+/// is not begun.
 #[tokio::test(start_paused = true)]
 async fn what_the_listener_of_a_start_ends_is_not_called() {
     for cancels in [true, false] {

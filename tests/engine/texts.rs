@@ -1,4 +1,5 @@
-//! What is read of an error: by `{}`, `{:#}`, `{:?}`, under anyhow and thiserror, and by reporters that walk the sources.
+//! What is read of an error: by `{}`, `{:#}`, `{:?}`, under anyhow and thiserror, and by reporters that walk the
+//! sources.
 //!
 //! `texts.txt` is for a person to read. After a change, `RENEW=1 cargo test --test engine texts` writes it anew.
 

@@ -229,8 +229,8 @@ fn edited(text: &str, old: &str, edit: &Edit) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Whatever was written into the record: no member ends, none has more than the limit that any record said, and once the record
-    /// is deleted they share it again.
+    /// Whatever was written into the record: no member ends, none has more than the limit that any record said, and
+    /// once the record is deleted they share it again.
     #[test]
     fn a_hand_can_write_anything(edits in prop::collection::vec((edit(), 0_u64..12_000), 1..8)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

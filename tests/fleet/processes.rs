@@ -1,5 +1,6 @@
-//! Ten processes that share one rate while they are frozen and killed, and their store is killed and started again: for the tests of
-//! ledgers on real stores. All of them tell when they were granted a permit, by the clock that the processes of one machine share.
+//! Ten processes that share one rate while they are frozen and killed, and their store is killed and started again: for
+//! the tests of ledgers on real stores. All of them tell when they were granted a permit, by the clock that the
+//! processes of one machine share.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub(crate) fn join(ledger: impl Ledger) -> FleetMember {
     if settings().is_some() { fleet.on_event(told).join().unwrap() } else { fleet.join().unwrap() }
 }
 
-/// In a child, for ever: a thread takes whatever is there, which is also the first thing that it does after it was frozen.
+/// In a child, for ever: a thread takes whatever is there, which is also the first thing that it does after it was
+/// frozen.
 pub(crate) async fn take_all(ledger: impl Ledger) {
     let member = join(ledger);
     let limiter = member.limiter().clone();

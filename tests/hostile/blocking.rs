@@ -68,8 +68,8 @@ fn call(id: usize, info: Attempt, bounds: Bounds) -> Answer {
     answer
 }
 
-/// A call that cannot be cut knows when it ought to end: what it is told is what is set, and what is left of the hard bound
-/// since the attempt started.
+/// A call that cannot be cut knows when it ought to end: what it is told is what is set, and what is left of the hard
+/// bound since the attempt started.
 fn tells_its_time(id: usize, info: Attempt, Bounds { timeout, finish }: Bounds) {
     let nanos = |span: std::time::Duration| u64::try_from(span.as_nanos()).unwrap();
     let left = finish.map(|finish| finish.saturating_sub(nanos(info.elapsed())));

@@ -19,8 +19,8 @@ pub struct Limit {
     pub modelled: bool,
     /// Whether the settings were changed.
     pub changed: bool,
-    /// Whether the ideal list does not hold: the settings were changed while a grant was not collected, or one that was not polled is polled again and takes
-    /// its permits late, by the law of the window; those behind it wait for that.
+    /// Whether the ideal list does not hold: the settings were changed while a grant was not collected, or one that was
+    /// not polled is polled again and takes its permits late, by the law of the window; those behind it wait for that.
     pub loose: bool,
     /// One in line was leaked.
     pub leaked: bool,

@@ -51,8 +51,8 @@ pub fn flood() {
         _ => keys(count),
     };
     // Most of it was memory of theirs, or this would show nothing.
-    // What may be kept when there is next to nothing left: blocks of slots in which one is taken, tables of all shards; room for a
-    // thousand waiters.
+    // What may be kept when there is next to nothing left: blocks of slots in which one is taken, tables of all shards;
+    // room for a thousand waiters.
     let kept = if name == "limiter" { 100_000 } else { full / 3 };
     require(full > 2 * kept && rest < kept, "memory follows down what there is", || {
         format!("({name}) {rest} bytes with {left} left, {full} with {count}")

@@ -338,7 +338,8 @@ pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
     trouble("end of run", id);
 }
 
-/// Whether a budget may refuse: what it has at first, by its reserve and its floor, is made or held by those that are under way.
+/// Whether a budget may refuse: what it has at first, by its reserve and its floor, is made or held by those that are
+/// under way.
 fn budget_is_spent(budget: usize) -> bool {
     with(|world| {
         let under_way = world.runs.iter().filter(|run| run.budget == Some(budget) && !run.over).count() as u64;

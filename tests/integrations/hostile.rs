@@ -1,4 +1,5 @@
-//! Callers, services and servers at their worst: dropped after each poll, panics anywhere, never ready, clocks that go back.
+//! Callers, services and servers at their worst: dropped after each poll, panics anywhere, never ready, clocks that go
+//! back.
 
 use std::{
     future::{Future, IntoFuture, pending},
@@ -152,7 +153,8 @@ async fn after_a_panic_wherever_it_was_a_call_of_tower_does_nothing_more() {
     }
 }
 
-/// Dropped after any number of polls, a call leaves no permit, no place in line, no retry of the budget and no call behind.
+/// Dropped after any number of polls, a call leaves no permit, no place in line, no retry of the budget and no call
+/// behind.
 #[tokio::test(start_paused = true)]
 async fn a_call_of_tower_dropped_after_any_poll_leaves_nothing() {
     let limiter = Limiter::per_second(1);
@@ -217,7 +219,8 @@ async fn a_service_that_never_gets_ready_hangs_no_call() {
     assert_eq!(doings.calls.load(Relaxed), 1, "cancelled before it was polled");
 }
 
-/// Each clone is ready for itself, whichever of them took the permits; those dropped while ready or waiting are as if they had not been.
+/// Each clone is ready for itself, whichever of them took the permits; those dropped while ready or waiting are as if
+/// they had not been.
 #[tokio::test(start_paused = true)]
 async fn clones_of_a_limited_service_take_nothing_of_each_other() {
     let limiter = Limiter::per_second(10).burst(2);
@@ -249,7 +252,8 @@ fn headers(retry_after: &str, date: Option<&str>) -> HeaderMap {
     headers
 }
 
-/// What a server asks for, however long, and whatever date it has, neither panics nor shortens a pause nor passes a cap.
+/// What a server asks for, however long, and whatever date it has, neither panics nor shortens a pause nor passes a
+/// cap.
 #[tokio::test(start_paused = true)]
 async fn a_server_of_another_century_is_waited_for_as_long_as_is_allowed() {
     let years = |years: u64| Duration::from_secs(years * 365 * 86_400);
@@ -303,7 +307,8 @@ async fn a_server_of_another_century_is_waited_for_as_long_as_is_allowed() {
 
 type Link = Pin<Box<dyn Stream<Item = Result<u32, String>> + Send>>;
 
-/// Dropped after any number of polls a stream leaves nothing, and what it yielded until then is what it yields otherwise.
+/// Dropped after any number of polls a stream leaves nothing, and what it yielded until then is what it yields
+/// otherwise.
 #[tokio::test(start_paused = true)]
 async fn a_stream_dropped_after_any_poll_leaves_nothing() {
     let limiter = Limiter::per_second(1);

@@ -1,4 +1,5 @@
-//! A waiter that leaves, leaves no trace, whichever of those behind is polled; and one that is not polled holds up none.
+//! A waiter that leaves, leaves no trace, whichever of those behind is polled; and one that is not polled holds up
+//! none.
 
 use std::{future::Future, pin::Pin, time::Duration};
 

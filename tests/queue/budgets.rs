@@ -34,7 +34,8 @@ async fn a_spent_budget_ends_the_item_and_hands_it_back() {
     assert_eq!(budget.available(), 0);
 }
 
-/// A retry that is allowed and not made goes back: cancelled or replaced while it runs, or while it waits for the retry.
+/// A retry that is allowed and not made goes back: cancelled or replaced while it runs, or while it waits for the
+/// retry.
 #[tokio::test(start_paused = true)]
 async fn retries_that_are_not_made_go_back() {
     let budget = Budget::ratio(Ratio::ZERO).reserve(4);
@@ -96,8 +97,8 @@ async fn an_item_is_in_flight_until_it_ends() {
     assert!(!run.may_retry(), "nothing else is in flight");
 }
 
-/// A queue that is dropped runs nothing any more: the retries that its items were allowed go back, and no item is in flight,
-/// although a handle may still have them back.
+/// A queue that is dropped runs nothing any more: the retries that its items were allowed go back, and no item is in
+/// flight, although a handle may still have them back.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_queue_gives_its_retries_back() {
     for in_flight in [false, true] {

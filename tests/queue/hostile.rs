@@ -40,8 +40,8 @@ enum At {
     SecondListener,
 }
 
-/// The retry is asked for once and the backoff makes one step, whatever panics; code that catches it can go on, with the same
-/// run or another one.
+/// The retry is asked for once and the backoff makes one step, whatever panics; code that catches it can go on, with
+/// the same run or another one.
 #[tokio::test(start_paused = true)]
 async fn one_attempt_is_one_retry_and_one_step() {
     for at in [At::Worker, At::Future, At::FutureDropped, At::Classify, At::Listener, At::SecondListener] {

@@ -275,7 +275,8 @@ async fn a_dropped_run_leaves_nothing_behind() {
     assert!(finished.given_up.is_empty() && finished.waiting.is_empty());
 }
 
-/// A panic of the worker goes on to the task that awaits the run. The item counts as failed; everything else is as it was.
+/// A panic of the worker goes on to the task that awaits the run. The item counts as failed; everything else is as it
+/// was.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_panics() {
     let mut queue = queue();

@@ -1,4 +1,5 @@
-//! What the attempts and limiters of relent cost, in instructions and clock reads. `run` beside it builds and starts it.
+//! What the attempts and limiters of relent cost, in instructions and clock reads. `run` beside it builds and starts
+//! it.
 
 mod callgrind;
 mod limits;

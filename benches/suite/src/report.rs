@@ -138,8 +138,8 @@ fn sorted(mut peers: Vec<(&'static str, Value)>) -> Vec<(&'static str, Value)> {
 /// So often all take turns at what depends on time.
 const ROUNDS: usize = 5;
 
-/// What hardly changes: once. Times, and counts that depend on them: by turns, with the median of the ratios of neighbours,
-/// since what else the machine does comes and goes.
+/// What hardly changes: once. Times, and counts that depend on them: by turns, with the median of the ratios of
+/// neighbours, since what else the machine does comes and goes.
 fn measured(figure: &Figure) -> Line {
     let rounds = if matches!(figure.unit, Unit::Nanoseconds | Unit::VaryingCount) { ROUNDS } else { 1 };
     let rounds: Vec<(f64, Vec<f64>)> =

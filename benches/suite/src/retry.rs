@@ -1,5 +1,5 @@
-//! `retry` and `poll` beside a loop by hand, backon, mettle, relentless, tokio-retry, tokio-retry2 and tower-resilience. No
-//! clock is made anew for each call where it can be kept.
+//! `retry` and `poll` beside a loop by hand, backon, mettle, relentless, tokio-retry, tokio-retry2 and
+//! tower-resilience. No clock is made anew for each call where it can be kept.
 
 use std::{future::ready, hint::black_box};
 

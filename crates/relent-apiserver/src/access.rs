@@ -1,5 +1,5 @@
-//! Authentication and authorization: which user a request is of, and what it may do. The first rule that fits decides; else RBAC for
-//! users that it binds.
+//! Authentication and authorization: which user a request is of, and what it may do. The first rule that fits decides;
+//! else RBAC for users that it binds.
 
 use http::request::Parts;
 

@@ -197,8 +197,8 @@ impl Fault {
         self
     }
 
-    /// The request does not end with its caller: it lands after its delay although no caller waits for it any more. It runs
-    /// on a task of its own.
+    /// The request does not end with its caller: it lands after its delay although no caller waits for it any more. It
+    /// runs on a task of its own.
     pub fn detached(mut self) -> Self {
         self.detached = true;
         self

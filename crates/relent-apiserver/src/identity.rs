@@ -2,8 +2,8 @@
 
 use super::request::{Call, Verb};
 
-/// A rule for access. Rules are asked in the order they were given; the first that fits decides; where none fits, it is allowed,
-/// unless [RBAC binds](User::bound_by_rbac) the user and says otherwise.
+/// A rule for access. Rules are asked in the order they were given; the first that fits decides; where none fits, it is
+/// allowed, unless [RBAC binds](User::bound_by_rbac) the user and says otherwise.
 ///
 /// ```
 /// use relent_apiserver::{ApiServer, AccessRule, Verb};
@@ -231,7 +231,8 @@ impl<'a> Wish<'a> {
         }
     }
 
-    /// Every authenticated user may ask about itself: the roles `system:basic-user` and `system:discovery` of every server.
+    /// Every authenticated user may ask about itself: the roles `system:basic-user` and `system:discovery` of every
+    /// server.
     pub(super) fn is_about_oneself(&self) -> bool {
         let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"];
         self.verb == "create"

@@ -56,8 +56,8 @@
 //! newer versions speaks protobuf: use `kubectl apply -f`.
 //!
 //! # Where it is simpler
-//! - A pod on a node keeps its deletionTimestamp until it is deleted with a grace period of 0, as a kubelet does it. Nothing makes
-//!   service accounts or writes the status of a budget. Deleting a namespace deletes what is in it.
+//! - A pod on a node keeps its deletionTimestamp until it is deleted with a grace period of 0, as a kubelet does it.
+//!   Nothing makes service accounts or writes the status of a budget. Deleting a namespace deletes what is in it.
 //! - Only those rules of the kinds are checked that callers meet: names, labels, annotations, owners, finalizers, sizes, immutable maps,
 //!   times and numbers of leases, the fixed fields of pods. Custom kinds that were registered keep every field; of schemas no
 //!   patterns, formats, `oneOf` and rules in CEL are evaluated.

@@ -8,8 +8,8 @@ use crate::{CallError, Cluster, Member, MemberStatus, time};
 pub(super) struct Silence(pub(super) CallError);
 
 impl Silence {
-    /// Whether it looks as if it did not run: nothing listens, nothing answers, or only others do. What answers anything runs; and where
-    /// the way to it is not known to this process, nothing is known about it.
+    /// Whether it looks as if it did not run: nothing listens, nothing answers, or only others do. What answers
+    /// anything runs; and where the way to it is not known to this process, nothing is known about it.
     pub(super) fn means_down(&self) -> bool {
         matches!(&self.0, CallError::NotSent(_) | CallError::NoAnswer(_) | CallError::OtherMember(_))
     }

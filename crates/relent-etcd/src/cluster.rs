@@ -42,8 +42,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// Removes a member for good.
     fn remove(&self, endpoint: &str, id: u64) -> impl Future<Output = Result<(), CallError>> + Send;
 
-    /// How the member that answers there sees itself. `endpoint` may be any client URL of the cluster's, also one that several members
-    /// advertise. A learner answers too.
+    /// How the member that answers there sees itself. `endpoint` may be any client URL of the cluster's, also one that
+    /// several members advertise. A learner answers too.
     fn status(&self, endpoint: &str) -> impl Future<Output = Result<MemberStatus, CallError>> + Send;
 
     /// The same over a new connection, so that another may answer behind an address that several members have.

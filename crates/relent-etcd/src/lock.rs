@@ -21,8 +21,8 @@ use super::{
 /// The key holds the length of the lease in nanoseconds, the number of the write and the holder's identity
 /// (`15000000000/9f86d081884c7d65 worker-7f3a`); `0/.. ` once it was released. It is not attached to a lease of etcd, whose end is
 /// told by etcd's clock. The number is random: a key that bears this identity is this candidate's only if it wrote it, also if
-/// another process has the same identity by mistake. A number may be missing where the key is written by hand. A candidate that
-/// leads by then loses the term with the next renewal, and the key is left alone for a lease.
+/// another process has the same identity by mistake. A number may be missing where the key is written by hand. A
+/// candidate that leads by then loses the term with the next renewal, and the key is left alone for a lease.
 ///
 /// # Endpoints
 /// All calls go to one endpoint, until one there fails or is given up unanswered: then it is the next one's turn. So a
@@ -30,9 +30,9 @@ use super::{
 /// connections costs it nothing. Name as many as there are. Clones share the connection.
 ///
 /// # Changes
-/// A watch tells candidates of a release or a deletion at once; a leader has none. It is opened again when it breaks, when
-/// etcd cancels it (no leader, revisions compacted away) and when the turn passes, after pauses that grow from 100 ms to
-/// 5 s; what happened meanwhile is looked up. It is never the only source: candidates look where no renewal is
+/// A watch tells candidates of a release or a deletion at once; a leader has none. It is opened again when it breaks,
+/// when etcd cancels it (no leader, revisions compacted away) and when the turn passes, after pauses that grow from 100
+/// ms to 5 s; what happened meanwhile is looked up. It is never the only source: candidates look where no renewal is
 /// reported within 2.2 retry periods.
 ///
 /// # Rights

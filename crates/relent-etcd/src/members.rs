@@ -23,8 +23,8 @@ use crate::{
 ///
 /// Success comes only from a list of members that is known to be current: one that all have agreed upon. (Etcd before 3.5 lists
 /// what one member happens to know, whatever it is asked: there, a read through the leader comes before the list, from the same
-/// endpoint, and with user accounts it takes the right to read the key `relent/barrier`.) What cannot answer is rotated away
-/// from: endpoints that are down or hang, learners, members without a quorum.
+/// endpoint, and with user accounts it takes the right to read the key `relent/barrier`.) What cannot answer is rotated
+/// away from: endpoints that are down or hang, learners, members without a quorum.
 ///
 /// - A member is identified by its id, and found by any of its peer URLs, written as etcd writes them ([`PeerUrls`]).
 /// - Its kind is checked: a learner is not taken for a voter, nor a voter for a learner.
@@ -32,10 +32,10 @@ use crate::{
 ///   "unhealthy", "not in sync" and the like are worth another try; permissions, wrong URLs and wrong certificates are not
 ///   ([`classify`](crate::classify)).
 /// - A change that would leave too few voters that can vote is not sent, unless [`may_lose_quorum`](Self::may_lose_quorum);
-///   and no learner is promoted that does not answer. Which can vote is asked of the members themselves, at the client URLs they
-///   advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`. An answer counts for the member that
-///   it comes from, if it calls itself what the list calls it. Where several members advertise one URL (a Service, a virtual
-///   address), it is asked until each has answered.
+///   and no learner is promoted that does not answer. Which can vote is asked of the members themselves, at the client
+///   URLs they advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`. An answer counts
+///   for the member that it comes from, if it calls itself what the list calls it. Where several members advertise one
+///   URL (a Service, a virtual address), it is asked until each has answered.
 ///
 /// Each operation is an [`Ensure`]: it tries every 500 ms, every call has 5 s, all of it 2 minutes, and every word of
 /// `ensure` changes that. The time of one call, or half of `finish_within` where that is less, is kept for the closing look: an act
@@ -108,7 +108,8 @@ impl<C: Cluster> Members<C> {
     }
 
     /// Changes are sent even if too few voters may be left that can vote, and learners promoted that do not answer. For
-    /// operators that know better, as when a second member is added to a cluster of one without passing through a learner.
+    /// operators that know better, as when a second member is added to a cluster of one without passing through a
+    /// learner.
     #[must_use]
     pub fn may_lose_quorum(mut self) -> Self {
         self.may_lose_quorum = true;
@@ -119,7 +120,8 @@ impl<C: Cluster> Members<C> {
     /// policy's `attempt_timeout`: 5 s.
     ///
     /// Before etcd 3.5 that it is current also holds where the process behind an endpoint was started anew between the read and the
-    /// list: one that was serves no request before it has caught up. A list that comes 4 s or more after its read is not believed.
+    /// list: one that was serves no request before it has caught up. A list that comes 4 s or more after its read is
+    /// not believed.
     ///
     /// # Errors
     /// What the last endpoint answered; at once, if it is an error that no endpoint can mend.
@@ -133,8 +135,9 @@ impl<C: Cluster> Members<C> {
     /// A member with these peer URLs has joined, and votes: it is added as a learner, and promoted once it has started, answers and
     /// has caught up. The safe way to add a voter: at no moment does the quorum hang on a member that does not run.
     ///
-    /// What runs the member's process (an operator, a controller) starts it when the member is listed (etcd wants `--initial-cluster-state=existing`).
-    /// Etcd allows one learner at a time unless told otherwise: while there is another, this waits its turn.
+    /// What runs the member's process (an operator, a controller) starts it when the member is listed (etcd wants
+    /// `--initial-cluster-state=existing`). Etcd allows one learner at a time unless told otherwise: while there is
+    /// another, this waits its turn.
     ///
     /// # Errors
     /// `ConfigError` for URLs that etcd would not take; [`MemberError::NotStarted`] and [`MemberError::NotAnswering`] say what was

@@ -116,8 +116,8 @@ impl<C: Cluster> Rotation<C> {
         changed
     }
 
-    /// What the list cannot tell: which members run. Etcd's own check comes late where a process has only just died, and it promotes a
-    /// learner that has caught up and died since.
+    /// What the list cannot tell: which members run. Etcd's own check comes late where a process has only just died,
+    /// and it promotes a learner that has caught up and died since.
     pub(super) async fn guard(
         &self,
         step: &MemberChange,

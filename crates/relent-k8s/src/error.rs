@@ -81,8 +81,8 @@ impl ApiError {
 
     /// What should follow: by [`classify`], save that a [refusal](Self::is_refusal) that has not lasted for 2 s is tried again.
     ///
-    /// A server that has just started refuses every user for a moment. Errors of this crate's callers know for how long their
-    /// calls have been refused; one that is made from a `kube::Error` does not, and a refusal is final then.
+    /// A server that has just started refuses every user for a moment. Errors of this crate's callers know for how long
+    /// their calls have been refused; one that is made from a `kube::Error` does not, and a refusal is final then.
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self.refused_for.map(refusal::pause) {

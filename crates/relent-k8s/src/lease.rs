@@ -28,11 +28,11 @@ use crate::time;
 
 /// A Lease as a lock. Candidates in Go (client-go, controller-runtime) and in Rust contend for the same one.
 ///
-/// One write renews it; a candidate that waits for it has a watch open, a leader has none. Every write carries `uid` and
-/// `resourceVersion` of the Lease that was read; the fence of a term is the `resourceVersion` of the write that began it
-/// (integers that grow over all Leases of a cluster, KEP-5504; a restore of the cluster from a backup breaks that).
-/// Durations are whole seconds in a Lease: a fraction is rounded up. `renewTime` and `acquireTime` are written for others to
-/// read; no decision of this crate looks at them, except whether they changed.
+/// One write renews it; a candidate that waits for it has a watch open, a leader has none. Every write carries `uid`
+/// and `resourceVersion` of the Lease that was read; the fence of a term is the `resourceVersion` of the write that
+/// began it (integers that grow over all Leases of a cluster, KEP-5504; a restore of the cluster from a backup breaks
+/// that). Durations are whole seconds in a Lease: a fraction is rounded up. `renewTime` and `acquireTime` are written
+/// for others to read; no decision of this crate looks at them, except whether they changed.
 ///
 /// # Rights
 /// The verbs `get`, `create`, `update` and `watch` on `leases` of the API group `coordination.k8s.io`, in the namespace of the
@@ -65,7 +65,8 @@ use crate::time;
 /// - `holderIdentity` changed: the leader's term is lost with its next renewal; one lease later a candidate leads.
 /// - `leaseDurationSeconds` shortened or removed: nothing. Candidates of this crate wait for their own lease at least, and the next
 ///   renewal puts it right. (Candidates in Go wait only as long as it says: lengthen a lease in all processes, not in the Lease.)
-/// - The Lease deleted: its leader lays it down again with its next renewal; otherwise a candidate leads one lease later.
+/// - The Lease deleted: its leader lays it down again with its next renewal; otherwise a candidate leads one lease
+///   later.
 /// - `renewTime`, `acquireTime`, `leaseTransitions` changed: the leader's term is lost, as if by another process of its identity.
 /// - Labels, annotations and the like: nothing; they are kept.
 ///
@@ -320,8 +321,8 @@ fn seen(lease: Lease) -> Result<Record<Lease>, LockError> {
     Ok(Record::new(version, lease).held_by(holder, Duration::from_secs(length.into()), heartbeat).marked(mark))
 }
 
-/// Tells a write from every other write of the same holder. Not by the duration: it may have been shortened by hand, and it
-/// is still what this holder wrote.
+/// Tells a write from every other write of the same holder. Not by the duration: it may have been shortened by hand,
+/// and it is still what this holder wrote.
 fn mark(spec: &LeaseSpec) -> u64 {
     let mut hasher = DefaultHasher::new();
     spec.holder_identity.hash(&mut hasher);

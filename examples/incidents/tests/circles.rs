@@ -1,5 +1,6 @@
-//! No two files need each other: the `use` declarations of each crate, file by file, have no circle. What a module only re-exports
-//! counts for the file that defines it; modules of tests do not count. And inside `relent` nothing is imported by way of lib.rs.
+//! No two files need each other: the `use` declarations of each crate, file by file, have no circle. What a module only
+//! re-exports counts for the file that defines it; modules of tests do not count. And inside `relent` nothing is
+//! imported by way of lib.rs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -51,8 +51,8 @@ impl Member {
         }
     }
 
-    /// Whether nothing was seen for so long that what happened meanwhile is unknown. By the ttl as it is stretched: in large fleets the
-    /// period is longer than the least ttl.
+    /// Whether nothing was seen for so long that what happened meanwhile is unknown. By the ttl as it is stretched: in
+    /// large fleets the period is longer than the least ttl.
     fn is_gap(&self, now: u64) -> bool {
         self.read_at.is_none_or(|at| at.saturating_add(self.ttl) <= now)
     }

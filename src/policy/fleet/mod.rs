@@ -1,8 +1,9 @@
 //! One member's part in keeping one rate together: what it has read and what time it is goes in, what to do next comes out.
 //!
 //! What keeps the sum of all shares below the limit:
-//! - One record says which member has which share. It is changed by compare-and-swap only, over the version that was read; and a member
-//!   raises its share only to what the record leaves, in a write that removes those it takes it from.
+//! - One record says which member has which share. It is changed by compare-and-swap only, over the version that was
+//!   read; and a member raises its share only to what the record leaves, in a write that removes those it takes it
+//!   from.
 //! - A share is valid for `ttl * (1 - 2 * drift)` from the moment at which the last confirmed refresh was *sent*.
 //! - A member is left alone until its beat has stood still for its own ttl, by the reader's clock, since the reader saw it.
 //! - A decrease takes effect before it is written, an increase after it is confirmed. While the outcome of a write is unknown,
@@ -144,11 +145,12 @@ struct Fresh {
     record: Record,
 }
 
-/// So many members a record has at most: refreshes go one after the other, and each writes the whole record, of up to 400 KB then. A
-/// `ConfigMap` holds 1 MiB.
+/// So many members a record has at most: refreshes go one after the other, and each writes the whole record, of up to
+/// 400 KB then. A `ConfigMap` holds 1 MiB.
 pub const MOST_MEMBERS: usize = 1_000;
-/// Whether in a fleet of so many each should have all changes of the record reported: that is the number of members squared, times the
-/// length of the record, and so its third power, in each period. For 20 that is half a megabyte a second.
+/// Whether in a fleet of so many each should have all changes of the record reported: that is the number of members
+/// squared, times the length of the record, and so its third power, in each period. For 20 that is half a megabyte a
+/// second.
 #[must_use]
 pub fn watches(members: u32) -> bool {
     members <= 20

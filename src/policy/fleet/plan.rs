@@ -84,7 +84,8 @@ impl Member {
         }
         let target = record.target(index);
         let held = if now < self.valid_until { self.in_use } else { Share::NONE };
-        // Unsettled, all that is brought in fits, unless the limit has been lowered: an operator's word is lost with the record.
+        // Unsettled, all that is brought in fits, unless the limit has been lowered: an operator's word is lost with
+        // the record.
         let share = target.min(record.left_for(index));
         let share = if record.settled { share } else { share.min(held) };
         if let Some(entry) = record.members.get_mut(index) {

@@ -7,8 +7,8 @@ use crate::policy::ratio::Ratio;
 /// success, a fraction of the rate after a "too many".
 ///
 /// The rate is a whole number of permits per some span of time, which is the owner's affair. Times are nanoseconds since any
-/// beginning; one before an earlier one counts as that, and one that is earlier by more than an interval is of another clock, by
-/// which all goes on.
+/// beginning; one before an earlier one counts as that, and one that is earlier by more than an interval is of another
+/// clock, by which all goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aimd {
     /// The rate, from `least` to `most`.

@@ -129,7 +129,8 @@ impl Params {
     #[inline]
     fn ready_in(&self, generated: u64, spent: u64, price: u64) -> Take {
         let missing = spent.wrapping_sub(generated);
-        // No bucket lacks more than it holds: the clock has gone back. What is taken at once is no more than a full one.
+        // No bucket lacks more than it holds: the clock has gone back. What is taken at once is no more than a full
+        // one.
         if self.refill == 0 || price > self.capacity || missing > self.capacity.wrapping_add(price) {
             return Take::Unknown;
         }

@@ -62,8 +62,8 @@ pub(in crate::policy) enum Calls {
 }
 
 impl Course {
-    /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest. With a seed they
-    /// are those that a run draws.
+    /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest. With a seed
+    /// they are those that a run draws.
     pub(in crate::policy) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
         let (mut spans, mut waits) = (Vec::new(), Vec::new());
         let mut over = 0;

@@ -275,8 +275,8 @@ impl Attempts {
         policy.backoff.next_of_chain(&mut self.current, &mut self.step, random)
     }
 
-    /// The pause until the next tick, or until the delay of the backoff is over, if there is one and that is later; `None`: the
-    /// backoff has ended.
+    /// The pause until the next tick, or until the delay of the backoff is over, if there is one and that is later;
+    /// `None`: the backoff has ended.
     #[inline(never)]
     fn next_on_grid(&mut self, policy: &Policy, now: u64, random: u64) -> Option<u64> {
         let with_first = policy.has(DELAY_FIRST);

@@ -291,8 +291,8 @@ impl Backoff {
         self.more.is_none() && matches!(self.shape, Shape::Fixed | Shape::Exponential)
     }
 
-    /// The next delay of a fixed or exponential schedule that stands alone. Its step is not counted: a `current` of zero is the
-    /// beginning, or has begun with zero and stays there.
+    /// The next delay of a fixed or exponential schedule that stands alone. Its step is not counted: a `current` of
+    /// zero is the beginning, or has begun with zero and stays there.
     #[inline]
     pub(super) fn next_simple(&self, current: &mut u64, random: impl FnOnce() -> u64) -> u64 {
         let mut nominal = self.base;

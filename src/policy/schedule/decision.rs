@@ -11,7 +11,8 @@ pub enum Decision {
     /// Try again when the cadence says so.
     #[default]
     Retry,
-    /// Try again when the cadence says so, but not before this pause: what a server asked for. At most `max_retry_after`.
+    /// Try again when the cadence says so, but not before this pause: what a server asked for. At most
+    /// `max_retry_after`.
     RetryAfter(Duration),
     /// Repeating cannot mend it.
     Fatal,

@@ -19,8 +19,8 @@ impl Policy {
     }
 
     /// What `.policy(self)` makes of a builder that was set as `before`: the bounds (`start_within`, `finish_within`,
-    /// `max_attempts`, with `final_try` and `delay_first`) are these, as one set; the cadence, the deadline of each call, what
-    /// follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.
+    /// `max_attempts`, with `final_try` and `delay_first`) are these, as one set; the cadence, the deadline of each
+    /// call, what follows a cut and the cap on `RetryAfter` are those of `before` where none is set here.
     ///
     /// For the word `policy` of a builder of your own.
     ///

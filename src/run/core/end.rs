@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl<G: Control> Core<G> {
-    /// The attempt has ended without a value, as [`end`](Self::end) says, and there is no listener to tell of it. Others run, if
-    /// the next one follows without a pause.
+    /// The attempt has ended without a value, as [`end`](Self::end) says, and there is no listener to tell of it.
+    /// Others run, if the next one follows without a pause.
     #[inline(never)]
     pub(crate) fn end_and_yield<T: Sleeper>(
         &mut self,
@@ -107,8 +107,8 @@ impl<G: Control> Core<G> {
         }
     }
 
-    /// The run has ended without a value: from here on it stands on no wait list and counts for no budget. `cut_after` is
-    /// how long its last attempt had run when it was cut, where the owner knows better.
+    /// The run has ended without a value: from here on it stands on no wait list and counts for no budget. `cut_after`
+    /// is how long its last attempt had run when it was cut, where the owner knows better.
     pub(crate) fn stop(&mut self, stop: Stop, cut_after: Option<u64>) -> End {
         if !matches!(self.state, State::Over) {
             self.at = self.read();

@@ -186,7 +186,8 @@ impl<G: Control> Core<G> {
         }
     }
 
-    /// Lets the run's clock go on to `at` without waiting, by dating its beginning back. False: a clock cannot show that.
+    /// Lets the run's clock go on to `at` without waiting, by dating its beginning back. False: a clock cannot show
+    /// that.
     #[cfg(feature = "test-util")]
     fn skip_until(&mut self, at: Option<time::Instant>) -> bool {
         let pause = at.map(|at| time::between(time::now(), at));

@@ -2,10 +2,10 @@
 //!
 //! Two to six members, each on a clock of its own rate and with a ttl of its own, keep one record. Requests and answers are
 //! delayed, lost and doubled; reads are stale; a write that was done is answered with a conflict; processes freeze, crash, leave
-//! and come back; the network parts; the store is out; the record is deleted; members state other limits, and an operator writes one
-//! into the record. Each member takes all that its bucket holds again and again. At every instant the sum of the rates in use is at
-//! most R, and that of the bursts B; in every window `w` at most `B + R * w` permits come out. Where R or B was lowered the one before
-//! may be in use until all shares of it have lapsed.
+//! and come back; the network parts; the store is out; the record is deleted; members state other limits, and an
+//! operator writes one into the record. Each member takes all that its bucket holds again and again. At every instant
+//! the sum of the rates in use is at most R, and that of the bursts B; in every window `w` at most `B + R * w` permits
+//! come out. Where R or B was lowered the one before may be in use until all shares of it have lapsed.
 //!
 //! ```sh
 //! RELENT_FLEET_RUNS=1000000 cargo test --release --test fleet -- --nocapture sim::no_run
@@ -28,7 +28,8 @@ const S: u64 = 1_000 * MS;
 /// How long a run goes on, in true time.
 const SPAN: u64 = 120 * S;
 
-/// For how long a share may be used after its write has landed: the longest ttl, less twice the drift, on the slowest clock.
+/// For how long a share may be used after its write has landed: the longest ttl, less twice the drift, on the slowest
+/// clock.
 const LONGEST_USE: u64 = 12 * S * 900 / 950;
 
 /// A rule that is left out.

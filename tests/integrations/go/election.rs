@@ -55,8 +55,8 @@ async fn leads(lock: &MemoryLock) -> Duration {
     ended.into_finished().unwrap()
 }
 
-/// A record that is seen for the first time keeps a candidate out for a whole lease, however old it is; Go's then looks after at
-/// most 2.2 retry periods more.
+/// A record that is seen for the first time keeps a candidate out for a whole lease, however old it is; Go's then looks
+/// after at most 2.2 retry periods more.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_gone_is_replaced_after_its_lease() {
     for old in [0, 5, 1000] {
@@ -68,7 +68,8 @@ async fn a_leader_that_is_gone_is_replaced_after_its_lease() {
     }
 }
 
-/// `ReleaseOnCancel`. A candidate without a watch of the lock looks every 2 s to 4.4 s, as Go's does; one with a watch is told.
+/// `ReleaseOnCancel`. A candidate without a watch of the lock looks every 2 s to 4.4 s, as Go's does; one with a watch
+/// is told.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_campaign_gives_the_lock_back() {
     for watched in [true, false] {
@@ -95,8 +96,8 @@ async fn a_cancelled_campaign_gives_the_lock_back() {
     }
 }
 
-/// `mgr.Add`: with leader election, or `NeedLeaderElection() false`. One that never leads starts no leader's task, also while it
-/// stops; and the lock is given back after the tasks have ended.
+/// `mgr.Add`: with leader election, or `NeedLeaderElection() false`. One that never leads starts no leader's task, also
+/// while it stops; and the lock is given back after the tasks have ended.
 #[tokio::test(start_paused = true)]
 async fn a_manager_starts_and_stops_its_tasks_as_gos_does() {
     for elected in [true, false] {

@@ -1,5 +1,5 @@
-//! What the guide says of Go's packages holds: their rules, written down here as their sources have them, against ours. Each row of
-//! the migration table is compared, and each difference that it names is seen.
+//! What the guide says of Go's packages holds: their rules, written down here as their sources have them, against ours.
+//! Each row of the migration table is compared, and each difference that it names is seen.
 //!
 //! Read at: apimachinery eed236ce, client-go 32ce75a7, golang.org/x/time 2b4e439, controller-runtime 86a0d40e.
 #![allow(

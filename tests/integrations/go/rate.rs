@@ -10,7 +10,8 @@ use tokio::time::{Instant, advance};
 
 use super::{MS, SECOND};
 
-/// `rate.Limiter`: tokens as floats, and below zero what is reserved. A reservation is an instant, and nothing moves it.
+/// `rate.Limiter`: tokens as floats, and below zero what is reserved. A reservation is an instant, and nothing moves
+/// it.
 struct GoLimiter {
     limit: f64,
     burst: f64,
@@ -83,8 +84,8 @@ async fn those_that_wait_go_at_the_same_instants() {
     }
 }
 
-/// "would exceed context deadline" and "exceeds limiter's burst": at once, and nothing is taken. What is ready just at the end of
-/// the wait is in time.
+/// "would exceed context deadline" and "exceeds limiter's burst": at once, and nothing is taken. What is ready just at
+/// the end of the wait is in time.
 #[tokio::test(start_paused = true)]
 async fn what_would_come_too_late_is_refused_at_once() {
     let (own, mut go) = (Limiter::per_second(5), GoLimiter::new(5, 1));

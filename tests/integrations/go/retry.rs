@@ -33,8 +33,9 @@ async fn on_conflict(
     (ended, starts.into_inner())
 }
 
-/// `DefaultRetry`: `{Steps: 5, Duration: 10ms, Factor: 1.0, Jitter: 0.1}`, and `DefaultBackoff`: `{Steps: 4, Duration: 10ms, Factor:
-/// 5.0, Jitter: 0.1}`. Each pause is from its base to a tenth more; the clock of the tests goes by whole milliseconds.
+/// `DefaultRetry`: `{Steps: 5, Duration: 10ms, Factor: 1.0, Jitter: 0.1}`, and `DefaultBackoff`:
+/// `{Steps: 4, Duration: 10ms, Factor: 5.0, Jitter: 0.1}`. Each pause is from its base to a tenth more; the clock of
+/// the tests goes by whole milliseconds.
 #[tokio::test(start_paused = true)]
 async fn conflicts_are_tried_again_at_the_same_instants() {
     let retry = Backoff::fixed(10 * MS).jitter(plus_ten());

@@ -14,8 +14,9 @@ struct Course {
     ended: Duration,
 }
 
-/// `PollUntilContextTimeout`, of a condition that takes so long and is never true: the ticker keeps one tick that came during
-/// a call, and drops the rest; after each tick the context is looked at before the condition; a call is waited for.
+/// `PollUntilContextTimeout`, of a condition that takes so long and is never true: the ticker keeps one tick that came
+/// during a call, and drops the rest; after each tick the context is looked at before the condition; a call is waited
+/// for.
 fn poll_until_context_timeout(interval: Duration, timeout: Duration, immediate: bool, call: Duration) -> Course {
     let (mut starts, mut now) = (Vec::new(), Duration::ZERO);
     let mut next_tick = interval;

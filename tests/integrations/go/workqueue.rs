@@ -35,8 +35,8 @@ async fn an_item_is_put_off_for_as_long() {
     }
 }
 
-/// `flowcontrol.Backoff`: an entry has expired when its last update is longer ago than twice the longest pause. Ours counts from
-/// the end of the pause.
+/// `flowcontrol.Backoff`: an entry has expired when its last update is longer ago than twice the longest pause. Ours
+/// counts from the end of the pause.
 #[tokio::test(start_paused = true)]
 async fn a_key_is_forgotten_a_while_after_its_pause() {
     let (max, expire) = (60 * SECOND, 120 * SECOND);

@@ -2,8 +2,8 @@
 //!
 //! Two to five candidates, each on a clock of its own rate, contend for one lock. Requests and answers are delayed, lost
 //! and doubled; processes freeze, crash and come back; machines are suspended; two processes have one identity; the server
-//! restarts, and refuses for a while; the network parts; wall clocks jump; the lock is written or deleted by hand. At every begin
-//! and every renewal of a term no other term may be valid.
+//! restarts, and refuses for a while; the network parts; wall clocks jump; the lock is written or deleted by hand. At
+//! every begin and every renewal of a term no other term may be valid.
 //!
 //! A million schedules (the tests run 100,000):
 //! ```sh

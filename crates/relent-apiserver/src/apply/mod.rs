@@ -202,7 +202,8 @@ fn take(others: &mut [Entry], difference: &Difference) -> Vec<(Entry, FieldSet)>
     theirs
 }
 
-/// A write that applies nothing has made `new` out of `old`: notes which manager owns what now. A write without a change keeps all.
+/// A write that applies nothing has made `new` out of `old`: notes which manager owns what now. A write without a
+/// change keeps all.
 pub(super) fn updated(schema: &Schema, old: Option<&Value>, new: &mut Value, writer: &Writer) {
     let given = new.pointer("/metadata/managedFields").cloned();
     let reset = old.is_some() && given.as_ref().and_then(Value::as_array).is_some_and(Vec::is_empty);
@@ -226,7 +227,8 @@ pub(super) fn updated(schema: &Schema, old: Option<&Value>, new: &mut Value, wri
     write_entries(new, entries);
 }
 
-/// Applies `applied` over `live`: the object as it is to be, or which managers are in the way. Lists must have been [checked](check).
+/// Applies `applied` over `live`: the object as it is to be, or which managers are in the way. Lists must have been
+/// [checked](check).
 ///
 /// What is not changed is equal to `live`, its `managedFields` too, if nothing is to be written.
 pub(super) fn apply(

@@ -1,8 +1,8 @@
 //! A model of how etcd changes its membership, for tests without etcd.
 //!
-//! It follows the rules of etcd 3.4 to 3.6: which member may be added, promoted and removed when, what the answers say, that a
-//! list may be stale, that ids are never used again, that a change may be made although its answer is lost. It runs on
-//! tokio's clock, paused or not.
+//! It follows the rules of etcd 3.4 to 3.6: which member may be added, promoted and removed when, what the answers say,
+//! that a list may be stale, that ids are never used again, that a change may be made although its answer is lost. It
+//! runs on tokio's clock, paused or not.
 //!
 //! ```
 //! use relent_etcd::{Members, model::{ModelCall, CallFault, Model}};
@@ -228,8 +228,8 @@ impl Model {
         self.disturb(|membership| membership.max_learners = most);
     }
 
-    /// From now on all members advertise this one client URL, as behind a Service or a virtual address: those that run answer
-    /// there, in turn. Each is also served at its own.
+    /// From now on all members advertise this one client URL, as behind a Service or a virtual address: those that run
+    /// answer there, in turn. Each is also served at its own.
     pub fn share_client_url(&self, url: &str) {
         self.disturb(|membership| membership.share(url));
     }

@@ -73,8 +73,9 @@ fn trouble() -> impl Strategy<Value = (Events, Faults, Release)> {
     )
 }
 
-/// Three operations one after the other, while processes die, freeze and are cut off and every call may fail in any way: a value
-/// that is true, or an error; the quorum is never lost by a call of ours; and once all is well again, it is as wanted.
+/// Three operations one after the other, while processes die, freeze and are cut off and every call may fail in any
+/// way: a value that is true, or an error; the quorum is never lost by a call of ours; and once all is well again, it
+/// is as wanted.
 fn play((events, faults, release): (Events, Faults, Release), shared: bool, seed: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {

@@ -117,8 +117,8 @@ async fn one_of_five_is_down() {
     }
 }
 
-/// From 3.5 on a list is agreed upon: it is one call, and hangs where there is no quorum. A learner refuses it, with another code
-/// from 3.6 on.
+/// From 3.5 on a list is agreed upon: it is one call, and hangs where there is no quorum. A learner refuses it, with
+/// another code from 3.6 on.
 #[tokio::test(start_paused = true)]
 async fn lists_of_each_release() {
     for release in [Release::V3_4, Release::V3_5, Release::V3_6] {

@@ -1,4 +1,5 @@
-//! Ten processes on a ConfigMap: of the API server in this process, on a port, and of the real one that `RELENT_KUBECONFIG` names.
+//! Ten processes on a ConfigMap: of the API server in this process, on a port, and of the real one that
+//! `RELENT_KUBECONFIG` names.
 
 use std::{path::Path, process::Command, time::Duration};
 

@@ -300,7 +300,8 @@ async fn deleted_and_created_anew(place: &Place) {
     assert!(place.get().await.metadata.annotations.is_none(), "the new one is not theirs to change");
 }
 
-/// A webhook or `kubectl apply --prune` takes the token away: the end cannot be known, and it is not set off a second time.
+/// A webhook or `kubectl apply --prune` takes the token away: the end cannot be known, and it is not set off a second
+/// time.
 async fn the_token_is_taken_away(place: &Place) {
     let operation = operation(place, Contract::new(DO, "it").condition("Ready"));
     operation.trigger().await.unwrap();

@@ -1,4 +1,5 @@
-//! A call that never answers, at each call of each caller: no caller waits for it for ever, whatever policy is handed in.
+//! A call that never answers, at each call of each caller: no caller waits for it for ever, whatever policy is handed
+//! in.
 
 use std::{pin::Pin, time::Duration};
 

@@ -1,4 +1,5 @@
-//! What a server says that has just started: down, then 403 to every user for a moment. And what it means when it goes on.
+//! What a server says that has just started: down, then 403 to every user for a moment. And what it means when it goes
+//! on.
 
 use std::time::Duration;
 

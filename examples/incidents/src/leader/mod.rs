@@ -1,5 +1,5 @@
-//! Incident 2: a bad timing that goes unnoticed, and then the election itself: a leader that is frozen, one whose calls hang,
-//! and a clean handover.
+//! Incident 2: a bad timing that goes unnoticed, and then the election itself: a leader that is frozen, one whose calls
+//! hang, and a clean handover.
 
 mod candidate;
 mod place;

@@ -27,7 +27,8 @@ impl<W> WaitList<W> {
         self.lease.as_ref().map_or(0, |lease| if lease.lapsed.is_some() { FOREVER } else { lease.opened })
     }
 
-    /// Whether the lease has run out by `now`. Then grants that were not collected are none, and time passes without filling.
+    /// Whether the lease has run out by `now`. Then grants that were not collected are none, and time passes without
+    /// filling.
     pub(super) fn lapse(&mut self, now: u64) -> bool {
         let Some(lease) = self.lease.as_mut().filter(|lease| lease.until <= now) else { return false };
         if lease.lapsed.is_none() {
@@ -39,8 +40,9 @@ impl<W> WaitList<W> {
         true
     }
 
-    /// From now on, and until then, the bucket fills at `rate` and holds `burst`, all at once; what is above is gone. Every waiter
-    /// has a new `ready_at`. With an end that has come the bucket is closed; rate and burst are kept for what asks meanwhile.
+    /// From now on, and until then, the bucket fills at `rate` and holds `burst`, all at once; what is above is gone.
+    /// Every waiter has a new `ready_at`. With an end that has come the bucket is closed; rate and burst are kept for
+    /// what asks meanwhile.
     pub fn set_share(&mut self, rate: Rate, burst: u32, until: u64, wakes: &mut impl Extend<W>) {
         let now = self.bucket.updated_at();
         let Some(lease) = &mut self.lease else { return };
@@ -116,7 +118,8 @@ mod tests {
         ]
     }
 
-    /// The naive bucket: filled while the share is valid, cut when it changes, empty when it has lapsed. What timers need is on top.
+    /// The naive bucket: filled while the share is valid, cut when it changes, empty when it has lapsed. What timers
+    /// need is on top.
     #[derive(Default)]
     struct Naive {
         level: u128,

@@ -32,8 +32,8 @@ impl Between for Announced {
     }
 }
 
-/// Does the work if there is some: then this process was started for it. It is an operation, the member that it is about, the endpoints,
-/// and whether to hold each change for a while.
+/// Does the work if there is some: then this process was started for it. It is an operation, the member that it is
+/// about, the endpoints, and whether to hold each change for a while.
 fn is_a_job() -> bool {
     let Some(job) = settings() else { return false };
     let words: Vec<&str> = job.split(' ').collect();

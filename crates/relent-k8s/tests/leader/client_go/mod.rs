@@ -3,7 +3,8 @@
 //!
 //! `RELENT_CLIENT_GO` names the program; `.ci/client-go build` makes it of `main.go`.
 //!
-//! The leader holds the chair, a locked file. The kernel lets go of it when its holder dies, and tells at once when two want it.
+//! The leader holds the chair, a locked file. The kernel lets go of it when its holder dies, and tells at once when two
+//! want it.
 
 mod world;
 
