@@ -76,7 +76,7 @@ async fn cancelled_while_it_acts_it_does_not_look() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_stall_it_neither_acts_nor_looks() {
-    for stalls_in in ["look", "act", "acting", "acted"] {
+    for stalls_in in ["started", "look", "acting", "act", "acted"] {
         let heard = RefCell::new(Vec::new());
         let look = |_| async {
             heard.borrow_mut().push("look");
@@ -95,16 +95,57 @@ async fn after_a_stall_it_neither_acts_nor_looks() {
         let listen = |event: &Event<'_, &str>| match event {
             Event::Acted { .. } if stalls_in == "acted" => stall(100 * S),
             Event::Acting { .. } if stalls_in == "acting" => stall(100 * S),
+            Event::Started(_) if stalls_in == "started" => stall(100 * S),
             _ => {}
         };
         let run = ensure(look, act).attempt_timeout(2 * S).finish_within(10 * S).notify(listen);
         let gave_up = run.await.unwrap_err();
-        let acted = stalls_in != "look";
-        let expected: &[_] = if acted { &["look", "act"] } else { &["look"] };
+        let (expected, acted): (&[_], _) = match stalls_in {
+            "started" => (&[], false),
+            "look" | "acting" => (&["look"], false),
+            _ => (&["look", "act"], true),
+        };
         assert_eq!(heard.take(), expected, "{stalls_in}");
         assert_eq!((gave_up.stop(), gave_up.last_error()), (&Stop::Deadline, acted.then_some(&"reset")));
         let Some(&Detail::Ensure { acts, outcome_unknown, .. }) = gave_up.detail() else { panic!("{gave_up:?}") };
         assert_eq!((acts, outcome_unknown), (u32::from(acted), acted));
+    }
+}
+
+/// What was about to begin when the listener cancelled the run does not, and nothing is said of an outcome.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_cancels_is_heeded_at_once() {
+    for (cancels_in, expected) in [("started", vec![]), ("acting", vec!["look"])] {
+        let (token, called, heard) = (CancellationToken::new(), RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let look = |_| {
+            called.borrow_mut().push("look");
+            async { Ok::<Option<()>, &str>(None) }
+        };
+        let act = |()| {
+            called.borrow_mut().push("act");
+            async { Ok::<(), &str>(()) }
+        };
+        let listen = |event: &Event<'_, &str>| {
+            let name = match event {
+                Event::Started(_) => "started",
+                Event::Acting { .. } => "acting",
+                Event::Acted { failed, .. } => {
+                    assert_eq!(*failed, Some(Last::NotStarted));
+                    "acted"
+                }
+                Event::Ended { .. } => "ended",
+                _ => "gave up",
+            };
+            heard.borrow_mut().push(name);
+            if name == cancels_in {
+                token.cancel();
+            }
+        };
+        let gave_up = ensure(look, act).cancel_on(token.clone()).notify(listen).await.unwrap_err();
+        assert_eq!((gave_up.stop(), called.take()), (&Stop::Cancelled, expected), "{cancels_in}");
+        assert!(matches!(gave_up.detail(), Some(Detail::Ensure { acts: 0, outcome_unknown: false, .. })));
+        let acting: &[_] = if cancels_in == "acting" { &["acting", "acted"] } else { &[] };
+        assert_eq!(heard.take(), [&["started"], acting, &["ended", "gave up"]].concat());
     }
 }
 

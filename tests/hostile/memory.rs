@@ -154,7 +154,7 @@ fn keys(count: u32) -> (isize, isize, &'static str) {
         keyed.forget_idle();
     } else {
         // In small steps it happens in passing, wherever a key is asked for: one look at a key for each call.
-        for _ in 0..12 * count {
+        for _ in 0..24 * count {
             let _ = keyed.try_acquire(&rng.u32(0..2000), 1);
         }
     }

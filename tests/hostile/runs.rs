@@ -188,7 +188,7 @@ pub fn called(id: usize, info: Attempt, act: bool) {
         attempt_starts(id, info, "call");
     } else if !listens {
         may_start(id, if act { "act" } else { "closing look" });
-    } else if run(id, |run| run.verb != "ensure") {
+    } else if act || run(id, |run| run.verb != "ensure") {
         // Between the two is code of the owner, or of the listener.
         may_start(id, "call");
     }

@@ -86,8 +86,8 @@ pin_project! {
 enum Then<S> {
     /// An act is due, if the run is not cancelled at this very instant.
     Yield(S),
-    /// The round goes on with an act, cut then.
-    Act(S, u64, CutBy),
+    /// The round goes on with an act, cut then. What was known before it was due.
+    Act(S, u64, CutBy, EnsureState),
     /// The round is over, and another one may follow.
     Next(Decision),
     /// The run is over.
@@ -141,8 +141,17 @@ where
                 StateProj::Idle => match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
                     Ok(attempt) => {
                         this.acts.begin_round();
-                        self.as_mut().look(attempt);
-                        continue;
+                        // The listener may have taken its time, or cancelled the run: no look is begun then.
+                        match if L::SILENT { Ok(()) } else { this.core.may_call() } {
+                            Ok(()) => {
+                                self.as_mut().look(attempt);
+                                continue;
+                            }
+                            Err(by) => {
+                                *this.called = this.core.read();
+                                (attempt, self.as_mut().look_was_cut(by))
+                            }
+                        }
                     }
                     Err(stop) => return Poll::Ready(Err(self.give_up(stop))),
                 },
@@ -193,9 +202,14 @@ where
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Then::Act(state, at, by) => {
-                    self.as_mut().act(attempt, state, at, by);
-                    continue;
+                Then::Act(state, at, by, before) => {
+                    if self.as_mut().may_act(attempt, before) {
+                        self.as_mut().act(attempt, state, at, by);
+                        continue;
+                    }
+                    let stop =
+                        if self.as_mut().project().core.is_cancelled() { Stop::Cancelled } else { Stop::Deadline };
+                    Err(self.as_mut().stop_round(stop))
                 }
                 Then::Next(decision) => self.as_mut().end_round(decision),
                 Then::Stop(stop) => Err(self.as_mut().stop_round(stop)),

@@ -8,7 +8,7 @@ use crate::{
         Ensured,
         reconciler::{Observed, Reconciler},
     },
-    error::{Detail, Ending, GaveUp, Stop},
+    error::{Detail, Ending, GaveUp, Last, Stop},
     events::{Event, Listener},
     operation::Classify,
     policy::{
@@ -37,14 +37,29 @@ where
         this.state.set(State::Looking { look, attempt });
     }
 
+    /// Tells that an act begins. If the listener cancels the run, or holds it up past the hard bound, it does not, and what is known
+    /// is what was seen `before`.
+    pub(super) fn may_act(self: Pin<&mut Self>, attempt: Attempt, before: EnsureState) -> bool {
+        if L::SILENT {
+            return true;
+        }
+        let this = self.project();
+        let attempt = attempt.number();
+        this.listener.on_event(&Event::Acting { attempt, elapsed: duration(this.core.read()) });
+        if this.core.may_call().is_ok() {
+            return true;
+        }
+        let now = this.core.read();
+        *this.acts = before;
+        _ = this.acts.looked(this.core.policy.bounds(), now, Sample::NotYet);
+        this.listener.on_event(&Event::Acted { attempt, elapsed: duration(now), failed: Some(Last::NotStarted) });
+        false
+    }
+
     /// Begins an act.
     pub(super) fn act(self: Pin<&mut Self>, attempt: Attempt, state: O::State, until: u64, by: CutBy) {
         let mut this = self.project();
         *this.called = this.core.read();
-        if !L::SILENT {
-            let (attempt, elapsed) = (attempt.number(), duration(*this.called));
-            this.listener.on_event(&Event::Acting { attempt, elapsed });
-        }
         let act = this.reconciler.act(state);
         this.state.set(State::Acting { act, attempt, until, by });
     }
@@ -131,7 +146,7 @@ where
                 _ = this.acts.looked(&bounds, now, Sample::NotYet);
                 Then::Stop(Stop::Cancelled)
             }
-            EnsureStep::Act(until, by) => Then::Act(state, until, by),
+            EnsureStep::Act(until, by) => Then::Act(state, until, by, before),
             other => then_of(other),
         }
     }
