@@ -51,7 +51,7 @@ struct KeySource<'a, K, Q: ?Sized> {
 /// The limiter of a key, while a task waits for it. Dropped, the key needs none any more, if this was the last.
 struct KeyLimiter<'a, K: Eq + Hash> {
     keyed: &'a KeyedLimiter<K>,
-    shard: usize,
+    hash: u64,
     slot: u32,
     /// There until it is dropped.
     limiter: Option<Limiter>,
@@ -216,8 +216,8 @@ where
     }
 
     fn limiter(&self) -> KeyLimiter<'a, K> {
-        let (shard, slot, limiter) = self.keyed.promote(self.key);
-        KeyLimiter { keyed: self.keyed, shard, slot, limiter: Some(limiter) }
+        let (hash, slot, limiter) = self.keyed.promote(self.key);
+        KeyLimiter { keyed: self.keyed, hash, slot, limiter: Some(limiter) }
     }
 }
 
@@ -233,6 +233,6 @@ impl<K: Eq + Hash> Borrow<Limiter> for KeyLimiter<'_, K> {
 impl<K: Eq + Hash> Drop for KeyLimiter<'_, K> {
     fn drop(&mut self) {
         self.limiter = None;
-        self.keyed.demote(self.shard, self.slot);
+        self.keyed.demote(self.hash, self.slot);
     }
 }

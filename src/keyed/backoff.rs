@@ -9,7 +9,10 @@ use std::{
 
 use hashbrown::DefaultHashBuilder;
 
-use super::{SHARDS, expiring_map::ExpiringMap, shard_of, shards};
+use super::{
+    expiring_map::ExpiringMap,
+    shards::{STEPS, Shards},
+};
 use crate::{
     limiter::{LimiterClock, Now},
     policy::{
@@ -19,7 +22,6 @@ use crate::{
             jitter::series,
         },
     },
-    sync::{Mutex, MutexGuard, lock},
 };
 
 /// A [`Backoff`] for each key, as work queues use it: each failure of an item puts it off for longer, a success
@@ -28,7 +30,8 @@ use crate::{
 /// A key costs itself and 32 bytes, 33 in a hash table, which has 1.1 to 2.3 places a key.
 ///
 /// A key that has not failed for a set time, its pause not counted, has never failed, and is forgotten in passing: each
-/// failure looks at two other keys, or moves eight while the table grows, so that no call takes longer because there are many.
+/// failure looks at two others, or moves eight while the table grows, and one of 128 at up to 64, so that no call takes
+/// longer because there are many, and all are looked at while one alone fails.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,8 +50,7 @@ use crate::{
 pub struct KeyedBackoff<K> {
     backoff: Backoff,
     expire_after: u64,
-    /// Each is locked on its own, for one call.
-    shards: Box<[Mutex<ExpiringMap<K, Item>>; SHARDS]>,
+    shards: Shards<ExpiringMap<K, Item>>,
     hasher: DefaultHashBuilder,
     clock: LimiterClock,
 }
@@ -84,7 +86,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Self {
             backoff,
             expire_after: nanos::nanos(expire_after),
-            shards: Box::new(shards(|| Mutex::new(ExpiringMap::new()))),
+            shards: Shards::new(ExpiringMap::new),
             hasher: DefaultHashBuilder::default(),
             clock: LimiterClock::default(),
         }
@@ -100,18 +102,24 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let hash = self.hasher.hash_one(key);
         let hasher = |key: &K| self.hasher.hash_one(key);
         let new = || Item { current: 0, failed_at: now, delay: 0, failures: 0, seed: fastrand::u32(..) };
-        let mut items = self.shard(hash);
-        items.step(|_, item| !self.expired(item, now), hasher);
-        if let Some(item) = items.get_mut(hash, key) {
+        let mut items = self.shards.lock(hash);
+        let round_is_over = items.step(|_, item| !self.expired(item, now), hasher) && items.len() > 0;
+        let delay = if let Some(item) = items.get_mut(hash, key) {
             item.under(now);
             if self.expired(item, now) {
                 *item = new();
             }
-            return self.fail(item, now);
+            self.fail(item, now)
+        } else {
+            let mut item = new();
+            let delay = self.fail(&mut item, now);
+            items.insert(hash, key.to_owned(), item, hasher);
+            delay
+        };
+        drop(items);
+        if round_is_over && let Some(mut others) = self.shards.next() {
+            _ = (0..STEPS).any(|_| others.step(|_, item| !self.expired(item, now), hasher));
         }
-        let mut item = new();
-        let delay = self.fail(&mut item, now);
-        items.insert(hash, key.to_owned(), item, hasher);
         delay
     }
 
@@ -173,21 +181,21 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Q: Eq + Hash + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        self.shard(hash).remove(hash, |(other, _)| other.borrow() == key).is_some()
+        self.shards.lock(hash).remove(hash, |(other, _)| other.borrow() == key).is_some()
     }
 
     /// Forgets every key whose time is over now. It happens in passing too.
     pub fn forget_expired(&self) {
         let now = self.clock.now();
-        for items in self.shards.iter() {
-            lock(items).retain(|_, item| !self.expired(item, now));
+        for mut items in self.shards.iter() {
+            items.retain(|_, item| !self.expired(item, now));
         }
     }
 
     /// How many keys are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|items| lock(items).len()).sum()
+        self.shards.iter().map(|items| items.len()).sum()
     }
 
     /// Whether no key is remembered.
@@ -211,14 +219,10 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         Q: Eq + Hash + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        self.shard(hash).get_mut(hash, key).map(|item| {
+        self.shards.lock(hash).get_mut(hash, key).map(|item| {
             item.under(now);
             read(item)
         })
-    }
-
-    fn shard(&self, hash: u64) -> MutexGuard<'_, ExpiringMap<K, Item>> {
-        lock(&self.shards[shard_of(hash)])
     }
 }
 

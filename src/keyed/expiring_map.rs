@@ -18,6 +18,8 @@ const MOVED: usize = 8;
 const LOOKED_AT: usize = 2;
 /// A table with fewer buckets does not shrink.
 const FEW: usize = 32;
+/// A round of looks has at least so many, at nothing if need be.
+const SHORT: usize = 256;
 
 /// See the module. The hash of a key comes from outside, always by the same function.
 #[derive(Debug)]
@@ -118,8 +120,8 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         fine
     }
 
-    /// Looks at some entries and drops those that `keep` does not want. True: all have been looked at since the last time it
-    /// was true, those that were added in between aside.
+    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked at since
+    /// the last time it was true, those that were added in between aside.
     pub(super) fn step(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
         if self.is_moving() {
             return self.move_some(&mut keep, &hasher);
@@ -154,7 +156,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         } else if buckets > FEW && self.table.len() < buckets >> 3 {
             self.begin_move(hasher);
         } else {
-            self.to_look_at = buckets;
+            self.to_look_at = buckets.max(SHORT);
         }
         true
     }

@@ -11,11 +11,10 @@ use std::{
 use hashbrown::DefaultHashBuilder;
 
 use super::{
-    SHARDS,
     request::{Answer, Tried, Wanted},
     settings::{Context, Settings},
     shard::Shard,
-    shard_of, shards,
+    shards::Shards,
 };
 use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
@@ -31,7 +30,8 @@ use crate::{
 /// A key costs itself and one word, 17 bytes in a hash table beside the key's own; only while a task waits for its permits, or
 /// [its limiter](Self::get) is held, it is a whole limiter. A key that is full again, with nothing waiting and nothing held, is
 /// as good as one that was never seen, and is forgotten in passing: each call looks at others, one to three, or moves
-/// eight while the table grows, so that no call takes longer because there are many keys.
+/// eight while the table grows, and one of 256 calls at up to 64, so that no call takes longer because there are many keys,
+/// and all are looked at while one alone is used.
 ///
 /// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker that can measure it.
 /// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.
@@ -53,8 +53,8 @@ use crate::{
 /// # }
 /// ```
 pub struct KeyedLimiter<K> {
-    /// Each is locked on its own. A thread that has locked `settings` may lock them, not the other way round.
-    shards: Box<[Mutex<Shard<K>>; SHARDS]>,
+    /// A thread that has locked `settings` may lock them, not the other way round.
+    shards: Shards<Shard<K>>,
     context: Context,
     /// Held while all shards take the settings over, so that all see all changes in one order.
     settings: Mutex<Settings>,
@@ -66,7 +66,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     pub fn new(rate: Rate, burst: u32) -> Self {
         let settings = Settings { rate, burst, version: 0 };
         Self {
-            shards: Box::new(shards(|| Mutex::new(Shard::new(settings)))),
+            shards: Shards::new(|| Shard::new(settings)),
             context: Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() },
             settings: Mutex::new(settings),
         }
@@ -99,7 +99,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     {
         let hash = self.context.hasher.hash_one(key);
         let wanted = Wanted { key, hash };
-        let mut shard = lock(&self.shards[shard_of(hash)]);
+        let mut shard = self.shards.lock(hash);
         match shard.try_take(now, wanted, permits, &self.context) {
             Tried::Taken => Ok(()),
             Tried::ReadyIn(wait) => Err(Refused::not_for(wait)),
@@ -121,7 +121,11 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let answer = shard.try_take_unpacked(now, wanted, permits, &self.context);
+        let round_is_over = shard.take_round_is_over();
         drop(shard);
+        if round_is_over && let Some(mut other) = self.shards.next() {
+            other.look_after(now, &self.context);
+        }
         match answer {
             Answer::Taken => Ok(()),
             Answer::Refused(refused) => Err(refused),
@@ -180,8 +184,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
             change(&mut settings);
             settings.version = settings.version.saturating_add(1);
             let mut full = None;
-            for shard in self.shards.iter() {
-                let mut shard = lock(shard);
+            for mut shard in self.shards.iter() {
                 limiters.extend(shard.set(now, *settings, paused_until, &self.context));
                 full = Some(shard.full().clone());
             }
@@ -216,7 +219,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     /// How many keys are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.shards.iter().map(|shard| shard.len()).sum()
     }
 
     /// Whether no key is remembered.
@@ -227,33 +230,32 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
 
     /// Forgets every idle key now, at a cost in proportion to their number. In small steps it happens in passing too.
     pub fn forget_idle(&self) {
-        for shard in self.shards.iter() {
-            lock(shard).forget_idle(self.context.clock.now(), &self.context);
+        for mut shard in self.shards.iter() {
+            shard.forget_idle(self.context.clock.now(), &self.context);
         }
     }
 
     /// How many keys have a limiter of their own.
     #[cfg(test)]
     pub(super) fn promoted(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).promoted()).sum()
+        self.shards.iter().map(|shard| shard.promoted()).sum()
     }
 
-    /// The limiter of a key: its shard, its slot there.
-    pub(super) fn promote<Q>(&self, key: &Q) -> (usize, u32, Limiter)
+    /// The limiter of a key, after the hash of the key and the slot in its shard.
+    pub(super) fn promote<Q>(&self, key: &Q) -> (u64, u32, Limiter)
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let hash = self.context.hasher.hash_one(key);
         let now = self.context.clock.now();
-        let index = shard_of(hash);
-        let (slot, limiter) = lock(&self.shards[index]).promote(now, Wanted { key, hash }, &self.context);
-        (index, slot, limiter)
+        let (slot, limiter) = self.shards.lock(hash).promote(now, Wanted { key, hash }, &self.context);
+        (hash, slot, limiter)
     }
 
     /// Nothing may need the limiter in this slot any more.
-    pub(super) fn demote(&self, shard: usize, slot: u32) {
-        lock(&self.shards[shard]).demote(slot);
+    pub(super) fn demote(&self, hash: u64, slot: u32) {
+        self.shards.lock(hash).demote(slot);
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
     request::{Answer, Tried, Wanted},
     settings::{Context, Settings},
+    shards::STEPS,
     upkeep::{Upkeep, up_to_date},
 };
 use crate::{
@@ -39,6 +40,8 @@ pub(super) struct Shard<K> {
     epochs: Epochs,
     /// The epoch that was the current one when the round of looks at `words` began.
     round_began_in: u8,
+    /// A round has ended since this was last asked for.
+    round_is_over: bool,
     promoted: PromotedKeys,
     settings: Settings,
     /// No permit is granted before.
@@ -53,6 +56,7 @@ impl<K: Eq + Hash> Shard<K> {
         Self {
             words: ExpiringMap::new(),
             round_began_in: epochs.current(),
+            round_is_over: false,
             epochs,
             promoted: PromotedKeys::default(),
             settings,
@@ -94,6 +98,9 @@ impl<K: Eq + Hash> Shard<K> {
         let epochs = &self.epochs;
         if !self.words.glance(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
             self.step(now, context);
+            if self.round_is_over {
+                return Tried::Unknown;
+            }
         }
         let Some(word) = self.words.get_mut(wanted.hash, wanted.key) else {
             return self.try_take_new(now, moment, wanted, permits, context);
@@ -287,14 +294,29 @@ impl<K: Eq + Hash> Shard<K> {
     /// Looks at a few words.
     #[cold]
     #[inline(never)]
-    fn step(&mut self, now: u64, context: &Context) {
+    fn step(&mut self, now: u64, context: &Context) -> bool {
         let Self { words, epochs, promoted, paused_until, settings: Settings { version, .. }, .. } = self;
         let (paused_until, version) = (*paused_until, *version);
         let mut upkeep = Upkeep { now, epochs, promoted, paused_until, version, context };
-        if words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key)) {
+        let round_is_over = words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key));
+        if round_is_over {
             self.epochs.forget_before(self.round_began_in);
             self.round_began_in = self.epochs.current();
+            self.round_is_over = self.words.len() > 0;
         }
+        round_is_over
+    }
+
+    /// Whether a round of looks at the words has ended since this was last asked for.
+    pub(super) fn take_round_is_over(&mut self) -> bool {
+        mem::take(&mut self.round_is_over)
+    }
+
+    /// What is done in passing, in more steps than one: to the end of the round, if it is near.
+    pub(super) fn look_after(&mut self, now: u64, context: &Context) {
+        let now = self.tell_time(now, context);
+        self.demote_next();
+        _ = (0..STEPS).any(|_| self.step(now, context));
     }
 
     /// What time it is: `now`, which was read before the lock was taken, or later.
