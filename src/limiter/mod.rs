@@ -58,7 +58,7 @@ use crate::{
 /// span, and whatever stalls: in any span of time `w`, at most `burst + rate * (w + catch-up)` permits come out, where the
 /// [catch-up](Self::catch_up) is what timers need. Under steady demand, and as long as nothing is later than that, exactly
 /// `rate * w` come out, instants being whole nanoseconds. What is not collected in that time, since a thread was blocked,
-/// the process stopped or a future not polled, is lost, as it would have run over a full bucket.
+/// the process stopped or a future not polled, is in the bucket again, and runs over as more comes in.
 ///
 /// Waiters are granted strictly in the order in which they were first polled, whatever number of permits they ask for,
 /// and none is overtaken. A waiter that leaves, leaves no trace: those behind move up, whichever of them is polled. One

@@ -21,8 +21,8 @@ use crate::{
 /// [`spend`](Self::spend) uses them unseen. Dropped before, it leaves no trace: the waiter is gone, permits that were not used
 /// go back. So a caller that sleeps for [`ready_in`](Self::ready_in) and then goes on has to `spend` it first.
 ///
-/// A grant is kept for the limiter's [catch-up](crate::Limiter::catch_up). One that is collected later is lost: its waiter is the
-/// first in the list then, and waits for the next permits.
+/// A grant is kept for the limiter's [catch-up](crate::Limiter::catch_up). After that its permits are the bucket's again, where they
+/// run over as more come in; its waiter is the first in the list when it asks, and takes what is there, or the next.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

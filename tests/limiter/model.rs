@@ -59,6 +59,8 @@ struct Model {
     /// No grant is dated before: what was given back counts from when it was taken.
     from: u64,
     dates: Vec<(u64, usize)>,
+    /// Those whose grants were too old to be collected when the settings changed.
+    lost: Vec<usize>,
     /// Since when there have been waiters.
     busy: Option<u64>,
     grants: Vec<(u64, usize)>,
@@ -84,6 +86,7 @@ impl Model {
             waiting: VecDeque::new(),
             from: 0,
             dates: Vec::new(),
+            lost: Vec::new(),
             busy: None,
             grants: Vec::new(),
         };
@@ -97,6 +100,7 @@ impl Model {
     }
 
     fn set_rate(&mut self, rate: Rate) {
+        self.lose();
         self.from = self.at;
         if rate.is_unlimited() {
             self.unlimited = true;
@@ -117,7 +121,16 @@ impl Model {
         self.settle();
     }
 
+    fn lose(&mut self) {
+        let late = self.dates.iter().filter(|(at, _)| self.at - at > CATCH_UP);
+        self.lost.extend(late.map(|(_, who)| who));
+    }
+
     fn set_burst(&mut self, burst: u32) {
+        if burst == self.burst {
+            return;
+        }
+        self.lose();
         self.burst = burst;
         self.from = self.at;
         self.settle();
@@ -206,7 +219,7 @@ impl Model {
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == who) {
             self.waiting.remove(index);
             self.from = self.at;
-        } else if !(self.unlimited || uncollected && held > CATCH_UP) {
+        } else if !(self.unlimited || uncollected && self.lost.contains(&who)) {
             // What came back late is worth what has not flowed in anew, and nothing gets fuller than full by it.
             let waited_for = self.busy.is_some_and(|since| since <= self.at - held);
             let whole = held <= CATCH_UP && waited_for;
@@ -427,10 +440,13 @@ pub(crate) fn check(case: &Case) -> Seen {
                 steady = false;
                 real.refill_and_grant();
                 let mut wakes = Vec::new();
+                let same = rate((many, long)) == real.list.bucket().rate();
                 real.list.set_rate(rate((many, long)), &mut wakes);
                 real.woken.extend(wakes);
                 real.refill_and_grant();
-                model.set_rate(rate((many, long)));
+                if !same {
+                    model.set_rate(rate((many, long)));
+                }
             }
             5 => {
                 steady = false;

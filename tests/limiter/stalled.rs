@@ -69,6 +69,45 @@ async fn after_a_stall_there_is_the_burst() {
     assert_eq!(times.lock().unwrap()[..], [0, 0, 0, 0, 0, 5_001, 5_001, 5_001, 5_001, 5_001, 5_101, 5_201]);
 }
 
+/// Whoever comes first has the others granted, and they were not there in time.
+#[tokio::test(start_paused = true)]
+async fn after_a_stall_it_does_not_matter_which_is_polled_first() {
+    for backwards in [false, true] {
+        let limiter = Limiter::per_second(1);
+        limiter.try_acquire(1).unwrap();
+        let mut waits = [limiter.ready(), limiter.ready(), limiter.ready()].map(task::spawn);
+        for wait in &mut waits {
+            assert_pending!(wait.poll());
+        }
+        advance(ms(1_050)).await;
+        let polled = if backwards { [2, 1, 0] } else { [0, 1, 2] };
+        let ready = polled.map(|which| waits[which].poll().is_ready().then_some(which));
+        assert_eq!(ready.into_iter().flatten().collect::<Vec<_>>(), [0]);
+        for late in [1, 2] {
+            advance(ms(999)).await;
+            assert_pending!(waits[late].poll());
+            advance(ms(1)).await;
+            assert_ready!(waits[late].poll());
+        }
+    }
+}
+
+/// What was granted to one that is gone is there for the next, as in a bucket that was never asked.
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_not_collected_in_time_is_not_lost_with_its_waiter() {
+    let limiter = Limiter::new(Rate::per_hour(1), 1);
+    limiter.try_acquire(1).unwrap();
+    let mut wait = task::spawn(limiter.ready());
+    assert_pending!(wait.poll());
+    advance(Duration::from_secs(3600)).await;
+    assert!(limiter.try_acquire(1).is_err(), "it is the waiter's");
+    advance(ms(11)).await;
+    drop(wait);
+    assert!(limiter.try_acquire(1).is_ok());
+    let ready_in = limiter.try_acquire(1).unwrap_err().ready_in();
+    assert_eq!(ready_in, Some(Duration::from_secs(3600)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_runtime_that_is_late_by_less_than_the_catch_up_loses_nothing() {
     let limiter = Limiter::per_second(1000);

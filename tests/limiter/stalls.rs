@@ -64,6 +64,19 @@ impl World {
         }
     }
 
+    /// A poll, of which what is said before it is true.
+    fn poll_foretold(&mut self, who: usize, foretold: bool) {
+        let (permits, State::Waiting(number)) = self.waiters[who] else { return };
+        let ready_at = foretold.then(|| {
+            self.refill_and_grant();
+            self.list.ready_at_for(number, permits)
+        });
+        let polled = self.poll(who);
+        if let Some(ready_at) = ready_at {
+            assert_eq!(ready_at <= self.now, polled.is_none(), "{ready_at} {polled:?}");
+        }
+    }
+
     fn waiting(&self) -> impl Iterator<Item = usize> + use<'_> {
         let waiters = self.waiters.iter().enumerate();
         waiters.filter(|(_, (_, state))| matches!(state, State::Waiting(_))).map(|(who, _)| who)
@@ -92,7 +105,7 @@ impl World {
             // In the order in which they came, or the other, or one alone.
             4 => (0..self.waiters.len()).for_each(|who| _ = self.poll(who)),
             5 => (0..self.waiters.len()).rev().for_each(|who| _ = self.poll(who)),
-            6 if !self.waiters.is_empty() => _ = self.poll(who),
+            6 if !self.waiters.is_empty() => self.poll_foretold(who, long.is_multiple_of(2)),
             7 if !self.waiters.is_empty() => {
                 let more = match self.waiters[who].1 {
                     State::Waiting(number) => self.list.remove(self.now, number, &mut wakes).0,

@@ -118,6 +118,12 @@ impl Bucket {
         self.tokens = self.tokens.saturating_add(back).min(most);
     }
 
+    /// Whether so many permits have come in since then.
+    #[must_use]
+    pub fn refills(&self, permits: u32, since: u64) -> bool {
+        product(self.updated_at.saturating_sub(since), self.refill.into()) >= product(permits.into(), self.cost)
+    }
+
     /// The first instant at which there was enough for what was paid last, if nothing but time has filled it since.
     #[must_use]
     pub fn ready_since(&self) -> u64 {

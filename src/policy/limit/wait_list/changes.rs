@@ -9,7 +9,7 @@ use crate::policy::limit::{
 impl<W> WaitList<W> {
     /// The permits of `id` count as used when it is granted: nothing will collect them. Returns its waker.
     pub fn consume(&mut self, id: WaiterId) -> Option<W> {
-        self.grants.collect(id, 0);
+        self.grants.take(id);
         let waiter = self.find(id).and_then(|index| self.waiters.get_mut(index))?;
         waiter.consumed = true;
         waiter.waker.take()
@@ -28,7 +28,7 @@ impl<W> WaitList<W> {
             more = self.advance(now, false, wakes);
         }
         let mut waker = None;
-        if let Some(grant) = self.grants.collect(id, self.oldest_grant()) {
+        if let Some(grant) = self.grants.take(id) {
             self.refund(grant.permits, grant.at);
         } else if let Some(waiter) = self.find(id).and_then(|index| self.waiters.get_mut(index)) {
             waker = waiter.waker.take();
@@ -104,18 +104,28 @@ impl<W> WaitList<W> {
 
     /// From now on the bucket fills at `rate`. Every waiter has a new `ready_at`, and is woken.
     pub fn set_rate(&mut self, rate: Rate, wakes: &mut impl Extend<W>) {
-        self.bucket.set_rate(rate);
-        self.replan(wakes);
+        if rate != self.bucket.rate() {
+            self.forget_late_grants();
+            self.bucket.set_rate(rate);
+            self.replan(wakes);
+        }
     }
 
     /// From now on the bucket holds `burst`. Those in the list keep their places, also when they ask for more.
     pub fn set_burst(&mut self, burst: u32, wakes: &mut impl Extend<W>) {
-        self.bucket.set_burst(burst);
-        self.replan(wakes);
+        if burst != self.bucket.burst() {
+            self.forget_late_grants();
+            self.bucket.set_burst(burst);
+            self.replan(wakes);
+        }
     }
 
     /// From now on the bucket has the settings of another. A bucket that is full, and before which none waits, stays full.
     pub fn adopt(&mut self, settings: &Bucket, wakes: &mut impl Extend<W>) {
+        if (settings.rate(), settings.burst()) == (self.bucket.rate(), self.bucket.burst()) {
+            return;
+        }
+        self.forget_late_grants();
         let full = self.waiters.is_empty() && self.bucket.is_full();
         self.bucket.adopt(settings);
         if full {

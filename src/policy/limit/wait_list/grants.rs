@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::waiter::WaiterId;
+use crate::policy::limit::bucket::Bucket;
 
 /// Room for so many is kept, however few there are.
 const RETAINED_CAPACITY: usize = 1024;
@@ -17,6 +18,18 @@ pub(super) struct Grant {
     pub(super) at: u64,
 }
 
+impl Grant {
+    /// Puts its permits back into the bucket, from which nothing that was granted later is taken any more. False: it was
+    /// older than `oldest`. Then what has come in meanwhile may have run over for it, and that much of it is lost.
+    pub(super) fn give_back(self, bucket: &mut Bucket, oldest: u64) -> bool {
+        let is_old = self.at < oldest;
+        let (held, least) =
+            if is_old { (bucket.updated_at().saturating_sub(self.at), self.permits) } else { (0, u32::MAX) };
+        bucket.refund(self.permits, held, least);
+        !is_old
+    }
+}
+
 /// In order of their ids, and so of their instants.
 #[derive(Debug, Default)]
 pub(super) struct Grants(VecDeque<Grant>);
@@ -26,9 +39,9 @@ impl Grants {
         self.0.push_back(grant);
     }
 
-    /// Forgets what is collected, and what is older than `oldest`.
-    pub(super) fn expire(&mut self, oldest: u64) {
-        while self.0.front().is_some_and(|grant| grant.permits == 0 || grant.at < oldest) {
+    /// Forgets what is collected, and what `is_over`.
+    pub(super) fn expire(&mut self, is_over: impl Fn(&Grant) -> bool) {
+        while self.0.front().is_some_and(|grant| grant.permits == 0 || is_over(grant)) {
             self.0.pop_front();
         }
         shrink(&mut self.0);
@@ -39,25 +52,30 @@ impl Grants {
         self.get(id).is_some_and(|grant| grant.permits != 0 && grant.at >= oldest)
     }
 
-    /// Takes that of `id` out, if it is not older.
-    pub(super) fn collect(&mut self, id: WaiterId, oldest: u64) -> Option<Grant> {
+    /// Takes that of `id` out, however old it is.
+    pub(super) fn take(&mut self, id: WaiterId) -> Option<Grant> {
         let index = self.find(id)?;
         let grant = self.0.get_mut(index)?;
-        let collected = (grant.permits != 0 && grant.at >= oldest).then_some(*grant);
+        let taken = (grant.permits != 0).then_some(*grant);
         grant.permits = 0;
-        self.expire(oldest);
-        collected
+        self.expire(|_| false);
+        taken
     }
 
-    /// Takes the last out whose id is not less, and that is not older than `oldest`; forgets those behind it.
-    pub(super) fn pop_from(&mut self, id: WaiterId, oldest: u64) -> Option<Grant> {
+    /// Takes the last out whose id is not less.
+    pub(super) fn pop_from(&mut self, id: WaiterId) -> Option<Grant> {
         while let Some(last) = self.0.back().copied().filter(|last| last.id >= id) {
             self.0.pop_back();
-            if last.permits != 0 && last.at >= oldest {
+            if last.permits != 0 {
                 return Some(last);
             }
         }
         None
+    }
+
+    /// Those whose id is not less, the last first.
+    pub(super) fn from(&self, id: WaiterId) -> impl Iterator<Item = &Grant> {
+        self.0.iter().rev().take_while(move |grant| grant.id >= id)
     }
 
     fn get(&self, id: WaiterId) -> Option<&Grant> {

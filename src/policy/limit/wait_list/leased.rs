@@ -44,6 +44,7 @@ impl<W> WaitList<W> {
     /// Every waiter has a new `ready_at`. With an end that has come the bucket is closed; rate and burst are kept for
     /// what asks meanwhile.
     pub fn set_share(&mut self, rate: Rate, burst: u32, until: u64, wakes: &mut impl Extend<W>) {
+        self.forget_late_grants();
         let now = self.bucket.updated_at();
         let Some(lease) = &mut self.lease else { return };
         lease.until = until;

@@ -6,9 +6,9 @@
 //! Every call lets time pass and grants all that are ready, as of the instant at which they were, whichever waiter (or none)
 //! made the call. So it does not matter which of them is polled, and one that never is holds up no other.
 //!
-//! A grant has to be collected within the catch-up, which is what timers need. Afterwards it is lost, as it would be in a
-//! full bucket, and its waiter is the first again when it is polled. So permits come out as the bucket refills, at most the
-//! catch-up later, whatever stalls. A waiter that is itself polled later than that is the sign of a stall: what no bucket
+//! A grant has to be collected within the catch-up, which is what timers need. Afterwards its permits are in the bucket again,
+//! but for what came in meanwhile, which may have run over for them; and its waiter is the first again when it is polled. So
+//! permits come out as the bucket refills, at most the catch-up later, whatever stalls. A waiter that is itself polled later than that is the sign of a stall: what no bucket
 //! would hold has run over, and those behind it wait on.
 //!
 //! Every waiter has a `ready_at`, at which its task polls it. It is exact as long as no waiter ahead leaves. When one does,
@@ -199,7 +199,7 @@ impl<W> WaitList<W> {
                 self.postpone();
             }
         }
-        self.grants.expire(self.oldest_grant());
+        self.expire_grants();
         self.grant(wakes)
     }
 
@@ -255,10 +255,10 @@ impl<W> WaitList<W> {
                 return Polled::WakeFirst;
             }
         }
-        match self.grants.collect(id, self.oldest_grant()) {
-            Some(grant) => Polled::Granted(grant.at),
-            None => Polled::ReadyAt(self.poll_at(id)),
+        if !self.grants.has(id, self.oldest_grant()) {
+            return Polled::ReadyAt(self.poll_at(id));
         }
+        self.grants.take(id).map_or(Polled::ReadyAt(FOREVER), |grant| Polled::Granted(grant.at))
     }
 
     /// A waiter that did not collect its grant in time is in the list again, as far ahead as it was, and so are those behind it
@@ -270,13 +270,22 @@ impl<W> WaitList<W> {
         self.clamp();
     }
 
-    /// Takes back the grants from `id` on that are not collected. Those that are too old are lost: their permits have run over, and
-    /// their waiters come back when they are polled.
+    /// Takes back the grants from `id` on that are not collected. The waiters of those that are too old come back when they are
+    /// polled.
     fn revoke_grants(&mut self, id: WaiterId) {
-        while let Some(grant) = self.grants.pop_from(id, self.oldest_grant()) {
-            self.bucket.refund(grant.permits, 0, u32::MAX);
-            self.insert(grant);
+        let oldest = self.oldest_grant();
+        while let Some(grant) = self.grants.pop_from(id) {
+            if grant.give_back(&mut self.bucket, oldest) {
+                self.insert(grant);
+            }
         }
+        self.moved = (WaiterId(0), self.next_id);
+    }
+
+    /// Forgets the grants that are too old to be collected, and for which by now as much has come in.
+    fn expire_grants(&mut self) {
+        let (bucket, oldest) = (&self.bucket, self.oldest_grant());
+        self.grants.expire(|grant| grant.at < oldest && bucket.refills(grant.permits, grant.at));
     }
 
     fn insert(&mut self, Grant { id, permits, at: ready_at }: Grant) {
@@ -284,6 +293,13 @@ impl<W> WaitList<W> {
         let index = self.waiters.partition_point(|waiter| waiter.id < id);
         self.waiters.insert(index, Waiter { id, ready_at, permits, hold_until: 0, consumed: false, waker: None });
         self.queued_permits = self.queued_permits.saturating_add(permits.into());
+    }
+
+    /// Forgets the grants that are too old to be collected: other settings are about to hold, and by these nothing can be said of
+    /// what ran over for them.
+    fn forget_late_grants(&mut self) {
+        let oldest = self.oldest_grant();
+        self.grants.expire(|grant| grant.at < oldest);
     }
 
     /// When `id` in the list is to be polled, after all that are ready were granted.
@@ -324,7 +340,11 @@ impl<W> WaitList<W> {
         // It did not collect in time, and would be ahead again of all that are behind it.
         let ahead = self.waiters.iter().take_while(|waiter| waiter.id < id);
         let queued = ahead.fold(u64::from(permits), |sum, waiter| sum.saturating_add(waiter.permits.into()));
-        self.bucket_ready_at(queued, if queued == u64::from(permits) { permits } else { self.first_permits() })
+        let first = if queued == u64::from(permits) { permits } else { self.first_permits() };
+        let mut bucket = self.bucket.clone();
+        self.grants.from(id).for_each(|grant| _ = grant.give_back(&mut bucket, self.oldest_grant()));
+        bucket.clamp_to(first);
+        if self.is_lapsed() { FOREVER } else { self.planned(bucket, first).ready_at(queued) }
     }
 
     /// When `id` in the list is granted, as things stand, at the cost of a walk along it.

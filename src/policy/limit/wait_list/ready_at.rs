@@ -65,7 +65,7 @@ impl<W> WaitList<W> {
 
     pub(super) fn each_ready_at(&mut self, mut act: impl FnMut(&mut Waiter<W>, u64)) {
         let least = self.first_permits();
-        let (bucket, lapsed) = (self.planned(least), self.is_lapsed());
+        let (bucket, lapsed) = (self.planned(self.bucket.clone(), least), self.is_lapsed());
         let mut asked = 0_u64;
         for waiter in self.waiters.iter_mut().filter(|waiter| waiter.permits != 0) {
             asked = asked.saturating_add(waiter.permits.into());
@@ -78,12 +78,15 @@ impl<W> WaitList<W> {
         if self.is_lapsed() {
             return FOREVER;
         }
-        if self.is_paused() { self.planned(least).ready_at(permits) } else { self.bucket.ready_at(permits) }
+        if self.is_paused() {
+            self.planned(self.bucket.clone(), least).ready_at(permits)
+        } else {
+            self.bucket.ready_at(permits)
+        }
     }
 
     /// The bucket as of the first instant at which it may grant.
-    fn planned(&self, least: u32) -> Bucket {
-        let mut bucket = self.bucket.clone();
+    pub(super) fn planned(&self, mut bucket: Bucket, least: u32) -> Bucket {
         if self.is_paused() {
             bucket.refill(self.closed_until());
             bucket.clamp_to(least);
