@@ -108,7 +108,8 @@
 //! A limiter's law holds in real time: in any window `w` at most `burst + rate * (w + catch-up)` permits come out, also where
 //! the process was stopped or a thread blocked for long. The catch-up is what timers need, 10 ms unless
 //! [`catch_up`](crate::Limiter::catch_up) says otherwise: permits whose time is longer ago and that no caller was there
-//! to take are made up for only as far as the burst holds them. Where timers are later than that, set it, or the rate is not reached.
+//! to take are made up for only as far as the burst holds them. Where timers are later than that, set it, or the rate is
+//! not reached.
 //!
 //! Given twice they add up: a run takes a permit of every limiter together or of none, and every budget has to allow a retry.
 //!
