@@ -48,7 +48,8 @@ const HEALTHY: Duration = Duration::from_secs(30);
 /// The last item is `Err`, a [`GaveUp`]: why it does not connect any more. A cancellation is one, too. After it the stream is over.
 ///
 /// # Cancel safety
-/// Dropping the future of a `next()` loses nothing. Dropping the stream leaves no timer, permit or place in a wait list behind.
+/// Dropping the future of a `next()` loses nothing, and each `next()` may come from another runtime. Dropping the stream leaves
+/// no timer, permit or place in a wait list behind.
 ///
 /// # Panics
 /// If it has to wait outside a tokio runtime with time enabled. A panic of `connect` or of its stream goes through.
@@ -234,6 +235,8 @@ where
     type Item = Result<Streamed<T, ErrorOf<O>>, GaveUp<ErrorOf<O>>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // A stream may outlive the runtime of its last poll.
+        self.as_mut().project().timer.set(Timer::default());
         loop {
             let mut this = self.as_mut().project();
             let (ending, decision, was_connected) = match this.state.as_mut().project() {

@@ -353,3 +353,23 @@ async fn a_panic_goes_through() {
         |_| -> std::future::Ready<Result<stream::Empty<Result<u32, String>>, String>> { panic!("in connect") };
     let _ = pin!(reconnect(connect).into_stream()).next().await;
 }
+
+/// It has waited on one that is gone, for a pause or for an answer.
+#[test]
+fn it_goes_on_in_another_runtime() {
+    for answers in [true, false] {
+        let run = reconnect(move |attempt| async move {
+            match attempt.number() {
+                1 if answers => Err("refused"),
+                1 => pending().await,
+                _ => Ok(stream::iter([Ok(1), Ok(2)])),
+            }
+        });
+        let mut run = Box::pin(run.backoff(Backoff::fixed(secs(10))).attempt_timeout(secs(60)).into_stream());
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let waits = runtime().block_on(async { tokio::time::timeout(SECOND, run.next()).await.is_err() });
+        let connected = runtime().block_on(async { tokio::time::timeout(secs(80), run.next()).await });
+        assert!(waits && matches!(connected, Ok(Some(Ok(Streamed::Connected(None))))), "{connected:?}");
+    }
+}
