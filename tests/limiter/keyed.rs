@@ -240,7 +240,7 @@ async fn those_that_wait_for_a_key_go_in_order_and_leave_no_trace() {
 
 #[test]
 fn a_clock_that_is_behind_shuts_no_key_and_opens_none() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let (ahead, behind) = (runtime(), runtime());
     let keyed: KeyedLimiter<u32> = KeyedLimiter::new(Rate::per_second(100), 10);
     ahead.block_on(async {
