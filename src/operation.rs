@@ -220,8 +220,6 @@ pub enum Judged<T, E> {
     NotYetBecause(E),
     /// An error, to be classified.
     Failed(E),
-    /// An error that ends the run.
-    Fatal(E),
     /// An error, and what follows it.
     Decided(E, Decision),
     /// The verb's own rule ends the run; with what the attempt failed with, if it failed.

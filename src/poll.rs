@@ -13,7 +13,10 @@ use crate::{
     error::GaveUp,
     events::Listener,
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
-    policy::schedule::{Policy, attempts::Attempt},
+    policy::schedule::{
+        Policy,
+        attempts::{Attempt, Decision},
+    },
     report::Reports,
     run::RunFuture,
     run::controls::Control,
@@ -144,7 +147,7 @@ impl<T, E> PollOutput for Check<T, E> {
             Self::Ready(value) => Judged::Value(value),
             Self::NotYet => Judged::NotYet,
             Self::NotYetBecause(error) => Judged::NotYetBecause(error),
-            Self::Fatal(error) => Judged::Fatal(error),
+            Self::Fatal(error) => Judged::Decided(error, Decision::Fatal),
         }
     }
 }

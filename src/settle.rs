@@ -15,7 +15,10 @@ use crate::{
     operation::{Classify, Judged, Operation, RetryAll, Verb, VerbTypes},
     policy::{
         nanos::{duration, nanos},
-        schedule::{Policy, attempts::Attempt},
+        schedule::{
+            Policy,
+            attempts::{Attempt, Decision},
+        },
         verb::settle::{Sample, SettleRules, SettleStep, StallDetector},
     },
     report::Reports,
@@ -299,7 +302,7 @@ impl<A: SettleOutput> Verb<A> for SettleVerb {
                 (text, observed)
             }
             Ok(Progress::Waiting(text)) => (text, Sample::Waiting),
-            Ok(Progress::Failed(error)) => return Judged::Fatal(error),
+            Ok(Progress::Failed(error)) => return Judged::Decided(error, Decision::Fatal),
             Err(error) => {
                 return match self.observe(now, Sample::Failed) {
                     Some(stop) => Judged::Stopped(stop, Some(error)),

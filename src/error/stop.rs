@@ -159,6 +159,13 @@ pub enum Detail {
     },
 }
 
+impl Detail {
+    /// What was read, if that is known.
+    pub(crate) fn read(of: Option<String>) -> Option<Self> {
+        of.map(|of| Self::Read { of })
+    }
+}
+
 /// How the last attempt ended, in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Ending {

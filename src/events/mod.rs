@@ -147,6 +147,7 @@ impl<E, F: FnMut(&Event<'_, E>)> Listener<E> for F {
 impl<E, L: Listener<E>> Listener<E> for Option<L> {
     const SILENT: bool = L::SILENT;
 
+    #[inline]
     fn on_event(&mut self, event: &Event<'_, E>) {
         if let Some(listener) = self {
             listener.on_event(event);
@@ -157,6 +158,7 @@ impl<E, L: Listener<E>> Listener<E> for Option<L> {
 impl<E, A: Listener<E>, B: Listener<E>> Listener<E> for (A, B) {
     const SILENT: bool = A::SILENT && B::SILENT;
 
+    #[inline]
     fn on_event(&mut self, event: &Event<'_, E>) {
         self.0.on_event(event);
         self.1.on_event(event);

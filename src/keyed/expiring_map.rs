@@ -1,51 +1,39 @@
 //! A map that grows, shrinks and forgets in small steps: no call takes longer because there are many entries.
 //!
-//! Structure: a hash table, and while it grows or shrinks the former one, which is emptied into it. (This is the scheme of
-//! Redis' dictionaries.) Each [`step`](ExpiringMap::step) moves eight buckets of the former table, or looks at two buckets
-//! of the only one, and drops what need not be kept. A [`glance`](ExpiringMap::glance) looks at one, where nothing is
-//! to be done: that is the commonest step, and the shortest.
-//!
-//! Invariant: the new table has room for all entries of the former and for one more in each step that empties it, so it
-//! never grows by itself, which would move all entries at once.
+//! The entries are in an [`IncrementalTable`], as suits small ones. Each [`step`](ExpiringMap::step) moves eight buckets of
+//! its former table, or looks at two buckets of the only one, and drops what need not be kept. A
+//! [`glance`](ExpiringMap::glance) looks at one, where nothing is to be done: that is the commonest step, and the shortest.
 
-use std::{borrow::Borrow, hash::Hash, mem};
+use std::{borrow::Borrow, hash::Hash};
 
-use hashbrown::HashTable;
+use super::incremental_table::IncrementalTable;
 
-/// Buckets of the former table that are moved in a step.
-const MOVED: usize = 8;
 /// Buckets of the only table that are looked at in a step.
 const LOOKED_AT: usize = 2;
-/// A table with fewer buckets does not shrink.
-const FEW: usize = 32;
 /// A round of looks has at least so many, at nothing if need be.
 const SHORT: usize = 256;
 
 /// See the module. The hash of a key comes from outside, always by the same function.
 #[derive(Debug)]
 pub(super) struct ExpiringMap<K, V> {
-    table: HashTable<(K, V)>,
-    /// Emptied into `table`, from its last bucket to its first.
-    former: HashTable<(K, V)>,
-    /// Buckets of `former` still to be moved; 0: it is empty.
-    to_move: usize,
+    table: IncrementalTable<(K, V)>,
     /// Buckets of `table` still to be looked at; 0 while there are some to be moved.
     to_look_at: usize,
 }
 
 impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     pub(super) const fn new() -> Self {
-        Self { table: HashTable::new(), former: HashTable::new(), to_move: 0, to_look_at: 0 }
+        Self { table: IncrementalTable::new(), to_look_at: 0 }
     }
 
     /// Whether it is growing or shrinking.
     #[inline]
     pub(super) fn is_moving(&self) -> bool {
-        self.to_move > 0
+        self.table.is_moving()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len().saturating_add(self.former.len())
+        self.table.len()
     }
 
     #[inline]
@@ -54,10 +42,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let is_it = |entry: &(K, V)| entry.0.borrow() == key;
-        let found = self.table.find(hash, is_it);
-        let found = if found.is_none() && self.is_moving() { self.former.find(hash, is_it) } else { found };
-        found.map(|(_, value)| value)
+        self.table.find(hash, |(other, _)| other.borrow() == key).map(|(_, value)| value)
     }
 
     #[inline]
@@ -71,41 +56,20 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
 
     /// The entry of this hash for which `is_it` holds.
     #[inline]
-    pub(super) fn find_mut(&mut self, hash: u64, mut is_it: impl FnMut(&(K, V)) -> bool) -> Option<&mut V> {
-        let is_moving = self.is_moving();
-        let found = self.table.find_mut(hash, &mut is_it);
-        let found = if found.is_none() && is_moving { self.former.find_mut(hash, is_it) } else { found };
-        found.map(|(_, value)| value)
+    pub(super) fn find_mut(&mut self, hash: u64, is_it: impl Fn(&(K, V)) -> bool) -> Option<&mut V> {
+        self.table.find_mut(hash, is_it).map(|(_, value)| value)
     }
 
-    pub(super) fn remove(&mut self, hash: u64, mut is_it: impl FnMut(&(K, V)) -> bool) -> Option<(K, V)> {
-        let former = &mut self.former;
-        let entry = self.table.find_entry(hash, &mut is_it).or_else(|_| former.find_entry(hash, is_it));
-        entry.ok().map(|entry| entry.remove().0)
+    pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(&(K, V)) -> bool) -> Option<(K, V)> {
+        self.table.remove(hash, is_it)
     }
 
     /// Adds an entry whose key is not in the map, after a [`step`](Self::step).
     pub(super) fn insert(&mut self, hash: u64, key: K, value: V, hasher: impl Fn(&K) -> u64) {
-        if self.table.len() == self.table.capacity() {
-            self.begin_move(&hasher);
+        self.table.insert(hash, (key, value), |(key, _)| hasher(key));
+        if self.is_moving() {
+            self.to_look_at = 0;
         }
-        self.table.insert_unique(hash, (key, value), |(key, _)| hasher(key));
-    }
-
-    /// From now on the entries move to another table, of a size for their number.
-    #[cold]
-    #[inline(never)]
-    fn begin_move(&mut self, hasher: &impl Fn(&K) -> u64) {
-        // Never so, by the invariant.
-        while self.is_moving() {
-            self.move_some(&mut |_, _| true, hasher);
-        }
-        let (entries, buckets) = (self.table.len(), self.table.num_buckets());
-        let steps = buckets.div_ceil(MOVED).saturating_add(1);
-        let room = entries.saturating_add(steps).max(entries.saturating_add(entries >> 1));
-        self.former = mem::replace(&mut self.table, HashTable::with_capacity(room));
-        self.to_move = if self.former.is_empty() { 0 } else { self.former.num_buckets() };
-        self.to_look_at = 0;
     }
 
     /// Looks at one bucket. False: what is there is not `fine`, or it takes a [`step`](Self::step) to look; nothing was
@@ -113,7 +77,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     #[inline]
     pub(super) fn glance(&mut self, fine: impl Fn(&V) -> bool) -> bool {
         let Some(index) = self.to_look_at.checked_sub(1) else { return false };
-        let fine = self.table.get_bucket(index).is_none_or(|(_, value)| fine(value));
+        let fine = self.table.bucket(index).is_none_or(|(_, value)| fine(value));
         if fine {
             self.to_look_at = index;
         }
@@ -124,71 +88,43 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     /// the last time it was true, those that were added in between aside.
     pub(super) fn step(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
         if self.is_moving() {
-            return self.move_some(&mut keep, &hasher);
+            self.table.move_some(|(key, value)| keep(key, value), &|(key, _)| hasher(key));
+            let round_is_over = !self.is_moving();
+            if round_is_over {
+                self.to_look_at = self.table.buckets();
+            }
+            return round_is_over;
         }
         for _ in 0..LOOKED_AT {
             let Some(index) = self.to_look_at.checked_sub(1) else { return self.begin_again(&hasher) };
             self.to_look_at = index;
-            if let Some((key, value)) = self.table.get_bucket_mut(index)
+            if let Some((key, value)) = self.table.bucket_mut(index)
                 && !keep(key, value)
             {
-                self.drop_bucket(index);
+                self.table.drop_bucket(index);
             }
         }
         false
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn drop_bucket(&mut self, index: usize) {
-        if let Ok(entry) = self.table.get_bucket_entry(index) {
-            drop(entry.remove());
-        }
     }
 
     /// All buckets of the only table have been looked at.
     #[cold]
     #[inline(never)]
     fn begin_again(&mut self, hasher: &impl Fn(&K) -> u64) -> bool {
-        let buckets = self.table.num_buckets();
-        if self.table.is_empty() {
+        if self.len() == 0 {
             *self = Self::new();
-        } else if buckets > FEW && self.table.len() < buckets >> 3 {
-            self.begin_move(hasher);
-        } else {
-            self.to_look_at = buckets.max(SHORT);
+            return true;
         }
-        true
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn move_some(&mut self, keep: &mut impl FnMut(&K, &mut V) -> bool, hasher: &impl Fn(&K) -> u64) -> bool {
-        for _ in 0..MOVED {
-            let Some(index) = self.to_move.checked_sub(1) else { break };
-            // Foreign code, which may panic, comes before anything is moved.
-            let entry = self.former.get_bucket_mut(index);
-            let hash = entry.and_then(|(key, value)| keep(key, value).then(|| hasher(key)));
-            self.to_move = index;
-            let Ok(entry) = self.former.get_bucket_entry(index) else { continue };
-            let (entry, _) = entry.remove();
-            match hash {
-                Some(hash) => _ = self.table.insert_unique(hash, entry, |(key, _)| hasher(key)),
-                None => drop(entry),
-            }
+        self.table.shrink(&|(key, _)| hasher(key));
+        if !self.is_moving() {
+            self.to_look_at = self.table.buckets().max(SHORT);
         }
-        if self.is_moving() {
-            return false;
-        }
-        self.former = HashTable::new();
-        self.to_look_at = self.table.num_buckets();
         true
     }
 
     /// Looks at all entries at once.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.table.retain(|(key, value)| keep(key, value));
-        self.former.retain(|(key, value)| keep(key, value));
         if self.len() == 0 {
             *self = Self::new();
         }
@@ -198,6 +134,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
 #[cfg(test)]
 mod tests {
     use std::{
+        cell::Cell,
         collections::HashMap,
         hash::{BuildHasher, RandomState},
     };
@@ -209,26 +146,35 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Against std's map. The table never has to grow by itself, and one round of steps drops all that may go.
+        /// Against std's map. No call hashes or looks at more than a few entries, and one round of steps looks at all.
         #[test]
         fn it_is_a_map(ops in vec((0_u8..8, 0_u16..2000, 1_usize..200), 1..60)) {
-            let hasher = RandomState::new();
-            let hash = |key: &u16| hasher.hash_one(key);
+            let (hasher, hashed) = (RandomState::new(), Cell::new(0));
+            let hash = |key: &u16| {
+                hashed.set(hashed.get() + 1);
+                hasher.hash_one(key)
+            };
             let mut map = ExpiringMap::new();
             let mut naive: HashMap<u16, u32> = HashMap::new();
             let mut odd_go = false;
             for (op, from, many) in ops {
                 for key in (from..).take(many) {
-                    let keep = |_: &u16, value: &mut u32| !odd_go || value.is_multiple_of(2);
+                    let mut looked_at = 0;
+                    let keep = |_: &u16, value: &mut u32| {
+                        looked_at += 1;
+                        !odd_go || value.is_multiple_of(2)
+                    };
+                    hashed.set(0);
                     map.step(keep, hash);
+                    prop_assert!(looked_at <= 8 && hashed.get() <= 8);
+                    hashed.set(0);
                     match op {
                         0..=3 => {
                             let value = u32::from(key) * 3 + u32::from(op);
                             if let Some(old) = map.get_mut(hash(&key), &key) {
                                 *old = value;
                             } else {
-                                let room = map.table.capacity() - map.table.len();
-                                prop_assert!(room > 0 || !map.is_moving(), "it would grow by itself");
+                                prop_assert!(map.table.has_room(), "it would grow by itself");
                                 map.insert(hash(&key), key, value, hash);
                             }
                             naive.insert(key, value);
@@ -241,6 +187,7 @@ mod tests {
                         5 => odd_go = from % 3 == 0,
                         _ => {}
                     }
+                    prop_assert!(hashed.get() <= 2);
                 }
                 if !odd_go {
                     // What was dropped is not known any more.
@@ -256,7 +203,8 @@ mod tests {
             let mut looked_at = HashMap::new();
             while !map.step(|_, _| true, hash) {}
             while !map.step(|_, value| { *looked_at.entry(*value).or_insert(0) += 1; true }, hash) {}
-            let all = map.table.iter().chain(&map.former).all(|(_, value)| looked_at.contains_key(value));
+            let mut all = true;
+            map.table.retain(|(_, value)| { all &= looked_at.contains_key(value); true });
             prop_assert!(all || map.is_moving());
         }
     }
@@ -269,10 +217,10 @@ mod tests {
             map.step(|_, ()| true, hash);
             map.insert(hash(&key), key, (), hash);
         }
-        assert!(map.table.num_buckets() >= 10_000);
+        assert!(map.table.buckets() >= 10_000);
         for _ in 0..100_000 {
             map.step(|_, ()| false, hash);
         }
-        assert_eq!((map.len(), map.table.capacity(), map.former.capacity()), (0, 0, 0));
+        assert_eq!((map.len(), map.table.capacity()), (0, 0));
     }
 }

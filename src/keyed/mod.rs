@@ -2,7 +2,10 @@
 
 mod acquire;
 mod backoff;
+mod chunks;
+mod dense_expiring_map;
 mod expiring_map;
+mod incremental_table;
 #[cfg(all(test, any(relent_loom, relent_shuttle)))]
 mod interleavings;
 mod limiter;

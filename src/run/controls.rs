@@ -145,6 +145,10 @@ impl Cancel {
         successors(Some(self), |cancel| cancel.also()).map(|cancel| &cancel.token)
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled() || self.also().is_some_and(Self::is_cancelled)
+    }
+
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default())).as_mut().project();
         if rest.wait.is_none() {
@@ -347,7 +351,7 @@ impl Control for Controls {
 
     #[inline]
     fn is_cancelled(&mut self) -> bool {
-        self.cancel.as_ref().is_some_and(|cancel| cancel.tokens().any(CancellationToken::is_cancelled))
+        self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
     }
 
     #[inline]

@@ -119,7 +119,8 @@ where
                     Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
                 }
             };
-            let (ending, decision) = match answer {
+            // What follows, if not the end by a rule of the verb's own.
+            let (ending, follows) = match answer {
                 Ok(output) => {
                     let judged = this.verb.judge(output, || this.core.read());
                     if let Judged::Value(value) = judged {
@@ -131,45 +132,39 @@ where
                     this.core.start_clock();
                     // What the operation holds is let go before anything else happens. A panic from here on ends it all.
                     this.slot.set(AttemptSlot::Done);
+                    // An error is kept first, so that a panic of `when` does not lose it.
                     match judged {
-                        Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Decision::Retry),
+                        Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Ok(Decision::Retry)),
                         Judged::NotYetBecause(error) => {
                             *this.error = Some(error);
-                            (Ending::NotReadyBecause, Decision::Retry)
+                            (Ending::NotReadyBecause, Ok(Decision::Retry))
                         }
-                        Judged::Failed(error) => {
-                            // Kept first, so that a panic of `when` does not lose it.
-                            let error = this.error.insert(error);
-                            (Ending::Failed, this.when.classify(error))
-                        }
-                        Judged::Fatal(error) => {
-                            *this.error = Some(error);
-                            (Ending::Failed, Decision::Fatal)
-                        }
+                        Judged::Failed(error) => (Ending::Failed, Ok(this.when.classify(this.error.insert(error)))),
                         Judged::Decided(error, decision) => {
                             *this.error = Some(error);
-                            (Ending::Failed, decision)
+                            (Ending::Failed, Ok(decision))
                         }
-                        Judged::Stopped(stop, None) => return self.end_by_rule(Ending::NotReady, stop),
-                        Judged::Stopped(stop, Some(error)) => {
-                            let error = this.error.insert(error);
-                            match this.when.classify(error) {
-                                Decision::Fatal => (Ending::Failed, Decision::Fatal),
-                                _ => return self.end_by_rule(Ending::Failed, stop),
-                            }
-                        }
+                        Judged::Stopped(stop, None) => (Ending::NotReady, Err(stop)),
+                        Judged::Stopped(stop, Some(error)) => match this.when.classify(this.error.insert(error)) {
+                            Decision::Fatal => (Ending::Failed, Ok(Decision::Fatal)),
+                            _ => (Ending::Failed, Err(stop)),
+                        },
                     }
                 }
                 Err(by) => {
                     this.slot.set(AttemptSlot::Done);
                     let decision = this.core.policy.after_cut();
-                    if by == CutBy::AttemptTimeout
-                        && decision != Decision::Fatal
-                        && let Some(stop) = this.verb.cut(|| this.core.read())
-                    {
-                        return self.end_by_rule(Ending::Cut(by), stop);
-                    }
-                    (Ending::Cut(by), decision)
+                    let may_end = by == CutBy::AttemptTimeout && decision != Decision::Fatal;
+                    let stop = if may_end { this.verb.cut(|| this.core.read()) } else { None };
+                    (Ending::Cut(by), stop.map_or(Ok(decision), Err))
+                }
+            };
+            let decision = match follows {
+                Ok(decision) => decision,
+                Err(stop) => {
+                    let error = this.error.as_ref();
+                    let stop = this.core.end_attempt_by_rule(this.listener, error, ending, stop, None);
+                    return self.give_up(stop);
                 }
             };
             if L::SILENT {
@@ -196,22 +191,16 @@ where
     G: Control,
     T: Sleeper,
 {
-    /// The verb's own rule ends the run, right after an attempt.
-    #[cold]
-    fn end_by_rule(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
-        let this = self.as_mut().project();
-        let stop = this.core.end_attempt_by_rule(this.listener, this.error.as_ref(), ending, stop, None);
-        self.give_up(stop)
-    }
-
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
     #[cold]
     #[inline(never)]
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let mut this = self.project();
         this.slot.set(AttemptSlot::Done);
-        let read = || this.operation.reads().filter(|_| this.error.is_none()).map(|of| Detail::Read { of });
-        let detail = this.verb.detail(|| this.core.read()).or_else(read);
+        let detail = match this.verb.detail(|| this.core.read()) {
+            None if this.error.is_none() => Detail::read(this.operation.reads()),
+            detail => detail,
+        };
         let end = End { observes: V::OBSERVES, ..this.core.stop(stop, None) };
         Poll::Ready(Err(tell_gave_up(this.listener, GaveUp::new(end, this.error.take(), detail))))
     }

@@ -1,9 +1,18 @@
 //! Limiters and backoffs per key.
 
-use std::time::Duration;
+use std::{
+    cell::Cell,
+    hash::{Hash, Hasher},
+    ops::Range,
+    time::Duration,
+};
 
+use proptest::{collection::vec, prelude::*};
 use relent::{Backoff, Jitter, KeyedBackoff, KeyedLimiter, Limiter, Rate, limiter::Refused, retry};
-use tokio::time::{Instant, advance};
+use tokio::{
+    runtime::Builder,
+    time::{Instant, advance},
+};
 use tokio_test::{assert_pending, task};
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +240,7 @@ async fn those_that_wait_for_a_key_go_in_order_and_leave_no_trace() {
 
 #[test]
 fn a_clock_that_is_behind_shuts_no_key_and_opens_none() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let (ahead, behind) = (runtime(), runtime());
     let keyed: KeyedLimiter<u32> = KeyedLimiter::new(Rate::per_second(100), 10);
     ahead.block_on(async {
@@ -364,4 +373,141 @@ async fn a_waker_that_panics_leaves_no_key_behind() {
     assert!(panic.is_err());
     assert!(held.iter().all(|limiter| limiter.rate() == Rate::per_second(1)));
     wait.await;
+}
+
+/// A key that counts how often it is hashed and compared.
+#[derive(Clone, Copy, Debug)]
+struct Counted(u64);
+
+thread_local! {
+    static LOOKS: Cell<u32> = const { Cell::new(0) };
+}
+
+fn look() {
+    LOOKS.set(LOOKS.get() + 1);
+}
+
+impl Hash for Counted {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        look();
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        look();
+        self.0 == other.0
+    }
+}
+
+impl Eq for Counted {}
+
+/// The most looks of any of these calls, each about one key.
+fn most_looks(keys: Range<u64>, mut call: impl FnMut(&Counted)) -> u32 {
+    let looks = |key| {
+        LOOKS.set(0);
+        call(&Counted(key));
+        LOOKS.get()
+    };
+    keys.map(looks).max().unwrap_or(0)
+}
+
+/// While all of thirty thousand, a thousand under each lock, come, stay and go again. At the end of a round of looks a call takes 32 steps, and in one
+/// it hashes eight keys that are moved, or, of two that are dropped, each and the one that fills the gap.
+#[tokio::test(start_paused = true)]
+async fn no_call_looks_at_more_keys_because_there_are_many() {
+    const KEYS: u64 = 30_000;
+    const MOST: u32 = 34 * 12;
+    let keyed = KeyedLimiter::new(Rate::per_second(1), 1);
+    let items = KeyedBackoff::new(Backoff::fixed(Duration::ZERO), Duration::from_secs(1));
+    let mut most = [0, 0];
+    for keys in [0..KEYS, 0..KEYS, 0..1, KEYS..2 * KEYS, 0..KEYS] {
+        if keys.end == 1 {
+            assert_eq!((keyed.len(), items.len()), (KEYS as usize, KEYS as usize));
+            advance(Duration::from_secs(2)).await;
+        }
+        most[0] = most_looks(keys.clone(), |key| _ = keyed.try_acquire(key, 1)).max(most[0]);
+        most[1] = most_looks(keys, |key| _ = items.failed(key)).max(most[1]);
+    }
+    for _ in 0..40 {
+        most[0] = most_looks(0..KEYS, |_| _ = keyed.try_acquire(&Counted(0), 1)).max(most[0]);
+        most[1] = most_looks(0..KEYS, |_| _ = items.failed(&Counted(0))).max(most[1]);
+        advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!((keyed.len(), items.len()), (1, 1));
+    most[1] = most_looks(0..KEYS, |key| _ = items.forget(key)).max(most[1]);
+    assert!(most.iter().all(|most| *most <= MOST), "{most:?}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(u64),
+    Fail,
+    Forget,
+}
+
+fn schedules() -> impl Strategy<Value = Backoff> {
+    let nanos = |range: Range<u64>| range.prop_map(Duration::from_nanos);
+    let one = || {
+        let (base, cap) = (nanos(0..20), nanos(0..200));
+        let jitter = prop_oneof![Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal)];
+        (0..5, base, cap, jitter, 0_u32..4).prop_map(|(shape, base, cap, jitter, take)| {
+            let backoff = match shape {
+                0 => Backoff::fixed(base),
+                1 => Backoff::exponential(base, cap),
+                2 => Backoff::fibonacci(base, cap),
+                3 => Backoff::decorrelated(base, cap),
+                _ => return Backoff::steps([base, cap]),
+            };
+            let backoff = backoff.jitter(jitter);
+            if take == 0 { backoff } else { backoff.take(take) }
+        })
+    };
+    (one(), one(), any::<u64>()).prop_map(|(first, second, seed)| first.then(second).seed(seed))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Against an item that keeps its pause.
+    #[test]
+    fn an_item_tells_the_pause_that_it_got(
+        backoff in schedules(),
+        expire_after in 0_u64..300,
+        steps in vec(prop_oneof![(0_u64..100).prop_map(Step::Pass), Just(Step::Fail), Just(Step::Forget)], 1..60),
+    ) {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let items = KeyedBackoff::new(backoff.clone(), Duration::from_nanos(expire_after));
+            let (mut now, mut naive) = (0_u64, None::<(<Backoff as IntoIterator>::IntoIter, u32, u64, Option<u64>)>);
+            for step in steps {
+                match step {
+                    Step::Pass(nanos) => {
+                        advance(Duration::from_nanos(nanos)).await;
+                        now += nanos;
+                    }
+                    Step::Forget => {
+                        items.forget(&0);
+                        naive = None;
+                    }
+                    Step::Fail => {
+                        let (mut delays, failures, ..) = naive.take().unwrap_or((backoff.iter(), 0, 0, None));
+                        let delay = delays.next();
+                        prop_assert_eq!(items.failed(&0), delay);
+                        naive = Some((delays, failures + 1, now, delay.map(|delay| delay.as_nanos() as u64)));
+                    }
+                }
+                naive = naive.filter(|(.., at, delay)| now <= at + delay.unwrap_or(0) + expire_after);
+                let ready_in = |(.., at, delay): &(_, _, u64, Option<u64>)| {
+                    delay.map_or(Duration::MAX, |delay| Duration::from_nanos((at + delay).saturating_sub(now)))
+                };
+                prop_assert_eq!(items.failures(&0), naive.as_ref().map_or(0, |naive| naive.1));
+                prop_assert_eq!(items.ready_in(&0), naive.as_ref().map_or(Duration::ZERO, ready_in));
+                let delay = naive.as_ref().and_then(|naive| naive.3);
+                prop_assert_eq!(items.last_delay(&0), delay.map(Duration::from_nanos));
+            }
+            Ok(())
+        })?;
+    }
 }

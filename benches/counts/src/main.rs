@@ -38,6 +38,7 @@ fn main() -> ExitCode {
                 mark();
                 (row.run)(callgrind::MANY);
                 mark();
+                println!("{}", callgrind::MANY * row.scale);
                 ExitCode::SUCCESS
             }
             None => {
@@ -69,8 +70,11 @@ fn table(file: &str, flags: &[&str]) -> ExitCode {
     let rows = all();
     let counts = callgrind::count("all", rows.len());
     let line = |name: &str, counts: Vec<f64>| Line { name: name.to_owned(), counts };
-    let mut lines: Vec<Line> =
-        rows.iter().zip(counts).map(|(Row { name, .. }, (count, reads))| line(name, vec![count, reads])).collect();
+    let mut lines: Vec<Line> = rows
+        .iter()
+        .zip(counts)
+        .map(|(Row { name, scale, .. }, (count, reads))| line(name, vec![count / *scale as f64, reads / *scale as f64]))
+        .collect();
     lines.extend(SIZES.iter().map(|(name, size)| line(name, vec![size() as f64])));
     let before = fs::read_to_string(file).unwrap_or_default();
     let mut worse = Vec::new();

@@ -20,6 +20,8 @@ use tokio::{
 pub struct Row {
     pub name: &'static str,
     pub run: fn(u64),
+    /// Each time it does the thing so often.
+    pub scale: u64,
 }
 
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -49,11 +51,11 @@ macro_rules! rows {
         )*
 
         pub fn all() -> Vec<Row> {
-            let mut all = vec![$(Row { name: $name, run: $function }),*];
+            let mut all = vec![$(Row { name: $name, run: $function, scale: 1 }),*];
             all.extend([
-                Row { name: "by a loop: first try", run: cursor },
-                Row { name: "blocking: first try", run: on_a_thread },
-                Row { name: "blocking: three failures", run: failures_on_a_thread },
+                Row { name: "by a loop: first try", run: cursor, scale: 1 },
+                Row { name: "blocking: first try", run: on_a_thread, scale: 1 },
+                Row { name: "blocking: three failures", run: failures_on_a_thread, scale: 1 },
             ]);
             all
         }

@@ -1,0 +1,243 @@
+//! A map like [`ExpiringMap`](super::expiring_map::ExpiringMap), for larger entries: in few bytes beyond these.
+//!
+//! Structure: the entries lie close together in chunks, in no order, and an [`IncrementalTable`] has their positions. So
+//! what is free in a table is five bytes a place, however large the entries are. Each [`step`](DenseExpiringMap::step)
+//! moves eight buckets of the former table, if there is one, and looks at two entries, and drops what need not be kept.
+//!
+//! Invariants: the index holds the position of each entry once. Entries from `to_look_at` on have been looked at in this
+//! round, or came after it began: the last entry fills each gap.
+
+use std::{borrow::Borrow, hash::Hash};
+
+use super::{chunks::Chunks, incremental_table::IncrementalTable};
+
+/// Entries that are looked at in a step.
+const LOOKED_AT: usize = 2;
+/// A round of looks has at least so many, at nothing if need be.
+const SHORT: usize = 256;
+
+/// See the module. The hash of a key comes from outside, always by the same function.
+#[derive(Debug)]
+pub(super) struct DenseExpiringMap<K, V> {
+    entries: Chunks<(K, V)>,
+    /// The positions of the entries.
+    index: IncrementalTable<u32>,
+    /// Entries still to be looked at in this round: those before this position.
+    to_look_at: usize,
+}
+
+impl<K: Eq + Hash, V> DenseExpiringMap<K, V> {
+    pub(super) const fn new() -> Self {
+        Self { entries: Chunks::new(), index: IncrementalTable::new(), to_look_at: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    pub(super) fn get_mut<Q>(&mut self, hash: u64, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let position = self.position(hash, key)?;
+        self.entries.get_mut(position).map(|(_, value)| value)
+    }
+
+    #[inline]
+    fn position<Q>(&self, hash: u64, key: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let is_there = |position: &u32| self.entries.get(*position).is_some_and(|(other, _)| other.borrow() == key);
+        self.index.find(hash, is_there).copied()
+    }
+
+    pub(super) fn remove<Q>(&mut self, hash: u64, key: &Q, hasher: impl Fn(&K) -> u64) -> Option<(K, V)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let position = self.position(hash, key)?;
+        self.remove_at(hash, position, &hasher)
+    }
+
+    /// Removes the entry at a position, which is of this hash. The last one takes its place.
+    fn remove_at(&mut self, hash: u64, position: u32, hasher: &impl Fn(&K) -> u64) -> Option<(K, V)> {
+        let last = self.entries.last_position()?;
+        // Foreign code, which may panic, comes before anything is moved.
+        let hash_of_last = self.entries.get(last).map(|(key, _)| hasher(key))?;
+        self.index.remove(hash, |other| *other == position)?;
+        if let Some(of_last) = self.index.find_mut(hash_of_last, |other| *other == last) {
+            *of_last = position;
+        }
+        self.entries.swap_remove(position)
+    }
+
+    /// Adds an entry whose key is not in the map, after a [`step`](Self::step).
+    pub(super) fn insert(&mut self, hash: u64, key: K, value: V, hasher: impl Fn(&K) -> u64) {
+        let position = self.entries.push((key, value));
+        self.index.insert(hash, position, rehash(&self.entries, &hasher));
+    }
+
+    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked at since
+    /// the last time it was true, those that were added in between aside.
+    pub(super) fn step(&mut self, mut keep: impl FnMut(&V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
+        if self.index.is_moving() {
+            self.index.move_some(|_| true, &rehash(&self.entries, &hasher));
+        }
+        for _ in 0..LOOKED_AT {
+            let Some(position) = self.to_look_at.checked_sub(1) else { return self.begin_again(&hasher) };
+            self.to_look_at = position;
+            self.look_at(position, &mut keep, &hasher);
+        }
+        false
+    }
+
+    fn look_at(&mut self, position: usize, keep: &mut impl FnMut(&V) -> bool, hasher: &impl Fn(&K) -> u64) {
+        let Ok(position) = u32::try_from(position) else { return };
+        if let Some((key, value)) = self.entries.get(position)
+            && !keep(value)
+        {
+            drop(self.remove_at(hasher(key), position, hasher));
+        }
+    }
+
+    /// All entries have been looked at.
+    #[cold]
+    #[inline(never)]
+    fn begin_again(&mut self, hasher: &impl Fn(&K) -> u64) -> bool {
+        if self.len() == 0 {
+            *self = Self::new();
+            return true;
+        }
+        if !self.index.is_moving() {
+            self.index.shrink(&rehash(&self.entries, hasher));
+        }
+        self.to_look_at = self.len().max(SHORT);
+        true
+    }
+
+    /// Looks at all entries at once.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool, hasher: impl Fn(&K) -> u64) {
+        for position in (0..self.len()).rev() {
+            self.look_at(position, &mut keep, &hasher);
+        }
+        if self.len() == 0 {
+            *self = Self::new();
+        }
+    }
+}
+
+/// The hash of the entry at a position.
+fn rehash<K, V>(entries: &Chunks<(K, V)>, hasher: &impl Fn(&K) -> u64) -> impl Fn(&u32) -> u64 {
+    |position| entries.get(*position).map_or(0, |(key, _)| hasher(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        collections::{HashMap, HashSet},
+        hash::{BuildHasher, RandomState},
+    };
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Against std's map. No call hashes or looks at more than a few entries, and one round of steps looks at all.
+        #[test]
+        fn it_is_a_map(ops in vec((0_u8..8, 0_u16..2000, 1_usize..200), 1..60)) {
+            let (hasher, hashed) = (RandomState::new(), Cell::new(0));
+            let hash = |key: &u16| {
+                hashed.set(hashed.get() + 1);
+                hasher.hash_one(key)
+            };
+            let mut map = DenseExpiringMap::new();
+            let mut naive: HashMap<u16, u32> = HashMap::new();
+            let mut odd_go = false;
+            for (op, from, many) in ops {
+                for key in (from..).take(many) {
+                    let mut looked_at = 0;
+                    let keep = |value: &u32| {
+                        looked_at += 1;
+                        !odd_go || value.is_multiple_of(2)
+                    };
+                    hashed.set(0);
+                    map.step(keep, hash);
+                    // Those that are moved; of each that is dropped, itself and the last.
+                    prop_assert!(looked_at <= LOOKED_AT && hashed.get() <= 8 + 2 * LOOKED_AT, "{}", hashed.get());
+                    hashed.set(0);
+                    match op {
+                        0..=3 => {
+                            let value = u32::from(key) * 3 + u32::from(op);
+                            if let Some(old) = map.get_mut(hash(&key), &key) {
+                                *old = value;
+                            } else {
+                                prop_assert!(map.index.has_room(), "it would grow by itself");
+                                map.insert(hash(&key), key, value, hash);
+                            }
+                            naive.insert(key, value);
+                        }
+                        4 => {
+                            let removed = map.remove(hash(&key), &key, hash).map(|(_, value)| value);
+                            let known = naive.remove(&key);
+                            prop_assert!(removed == known || known.is_some_and(|value| odd_go && value % 2 == 1));
+                        }
+                        5 => odd_go = from % 3 == 0,
+                        _ => {}
+                    }
+                    prop_assert!(hashed.get() <= 2);
+                }
+                if !odd_go {
+                    // What was dropped is not known any more.
+                    naive.retain(|key, value| value.is_multiple_of(2) || map.get_mut(hash(key), key).is_some());
+                }
+                if op == 7 {
+                    map.retain(|value| !value.is_multiple_of(7), hash);
+                    naive.retain(|_, value| !value.is_multiple_of(7));
+                }
+                prop_assert!(odd_go || map.len() == naive.len());
+                prop_assert_eq!(map.len(), map.index.len());
+                for (key, value) in &naive {
+                    let found = map.get_mut(hash(key), key).copied();
+                    prop_assert!(found == Some(*value) || (found.is_none() && odd_go && value % 2 == 1));
+                }
+            }
+            // From one true to the next, every entry is looked at, wherever others are removed meanwhile.
+            let mut looked_at = HashSet::new();
+            let mut keys = naive.keys();
+            while !map.step(|_| true, hash) {}
+            while !map.step(|value| { looked_at.insert(*value); true }, hash) {
+                if let Some(key) = keys.next() {
+                    map.remove(hash(key), key, hash);
+                }
+            }
+            map.retain(|value| looked_at.contains(value), hash);
+            prop_assert_eq!(map.len(), map.index.len());
+            let left = keys.filter(|key| map.get_mut(hash(key), key).is_none());
+            prop_assert!(left.into_iter().all(|key| odd_go && naive[key] % 2 == 1));
+        }
+    }
+
+    #[test]
+    fn it_shrinks_again() {
+        let mut map = DenseExpiringMap::new();
+        let hash = |key: &u64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        for key in 0..10_000_u64 {
+            map.step(|()| true, hash);
+            map.insert(hash(&key), key, (), hash);
+        }
+        assert!(map.index.buckets() >= 10_000);
+        for _ in 0..100_000 {
+            map.step(|()| false, hash);
+        }
+        assert_eq!((map.len(), map.index.capacity()), (0, 0));
+    }
+}
