@@ -128,7 +128,7 @@ impl Budget {
     pub fn begin(&self) -> InFlight {
         let counted = match &self.inner.rule {
             Rule::Ratio(account, ..) => self.inner.update(|balance| Some(account.deposit(balance))),
-            Rule::Share(crowd, ..) => self.inner.update(|word| crowd.begin(word)),
+            Rule::Share(..) => self.inner.update(ConcurrencyBudget::begin),
         };
         InFlight { budget: self.clone(), counted, retrying: false, allowed: None }
     }
@@ -140,8 +140,8 @@ impl Budget {
         let floor = self.inner.floor.as_ref().map_or(0, Limiter::available);
         let by_rule = match &self.inner.rule {
             Rule::Ratio(account, ..) => account.retries(word),
-            Rule::Share(crowd, share, least) => {
-                let (runs, retrying) = crowd.counts(word);
+            Rule::Share(_, share, least) => {
+                let (runs, retrying) = ConcurrencyBudget::counts(word);
                 share.of(runs.into()).max((*least).into()).saturating_sub(retrying.into())
             }
         };
@@ -168,7 +168,7 @@ impl Inner {
     /// One that the floor allows is one of those that retry all the same, if it is `counted` at all.
     fn join(&self, counted: bool) -> bool {
         match &self.rule {
-            Rule::Share(crowd, ..) => counted && self.update(|word| crowd.retry_beyond(word)),
+            Rule::Share(..) => counted && self.update(ConcurrencyBudget::retry_beyond),
             Rule::Ratio(..) => false,
         }
     }
@@ -227,9 +227,9 @@ impl InFlight {
             (Rule::Ratio(account, ..), Allowed::Rule(_)) => {
                 inner.update(|balance| Some(account.give_back(balance)));
             }
-            (Rule::Share(crowd, ..), Allowed::Rule(true) | Allowed::Floor(true)) => {
+            (Rule::Share(..), Allowed::Rule(true) | Allowed::Floor(true)) => {
                 self.retrying = false;
-                inner.update(|word| Some(crowd.retries_no_more(word)));
+                inner.update(|word| Some(ConcurrencyBudget::retries_no_more(word)));
             }
             _ => {}
         }
@@ -238,9 +238,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let (Rule::Share(crowd, ..), true) = (&self.budget.inner.rule, self.counted) {
+        if let (Rule::Share(..), true) = (&self.budget.inner.rule, self.counted) {
             let retrying = self.retrying;
-            self.budget.inner.update(|word| Some(crowd.end(word, retrying)));
+            self.budget.inner.update(|word| Some(ConcurrencyBudget::end(word, retrying)));
         }
     }
 }

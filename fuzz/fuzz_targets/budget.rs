@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
         match (step % 4, who) {
             (0, _) => {
                 (balance, exact) = (account.deposit(balance), (exact + u128::from(above)).min(most));
-                word = crowd.begin(word).unwrap();
+                word = ConcurrencyBudget::begin(word).unwrap();
                 runs.push(false);
             }
             (1, _) => {
@@ -50,17 +50,17 @@ fuzz_target!(|data: &[u8]| {
                     (balance, exact, held) = (account.give_back(balance), (exact + price).min(most), held - 1);
                 }
                 if std::mem::replace(&mut runs[who], false) {
-                    word = crowd.retries_no_more(word);
+                    word = ConcurrencyBudget::retries_no_more(word);
                 }
             }
             (_, Some(who)) => {
                 let retrying = runs.swap_remove(who);
-                word = crowd.end(word, retrying);
+                word = ConcurrencyBudget::end(word, retrying);
             }
             _ => {}
         }
         assert_eq!(u128::from(account.retries(balance)), exact / price);
         let retrying = runs.iter().filter(|retrying| **retrying).count();
-        assert_eq!(crowd.counts(word), (runs.len() as u32, retrying as u32));
+        assert_eq!(ConcurrencyBudget::counts(word), (runs.len() as u32, retrying as u32));
     }
 });

@@ -3,7 +3,7 @@
 
 use relent::{
     leader::Timing,
-    policy::lease::{Holder, Lease, RecordView, Step, WriteStep, WriteResult},
+    policy::lease::{Holder, Lease, ReadResult, RecordView, Step, WriteStep, WriteResult},
 };
 
 #[derive(Clone, Copy)]
@@ -77,9 +77,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                             };
                             RecordView::new(stored.version, stored.heartbeat, holder, length)
                         });
-                        candidate.lease.on_read(now, Some(record));
+                        candidate.lease.on_read(now, record.into());
                     }
-                    (None, _) => candidate.lease.on_read(now, None),
+                    (None, _) => candidate.lease.on_read(now, ReadResult::Failed),
                     (Some(write), Some(Answer::WriteResult(wrote))) => candidate.lease.on_written(write, sent, now, wrote),
                     (Some(write), _) => candidate.lease.on_written(write, sent, now, WriteResult::Unknown),
                 }
@@ -91,7 +91,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             6 => {
                 if let Some((write, sent, _)) = candidate.call.take() {
                     match write {
-                        None => candidate.lease.on_read(now, None),
+                        None => candidate.lease.on_read(now, ReadResult::Failed),
                         Some(write) => candidate.lease.on_written(write, sent, now, WriteResult::Unknown),
                     }
                 }

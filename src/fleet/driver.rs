@@ -201,7 +201,10 @@ impl<L: Ledger> Driver<L> {
             }
             Answered::Written(Err(error)) => {
                 self.member.on_written(now, if error.is_conflict() { Written::Conflict } else { Written::Unknown });
-                self.note_error(error);
+                self.last_error = Some(error.clone());
+                if !error.is_conflict() {
+                    self.tell_trouble(Trouble::Call(error));
+                }
             }
         }
     }
@@ -217,8 +220,10 @@ impl<L: Ledger> Driver<L> {
                     ReadResult::Failed
                 }
             },
+            // One that is called a conflict, too: there is none about a read.
             Err(error) => {
-                self.note_error(error);
+                self.last_error = Some(error.clone());
+                self.tell_trouble(Trouble::Call(error));
                 ReadResult::Failed
             }
         };
@@ -226,13 +231,6 @@ impl<L: Ledger> Driver<L> {
             self.last_error = None;
         }
         self.member.on_read(now, found);
-    }
-
-    fn note_error(&mut self, error: LedgerError) {
-        self.last_error = Some(error.clone());
-        if !error.is_conflict() {
-            self.tell_trouble(Trouble::Call(error));
-        }
     }
 
     /// What to do next is done; when to come again.

@@ -83,7 +83,7 @@ impl fmt::Display for Loss {
             }
             Self::Deadline { after, last: None } => write!(f, "no renewal was confirmed within {}", Written(*after)),
             Self::TakenOver { by } => write!(f, "{by} has taken over"),
-            Self::Cleared => f.write_str("somebody else released the lock"),
+            Self::Cleared => f.write_str("another process released the lock"),
             Self::SameIdentity { identity } => {
                 write!(
                     f,

@@ -49,13 +49,15 @@ impl Ratio {
     /// So many in a hundred.
     #[must_use]
     pub const fn percent(percent: u32) -> Self {
-        Self::reduced(percent, NonZeroU32::new(100).unwrap())
+        const HUNDRED: NonZeroU32 = NonZeroU32::new(100).unwrap();
+        Self::reduced(percent, HUNDRED)
     }
 
     /// So many in a thousand.
     #[must_use]
     pub const fn per_mille(per_mille: u32) -> Self {
-        Self::reduced(per_mille, NonZeroU32::new(1000).unwrap())
+        const THOUSAND: NonZeroU32 = NonZeroU32::new(1000).unwrap();
+        Self::reduced(per_mille, THOUSAND)
     }
 
     /// The part above the line, in lowest terms.

@@ -236,3 +236,36 @@ async fn a_suspended_machine_grants_nothing_as_its_first_act() {
     machine.resume();
     assert_eq!(run.as_mut().poll(&mut cx), std::task::Poll::Ready((true, false)));
 }
+
+/// Its reads are answered with a conflict, which there cannot be.
+struct Confused(MemoryLedger);
+
+impl Ledger for Confused {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    async fn read(&self) -> Result<Option<Stored>, LedgerError> {
+        Err(LedgerError::conflict("the record has changed"))
+    }
+
+    async fn compare_and_swap(&self, over: Option<u128>, text: String) -> Result<u128, LedgerError> {
+        self.0.compare_and_swap(over, text).await
+    }
+}
+
+/// Nothing is swallowed: it has no share, and says why.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_called_a_conflict_is_trouble() {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&events);
+    let member =
+        fleet(Confused(MemoryLedger::new())).on_event(move |event| heard.lock().unwrap().push(format!("{event:?}")));
+    let member = member.join().unwrap();
+    sleep(TTL).await;
+    let refused = member.limiter().try_acquire(1).unwrap_err().to_string();
+    assert!(refused.ends_with(": the record has changed"), "{refused}");
+    let events = events.lock().unwrap();
+    assert!(events.len() < 60 && events.iter().all(|event| event.contains("the record has changed")), "{events:?}");
+    assert!(!events.is_empty());
+}

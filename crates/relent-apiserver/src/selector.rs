@@ -42,7 +42,7 @@ impl Selector {
             Failure::bad_request(format!("unable to parse requirement: found '{part}', expected: a label selector"))
         })?;
         let mut chosen = Vec::new();
-        for part in fields.split(',').filter(|part| !part.is_empty()) {
+        for part in split_escaped(fields).into_iter().filter(|part| !part.is_empty()) {
             let mut chosen_field = field(part)
                 .ok_or_else(|| Failure::bad_request(format!("invalid field selector: {part}: can't understand it")))?;
             if resource.is_event_view() {
@@ -211,16 +211,38 @@ fn requirement(part: &str) -> Result<Requirement, String> {
     Ok(Requirement::Exists(named(part)?))
 }
 
+/// Splits at commas that no backslash stands before.
+fn split_escaped(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (at, character) in text.char_indices() {
+        if character == ',' && !escaped {
+            parts.push(&text[start..at]);
+            start = at + 1;
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
 fn field(part: &str) -> Option<FieldIs> {
-    let (field, value, equal) = if let Some((field, value)) = part.split_once("!=") {
-        (field, value, false)
-    } else if let Some((field, value)) = part.split_once("==") {
-        (field, value, true)
-    } else {
-        let (field, value) = part.split_once('=')?;
-        (field, value, true)
-    };
-    Some(FieldIs { field: field.trim().to_owned(), value: value.trim().to_owned(), equal })
+    let (field, value) = part.split_once('=')?;
+    let (field, equal) = field.strip_suffix('!').map_or((field, true), |field| (field, false));
+    let value = if equal { value.strip_prefix('=').unwrap_or(value) } else { value };
+    Some(FieldIs { field: field.trim().to_owned(), value: unescaped(value.trim())?, equal })
+}
+
+/// In a value a backslash stands before each comma, equals sign and backslash.
+fn unescaped(value: &str) -> Option<String> {
+    let (mut plain, mut characters) = (String::new(), value.chars());
+    while let Some(character) = characters.next() {
+        plain.push(match character {
+            '\\' => characters.next().filter(|escaped| matches!(escaped, '\\' | ',' | '='))?,
+            ',' | '=' => return None,
+            other => other,
+        });
+    }
+    Some(plain)
 }
 
 /// The fields that a kind can be selected by.
@@ -301,5 +323,21 @@ mod tests {
         let selector = Selector::parse(&pods, "", "metadata.name!=a").unwrap();
         assert!(selector.matches(&json!({ "metadata": { "name": "b" } })));
         assert!(!selector.matches(&json!({ "metadata": { "name": "a" } })));
+    }
+
+    #[test]
+    fn values_of_fields_are_escaped() {
+        let kind = ResourceKind::new("example.com", "v1", "Thing", "things");
+        for (written, name) in [("x", "x"), ("a\\=b", "a=b"), ("a\\,b\\\\", "a,b\\")] {
+            for equals in ["=", "=="] {
+                let text = format!("metadata.name{equals}{written},metadata.namespace!=other");
+                let selector = Selector::parse(&kind, "", &text).unwrap();
+                assert!(selector.matches(&json!({ "metadata": { "name": name } })), "{text}");
+                assert!(!selector.matches(&json!({ "metadata": { "name": "y" } })), "{text}");
+            }
+        }
+        for wrong in ["metadata.name=a=b", "metadata.name=a,b", "metadata.name=a\\b", "metadata.name=a\\"] {
+            assert!(Selector::parse(&kind, "", wrong).is_err(), "{wrong}");
+        }
     }
 }

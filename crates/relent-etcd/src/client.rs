@@ -192,10 +192,18 @@ pub(super) fn checked<U: Into<String>>(endpoints: impl IntoIterator<Item = U>) -
     Ok(endpoints)
 }
 
+/// What tonic says of an HTTP answer that is none of gRPC; it makes up a code, such as `Unimplemented` of a 404.
+const NO_GRPC: &str = "grpc-status header missing, mapped from HTTP status code ";
+
 /// What an error of etcd-client's says: etcd's own answer, or what became of the connection.
 pub(super) fn why(error: &etcd_client::Error) -> CallError {
     let (status, first): (_, &(dyn std::error::Error + 'static)) = match error {
         etcd_client::Error::GRpcStatus(status) if status.source().is_none() => {
+            if let Some(code) = status.message().strip_prefix(NO_GRPC) {
+                return CallError::NoAnswer(format!(
+                    "something on the way to etcd answered with the HTTP status {code}"
+                ));
+            }
             return CallError::Answered {
                 code: Code::from(i32::from(status.code())),
                 message: status.message().to_owned(),
@@ -232,6 +240,24 @@ pub(super) fn why(error: &etcd_client::Error) -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A load balancer that has no server to ask has not the last word.
+    #[test]
+    fn an_answer_without_grpc_is_not_of_etcd() {
+        let status = |code, text: &str| why(&etcd_client::Error::GRpcStatus(tonic::Status::new(code, text)));
+        for (code, http) in [
+            (tonic::Code::Unimplemented, 404),
+            (tonic::Code::PermissionDenied, 403),
+            (tonic::Code::Unauthenticated, 401),
+            (tonic::Code::Unavailable, 503),
+        ] {
+            let error = status(code, &format!("grpc-status header missing, mapped from HTTP status code {http}"));
+            let said = format!("no answer: something on the way to etcd answered with the HTTP status {http}");
+            assert_eq!((error.to_string(), error.class(), error.in_doubt()), (said, CallErrorClass::Elsewhere, true));
+        }
+        let own = status(tonic::Code::PermissionDenied, "etcdserver: permission denied");
+        assert_eq!(own.class(), CallErrorClass::Decided);
+    }
 
     #[test]
     fn lists_are_agreed_upon_from_3_5_on() {

@@ -10,6 +10,10 @@ use super::{error::ApiError, refusal::Refusal, target::Target, time};
 /// How long any call of `wait` and of an operation may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a server may ask to be left alone at most: one that is asked again after that is not in the way of a server, and what a
+/// proxy has written wrongly ends no wait.
+pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(300);
+
 /// Why a call gave nothing.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -50,14 +54,20 @@ impl Calls {
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ApiError> {
         let refused = self.take(name);
-        let cause = match answer.await {
+        let answer = match self.target.cannot_be_asked_for() {
+            Some(error) => Err(error),
+            None => answer.await,
+        };
+        let cause = match answer {
             Ok(value) => return Ok(value),
             Err(cause) => cause,
         };
         let error = ApiError::about(cause, Arc::clone(&self.target));
         if !error.is_refusal() {
-            // Something else is wrong: what was refused before may be another server's word.
-            self.lock().clear();
+            // Something else is wrong: what was refused before may be another server's word. That there is no such object is an answer.
+            if !error.is_not_found() {
+                self.lock().clear();
+            }
             return Err(error);
         }
         let mut refused = refused.unwrap_or(Refused { call: name, refusal: Refusal::default() });

@@ -105,6 +105,11 @@ fn is_plain(status: &Status) -> bool {
     !kube::core::response::reason::is_known(&status.reason)
 }
 
+/// Whether it is certain that an answer was no `Status`: the reason that `kube` then gives is no word, and of JSON it has no code.
+pub(super) fn is_no_status(status: &Status) -> bool {
+    status.reason.contains(' ') || status.code == 0
+}
+
 fn of_status(status: &Status) -> ErrorClass {
     match status.reason.as_str() {
         "Conflict" | "AlreadyExists" => ErrorClass::Conflict,

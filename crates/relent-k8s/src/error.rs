@@ -8,7 +8,7 @@ use relent::Decision;
 use super::{
     advice::advice,
     chain::{chain, root},
-    class::{ErrorClass, classify, retry_after},
+    class::{ErrorClass, classify, is_no_status, retry_after},
     refusal,
     target::Target,
 };
@@ -92,13 +92,24 @@ impl ApiError {
         }
     }
 
+    /// The same where the call begins with another look: a conflict (409) is over then, and what had expired (410) is read anew.
+    pub(super) fn decision_with_a_look(&self) -> Decision {
+        match &self.cause {
+            kube::Error::Api(status) if status.code == 410 => Decision::Retry,
+            _ if self.class() == ErrorClass::Conflict => Decision::Retry,
+            _ => self.decision(),
+        }
+    }
+
     /// Whether the server refuses what it may allow, or know, a moment later: 401, 403, and a 404 that does not name the object,
-    /// such as that of a kind whose definition is not there yet.
+    /// such as that of a kind whose definition is not there yet. So may what is not the API server's own word: an answer that is
+    /// no JSON, or another 4xx that is no `Status`, as from a proxy.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.is_unauthorized()
             || self.is_forbidden()
             || matches!(self.not_found(), Some(status) if !names_object(status))
+            || is_not_of_the_api(&self.cause)
     }
 
     /// For how long by now calls of this kind had been refused, without another answer between, when this error came.
@@ -211,24 +222,64 @@ fn says_namespace(cause: &kube::Error) -> bool {
 /// What happened, without the wrappings that say nothing.
 fn write_cause(f: &mut impl fmt::Write, cause: &kube::Error) -> fmt::Result {
     match cause {
-        kube::Error::Api(status) if status.message.is_empty() => {
-            write!(f, "the server answered {} {}", status.code, status.reason)
-        }
         kube::Error::Api(status) => {
-            // A server's sentence may have a full stop; this one goes on.
-            f.write_str(status.message.trim_end_matches('.'))?;
+            f.write_str(&said(status))?;
             // Where the text is no `Status`, what it is worth is in the code.
-            if kube::core::response::reason::is_known(&status.reason) {
+            let is_known = kube::core::response::reason::is_known(&status.reason);
+            if is_known || status.code == 0 || status.message.trim().is_empty() {
                 Ok(())
             } else {
                 write!(f, " ({})", status.code)
             }
+        }
+        kube::Error::BuildRequest(kube::core::request::Error::Validation(text)) => f.write_str(text),
+        kube::Error::FromUtf8(_) => f.write_str("the server's answer is no text"),
+        kube::Error::SerdeError(error) if !error.is_data() => {
+            write!(f, "the server's answer is no JSON, or was cut off: {error}")
         }
         kube::Error::Service(error) => write_connection(f, &**error),
         kube::Error::HyperError(error) => write_connection(f, error),
         // Of a file that cannot be parsed it would show a whole piece.
         kube::Error::InferKubeconfig(error) => f.write_str(error.to_string().lines().next().unwrap_or_default()),
         other => write!(f, "{}", relent::error::chain(other)),
+    }
+}
+
+/// How much is told of an answer that is no `Status`: it may be a whole page.
+const MOST: usize = 200;
+
+/// What a server said, on one line.
+pub(super) fn said(status: &Status) -> String {
+    let mut words = status.message.split_whitespace().collect::<Vec<_>>().join(" ");
+    if is_no_status(status)
+        && let Some((end, _)) = words.char_indices().nth(MOST)
+    {
+        words.truncate(end);
+        words.push_str(" ..");
+        return words;
+    }
+    // A server's sentence may have a full stop; this one goes on.
+    words.truncate(words.trim_end_matches('.').len());
+    match (words.is_empty(), status.code, status.reason.as_str()) {
+        (false, ..) => words,
+        // Any JSON object is a `Status` to `kube`, which leaves the code out then.
+        (true, 0, _) => "the server answered with an error that is no Status".to_owned(),
+        (true, code, "") => format!("the server answered {code} without a word"),
+        (true, code, _) if is_no_status(status) => format!("the server answered {code} without a word"),
+        (true, code, reason) => format!("the server answered {code} {reason}"),
+    }
+}
+
+/// Whether an answer is none of an API server's: plain text, a page, nothing that can be read.
+fn is_not_of_the_api(cause: &kube::Error) -> bool {
+    match cause {
+        kube::Error::Api(status) => {
+            is_no_status(status) && (400..500).contains(&status.code) && !matches!(status.code, 408 | 429)
+        }
+        // What is JSON, and not of the type that was asked for, will be so again.
+        kube::Error::SerdeError(error) => !error.is_data(),
+        kube::Error::FromUtf8(_) => true,
+        _ => false,
     }
 }
 

@@ -11,7 +11,13 @@ use relent::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Boxed, call::Calls, error::ApiError, target::Target};
+use super::{
+    Boxed,
+    call::{Calls, LONGEST_ASKED},
+    error::ApiError,
+    target::Target,
+};
+
 const EVERY: Duration = Duration::from_millis(50);
 const START_WITHIN: Duration = Duration::from_millis(350);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,9 +31,10 @@ const ASKED: Duration = Duration::from_secs(10);
 /// a server asks for (`Retry-After`) does not count against these 350 ms, up to 10 s in all; and they give way to any
 /// bound that is set: with `finish_within(d)`, `start_within(d)` or `max_attempts(n)` that one holds alone.
 ///
-/// [`ApiError::decision`] says what is tried again, and heeds `Retry-After`. That the object is not there, that the request is not
+/// [`ApiError::decision`] says what is tried again, and heeds `Retry-After`, up to five minutes unless
+/// [`max_retry_after`](Polling::max_retry_after) says otherwise. That the object is not there, that the request is not
 /// valid: these are answers, and end the run at once. That the caller may not read it or is not known, or that there is no
-/// such kind of object, a server may say that has just started: it is final once it has been said for 2 s (7 calls
+/// such kind of object, a server may say that has just started, and a proxy before it anything: it is final once it has been said for 2 s (7 calls
 /// without another answer between, for which the default window waits), or when a bound ends the run before.
 /// [`get_when_created`] waits for an absent object.
 ///
@@ -114,17 +121,19 @@ where
     K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     let policy = Policy::new().every(EVERY).default_start_within(START_WITHIN, ASKED).attempt_timeout(ATTEMPT_TIMEOUT);
+    let policy = policy.max_retry_after(LONGEST_ASKED);
     Polling::new(fetch).classify(ByClass).policy(&policy)
 }
 
-/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`ApiError::decision`].
+/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`ApiError::decision`], save that a conflict (409) and what is
+/// expired (410) are no answers to a read, and it is repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ByClass;
 
 impl Classify<ApiError> for ByClass {
     fn classify(&mut self, error: &ApiError) -> Decision {
-        error.decision()
+        error.decision_with_a_look()
     }
 }
 

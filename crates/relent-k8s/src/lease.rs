@@ -24,7 +24,7 @@ use relent::{
     leader::{Lock, LockError, Prepared, Record, RecordStream, Write},
 };
 
-use crate::time;
+use crate::{ApiError, name, time};
 
 /// A Lease as a lock. Candidates in Go (client-go, controller-runtime) and in Rust contend for the same one.
 ///
@@ -95,14 +95,11 @@ impl LeaseLock {
     /// The Lease `name` in `namespace`. It is created when it is missing; the namespace is not.
     ///
     /// # Errors
-    /// An empty namespace or name.
+    /// What cannot be a namespace or the name of a Lease.
     pub fn new(client: Client, namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, ConfigError> {
         let (namespace, name) = (namespace.into(), name.into());
-        for (setting, value) in [("namespace", &namespace), ("name", &name)] {
-            if value.is_empty() {
-                return Err(ConfigError::new(setting, "\"\"", "must not be empty: it says which Lease is the lock"));
-            }
-        }
+        name::check("lease namespace", &namespace)?;
+        name::check("lease name", &name)?;
         let api = Api::namespaced(client, &namespace);
         Ok(Self { api, namespace, name, labels: BTreeMap::new() })
     }
@@ -134,7 +131,9 @@ impl LeaseLock {
             match answer {
                 Ok(lease) => seen(lease),
                 // It was deleted since it was read.
-                Err(Error::Api(status)) if !creates && lock.is_absent(&status) => Err(LockError::conflict(status)),
+                Err(Error::Api(status)) if !creates && lock.is_absent(&status) => {
+                    Err(LockError::conflict(lock.told(Error::Api(status))))
+                }
                 Err(error) => Err(lock.failed(error)),
             }
         })
@@ -155,10 +154,14 @@ impl LeaseLock {
         status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == self.name)
     }
 
+    fn told(&self, error: Error) -> LeaseError {
+        let error = ApiError::of(error, "leases", &self.name, Some(&self.namespace));
+        LeaseError { lease: self.name(), name: self.name.clone(), error }
+    }
+
     fn failed(&self, error: Error) -> LockError {
         let code = if let Error::Api(status) = &error { status.code } else { 0 };
-        let error = super::ApiError::of(error, "leases", &self.name, Some(&self.namespace));
-        let error = LeaseError { lease: self.name(), name: self.name.clone(), error };
+        let error = self.told(error);
         match code {
             409 => LockError::conflict(error),
             408 | 429 => LockError::unavailable(error),
@@ -169,18 +172,18 @@ impl LeaseLock {
 }
 
 /// What a call of a [`LeaseLock`] failed with: the [cause](LockError::cause) of its [`LockError`]s. Its text names the Lease, and
-/// says all that [`ApiError`](super::ApiError) has to say.
+/// says all that [`ApiError`] has to say.
 #[derive(Debug)]
 pub struct LeaseError {
     lease: String,
     name: String,
-    error: super::ApiError,
+    error: ApiError,
 }
 
 impl LeaseError {
     /// The error of the call.
     #[must_use]
-    pub fn get_ref(&self) -> &super::ApiError {
+    pub fn get_ref(&self) -> &ApiError {
         &self.error
     }
 }

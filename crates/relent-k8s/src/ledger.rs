@@ -15,6 +15,8 @@ use relent::{
 };
 use serde_json::json;
 
+use crate::{ApiError, name};
+
 /// The key of the ConfigMap that holds the record.
 const KEY: &str = "record";
 
@@ -68,15 +70,11 @@ impl ConfigMapLedger {
     /// The ConfigMap `name` in `namespace`. It is created when it is missing; the namespace is not.
     ///
     /// # Errors
-    /// An empty namespace or name.
+    /// What cannot be a namespace or the name of a ConfigMap.
     pub fn new(client: Client, namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, ConfigError> {
         let (namespace, name) = (namespace.into(), name.into());
-        for (setting, value) in [("namespace", &namespace), ("name", &name)] {
-            if value.is_empty() {
-                let rule = "must not be empty: it says which ConfigMap holds the record";
-                return Err(ConfigError::new(setting, "\"\"", rule));
-            }
-        }
+        name::check("configmap namespace", &namespace)?;
+        name::check("configmap name", &name)?;
         Ok(Self { api: Api::namespaced(client, &namespace), namespace, name })
     }
 
@@ -86,9 +84,13 @@ impl ConfigMapLedger {
         status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == self.name)
     }
 
+    fn told(&self, error: Error) -> ApiError {
+        ApiError::of(error, "configmaps", &self.name, Some(&self.namespace))
+    }
+
     fn failed(&self, error: Error) -> LedgerError {
         let conflict = matches!(&error, Error::Api(status) if status.code == 409);
-        let error = super::ApiError::of(error, "configmaps", &self.name, Some(&self.namespace));
+        let error = self.told(error);
         if conflict { LedgerError::conflict(error) } else { LedgerError::unavailable(error) }
     }
 }
@@ -131,7 +133,9 @@ impl Ledger for ConfigMapLedger {
         match answer {
             Ok(map) => version(&map),
             // It was deleted since it was read.
-            Err(Error::Api(status)) if over.is_some() && self.is_absent(&status) => Err(LedgerError::conflict(status)),
+            Err(Error::Api(status)) if over.is_some() && self.is_absent(&status) => {
+                Err(LedgerError::conflict(self.told(Error::Api(status))))
+            }
             Err(error) => Err(self.failed(error)),
         }
     }

@@ -34,6 +34,7 @@ pub mod eviction;
 mod get;
 mod lease;
 mod ledger;
+mod name;
 mod operation;
 mod refusal;
 mod retry_after;

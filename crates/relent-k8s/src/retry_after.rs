@@ -1,4 +1,4 @@
-//! Keeps the header `Retry-After`, which `kube` drops with everything else that is not in the body.
+//! Keeps the header `Retry-After` and the status code, which `kube` drops where they are not in the body.
 
 use std::{
     pin::Pin,
@@ -28,6 +28,8 @@ use tower::{BoxError, Layer, Service};
 /// ```
 ///
 /// A date in the header, as a proxy may send it, is rounded up to seconds: see [`relent::http::retry_after`].
+///
+/// It keeps the status code of a refusal as well, where the body is JSON and no `Status`, as from a gateway: `kube` would lose it.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct RetryAfterLayer;
@@ -66,29 +68,37 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let (mut parts, body) = answer.await.map_err(Into::into)?.into_parts();
-            let Some(seconds) = seconds(parts.status, &parts.headers) else {
+            if !is_refused(parts.status) {
                 return Ok(Response::from_parts(parts, Either::Left(body)));
-            };
+            }
             let body = body.collect().await.map_err(Into::into)?.to_bytes();
-            let body = with_seconds(parts.status, &body, seconds).map_or(body, Bytes::from);
+            let seconds = seconds(parts.status, &parts.headers);
+            let body = as_status(parts.status, &body, seconds).map_or(body, Bytes::from);
             parts.headers.remove(header::CONTENT_LENGTH);
             Ok(Response::from_parts(parts, Either::Right(Full::new(body))))
         })
     }
 }
 
+fn is_refused(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
 /// The seconds of a refusal, rounded up.
 pub(super) fn seconds(status: StatusCode, headers: &HeaderMap) -> Option<u32> {
-    let refused = status.is_client_error() || status.is_server_error();
-    let asked = if refused { relent::http::retry_after(headers)? } else { return None };
+    let asked = if is_refused(status) { relent::http::retry_after(headers)? } else { return None };
     let seconds = asked.as_secs().saturating_add(u64::from(asked.subsec_nanos() > 0));
     Some(u32::try_from(seconds).unwrap_or(u32::MAX)).filter(|seconds| *seconds > 0)
 }
 
-/// The body with the seconds in it; `None` if it has its own.
-fn with_seconds(code: StatusCode, body: &[u8], seconds: u32) -> Option<String> {
+/// The body as a `Status` with its code, and with the seconds that were asked for; `None` if it is that already, or is read well as
+/// it is.
+fn as_status(code: StatusCode, body: &[u8], seconds: Option<u32>) -> Option<String> {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
     let mut status = match serde_json::from_slice::<Value>(body) {
         Ok(status) if status["kind"] == "Status" => status,
+        // A text is read well, with its code.
+        Err(_) if seconds.is_none() && std::str::from_utf8(body).is_ok() => return None,
         _ => {
             let reason = if code == StatusCode::TOO_MANY_REQUESTS { "TooManyRequests" } else { "not a Status" };
             let text = String::from_utf8_lossy(body);
@@ -96,13 +106,17 @@ fn with_seconds(code: StatusCode, body: &[u8], seconds: u32) -> Option<String> {
                     "code": code.as_u16(), "reason": reason, "message": text.trim() })
         }
     };
-    if status["details"]["retryAfterSeconds"].as_u64().is_some_and(|seconds| seconds > 0) {
-        return None;
+    if number(&status["code"]) == 0 {
+        status["code"] = code.as_u16().into();
     }
-    if !status["details"].is_object() {
-        status["details"] = json!({});
+    if let Some(seconds) = seconds
+        && number(&status["details"]["retryAfterSeconds"]) == 0
+    {
+        if !status["details"].is_object() {
+            status["details"] = json!({});
+        }
+        status["details"]["retryAfterSeconds"] = seconds.into();
     }
-    status["details"]["retryAfterSeconds"] = seconds.into();
     Some(status.to_string())
 }
 

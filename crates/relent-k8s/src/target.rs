@@ -4,6 +4,8 @@ use std::fmt;
 
 use kube::{Api, Resource};
 
+use super::name;
+
 /// What calls are about, in words: `configmaps "kube-proxy" in the namespace "kube-system"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -27,6 +29,12 @@ impl Target {
 
     pub(super) fn labelled<K: Resource>(api: &Api<K>, selector: &str) -> Self {
         Self { by_label: true, ..Self::named(api, selector) }
+    }
+
+    /// Why no request can be about it.
+    pub(super) fn cannot_be_asked_for(&self) -> Option<kube::Error> {
+        let why = if self.by_label { None } else { name::why_no_part(&self.name) }?;
+        Some(kube::Error::BuildRequest(kube::core::request::Error::Validation(why)))
     }
 
     /// Where it is: `configmaps in the namespace "kube-system"`.

@@ -37,6 +37,11 @@ pub(crate) async fn pause(duration: Duration) {
     }
 }
 
+/// Lets others run where this task has had its share of the time.
+pub(crate) async fn breathe() {
+    tokio::task::coop::consume_budget().await;
+}
+
 /// The future's output, unless it takes longer.
 pub(crate) async fn within<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(duration, future).await.ok()

@@ -16,7 +16,7 @@ use crate::{
         work::TermWork,
     },
     policy::{
-        lease::{WriteResult, WriteStep},
+        lease::{ReadResult, WriteResult, WriteStep},
         nanos::duration,
     },
 };
@@ -96,7 +96,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
                 this.lease.on_written(write, sent, now, WriteResult::Done { version: view.version });
             }
             (Some(write), None) => this.lease.on_written(write, sent, now, WriteResult::Unknown),
-            (None, view) => this.lease.on_read(now, Some(view)),
+            (None, view) => this.lease.on_read(now, view.into()),
         }
         self.as_mut().note_holder();
         self.apply_term(now);
@@ -113,11 +113,14 @@ impl<L: Lock, W: TermWork> Election<L, W> {
         let answer = if error.is_conflict() { WriteResult::Refused } else { WriteResult::Unknown };
         match write {
             Some(write) => this.lease.on_written(write, sent, now, answer),
-            None => this.lease.on_read(now, None),
+            None => this.lease.on_read(now, ReadResult::Failed),
         }
-        // Another candidate was faster: that is to be expected.
-        if error.is_conflict() {
+        // Another was faster: that is to be expected, and told only where the term ends by it.
+        if error.is_conflict() && write.is_some() {
             this.refusals.answered();
+            if this.term.is_some() {
+                *this.last_error = Some(error);
+            }
             return Ok(());
         }
         *this.last_error = Some(error.clone());
@@ -143,7 +146,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
             Some(LockCall { write: Some(write), sent, .. }) => {
                 this.lease.on_written(write, sent, now, WriteResult::Unknown);
             }
-            Some(LockCall { write: None, .. }) => this.lease.on_read(now, None),
+            Some(LockCall { write: None, .. }) => this.lease.on_read(now, ReadResult::Failed),
             None => {}
         }
     }

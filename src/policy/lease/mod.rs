@@ -44,7 +44,7 @@ pub mod timing;
 
 use self::in_doubt::InDoubt;
 pub use self::{
-    protocol::{Exit, HeldTerm, Holder, Loss, RecordView, Step, WriteResult, WriteStep},
+    protocol::{Exit, HeldTerm, Holder, Loss, ReadResult, RecordView, Step, WriteResult, WriteStep},
     refusals::Refusals,
     timing::{Explained, Timing},
 };
@@ -79,7 +79,7 @@ const RELEASES: u32 = 5;
 /// The state of one candidate.
 ///
 /// Ask [`next_step`](Self::next_step) after everything that happens and whenever the time comes that it named. At most one call of
-/// the lock is under way at a time; a call that is given up has the answer [`WriteResult::Unknown`], or `None`.
+/// the lock is under way at a time; a call that is given up has the answer [`WriteResult::Unknown`], or [`ReadResult::Failed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Lease {
@@ -189,22 +189,22 @@ impl Lease {
         self.apply_clock(now);
     }
 
-    /// A read has ended: the record, if there is one; `None` if the read failed.
-    pub fn on_read(&mut self, now: u64, answer: Option<Option<RecordView>>) {
+    /// A read has ended.
+    pub fn on_read(&mut self, now: u64, answer: ReadResult) {
         self.apply_clock(now);
         let began = self.call_began.take().unwrap_or(now);
-        match answer {
-            None => self.on_failed(began, now),
-            Some(record) => {
-                self.must_read = false;
-                let observed = self.observed.and_then(|observed| observed.record);
-                if self.overtaken && record.map(|record| record.version) < observed.map(|observed| observed.version) {
-                    // What was reported meanwhile is newer.
-                    self.reread_at = now.saturating_add(self.timing.longest_pause());
-                } else {
-                    self.observe(record, now);
-                }
-            }
+        let record = match answer {
+            ReadResult::Failed => return self.on_failed(began, now),
+            ReadResult::Missing => None,
+            ReadResult::Found(record) => Some(record),
+        };
+        self.must_read = false;
+        let observed = self.observed.and_then(|observed| observed.record);
+        if self.overtaken && record.map(|record| record.version) < observed.map(|observed| observed.version) {
+            // What was reported meanwhile is newer.
+            self.reread_at = now.saturating_add(self.timing.longest_pause());
+        } else {
+            self.observe(record, now);
         }
     }
 

@@ -54,6 +54,24 @@ pub enum WriteStep {
     },
 }
 
+/// What came of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReadResult {
+    /// No answer, or an error.
+    Failed,
+    /// There is no record.
+    Missing,
+    /// There is this one.
+    Found(RecordView),
+}
+
+impl From<Option<RecordView>> for ReadResult {
+    fn from(record: Option<RecordView>) -> Self {
+        record.map_or(Self::Missing, Self::Found)
+    }
+}
+
 /// What came of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

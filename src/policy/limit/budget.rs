@@ -86,7 +86,7 @@ impl ConcurrencyBudget {
     /// One more run; `None` if they cannot be counted any more.
     #[inline]
     #[must_use]
-    pub fn begin(&self, word: u64) -> Option<u64> {
+    pub fn begin(word: u64) -> Option<u64> {
         let (runs, retrying) = parts(word);
         Some(word_of(runs.checked_add(1)?, retrying))
     }
@@ -94,7 +94,7 @@ impl ConcurrencyBudget {
     /// A run, which was retrying or not, is over.
     #[inline]
     #[must_use]
-    pub fn end(&self, word: u64, was_retrying: bool) -> u64 {
+    pub fn end(word: u64, was_retrying: bool) -> u64 {
         let (runs, retrying) = parts(word);
         word_of(runs.saturating_sub(1), retrying.saturating_sub(was_retrying.into()))
     }
@@ -112,7 +112,7 @@ impl ConcurrencyBudget {
     /// A run retries that may not by this rule; `None` if it cannot be counted.
     #[inline]
     #[must_use]
-    pub fn retry_beyond(&self, word: u64) -> Option<u64> {
+    pub fn retry_beyond(word: u64) -> Option<u64> {
         let (runs, retrying) = parts(word);
         Some(word_of(runs, retrying.checked_add(1)?))
     }
@@ -120,14 +120,14 @@ impl ConcurrencyBudget {
     /// A run retries no more.
     #[inline]
     #[must_use]
-    pub fn retries_no_more(&self, word: u64) -> u64 {
+    pub fn retries_no_more(word: u64) -> u64 {
         let (runs, retrying) = parts(word);
         word_of(runs, retrying.saturating_sub(1))
     }
 
     /// Runs in flight, and those of them that retry.
     #[must_use]
-    pub fn counts(&self, word: u64) -> (u32, u32) {
+    pub fn counts(word: u64) -> (u32, u32) {
         parts(word)
     }
 }

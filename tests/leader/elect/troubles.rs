@@ -1,10 +1,13 @@
 //! Locks that fail, hang, lie, are taken away and deleted.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use relent::{
-    leader::{ElectError, Ended, MemoryLock, Timing, elect},
-    policy::lease::{Holder, Lease, RecordView, Step, WriteResult, WriteStep},
+    leader::{ElectError, ElectionEvent, Ended, Lock, LockError, MemoryLock, Record, Timing, Write, elect},
+    policy::lease::{Holder, Lease, ReadResult, RecordView, Step, WriteResult, WriteStep},
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +62,7 @@ async fn a_missing_lock_is_created_and_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_takeover_and_a_clearing_are_noticed_by_the_next_renewal() {
     let lock = MemoryLock::new();
-    for (clear, said) in [(false, "thief has taken over"), (true, "somebody else released the lock")] {
+    for (clear, said) in [(false, "thief has taken over"), (true, "another process released the lock")] {
         let acting = lock.clone();
         lock.clear();
         let ended = elect(lock.clone(), "a")
@@ -193,11 +196,11 @@ fn a_report_outweighs_reads_that_failed() {
     let record = |version, holder| RecordView::new(version, version, holder, 15_000_000_000);
     let mut lease = Lease::new(timing, None);
     assert_eq!(lease.next_step(0), Step::Read);
-    lease.on_read(0, Some(Some(record(5, Holder::Other))));
+    lease.on_read(0, ReadResult::Found(record(5, Holder::Other)));
     let Step::Wait(reread_at) = lease.next_step(0) else { panic!() };
     for _ in 0..2 {
         assert_eq!(lease.next_step(reread_at), Step::Read);
-        lease.on_read(reread_at, None);
+        lease.on_read(reread_at, ReadResult::Failed);
     }
     assert!(matches!(lease.next_step(reread_at), Step::Wait(at) if at > reread_at), "spaced");
     lease.on_report(reread_at, Some(record(6, Holder::Released)));
@@ -215,7 +218,7 @@ fn a_renewal_that_takes_effect_after_a_read_is_known() {
     let s = |seconds: u64| seconds * 1_000_000_000;
     let mut lease = Lease::new(Timing::default(), None);
     assert_eq!(lease.next_step(0), Step::Read);
-    lease.on_read(0, Some(Some(RecordView::new(6, 6, Holder::Released, s(15)))));
+    lease.on_read(0, ReadResult::Found(RecordView::new(6, 6, Holder::Released, s(15))));
     assert_eq!(lease.next_step(0), Step::Write(WriteStep::Acquire { over: 6 }));
     lease.set_write_mark(100);
     lease.on_written(WriteStep::Acquire { over: 6 }, 0, 0, WriteResult::Done { version: 7 });
@@ -225,16 +228,84 @@ fn a_renewal_that_takes_effect_after_a_read_is_known() {
     lease.set_write_mark(101);
     lease.on_written(renew, s(2), s(3), WriteResult::Unknown);
     assert_eq!(lease.next_step(s(3)), Step::Read);
-    lease.on_read(s(3), Some(Some(own(7, 100))));
+    lease.on_read(s(3), ReadResult::Found(own(7, 100)));
     assert_eq!(lease.next_step(s(3)), Step::Write(renew));
     lease.set_write_mark(102);
     lease.on_written(renew, s(3), s(3), WriteResult::Refused);
     let Step::Wait(at) = lease.next_step(s(3)) else { panic!() };
     assert_eq!((at, lease.next_step(at)), (s(5), Step::Read));
-    lease.on_read(at, Some(Some(own(8, 101))));
+    lease.on_read(at, ReadResult::Found(own(8, 101)));
     assert_eq!(lease.lost(), None);
     assert_eq!(lease.held_term().map(|term| (term.fence, term.version)), Some((7, 8)));
     // What bears this identity and no mark of its own is another's still.
-    lease.on_read(at, Some(Some(own(9, 999))));
+    lease.on_read(at, ReadResult::Found(own(9, 999)));
     assert!(lease.lost().is_some());
+}
+
+/// A lock whose calls find that it has changed, as long as that is so.
+#[derive(Clone, Default)]
+struct Contended {
+    lock: MemoryLock,
+    reads: Arc<AtomicBool>,
+    writes: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Contended {
+    fn changed(&self, is_so: &AtomicBool) -> Result<(), LockError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if is_so.load(Ordering::Relaxed) { Err(LockError::conflict("the record has changed")) } else { Ok(()) }
+    }
+}
+
+impl Lock for Contended {
+    type Object = ();
+
+    fn name(&self) -> String {
+        self.lock.name()
+    }
+
+    async fn read(&self) -> Result<Option<Record<()>>, LockError> {
+        self.changed(&self.reads)?;
+        self.lock.read().await
+    }
+
+    async fn write(&self, over: Option<&Record<()>>, put: Write<'_>) -> Result<Record<()>, LockError> {
+        self.changed(&self.writes)?;
+        self.lock.write(over, put).await
+    }
+}
+
+/// No renewal gets through for all that is written beside it: the term ends, and says by what.
+#[tokio::test(start_paused = true)]
+async fn a_term_that_ends_by_conflicts_says_so() {
+    let lock = Contended::default();
+    let writes = Arc::clone(&lock.writes);
+    let run = elect(lock, "a").run(|term| async move {
+        sleep(S(3)).await;
+        writes.store(true, Ordering::Relaxed);
+        term.lost().await;
+    });
+    let Ended::Lost { why, finished: Some(()) } = run.await.unwrap() else { panic!() };
+    assert_eq!(why.to_string(), "no renewal was confirmed within 10s: the record has changed");
+}
+
+/// There is no conflict about a read: one that is answered so is a trouble like any other, told and not repeated without a pause.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_called_a_conflict_is_trouble() {
+    let (lock, told) = (Contended::default(), Arc::new(AtomicUsize::new(0)));
+    lock.reads.store(true, Ordering::Relaxed);
+    let (reads, calls, heard) = (Arc::clone(&lock.reads), Arc::clone(&lock.calls), Arc::clone(&told));
+    let listen = move |event: &ElectionEvent| {
+        if let ElectionEvent::Trouble(error) = event {
+            assert_eq!(error.to_string(), "the record has changed");
+            heard.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let run = tokio::spawn(elect(lock, "a").on_event(listen).run(async |_| {}));
+    sleep(S(60)).await;
+    let (called, told) = (calls.load(Ordering::Relaxed), told.load(Ordering::Relaxed));
+    assert!(called == told && (5..60).contains(&called), "{called} reads, {told} told");
+    reads.store(false, Ordering::Relaxed);
+    assert!(matches!(run.await.unwrap().unwrap(), Ended::Finished(())));
 }

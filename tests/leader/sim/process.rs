@@ -1,6 +1,6 @@
 //! What a process does: it drives its state machine, as the future of an election does.
 
-use relent::policy::lease::{Holder, Loss, RecordView, Step, WriteResult, WriteStep};
+use relent::policy::lease::{Holder, Loss, ReadResult, RecordView, Step, WriteResult, WriteStep};
 
 use super::{
     Fault, MS, S, Sim,
@@ -51,7 +51,7 @@ impl Sim {
     pub(super) fn cut(&mut self, index: usize, pending: &Pending, local: u64) {
         let lease = &mut self.nodes[index].lease;
         match pending.call {
-            Call::Read => lease.on_read(local, None),
+            Call::Read => lease.on_read(local, ReadResult::Failed),
             Call::Write { write, .. } => lease.on_written(write, pending.sent, local, WriteResult::Unknown),
         }
     }
@@ -76,7 +76,7 @@ impl Sim {
                     found.mark = node.wrote;
                 }
                 node.seen = stored;
-                node.lease.on_read(local, Some(found));
+                node.lease.on_read(local, found.into());
             }
             (Call::Write { write, heartbeat, mark }, Answer::Write(wrote)) => {
                 let sent = if fault == Fault::ValidFromResponse { local } else { pending.sent };

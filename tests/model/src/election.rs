@@ -5,7 +5,7 @@ use std::time::Duration;
 use relent::{
     Ratio,
     leader::Timing,
-    policy::lease::{Holder, RecordView, Step, WriteStep, WriteResult},
+    policy::lease::{Holder, ReadResult, RecordView, Step, WriteStep, WriteResult},
 };
 
 use crate::state::{Answer, Call, Message, State, Stored};
@@ -69,7 +69,7 @@ impl Election {
         {
             candidate.call = None;
             match call {
-                Call::Read => candidate.lease.on_read(now, None),
+                Call::Read => candidate.lease.on_read(now, ReadResult::Failed),
                 Call::Write(write) => candidate.lease.on_written(write, sent, now, WriteResult::Unknown),
             }
         }
@@ -102,7 +102,7 @@ impl Election {
         let candidate = &mut state.candidates[index];
         if let Some((call, sent)) = candidate.call.take() {
             match call {
-                Call::Read => candidate.lease.on_read(now, None),
+                Call::Read => candidate.lease.on_read(now, ReadResult::Failed),
                 Call::Write(write) => candidate.lease.on_written(write, sent, now, WriteResult::Unknown),
             }
         }
@@ -152,7 +152,7 @@ impl Election {
                 {
                     record.mark = candidate.wrote;
                 }
-                candidate.lease.on_read(now, Some(record));
+                candidate.lease.on_read(now, record.into());
             }
             (Call::Write(write), Answer::Write(wrote)) => {
                 let counted = if self.fault == Fault::ValidFromResponse { now } else { sent };

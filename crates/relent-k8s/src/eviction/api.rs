@@ -5,7 +5,7 @@ use kube::{
     Api, Client,
     api::{DeleteParams, Preconditions},
     client::Body,
-    core::{Status, response::StatusDetails},
+    core::{Status, TypeMeta, response::StatusDetails},
 };
 use serde_json::{Value, json};
 
@@ -71,7 +71,9 @@ pub(super) async fn look(client: &Client, pod: &PodKey) -> Result<Option<Evicted
         Ok(found) if found.metadata.uid.as_deref() == Some(pod.uid()) => {
             Ok(found.metadata.deletion_timestamp.is_some().then_some(Evicted::Terminating))
         }
-        Ok(_) => Ok(Some(Evicted::Replaced)),
+        Ok(found) if found.metadata.uid.is_some() => Ok(Some(Evicted::Replaced)),
+        // That is no object.
+        Ok(_) => Ok(None),
         Err(error) if is_absence(&error, pod) => Ok(Some(Evicted::Gone)),
         Err(error) => Err(error),
     }
@@ -100,7 +102,9 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<(), kube::Err
     let request = request.body(Body::from(body.to_string().into_bytes())).map_err(kube::Error::HttpError)?;
     let response = client.send(request).await?;
     if response.status().is_success() {
-        return Ok(());
+        // The server's own word, a `Status`; and not a page that stands before it.
+        let text = response.into_body().collect_bytes().await?;
+        return serde_json::from_slice::<TypeMeta>(&text).map(drop).map_err(kube::Error::SerdeError);
     }
     let code = response.status().as_u16();
     let told = retry_after::seconds(response.status(), response.headers());
@@ -108,8 +112,9 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<(), kube::Err
     let is_status = |value: &Value| value.get("kind").and_then(Value::as_str) == Some("Status");
     let status =
         serde_json::from_slice(&text).ok().filter(is_status).and_then(|value| serde_json::from_value(value).ok());
-    let mut status =
-        status.unwrap_or_else(|| Status::failure(String::from_utf8_lossy(&text).trim(), "")).with_code(code);
+    let mut status = status
+        .unwrap_or_else(|| Status::failure(String::from_utf8_lossy(&text).trim(), "not a Status"))
+        .with_code(code);
     if let Some(told) = told {
         let details = status.details.get_or_insert_with(|| StatusDetails {
             name: String::new(),

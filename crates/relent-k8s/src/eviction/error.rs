@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use relent::{ConfigError, Decision};
 
 use super::PodKey;
-use crate::advice::advice;
+use crate::{advice::advice, class::is_no_status, error::said};
 
 /// Why a pod was not evicted.
 ///
@@ -51,17 +51,24 @@ pub enum EvictError {
     Invalid(ConfigError),
 }
 
+/// It is malformed: the API server's own word, and not that of something on the way to it.
+fn is_invalid(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 422) && !is_no_status(status))
+}
+
 /// What a server said, in its words: `Cannot evict pod ..: The disruption budget .. (429)`.
 struct Words<'a>(&'a crate::ApiError);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kube::Error::Api(status) = self.0.get_ref() else { return self.0.fmt(f) };
-        f.write_str(status.message.trim_end_matches('.'))?;
+        f.write_str(&said(status))?;
         for cause in status.details.iter().flat_map(|details| &details.causes) {
             write!(f, ": {}", cause.message.trim_end_matches('.'))?;
         }
-        write!(f, " ({})", status.code)?;
+        if !status.message.trim().is_empty() {
+            write!(f, " ({})", status.code)?;
+        }
         match advice(self.0.get_ref()) {
             // What is waited for needs no advice.
             Some(advice) if status.code != 429 => write!(f, ": {advice}"),
@@ -77,7 +84,7 @@ impl EvictError {
         match self {
             Self::Wait { after: Some(after), .. } => Decision::RetryAfter(*after),
             Self::Refused { .. } | Self::Invalid(_) => Decision::Fatal,
-            Self::Evict { .. } if matches!(self.code(), 400 | 422) => Decision::Fatal,
+            Self::Evict { error, .. } if is_invalid(error.get_ref()) => Decision::Fatal,
             Self::Wait { .. } | Self::Evict { .. } => Decision::Retry,
         }
     }

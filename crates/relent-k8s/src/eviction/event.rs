@@ -11,12 +11,10 @@ use kube::{Api, Client, api::PostParams};
 use relent::{Backoff, Jitter, retry};
 
 use super::{Events, PodKey, api::code};
-use crate::time;
+use crate::{name::LONGEST, time};
 
 /// All tries to write one event together take no longer.
 pub(super) const WITHIN: Duration = Duration::from_secs(2);
-/// The longest name that an object can have.
-const LONGEST_NAME: usize = 253;
 
 /// Writes the event of an eviction: at most one for each pod, however often it is tried.
 ///
@@ -69,7 +67,7 @@ pub(super) async fn write(
 
 /// `{pod}.{uid}`, with the pod's name cut where that is too long.
 fn name(pod: &PodKey) -> String {
-    let room = LONGEST_NAME.saturating_sub(1).saturating_sub(pod.uid().len());
+    let room = LONGEST.saturating_sub(1).saturating_sub(pod.uid().len());
     let end =
         pod.name().char_indices().map(|(at, c)| at.saturating_add(c.len_utf8())).take_while(|end| *end <= room).last();
     let start = pod.name().get(..end.unwrap_or(0)).unwrap_or("").trim_end_matches(['-', '.']);

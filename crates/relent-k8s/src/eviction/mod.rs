@@ -45,7 +45,7 @@ pub use self::{
     pod::{Evicted, Eviction, PodKey},
     toleration::{Tolerated, tolerated},
 };
-use crate::time;
+use crate::{call::LONGEST_ASKED, time};
 
 /// How often it is looked whether an evicted pod is gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Evicts pods at their time.
 ///
 /// One attempt has 10 s; failed ones are tried again forever, 100 ms to 30 s apart, unless [`policy`](Self::policy) says
-/// otherwise; a budget that says wait longer is waited for as told. Four pods are evicted side by side.
+/// otherwise; a budget that says wait longer is waited for as told, up to five minutes. Four pods are evicted side by side.
 ///
 /// An event is tried for 2 s, and not again; while events fail, for a quarter of a second. Whether it was written says
 /// [`Eviction::event_error`] of the value that is handed back.
@@ -104,7 +104,8 @@ impl Evictor {
     pub fn new(client: kube::Client, component: &str) -> Self {
         let policy = Policy::new()
             .backoff(Backoff::exponential(Duration::from_millis(100), Duration::from_secs(30)))
-            .attempt_timeout(Duration::from_secs(10));
+            .attempt_timeout(Duration::from_secs(10))
+            .max_retry_after(LONGEST_ASKED);
         Self {
             client,
             events: Events { component: component.into(), reason: "TaintManagerEviction".into(), fail: Arc::default() },
@@ -239,8 +240,7 @@ async fn attempt(
     pod: &PodKey,
     eviction: &Eviction,
 ) -> Result<Evicted, EvictError> {
-    let progress = pods.progress(pod);
-    pods.note(pod, |progress| progress.asked = true);
+    let (progress, refused_since) = pods.begin(pod);
     let evicted = match progress.evicted {
         Some(evicted) => evicted,
         None => match evict(client, pod, eviction.grace).await {
@@ -252,7 +252,7 @@ async fn attempt(
                 pods.note(pod, |progress| progress.evicted = Some(evicted));
                 evicted
             }
-            Err(error) => return Err(pods.failed(pod, error, time::now())),
+            Err(error) => return Err(pods.failed(pod, error, refused_since, time::now())),
         },
     };
     if matches!(evicted, Evicted::Accepted | Evicted::Deleted) && !progress.event_tried {

@@ -8,6 +8,8 @@ use std::{
 use k8s_openapi::api::core::v1::Pod;
 use relent::ConfigError;
 
+use crate::name;
+
 /// What evicting a pod came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,15 +69,10 @@ impl PodKey {
 
     /// Without a UID whatever pod has the name would be evicted, and a name that is part of a path would name something else.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        for (setting, value) in [("pod namespace", &self.namespace), ("pod name", &self.name), ("pod uid", &self.uid)] {
-            if value.is_empty() {
-                return Err(ConfigError::new(setting, "\"\"", "it must not be empty"));
-            }
-        }
-        for (setting, value) in [("pod namespace", &self.namespace), ("pod name", &self.name)] {
-            if !value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.')) {
-                return Err(ConfigError::new(setting, value, "it must consist of a-z, 0-9, hyphens and dots"));
-            }
+        name::check("pod namespace", &self.namespace)?;
+        name::check("pod name", &self.name)?;
+        if self.uid.is_empty() {
+            return Err(ConfigError::new("pod uid", "\"\"", "it must not be empty"));
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ pub(super) struct Progress {
     /// The event was tried, by an attempt that may have been cut then: it is not tried again.
     pub(super) event_tried: bool,
     pub(super) event_error: Option<Arc<str>>,
+    /// Since when every attempt was refused. One that has no answer ends the series: it is taken out while an attempt runs.
     refused_since: Option<Instant>,
 }
 
@@ -54,14 +55,21 @@ impl Pods {
         self.lock().remove(pod).unwrap_or_default()
     }
 
-    /// What a failed try means, after those before it.
-    pub(super) fn failed(&self, pod: &PodKey, error: EvictError, now: Instant) -> EvictError {
-        let mut since = now;
-        let refused = is_refusal(error.code()) && matches!(error, EvictError::Evict { .. });
-        self.note(pod, |progress| {
-            progress.refused_since = refused.then(|| progress.refused_since.unwrap_or(now));
-            since = progress.refused_since.unwrap_or(now);
-        });
+    /// An attempt begins: how far it is, and since when the attempts before were refused.
+    pub(super) fn begin(&self, pod: &PodKey) -> (Progress, Option<Instant>) {
+        let progress = self.progress(pod);
+        self.note(pod, |progress| (progress.asked, progress.refused_since) = (true, None));
+        let refused_since = progress.refused_since;
+        (progress, refused_since)
+    }
+
+    /// What a failed try means, where those before it were refused since then.
+    pub(super) fn failed(&self, pod: &PodKey, error: EvictError, refused: Option<Instant>, now: Instant) -> EvictError {
+        if !is_refusal(error.code()) || !matches!(error, EvictError::Evict { .. }) {
+            return error;
+        }
+        let since = refused.unwrap_or(now);
+        self.note(pod, |progress| progress.refused_since = Some(since));
         let lasted = now.saturating_duration_since(since);
         if lasted >= REFUSED_FOR { error.refused_for(lasted) } else { error }
     }

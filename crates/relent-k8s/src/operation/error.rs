@@ -2,7 +2,7 @@
 
 use relent::Decision;
 
-use crate::{ApiError, ErrorClass};
+use crate::ApiError;
 
 /// Why an operation is not under way, or has not finished.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +64,8 @@ impl LongOperationError {
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self {
-            Self::Api { error, .. } if error.class() == ErrorClass::Conflict || is_failed_test(error) => {
-                Decision::Retry
-            }
-            Self::Api { error, .. } => error.decision(),
+            Self::Api { error, .. } if is_failed_test(error) => Decision::Retry,
+            Self::Api { error, .. } => error.decision_with_a_look(),
             Self::Occupied { .. } => Decision::Retry,
             Self::Superseded { .. }
             | Self::Failed { .. }

@@ -28,7 +28,7 @@ use self::observe::{Memory, Sight};
 pub use self::{contract::Contract, error::LongOperationError};
 use super::{
     ApiError, Boxed,
-    call::{Calls, TIMEOUT},
+    call::{Calls, LONGEST_ASKED, TIMEOUT},
     target::Target,
     time,
 };
@@ -146,6 +146,7 @@ impl LongOperation {
         Ensure::new(TriggerWork { shared: Arc::clone(&self.shared), calls: self.shared.calls() })
             .every(Duration::from_secs(1))
             .attempt_timeout(TIMEOUT)
+            .max_retry_after(LONGEST_ASKED)
             .finish_within(Duration::from_secs(120))
             .when(LongOperationError::decision as fn(&LongOperationError) -> Decision)
     }
@@ -197,6 +198,7 @@ impl LongOperation {
         settle(observe)
             .every(Duration::from_secs(5))
             .attempt_timeout(TIMEOUT)
+            .max_retry_after(LONGEST_ASKED)
             .stable_for(self.shared.contract.stable_for)
             .when(LongOperationError::decision as fn(&LongOperationError) -> Decision)
     }

@@ -113,14 +113,12 @@ impl fmt::Display for Sighting {
 }
 
 impl WaitError {
-    /// Whether a later try may mend it: by [`ApiError::decision`], save that what was too old to begin with (410) is read again.
+    /// Whether a later try may mend it: by [`ApiError::decision`], save that a conflict (409), and what was too old to begin with
+    /// (410), is read again.
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self {
-            Self::Api { error, .. } => match error.get_ref() {
-                kube::Error::Api(status) if status.code == 410 => Decision::Retry,
-                _ => error.decision(),
-            },
+            Self::Api { error, .. } => error.decision_with_a_look(),
             Self::NoAnswer { .. } | Self::NotYet { .. } => Decision::Retry,
             Self::Never { .. } => Decision::Fatal,
         }

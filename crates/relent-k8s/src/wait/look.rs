@@ -20,6 +20,7 @@ use super::{
     super::{
         call::{Calls, Failed, TIMEOUT},
         condition::Verdict,
+        error::said,
         target::Target,
     },
     WaitError,
@@ -146,6 +147,8 @@ where
         let until = end.min(read_again).or(read_again);
         let mut over = pin!(time::wait_until(until));
         loop {
+            // One whose events are always ready lets others run.
+            time::breathe().await;
             let event = poll_fn(|cx| match events.poll_next_unpin(cx) {
                 Poll::Ready(event) => Poll::Ready(Some(event)),
                 Poll::Pending => over.as_mut().poll(cx).map(|()| None),
@@ -165,11 +168,11 @@ where
                     objects.retain(|known| !is_same(known, &object));
                     self.remember(objects, object.resource_version());
                 }
-                // Nothing has changed, and nothing is to be judged anew.
-                Some(Some(Ok(WatchEvent::Bookmark(_)))) => continue,
+                // Nothing has changed.
+                Some(Some(Ok(WatchEvent::Bookmark(_)))) => {}
                 Some(Some(Ok(WatchEvent::Error(status)))) if status.code == 410 => return Ok(Watched::Expired),
                 Some(Some(Ok(WatchEvent::Error(status)))) => {
-                    return Ok(Watched::Over(Some(format!("watch: {}", status.message))));
+                    return Ok(Watched::Over(Some(format!("watch: {}", said(&status)))));
                 }
                 Some(Some(Err(error))) => {
                     return Ok(Watched::Over(Some(format!("watch: {}", crate::ApiError::from(error)))));
@@ -178,6 +181,7 @@ where
             match (self.condition)(objects) {
                 Verdict::Holds => return Ok(Watched::Holds),
                 Verdict::Never(why) => return Ok(Watched::Never(why)),
+                Verdict::NotYet if until.is_some_and(|until| time::now() > until) => return Ok(Watched::Over(None)),
                 Verdict::NotYet => {}
             }
         }
@@ -213,7 +217,9 @@ where
 }
 
 fn by_name(name: &str) -> String {
-    format!("metadata.name={name}")
+    // In a field selector these end a value.
+    let escaped = name.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+    format!("metadata.name={escaped}")
 }
 
 /// How long a call may take that has to have ended by then.

@@ -13,6 +13,7 @@ pub use self::error::{Sighting, WaitError};
 use self::look::{Looked, Looks, READ_AGAIN};
 use super::{
     Boxed,
+    call::LONGEST_ASKED,
     condition::{Awaited, Verdict},
     target::Target,
 };
@@ -31,7 +32,9 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// does, and then the last look begins 1 s before that bound (at half of it, if it is less than 2 s).
 ///
 /// Each call inside has 10 s, and a look ends just before the attempt is cut: so the error says what was last seen, however
-/// short the bounds. A refusal (401, 403, a kind that the server does not know) ends it once it has lasted 2 s.
+/// short the bounds. A refusal (401, 403, a kind that the server does not know) ends it once it has lasted 2 s, and so
+/// does what a proxy answers in the server's place. What a server asks for (`Retry-After`) is heeded up to five minutes, unless
+/// [`max_retry_after`](Polling::max_retry_after) says otherwise.
 ///
 /// It needs the verbs `get` and `watch`, and `list` where there is no object yet; all may be limited to its name.
 ///
@@ -129,7 +132,7 @@ fn polling<'c, T: 'c, F>(look: F) -> Polling<F, fn(&WaitError) -> Decision>
 where
     F: FnMut(Attempt) -> Boxed<'c, Result<Check<T, WaitError>, WaitError>>,
 {
-    let policy = Policy::new().default_final_try(LAST_LOOK);
+    let policy = Policy::new().default_final_try(LAST_LOOK).max_retry_after(LONGEST_ASKED);
     poll(look)
         .policy(&policy)
         .backoff(

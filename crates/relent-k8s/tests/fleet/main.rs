@@ -201,3 +201,46 @@ async fn a_server_in_trouble() {
     server.lift_faults();
     timeout(S(5), member.ready()).await.unwrap();
 }
+
+/// Whatever one answer says, to whichever call, the members have their shares again within a ttl, and what was wrong is told in a line.
+#[tokio::test(start_paused = true)]
+async fn one_bad_answer_ends_nothing() {
+    let mut answers = vec![
+        Fault::refuse(),
+        Fault::lose_answer(),
+        Fault::hang(),
+        Fault::overloaded(0),
+        Fault::overloaded(u64::MAX),
+        Fault::text(200, "<html>\nSign in\n</html>"),
+        Fault::text(404, "404 page not found"),
+        Fault::text(503, "<html>\nno\n</html>"),
+        Fault::text(403, "{\"error\":\"no\"}"),
+    ];
+    answers.extend([400, 401, 403, 404, 405, 409, 410, 422, 429, 500, 502, 503, 504].map(Fault::status));
+    for fault in answers {
+        for verb in [Verb::Get, Verb::Create, Verb::Patch, Verb::Watch] {
+            let server = ApiServer::new();
+            server.inject(fault.clone().verb(verb).path("**/configmaps**").times(1));
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let heard = Arc::clone(&told);
+            let fleet =
+                Fleet::new(ledger(server.client()), "pod").rate(Rate::per_second(100)).burst(50).ttl(S(5)).unwrap();
+            let one = fleet.max_ttl(S(10)).unwrap().on_event(move |event| {
+                if let FleetEvent::Trouble(trouble) = event {
+                    heard.lock().unwrap().push(trouble.to_string());
+                }
+            });
+            let one = one.join().unwrap();
+            timeout(S(60), one.ready()).await.unwrap_or_else(|_| panic!("{fault:?}, {verb}: {told:?}"));
+            server.inject(fault.clone().verb(verb).path("**/configmaps**").times(1));
+            sleep(S(10)).await;
+            timeout(S(10), one.ready()).await.unwrap_or_else(|_| panic!("{fault:?}, {verb}: {told:?}"));
+            one.leave().await.unwrap();
+            let told = told.lock().unwrap();
+            for text in &*told {
+                let dump = ["\n", "Status {", ": :", "answered 0", "Some("].iter().find(|dump| text.contains(**dump));
+                assert_eq!(dump, None, "{fault:?}, {verb}: {text:?}");
+            }
+        }
+    }
+}

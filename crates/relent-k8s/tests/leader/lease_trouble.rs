@@ -122,13 +122,17 @@ fn stands(lock: LeaseLock, identity: &str, number: usize, terms: &Terms, said: &
 
 /// What a server says that has just started, and what proxies say meanwhile.
 fn refusals() -> Vec<(&'static str, Fault)> {
-    let mut all: Vec<_> = [400, 401, 403, 404, 405, 406, 410, 413, 415, 418, 422, 500, 502, 503, 504]
+    let mut all: Vec<_> = [400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 418, 422, 429, 500, 502, 503, 504]
         .into_iter()
         .map(|code| ("status", Fault::status(code)))
         .collect();
     all.push(("plain", Fault::text(404, "404 page not found")));
     all.push(("plain", Fault::text(403, "<html>Forbidden</html>")));
+    all.push(("json", Fault::text(403, "{\"error\":\"no route\"}")));
+    all.push(("a page", Fault::text(200, "<html>Sign in</html>")));
+    all.push(("cut off", Fault::text(200, "{\"kind\":\"Lease\",\"metadata\":{\"na")));
     all.push(("overload", Fault::overloaded(5)));
+    all.push(("overload for ever", Fault::overloaded(u64::MAX)));
     all
 }
 

@@ -53,51 +53,51 @@ async fn world() -> ApiServer {
     server
 }
 
-/// The call that hangs, and the run that makes it.
-async fn runs(case: usize, policy: Option<&Policy>) -> Option<(&'static str, Run, Fault)> {
+/// A call that goes wrong so, and the run that makes it.
+pub async fn runs(case: usize, policy: Option<&Policy>, wrong: &Fault) -> Option<(&'static str, Run)> {
     let server = world().await;
     let api = maps(&server);
-    let hang = |verb| Fault::hang().verb(verb).times(1);
+    let wrong = |verb| wrong.clone().verb(verb);
     let (told, run, fault) = match case {
-        0 => ("get: get", run!(k8s::get(&api, "it"), policy), hang(Verb::Get)),
-        1 => ("get, waiting: get", run!(k8s::get_when_created(&api, "it"), policy), hang(Verb::Get)),
-        2 => ("wait: get", run!(k8s::wait(api, "it", step("1")), policy), hang(Verb::Get)),
-        3 => ("wait: watch", run!(k8s::wait(api, "it", step("1")), policy), hang(Verb::Watch)),
+        0 => ("get: get", run!(k8s::get(&api, "it"), policy), wrong(Verb::Get)),
+        1 => ("get, waiting: get", run!(k8s::get_when_created(&api, "it"), policy), wrong(Verb::Get)),
+        2 => ("wait: get", run!(k8s::wait(api, "it", step("1")), policy), wrong(Verb::Get)),
+        3 => ("wait: watch", run!(k8s::wait(api, "it", step("1")), policy), wrong(Verb::Watch)),
         4 => (
             "wait: list",
             run!(k8s::wait(api, "absent", |map: Option<&ConfigMap>| map.is_some()), policy),
-            hang(Verb::List),
+            wrong(Verb::List),
         ),
         5 => (
             "wait_labelled: list",
             run!(k8s::wait_labelled(api, "a=b", |all: &[ConfigMap]| step("1")(all.first())), policy),
-            hang(Verb::List),
+            wrong(Verb::List),
         ),
         6 => (
             "wait_labelled: watch",
             run!(k8s::wait_labelled(api, "a=b", |all: &[ConfigMap]| step("1")(all.first())), policy),
-            hang(Verb::Watch),
+            wrong(Verb::Watch),
         ),
         7..=10 => {
             let place = Place::ours().await;
             let operation = LongOperation::new(place.api.clone(), "main", Contract::new(DO, "it")).unwrap();
             let server = place.server().unwrap();
             let (told, run, fault) = match case {
-                7 => ("trigger: get", run!(operation.trigger(), policy), hang(Verb::Get)),
-                8 => ("trigger: patch", run!(operation.trigger(), policy), hang(Verb::Patch)),
-                9 => ("trigger: the closing get", run!(operation.trigger(), policy), hang(Verb::Get).skip(1)),
+                7 => ("trigger: get", run!(operation.trigger(), policy), wrong(Verb::Get)),
+                8 => ("trigger: patch", run!(operation.trigger(), policy), wrong(Verb::Patch)),
+                9 => ("trigger: the closing get", run!(operation.trigger(), policy), wrong(Verb::Get).skip(1)),
                 _ => {
                     operation.trigger().await.unwrap();
                     place.annotate(json!({DO: null})).await;
-                    ("settled: get", run!(operation.settled(), policy), hang(Verb::Get))
+                    ("settled: get", run!(operation.settled(), policy), wrong(Verb::Get))
                 }
             };
-            server.inject(fault.clone());
-            return Some((told, run, fault));
+            server.inject(fault);
+            return Some((told, run));
         }
         _ => return None,
     };
-    server.inject(fault.clone());
+    server.inject(fault);
     if told == "wait: list" {
         let api = maps(&server);
         tokio::spawn(async move {
@@ -106,7 +106,7 @@ async fn runs(case: usize, policy: Option<&Policy>) -> Option<(&'static str, Run
             api.create(&PostParams::default(), &map).await.unwrap();
         });
     }
-    Some((told, run, fault))
+    Some((told, run))
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn no_caller_hangs() {
     let mut longest = (Duration::ZERO, String::new());
     for policy in &policies {
         for case in 0.. {
-            let Some((told, run, _)) = runs(case, policy.as_ref()).await else {
+            let Some((told, run)) = runs(case, policy.as_ref(), &Fault::hang().times(1)).await else {
                 assert_eq!(case, 11);
                 break;
             };

@@ -1,11 +1,14 @@
 //! Operations that are triggered and watched to their end, and conditions that are waited for.
 #![allow(clippy::disallowed_methods, clippy::similar_names, unreachable_pub)]
 
+mod between;
 mod contract;
 mod done;
 mod hangs;
+mod names;
 mod place;
 mod refusals;
+mod streams;
 mod trigger;
 mod waiting;
 #[path = "../kubernetes/world.rs"]

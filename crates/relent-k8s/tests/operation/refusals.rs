@@ -128,6 +128,13 @@ async fn a_right_that_is_missing_for_one_call() {
     let gave_up = k8s::wait(api, "it", |_: Option<&ConfigMap>| false).finish_within(S(600)).await.unwrap_err();
     assert!(gave_up.is_fatal(), "{gave_up}");
     assert!(matches!(gave_up.last_error(), Some(WaitError::Api { call: "watch", .. })), "{gave_up}");
+
+    // Where there is no object, the right to list; that there is none is no other answer to it.
+    let (server, api) = world().await;
+    server.inject(Fault::status(403).verb(Verb::List));
+    let gave_up = k8s::wait(api, "later", any).await.unwrap_err();
+    assert!(gave_up.is_fatal() && gave_up.elapsed() >= S(2) && gave_up.elapsed() < S(10), "{gave_up}");
+    assert!(matches!(gave_up.last_error(), Some(WaitError::Api { call: "list", .. })), "{gave_up}");
 }
 
 /// Refused by two servers, with a time between in which there was none: that is not one refusal.

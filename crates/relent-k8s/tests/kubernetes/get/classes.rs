@@ -144,3 +144,34 @@ async fn the_layer_leaves_everything_else_alone() {
     assert!(maps(&server).get(NAME).await.is_ok());
     assert_eq!(maps(&server).list(&kube::api::ListParams::default()).await.unwrap().items.len(), 1);
 }
+
+/// `kube` takes any JSON object for a `Status`, and loses the code; what is no text it does not read at all.
+#[tokio::test(start_paused = true)]
+async fn the_layer_keeps_the_code_of_what_is_no_status() {
+    let json = "{\"error\":\"no route\"}";
+    for (code, class) in [(403, ErrorClass::Final), (404, ErrorClass::Final), (503, ErrorClass::Ambiguous)] {
+        let kube::Error::Api(status) = error_of(Fault::text(code, json)).await else { panic!() };
+        assert_eq!((status.code, status.message.as_str()), (code, json));
+        let error = kube::Error::Api(status);
+        assert_eq!(ErrorClass::of(&error), class, "{error}");
+        let error = ApiError::from(error);
+        assert_eq!(error.is_refusal(), code != 503);
+        assert!(error.to_string().starts_with(&format!("{json} ({code})")), "{error}");
+    }
+    // Without the layer it may be anything.
+    let server = server().await;
+    server.inject(on_get(Fault::text(403, json)));
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(server.client(), super::SPACE);
+    let error = ApiError::from(maps.get(NAME).await.unwrap_err());
+    assert_eq!((error.class(), error.is_refusal()), (ErrorClass::Ambiguous, false));
+    assert_eq!(error.to_string(), "the server answered with an error that is no Status");
+}
+
+/// What is said of a page is one line, and not the whole of it.
+#[tokio::test(start_paused = true)]
+async fn a_page_is_told_in_a_line() {
+    let page = "<html>\r\n<body>\n\t".to_owned() + &"sorry \u{fc} ".repeat(10_000);
+    let error = ApiError::from(error_of(Fault::text(502, page)).await).to_string();
+    assert!(error.starts_with("<html> <body> sorry \u{fc} sorry") && error.ends_with(" .. (502)"), "{error}");
+    assert_eq!(error.chars().count(), 200 + " .. (502)".len());
+}
