@@ -301,3 +301,20 @@ async fn refused_for_good_and_not_observed() {
     let text = gave_up.sentence().to_string();
     assert!(text.contains("repeating cannot mend this (acted once, and whether it was applied is unknown)"), "{text}");
 }
+
+/// With no time at all a call is still begun, and cut at once if it does not answer: as of any other verb.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_no_time_begins_the_act() {
+    let run = |hangs: bool| {
+        let act = move |()| async move { if hangs { pending().await } else { Ok::<(), &str>(()) } };
+        ensure(async |_| Ok::<Option<()>, &str>(None), act).attempt_timeout(Duration::ZERO).max_attempts(2)
+    };
+    for (hangs, last) in [(false, "not ready"), (true, "cut after 0ns by its own deadline")] {
+        let gave_up = run(hangs).backoff(Backoff::fixed(MS)).await.unwrap_err();
+        assert_eq!(gave_up.stop(), &Stop::Attempts);
+        assert!(gave_up.sentence().to_string().ends_with(last), "{}", gave_up.sentence());
+        assert!(matches!(gave_up.detail(), Some(Detail::Ensure { acts: 2, .. })));
+    }
+    let gave_up = run(true).finish_within(Duration::ZERO).await.unwrap_err();
+    assert_eq!((gave_up.stop(), gave_up.last()), (&Stop::Deadline, Last::NotReady));
+}
