@@ -148,7 +148,7 @@ impl<E, W, L, G: Share> AttemptLoop<E, W, L, G> {
         self.with(|ties| ties.share(|shared| shared.throttle(limiter.clone())))
     }
 
-    /// Asks this budget, shared with other runs, before each retry. Given twice, both must allow it.
+    /// Asks this budget, shared with other runs, before each retry. Of two, both must allow it.
     pub fn budget(self, budget: &Budget) -> AttemptLoop<E, W, L, G::With> {
         self.with(|ties| ties.share(|shared| shared.budget(budget.clone())))
     }
