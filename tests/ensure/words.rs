@@ -318,3 +318,20 @@ async fn a_deadline_of_no_time_begins_the_act() {
     let gave_up = run(true).finish_within(Duration::ZERO).await.unwrap_err();
     assert_eq!((gave_up.stop(), gave_up.last()), (&Stop::Deadline, Last::NotReady));
 }
+
+/// How long a call ran that was cut is what was set, however late the timer was: of a look and of an act.
+#[tokio::test(start_paused = true)]
+async fn a_late_timer_makes_no_cut_longer() {
+    let timeout = Duration::from_micros(1500);
+    let cut = |looks: bool| {
+        let look = move |_| async move { if looks { pending().await } else { Ok::<Option<()>, &str>(None) } };
+        ensure(look, |()| pending::<Result<(), &str>>()).attempt_timeout(timeout)
+    };
+    let after = |gave_up: relent::GaveUp<&str>| match gave_up.last() {
+        Last::Cut { after, .. } => after,
+        last => panic!("{last:?}"),
+    };
+    assert_eq!(after(cut(false).max_attempts(1).await.unwrap_err()), timeout);
+    assert_eq!(after(cut(true).on_cut(false).start_within(Duration::ZERO).await.unwrap_err()), timeout);
+    assert_eq!(after(cut(true).finish_within(timeout / 2).await.unwrap_err()), timeout / 2);
+}
