@@ -23,7 +23,7 @@ use crate::{
     profile::Profile,
     run::Core,
     run::controls::{Control, Controls, Share, Until},
-    time::Timer,
+    time::{Sleeper, Timer},
 };
 
 impl Policy {
@@ -185,6 +185,10 @@ where
     pub async fn next(&mut self) -> Result<NextAttempt<'_, E, W, L, G>, GaveUp<E>> {
         if self.core.is_attempting() {
             self.end_attempt(Ending::Cut(CutBy::Cancelled), self.core.policy.after_cut());
+        }
+        if let Some(RunEnded::GaveUp(_)) = &self.end {
+            // A loop that does not heed the end lets others run.
+            poll_fn(|cx| Timer::poll_yield(cx)).await;
         }
         match &self.end {
             None => {}
