@@ -148,6 +148,11 @@ impl Budget {
         by_rule.saturating_add(floor.into())
     }
 
+    /// Whether both are clones of one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     fn new(rule: Rule, floor: Option<Rate>) -> Self {
         let start = match &rule {
             Rule::Ratio(account, ..) => account.start(),

@@ -23,7 +23,7 @@ use crate::{
     profile::Profile,
     run::Core,
     run::controls::{Control, Controls, Share, Until},
-    time::Timer,
+    time::{Sleeper, Timer},
 };
 
 impl Policy {
@@ -148,7 +148,7 @@ impl<E, W, L, G: Share> AttemptLoop<E, W, L, G> {
         self.with(|ties| ties.share(|shared| shared.throttle(limiter.clone())))
     }
 
-    /// Asks this budget, shared with other runs, before each retry. Given twice, both must allow it.
+    /// Asks this budget, shared with other runs, before each retry. Of two, both must allow it.
     pub fn budget(self, budget: &Budget) -> AttemptLoop<E, W, L, G::With> {
         self.with(|ties| ties.share(|shared| shared.budget(budget.clone())))
     }
@@ -185,6 +185,10 @@ where
     pub async fn next(&mut self) -> Result<NextAttempt<'_, E, W, L, G>, GaveUp<E>> {
         if self.core.is_attempting() {
             self.end_attempt(Ending::Cut(CutBy::Cancelled), self.core.policy.after_cut());
+        }
+        if let Some(RunEnded::GaveUp(_)) = &self.end {
+            // A loop that does not heed the end lets others run.
+            poll_fn(|cx| Timer::poll_yield(cx)).await;
         }
         match &self.end {
             None => {}

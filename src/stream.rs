@@ -242,8 +242,14 @@ where
             let (ending, decision, was_connected) = match this.state.as_mut().project() {
                 StateProj::Down => match ready!(this.core.poll_attempt(cx, this.timer.as_mut(), this.listener)) {
                     Ok(attempt) => {
-                        this.state.set(State::Connecting { connecting: this.operation.call(attempt) });
-                        continue;
+                        // The listener may have taken its time, or cancelled the run: it does not connect then.
+                        match if L::SILENT { Ok(()) } else { this.core.may_call() } {
+                            Ok(()) => {
+                                this.state.set(State::Connecting { connecting: this.operation.call(attempt) });
+                                continue;
+                            }
+                            Err(by) => (Ending::Cut(by), this.core.policy.after_cut(), None),
+                        }
                     }
                     Err(stop) => return self.give_up(stop),
                 },

@@ -40,7 +40,6 @@ use crate::{
 ///
 /// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are rounds that
 /// begin and end with a look, `Acting` and `Acted` stand between where it acts.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a, E> {
     /// An attempt starts.
@@ -88,6 +87,32 @@ pub enum Event<'a, E> {
     },
     /// The run ends without a value.
     GaveUp(&'a GaveUp<E>),
+}
+
+/// As derived, but for times that never come.
+impl<E: fmt::Debug> fmt::Debug for Event<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started(attempt) => f.debug_tuple("Started").field(attempt).finish(),
+            Self::Ended { attempt, elapsed, last, again } => {
+                let mut out = f.debug_struct("Ended");
+                out.field("attempt", attempt).field("elapsed", elapsed).field("last", last);
+                out.field("again", &again.map(Shown)).finish()
+            }
+            Self::Acting { attempt, elapsed } => {
+                f.debug_struct("Acting").field("attempt", attempt).field("elapsed", elapsed).finish()
+            }
+            Self::Acted { attempt, elapsed, failed } => {
+                let mut out = f.debug_struct("Acted");
+                out.field("attempt", attempt).field("elapsed", elapsed).field("failed", failed).finish()
+            }
+            Self::Waiting(wait) => f.debug_tuple("Waiting").field(wait).finish(),
+            Self::Succeeded { attempts, elapsed } => {
+                f.debug_struct("Succeeded").field("attempts", attempts).field("elapsed", elapsed).finish()
+            }
+            Self::GaveUp(gave_up) => f.debug_tuple("GaveUp").field(gave_up).finish(),
+        }
+    }
 }
 
 /// What a run waits for.

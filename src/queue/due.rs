@@ -90,9 +90,10 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
             None => History::may_begin(policy),
         };
         if let Err(stop) = allowed {
-            drop(shared.end(run, None, false));
+            let (_, wakers) = shared.end(run, None, false);
             let history = history.map_or_else(|| History::new(now), |history| *history);
-            return Err(GivenUp::new(key, value, history.give_up_at(policy, stop, now)));
+            let given_up = GivenUp::new(key, value, history.give_up_at(policy, stop, now));
+            return Err(shared.hand_back(wakers, given_up));
         }
         let (history, attempt) = match history {
             Some(mut history) => {
@@ -142,7 +143,7 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
     pub(super) fn finish(mut self) -> (K, V) {
         match self.running.take() {
             Some(Running { run, key, value, .. }) => {
-                drop(self.shared.end(run, None, false));
+                self.shared.end(run, None, false).1.wake();
                 (key, value)
             }
             None => unreachable!("answered guards are gone"),
@@ -199,19 +200,25 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
         let due = match planned {
             Ok(due) => due,
             Err(stop) => {
-                drop(self.shared.end(run, None, false));
-                return AfterFailure::GaveUp(GivenUp::new(key, value, history.give_up(policy, stop)));
+                let (_, wakers) = self.shared.end(run, None, false);
+                let given_up = GivenUp::new(key, value, history.give_up(policy, stop));
+                return AfterFailure::GaveUp(self.shared.hand_back(wakers, given_up));
             }
         };
-        match self.shared.end(run, Some((value, history)), keep_orphan) {
+        let (after, wakers) = self.shared.end(run, Some((value, history)), keep_orphan);
+        match after {
             AfterRun::Cancelled { value, history, .. } => {
-                AfterFailure::GaveUp(GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled)))
+                let given_up = GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled));
+                AfterFailure::GaveUp(self.shared.hand_back(wakers, given_up))
             }
-            AfterRun::Next { superseded: Some((value, history)), .. } => AfterFailure::Superseded(GivenUp {
-                superseded: true,
-                ..GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled))
-            }),
-            _ => AfterFailure::Again { due: self.shared.clock.instant(due) },
+            AfterRun::Next { superseded: Some((value, history)), .. } => {
+                let given_up = GivenUp::new(key, value, history.give_up(policy, Stop::Cancelled));
+                AfterFailure::Superseded(self.shared.hand_back(wakers, GivenUp { superseded: true, ..given_up }))
+            }
+            _ => {
+                wakers.wake();
+                AfterFailure::Again { due: self.shared.clock.instant(due) }
+            }
         }
     }
 

@@ -4,8 +4,10 @@ use std::{
     fmt,
     hash::Hash,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
+
+use tokio::task::coop;
 
 use super::{
     GivenUp,
@@ -280,6 +282,16 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     }
 }
 
+/// A loop around what is ready at its first poll lets others run. What has waited takes its moment.
+fn poll_and_yield<T>(cx: &mut Context<'_>, is_first: bool, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    let progress = if is_first { Some(ready!(coop::poll_proceed(cx))) } else { None };
+    let answer = ready!(poll(cx));
+    if let Some(progress) = progress {
+        progress.made_progress();
+    }
+    Poll::Ready(answer)
+}
+
 fn given_back<V>(clock: Clock, next: Option<(u64, V)>) -> Option<(Instant, V)> {
     next.map(|(due, value)| (clock.instant(due), value))
 }
@@ -315,7 +327,7 @@ impl<K: Hash + Eq + Clone, V> Future for Idle<K, V> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { shared, id } = &mut *self;
-        shared.poll_idle(cx, id, shared.clock.now())
+        poll_and_yield(cx, *id == 0, |cx| shared.poll_idle(cx, id, shared.clock.now()))
     }
 }
 
@@ -343,7 +355,7 @@ impl<K: Hash + Eq + Clone, V> Future for Drain<K, V> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
         let Self { shared, id } = &mut *self;
-        shared.poll_empty(cx, id)
+        poll_and_yield(cx, *id == 0, |cx| shared.poll_empty(cx, id))
     }
 }
 

@@ -107,7 +107,7 @@ impl<'q, K, V, W, E, F: Future<Output = Result<(), E>>> RunWorker<'q, K, V, W, F
 
     /// Each item counts for this budget from its first start on, and asks it before each further attempt; refused, it is
     /// given up with [`Stop::Budget`](crate::Stop::Budget). What was allowed and is not made, because the item was
-    /// cancelled meanwhile, goes back. Given twice, both are asked.
+    /// cancelled meanwhile, goes back. Of two, both are asked; the same one given twice is one.
     pub fn budget(mut self, budget: &Budget) -> Self {
         self.settings.retries = self.settings.retries.and(budget.clone());
         self

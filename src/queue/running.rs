@@ -119,7 +119,10 @@ where
             }
             let mut wake = FOREVER;
             if !this.stopping && this.futures.len() < this.settings.concurrency {
-                let progress = ready!(coop::poll_proceed(cx));
+                let Poll::Ready(progress) = coop::poll_proceed(cx) else {
+                    this.join_limiters(cx, now);
+                    return Poll::Pending;
+                };
                 match this.poll_start(cx, now) {
                     Start::Now(started) => {
                         progress.made_progress();
@@ -182,6 +185,16 @@ where
         polled.into()
     }
 
+    /// Others run first: with something to start, it joins the limiters' wait lists all the same.
+    #[cold]
+    fn join_limiters(&mut self, cx: &Context<'_>, now: u64) {
+        if let Some(throttle) = &mut self.throttle
+            && let Polled::Unwanted = self.queue.shared.poll_due_if(cx, now, |_| false)
+        {
+            throttle.join();
+        }
+    }
+
     /// Begins an attempt: its guard, and what the worker is called with. `None`: the item may not start, and was handed back.
     fn start(&mut self, started: Started<K, V>, now: u64) -> Option<(Due<K, V>, Job<K, V>)>
     where
@@ -219,10 +232,12 @@ where
     /// The limiter's permit comes too late for this.
     fn refuse(&mut self, started: Started<K, V>, now: u64, ready_at: u64) {
         let Started { run, key, value, history, .. } = started;
-        drop(self.queue.shared.end(run, None, false));
+        let (_, wakers) = self.queue.shared.end(run, None, false);
         let history = history.unwrap_or_else(|| Box::new(History::new(now)));
         let no_share = self.throttle.as_ref().and_then(Throttle::no_share);
-        self.hand_back(GivenUp::new(key, value, history.refused(&self.queue.policy, now, ready_at, no_share)));
+        let given_up = GivenUp::new(key, value, history.refused(&self.queue.policy, now, ready_at, no_share));
+        let given_up = self.queue.shared.hand_back(wakers, given_up);
+        self.hand_back(given_up);
     }
 
     /// A panic goes on once everything is in order.

@@ -71,23 +71,28 @@ pub(super) enum Polled<K, V> {
 /// Wakers to be called once the lock is free.
 #[must_use]
 #[derive(Default)]
-struct Wakers {
+pub(super) struct Wakers {
     consumer: Option<Waker>,
     waiters: Vec<(u64, Waker)>,
 }
 
 impl Wakers {
-    /// Wakes all of them, those behind one that panics as well.
-    fn wake(self) {
+    /// Wakes all of them, those behind one that panics as well. The panic goes on.
+    pub(super) fn wake(self) {
+        if let Err(panic) = self.try_wake() {
+            resume_unwind(panic);
+        }
+    }
+
+    /// The same; `Err` is the panic.
+    fn try_wake(self) -> thread::Result<()> {
         let wakers = self.consumer.into_iter().chain(self.waiters.into_iter().map(|(_, waker)| waker));
         let mut first = None;
         for waker in wakers {
             let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             first = first.or(woken.err());
         }
-        if let Some(panic) = first.filter(|_| !thread::panicking()) {
-            resume_unwind(panic);
-        }
+        first.filter(|_| !thread::panicking()).map_or(Ok(()), Err)
     }
 }
 
@@ -216,13 +221,14 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     }
 
     /// Ends a run; `again`: it is to be tried again when the history says. With the queue gone a value goes back all the
-    /// same if `keep_orphan` is set: the caller has nowhere else to put it.
+    /// same if `keep_orphan` is set: the caller has nowhere else to put it. The wakers are to be called, see
+    /// [`hand_back`](Self::hand_back).
     pub(super) fn end(
         &self,
         run: RunningKey,
         again: Option<(V, BoxedHistory)>,
         keep_orphan: bool,
-    ) -> AfterRun<K, V, BoxedHistory> {
+    ) -> (AfterRun<K, V, BoxedHistory>, Wakers) {
         let planned = again.as_ref().map_or(FOREVER, |(_, history)| queue::AttemptHistory::window(history).0);
         let (mut inner, mut again) = (lock(&self.inner), again);
         let retries = again.as_mut().filter(|_| inner.abandoned).map(|(_, history)| history.take_retries());
@@ -240,8 +246,19 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         });
         drop(inner);
         drop(retries);
-        wakers.wake();
-        ended
+        (ended, wakers)
+    }
+
+    /// Wakes what a run that has ended lets go on, and hands its item back. A waker that panics does not lose it: it waits
+    /// with those for which there was no caller.
+    pub(super) fn hand_back(&self, wakers: Wakers, given_up: GivenUp<K, V, ErasedError>) -> GivenUp<K, V, ErasedError> {
+        match wakers.try_wake() {
+            Ok(()) => given_up,
+            Err(panic) => {
+                self.add_dead_letters([given_up]);
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Ready when nothing runs and nothing is due, or nothing will ever run any more.

@@ -22,12 +22,16 @@ impl Throttle {
 
     /// Whether something may start. The first call joins the waiters.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Readiness {
+        self.join().poll_acquire(cx)
+    }
+
+    /// Joins the waiters, if it has not.
+    pub(super) fn join(&mut self) -> &mut QueuedPermits {
         let Self { limiters, waiting } = self;
-        let waiting = waiting.get_or_insert_with(|| match limiters.enqueue(FOREVER) {
+        waiting.get_or_insert_with(|| match limiters.enqueue(FOREVER) {
             Ok(waiting) => waiting,
             Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
-        });
-        waiting.poll_acquire(cx)
+        })
     }
 
     /// The end of what waits for a limiter without a share of its fleet's rate.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    iter::successors,
+    iter::once,
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -44,6 +44,11 @@ pub trait Control {
     }
     /// Asks the limiter for one permit, to be had within so many nanoseconds.
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
+    /// Joins the limiter's wait list, whether the permit is there or not: the same, with another turn for others before it
+    /// may start.
+    fn join(&self, allowed: u64) -> Admission<Self::Waiter> {
+        self.ask(allowed)
+    }
     /// `None` once the permit is there; else the instant to ask again, where one is known.
     fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
@@ -131,18 +136,24 @@ pin_project! {
         // Made when something first waits.
         #[pin]
         wait: Option<WaitForCancellationFutureOwned>,
-        // Another token that cancels it too.
-        also: Option<Cancel>,
+        // Other tokens that cancel it too.
+        also: Vec<Cancel>,
     }
 }
 
 impl Cancel {
-    fn also(&self) -> Option<&Self> {
-        self.rest.as_ref()?.also.as_ref()
+    fn on(token: CancellationToken) -> Self {
+        Self { token, rest: None }
     }
 
     fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
-        successors(Some(self), |cancel| cancel.also()).map(|cancel| &cancel.token)
+        let also = self.rest.iter().flat_map(|rest| &rest.also);
+        once(&self.token).chain(also.map(|cancel| &cancel.token))
+    }
+
+    fn and(&mut self, token: CancellationToken) {
+        let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default()));
+        rest.as_mut().project().also.push(Self::on(token));
     }
 
     fn is_cancelled(&self) -> bool {
@@ -154,19 +165,19 @@ impl Cancel {
         if rest.wait.is_none() {
             rest.wait.set(Some(self.token.clone().cancelled_owned()));
         }
-        match (rest.wait.as_pin_mut().map(|wait| wait.poll(cx)), rest.also) {
-            (Some(Poll::Ready(())), _) => Poll::Ready(()),
-            (_, Some(also)) => also.poll_cancelled(cx),
-            (_, None) => Poll::Pending,
+        let cancelled = rest.wait.as_pin_mut().is_some_and(|wait| wait.poll(cx).is_ready());
+        if cancelled || rest.also.iter_mut().any(|also| also.poll_cancelled(cx).is_ready()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 
-    /// The same for another run, and one more token.
-    fn anew(&self, more: Option<CancellationToken>) -> Option<Self> {
-        self.tokens().cloned().chain(more).fold(None, |also, token| {
-            let rest = also.map(|also| Box::pin(Rest { wait: None, also: Some(also) }));
-            Some(Self { token, rest })
-        })
+    /// The same for another run.
+    fn anew(&self) -> Self {
+        let also: Vec<_> = self.tokens().skip(1).cloned().map(Self::on).collect();
+        let rest = if also.is_empty() { None } else { Some(Box::pin(Rest { wait: None, also })) };
+        Self { token: self.token.clone(), rest }
     }
 }
 
@@ -178,10 +189,10 @@ impl fmt::Debug for Cancel {
 
 impl Controls {
     pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
-        self.cancel = match self.cancel {
-            None => Some(Cancel { token, rest: None }),
-            Some(before) => before.anew(Some(token)),
-        };
+        match &mut self.cancel {
+            None => self.cancel = Some(Cancel::on(token)),
+            Some(before) => before.and(token),
+        }
         self
     }
 
@@ -307,6 +318,12 @@ impl<G: Control, F: Future> Control for Until<G, F> {
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter> {
         self.ties.ask(allowed)
     }
+    fn join(&self, allowed: u64) -> Admission<Self::Waiter> {
+        self.ties.join(allowed)
+    }
+    fn no_share(&self) -> Option<Stop> {
+        self.ties.no_share()
+    }
     fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>> {
         self.ties.poll_turn(ticket, cx)
     }
@@ -324,7 +341,7 @@ impl<G: Control, F: Future> Control for Until<G, F> {
 impl Clone for Controls {
     fn clone(&self) -> Self {
         Self {
-            cancel: self.cancel.as_ref().and_then(|cancel| cancel.anew(None)),
+            cancel: self.cancel.as_ref().map(Cancel::anew),
             limiters: self.limiters.clone(),
             budget: self.budget.anew(),
         }
@@ -374,10 +391,11 @@ impl Control for Controls {
     }
 
     fn ask(&self, allowed: u64) -> Admission<Queued> {
+        if self.limiters.as_ref().is_none_or(Limiters::try_take) { Admission::Granted } else { self.join(allowed) }
+    }
+
+    fn join(&self, allowed: u64) -> Admission<Queued> {
         let Some(limiters) = &self.limiters else { return Admission::Granted };
-        if limiters.try_take() {
-            return Admission::Granted;
-        }
         let refused = |ready_in| Admission::Refused(Stop::Limiter { ready_in, allowed: duration(allowed) });
         match limiters.enqueue(allowed) {
             Ok(place) => Admission::Queued(Queued(place)),

@@ -16,8 +16,9 @@ pub enum Retries {
     Of(Budget),
     /// The run counts for its budget, for as long as it runs.
     Running(Counted),
-    /// Two budgets, and each must allow it.
-    Both(Box<[Self; 2]>),
+    /// Several budgets, each once and as one of these, and each must allow it.
+    #[expect(clippy::box_collection, reason = "the futures of runs with one budget stay small")]
+    All(Box<Vec<Self>>),
 }
 
 /// A run that counts for its budget. A retry that is allowed and has not begun goes back when it is dropped.
@@ -39,9 +40,38 @@ impl Retries {
 
     /// Asks these too.
     pub(crate) fn and_all(self, more: Self) -> Self {
-        match (self, more) {
-            (Self::Unlimited, only) | (only, Self::Unlimited) => only,
-            both => Self::Both(Box::new(both.into())),
+        let mut all = match (self, more) {
+            (Self::Unlimited, only) | (only, Self::Unlimited) => return only,
+            (Self::All(all), more) => (all, more),
+            (one, more) => (Box::new(vec![one]), more),
+        };
+        match all.1 {
+            Self::All(more) => more.into_iter().for_each(|each| each.join(&mut all.0)),
+            one => one.join(&mut all.0),
+        }
+        match all.0.pop() {
+            Some(only) if all.0.is_empty() => only,
+            last => {
+                all.0.extend(last);
+                Self::All(all.0)
+            }
+        }
+    }
+
+    /// Joins these, unless its budget is among them.
+    fn join(self, all: &mut Vec<Self>) {
+        let is_known = self.of().is_some_and(|budget| all.iter().any(|other| other.of().is_some_and(|o| o.is(budget))));
+        if !is_known {
+            all.push(self);
+        }
+    }
+
+    /// The budget, if it is one.
+    fn of(&self) -> Option<&Budget> {
+        match self {
+            Self::Unlimited | Self::All(_) => None,
+            Self::Of(budget) => Some(budget),
+            Self::Running(Counted(run)) => Some(run.budget()),
         }
     }
 
@@ -58,7 +88,7 @@ impl Retries {
             Self::Unlimited => {}
             Self::Of(budget) => *self = Self::Running(Counted(budget.begin())),
             Self::Running(Counted(run)) => run.begin_attempt(),
-            Self::Both(both) => both.iter_mut().for_each(Self::count_attempt),
+            Self::All(all) => all.iter_mut().for_each(Self::count_attempt),
         }
     }
 
@@ -68,13 +98,10 @@ impl Retries {
         match self {
             Self::Unlimited | Self::Of(_) => true,
             Self::Running(Counted(run)) => run.is_allowed() || run.may_retry(),
-            Self::Both(both) => {
-                let [first, second] = &mut **both;
-                let allowed = first.withdraw() && second.withdraw();
-                if !allowed {
-                    first.give_back();
-                }
-                allowed
+            Self::All(all) => {
+                let refused = all.iter_mut().position(|each| !each.withdraw());
+                all.iter_mut().take(refused.unwrap_or(0)).for_each(Self::give_back);
+                refused.is_none()
             }
         }
     }
@@ -84,7 +111,7 @@ impl Retries {
         match self {
             Self::Unlimited | Self::Of(_) => {}
             Self::Running(Counted(run)) => run.give_back(),
-            Self::Both(both) => both.iter_mut().for_each(Self::give_back),
+            Self::All(all) => all.iter_mut().for_each(Self::give_back),
         }
     }
 
@@ -97,7 +124,7 @@ impl Retries {
                 self.give_back();
                 *self = self.anew();
             }
-            Self::Both(both) => both.iter_mut().for_each(Self::end_run),
+            Self::All(all) => all.iter_mut().for_each(Self::end_run),
         }
     }
 
@@ -107,24 +134,18 @@ impl Retries {
             Self::Unlimited => Self::Unlimited,
             Self::Of(budget) => Self::Of(budget.clone()),
             Self::Running(Counted(run)) => Self::Of(run.budget().clone()),
-            Self::Both(both) => Self::Both(Box::new([both[0].anew(), both[1].anew()])),
+            Self::All(all) => Self::All(Box::new(all.iter().map(Self::anew).collect())),
         }
     }
 
-    fn budgets(&self, list: &mut fmt::DebugList<'_, '_>) {
-        match self {
-            Self::Unlimited => {}
-            Self::Of(budget) => _ = list.entry(budget),
-            Self::Running(Counted(run)) => _ = list.entry(run.budget()),
-            Self::Both(both) => both.iter().for_each(|each| each.budgets(list)),
-        }
+    fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        let all = if let Self::All(all) = self { &**all } else { std::slice::from_ref(self) };
+        all.iter().filter_map(Self::of)
     }
 }
 
 impl fmt::Debug for Retries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut list = f.debug_list();
-        self.budgets(&mut list);
-        list.finish()
+        f.debug_list().entries(self.budgets()).finish()
     }
 }

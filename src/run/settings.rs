@@ -200,15 +200,17 @@ macro_rules! settings {
 
             /// Takes a permit of this limiter before each attempt. The wait for it counts towards `start_within` and
             /// `finish_within`, never towards `attempt_timeout`; one that cannot fit ends the run at once with
-            /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched.
+            /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched. Of two, permits of both are taken together or
+            /// none; the same one given twice is one. A run that is first in the list of the one made later, and waits for the one
+            /// made earlier, keeps its place, and those behind it wait as well: make the one that is slowest last.
             pub fn throttle(self, limiter: &crate::limiter::Limiter) -> $builder<O, W, L, G::With> {
                 let limiter = limiter.clone();
                 self.share(|shared| shared.throttle(limiter))
             }
 
             /// Asks this budget, shared with other runs, before each retry; refused, the run ends with
-            /// [`Stop::Budget`](crate::Stop::Budget). Given twice, both must allow it, and a refusal of one takes nothing from
-            /// the other.
+            /// [`Stop::Budget`](crate::Stop::Budget). Of two, both must allow it, and a refusal of one takes nothing from the
+            /// other; the same one given twice, by a profile and here, is one.
             pub fn budget(self, budget: &crate::budget::Budget) -> $builder<O, W, L, G::With> {
                 let budget = budget.clone();
                 self.share(|shared| shared.budget(budget))

@@ -70,7 +70,7 @@ pub struct LimitService<S> {
     limiter: Limiter,
     /// A place in the wait list, or the permit it led to.
     permit: Option<QueuedPermit>,
-    /// Made when it first has to wait.
+    /// While it waits.
     timer: Option<Pin<Box<Timer>>>,
 }
 
@@ -84,7 +84,6 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         ready!(self.inner.poll_ready(cx))?;
-        let progress = ready!(coop::poll_proceed(cx));
         let permit = match &mut self.permit {
             Some(permit) => permit,
             none => match self.limiter.enqueue(1, FOREVER) {
@@ -92,13 +91,17 @@ where
                 Err(refused) => unreachable!("one permit can always be waited for: {refused}"),
             },
         };
+        // A task that has used up its share still joins the list.
+        let progress = ready!(coop::poll_proceed(cx));
         loop {
             let turn = match permit.poll_acquire(cx) {
                 Readiness::Granted => break,
                 Readiness::At(turn) => Some(turn),
                 Readiness::Never => None,
             };
-            ready!(self.timer.get_or_insert_with(|| Box::pin(Timer::default())).as_mut().poll_at(cx, turn));
+            // A new one each time: services live in statics, and the runtime of the former poll may be gone.
+            let timer = self.timer.insert(Box::pin(Timer::default()));
+            ready!(timer.as_mut().poll_at(cx, turn));
         }
         progress.made_progress();
         Poll::Ready(Ok(()))

@@ -313,6 +313,10 @@ where
                     if let Some(error) = this.failed.take() {
                         return Poll::Ready(Ok(Answer::Failed(error)));
                     }
+                    // The listener may have taken its time, or cancelled the run: nothing is asked of the service then.
+                    if let Err(by) = this.core.may_call() {
+                        return Poll::Ready(Ok(Answer::Cut(by)));
+                    }
                     // A panic from here on ends it all.
                     this.state.set(State::Done);
                     if !mem::take(this.is_ready) {
@@ -324,15 +328,15 @@ where
                                 break;
                             }
                         }
-                        // It may have taken any time.
-                        if let Err(by) = this.core.may_call() {
-                            return Poll::Ready(Ok(Answer::Cut(by)));
-                        }
                     }
                     let Some(request) = this.request.take() else {
                         unreachable!("an attempt without a request is the last")
                     };
                     *this.request = this.repeat.repeat(&request);
+                    // Both may have taken any time, or cancelled the run.
+                    if let Err(by) = this.core.may_call() {
+                        return Poll::Ready(Ok(Answer::Cut(by)));
+                    }
                     this.state.set(State::Calling { call: this.service.call(request) });
                 }
                 StateProj::Calling { call } => {

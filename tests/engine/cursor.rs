@@ -191,3 +191,17 @@ async fn cancelled_between_next_and_attempt() {
     assert!(!began.get());
     assert_eq!(run.next().await.map(drop).unwrap_err().stop(), &Stop::Cancelled);
 }
+
+/// A loop that does not heed the end lets others run.
+#[tokio::test(start_paused = true)]
+async fn asked_again_and_again_it_lets_others_run() {
+    let mut run = Policy::new().max_attempts(0).begin::<&str>();
+    let other = tokio::spawn(async {});
+    for turn in 0.. {
+        if other.is_finished() {
+            break;
+        }
+        assert!(turn < 1000, "no other has run");
+        assert_eq!(run.next().await.unwrap_err().attempts(), 0);
+    }
+}

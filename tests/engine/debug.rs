@@ -46,6 +46,13 @@ async fn nothing_prints_a_number_for_never() {
         .unwrap_err();
     let refused = retry(async |_| Err::<(), _>("x")).throttle(&empty).finish_within(S).await.unwrap_err();
     told.extend([format!("{gave_up:?}"), format!("{refused:?}"), format!("{:?}", empty.acquire(1))]);
+    let endless = retry(async |_| Err::<(), _>("x"))
+        .backoff(Backoff::fixed(Duration::MAX))
+        .notify(|event| told.push(format!("{event:?}")))
+        .into_future();
+    assert!(tokio::time::timeout(S, endless).await.is_err());
+    let ended = r#"Ended { attempt: 1, elapsed: 0ns, last: Failed("x"), again: Some(None) }"#;
+    assert_eq!(told[told.len() - 2..], [ended, "Waiting(Pause(None))"]);
     told.extend([format!("{:?}", empty.reserve(1)), format!("{:?}", Policy::new().begin::<&str>())]);
     for text in told {
         assert!(!text.contains("18446744073709551615") && !text.contains("4294967295"), "{text}");

@@ -1,9 +1,14 @@
 //! A limiter, a budget and a cancellation inside a run.
 
-use std::time::Duration;
+use std::{
+    future::{Future, IntoFuture, poll_fn, ready},
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
-use relent::{Backoff, Budget, Limiter, Rate, Ratio, Stop, poll, retry};
-use tokio::time::Instant;
+use relent::{Backoff, Budget, CancellationToken, Limiter, Policy, Rate, Ratio, Stop, TimedQueue, ensure, poll, retry};
+use tokio::{task::coop, time::Instant};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -91,4 +96,122 @@ async fn a_refused_retry_is_not_spent() {
         .unwrap_err();
     assert!(matches!(gave_up.stop(), Stop::Limiter { .. }));
     assert_eq!(budget.available(), 3);
+}
+
+/// Polled for the first time by a task that has used up its share: it is pending.
+async fn first_poll<F: Future>(mut future: Pin<&mut F>) {
+    poll_fn(|cx| {
+        while let Poll::Ready(progress) = coop::poll_proceed(cx) {
+            progress.made_progress();
+        }
+        assert!(future.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// The waiters after that. Then it is dropped.
+async fn waiters(limiter: &Limiter, future: impl Future) -> usize {
+    let mut future = pin!(future);
+    first_poll(future.as_mut()).await;
+    limiter.waiters()
+}
+
+/// Waiters are granted in the order of their first polls, also those whose task has to let others run at once.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_has_used_up_its_share_takes_its_place() {
+    let (limiter, other) = (Limiter::per_second(1), Limiter::per_second(1));
+    limiter.try_acquire(1).unwrap();
+    other.try_acquire(1).unwrap();
+    let run = retry(async |_| Ok::<_, &str>(1)).throttle(&limiter).into_future();
+    assert_eq!(waiters(&limiter, run).await, 1);
+    let run = retry(async |_| Ok::<_, &str>(1)).throttle(&other).throttle(&limiter).into_future();
+    assert_eq!(waiters(&other, run).await, 1);
+    let run = poll(async |_| Some(1)).throttle(&limiter).into_future();
+    assert_eq!(waiters(&limiter, run).await, 1);
+    let run = ensure(async |_| Ok::<_, &str>(Some(1)), async |()| Ok::<(), &str>(())).throttle(&limiter);
+    assert_eq!(waiters(&limiter, run.into_future()).await, 1);
+    let mut cursor = Policy::new().begin::<&str>().throttle(&limiter);
+    assert_eq!(waiters(&limiter, cursor.next()).await, 1);
+    let mut queue = TimedQueue::new();
+    let handle = queue.handle();
+    let _ = handle.schedule("a", 1, Duration::ZERO);
+    let run = queue.run(async |_| Ok::<(), &str>(())).throttle(&limiter).into_future();
+    assert_eq!(waiters(&limiter, run).await, 1);
+    assert_eq!((limiter.waiters(), other.waiters()), (0, 0), "all were dropped");
+    assert!(cursor.next().await.unwrap().run(ready(Ok(()))).await.is_some());
+}
+
+/// It hears of a wait only if there is one, and is heeded if it is cancelled, too late or refused before others have run.
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_a_task_that_let_others_run_in_its_place() {
+    let began = Instant::now();
+    for (what, want) in [
+        ("free", "Started Succeeded at 0"),
+        ("drained", "Waiting Started Succeeded at 1"),
+        ("cancelled", "GaveUp at 0"),
+        ("late", "GaveUp at 9"),
+        ("refused", "GaveUp at 0"),
+    ] {
+        let rate = if what == "refused" { Rate::ZERO } else { Rate::per_second(1) };
+        let (limiter, token) = (Limiter::new(rate, 1), CancellationToken::new());
+        if matches!(what, "drained" | "refused") {
+            limiter.try_acquire(1).unwrap();
+        }
+        let (now, mut heard) = (Instant::now(), String::new());
+        let run =
+            retry(async |_| Ok::<_, &str>(1)).throttle(&limiter).finish_within(5000 * MS).cancel_on(token.clone());
+        let mut run = pin!(
+            run.notify(|event| {
+                heard.push_str(format!("{event:?}").split([' ', '(']).next().unwrap());
+                heard.push(' ');
+            })
+            .into_future()
+        );
+        first_poll(run.as_mut()).await;
+        match what {
+            "cancelled" => token.cancel(),
+            "late" => tokio::time::advance(9000 * MS).await,
+            _ => tokio::task::yield_now().await,
+        }
+        let _ = run.await;
+        assert_eq!(format!("{heard}at {}", now.elapsed().as_secs()), want, "{what}");
+        assert_eq!(limiter.waiters(), 0);
+    }
+    assert_eq!(began.elapsed(), 10_000 * MS);
+}
+
+/// However many cancel it, and whichever does; however many budgets it asks. (The stack of a test is 2 MB.)
+#[tokio::test(start_paused = true)]
+async fn thousands_of_tokens_and_budgets() {
+    const MANY: usize = 10_000;
+    let tokens: Vec<_> = (0..MANY).map(|_| CancellationToken::new()).collect();
+    let budgets: Vec<_> = (0..MANY).map(|_| Budget::ratio(Ratio::ZERO).reserve(3)).collect();
+    let mut run = retry(|_| ready(Err::<(), _>("x"))).every(100 * MS).cancel_on(CancellationToken::new());
+    for (token, budget) in tokens.iter().zip(&budgets) {
+        run = run.cancel_on(token.clone()).budget(budget);
+    }
+    let gave_up = run.clone().await.unwrap_err();
+    assert_eq!((gave_up.stop(), gave_up.attempts()), (&Stop::Budget, 4));
+    assert!(budgets.iter().all(|budget| budget.available() == 0));
+    let cancel = async {
+        tokio::time::sleep(50 * MS).await;
+        tokens[MANY / 2].cancel();
+    };
+    let (gave_up, ()) = tokio::join!(run.max_attempts(9).delay_first().into_future(), cancel);
+    assert!(gave_up.unwrap_err().is_cancelled());
+}
+
+/// One budget given twice, as by a profile and by a call that narrows it, is one.
+#[tokio::test(start_paused = true)]
+async fn a_budget_given_twice_is_asked_once() {
+    let (budget, other) = (Budget::ratio(Ratio::ZERO).reserve(3), Budget::in_flight(Ratio::ONE).reserve(0));
+    let mut available = Vec::new();
+    let run = retry(|_| {
+        available.push(other.available());
+        ready(Err::<(), _>("x"))
+    });
+    let run = run.every(MS).budget(&budget).budget(&other).budget(&budget.clone()).budget(&other);
+    assert_eq!(run.await.unwrap_err().attempts(), 4);
+    assert_eq!(available, [1, 0, 0, 0]);
 }

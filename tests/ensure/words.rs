@@ -301,3 +301,37 @@ async fn refused_for_good_and_not_observed() {
     let text = gave_up.sentence().to_string();
     assert!(text.contains("repeating cannot mend this (acted once, and whether it was applied is unknown)"), "{text}");
 }
+
+/// With no time at all a call is still begun, and cut at once if it does not answer: as of any other verb.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_no_time_begins_the_act() {
+    let run = |hangs: bool| {
+        let act = move |()| async move { if hangs { pending().await } else { Ok::<(), &str>(()) } };
+        ensure(async |_| Ok::<Option<()>, &str>(None), act).attempt_timeout(Duration::ZERO).max_attempts(2)
+    };
+    for (hangs, last) in [(false, "not ready"), (true, "cut after 0ns by its own deadline")] {
+        let gave_up = run(hangs).backoff(Backoff::fixed(MS)).await.unwrap_err();
+        assert_eq!(gave_up.stop(), &Stop::Attempts);
+        assert!(gave_up.sentence().to_string().ends_with(last), "{}", gave_up.sentence());
+        assert!(matches!(gave_up.detail(), Some(Detail::Ensure { acts: 2, .. })));
+    }
+    let gave_up = run(true).finish_within(Duration::ZERO).await.unwrap_err();
+    assert_eq!((gave_up.stop(), gave_up.last()), (&Stop::Deadline, Last::NotReady));
+}
+
+/// How long a call ran that was cut is what was set, however late the timer was: of a look and of an act.
+#[tokio::test(start_paused = true)]
+async fn a_late_timer_makes_no_cut_longer() {
+    let timeout = Duration::from_micros(1500);
+    let cut = |looks: bool| {
+        let look = move |_| async move { if looks { pending().await } else { Ok::<Option<()>, &str>(None) } };
+        ensure(look, |()| pending::<Result<(), &str>>()).attempt_timeout(timeout)
+    };
+    let after = |gave_up: relent::GaveUp<&str>| match gave_up.last() {
+        Last::Cut { after, .. } => after,
+        last => panic!("{last:?}"),
+    };
+    assert_eq!(after(cut(false).max_attempts(1).await.unwrap_err()), timeout);
+    assert_eq!(after(cut(true).on_cut(false).start_within(Duration::ZERO).await.unwrap_err()), timeout);
+    assert_eq!(after(cut(true).finish_within(timeout / 2).await.unwrap_err()), timeout / 2);
+}

@@ -36,6 +36,9 @@ async fn without_the_store_nothing_is_granted_after_the_share_has_lapsed() {
     assert!(
         matches!(gave_up.stop(), Stop::NoShare { why, .. } if why.trouble() == Some("the ledger is not available"))
     );
+    // So does one that a future may cancel.
+    let cancellable = run().cancel_when(std::future::pending::<()>()).await.unwrap_err();
+    assert_eq!(cancellable.to_string(), gave_up.to_string());
     assert!(gave_up.is_refused() && gave_up.stop().as_str() == "no_share");
     assert!(matches!(limiter.acquire(1).within(Duration::from_secs(5)).await, Err(Refused::NoShare { .. })));
     assert_eq!(limiter.available(), 0);

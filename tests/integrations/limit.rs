@@ -133,3 +133,40 @@ async fn a_loop_without_a_limit_lets_others_run() {
         service.ready().await.unwrap().call(1).await.unwrap();
     }
 }
+
+/// Clients stand in statics, and each test has a runtime of its own: one that waited in a runtime that is gone goes on.
+#[test]
+fn a_service_outlives_the_runtime_in_which_it_waited() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let limiter = Limiter::new(Rate::every(SECOND).unwrap(), 1);
+    let mut service = LimitLayer::new(&limiter).layer(Server::new());
+    for _ in 0..3 {
+        runtime().block_on(async {
+            while limiter.try_acquire(1).is_ok() {}
+            let mut ready = task::spawn(service.ready());
+            assert_pending!(ready.poll());
+        });
+    }
+    runtime().block_on(async {
+        let began = Instant::now();
+        service.ready().await.unwrap().call(1).await.unwrap();
+        assert!(began.elapsed() <= SECOND);
+    });
+}
+
+/// A task that has used up its share takes its place in the wait list all the same.
+#[tokio::test(start_paused = true)]
+async fn the_place_is_taken_at_the_first_poll() {
+    let limiter = Limiter::per_second(1);
+    limiter.try_acquire(1).unwrap();
+    let mut service = LimitLayer::new(&limiter).layer(Server::new());
+    std::future::poll_fn(|cx| {
+        while let Poll::Ready(progress) = tokio::task::coop::poll_proceed(cx) {
+            progress.made_progress();
+        }
+        assert!(service.poll_ready(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(limiter.waiters(), 1);
+}

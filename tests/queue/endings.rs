@@ -171,3 +171,20 @@ fn what_may_cross_threads() {
     send(&queue);
     send(&queue.run(|_| async { Ok::<_, ()>(()) }).into_future());
 }
+
+/// A loop around what is ready at once lets others run.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_what_is_so_lets_others_run() {
+    let queue = queue();
+    let handle = queue.handle();
+    for drains in [false, true] {
+        let other = tokio::spawn(async {});
+        for turn in 0.. {
+            if other.is_finished() {
+                break;
+            }
+            assert!(turn < 1000, "no other has run");
+            if drains { assert_eq!(handle.drain().await, 0) } else { handle.idle().await }
+        }
+    }
+}

@@ -325,3 +325,37 @@ async fn nothing_starts_once_the_listener_of_a_cut_attempt_has_cancelled() {
     assert_eq!(*started.borrow(), ["a"]);
     assert_eq!(finished.waiting.len(), 2);
 }
+
+/// A waker that panics, of what waits for the queue to be idle, does not lose the item that its call was to hand back.
+#[tokio::test(start_paused = true)]
+async fn a_waker_panics_over_what_is_given_up() {
+    struct Evil;
+    impl std::task::Wake for Evil {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("in a waker")
+        }
+    }
+    let evil = std::sync::Arc::new(Evil).into();
+    for how in 0..6 {
+        let mut queue = TimedQueue::new().backoff(Backoff::fixed(S)).max_attempts(if how == 3 { 9 } else { 1 });
+        queue = if how == 4 { queue.max_attempts(0) } else { queue };
+        let handle = queue.handle();
+        let _ = handle.schedule("a", 7, Duration::ZERO);
+        let mut idle = std::pin::pin!(handle.idle());
+        assert_pending!(idle.as_mut().poll(&mut Context::from_waker(&evil)));
+        let due = if how < 4 { Some(queue.next().await.unwrap()) } else { None };
+        let panicked = catch_unwind(AssertUnwindSafe(|| match (how, due) {
+            (0, Some(due)) => _ = due.fail("no"),
+            (1, Some(due)) => _ = due.retry_after(S),
+            (2, due) => drop(due),
+            (3, due) => {
+                let _ = handle.cancel(&"a");
+                drop(due);
+            }
+            _ => _ = task::spawn(queue.run(async |_| Err::<(), _>("no")).into_future()).poll(),
+        }));
+        assert!(panicked.is_err(), "{how}");
+        let values: Vec<_> = queue.take_given_up().into_iter().map(|given_up| given_up.value).collect();
+        assert_eq!((values, handle.len()), (vec![7], 0), "{how}");
+    }
+}

@@ -148,8 +148,9 @@ where
                                 continue;
                             }
                             Err(by) => {
-                                *this.called = this.core.read();
-                                (attempt, self.as_mut().look_was_cut(by))
+                                let now = this.core.read();
+                                *this.called = now;
+                                (attempt, self.as_mut().look_was_cut(by, now))
                             }
                         }
                     }
@@ -165,7 +166,7 @@ where
                         Poll::Pending => {
                             let (at, by) = this.core.policy.bounds().cut(*this.called);
                             let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), at, by));
-                            self.as_mut().look_was_cut(by)
+                            self.as_mut().look_was_cut(by, at)
                         }
                     };
                     (attempt, then)
@@ -181,7 +182,10 @@ where
                             Judged::Failed(error) => Err(error),
                             _ => Ok(()),
                         }),
-                        Poll::Pending => Err(ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *until, *by))),
+                        Poll::Pending => {
+                            let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), *until, *by));
+                            Err((by, *until))
+                        }
                     };
                     let attempt = *attempt;
                     match self.as_mut().acted(attempt, answer) {

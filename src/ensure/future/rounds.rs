@@ -151,14 +151,14 @@ where
         }
     }
 
-    /// A look was cut: always worth another one, while there is time.
-    pub(super) fn look_was_cut(self: Pin<&mut Self>, by: CutBy) -> Then<O::State> {
+    /// A look was cut, at `at` if not by a cancellation: always worth another one, while there is time.
+    pub(super) fn look_was_cut(self: Pin<&mut Self>, by: CutBy, at: u64) -> Then<O::State> {
         let this = self.project();
         let now = this.core.read();
         let step = this.acts.looked(this.core.policy.bounds(), now, Sample::Failed(Decision::Retry));
         // An act that was refused for good, or cut for good, is what the run ends with.
         if by != CutBy::AttemptTimeout || step != EnsureStep::Stop(PolicyStop::Fatal) {
-            *this.cut_after = now.saturating_sub(*this.called);
+            *this.cut_after = cut_after(*this.called, now, by, at);
             *this.ending = Ending::Cut(by);
         }
         match by {
@@ -172,7 +172,7 @@ where
     pub(super) fn acted(
         self: Pin<&mut Self>,
         attempt: Attempt,
-        answer: Result<Result<(), O::Error>, CutBy>,
+        answer: Result<Result<(), O::Error>, (CutBy, u64)>,
     ) -> Result<(), Stop> {
         let mut this = self.project();
         let now = this.core.read();
@@ -187,8 +187,8 @@ where
                 *this.ending = Ending::Failed;
                 Some(this.when.classify(this.error.insert(error)))
             }
-            Err(by) => {
-                *this.cut_after = now.saturating_sub(*this.called);
+            Err((by, at)) => {
+                *this.cut_after = cut_after(*this.called, now, by, at);
                 *this.ending = Ending::Cut(by);
                 Some(this.core.policy.after_cut())
             }
@@ -230,4 +230,10 @@ where
         let detail = Some(Detail::Ensure { acts, outcome_unknown });
         this.core.give_up(this.listener, this.error.take(), stop, detail, Some(*this.cut_after))
     }
+}
+
+/// How long a call that was cut had run: what was set, rather than how late the timer was.
+fn cut_after(called: u64, now: u64, by: CutBy, at: u64) -> u64 {
+    let ended = if by == CutBy::Cancelled { now } else { at };
+    ended.saturating_sub(called)
 }

@@ -121,7 +121,8 @@ impl EnsureState {
                     return EnsureStep::NextRound(self.after);
                 }
                 let (until, by) = act_until(bounds, now);
-                if now >= until {
+                // Cut by its own deadline, however short, it has been begun: only the bound keeps it from that.
+                if by == CutBy::Deadline && now >= until {
                     return EnsureStep::Stop(PolicyStop::Deadline);
                 }
                 self.count = self.count.saturating_add(1);
@@ -213,7 +214,8 @@ mod tests {
                         prop_assert!(acts <= policy.max_attempts);
                         prop_assert!(steps.outcome_unknown());
                         let bounds = *policy.bounds();
-                        prop_assert!(until > now && until <= bounds.finish_within);
+                        prop_assert!(until > now || (until == now && bounds.attempt_timeout == 0 && now < bounds.finish_within));
+                        prop_assert!(until <= bounds.finish_within);
                         prop_assert!(until - now <= bounds.attempt_timeout);
                         prop_assert!(by == CutBy::Deadline || until == now.saturating_add(bounds.attempt_timeout));
                         prop_assert!(by == CutBy::AttemptTimeout || until == act_until(policy.bounds(), u64::MAX).0);
@@ -241,7 +243,7 @@ mod tests {
                     }
                     EnsureStep::Stop(ended) => {
                         prop_assert_eq!(ended, PolicyStop::Deadline);
-                        prop_assert!(now >= act_until(policy.bounds(), now).0);
+                        prop_assert!(now >= act_until(policy.bounds(), now).0 && policy.bounds().finish_within != FOREVER);
                         return Ok(());
                     }
                 }

@@ -37,6 +37,8 @@ pub(crate) struct Core<G: Control> {
     ending: Ending,
     /// Whether anything can cut an attempt: a bound, or a cancellation.
     is_guarded: bool,
+    /// It joined the limiter's wait list having used up its share: others run first, whether its permit is there or not.
+    yields_in_list: bool,
     ties: G,
 }
 
@@ -83,6 +85,7 @@ impl<G: Control> Core<G> {
             state: if policy.starts_at_once() { State::First } else { State::Unstarted },
             ending: Ending::NotStarted,
             is_guarded: policy.cuts() || ties.may_be_cancelled(),
+            yields_in_list: false,
             policy,
             ties,
         }
@@ -90,7 +93,7 @@ impl<G: Control> Core<G> {
 
     /// The same run with something else shared: begun or not, it goes on as it was.
     pub(crate) fn with<H: Control>(self, change: impl FnOnce(G) -> H) -> Core<H> {
-        let Self { policy, attempts, start, at, state, ending, is_guarded, ties } = self;
+        let Self { policy, attempts, start, at, state, ending, is_guarded, ties, .. } = self;
         let state = match state {
             State::First => State::First,
             State::Unstarted => State::Unstarted,
@@ -102,7 +105,7 @@ impl<G: Control> Core<G> {
         };
         let ties = change(ties);
         let is_guarded = is_guarded || ties.may_be_cancelled();
-        Core { policy, attempts, start, at, state, ending, is_guarded, ties }
+        Core { policy, attempts, start, at, state, ending, is_guarded, yields_in_list: false, ties }
     }
 
     /// A new run with the same settings.

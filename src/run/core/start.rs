@@ -44,7 +44,7 @@ impl<G: Control> Core<G> {
                 // A limiter that grants at once must not keep others from running.
                 State::First if self.ties.is_limited() && T::poll_yield(cx).is_pending() => {
                     self.start.get_or_insert_with(time::now);
-                    self.state = State::Yielded;
+                    self.yield_in_list(planned);
                     return Poll::Pending;
                 }
                 State::First | State::Due => {}
@@ -69,11 +69,27 @@ impl<G: Control> Core<G> {
                 }
                 State::Yielding | State::Yielded => {
                     let is_stale = matches!(self.state, State::Yielded);
-                    self.state = State::Yielded;
-                    ready!(T::poll_yield(cx));
+                    if T::poll_yield(cx).is_pending() {
+                        self.yield_in_list(planned);
+                        return Poll::Pending;
+                    }
                     if is_stale {
                         self.at = self.read();
                     }
+                }
+                State::AwaitingPermit(_) if self.yields_in_list => {
+                    ready!(T::poll_yield(cx));
+                    self.yields_in_list = false;
+                    if self.ties.is_cancelled() {
+                        return Poll::Ready(Err(Stop::Cancelled));
+                    }
+                    may_start(&self.policy, self.read())?;
+                    if let State::AwaitingPermit(ticket) = mem::replace(&mut self.state, State::Yielded)
+                        && let Some(wait) = self.queue(cx, ticket, planned)
+                    {
+                        return Poll::Ready(Ok(Step::Wait(wait)));
+                    }
+                    continue;
                 }
                 State::AwaitingPermit(_) => {
                     ready!(self.poll_permit(cx, alarm.as_mut()))?;
@@ -115,6 +131,18 @@ impl<G: Control> Core<G> {
         let first = plan_first(&self.policy, &mut self.attempts, self.policy.seed())?;
         let pause = self.wait_until(first, 0);
         Ok((pause > 0).then_some(pause))
+    }
+
+    /// Others run before the next attempt. If it needs a permit it joins the limiter's wait list first, so that none overtakes it.
+    #[cold]
+    fn yield_in_list(&mut self, planned: u64) {
+        self.state = State::Yielded;
+        if self.ties.is_limited()
+            && !self.ties.is_cancelled()
+            && let Admission::Queued(ticket) = self.ties.join(self.policy.bounds().room(planned))
+        {
+            (self.state, self.yields_in_list) = (State::AwaitingPermit(ticket), true);
+        }
     }
 
     /// Puts the run on the limiter's wait list. `None`: its permit is there already.
@@ -182,7 +210,7 @@ impl<G: Control> Core<G> {
     /// The future that polls for the next attempt is dropped: no waiter stays behind. Asked again, the run queues anew.
     pub(crate) fn leave(&mut self) {
         if matches!(self.state, State::AwaitingPermit(_)) {
-            self.state = State::Sleeping;
+            (self.state, self.yields_in_list) = (State::Sleeping, false);
         }
     }
 

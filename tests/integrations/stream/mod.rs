@@ -268,6 +268,28 @@ async fn a_cancellation_ends_it_wherever_it_is() {
     assert!(always.next().await.unwrap().unwrap_err().is_cancelled());
 }
 
+/// A listener that hears of the start of an attempt may cancel the stream, or take until the hard bound is over: it does not
+/// connect then.
+#[tokio::test(start_paused = true)]
+async fn what_the_listener_of_a_start_ends_is_not_connected() {
+    for cancels in [true, false] {
+        let (server, token) = (Server::new([refused(), GOOD]), CancellationToken::new());
+        let run =
+            reconnect(|_| server.connect()).backoff(each_second()).finish_within(secs(5)).cancel_on(token.clone());
+        let run = run.notify(|event| match event {
+            Event::Started(attempt) if attempt.number() == 2 && cancels => token.cancel(),
+            Event::Started(attempt) if attempt.number() == 2 => {
+                assert!(futures_util::FutureExt::now_or_never(tokio::time::advance(secs(9))).is_none());
+            }
+            _ => {}
+        });
+        let told = yields(pin!(run.into_stream()), 9).await;
+        assert!(told.contains("gave up after 2 attempts") && !told.contains("up 1"), "{told}");
+        assert!(told.contains(if cancels { "cancelled" } else { "within 5s" }), "{told}");
+        assert_eq!(server.asked.lock().unwrap().len(), 1, "{told}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn dropped_anywhere_it_leaves_nothing_and_a_dropped_next_loses_nothing() {
     let server = Server::new([breaks_after(2), refused(), GOOD]);

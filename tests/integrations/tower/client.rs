@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use futures_util::FutureExt;
 use relent::{
     Budget, CancellationToken, Limiter, Policy, Profile, Ratio, Stop,
     builder::ErasedProfile,
@@ -60,6 +61,39 @@ async fn a_cancelled_client_stops_in_a_call_and_in_a_pause() {
         assert!(error.get_ref().is_cancelled(), "{answer:?}: {error}");
         assert_eq!((server.seconds(), server.held(0)), (vec![at], 0));
         assert_eq!(error.source().is_some(), !matches!(answer, Hangs));
+    }
+}
+
+/// What hears of the start of an attempt, and what makes its request, may cancel the call, or take until the hard bound is over:
+/// the service is not called then.
+#[tokio::test(start_paused = true)]
+async fn what_a_listener_or_the_making_of_a_request_ends_is_not_called() {
+    let stall = || assert!(tokio::time::advance(9 * SECOND).now_or_never().is_none());
+    for (cancels, listens, attempt) in
+        [(true, true, 1), (true, true, 2), (false, true, 1), (false, true, 2), (true, false, 1), (false, false, 2)]
+    {
+        let (token, server) = (CancellationToken::new(), Server::new(vec![Fails("a"); 9]));
+        let (ends, made) = (token.clone(), Arc::new(AtomicUsize::new(0)));
+        let end = move || if cancels { ends.cancel() } else { stall() };
+        let profile = Profile::new(every_second().finish_within(5 * SECOND)).cancel_on(token).notify({
+            let end = end.clone();
+            move |event: &Event<'_, BoxedError>| match event {
+                Event::Started(started) if listens && started.number() == attempt => end(),
+                _ => {}
+            }
+        });
+        let layer = RetryLayer::new(profile).repeat_with(move |request: &String| {
+            let number = made.fetch_add(1, Relaxed) + 1;
+            if !listens && number == attempt as usize {
+                end();
+            }
+            Some(request.clone())
+        });
+        let error = layer.layer(server.clone()).oneshot("x".to_owned()).await.unwrap_err();
+        let stop = if cancels { Stop::Cancelled } else { Stop::Deadline };
+        assert_eq!(error.get_ref().stop(), &stop, "{error}");
+        assert_eq!(server.seconds().len() + 1, attempt as usize, "{error}");
+        assert_eq!(error.source().is_some(), attempt == 2, "{error}");
     }
 }
 
