@@ -231,13 +231,13 @@ mod tests {
             for (step, who) in steps {
                 match (step, runs.len()) {
                     (0, _) => {
-                        word = crowd.begin(word).unwrap();
+                        word = ConcurrencyBudget::begin(word).unwrap();
                         runs.push(false);
                     }
                     (_, 0) => {}
                     (1, many) => {
                         let retrying = runs.swap_remove(who % many);
-                        word = crowd.end(word, retrying);
+                        word = ConcurrencyBudget::end(word, retrying);
                     }
                     (2, many) => {
                         let was = runs[who % many];
@@ -251,12 +251,12 @@ mod tests {
                     }
                     (_, many) => {
                         if std::mem::replace(&mut runs[who % many], false) {
-                            word = crowd.retries_no_more(word);
+                            word = ConcurrencyBudget::retries_no_more(word);
                         }
                     }
                 }
                 let retrying = runs.iter().filter(|retrying| **retrying).count();
-                let (counted, counted_retrying) = crowd.counts(word);
+                let (counted, counted_retrying) = ConcurrencyBudget::counts(word);
                 prop_assert_eq!((counted as usize, counted_retrying as usize), (runs.len(), retrying));
             }
         }
@@ -265,8 +265,8 @@ mod tests {
     #[test]
     fn what_cannot_be_counted_is_not_counted() {
         let crowd = ConcurrencyBudget::new(Ratio::ONE, 0);
-        assert_eq!(crowd.begin(word_of(u32::MAX, 3)), None);
+        assert_eq!(ConcurrencyBudget::begin(word_of(u32::MAX, 3)), None);
         assert_eq!(crowd.retry(word_of(u32::MAX, u32::MAX), false), None);
-        assert_eq!(crowd.end(word_of(0, 0), true), word_of(0, 0));
+        assert_eq!(ConcurrencyBudget::end(word_of(0, 0), true), word_of(0, 0));
     }
 }

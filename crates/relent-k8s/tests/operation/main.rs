@@ -4,6 +4,7 @@
 mod between;
 mod contract;
 mod done;
+mod drops;
 mod hangs;
 mod names;
 mod place;

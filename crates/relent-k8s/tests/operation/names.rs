@@ -59,3 +59,18 @@ async fn what_is_made_for_one_is_refused() {
         }
     }
 }
+
+/// Names that are odd, and names of some kind, are asked for as they are; in a field selector they are escaped.
+#[tokio::test(start_paused = true)]
+async fn odd_names_are_asked_for() {
+    let server = ApiServer::new();
+    let maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+    for (name, selector) in [("system:it", "system%3Ait"), ("a=b,c", "a%5C%3Db%5C%2Cc")] {
+        server.clear_journal();
+        let absent = |map: Option<&ConfigMap>| map.is_none();
+        assert!(k8s::wait(maps.clone(), name, absent).await.unwrap().is_none());
+        let [get, list] = &server.journal()[..] else { panic!("{:?}", server.journal()) };
+        assert!(get.path.ends_with(&format!("/configmaps/{name}")), "{get}");
+        assert!(list.query.contains(&format!("fieldSelector=metadata.name%3D{selector}")), "{list}");
+    }
+}
