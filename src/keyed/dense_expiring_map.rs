@@ -226,6 +226,24 @@ mod tests {
         }
     }
 
+    /// At rest and while it grows: five bytes a bucket, and what is free in the last chunk.
+    #[test]
+    fn an_entry_costs_few_bytes_beyond_itself() {
+        type Entry = (u64, [u64; 3]);
+        let mut map = DenseExpiringMap::new();
+        let hash = |key: &u64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        for key in 0..100_000 {
+            map.step(|_| true, hash);
+            map.insert(hash(&key), key, [0; 3], hash);
+            if key < 5000 {
+                continue;
+            }
+            let bytes = map.entries.capacity() * size_of::<Entry>() + map.index.all_buckets() * 5;
+            let each = if map.index.is_moving() { 50 } else { 44 };
+            assert!(bytes <= map.len() * each, "{bytes} bytes, {} entries", map.len());
+        }
+    }
+
     #[test]
     fn it_shrinks_again() {
         let mut map = DenseExpiringMap::new();

@@ -149,6 +149,12 @@ impl<T> IncrementalTable<T> {
         self.table.capacity() + self.former.capacity()
     }
 
+    /// How many buckets it has: both tables.
+    #[cfg(test)]
+    pub(super) fn all_buckets(&self) -> usize {
+        self.table.num_buckets() + self.former.num_buckets()
+    }
+
     /// Whether an entry can be added now without moving all.
     #[cfg(test)]
     pub(super) fn has_room(&self) -> bool {
