@@ -1,11 +1,12 @@
 //! A map like [`ExpiringMap`](super::expiring_map::ExpiringMap), for larger entries: in few bytes beyond these.
 //!
-//! Structure: the entries lie close together in chunks, in no order, and an [`IncrementalTable`] has their positions. So
-//! what is free in a table is five bytes a place, however large the entries are. Each [`step`](DenseExpiringMap::step)
-//! moves eight buckets of the former table, if there is one, and looks at two entries, and drops what need not be kept.
+//! Structure: the entries lie close together in chunks, in no order, and an [`IncrementalTable`] has their positions.
+//! So what is free in a table is five bytes a place, however large the entries are. Each
+//! [`step`](DenseExpiringMap::step) moves eight buckets of the former table, if there is one, and looks at two entries,
+//! and drops what need not be kept.
 //!
-//! Invariants: the index holds the position of each entry once. Entries from `to_look_at` on have been looked at in this
-//! round, or came after it began: the last entry fills each gap.
+//! Invariants: the index holds the position of each entry once. Entries from `to_look_at` on have been looked at in
+//! this round, or came after it began: the last entry fills each gap.
 
 use std::{borrow::Borrow, hash::Hash};
 
@@ -82,8 +83,8 @@ impl<K: Eq + Hash, V> DenseExpiringMap<K, V> {
         self.index.insert(hash, position, rehash(&self.entries, &hasher));
     }
 
-    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked at since
-    /// the last time it was true, those that were added in between aside.
+    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked
+    /// at since the last time it was true, those that were added in between aside.
     pub(super) fn step(&mut self, mut keep: impl FnMut(&V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
         if self.index.is_moving() {
             self.index.move_some(|_| true, &rehash(&self.entries, &hasher));
