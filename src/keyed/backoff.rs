@@ -30,8 +30,8 @@ use crate::{
 /// A key costs itself and 24 bytes, and 6 to 12 in a hash table, up to 17 while that grows.
 ///
 /// A key that has not failed for a set time, its pause not counted, has never failed, and is forgotten in passing: each
-/// failure looks at two others, and moves eight while the table grows, and one of 128 looks at up to 64, so that no call takes
-/// longer because there are many, and all are looked at while one alone fails.
+/// failure looks at two others, and moves eight while the table grows, and one of 128 looks at up to 64, so that no
+/// call takes longer because there are many, and all are looked at while one alone fails.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,7 +74,8 @@ impl Item {
     }
 }
 
-/// The delay of an item whose schedule has ended. No other delay is as long: 584 years less a nanosecond are as good as for ever.
+/// The delay of an item whose schedule has ended. No other delay is as long: 584 years less a nanosecond are as good as
+/// for ever.
 const ENDED: u64 = FOREVER;
 
 impl<K: Eq + Hash> KeyedBackoff<K> {

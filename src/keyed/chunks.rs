@@ -33,6 +33,12 @@ impl<T> Chunks<T> {
         self.chunks.get_mut(position as usize / CHUNK)?.get_mut(position as usize % CHUNK)
     }
 
+    /// How many it has room for.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.chunks.iter().map(Vec::capacity).sum()
+    }
+
     /// Adds one at the end: its position.
     pub(super) fn push(&mut self, element: T) -> u32 {
         let position = u32::try_from(self.len()).expect("fewer than 2^32 at a time");

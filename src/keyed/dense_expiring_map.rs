@@ -1,11 +1,12 @@
 //! A map like [`ExpiringMap`](super::expiring_map::ExpiringMap), for larger entries: in few bytes beyond these.
 //!
-//! Structure: the entries lie close together in chunks, in no order, and an [`IncrementalTable`] has their positions. So
-//! what is free in a table is five bytes a place, however large the entries are. Each [`step`](DenseExpiringMap::step)
-//! moves eight buckets of the former table, if there is one, and looks at two entries, and drops what need not be kept.
+//! Structure: the entries lie close together in chunks, in no order, and an [`IncrementalTable`] has their positions.
+//! So what is free in a table is five bytes a place, however large the entries are. Each
+//! [`step`](DenseExpiringMap::step) moves eight buckets of the former table, if there is one, and looks at two entries,
+//! and drops what need not be kept.
 //!
-//! Invariants: the index holds the position of each entry once. Entries from `to_look_at` on have been looked at in this
-//! round, or came after it began: the last entry fills each gap.
+//! Invariants: the index holds the position of each entry once. Entries from `to_look_at` on have been looked at in
+//! this round, or came after it began: the last entry fills each gap.
 
 use std::{borrow::Borrow, hash::Hash};
 
@@ -82,8 +83,8 @@ impl<K: Eq + Hash, V> DenseExpiringMap<K, V> {
         self.index.insert(hash, position, rehash(&self.entries, &hasher));
     }
 
-    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked at since
-    /// the last time it was true, those that were added in between aside.
+    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked
+    /// at since the last time it was true, those that were added in between aside.
     pub(super) fn step(&mut self, mut keep: impl FnMut(&V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
         if self.index.is_moving() {
             self.index.move_some(|_| true, &rehash(&self.entries, &hasher));
@@ -223,6 +224,24 @@ mod tests {
             prop_assert_eq!(map.len(), map.index.len());
             let left = keys.filter(|key| map.get_mut(hash(key), key).is_none());
             prop_assert!(left.into_iter().all(|key| odd_go && naive[key] % 2 == 1));
+        }
+    }
+
+    /// At rest and while it grows: five bytes a bucket, and what is free in the last chunk.
+    #[test]
+    fn an_entry_costs_few_bytes_beyond_itself() {
+        type Entry = (u64, [u64; 3]);
+        let mut map = DenseExpiringMap::new();
+        let hash = |key: &u64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        for key in 0..100_000 {
+            map.step(|_| true, hash);
+            map.insert(hash(&key), key, [0; 3], hash);
+            if key < 5000 {
+                continue;
+            }
+            let bytes = map.entries.capacity() * size_of::<Entry>() + map.index.all_buckets() * 5;
+            let each = if map.index.is_moving() { 50 } else { 44 };
+            assert!(bytes <= map.len() * each, "{bytes} bytes, {} entries", map.len());
         }
     }
 

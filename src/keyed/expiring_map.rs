@@ -1,8 +1,9 @@
 //! A map that grows, shrinks and forgets in small steps: no call takes longer because there are many entries.
 //!
-//! The entries are in an [`IncrementalTable`], as suits small ones. Each [`step`](ExpiringMap::step) moves eight buckets of
-//! its former table, or looks at two buckets of the only one, and drops what need not be kept. A
-//! [`glance`](ExpiringMap::glance) looks at one, where nothing is to be done: that is the commonest step, and the shortest.
+//! The entries are in an [`IncrementalTable`], as suits small ones. Each [`step`](ExpiringMap::step) moves eight
+//! buckets of its former table, or looks at two buckets of the only one, and drops what need not be kept. A
+//! [`glance`](ExpiringMap::glance) looks at one, where nothing is to be done: that is the commonest step, and the
+//! shortest.
 
 use std::{borrow::Borrow, hash::Hash};
 
@@ -84,8 +85,8 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         fine
     }
 
-    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked at since
-    /// the last time it was true, those that were added in between aside.
+    /// Looks at some entries and drops those that `keep` does not want. True, the round is over: all have been looked
+    /// at since the last time it was true, those that were added in between aside.
     pub(super) fn step(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool, hasher: impl Fn(&K) -> u64) -> bool {
         if self.is_moving() {
             self.table.move_some(|(key, value)| keep(key, value), &|(key, _)| hasher(key));

@@ -1,7 +1,7 @@
 //! A hash table that grows and shrinks in small steps: no call takes longer because there are many entries.
 //!
-//! Structure: a hash table, and while it grows or shrinks the former one, which is emptied into it, eight buckets a step.
-//! (This is the scheme of Redis' dictionaries.)
+//! Structure: a hash table, and while it grows or shrinks the former one, which is emptied into it, eight buckets a
+//! step. (This is the scheme of Redis' dictionaries.)
 //!
 //! Invariant: the new table has room for all entries of the former and for one more in each step that empties it, so it
 //! never grows by itself, which would move all entries at once.
@@ -61,7 +61,8 @@ impl<T> IncrementalTable<T> {
         entry.ok().map(|entry| entry.remove().0)
     }
 
-    /// Adds an entry that is not there, after a step: if the table [is moving](Self::is_moving), [`move_some`](Self::move_some).
+    /// Adds an entry that is not there, after a step: if the table [is moving](Self::is_moving),
+    /// [`move_some`](Self::move_some).
     pub(super) fn insert(&mut self, hash: u64, entry: T, hasher: impl Fn(&T) -> u64) {
         if self.table.len() == self.table.capacity() {
             self.begin_move(&hasher);
@@ -147,6 +148,12 @@ impl<T> IncrementalTable<T> {
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.table.capacity() + self.former.capacity()
+    }
+
+    /// How many buckets it has: both tables.
+    #[cfg(test)]
+    pub(super) fn all_buckets(&self) -> usize {
+        self.table.num_buckets() + self.former.num_buckets()
     }
 
     /// Whether an entry can be added now without moving all.

@@ -413,8 +413,9 @@ fn most_looks(keys: Range<u64>, mut call: impl FnMut(&Counted)) -> u32 {
     keys.map(looks).max().unwrap_or(0)
 }
 
-/// While all of thirty thousand, a thousand under each lock, come, stay and go again. At the end of a round of looks a call takes 32 steps, and in one
-/// it hashes eight keys that are moved, or, of two that are dropped, each and the one that fills the gap.
+/// While all of thirty thousand, a thousand under each lock, come, stay and go again. At the end of a round of looks a
+/// call takes 32 steps, and in one it hashes eight keys that are moved, or, of two that are dropped, each and the one
+/// that fills the gap.
 #[tokio::test(start_paused = true)]
 async fn no_call_looks_at_more_keys_because_there_are_many() {
     const KEYS: u64 = 30_000;
