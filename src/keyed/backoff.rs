@@ -128,7 +128,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         item.failures = number.saturating_add(1);
         let random = || series(self.backoff.seeded().unwrap_or(item.seed.into()), number.into());
         let mut progress = BackoffState::after(number, item.current);
-        let delay = self.backoff.next(&mut progress, random);
+        let delay = progress.next(&self.backoff, random);
         item.current = progress.current();
         item.failed_at = now;
         item.delay = delay.map_or(ENDED, |delay| delay.min(ENDED - 1));

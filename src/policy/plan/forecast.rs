@@ -64,7 +64,7 @@ impl Policy {
             _ => 0,
         };
         let asked = if self.most_asked() == FOREVER { cut_pause } else { self.most_asked() };
-        let highest = if self.uses_backoff() { self.backoff.highest() } else { 0 };
+        let highest = if self.uses_backoff() { self.schedule().highest() } else { 0 };
         let mut slowest = self.clone();
         slowest.bounds.start_within = FOREVER;
         slowest.bounds.finish_within = FOREVER;
@@ -90,11 +90,11 @@ impl Policy {
     /// No run makes more attempts; `u64::MAX` is no limit.
     pub(in crate::policy) fn most_attempts(&self) -> u64 {
         let allowed = if self.max_attempts == u32::MAX { u64::MAX } else { self.max_attempts.into() };
-        let delays = match self.backoff.count() {
+        let delays = match self.schedule().count() {
             _ if !self.uses_backoff() => None,
             // What has no delay at all has none after it has started over.
             Some(0) => Some(0),
-            _ if self.can_start_over() || self.backoff.healthy() == Some(0) => None,
+            _ if self.can_start_over() || self.schedule().healthy() == Some(0) => None,
             count => count,
         };
         // The first attempt needs no delay, unless it is delayed.
@@ -105,6 +105,6 @@ impl Policy {
     /// Whether attempts may run long enough for the backoff to begin anew.
     pub(in crate::policy) fn can_start_over(&self) -> bool {
         let longest = self.bounds.attempt_timeout.min(self.bounds.finish_within);
-        self.uses_backoff() && self.backoff.healthy().is_some_and(|healthy| 0 < healthy && healthy <= longest)
+        self.uses_backoff() && self.schedule().healthy().is_some_and(|healthy| 0 < healthy && healthy <= longest)
     }
 }

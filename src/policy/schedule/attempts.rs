@@ -249,7 +249,7 @@ impl Attempts {
         let pause = if policy.has(SET_EVERY) {
             let random = if policy.has(RANDOM_PHASE | SET_BACKOFF) { random() } else { 0 };
             self.next_on_grid(policy, now, random)
-        } else if policy.backoff.is_simple() {
+        } else if policy.is_simple() {
             Some(policy.backoff.next_simple(&mut self.current, random))
         } else {
             self.next_of_chain(policy, now, random())
@@ -269,10 +269,10 @@ impl Attempts {
     #[inline(never)]
     fn next_of_chain(&mut self, policy: &Policy, now: u64, random: u64) -> Option<u64> {
         let ran = now.saturating_sub(self.started);
-        if self.number > 0 && policy.backoff.healthy().is_some_and(|healthy| ran >= healthy) {
+        if self.number > 0 && policy.schedule().healthy().is_some_and(|healthy| ran >= healthy) {
             (self.current, self.step) = (0, 0);
         }
-        policy.backoff.next_of_chain(&mut self.current, &mut self.step, random)
+        policy.schedule().next_of_chain(&mut self.current, &mut self.step, random)
     }
 
     /// The pause until the next tick, or until the delay of the backoff is over, if there is one and that is later;

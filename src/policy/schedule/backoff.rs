@@ -4,7 +4,7 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 pub use super::delays::Delays;
 use crate::policy::{
-    nanos::{FOREVER, nanos},
+    nanos::nanos,
     ratio::Ratio,
     schedule::jitter::{Jitter, Kind},
 };
@@ -30,12 +30,27 @@ use crate::policy::{
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Backoff {
+    pub(super) plain: Plain,
+    /// What few schedules have.
+    pub(super) more: Option<Arc<Extras>>,
+}
+
+/// What every schedule has. A policy holds it in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::policy) struct Plain {
     pub(in crate::policy) base: u64,
     pub(in crate::policy) cap: u64,
-    /// What few schedules have.
-    pub(in crate::policy) more: Option<Arc<Extras>>,
     pub(in crate::policy) jitter: Kind,
     pub(in crate::policy) shape: Shape,
+}
+
+impl Plain {
+    /// Exponential from 100 ms to 10 s, with full jitter.
+    pub(super) const DEFAULT: Self = Self::new(Shape::Exponential, Duration::from_millis(100), Duration::from_secs(10));
+
+    const fn new(shape: Shape, base: Duration, cap: Duration) -> Self {
+        Self { base: nanos(base), cap: nanos(cap), jitter: shape.usual_jitter(), shape }
+    }
 }
 
 // As wide as its neighbours: without gaps the whole is moved in fewer steps.
@@ -65,28 +80,13 @@ pub(in crate::policy) struct Extras {
     pub(in crate::policy) steps: Vec<u64>,
     pub(in crate::policy) take: Option<u32>,
     /// What follows, in a row: none of them has followers, or anything that is set for a whole run.
-    pub(super) then: VecDeque<Backoff>,
+    pub(in crate::policy) then: VecDeque<Backoff>,
     pub(in crate::policy) reset_after: Option<u64>,
     pub(in crate::policy) seed: Option<u64>,
     /// The ratio of the jitter, if it has one.
     pub(in crate::policy) jitter: Option<Ratio>,
     /// What an exponential delay grows by, if not by 2.
     pub(in crate::policy) factor: Option<Ratio>,
-    /// What few policies have; here, so that a run is no larger for it.
-    pub(in crate::policy) policy: Rare,
-}
-
-/// Settings of the policy that are rare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::policy) struct Rare {
-    /// The pause after a cut.
-    pub(in crate::policy) after_cut: u64,
-    /// The most that is waited of what a server asks for.
-    pub(in crate::policy) max_retry_after: Option<u64>,
-    /// The latest end that a default window may be moved to.
-    pub(in crate::policy) window_moves_to: Option<u64>,
-    /// How long before the hard bound there is a last look.
-    pub(in crate::policy) last_look: Option<u64>,
 }
 
 /// How far a run has come in its backoff.
@@ -113,8 +113,15 @@ impl BackoffState {
 
     /// The next delay in nanoseconds; `None` at the end. `random` is asked once at most.
     pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
-        backoff.next(self, random)
+        backoff.schedule().next(self, random)
     }
+}
+
+/// A backoff that is read, wherever it is: a [`Backoff`] by itself, or the one of a policy.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::policy) struct Schedule<'a> {
+    pub(in crate::policy) plain: &'a Plain,
+    pub(in crate::policy) more: Option<&'a Extras>,
 }
 
 impl Backoff {
@@ -122,25 +129,25 @@ impl Backoff {
     #[inline]
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
-        Self::new(Shape::Fixed, nanos(delay), FOREVER)
+        Self::of(Plain::new(Shape::Fixed, delay, Duration::MAX))
     }
 
     /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most `cap`.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Exponential, nanos(base), nanos(cap))
+        Self::of(Plain::new(Shape::Exponential, base, cap))
     }
 
     /// `base`, 2 `base`, 3 `base`, .., at most `cap`.
     #[must_use]
     pub const fn linear(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Linear, nanos(base), nanos(cap))
+        Self::of(Plain::new(Shape::Linear, base, cap))
     }
 
     /// `base` times 1, 1, 2, 3, 5, 8, .., at most `cap`.
     #[must_use]
     pub const fn fibonacci(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Fibonacci, nanos(base), nanos(cap))
+        Self::of(Plain::new(Shape::Fibonacci, base, cap))
     }
 
     /// Each delay a random one between `base` and three times the delay before, at most `cap` ("decorrelated jitter",
@@ -148,19 +155,19 @@ impl Backoff {
     /// apply. At the cap it goes on between `base` and `cap`.
     #[must_use]
     pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
-        Self::new(Shape::Decorrelated, nanos(base), nanos(cap))
+        Self::of(Plain::new(Shape::Decorrelated, base, cap))
     }
 
     /// These delays, and then no more. An empty list allows no retry.
     #[must_use]
     pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
-        let mut this = Self::new(Shape::Steps, 0, FOREVER);
+        let mut this = Self::of(Plain::new(Shape::Steps, Duration::ZERO, Duration::MAX));
         this.change(|more| more.steps = delays.into_iter().map(nanos).collect());
         this
     }
 
-    const fn new(shape: Shape, base: u64, cap: u64) -> Self {
-        Self { base, cap, more: None, jitter: shape.usual_jitter(), shape }
+    const fn of(plain: Plain) -> Self {
+        Self { plain, more: None }
     }
 
     /// How each exponential delay follows from the one before. Other schedules ignore it. A factor below one shrinks.
@@ -181,28 +188,9 @@ impl Backoff {
             Jitter::Plus(ratio) => (Kind::Plus, Some(ratio)),
             Jitter::PlusMinus(ratio) => (Kind::PlusMinus, Some(ratio)),
         };
-        self.jitter = kind;
+        self.plain.jitter = kind;
         self.change(|more| more.jitter = ratio);
         self
-    }
-
-    /// What an exponential delay grows by.
-    #[inline]
-    pub(in crate::policy) fn grows_by(&self) -> Ratio {
-        self.more.as_ref().and_then(|more| more.factor).unwrap_or(Ratio::whole(2))
-    }
-
-    /// How delays are spread.
-    #[inline]
-    pub(in crate::policy) fn spread(&self) -> Jitter {
-        let ratio = || self.more.as_ref().and_then(|more| more.jitter).unwrap_or(Ratio::ZERO);
-        match self.jitter {
-            Kind::None => Jitter::None,
-            Kind::Full => Jitter::Full,
-            Kind::Equal => Jitter::Equal,
-            Kind::Plus => Jitter::Plus(ratio()),
-            Kind::PlusMinus => Jitter::PlusMinus(ratio()),
-        }
     }
 
     /// At most `n` delays of this schedule; then it ends, or goes on with [`then`](Self::then).
@@ -253,7 +241,7 @@ impl Backoff {
     }
 
     /// Changes what few schedules have; nothing allocates where nothing is set, and equal schedules stay equal.
-    pub(in crate::policy) fn change(&mut self, change: impl FnOnce(&mut Extras)) {
+    fn change(&mut self, change: impl FnOnce(&mut Extras)) {
         let mut more = self.more.take().map_or_else(Extras::default, Arc::unwrap_or_clone);
         change(&mut more);
         self.more = (more != Extras::default()).then(|| Arc::new(more));
@@ -267,61 +255,19 @@ impl Backoff {
     /// The seed, if one was set.
     #[must_use]
     pub(crate) fn seeded(&self) -> Option<u64> {
-        self.more.as_ref().and_then(|more| more.seed)
+        self.schedule().seed()
     }
 
-    /// How long an attempt runs to be healthy.
+    /// To be read.
     #[inline]
-    pub(in crate::policy) fn healthy(&self) -> Option<u64> {
-        self.more.as_ref().and_then(|more| more.reset_after)
-    }
-
-    /// The next delay in nanoseconds; `None` at the end. `random` is asked once at most.
-    pub(crate) fn next(&self, state: &mut BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
-        if self.is_simple() {
-            Some(self.next_simple(&mut state.current, random))
-        } else {
-            self.next_of_chain(&mut state.current, &mut state.step, random())
-        }
-    }
-
-    /// Whether [`next_simple`](Self::next_simple) is all there is to it, as in nearly all runs.
-    #[inline]
-    pub(super) const fn is_simple(&self) -> bool {
-        self.more.is_none() && matches!(self.shape, Shape::Fixed | Shape::Exponential)
-    }
-
-    /// The next delay of a fixed or exponential schedule that stands alone. Its step is not counted: a `current` of
-    /// zero is the beginning, or has begun with zero and stays there.
-    #[inline]
-    pub(super) fn next_simple(&self, current: &mut u64, random: impl FnOnce() -> u64) -> u64 {
-        let mut nominal = self.base;
-        if self.shape == Shape::Exponential {
-            if *current != 0 {
-                nominal = current.saturating_mul(2);
-            }
-            *current = nominal.min(self.cap);
-        }
-        self.spread_delay(nominal, random)
-    }
-
-    /// The delay for a nominal one.
-    #[inline]
-    pub(super) fn spread_delay(&self, nominal: u64, random: impl FnOnce() -> u64) -> u64 {
-        let highest = nominal.min(self.cap);
-        // Nothing spreads zero.
-        if self.jitter == Kind::None || highest == 0 { highest } else { self.spread_at_random(nominal, random()) }
-    }
-
-    #[inline(never)]
-    fn spread_at_random(&self, nominal: u64, random: u64) -> u64 {
-        self.spread().spread(nominal, self.cap, || random)
+    pub(in crate::policy) fn schedule(&self) -> Schedule<'_> {
+        Schedule { plain: &self.plain, more: self.more.as_deref() }
     }
 }
 
 /// Exponential from 100 ms to 10 s, with full jitter.
 impl Default for Backoff {
     fn default() -> Self {
-        Self::exponential(Duration::from_millis(100), Duration::from_secs(10))
+        Self::of(Plain::DEFAULT)
     }
 }

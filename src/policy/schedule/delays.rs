@@ -49,13 +49,12 @@ impl Iterator for Delays {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        self.in_turn = self.backoff.in_turn(self.progress.step, self.in_turn)?;
+        let schedule = self.backoff.schedule();
+        self.in_turn = schedule.in_turn(self.progress.step, self.in_turn)?;
         let (at, begins) = self.in_turn;
         let (seed, number) = (self.seed, self.progress.step.into());
-        let delay = self
-            .backoff
-            .nth(at)?
-            .next_of(begins, &mut self.progress.current, &mut self.progress.step, || series(seed, number));
+        let BackoffState { current, step } = &mut self.progress;
+        let delay = schedule.nth(at)?.next_of(begins, current, step, || series(seed, number));
         Some(duration(delay))
     }
 }

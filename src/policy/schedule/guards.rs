@@ -36,21 +36,25 @@ impl Policy {
         if !self.has(SET_EVERY | SET_BACKOFF) {
             self.every = before.every;
             self.flags |= before.flags & (SET_EVERY | SET_BACKOFF | RANDOM_PHASE);
-            self.replace_backoff(before.backoff.clone());
+            self.set_backoff(before.its_backoff());
         }
         self.flags |= before.flags & KEPT;
         if self.bounds.attempt_timeout == FOREVER {
             self.bounds.attempt_timeout = before.bounds.attempt_timeout;
         }
-        if self.after_cut() == Decision::Retry {
-            self.change_rare(|rare| rare.after_cut = before.cut_pause());
+        let retries_cuts = self.after_cut() == Decision::Retry;
+        if retries_cuts {
             self.flags |= before.flags & CUT_IS_FATAL;
         }
-        let before = before.rare();
-        self.change_rare(|rare| {
-            rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);
-            rare.last_look = rare.last_look.or(before.last_look);
-        });
+        if let Some(before) = &before.rare {
+            self.change_rare(|rare| {
+                if retries_cuts {
+                    rare.after_cut = before.after_cut;
+                }
+                rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);
+                rare.last_look = rare.last_look.or(before.last_look);
+            });
+        }
         self
     }
 }

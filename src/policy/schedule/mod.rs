@@ -9,14 +9,17 @@ pub(crate) mod default_window;
 mod delays;
 mod guards;
 pub mod jitter;
+mod own_backoff;
+mod rare;
 mod stop;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use self::{
-    backoff::{Backoff, Rare},
+    backoff::{Backoff, Plain},
     bounds::Bounds,
     decision::Decision,
+    rare::Rare,
 };
 use super::nanos::{FOREVER, duration, nanos};
 
@@ -46,12 +49,15 @@ use super::nanos::{FOREVER, duration, nanos};
 #[must_use]
 pub struct Policy {
     pub(super) bounds: Bounds,
-    pub(super) backoff: Backoff,
+    /// Its backoff, but for what few have.
+    backoff: Plain,
     /// Counts if `SET_EVERY` is set.
     pub(super) every: u64,
     pub(super) max_attempts: u32,
     /// The settings that are on or off.
     pub(super) flags: u32,
+    /// What few policies have: one pointer, since each run holds its policy.
+    rare: Option<Arc<Rare>>,
 }
 
 pub(super) const SET_BACKOFF: u32 = 1;
@@ -73,31 +79,20 @@ impl Policy {
     pub const fn new() -> Self {
         Self {
             bounds: Bounds::NONE,
-            backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)),
+            backoff: Plain::DEFAULT,
             every: FOREVER,
             max_attempts: u32::MAX,
             flags: 0,
+            rare: None,
         }
     }
 
     /// The pause from the end of one attempt to the start of the next.
     #[inline]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        if self.backoff.more.is_none() && backoff.more.is_none() {
-            self.backoff = backoff;
-        } else {
-            self.replace_backoff(backoff);
-        }
+        self.set_backoff(backoff);
         self.flags |= SET_BACKOFF;
         self
-    }
-
-    /// Puts in another backoff and keeps the settings that are the policy's own.
-    #[inline(never)]
-    fn replace_backoff(&mut self, backoff: Backoff) {
-        let rare = self.rare();
-        self.backoff = backoff;
-        self.change_rare(|now| *now = rare);
     }
 
     /// Attempts start on a grid of this period, laid at the first start. A tick that passes while an attempt runs is
@@ -236,28 +231,29 @@ impl Policy {
     }
 
     #[inline]
-    pub(super) fn rare(&self) -> Rare {
-        self.backoff.more.as_ref().map_or_else(Rare::default, |more| more.policy)
+    fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&Rare::NONE)
     }
 
-    pub(super) fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
-        let mut rare = self.rare();
+    /// Changes what few policies have; nothing allocates where nothing changes, and equal policies stay equal.
+    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare().clone();
         change(&mut rare);
-        if rare != self.rare() {
-            self.backoff.change(|more| more.policy = rare);
+        if rare != *self.rare() {
+            self.rare = (rare != Rare::NONE).then(|| Arc::new(rare));
         }
     }
 
     /// The pause after a cut.
     #[inline]
-    pub(super) fn cut_pause(&self) -> u64 {
-        self.backoff.more.as_ref().map_or(0, |more| more.policy.after_cut)
+    fn cut_pause(&self) -> u64 {
+        self.rare().after_cut
     }
 
     /// The most that is waited of what a server asks for.
     #[inline]
     pub(super) fn most_asked(&self) -> u64 {
-        self.backoff.more.as_ref().and_then(|more| more.policy.max_retry_after).unwrap_or(FOREVER)
+        self.rare().max_retry_after.unwrap_or(FOREVER)
     }
 
     /// The same with `every` as its cadence, unless it has one.
@@ -353,13 +349,13 @@ impl Policy {
     /// The seed of the random series, if one was set.
     #[inline]
     pub(crate) fn seed(&self) -> Option<u64> {
-        self.backoff.seeded()
+        self.schedule().seed()
     }
 
     /// How long an attempt runs to be healthy, if that was set.
     #[cfg(feature = "stream")]
     pub(crate) fn healthy(&self) -> Option<u64> {
-        self.backoff.healthy()
+        self.schedule().healthy()
     }
 
     /// What follows an attempt that was cut.

@@ -12,7 +12,7 @@ use crate::policy::{
     schedule::{
         DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SHARE_RETRY_AFTER,
         attempts::Decision,
-        backoff::{Backoff, Shape},
+        backoff::{Backoff, Schedule, Shape},
         jitter::Jitter,
     },
 };
@@ -82,7 +82,7 @@ impl Setting {
         match self {
             Self::Every => policy.period().map(|every| Written(duration(every)).to_string()),
             Self::RandomPhase => switch(policy.has(RANDOM_PHASE)),
-            Self::Backoff => policy.has(SET_BACKOFF).then(|| policy.backoff.to_string()),
+            Self::Backoff => policy.has(SET_BACKOFF).then(|| policy.schedule().to_string()),
             Self::AttemptTimeout => time(policy.bounds.attempt_timeout),
             Self::StartWithin => time(policy.bounds.start_within),
             Self::FinishWithin => time(policy.bounds.finish_within),
@@ -267,6 +267,12 @@ impl fmt::Debug for Backoff {
 
 impl fmt::Display for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.schedule().fmt(f)
+    }
+}
+
+impl fmt::Display for Schedule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_one(f)?;
         for next in self.followers() {
             f.write_str(" then ")?;
@@ -276,12 +282,11 @@ impl fmt::Display for Backoff {
     }
 }
 
-impl Backoff {
+impl Schedule<'_> {
     /// Without what comes then.
-    fn write_one(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (base, cap) = (Written(duration(self.base)), Written(duration(self.cap)));
-        let more = self.more.as_deref();
-        match self.shape {
+    fn write_one(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (base, cap) = (Written(duration(self.plain.base)), Written(duration(self.plain.cap)));
+        match self.plain.shape {
             Shape::Fixed => write!(f, "fixed {base}")?,
             Shape::Exponential => write!(f, "exponential {base}..{cap}")?,
             Shape::Linear => write!(f, "linear {base}..{cap}")?,
@@ -289,18 +294,18 @@ impl Backoff {
             Shape::Decorrelated => write!(f, "decorrelated {base}..{cap}")?,
             Shape::Steps => {
                 f.write_str("steps")?;
-                for &step in more.iter().flat_map(|more| &more.steps) {
+                for &step in self.steps() {
                     write!(f, " {}", Written(duration(step)))?;
                 }
             }
         }
-        if self.grows_by() != Ratio::whole(2) {
-            write!(f, " factor {}", self.grows_by())?;
+        if self.factor() != Ratio::whole(2) {
+            write!(f, " factor {}", self.factor())?;
         }
-        if self.jitter != self.shape.usual_jitter() {
-            write!(f, " jitter {}", self.spread())?;
+        if self.plain.jitter != self.plain.shape.usual_jitter() {
+            write!(f, " jitter {}", self.jitter())?;
         }
-        let Some(more) = more else { return Ok(()) };
+        let Some(more) = self.more else { return Ok(()) };
         if let Some(take) = more.take {
             write!(f, " take {take}")?;
         }

@@ -298,7 +298,7 @@ fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
 
 /// The backoff by itself, and against the bounds.
 fn of_backoff(policy: &Policy, found: &mut Vec<Warning>) {
-    let backoff = &policy.backoff;
+    let backoff = policy.schedule();
     let longest = policy.bounds().attempt_timeout.min(policy.bounds().finish_within);
     if let Some(healthy) = backoff.healthy().filter(|&healthy| healthy > longest) {
         found.push(Warning::ResetUnreachable { reset_after: duration(healthy), longest: duration(longest) });
@@ -334,7 +334,7 @@ fn of_jitter(forecast: &Forecast, found: &mut Vec<Warning>) {
 }
 
 fn is_long_lived(policy: &Policy) -> bool {
-    policy.uses_backoff() && policy.backoff.healthy().is_some()
+    policy.uses_backoff() && policy.schedule().healthy().is_some()
 }
 
 pub(in crate::policy) fn is_endless(policy: &Policy) -> bool {

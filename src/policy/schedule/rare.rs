@@ -1,0 +1,25 @@
+//! What few policies have. Each run holds its policy, so that what few of them have costs one pointer.
+
+use std::sync::Arc;
+
+use super::backoff::Extras;
+
+/// Settings that few policies have.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Rare {
+    /// The pause after a cut.
+    pub(super) after_cut: u64,
+    /// The most that is waited of what a server asks for.
+    pub(super) max_retry_after: Option<u64>,
+    /// The latest end that a default window may be moved to.
+    pub(super) window_moves_to: Option<u64>,
+    /// How long before the hard bound there is a last look.
+    pub(super) last_look: Option<u64>,
+    /// What few backoffs have.
+    pub(super) backoff: Option<Arc<Extras>>,
+}
+
+impl Rare {
+    pub(super) const NONE: Self =
+        Self { after_cut: 0, max_retry_after: None, window_moves_to: None, last_look: None, backoff: None };
+}
