@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
-#[path = "../../tests/limiter/model.rs"]
+#[path = "../../tests/limiter/model/mod.rs"]
 mod model;
 
 /// Bytes as a history: small numbers mostly, any number sometimes.
