@@ -53,6 +53,9 @@ pub struct Budget {
 
 struct Inner {
     rule: Rule,
+    /// What `rule` counts, all of it: each change is one exchange of the whole word, so what is allowed is allowed by what was
+    /// counted at one instant. Two threads that ask while there is balance for one retry: the one whose exchange is second
+    /// finds the word changed, asks the rule again, and is refused.
     word: AtomicU64,
     floor: Option<Limiter>,
 }

@@ -104,6 +104,7 @@ mod ensure;
 pub mod error;
 pub mod events;
 mod failure;
+mod faults;
 pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;

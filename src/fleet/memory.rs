@@ -1,7 +1,6 @@
 //! A ledger in memory: for tests, and for the parts of one process.
 
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -12,7 +11,7 @@ use futures_core::Stream;
 use tokio::sync::watch;
 
 use super::ledger::{Ledger, LedgerError, Stored, StoredStream};
-use crate::policy::fleet::Record;
+use crate::{faults::Faults, policy::fleet::Record};
 
 /// A ledger in memory. Clones share it; a new one holds a settled record without members, since nothing can have had a share of it.
 ///
@@ -23,7 +22,9 @@ pub struct MemoryLedger {
 }
 
 struct Shared {
+    /// Held for a few assignments, never across an await.
     state: Mutex<State>,
+    /// Told of each change once the lock is free.
     changed: watch::Sender<()>,
 }
 
@@ -32,7 +33,7 @@ struct State {
     text: Option<Stored>,
     version: u128,
     /// What befalls the next calls, and how many of them.
-    faults: VecDeque<(Fault, usize)>,
+    faults: Faults<Fault>,
     calls: (u64, u64),
     silent: bool,
 }
@@ -43,19 +44,6 @@ enum Fault {
     Hang,
     AppliedButLost,
     AppliedButConflict,
-}
-
-impl State {
-    fn next_fault(&mut self) -> Option<Fault> {
-        while let Some((fault, calls)) = self.faults.front_mut() {
-            if let Some(left) = calls.checked_sub(1) {
-                *calls = left;
-                return Some(*fault);
-            }
-            self.faults.pop_front();
-        }
-        None
-    }
 }
 
 impl Default for MemoryLedger {
@@ -140,7 +128,7 @@ impl MemoryLedger {
     }
 
     fn plan(&self, fault: Fault, calls: usize) {
-        self.lock().faults.push_back((fault, calls));
+        self.lock().faults.plan(fault, calls);
     }
 
     fn announce_change(&self) {
@@ -175,7 +163,7 @@ impl Ledger for MemoryLedger {
         let fault = {
             let mut state = self.lock();
             state.calls.0 += 1;
-            state.next_fault()
+            state.faults.next()
         };
         Self::suffer(fault).await?;
         match fault {
@@ -188,7 +176,7 @@ impl Ledger for MemoryLedger {
         let fault = {
             let mut state = self.lock();
             state.calls.1 += 1;
-            state.next_fault()
+            state.faults.next()
         };
         Self::suffer(fault).await?;
         let version = {

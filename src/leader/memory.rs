@@ -1,7 +1,6 @@
 //! A lock in memory: for tests, and for workers of one process.
 
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -13,6 +12,7 @@ use futures_core::Stream;
 use tokio::sync::watch;
 
 use super::lock::{Lock, LockError, Prepared, Record, RecordStream, Write};
+use crate::faults::Faults;
 
 /// A lock in memory. Clones share it; a new one is free.
 ///
@@ -34,23 +34,10 @@ struct MemoryState {
     record: Option<Stored>,
     version: u128,
     /// What befalls the next calls, and how many of them.
-    faults: VecDeque<(Fault, usize)>,
+    faults: Faults<Fault>,
     reads: u64,
     writes: u64,
     silent: bool,
-}
-
-impl MemoryState {
-    fn next_fault(&mut self) -> Option<Fault> {
-        while let Some((fault, calls)) = self.faults.front_mut() {
-            if let Some(left) = calls.checked_sub(1) {
-                *calls = left;
-                return Some(*fault);
-            }
-            self.faults.pop_front();
-        }
-        None
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -162,9 +149,8 @@ impl MemoryLock {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Faults befall the calls in the order of planning.
     fn plan(&self, fault: Fault, calls: usize) {
-        self.lock().faults.push_back((fault, calls));
+        self.lock().faults.plan(fault, calls);
     }
 
     /// Announces the change, if `change` says that it was one.
@@ -224,7 +210,7 @@ impl Lock for MemoryLock {
         let fault = {
             let mut state = self.lock();
             state.reads += 1;
-            state.next_fault()
+            state.faults.next()
         };
         Self::apply_fault(fault).await?;
         lost(fault)?;
@@ -256,7 +242,7 @@ impl MemoryLock {
             let fault = {
                 let mut state = lock.lock();
                 state.writes += 1;
-                state.next_fault()
+                state.faults.next()
             };
             Self::apply_fault(fault).await?;
             let mut answer = Err(LockError::conflict("the lock has changed"));

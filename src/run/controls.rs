@@ -157,7 +157,7 @@ impl Cancel {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.token.is_cancelled() || self.also().is_some_and(Self::is_cancelled)
+        self.tokens().any(CancellationToken::is_cancelled)
     }
 
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {

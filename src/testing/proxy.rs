@@ -88,7 +88,9 @@ pub struct Proxy {
 struct Shared {
     server: SocketAddr,
     wire: watch::Sender<Wire>,
+    /// What is planned for the next connections. Held for a push or a pop, never across an await.
     plan: Mutex<VecDeque<Wire>>,
+    /// These two only grow, and nothing else hangs on them.
     connections: AtomicU64,
     cuts: AtomicU64,
 }

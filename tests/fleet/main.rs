@@ -6,4 +6,6 @@ mod lapses;
 mod ledgers;
 mod members;
 mod sim;
+#[path = "../simulated/mod.rs"]
+mod simulated;
 mod support;

@@ -8,7 +8,7 @@ use super::{
     actors::{self, Kind},
     changing,
     runs::{self, Answer, Run},
-    verbs::{classify, some_error},
+    verbs::{classify, shares, some_error},
     world::{self, E, MS, Nanos, ms, note, now, require, shared, some_stall, trouble, with},
 };
 
@@ -92,18 +92,7 @@ macro_rules! blocks {
             Some(token) => builder.cancel_on(shared.tokens[token].clone()),
             None => builder.cancel_on(tokio_util::sync::CancellationToken::new()),
         };
-        let builder = match $run.limit {
-            Some(limit) => builder.throttle(&shared.limiters[limit]),
-            None => builder,
-        };
-        let builder = match $run.also {
-            Some(also) => builder.throttle(&shared.limiters[also]),
-            None => builder,
-        };
-        let builder = match $run.budget {
-            Some(budget) => builder.budget(&shared.budgets[budget]),
-            None => builder,
-        };
+        let builder = shares!(builder, $run, shared);
         drop(shared);
         let began = now();
         with(|world| {

@@ -106,6 +106,26 @@ pub fn classify(id: usize) -> impl FnMut(&E) -> Decision {
     }
 }
 
+/// What a builder shares with others: limiters and a budget.
+macro_rules! shares {
+    ($builder:expr, $run:expr, $shared:expr) => {{
+        let builder = $builder;
+        let builder = match $run.limit {
+            Some(limit) => builder.throttle(&$shared.limiters[limit]),
+            None => builder,
+        };
+        let builder = match $run.also {
+            Some(also) => builder.throttle(&$shared.limiters[also]),
+            None => builder,
+        };
+        match $run.budget {
+            Some(budget) => builder.budget(&$shared.budgets[budget]),
+            None => builder,
+        }
+    }};
+}
+pub(super) use shares;
+
 /// Control, classification, listener: then it runs to its end, and lives on.
 macro_rules! run {
     ($builder:expr, $id:expr, $policy:expr, $run:expr) => {{
@@ -119,18 +139,7 @@ macro_rules! run {
             false if $run.tokens[1].is_some() => (builder.cancel_on(second), None),
             false => (builder, None),
         };
-        let builder = match $run.limit {
-            Some(limit) => builder.throttle(&shared.limiters[limit]),
-            None => builder,
-        };
-        let builder = match $run.also {
-            Some(also) => builder.throttle(&shared.limiters[also]),
-            None => builder,
-        };
-        let builder = match $run.budget {
-            Some(budget) => builder.budget(&shared.budgets[budget]),
-            None => builder,
-        };
+        let builder = shares!(builder, $run, shared);
         drop(shared);
         let began = now();
         with(|world| world.runs[id].began = Some(began));
@@ -311,9 +320,7 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
     let shared = shared();
     let token = known.tokens[0].map_or_else(CancellationToken::new, |token| shared.tokens[token].clone());
     let run = changing::cursor(&policy).when(classify(id)).cancel_on(token);
-    let run = if let Some(limit) = known.limit { run.throttle(&shared.limiters[limit]) } else { run };
-    let run = if let Some(also) = known.also { run.throttle(&shared.limiters[also]) } else { run };
-    let run = if let Some(budget) = known.budget { run.budget(&shared.budgets[budget]) } else { run };
+    let run = shares!(run, known, shared);
     drop(shared);
     let mut run = run.notify(move |event: &Event<'_, E>| runs::heard(id, event));
     let began = now();

@@ -17,3 +17,5 @@ mod release;
 #[cfg(all(unix, feature = "signal"))]
 mod signals;
 mod sim;
+#[path = "../simulated/mod.rs"]
+mod simulated;

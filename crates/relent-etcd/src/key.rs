@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_client::ResponseHeader;
+use etcd_client::{Compare, CompareOp, ResponseHeader, Txn, TxnOp, TxnResponse};
 use relent::leader::{LockError, Record};
 
 use super::{
@@ -95,6 +95,22 @@ impl Failure {
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
         Self::Call(failed)
+    }
+}
+
+/// Puts `value` into `key` if its mod revision is `before` (0: there is no such key). Asks all endpoints, but none after one that
+/// may have done it, or has refused it for good.
+pub(super) async fn compare_and_put(turns: &Turns, key: &str, before: i64, value: &str) -> Result<TxnResponse, Failed> {
+    let same = Compare::mod_revision(key, CompareOp::Equal, before);
+    let transaction = Txn::new().when([same]).and_then([TxnOp::put(key, value, None)]);
+    let mut left = turns.endpoints().len();
+    loop {
+        left = left.saturating_sub(1);
+        match turns.call(async |turn| turn.client.kv_client().txn(transaction.clone()).await).await {
+            // Nothing was done, and nothing will be: another endpoint may be asked.
+            Err(failed) if left > 0 && !failed.error.in_doubt() && !is_final(&failed.error) => {}
+            answer => return answer,
+        }
     }
 }
 

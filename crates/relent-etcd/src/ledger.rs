@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use etcd_client::{Compare, CompareOp, ConnectOptions, EventType, KeyValue, ResponseHeader, Txn, TxnOp, WatchStream};
+use etcd_client::{ConnectOptions, EventType, KeyValue, ResponseHeader, WatchStream};
 use futures_core::Stream;
 use relent::{
     ConfigError,
@@ -15,7 +15,7 @@ use relent::{
 };
 
 use super::{
-    key::{advice, is_final},
+    key::{advice, compare_and_put, is_final},
     turns::{Failed, Turns},
 };
 
@@ -124,17 +124,8 @@ impl Ledger for EtcdLedger {
     async fn compare_and_swap(&self, over: Option<u128>, text: String) -> Result<u128, LedgerError> {
         let before = over.map_or(Ok(0), i64::try_from);
         let before = before.map_err(|_| LedgerError::unavailable("the revision is out of range"))?;
-        let same = Compare::mod_revision(&*self.key, CompareOp::Equal, before);
-        let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*self.key, text, None)]);
-        let mut left = self.turns.endpoints().len();
-        let answer = loop {
-            left = left.saturating_sub(1);
-            match self.turns.call(async |turn| turn.client.kv_client().txn(transaction.clone()).await).await {
-                // Nothing was done, and nothing will be: another endpoint may be asked.
-                Err(failed) if left > 0 && !failed.error.in_doubt() && !is_final(&failed.error) => {}
-                answer => break answer.map_err(|failed| self.failed(&failed))?,
-            }
-        };
+        let answer = compare_and_put(&self.turns, &self.key, before, &text).await;
+        let answer = answer.map_err(|failed| self.failed(&failed))?;
         if !answer.succeeded() {
             return Err(LedgerError::conflict("the key has changed"));
         }

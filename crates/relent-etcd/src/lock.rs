@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use etcd_client::{Compare, CompareOp, ConnectOptions, ResponseHeader, Txn, TxnOp};
+use etcd_client::{ConnectOptions, ResponseHeader};
 use relent::{
     ConfigError,
     leader::{Lock, LockError, Prepared, Record, RecordStream, Write},
 };
 
 use super::{
-    key::{Failure, LockKey, is_final, nanos, seen},
+    key::{Failure, LockKey, compare_and_put, nanos, seen},
     reports::Following,
     turns::Turns,
 };
@@ -96,17 +96,8 @@ impl EtcdLock {
         let lock = self.key.clone();
         Prepared::new(mark, async move {
             let before = before.map_err(|_| LockError::fatal("the revision is out of range"))?;
-            let same = Compare::mod_revision(&*lock.name, CompareOp::Equal, before);
-            let transaction = Txn::new().when([same]).and_then([TxnOp::put(&*lock.name, value.clone(), None)]);
-            let mut left = lock.turns.endpoints().len();
-            let answer = loop {
-                left = left.saturating_sub(1);
-                match lock.turns.call(async |turn| turn.client.kv_client().txn(transaction.clone()).await).await {
-                    // Nothing was done, and nothing will be: another endpoint may be asked.
-                    Err(failed) if left > 0 && !failed.error.in_doubt() && !is_final(&failed.error) => {}
-                    answer => break answer.map_err(|failed| lock.failed(Failure::Call(failed)))?,
-                }
-            };
+            let answer = compare_and_put(&lock.turns, &lock.name, before, &value).await;
+            let answer = answer.map_err(|failed| lock.failed(Failure::Call(failed)))?;
             if !answer.succeeded() {
                 return Err(LockError::conflict("the key has changed"));
             }

@@ -6,10 +6,7 @@ pub use super::delays::Delays;
 use crate::policy::{
     nanos::nanos,
     ratio::Ratio,
-    schedule::{
-        chain::Schedule,
-        jitter::{Jitter, Kind},
-    },
+    schedule::jitter::{Jitter, Kind},
 };
 
 /// A schedule of pauses: plain data, integers only, cheap to clone.
@@ -118,6 +115,13 @@ impl BackoffState {
     pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
         backoff.schedule().next(self, random)
     }
+}
+
+/// A backoff that is read, wherever it is: a [`Backoff`] by itself, or the one of a policy.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::policy) struct Schedule<'a> {
+    pub(in crate::policy) plain: &'a Plain,
+    pub(in crate::policy) more: Option<&'a Extras>,
 }
 
 impl Backoff {

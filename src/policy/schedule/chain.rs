@@ -6,17 +6,10 @@ use crate::policy::{
     nanos::FOREVER,
     ratio::Ratio,
     schedule::{
-        backoff::{Backoff, BackoffState, Extras, Plain, Shape},
+        backoff::{Backoff, BackoffState, Plain, Schedule, Shape},
         jitter::{Jitter, Kind, pick},
     },
 };
-
-/// A backoff that is read, wherever it is: a [`Backoff`] by itself, or the one of a policy.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::policy) struct Schedule<'a> {
-    pub(in crate::policy) plain: &'a Plain,
-    pub(in crate::policy) more: Option<&'a Extras>,
-}
 
 impl Plain {
     /// Whether, if nothing else is set, [`next_simple`](Self::next_simple) is all there is to it, as in nearly all runs.

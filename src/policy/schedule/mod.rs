@@ -3,12 +3,13 @@
 pub mod attempts;
 pub mod backoff;
 pub mod bounds;
-pub(in crate::policy) mod chain;
+mod chain;
 mod decision;
 pub(crate) mod default_window;
 mod delays;
 mod guards;
 pub mod jitter;
+mod own_backoff;
 mod rare;
 mod stop;
 
@@ -227,6 +228,32 @@ impl Policy {
     /// For how long the limiters of a run pause that heard `asked` from a server.
     pub(crate) fn pause_for_all(&self, asked: Duration) -> Option<u64> {
         self.has(SHARE_RETRY_AFTER).then(|| nanos(asked).min(self.most_asked()))
+    }
+
+    #[inline]
+    fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&Rare::NONE)
+    }
+
+    /// Changes what few policies have; nothing allocates where nothing changes, and equal policies stay equal.
+    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare().clone();
+        change(&mut rare);
+        if rare != *self.rare() {
+            self.rare = (rare != Rare::NONE).then(|| Arc::new(rare));
+        }
+    }
+
+    /// The pause after a cut.
+    #[inline]
+    fn cut_pause(&self) -> u64 {
+        self.rare().after_cut
+    }
+
+    /// The most that is waited of what a server asks for.
+    #[inline]
+    pub(super) fn most_asked(&self) -> u64 {
+        self.rare().max_retry_after.unwrap_or(FOREVER)
     }
 
     /// The same with `every` as its cadence, unless it has one.

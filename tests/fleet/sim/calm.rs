@@ -10,8 +10,9 @@ use relent::{
 use super::{
     Fault, MS, S, number,
     plan::timing,
-    world::{Clock, Event, Random, Sim},
+    world::{Event, Sim},
 };
+use crate::simulated::{Clock, Random};
 
 const R: u64 = 100_000_000_000;
 const MAX_TTL: Duration = Duration::from_secs(400);

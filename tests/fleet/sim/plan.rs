@@ -9,8 +9,9 @@ use relent::{
 
 use super::{
     Fault, MS, S, SPAN,
-    world::{Bucket, Clock, Event, InUse, Node, Random, Sim},
+    world::{Bucket, Event, InUse, Node, Sim},
 };
+use crate::simulated::{Clock, Random};
 
 /// The longest ttl of a fleet.
 const MAX_TTL: Duration = Duration::from_secs(12);

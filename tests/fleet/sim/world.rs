@@ -1,50 +1,9 @@
 //! What there is in the simulated world: clocks, the store, members, their buckets, and what may happen to them.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
-
 use relent::policy::fleet::{Member, Record, Share, Timing, Written};
 
 use super::{Fault, LONGEST_USE, Report, SPAN};
-
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    /// SplitMix64.
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
-    }
-    pub(super) fn between(&mut self, least: u64, most: u64) -> u64 {
-        least + self.below(most - least + 1)
-    }
-    /// In thousandths.
-    pub(super) fn chance(&mut self, chance: u64) -> bool {
-        self.below(1000) < chance
-    }
-}
-
-/// A clock that runs at `rate` thousandths of the true rate.
-#[derive(Clone, Copy)]
-pub(super) struct Clock {
-    pub(super) start: u64,
-    pub(super) rate: u64,
-}
-
-impl Clock {
-    pub(super) fn local(self, truth: u64) -> u64 {
-        (u128::from(truth.saturating_sub(self.start)) * u128::from(self.rate) / 1000) as u64
-    }
-    /// The first true time at which the clock shows `local` or more.
-    pub(super) fn truth(self, local: u64) -> u64 {
-        let truth = (u128::from(local) * 1000).div_ceil(u128::from(self.rate));
-        u64::try_from(truth).unwrap_or(u64::MAX).saturating_add(self.start)
-    }
-}
+use crate::simulated::{Agenda, Clock, Random};
 
 /// Tokens: a permit is 10^18 of them, so that a billionth of a permit per second is one in a nanosecond.
 pub(super) const PERMIT: u128 = 1_000_000_000_000_000_000;
@@ -193,9 +152,7 @@ pub(super) struct Store {
 
 pub(super) struct Sim {
     pub(super) now: u64,
-    order: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    events: Vec<Option<Event>>,
+    agenda: Agenda<Event>,
     pub(super) nodes: Vec<Node>,
     pub(super) store: Store,
     /// What all members state at first.
@@ -226,9 +183,7 @@ impl Sim {
     pub(super) fn empty(random: Random, fault: Fault, limit: Share, trace: bool) -> Self {
         Self {
             now: 0,
-            order: 0,
-            queue: BinaryHeap::new(),
-            events: Vec::new(),
+            agenda: Agenda::default(),
             nodes: Vec::new(),
             store: Store::default(),
             limit,
@@ -250,9 +205,7 @@ impl Sim {
     }
 
     pub(super) fn at(&mut self, time: u64, event: Event) {
-        self.order += 1;
-        self.queue.push(Reverse((time, self.order, self.events.len())));
-        self.events.push(Some(event));
+        self.agenda.push(time, event);
     }
 
     pub(super) fn say(&self, text: impl FnOnce() -> String) {
@@ -267,15 +220,10 @@ impl Sim {
     }
 
     pub(super) fn run_until(&mut self, end: u64) {
-        while let Some(Reverse((time, _, index))) = self.queue.peek().copied() {
-            if time > end || self.report.violation.is_some() {
-                break;
-            }
-            self.queue.pop();
+        while self.report.violation.is_none() {
+            let Some((time, event)) = self.agenda.pop_until(end) else { break };
             self.now = time;
-            if let Some(event) = self.events[index].take() {
-                self.happen(event);
-            }
+            self.happen(event);
             self.check();
         }
         self.now = self.now.max(end);

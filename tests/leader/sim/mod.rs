@@ -15,7 +15,6 @@
 
 mod network;
 mod process;
-mod random;
 mod schedule;
 mod trouble;
 mod world;

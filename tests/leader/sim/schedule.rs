@@ -1,21 +1,17 @@
 //! One schedule: what happens in it, in order, and what must never happen.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
-
 use relent::{leader::Timing, policy::lease::Lease};
 
 use super::{
     Fault, MS, Report, S, SPAN,
-    random::Random,
     world::{Event, Node, Server, identity},
 };
+use crate::simulated::{Agenda, Random};
 
 pub(super) struct Sim {
     pub(super) random: Random,
     pub(super) now: u64,
-    pub(super) order: u64,
-    pub(super) queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    pub(super) events: Vec<Event>,
+    pub(super) agenda: Agenda<Event>,
     pub(super) nodes: Vec<Node>,
     pub(super) server: Server,
     pub(super) timing: Timing,
@@ -39,19 +35,14 @@ pub(super) struct Sim {
 
 impl Sim {
     pub(super) fn at(&mut self, time: u64, event: Event) {
-        self.order += 1;
-        self.events.push(event);
-        self.queue.push(Reverse((time, self.order, self.events.len() - 1)));
+        self.agenda.push(time, event);
     }
 
     pub(super) fn run(mut self) -> Report {
-        while let Some(Reverse((time, _, index))) = self.queue.pop() {
-            if time > SPAN || self.report.violation.is_some() {
-                break;
-            }
+        while self.report.violation.is_none() {
+            let Some((time, event)) = self.agenda.pop_until(SPAN) else { break };
             self.now = self.now.max(time);
             self.report.events += 1;
-            let event = self.events[index];
             self.happen(event);
         }
         self.report

@@ -1,15 +1,14 @@
 //! The plan of a schedule: which candidates take part, and what befalls them when.
 
-use std::collections::{BinaryHeap, VecDeque};
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use relent::{Ratio, leader::Timing, policy::lease::Lease};
 
 use super::{
     Fault, MS, Report, S, SPAN, Sim,
-    random::Random,
-    world::{Clock, Event, Node, Server, Stored, identity},
+    world::{Event, Node, Server, Stored, identity},
 };
+use crate::simulated::{Agenda, Clock, Random};
 
 impl Sim {
     pub(super) fn new(seed: u64, fault: Fault, trace: bool) -> Self {
@@ -28,9 +27,7 @@ impl Sim {
         };
         let mut sim = Self {
             now: 0,
-            order: 0,
-            queue: BinaryHeap::new(),
-            events: Vec::new(),
+            agenda: Agenda::default(),
             nodes: Vec::new(),
             server: Server::default(),
             timing,

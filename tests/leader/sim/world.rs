@@ -5,25 +5,7 @@ use std::collections::VecDeque;
 use relent::policy::lease::{Holder, Lease, RecordView, WriteResult, WriteStep};
 
 use super::{Fault, S};
-
-/// A clock that runs at `rate` thousandths of the true rate.
-#[derive(Clone, Copy)]
-pub(super) struct Clock {
-    pub(super) start: u64,
-    pub(super) rate: u64,
-}
-
-impl Clock {
-    pub(super) fn local(self, truth: u64) -> u64 {
-        (u128::from(truth.saturating_sub(self.start)) * u128::from(self.rate) / 1000) as u64
-    }
-
-    /// The first true time at which the clock shows `local` or more.
-    pub(super) fn truth(self, local: u64) -> u64 {
-        let truth = (u128::from(local) * 1000).div_ceil(u128::from(self.rate));
-        u64::try_from(truth).unwrap_or(u64::MAX).saturating_add(self.start)
-    }
-}
+use crate::simulated::Clock;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stored {

@@ -4,6 +4,7 @@
 mod client_go;
 mod lease;
 mod lease_trouble;
+mod real_time;
 mod release;
 mod restart;
 

@@ -133,7 +133,7 @@ async fn on_a_real_server() {
 }
 
 fn name() -> String {
-    format!("relent-{:x}", crate::lease::fastrand_name())
+    format!("relent-{:x}", crate::real_time::fastrand_name())
 }
 
 /// A service account with a role of its own, and a token for it.

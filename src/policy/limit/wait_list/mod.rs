@@ -8,8 +8,8 @@
 //!
 //! A grant has to be collected within the catch-up, which is what timers need. Afterwards its permits are in the bucket again,
 //! but for what came in meanwhile, which may have run over for them; and its waiter is the first again when it is polled. So
-//! permits come out as the bucket refills, at most the catch-up later, whatever stalls. A waiter that is itself polled later than that is the sign of a stall: what no bucket
-//! would hold has run over, and those behind it wait on.
+//! permits come out as the bucket refills, at most the catch-up later, whatever stalls. A waiter that is itself polled later
+//! than that is the sign of a stall: what no bucket would hold has run over, and those behind it wait on.
 //!
 //! Every waiter has a `ready_at`, at which its task polls it. It is exact as long as no waiter ahead leaves. When one does,
 //! the first ones, a window of them, are woken as theirs comes nearer: so a wait costs two polls, three if others leave,
@@ -25,6 +25,7 @@ mod changes;
 mod grants;
 mod lease;
 mod leased;
+mod poll;
 mod ready_at;
 mod waiter;
 mod wake_list;
@@ -242,78 +243,6 @@ impl<W> WaitList<W> {
         Admission::Waiting(id)
     }
 
-    /// Whether `id`, which asked for `permits`, is granted. The grant is collected.
-    pub fn poll(&mut self, now: u64, id: WaiterId, permits: u32, wakes: &mut WakeList<W>) -> Polled {
-        let late = |waiter: &Waiter<W>| waiter.ready_at.saturating_add(self.catch_up) < now;
-        let stalled = self.get(id).is_some_and(late);
-        if self.advance(now, stalled, wakes) {
-            return Polled::WakeFirst;
-        }
-        if self.find(id).is_none() && !self.grants.has(id, self.oldest_grant()) {
-            self.requeue(id, permits);
-            if self.grant(wakes) {
-                return Polled::WakeFirst;
-            }
-        }
-        if !self.grants.has(id, self.oldest_grant()) {
-            return Polled::ReadyAt(self.poll_at(id));
-        }
-        self.grants.take(id).map_or(Polled::ReadyAt(FOREVER), |grant| Polled::Granted(grant.at))
-    }
-
-    /// A waiter that did not collect its grant in time is in the list again, as far ahead as it was, and so are those behind it
-    /// that have not collected theirs.
-    fn requeue(&mut self, id: WaiterId, permits: u32) {
-        self.revoke_grants(id);
-        self.insert(Grant { id, permits, at: 0 });
-        self.earliest_grant = self.bucket.updated_at();
-        self.clamp();
-    }
-
-    /// Takes back the grants from `id` on that are not collected. The waiters of those that are too old come back when they are
-    /// polled.
-    fn revoke_grants(&mut self, id: WaiterId) {
-        let oldest = self.oldest_grant();
-        while let Some(grant) = self.grants.pop_from(id) {
-            if grant.give_back(&mut self.bucket, oldest) {
-                self.insert(grant);
-            }
-        }
-        self.moved = (WaiterId(0), self.next_id);
-    }
-
-    /// Forgets the grants that are too old to be collected, and for which by now as much has come in.
-    fn expire_grants(&mut self) {
-        let (bucket, oldest) = (&self.bucket, self.oldest_grant());
-        self.grants.expire(|grant| grant.at < oldest && bucket.refills(grant.permits, grant.at));
-    }
-
-    fn insert(&mut self, Grant { id, permits, at: ready_at }: Grant) {
-        self.mark_busy();
-        let index = self.waiters.partition_point(|waiter| waiter.id < id);
-        self.waiters.insert(index, Waiter { id, ready_at, permits, hold_until: 0, consumed: false, waker: None });
-        self.queued_permits = self.queued_permits.saturating_add(permits.into());
-    }
-
-    /// Forgets the grants that are too old to be collected: other settings are about to hold, and by these nothing can be said of
-    /// what ran over for them.
-    fn forget_late_grants(&mut self) {
-        let oldest = self.oldest_grant();
-        self.grants.expire(|grant| grant.at < oldest);
-    }
-
-    /// When `id` in the list is to be polled, after all that are ready were granted.
-    fn poll_at(&mut self, id: WaiterId) -> u64 {
-        let Some(index) = self.find(id) else { return FOREVER };
-        let passed = self.waiters.get(index).is_none_or(|waiter| waiter.ready_at <= self.bucket.updated_at());
-        let exact = if passed { self.ready_at(id) } else { 0 };
-        self.waiters.get_mut(index).map_or(FOREVER, |waiter| {
-            // Others are ahead of it again, or a stall put it off.
-            waiter.ready_at = waiter.ready_at.max(exact);
-            waiter.ready_at
-        })
-    }
-
     /// What wakes `id` in the list.
     #[must_use]
     pub fn waker(&self, id: WaiterId) -> Option<&W> {
@@ -326,33 +255,6 @@ impl<W> WaitList<W> {
             Some(waiter) => waiter.waker.replace(waker),
             None => Some(waker),
         }
-    }
-
-    /// When `id`, which asked for `permits`, would be granted if it were polled, as things stand: now, if it is granted.
-    #[must_use]
-    pub fn ready_at_for(&self, id: WaiterId, permits: u32) -> u64 {
-        if self.grants.has(id, self.oldest_grant()) {
-            return self.bucket.updated_at();
-        }
-        if self.find(id).is_some() {
-            return self.ready_at(id);
-        }
-        // It did not collect in time, and would be ahead again of all that are behind it.
-        let ahead = self.waiters.iter().take_while(|waiter| waiter.id < id);
-        let queued = ahead.fold(u64::from(permits), |sum, waiter| sum.saturating_add(waiter.permits.into()));
-        let first = if queued == u64::from(permits) { permits } else { self.first_permits() };
-        let mut bucket = self.bucket.clone();
-        self.grants.from(id).for_each(|grant| _ = grant.give_back(&mut bucket, self.oldest_grant()));
-        bucket.clamp_to(first);
-        if self.is_lapsed() { FOREVER } else { self.planned(bucket, first).ready_at(queued) }
-    }
-
-    /// When `id` in the list is granted, as things stand, at the cost of a walk along it.
-    #[must_use]
-    pub fn ready_at(&self, id: WaiterId) -> u64 {
-        let upto = self.waiters.iter().take_while(|waiter| waiter.id <= id);
-        let queued = upto.fold(0_u64, |sum, waiter| sum.saturating_add(waiter.permits.into()));
-        self.bucket_ready_at(queued, self.first_permits())
     }
 
     /// Grants all for which the bucket holds enough, then wakes those of the first that are ready earlier than they know.

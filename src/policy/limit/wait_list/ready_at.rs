@@ -3,7 +3,7 @@
 use crate::policy::{
     limit::{
         bucket::Bucket,
-        wait_list::{WaitList, Waiter, WakeList},
+        wait_list::{WaitList, Waiter, WaiterId, WakeList},
     },
     nanos::FOREVER,
 };
@@ -13,6 +13,33 @@ const WINDOW: usize = 64;
 const SCANNED: usize = 256;
 
 impl<W> WaitList<W> {
+    /// When `id`, which asked for `permits`, would be granted if it were polled, as things stand: now, if it is granted.
+    #[must_use]
+    pub fn ready_at_for(&self, id: WaiterId, permits: u32) -> u64 {
+        if self.grants.has(id, self.oldest_grant()) {
+            return self.bucket.updated_at();
+        }
+        if self.find(id).is_some() {
+            return self.ready_at(id);
+        }
+        // It did not collect in time, and would be ahead again of all that are behind it.
+        let ahead = self.waiters.iter().take_while(|waiter| waiter.id < id);
+        let queued = ahead.fold(u64::from(permits), |sum, waiter| sum.saturating_add(waiter.permits.into()));
+        let first = if queued == u64::from(permits) { permits } else { self.first_permits() };
+        let mut bucket = self.bucket.clone();
+        self.grants.from(id).for_each(|grant| _ = grant.give_back(&mut bucket, self.oldest_grant()));
+        bucket.clamp_to(first);
+        if self.is_lapsed() { FOREVER } else { self.planned(bucket, first).ready_at(queued) }
+    }
+
+    /// When `id` in the list is granted, as things stand, at the cost of a walk along it.
+    #[must_use]
+    pub fn ready_at(&self, id: WaiterId) -> u64 {
+        let upto = self.waiters.iter().take_while(|waiter| waiter.id <= id);
+        let queued = upto.fold(0_u64, |sum, waiter| sum.saturating_add(waiter.permits.into()));
+        self.bucket_ready_at(queued, self.first_permits())
+    }
+
     /// Wakes those of the first that are granted earlier than they know. True: `wakes` is full.
     pub(super) fn wake_moved(&mut self, wakes: &mut WakeList<W>) -> bool {
         let least = self.first_permits();

@@ -84,7 +84,7 @@ impl World {
         port: Option<Listening>,
         kubeconfig: impl FnOnce(&Path) -> PathBuf,
     ) -> Self {
-        let name = format!("relent-go-{:x}", crate::lease::fastrand_name());
+        let name = format!("relent-go-{:x}", crate::real_time::fastrand_name());
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir(&folder).unwrap();
         let kubeconfig = kubeconfig(&folder);
