@@ -188,7 +188,7 @@ where
         }
         if let Some(RunEnded::GaveUp(_)) = &self.end {
             // A loop that does not heed the end lets others run.
-            poll_fn(|cx| Timer::poll_yield(cx)).await;
+            poll_fn(Timer::poll_yield).await;
         }
         match &self.end {
             None => {}

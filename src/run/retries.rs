@@ -16,8 +16,7 @@ pub enum Retries {
     Of(Budget),
     /// The run counts for its budget, for as long as it runs.
     Running(Counted),
-    /// Several budgets, each once and as one of these, and each must allow it.
-    #[expect(clippy::box_collection, reason = "the futures of runs with one budget stay small")]
+    /// Several budgets, each once and as one of these, and each must allow it. Boxed, so that runs with one stay small.
     All(Box<Vec<Self>>),
 }
 
@@ -40,27 +39,27 @@ impl Retries {
 
     /// Asks these too.
     pub(crate) fn and_all(self, more: Self) -> Self {
-        let mut all = match (self, more) {
+        let (mut all, more) = match (self, more) {
             (Self::Unlimited, only) | (only, Self::Unlimited) => return only,
             (Self::All(all), more) => (all, more),
             (one, more) => (Box::new(vec![one]), more),
         };
-        match all.1 {
-            Self::All(more) => more.into_iter().for_each(|each| each.join(&mut all.0)),
-            one => one.join(&mut all.0),
+        match more {
+            Self::All(more) => more.into_iter().for_each(|each| each.join(&mut all)),
+            one => one.join(&mut all),
         }
-        match all.0.pop() {
-            Some(only) if all.0.is_empty() => only,
+        match all.pop() {
+            Some(only) if all.is_empty() => only,
             last => {
-                all.0.extend(last);
-                Self::All(all.0)
+                all.extend(last);
+                Self::All(all)
             }
         }
     }
 
     /// Joins these, unless its budget is among them.
     fn join(self, all: &mut Vec<Self>) {
-        let is_known = self.of().is_some_and(|budget| all.iter().any(|other| other.of().is_some_and(|o| o.is(budget))));
+        let is_known = self.of().is_some_and(|budget| all.iter().filter_map(Self::of).any(|other| other.is(budget)));
         if !is_known {
             all.push(self);
         }
