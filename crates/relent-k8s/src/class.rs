@@ -105,6 +105,9 @@ fn is_plain(status: &Status) -> bool {
     !kube::core::response::reason::is_known(&status.reason)
 }
 
+/// The reason in place of one, of what is no `Status`.
+pub(super) const NO_STATUS: &str = "not a Status";
+
 /// Whether it is certain that an answer was no `Status`: the reason that `kube` then gives is no word, and of JSON it has no code.
 pub(super) fn is_no_status(status: &Status) -> bool {
     status.reason.contains(' ') || status.code == 0

@@ -102,8 +102,8 @@ impl ApiError {
     }
 
     /// Whether the server refuses what it may allow, or know, a moment later: 401, 403, and a 404 that does not name the object,
-    /// such as that of a kind whose definition is not there yet. So may what is not the API server's own word: an answer that is
-    /// no JSON, or another 4xx that is no `Status`, as from a proxy.
+    /// such as that of a kind whose definition is not there yet. So may what is not the API server's own word: an answer that
+    /// cannot be read as what was asked for, or another 4xx that is no `Status`, as from a proxy.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.is_unauthorized()
@@ -274,11 +274,9 @@ pub(super) fn said(status: &Status) -> String {
 fn is_not_of_the_api(cause: &kube::Error) -> bool {
     match cause {
         kube::Error::Api(status) => {
-            is_no_status(status) && (400..500).contains(&status.code) && !matches!(status.code, 408 | 429)
+            is_no_status(status) && (200..500).contains(&status.code) && !matches!(status.code, 408 | 429)
         }
-        // What is JSON, and not of the type that was asked for, will be so again.
-        kube::Error::SerdeError(error) => !error.is_data(),
-        kube::Error::FromUtf8(_) => true,
+        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => true,
         _ => false,
     }
 }

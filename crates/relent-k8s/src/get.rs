@@ -118,7 +118,7 @@ pub type GetFuture<K> = PollingFuture<Fetch<K>, ByClass>;
 
 fn polling<K>(fetch: Fetch<K>) -> Get<K>
 where
-    K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     let policy = Policy::new().every(EVERY).default_start_within(START_WITHIN, ASKED).attempt_timeout(ATTEMPT_TIMEOUT);
     let policy = policy.max_retry_after(LONGEST_ASKED);
@@ -154,7 +154,7 @@ impl<K: Resource + Clone> Fetch<K> {
 
 impl<K> Operation for Fetch<K>
 where
-    K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     type Output = Result<Check<K, ApiError>, ApiError>;
     type Future = Boxed<'static, Self::Output>;
@@ -165,7 +165,9 @@ where
         }
         let Self { api, calls, waits } = self.clone();
         Box::pin(async move {
-            match calls.call("get", api.get(&calls.target.name)).await {
+            let target = &calls.target;
+            let got = async { api.get(&target.name).await.and_then(|object| target.checked(object)) };
+            match calls.call("get", got).await {
                 Ok(object) => Ok(Check::Ready(object)),
                 Err(error) if waits && error.is_not_found() => Ok(Check::NotYetBecause(error)),
                 Err(error) => Err(error),

@@ -12,6 +12,8 @@ use http_body_util::{BodyExt, Either, Full};
 use serde_json::{Value, json};
 use tower::{BoxError, Layer, Service};
 
+use super::class::NO_STATUS;
+
 /// Writes the seconds of the header `Retry-After` into the `Status` of a refusal, as `details.retryAfterSeconds`.
 ///
 /// An overloaded API server answers 429 in plain text, and says only in a header when to come back. A `kube::Error` has no
@@ -100,7 +102,7 @@ fn as_status(code: StatusCode, body: &[u8], seconds: Option<u32>) -> Option<Stri
         // A text is read well, with its code.
         Err(_) if seconds.is_none() && std::str::from_utf8(body).is_ok() => return None,
         _ => {
-            let reason = if code == StatusCode::TOO_MANY_REQUESTS { "TooManyRequests" } else { "not a Status" };
+            let reason = if code == StatusCode::TOO_MANY_REQUESTS { "TooManyRequests" } else { NO_STATUS };
             let text = String::from_utf8_lossy(body);
             json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
                     "code": code.as_u16(), "reason": reason, "message": text.trim() })

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use kube::{Api, Resource};
+use kube::{Api, Resource, core::Status};
 
-use super::name;
+use super::{class::NO_STATUS, name};
 
 /// What calls are about, in words: `configmaps "kube-proxy" in the namespace "kube-system"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,15 @@ impl Target {
     pub(super) fn cannot_be_asked_for(&self) -> Option<kube::Error> {
         let why = if self.by_label { None } else { name::why_no_part(&self.name) }?;
         Some(kube::Error::BuildRequest(kube::core::request::Error::Validation(why)))
+    }
+
+    /// What was got by its name, if it is that: any JSON object passes for one without a name.
+    pub(super) fn checked<K: Resource>(&self, object: K) -> Result<K, kube::Error> {
+        if object.meta().name.as_deref() == Some(&*self.name) {
+            return Ok(object);
+        }
+        let status = Status::failure("the answer is another object, or none", NO_STATUS).with_code(200);
+        Err(kube::Error::Api(status.boxed()))
     }
 
     /// Where it is: `configmaps in the namespace "kube-system"`.

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{EvictError, Evicted, PodKey};
-use crate::retry_after;
+use crate::{class::NO_STATUS, retry_after};
 
 /// Evicts a pod once, if it is still the one with this UID.
 ///
@@ -112,9 +112,8 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<(), kube::Err
     let is_status = |value: &Value| value.get("kind").and_then(Value::as_str) == Some("Status");
     let status =
         serde_json::from_slice(&text).ok().filter(is_status).and_then(|value| serde_json::from_value(value).ok());
-    let mut status = status
-        .unwrap_or_else(|| Status::failure(String::from_utf8_lossy(&text).trim(), "not a Status"))
-        .with_code(code);
+    let mut status =
+        status.unwrap_or_else(|| Status::failure(String::from_utf8_lossy(&text).trim(), NO_STATUS)).with_code(code);
     if let Some(told) = told {
         let details = status.details.get_or_insert_with(|| StatusDetails {
             name: String::new(),

@@ -256,7 +256,8 @@ impl Shared {
     }
 
     async fn get(&self, calls: &Calls) -> Result<DynamicObject, LongOperationError> {
-        calls.call("get", self.api.get(&self.name)).await.map_err(|error| {
+        let got = async { self.api.get(&self.name).await.and_then(|object| calls.target.checked(object)) };
+        calls.call("get", got).await.map_err(|error| {
             // What was there, and is not any more, was deleted.
             if error.is_not_found() && self.memory().triggered {
                 return LongOperationError::Deleted(self.name.clone());
@@ -306,8 +307,9 @@ impl Shared {
             Err(error) => return Err(self.failed("patch", kube::Error::SerdeError(error).into())),
         };
         let parameters = PatchParams::default();
-        let patched = calls.call("patch", self.api.patch(&self.name, &parameters, &patch)).await;
-        patched.map_err(|error| self.failed("patch", error))
+        let patched = self.api.patch(&self.name, &parameters, &patch);
+        let patched = async { patched.await.and_then(|object| calls.target.checked(object)) };
+        calls.call("patch", patched).await.map_err(|error| self.failed("patch", error))
     }
 
     async fn observe(&self, calls: &Calls) -> Watched {

@@ -108,7 +108,8 @@ where
     async fn read(&self, end: Option<Instant>) -> Result<Option<(Vec<K>, String)>, WaitError> {
         let Target { name, by_label, .. } = &*self.calls.target;
         if !by_label {
-            match self.calls.within("get", left(end), self.api.get(name)).await {
+            let got = async { self.api.get(name).await.and_then(|object| self.calls.target.checked(object)) };
+            match self.calls.within("get", left(end), got).await {
                 Ok(object) => {
                     let version = object.resource_version().unwrap_or_default();
                     return Ok(Some((vec![object], version)));

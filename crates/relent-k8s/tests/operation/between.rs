@@ -33,8 +33,17 @@ fn answers() -> Vec<(String, Fault)> {
             all.push((format!("{code} {text:?}"), Fault::text(code, text)));
         }
     }
-    // What is JSON is taken for an object, or is of another type than was asked for.
-    for text in [PAGE, "", "no", "{\"kind\":\"ConfigMap\",\"metadata\":{\"na"] {
+    for text in [
+        PAGE,
+        "",
+        "no",
+        "{\"error\":\"no route\"}",
+        "{\"kind\":\"ConfigMap\",\"metadata\":{\"na",
+        "{}",
+        "[]",
+        "null",
+        "7",
+    ] {
         all.push((format!("200 {text:?}"), Fault::text(200, text)));
     }
     all
