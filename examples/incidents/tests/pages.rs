@@ -42,8 +42,8 @@ fn code(page: &str) -> Vec<Vec<&str>> {
 
 fn is_path(word: &str) -> bool {
     let of_path = |c: char| c.is_ascii_alphanumeric() || "_-./{},".contains(c);
-    word.chars().all(of_path)
-        && (word.trim_end_matches('/').contains('/') || word.ends_with(".rs") || word.ends_with('/'))
+    let is_file = Path::new(word).extension().is_some_and(|extension| extension == "rs");
+    word.chars().all(of_path) && (word.contains('/') || is_file)
 }
 
 /// From the root on where it begins with one of the root's folders; else it is the end of a path, as `schedule/stop.rs`.
