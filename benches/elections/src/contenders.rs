@@ -11,6 +11,7 @@ use std::{
 
 use http::{HeaderValue, Uri, header::CONTENT_TYPE};
 use kube_leader_election::{LeaseLock as PeerLock, LeaseLockParams, LeaseLockResult};
+use kube_lease_manager::LeaseManagerBuilder;
 use kubert::lease::{ClaimParams, LeaseManager};
 use relent::leader::{Lock, MemoryLock, Timing, elect};
 use relent_k8s::LeaseLock;
@@ -31,6 +32,7 @@ pub enum Contender {
     RelentOnLeases,
     KubeLeaderElection,
     Kubert,
+    KubeLeaseManager,
 }
 
 /// A thousand of them, under way.
@@ -42,7 +44,8 @@ pub struct Elections {
 }
 
 impl Contender {
-    pub const ALL: [Self; 4] = [Self::RelentInMemory, Self::RelentOnLeases, Self::KubeLeaderElection, Self::Kubert];
+    pub const ALL: [Self; 5] =
+        [Self::RelentInMemory, Self::RelentOnLeases, Self::KubeLeaderElection, Self::Kubert, Self::KubeLeaseManager];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -50,6 +53,7 @@ impl Contender {
             Self::RelentOnLeases => "relent, LeaseLock",
             Self::KubeLeaderElection => "kube-leader-election",
             Self::Kubert => "kubert",
+            Self::KubeLeaseManager => "kube-lease-manager",
         }
     }
 
@@ -87,6 +91,14 @@ impl Contender {
                     one_by_one().await;
                 }
             }
+            // It takes a Lease without a holder to be held by one unknown, and first waits: it makes its own.
+            (Self::KubeLeaseManager, Some(server)) => {
+                let client = kube::Client::new(server.0.map_request(merge_patch), "default");
+                for index in 0..ELECTIONS {
+                    elections.kube_lease_manager(client.clone(), index);
+                    one_by_one().await;
+                }
+            }
             _ => {
                 for _ in 0..ELECTIONS {
                     let lock = MemoryLock::new();
@@ -105,9 +117,11 @@ async fn one_by_one() {
     sleep(PERIOD / ELECTIONS).await;
 }
 
-/// It writes by server-side apply, which this server does not have: here that is a merge patch, which costs the server less.
-fn merge_patch(mut request: http::Request<kube_client_1::client::Body>) -> http::Request<kube_client_1::client::Body> {
-    if request.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/apply-patch+yaml") {
+/// Two write by server-side apply and strategic merge patches, which this server does not have: here those are merge
+/// patches, of the same content, which cost the server less.
+fn merge_patch<B>(mut request: http::Request<B>) -> http::Request<B> {
+    const OTHERS: [&str; 2] = ["application/apply-patch+yaml", "application/strategic-merge-patch+json"];
+    if request.headers().get(CONTENT_TYPE).is_some_and(|value| OTHERS.iter().any(|other| value == other)) {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/merge-patch+json"));
         *request.uri_mut() = Uri::try_from(request.uri().path()).expect("the path was one");
     }
@@ -163,6 +177,26 @@ impl Elections {
                 leading.fetch_add(1, Ordering::Relaxed);
             }
             format!("{:?}", task.await)
+        });
+    }
+
+    fn kube_lease_manager(&mut self, client: kube::Client, index: u32) {
+        let leading = Arc::clone(&self.leading);
+        // It renews so many seconds before the end.
+        let (lease, grace) = (LEASE.as_secs(), (LEASE - PERIOD).as_secs());
+        self.tasks.spawn(async move {
+            let builder = LeaseManagerBuilder::new(client, name(index)).with_namespace("default").with_identity("a");
+            let manager = match builder.with_duration(lease).with_grace(grace).build().await {
+                Ok(manager) => manager,
+                Err(error) => return error.to_string(),
+            };
+            let (mut leads, task) = manager.watch().await;
+            while leads.changed().await.is_ok() {
+                if *leads.borrow_and_update() {
+                    leading.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            format!("{:?}", task.await.map(|manager| manager.is_ok()))
         });
     }
 
