@@ -141,6 +141,13 @@ pin_project! {
     }
 }
 
+impl Rest {
+    #[inline(never)]
+    fn is_cancelled(&self) -> bool {
+        self.also.iter().any(Cancel::is_cancelled)
+    }
+}
+
 impl Cancel {
     fn on(token: CancellationToken) -> Self {
         Self { token, rest: None }
@@ -151,13 +158,16 @@ impl Cancel {
         once(&self.token).chain(also.map(|cancel| &cancel.token))
     }
 
-    fn and(&mut self, token: CancellationToken) {
+    #[cold]
+    fn and(mut self, token: CancellationToken) -> Self {
         let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default()));
         rest.as_mut().project().also.push(Self::on(token));
+        self
     }
 
+    #[inline]
     fn is_cancelled(&self) -> bool {
-        self.tokens().any(CancellationToken::is_cancelled)
+        self.token.is_cancelled() || self.rest.as_ref().is_some_and(|rest| rest.is_cancelled())
     }
 
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -189,10 +199,10 @@ impl fmt::Debug for Cancel {
 
 impl Controls {
     pub(crate) fn cancel_on(mut self, token: CancellationToken) -> Self {
-        match &mut self.cancel {
-            None => self.cancel = Some(Cancel::on(token)),
+        self.cancel = Some(match self.cancel {
+            None => Cancel::on(token),
             Some(before) => before.and(token),
-        }
+        });
         self
     }
 
