@@ -57,7 +57,8 @@ impl FleetExplained {
         self.timing.stretched(self.members.into(), self.round_trip).1
     }
 
-    /// Until a newcomer has its part of a rate that is all in use: the others give up theirs at their next refreshes.
+    /// Until a newcomer has its part of a rate that is all in use: the others give up theirs at their next refreshes. Where many
+    /// start together, up to a [period](Self::period) later, counted from when all are in the record.
     #[must_use]
     pub fn after_join(&self) -> Duration {
         self.time(0, 2)
