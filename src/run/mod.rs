@@ -4,6 +4,7 @@
 //! and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and `ensure` drive a
 //! [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what it decides.
 
+mod cancel;
 pub(crate) mod controls;
 mod core;
 pub(crate) mod end;
