@@ -4,6 +4,8 @@
 
 mod budgets;
 mod keyed;
+mod keyed_backoff;
+mod keyed_memory;
 mod keyed_model;
 mod laws;
 mod many;

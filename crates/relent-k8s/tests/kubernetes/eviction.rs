@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::world::unique;
 
+mod between;
 mod cluster;
 mod settings;
 mod taints;
