@@ -154,6 +154,9 @@ pub fn poll(index: usize) {
     match polled {
         Ok(Poll::Pending) => {
             require(!injected, "a panic propagates", || format!("{} returned after a panic", kind.name()));
+            if let (Kind::Run(id), false) = (kind, coop::has_budget_remaining()) {
+                super::runs::may_stand(id);
+            }
             ACTORS.with_borrow_mut(|actors| actors[index].future = Some(future));
         }
         Ok(Poll::Ready(())) => {

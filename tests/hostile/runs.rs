@@ -66,6 +66,8 @@ pub struct Run {
     pub ended: u32,
     pub started: u32,
     pub in_line: bool,
+    /// The limiter in whose line it may stand, and has not said so.
+    pub may_stand: Option<usize>,
     pub over: bool,
 }
 
@@ -114,9 +116,29 @@ fn is_cancelled(id: usize) -> bool {
     tokens.into_iter().flatten().any(|token| shared().tokens[token].is_cancelled())
 }
 
+/// It was polled with its share used up, and lets others run: it takes its place in line first, if it needs one, and no
+/// listener hears of that. So the ideal list does not know it.
+pub fn may_stand(id: usize) {
+    let limit = run(id, |run| {
+        let new = run.listens && !run.in_line && !run.over && run.may_stand.is_none();
+        let limit = if new { run.limit } else { None };
+        run.may_stand = run.may_stand.or(limit);
+        limit
+    });
+    if let Some(limit) = limit {
+        with(|world| {
+            world.limits[limit].loose = true;
+            world.limits[limit].unlisted += 1;
+        });
+    }
+}
+
 /// The future of the run was dropped before its end.
 pub fn gone(id: usize) {
     left(id);
+    if let Some(limit) = run(id, |run| run.may_stand.take()) {
+        with(|world| world.limits[limit].unlisted -= 1);
+    }
     if let Some(also) = run(id, |run| run.also.take()) {
         with(|world| world.limits[also].unlisted -= 1);
     }
