@@ -108,7 +108,7 @@ fn queue(shared: &Shared) {
         with(|world| (world.rng.u8(0..3), queues::some_backoff(&mut world.rng), world.rng.u32(1..2000)));
     *slot = Some(match what {
         0 => {
-            queues::book(|book| book.pauses = pauses);
+            queues::book(|book| (book.pauses, book.other_pauses) = (pauses, true));
             queue.backoff(backoff)
         }
         1 => {

@@ -21,6 +21,8 @@ pub struct Book {
     pub keys: BTreeMap<u8, Key>,
     /// The pauses of the backoff: the last one stays.
     pub pauses: Vec<Nanos>,
+    /// It was another one before. How far into this one a key has come that failed by that, is not said.
+    pub other_pauses: bool,
     pub max: Option<u32>,
     pub finish: Option<Nanos>,
     pub window: bool,
@@ -321,7 +323,8 @@ pub fn failed(key: u8, value: usize, number: u32, error: E) {
         let pause = book.pauses.get(number as usize - 1).or(book.pauses.last()).copied().unwrap_or(0);
         let known = book.keys.entry(key).or_default();
         known.pause = (!last && !bounded && !known.cancelled && !known.anew).then_some(now + pause);
-        known.asked = (!follows && !known.cancelled).then_some((error.id, now + pause));
+        let unsaid = book.other_pauses && number > 1;
+        known.asked = (!follows && !known.cancelled && !unsaid).then_some((error.id, now + pause));
     });
 }
 

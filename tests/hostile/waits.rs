@@ -7,7 +7,7 @@ use std::{
 };
 
 use relent::Limiter;
-use tokio::time::Instant;
+use tokio::{task::coop, time::Instant};
 
 use super::{
     actors::{self, Kind},
@@ -93,6 +93,10 @@ async fn acquire(limit: usize, wait: usize, permits: u32, limiter: Limiter) {
     };
     let mut acquire = pin!(acquire);
     let end = super::world::now() + span * MS;
+    if form > 0 && !coop::has_budget_remaining() {
+        // One that would be refused takes no place, and is told when it is polled again.
+        with(|world| world.limits[limit].loose = true);
+    }
     limits::joins(limit, wait, permits);
     let answer = acquire.as_mut().await;
     let late = form > 0 && super::world::now() > end.div_ceil(MS) * MS;
