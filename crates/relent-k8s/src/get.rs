@@ -34,8 +34,9 @@ const ASKED: Duration = Duration::from_secs(10);
 /// [`ApiError::decision`] says what is tried again, and heeds `Retry-After`, up to five minutes unless
 /// [`max_retry_after`](Polling::max_retry_after) says otherwise. That the object is not there, that the request is not
 /// valid: these are answers, and end the run at once. That the caller may not read it or is not known, or that there is no
-/// such kind of object, a server may say that has just started, and a proxy before it anything: it is final once it has been said for 2 s (7 calls
-/// without another answer between, for which the default window waits), or when a bound ends the run before.
+/// such kind of object, a server may say that has just started, and a proxy before it anything: it is final once it has been
+/// said for 2 s (7 calls without another answer between, for which the default window waits), or when a bound ends the run
+/// before.
 /// [`get_when_created`] waits for an absent object.
 ///
 /// There is always a deadline per call, because a `kube::Client` has none: where a [`policy`](Polling::policy) sets none, it is 10 s.
