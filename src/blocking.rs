@@ -22,8 +22,9 @@ use crate::{
 
 /// Calls `operation` on this thread until it answers `Ok`, and sleeps in between.
 ///
-/// It is [`retry`](crate::retry()) with one difference: a call on a thread cannot be cut. The call sees its own deadline
-/// in [`Attempt::timeout`] and is asked to keep it; one that does not is left to finish, and its answer counts.
+/// It is [`retry`](crate::retry()) with one difference: a call on a thread cannot be cut. The call sees its own
+/// deadline in [`Attempt::timeout`] and is asked to keep it; one that does not is left to finish, and its answer
+/// counts.
 ///
 /// Do not call it on a thread of an async runtime: it blocks.
 ///
@@ -67,8 +68,8 @@ pub struct BlockingRetry<O, W = RetryAll, L = (), G = ()> {
 
 /// Calls `check` on this thread until it answers that the condition is met, and sleeps in between.
 ///
-/// It is [`poll`](crate::poll()), with the same answers and the same cadence (every second, unless set), and the difference that
-/// [`blocking::retry`](retry) has: a call on a thread cannot be cut.
+/// It is [`poll`](crate::poll()), with the same answers and the same cadence (every second, unless set), and the
+/// difference that [`blocking::retry`](retry) has: a call on a thread cannot be cut.
 ///
 /// # Errors
 /// [`GaveUp`]: why the run stopped, and what the last check answered.
@@ -159,8 +160,8 @@ settings!(BlockingPolling, SyncOperation<Output: PollOutput>, <O::Output as Poll
 
 impl<O, G> BlockingRetry<O, RetryAll, (), G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
-    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
-    /// `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is
+    /// no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
     pub fn by_failure<T, E>(self) -> BlockingRetry<BlockingWithFailure<O>, RetryAll, (), G>
     where
         O: SyncOperation<Output = Result<T, Failure<E>>>,

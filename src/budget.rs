@@ -20,18 +20,19 @@ use crate::{
 /// How many retries all runs that share it may make together, so that a server in trouble is not buried under them.
 ///
 /// There are two ways to count:
-/// - [`Budget::ratio`]: so many retries per first attempt, and a reserve. In any stretch with `f` first attempts at most
-///   `reserve + ratio * f` retries are made, so a server sees at most `1 + ratio` times the load, plus the reserve. Where
-///   first attempts and retries keep pace it is exactly that many; what is not asked for is saved up to the reserve and no
-///   further. For clients with steady traffic, and where the load on the server has to be known.
-/// - [`Budget::in_flight`]: at most a share of the runs in flight may be retrying at a time, or the reserve. It asks how
-///   things are and not how they were. For clients whose traffic comes in bursts, and for those with little.
+/// - [`Budget::ratio`]: so many retries per first attempt, and a reserve. In any stretch with `f` first attempts at
+///   most `reserve + ratio * f` retries are made, so a server sees at most `1 + ratio` times the load, plus the
+///   reserve. Where first attempts and retries keep pace it is exactly that many; what is not asked for is saved up to
+///   the reserve and no further. For clients with steady traffic, and where the load on the server has to be known.
+/// - [`Budget::in_flight`]: at most a share of the runs in flight may be retrying at a time, or the reserve. It asks
+///   how things are and not how they were. For clients whose traffic comes in bursts, and for those with little.
 ///
-/// A ratio alone starves a client with little traffic: with one request a minute, 20 % and a reserve that is used up, four of
-/// five that fail once are not retried. [`min_retries`](Self::min_retries) is a floor by time for it, under either way.
+/// A ratio alone starves a client with little traffic: with one request a minute, 20 % and a reserve that is used up,
+/// four of five that fail once are not retried. [`min_retries`](Self::min_retries) is a floor by time for it, under
+/// either way.
 ///
-/// Each operation is a handful of instructions on one atomic word. A clock is read only under a floor, when a retry is not
-/// allowed otherwise; after a year of idling the next operation takes no longer. Clones share one budget.
+/// Each operation is a handful of instructions on one atomic word. A clock is read only under a floor, when a retry is
+/// not allowed otherwise; after a year of idling the next operation takes no longer. Clones share one budget.
 ///
 /// ```
 /// use relent::{Budget, Rate, Ratio};
@@ -53,9 +54,9 @@ pub struct Budget {
 
 struct Inner {
     rule: Rule,
-    /// What `rule` counts, all of it: each change is one exchange of the whole word, so what is allowed is allowed by what was
-    /// counted at one instant. Two threads that ask while there is balance for one retry: the one whose exchange is second
-    /// finds the word changed, asks the rule again, and is refused.
+    /// What `rule` counts, all of it: each change is one exchange of the whole word, so what is allowed is allowed by
+    /// what was counted at one instant. Two threads that ask while there is balance for one retry: the one whose
+    /// exchange is second finds the word changed, asks the rule again, and is refused.
     word: AtomicU64,
     floor: Option<Limiter>,
 }
@@ -116,12 +117,14 @@ impl Budget {
         Self::new(rule, self.inner.min_retries())
     }
 
-    /// A new budget of the same kind with a floor: so many retries are allowed in each span of time, whatever the rule says.
+    /// A new budget of the same kind with a floor: so many retries are allowed in each span of time, whatever the rule
+    /// says.
     ///
-    /// A retry counts for the floor only if the rule does not allow it. In any span of time `w` the floor allows at most
-    /// `permits + rate * w` retries, and as many as the rate has permits at once: [`Rate::per_minute(3)`](Rate::per_minute) is three at
-    /// once, and then one each 20 s. For a server that is what a client may send on top, so it should be small beside the
-    /// usual load; for a client it should be as many as its few requests need.
+    /// A retry counts for the floor only if the rule does not allow it. In any span of time `w` the floor allows at
+    /// most `permits + rate * w` retries, and as many as the rate has permits at once:
+    /// [`Rate::per_minute(3)`](Rate::per_minute) is three at once, and then one each 20 s. For a server that is what a
+    /// client may send on top, so it should be small beside the usual load; for a client it should be as many as its
+    /// few requests need.
     #[must_use]
     pub fn min_retries(self, rate: Rate) -> Self {
         Self::new(self.inner.rule, Some(rate))

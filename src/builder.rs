@@ -1,4 +1,5 @@
-//! The builders of the verbs and their futures. They are named only where a run has to stand in a struct or in a signature.
+//! The builders of the verbs and their futures. They are named only where a run has to stand in a struct or in a
+//! signature.
 
 pub use crate::{
     cursor::{AttemptLoop, NextAttempt},

@@ -62,7 +62,8 @@ impl Policy {
 }
 
 impl<E, W: Clone, L: Clone> Profile<E, W, L> {
-    /// Begins a run whose loop is your own, with all that the calls of this client have in common. See [`Policy::begin`].
+    /// Begins a run whose loop is your own, with all that the calls of this client have in common. See
+    /// [`Policy::begin`].
     ///
     /// ```
     /// use relent::{GaveUp, Limiter, Policy, Profile};
@@ -117,7 +118,8 @@ impl<E, W, L, G: Control> AttemptLoop<E, W, L, G> {
         AttemptLoop { core, when, listener, error, cut_after, end }
     }
 
-    /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the first.
+    /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the
+    /// first.
     pub fn notify<N>(self, listener: N) -> AttemptLoop<E, W, (L, N), G>
     where
         N: FnMut(&Event<'_, E>),
@@ -265,8 +267,8 @@ where
 
     /// Runs the attempt. `None`: it failed or was cut, and [`next`](AttemptLoop::next) knows what follows.
     ///
-    /// If the run was cancelled, or its [`finish_within`](Policy::finish_within) is over, since `next` gave this attempt, the
-    /// operation is not begun: it counts as cut.
+    /// If the run was cancelled, or its [`finish_within`](Policy::finish_within) is over, since `next` gave this
+    /// attempt, the operation is not begun: it counts as cut.
     ///
     /// # Cancel safety
     /// Dropped before it ends, the attempt counts as one that was cut.

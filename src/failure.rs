@@ -13,8 +13,9 @@ use crate::{
     policy::schedule::attempts::{Attempt, Decision},
 };
 
-/// An error, and what its operation says about repeating: for operations of several steps, where only the place tells whether
-/// an error is permanent. Understood by `retry(..).by_failure()`; [`GaveUp`](crate::GaveUp) then holds the plain `E`.
+/// An error, and what its operation says about repeating: for operations of several steps, where only the place tells
+/// whether an error is permanent. Understood by `retry(..).by_failure()`; [`GaveUp`](crate::GaveUp) then holds the
+/// plain `E`.
 ///
 /// `?` makes an error transient. It is no [`Error`](std::error::Error) itself: where `by_failure` was forgotten, the
 /// error of the run cannot be passed on by `?`, rather than permanent errors be retried.

@@ -1,7 +1,7 @@
 //! How to choose, combine, test and migrate: every example here is compiled and run.
 //!
-//! To copy: [`recipes`]. What an error means: [`errors`]. What rustc means: [`slips`]. From other libraries, and from Go:
-//! [`migration`].
+//! To copy: [`recipes`]. What an error means: [`errors`]. What rustc means: [`slips`]. From other libraries, and from
+//! Go: [`migration`].
 //!
 //! # Choosing the settings
 //!
@@ -15,15 +15,15 @@
 //! | `finish_within` | when must all be over, whatever runs? | without end |
 //!
 //! - Set `attempt_timeout` always, well below the other two, so that a call that hangs gets a second try.
-//! - `start_within` lets the last call finish: the run may take as long as the window and one `attempt_timeout` together.
-//!   `finish_within` cuts it: use it where your caller has a deadline of its own.
+//! - `start_within` lets the last call finish: the run may take as long as the window and one `attempt_timeout`
+//!   together. `finish_within` cuts it: use it where your caller has a deadline of its own.
 //! - `max_attempts` is for what costs something each time, not for what takes long.
-//! - `every` is for asking about a state at a steady pace. `backoff` is for a server that may be overloaded; keep its jitter
-//!   on where many do the same at the same time.
+//! - `every` is for asking about a state at a steady pace. `backoff` is for a server that may be overloaded; keep its
+//!   jitter on where many do the same at the same time.
 //! - `when` says which errors repeating cannot mend. Without it a wrong password is tried until the end.
 //!
-//! Ask the plan before you ship the numbers. It says when attempts start, what they may take at worst, and which settings
-//! defeat each other:
+//! Ask the plan before you ship the numbers. It says when attempts start, what they may take at worst, and which
+//! settings defeat each other:
 //!
 //! ```
 //! use relent::Policy;
@@ -66,9 +66,10 @@
 //!
 //! # Retry in one place
 //!
-//! Retries multiply: three layers of four attempts are 64 calls to a server that is in trouble. Let the layer retry that
-//! knows what the caller can still wait for, and turn the others off. Many clients retry inside a call: a `kube::Client`
-//! does by default, for minutes, and no window of yours sees it. `relent_k8s::client` makes one that does not.
+//! Retries multiply: three layers of four attempts are 64 calls to a server that is in trouble. Let the layer retry
+//! that knows what the caller can still wait for, and turn the others off. Many clients retry inside a call: a
+//! `kube::Client` does by default, for minutes, and no window of yours sees it. `relent_k8s::client` makes one that
+//! does not.
 //!
 //! A layer below that must retry should do so within what is left to the attempt above:
 //!
@@ -96,8 +97,8 @@
 //! # Limiter and budget together
 //!
 //! A [`Limiter`](crate::Limiter) spaces out the calls of this process: it protects the server from its speed. A
-//! [`Budget`](crate::Budget) bounds how many of the calls are retries: it protects a server that is failing from being asked
-//! several times as often as when it is well. Make one of each for a server, and give both to every run.
+//! [`Budget`](crate::Budget) bounds how many of the calls are retries: it protects a server that is failing from being
+//! asked several times as often as when it is well. Make one of each for a server, and give both to every run.
 //!
 //! | budget | for |
 //! |---|---|
@@ -105,13 +106,14 @@
 //! | `Budget::in_flight` | traffic in bursts: at most a share of what is under way may be retrying |
 //! | either with `.min_retries(rate)` | little traffic, which a ratio alone starves: a floor by time |
 //!
-//! A limiter's law holds in real time: in any window `w` at most `burst + rate * (w + catch-up)` permits come out, also where
-//! the process was stopped or a thread blocked for long. The catch-up is what timers need, 10 ms unless
+//! A limiter's law holds in real time: in any window `w` at most `burst + rate * (w + catch-up)` permits come out, also
+//! where the process was stopped or a thread blocked for long. The catch-up is what timers need, 10 ms unless
 //! [`catch_up`](crate::Limiter::catch_up) says otherwise: permits whose time is longer ago and that no caller was there
-//! to take are made up for only as far as the burst holds them. Where timers are later than that, set it, or the rate is
-//! not reached.
+//! to take are made up for only as far as the burst holds them. Where timers are later than that, set it, or the rate
+//! is not reached.
 //!
-//! Given twice they add up: a run takes a permit of every limiter together or of none, and every budget has to allow a retry.
+//! Given twice they add up: a run takes a permit of every limiter together or of none, and every budget has to allow a
+//! retry.
 //!
 //! ```
 //! use std::{cell::Cell, time::Duration};
@@ -138,24 +140,25 @@
 //! # }
 //! ```
 //!
-//! The run ends with [`Stop::Budget`](crate::Stop::Budget) or [`Stop::Limiter`](crate::Stop::Limiter) and still holds the real
-//! error. [`Plan::throttled`](crate::plan::Plan::throttled) and [`Plan::budgeted`](crate::plan::Plan::budgeted) say beforehand what both do
-//! to a policy.
+//! The run ends with [`Stop::Budget`](crate::Stop::Budget) or [`Stop::Limiter`](crate::Stop::Limiter) and still holds
+//! the real error. [`Plan::throttled`](crate::plan::Plan::throttled) and
+//! [`Plan::budgeted`](crate::plan::Plan::budgeted) say beforehand what both do to a policy.
 //!
 //! # When an attempt may start
 //!
-//! - The first starts at once, or a step of the cadence later with `delay_first`. It starts whatever the window is, unless the
-//!   run is cancelled, `max_attempts` is 0 or the limiter refuses.
-//! - The next is planned when one ends: `every` at the first tick from then on, `backoff` the delay later, `RetryAfter` not before
-//!   what the server asked for (`max_retry_after` at most). It is admitted if it is planned up to the end of `start_within` and
-//!   before `finish_within`; if not, the run stops now, and does not wait to no purpose.
-//! - A timer that fires late takes nothing away from an admission by `start_within`. By `finish_within` it does: at that instant,
-//!   by the clock, or later nothing starts, nor once the run is cancelled.
+//! - The first starts at once, or a step of the cadence later with `delay_first`. It starts whatever the window is,
+//!   unless the run is cancelled, `max_attempts` is 0 or the limiter refuses.
+//! - The next is planned when one ends: `every` at the first tick from then on, `backoff` the delay later, `RetryAfter`
+//!   not before what the server asked for (`max_retry_after` at most). It is admitted if it is planned up to the end of
+//!   `start_within` and before `finish_within`; if not, the run stops now, and does not wait to no purpose.
+//! - A timer that fires late takes nothing away from an admission by `start_within`. By `finish_within` it does: at
+//!   that instant, by the clock, or later nothing starts, nor once the run is cancelled.
 //!
 //! # Words for the log
 //!
-//! "failed with E, retrying in D" is one line, since [`Event::Ended`](crate::events::Event::Ended) has both: what the attempt did, and in
-//! `again` how long the run pauses before the next ([`Event::Waiting`](crate::events::Event::Waiting) tells the waits one by one):
+//! "failed with E, retrying in D" is one line, since [`Event::Ended`](crate::events::Event::Ended) has both: what the
+//! attempt did, and in `again` how long the run pauses before the next
+//! ([`Event::Waiting`](crate::events::Event::Waiting) tells the waits one by one):
 //!
 //! ```
 //! use relent::{retry, events::Event};
@@ -175,8 +178,8 @@
 //!
 //! # Errors of others
 //!
-//! The text of a [`GaveUp`](crate::GaveUp) ends with the error and every cause below it, "A: B: C", and its `source()` is `None`:
-//! no reporter prints a cause twice.
+//! The text of a [`GaveUp`](crate::GaveUp) ends with the error and every cause below it, "A: B: C", and its `source()`
+//! is `None`: no reporter prints a cause twice.
 //!
 //! | I want to | say |
 //! |---|---|
@@ -189,10 +192,10 @@
 //!
 //! # Calls that may have worked
 //!
-//! A call that was cut, or whose connection broke, has an unknown outcome. Where the call may be repeated safely, retry it.
-//! Where it must not run twice, say `.on_cut(Decision::Fatal)`: that
-//! holds for calls that their own deadline cuts, and for those that are dropped (of the cursor, of a queue whose run is dropped). Where the state can be looked at, use
-//! [`ensure`](crate::ensure()): it looks, acts, and looks again, and only a look counts as success.
+//! A call that was cut, or whose connection broke, has an unknown outcome. Where the call may be repeated safely, retry
+//! it. Where it must not run twice, say `.on_cut(Decision::Fatal)`: that holds for calls that their own deadline cuts,
+//! and for those that are dropped (of the cursor, of a queue whose run is dropped). Where the state can be looked at,
+//! use [`ensure`](crate::ensure()): it looks, acts, and looks again, and only a look counts as success.
 //!
 //! ```
 //! use std::{cell::Cell, time::Duration};
@@ -234,12 +237,12 @@
 //! }
 //! ```
 //!
-//! - A paused clock stands still while something is ready to run: a run without pauses is ended there by `max_attempts`, or
-//!   by an operation that waits, and not by a window.
+//! - A paused clock stands still while something is ready to run: a run without pauses is ended there by
+//!   `max_attempts`, or by an operation that waits, and not by a window.
 //! - Jitter is random. In a test say `.seed(1)` on the backoff, or assert bounds.
 //! - For [`blocking::retry`](crate::blocking::retry()) there is `testing::VirtualClock` (feature `test-util`).
-//! - Against servers: [relent-apiserver](https://docs.rs/relent-apiserver) is a Kubernetes API in this process, `relent_etcd::model` one of etcd's membership,
-//!   `testing::proxy` a proxy that delays, cuts and loses.
+//! - Against servers: [relent-apiserver](https://docs.rs/relent-apiserver) is a Kubernetes API in this process,
+//!   `relent_etcd::model` one of etcd's membership, `testing::proxy` a proxy that delays, cuts and loses.
 //! - To see what a run did, give it a listener: a closure, or [`events`](crate::events) for `tracing` and `metrics`.
 //!
 //! ```

@@ -1,8 +1,8 @@
-//! HTTP: which answers are worth another attempt, when, and whether a call may be made twice. On the types of the crate `http`,
-//! which reqwest, hyper and tonic share.
+//! HTTP: which answers are worth another attempt, when, and whether a call may be made twice. On the types of the crate
+//! `http`, which reqwest, hyper and tonic share.
 //!
-//! [`check`] makes an error of an answer that refuses, with what its server asked for. [`Idempotency`], which only the caller
-//! knows, classifies the errors and says what follows an attempt whose outcome is unknown:
+//! [`check`] makes an error of an answer that refuses, with what its server asked for. [`Idempotency`], which only the
+//! caller knows, classifies the errors and says what follows an attempt whose outcome is unknown:
 //!
 //! ```
 //! use std::time::Duration;
@@ -43,8 +43,9 @@
 //! # }
 //! ```
 //!
-//! For a call that must not be made twice say `NotIdempotent` in both places. Where one client makes calls of both kinds,
-//! [`Idempotency::of`] tells by the method, and a call that is safer than its method (a POST with an idempotency key) says so itself.
+//! For a call that must not be made twice say `NotIdempotent` in both places. Where one client makes calls of both
+//! kinds, [`Idempotency::of`] tells by the method, and a call that is safer than its method (a POST with an idempotency
+//! key) says so itself.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -60,7 +61,8 @@ use crate::{
     time,
 };
 
-/// Whether it does no harm to make a call twice: what decides about repeating one whose outcome is unknown. The caller says it.
+/// Whether it does no harm to make a call twice: what decides about repeating one whose outcome is unknown. The caller
+/// says it.
 ///
 /// It is a classification for `.classify(..)`, by [`classify`], and what `.on_cut(..)` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,13 +98,13 @@ impl<E: Error + 'static> Classify<E> for Idempotency {
 
 /// What follows an error of a call.
 ///
-/// It goes by the [`StatusError`] that the error is or has among its sources: see [`StatusError::decision`]. Without one there
-/// was no answer. An idempotent call is then retried, unless the [`io::Error`](std::io::Error) below it is one that time does not
-/// mend ([`io::classify`]), a certificate that is not trusted above all. One that is not idempotent is retried only where
-/// [`io::never_sent`] knows that there was no connection.
+/// It goes by the [`StatusError`] that the error is or has among its sources: see [`StatusError::decision`]. Without
+/// one there was no answer. An idempotent call is then retried, unless the [`io::Error`](std::io::Error) below it is
+/// one that time does not mend ([`io::classify`]), a certificate that is not trusted above all. One that is not
+/// idempotent is retried only where [`io::never_sent`] knows that there was no connection.
 ///
-/// A status that only the client's own error knows is not seen, that of reqwest's `error_for_status()` among them: use [`check`].
-/// Nor is what an `#[error(transparent)]` of `thiserror` hides.
+/// A status that only the client's own error knows is not seen, that of reqwest's `error_for_status()` among them: use
+/// [`check`]. Nor is what an `#[error(transparent)]` of `thiserror` hides.
 #[must_use]
 pub fn classify(error: &(dyn Error + 'static), idempotency: Idempotency) -> Decision {
     if let Some(status) = io::causes(error).find_map(|error| error.downcast_ref::<StatusError>()) {
@@ -214,11 +216,11 @@ pub fn with_body<A, B>(request: &Request<A>, body: B) -> Request<B> {
     again
 }
 
-/// What the header `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date. Of several the longest; `None` without a valid
-/// one.
+/// What the header `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date. Of several the longest; `None`
+/// without a valid one.
 ///
-/// A date is counted from that of the answer itself, its header `Date`, so that the two clocks need not agree; without one from
-/// the wall clock. A date that is past is zero. There is no cap here: say `.max_retry_after(..)`.
+/// A date is counted from that of the answer itself, its header `Date`, so that the two clocks need not agree; without
+/// one from the wall clock. A date that is past is zero. There is no cap here: say `.max_retry_after(..)`.
 ///
 /// ```
 /// use std::time::Duration;

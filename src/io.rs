@@ -46,13 +46,13 @@ const LEVELS: usize = 64;
 
 /// What follows an error of this kind, for calls that may be made twice.
 ///
-/// Fatal is what no time mends: what is not there or not allowed, a path or an argument that cannot be, data that cannot be
-/// read (a certificate that is not trusted is told so). Everything else is retried: connections refused, reset or
-/// timed out, networks that are down, names that are not resolved at the moment, descriptors or disk space that ran out, and
-/// kinds that are not known, since a system has more of them than [`ErrorKind`] names.
+/// Fatal is what no time mends: what is not there or not allowed, a path or an argument that cannot be, data that
+/// cannot be read (a certificate that is not trusted is told so). Everything else is retried: connections refused,
+/// reset or timed out, networks that are down, names that are not resolved at the moment, descriptors or disk space
+/// that ran out, and kinds that are not known, since a system has more of them than [`ErrorKind`] names.
 ///
-/// A file that another process will create, or a socket that is not bound yet, is the exception: there `NotFound` is worth waiting
-/// for, and [`poll`](crate::poll()) says so.
+/// A file that another process will create, or a socket that is not bound yet, is the exception: there `NotFound` is
+/// worth waiting for, and [`poll`](crate::poll()) says so.
 #[must_use]
 pub fn classify(error: &Error) -> Decision {
     use ErrorKind::{
@@ -82,11 +82,11 @@ pub fn classify(error: &Error) -> Decision {
     Decision::from(!is_permanent)
 }
 
-/// Whether this error says for sure that there was no connection, so that nothing can have been sent: a call that must not be
-/// made twice may be repeated after it.
+/// Whether this error says for sure that there was no connection, so that nothing can have been sent: a call that must
+/// not be made twice may be repeated after it.
 ///
-/// Refused connections, and addresses that are not this machine's to connect from. Other errors of connecting look like those of a
-/// connection that broke off.
+/// Refused connections, and addresses that are not this machine's to connect from. Other errors of connecting look like
+/// those of a connection that broke off.
 #[must_use]
 pub fn never_sent(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::AddrNotAvailable)
@@ -98,7 +98,8 @@ pub fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     causes(error).filter_map(|error| error.downcast_ref()).last()
 }
 
-/// The error and all below it, also what an [`io::Error`](Error) or a [`BoxedError`] wraps, which is not among its sources.
+/// The error and all below it, also what an [`io::Error`](Error) or a [`BoxedError`] wraps, which is not among its
+/// sources.
 pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     successors(Some(error), |&error| {
         if let Some(boxed) = error.downcast_ref::<BoxedError>() {

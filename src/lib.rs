@@ -50,8 +50,8 @@
 //!
 //! # Know why it gave up
 //!
-//! The error of every verb is [`GaveUp`]: it names why the run stopped ([`Stop`]) and what the last attempt did ([`Last`]),
-//! and keeps the latest error that the operation itself gave, whatever came after it.
+//! The error of every verb is [`GaveUp`]: it names why the run stopped ([`Stop`]) and what the last attempt did
+//! ([`Last`]), and keeps the latest error that the operation itself gave, whatever came after it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -72,26 +72,29 @@
 //!
 //! Its text tells the error and every cause below it; having told them, it has no `source()`. For errors that are no
 //! [`Error`](std::error::Error) (`anyhow::Error`, boxed errors, strings) say `.boxed()` on the builder, or print
-//! [`GaveUp::sentence`]. For those that look for an error of their own in the sources, as tonic looks for its `Status`, say
-//! `.chained()`: see [`Chained`](error::Chained).
+//! [`GaveUp::sentence`]. For those that look for an error of their own in the sources, as tonic looks for its `Status`,
+//! say `.chained()`: see [`Chained`](error::Chained).
 //!
 //! # What holds for every verb
 //!
 //! - Nothing starts once a run is cancelled, nor at its `finish_within` or later, however late a timer fired.
-//! - An attempt that got no answer, cut by its own deadline or dropped, may have worked. `on_cut(Decision::Fatal)` is for calls
-//!   that must not run twice.
-//! - A [`Limiter`] keeps its law in real time: whatever stalls, in any window `w` at most `burst + rate * (w + catch-up)` permits
-//!   come out. [`Budget::ratio`] is for steady traffic, [`Budget::in_flight`] for bursts, and either has a floor for little.
-//! - "failed with E, retrying in D" is one line: [`Event::Ended`](events::Event::Ended) has what the attempt did and how long the pause will be.
+//! - An attempt that got no answer, cut by its own deadline or dropped, may have worked. `on_cut(Decision::Fatal)` is
+//!   for calls that must not run twice.
+//! - A [`Limiter`] keeps its law in real time: whatever stalls, in any window `w` at most
+//!   `burst + rate * (w + catch-up)` permits come out. [`Budget::ratio`] is for steady traffic, [`Budget::in_flight`]
+//!   for bursts, and either has a floor for little.
+//! - "failed with E, retrying in D" is one line: [`Event::Ended`](events::Event::Ended) has what the attempt did and
+//!   how long the pause will be.
 //!
 //! How to choose settings, combine, test and migrate, what each error means and what rustc means, is in the
 //! [`guide`].
 //!
 //! # Features
 //!
-//! None is on by default. `http`, `tower`, `stream`: for the stacks that people have. `serde`: [`Policy`] as a value in a
-//! configuration file. `tracing`, `metrics`: listeners. `signal`: the manager stops on ctrl-c and SIGTERM. `test-util`: `testing`, for tests of your own code. `internals` opens what this crate's own
-//! tests, benchmarks and fuzzers look at; it is no part of the API and may change in any version.
+//! None is on by default. `http`, `tower`, `stream`: for the stacks that people have. `serde`: [`Policy`] as a value in
+//! a configuration file. `tracing`, `metrics`: listeners. `signal`: the manager stops on ctrl-c and SIGTERM.
+//! `test-util`: `testing`, for tests of your own code. `internals` opens what this crate's own tests, benchmarks and
+//! fuzzers look at; it is no part of the API and may change in any version.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -10,7 +10,8 @@ use pin_project_lite::pin_project;
 
 use crate::error::{BoxedError, Chained, GaveUp};
 
-/// A run whose error is an [`Error`] whatever the operation's is: what `.boxed()` makes of a builder. Its last word but one.
+/// A run whose error is an [`Error`] whatever the operation's is: what `.boxed()` makes of a builder. Its last word but
+/// one.
 ///
 /// See [`GaveUp::boxed`].
 #[derive(Clone, Debug)]
@@ -45,8 +46,8 @@ pin_project! {
 }
 
 impl<B> Boxed<B> {
-    /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own in the
-    /// sources. See [`GaveUp::chained`].
+    /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own in
+    /// the sources. See [`GaveUp::chained`].
     pub fn chained(self) -> WithSource<Self> {
         WithSource(self)
     }

@@ -14,9 +14,10 @@ use crate::{
 ///
 /// The future is made when its attempt starts, never before the wait, so nothing in it grows stale.
 ///
-/// A closure has no name, and so has no future that is made from one. Where a run has to stand in a struct (a `tower` service, a
-/// `Stream`), or the operation has state of its own, make the operation a type and give it to [`Retry::new`](crate::builder::Retry::new),
-/// [`Polling::new`](crate::builder::Polling::new) or [`Settle::new`](crate::builder::Settle::new):
+/// A closure has no name, and so has no future that is made from one. Where a run has to stand in a struct (a `tower`
+/// service, a `Stream`), or the operation has state of its own, make the operation a type and give it to
+/// [`Retry::new`](crate::builder::Retry::new), [`Polling::new`](crate::builder::Polling::new) or
+/// [`Settle::new`](crate::builder::Settle::new):
 ///
 /// ```
 /// use std::future::{Ready, ready};
@@ -55,8 +56,8 @@ pub trait Operation {
     /// Begins an attempt.
     fn call(&mut self, attempt: Attempt) -> Self::Future;
 
-    /// What is read, in words, for the text of a run that ends without an error to say it: cut, cancelled, refused. It becomes
-    /// a [`Detail::Read`]. Default: nothing.
+    /// What is read, in words, for the text of a run that ends without an error to say it: cut, cancelled, refused. It
+    /// becomes a [`Detail::Read`]. Default: nothing.
     ///
     /// ```
     /// use std::future::{Pending, pending};
@@ -104,8 +105,8 @@ where
 
 /// What follows an error: every `FnMut(&E) -> impl Into<Decision>`, [`RetryAll`], and types that implement it.
 ///
-/// A closure goes into `.when(..)`, where its types infer; a type into `.classify(..)`, so that the run can be named and the
-/// rule be written once. `None` of an `Option` is [`RetryAll`]: for a rule that holds only sometimes.
+/// A closure goes into `.when(..)`, where its types infer; a type into `.classify(..)`, so that the run can be named
+/// and the rule be written once. `None` of an `Option` is [`RetryAll`]: for a rule that holds only sometimes.
 ///
 /// ```
 /// use relent::{Decision, retry, operation::Classify};
@@ -167,9 +168,9 @@ impl<E: ?Sized, C: Classify<E>> Classify<E> for Option<C> {
 
 /// What a verb makes of an answer, as types.
 ///
-/// Apart from [`Verb`], as everywhere in the crate the types of a future are named by a trait whose impls bind nothing twice: a
-/// future within an async block is `Send` only if the types of its fields can be named for every lifetime, and there even
-/// `'static` is one among all. What acts may ask for more.
+/// Apart from [`Verb`], as everywhere in the crate the types of a future are named by a trait whose impls bind nothing
+/// twice: a future within an async block is `Send` only if the types of its fields can be named for every lifetime, and
+/// there even `'static` is one among all. What acts may ask for more.
 pub(crate) trait VerbTypes<Output> {
     /// What the verb gives in the end.
     type Value;

@@ -182,7 +182,8 @@ pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as PollOutputTypes>:
 /// The value that a check gives.
 pub(crate) type CheckedOf<O> = <<O as Operation>::Output as PollOutputTypes>::Value;
 
-/// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
+/// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an
+/// `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a poll does nothing unless you `.await` it"]
 pub struct Polling<O, W = RetryAll, L = (), G = ()> {

@@ -11,13 +11,14 @@ use crate::{
     run::controls::Controls,
 };
 
-/// What all calls of one client have in common: policy, limiter, budget, classification and listener, written once and used
-/// at each call by `.profile(&profile)`, on every verb and on its blocking form. [`begin`](Self::begin) is for a loop of your
-/// own, and the worker of a [queue](crate::queue::RunWorker::profile) takes one as well. `E` is the error that the calls have.
+/// What all calls of one client have in common: policy, limiter, budget, classification and listener, written once and
+/// used at each call by `.profile(&profile)`, on every verb and on its blocking form. [`begin`](Self::begin) is for a
+/// loop of your own, and the worker of a [queue](crate::queue::RunWorker::profile) takes one as well. `E` is the error
+/// that the calls have.
 ///
-/// Each call may go on from there: `.finish_within(..)`, another limiter, a listener of its own. A clone shares the limiter
-/// and the budget; classification and listener are cloned for each run, so what runs are to count together is shared by
-/// them, as an `Arc` or an atomic.
+/// Each call may go on from there: `.finish_within(..)`, another limiter, a listener of its own. A clone shares the
+/// limiter and the budget; classification and listener are cloned for each run, so what runs are to count together is
+/// shared by them, as an `Arc` or an atomic.
 ///
 /// It stands in a field as `Profile<E, fn(&E) -> Decision>` where classification is a function, and always as
 /// [`ErasedProfile<E>`](ErasedProfile), which [`erased`](Self::erased) makes.
@@ -85,8 +86,8 @@ impl<E> Profile<E> {
 }
 
 impl<E, L> Profile<E, RetryAll, L> {
-    /// What follows an error: `bool` (true is retry) or a [`Decision`]. Default: retry them all. A call that says `.when` as
-    /// well does not compile.
+    /// What follows an error: `bool` (true is retry) or a [`Decision`]. Default: retry them all. A call that says
+    /// `.when` as well does not compile.
     pub fn when<F, D>(self, when: F) -> Profile<E, F, L>
     where
         F: FnMut(&E) -> D,
@@ -123,7 +124,8 @@ impl<E, W, L> Profile<E, W, L> {
         Self { shared: self.shared.cancel_on(token), ..self }
     }
 
-    /// A closure that hears of attempts, waits and the end. Each run has a clone of it. A second one hears after the first.
+    /// A closure that hears of attempts, waits and the end. Each run has a clone of it. A second one hears after the
+    /// first.
     pub fn notify<N>(self, listener: N) -> Profile<E, W, (L, N)>
     where
         N: FnMut(&Event<'_, E>),
@@ -137,14 +139,15 @@ impl<E, W, L> Profile<E, W, L> {
         Profile { policy, when, listener: (before, listener), shared, error }
     }
 
-    /// The same, heard by no listener: for what has events of another kind, as a [queue](crate::queue::RunWorker::profile).
+    /// The same, heard by no listener: for what has events of another kind, as a
+    /// [queue](crate::queue::RunWorker::profile).
     pub fn without_listener(self) -> Profile<E, W> {
         let Self { policy, when, shared, error, .. } = self;
         Profile { policy, when, listener: (), shared, error }
     }
 
-    /// The same with a type that names the error alone. Each run then allocates for a classification and a listener that
-    /// capture anything, and calls them through a pointer.
+    /// The same with a type that names the error alone. Each run then allocates for a classification and a listener
+    /// that capture anything, and calls them through a pointer.
     pub fn erased(self) -> ErasedProfile<E>
     where
         W: Classify<E> + Clone + Send + Sync + 'static,

@@ -40,7 +40,8 @@ pub struct Reported<T> {
     pub elapsed: Duration,
 }
 
-/// A run whose value comes with its report: what `.with_report()` makes of a builder. Only `boxed` and `chained` may follow.
+/// A run whose value comes with its report: what `.with_report()` makes of a builder. Only `boxed` and `chained` may
+/// follow.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing unless you `.await` it"]
 pub struct WithReport<B>(pub(crate) B);

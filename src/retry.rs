@@ -23,7 +23,8 @@ use crate::{
 /// Calls `operation` until it answers `Ok`, and otherwise says why it gave up.
 ///
 /// With nothing set it goes on for ever, with pauses that grow from 100 ms to 10 s under full jitter: set
-/// [`finish_within`](Retry::finish_within), [`start_within`](Retry::start_within) or [`max_attempts`](Retry::max_attempts).
+/// [`finish_within`](Retry::finish_within), [`start_within`](Retry::start_within) or
+/// [`max_attempts`](Retry::max_attempts).
 ///
 /// # Errors
 /// [`GaveUp`]: why the run stopped and what its last attempt did.
@@ -126,8 +127,8 @@ settings!(Retry, Operation<Output: RetryOutput>, ErrorOf<O>, Operation<Output: U
 
 impl<O, G> Retry<O, RetryAll, (), G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
-    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is no
-    /// `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is
+    /// no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
     #[inline]
     pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, RetryAll, (), G>
     where

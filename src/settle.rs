@@ -30,11 +30,12 @@ use crate::{
 
 /// Watches something that others do until it has really finished, and notices when it does not move.
 ///
-/// Each observation answers [`Progress`], or `Result<Progress<T, E>, E>` so that `?` works. An error of the observation is not
-/// one of the operation: it is tolerated, for [`tolerate_errors_for`](Settle::tolerate_errors_for) if that is set, unless
-/// [`when`](Settle::when) says that it is fatal.
+/// Each observation answers [`Progress`], or `Result<Progress<T, E>, E>` so that `?` works. An error of the observation
+/// is not one of the operation: it is tolerated, for [`tolerate_errors_for`](Settle::tolerate_errors_for) if that is
+/// set, unless [`when`](Settle::when) says that it is fatal.
 ///
-/// Observed every second, if nothing is set. [`stall_after`](Settle::stall_after) is judged when an observation has ended.
+/// Observed every second, if nothing is set. [`stall_after`](Settle::stall_after) is judged when an observation has
+/// ended.
 ///
 /// # Errors
 /// [`GaveUp`], with a [`Detail::Settle`]: what was last seen and for how long it had not changed.
@@ -148,7 +149,8 @@ struct SettleOp<O> {
     rules: SettleRules,
 }
 
-/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
+/// A settle to be: made by [`settle`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in
+/// an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "a settle does nothing unless you `.await` it"]
 pub struct Settle<O, W = RetryAll, L = (), G = ()> {
@@ -170,8 +172,8 @@ impl<O: Operation<Output: SettleOutput>> Settle<O> {
 settings!(Settle, Operation<Output: SettleOutputTypes>, WatchErrorOf<O>);
 
 impl<O, W, L, G> Settle<O, W, L, G> {
-    /// Ends the run when nothing has moved for so long: since it began, since the text last changed, since it was first seen
-    /// done and then no longer.
+    /// Ends the run when nothing has moved for so long: since it began, since the text last changed, since it was first
+    /// seen done and then no longer.
     pub fn stall_after(mut self, limit: Duration) -> Self {
         self.operation.rules.stall_after = nanos(limit);
         self
@@ -183,8 +185,8 @@ impl<O, W, L, G> Settle<O, W, L, G> {
         self
     }
 
-    /// Ends the run with [`Stop::Unobservable`](crate::Stop::Unobservable) when observations have failed or been cut for so
-    /// long without one between that did not. Default: only the bounds do.
+    /// Ends the run with [`Stop::Unobservable`](crate::Stop::Unobservable) when observations have failed or been cut
+    /// for so long without one between that did not. Default: only the bounds do.
     pub fn tolerate_errors_for(mut self, span: Duration) -> Self {
         self.operation.rules.tolerate = nanos(span);
         self

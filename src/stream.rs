@@ -29,18 +29,20 @@ use crate::{
 /// How long a connection lives to be healthy, unless `reset_after` says otherwise: three times the longest pause.
 const HEALTHY: Duration = Duration::from_secs(30);
 
-/// A stream of what `connect` connects to: watches, subscriptions, change feeds. When it breaks off or ends, it pauses, connects
-/// anew, and says so.
+/// A stream of what `connect` connects to: watches, subscriptions, change feeds. When it breaks off or ends, it pauses,
+/// connects anew, and says so.
 ///
-/// `connect` answers a stream of `Result`s, whose first error breaks it off. The items are [`Streamed`]; an `Err` is the last.
+/// `connect` answers a stream of `Result`s, whose first error breaks it off. The items are [`Streamed`]; an `Err` is
+/// the last.
 ///
-/// - An attempt is a connection: `attempt_timeout` bounds how long it takes to connect, and nothing but a cancellation cuts one that
-///   is connected. One that breaks off has failed, with that error; one that just ended was not ready. Before the next attempt there
-///   is always a step of the cadence, since all clients of a server that restarts lose theirs at the same time.
+/// - An attempt is a connection: `attempt_timeout` bounds how long it takes to connect, and nothing but a cancellation
+///   cuts one that is connected. One that breaks off has failed, with that error; one that just ended was not ready.
+///   Before the next attempt there is always a step of the cadence, since all clients of a server that restarts lose
+///   theirs at the same time.
 /// - *After health it begins anew.* Where a connection is lost that had lived long enough to be healthy, 30 s or the
-///   [`reset_after`](crate::Backoff::reset_after) of the backoff, attempts, pauses and bounds count from that loss, and the
-///   connection as the first attempt. So `finish_within` bounds an outage, not the stream; and a server that takes every
-///   connection and drops it again is one outage.
+///   [`reset_after`](crate::Backoff::reset_after) of the backoff, attempts, pauses and bounds count from that loss, and
+///   the connection as the first attempt. So `finish_within` bounds an outage, not the stream; and a server that takes
+///   every connection and drops it again is one outage.
 ///
 /// With nothing set it goes on for ever.
 ///
@@ -155,7 +157,8 @@ pub struct Gap<E> {
 }
 
 impl<E> Gap<E> {
-    /// From when the loss was seen until it was connected again. What was under way when the connection broke may be missing, too.
+    /// From when the loss was seen until it was connected again. What was under way when the connection broke may be
+    /// missing, too.
     #[must_use]
     pub fn length(&self) -> Duration {
         self.length
@@ -255,7 +258,8 @@ where
                 },
                 StateProj::Connecting { connecting } => match connecting.poll(cx) {
                     Poll::Ready(answer) => {
-                        // What connecting holds is let go before anything else happens. A panic from here on ends it all.
+                        // What connecting holds is let go before anything else happens. A panic from here on ends it
+                        // all.
                         this.state.set(State::Over);
                         match answer.into_result() {
                             Ok(stream) => {

@@ -49,8 +49,8 @@ fn read() -> Instant {
     next
 }
 
-/// A clock that goes on while the machine is suspended, where the platform has one (Linux: `CLOCK_BOOTTIME`). Elsewhere, and by
-/// a paused clock, it shows what [`now`] shows. Times are nanoseconds since its start.
+/// A clock that goes on while the machine is suspended, where the platform has one (Linux: `CLOCK_BOOTTIME`).
+/// Elsewhere, and by a paused clock, it shows what [`now`] shows. Times are nanoseconds since its start.
 ///
 /// The timers go by the other clock: what is due by this one may ring late by the time of a suspension.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,8 @@ mod suspension {
     }
 }
 
-/// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is paused.
+/// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is
+/// paused.
 #[cfg(feature = "http")]
 pub(crate) fn date() -> std::time::SystemTime {
     let (now, real) = (now().into_std(), std::time::Instant::now());

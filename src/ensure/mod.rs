@@ -20,12 +20,13 @@ use crate::{
 /// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
 /// whatever the act answered.
 ///
-/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Observed`](crate::Observed), which can say more. `act` is
-/// given what the observation says is to be done. Success comes only from an observation. An act that failed, or was cut,
-/// is looked at before it is repeated: it may have been applied all the same.
+/// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Observed`](crate::Observed), which
+/// can say more. `act` is given what the observation says is to be done. Success comes only from an observation. An act
+/// that failed, or was cut, is looked at before it is repeated: it may have been applied all the same.
 ///
-/// **Repeating is safe only for acts that are conditional or uniquely keyed**: create with a name, write with the version that
-/// was read, add what may exist only once. A request that was lost on its way may still arrive after it was looked for.
+/// **Repeating is safe only for acts that are conditional or uniquely keyed**: create with a name, write with the
+/// version that was read, add what may exist only once. A request that was lost on its way may still arrive after it
+/// was looked for.
 ///
 /// A round is: look, act, look. The words of the builder hold for rounds, with these differences:
 /// - `max_attempts` counts acts. With 0 it never acts: it ends at the first look that says an act is due.
@@ -33,8 +34,9 @@ use crate::{
 /// - With `attempt_timeout(a)` and `finish_within(d)` an act is cut at `d - a`, and none starts later, so that the look
 ///   that closes the run has its time. Where `a` is more than half of `d`, half of `d` is kept.
 /// - `on_cut` is about acts. A look that was cut is always repeated.
-/// - Once it is cancelled, or `finish_within` is over by the clock, it neither acts nor looks: where it has acted by then, the
-///   error says that the outcome is unknown. What is cancelled at the very instant of a look comes before the act.
+/// - Once it is cancelled, or `finish_within` is over by the clock, it neither acts nor looks: where it has acted by
+///   then, the error says that the outcome is unknown. What is cancelled at the very instant of a look comes before the
+///   act.
 ///
 /// With nothing set it goes on for ever, as `retry` does.
 ///
@@ -89,7 +91,8 @@ pub struct Ensured<T> {
     pub change: Change,
 }
 
-/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an `if`.
+/// An ensure to be: made by [`ensure`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand
+/// in an `if`.
 #[derive(Clone, Debug)]
 #[must_use = "an ensure does nothing unless you `.await` it"]
 pub struct Ensure<O, W = RetryAll, L = (), G = ()> {

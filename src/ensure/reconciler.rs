@@ -58,7 +58,8 @@ impl<T, E> ObserveOutputTypes for Result<Option<T>, E> {
     type Error = E;
 }
 
-/// What an observation may answer: [`Observed`], `Result<Observed, E>`, `Result<Option<T>, E>`. Not to be implemented elsewhere.
+/// What an observation may answer: [`Observed`], `Result<Observed, E>`, `Result<Option<T>, E>`. Not to be implemented
+/// elsewhere.
 #[diagnostic::on_unimplemented(
     message = "an observation of `ensure` must answer `Result<Option<T>, E>`, `Observed<T, S, E>` or `Result<Observed<T, S, E>, E>`",
     label = "an observation answers `{Self}`",
@@ -89,7 +90,8 @@ impl<T, E> ObserveOutput for Result<Option<T>, E> {
     }
 }
 
-/// An observation and the act that goes with it: what [`ensure`](crate::ensure()) makes of two closures. `F` is an act's future.
+/// An observation and the act that goes with it: what [`ensure`](crate::ensure()) makes of two closures. `F` is an
+/// act's future.
 pub struct Closures<V, A, F> {
     observe: V,
     act: A,

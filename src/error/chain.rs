@@ -9,9 +9,9 @@ const LEVELS: usize = 64;
 
 /// Displays an error and every cause below it, "A: B: C".
 ///
-/// Many errors say only where something failed ("transport error", "error sending request for url") and leave the reason
-/// to their [`source`](Error::source). A level is left out if the text told last already ends with it, as that of errors
-/// does that repeat their source.
+/// Many errors say only where something failed ("transport error", "error sending request for url") and leave the
+/// reason to their [`source`](Error::source). A level is left out if the text told last already ends with it, as that
+/// of errors does that repeat their source.
 ///
 /// [`GaveUp`](crate::GaveUp) tells its error like this; in a listener of your own, this does.
 ///
@@ -47,8 +47,8 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// A [`GaveUp`] whose text leaves its cause out and whose [`source`](Error::source) is the error that the operation gave:
-/// what [`GaveUp::chained`] makes.
+/// A [`GaveUp`] whose text leaves its cause out and whose [`source`](Error::source) is the error that the operation
+/// gave: what [`GaveUp::chained`] makes.
 ///
 /// Without such an error the text says all there is, and the source is `None`.
 #[derive(Debug)]

@@ -31,8 +31,9 @@ pub use crate::policy::{config_error::ConfigError, schedule::bounds::CutBy};
 /// returned, never both, so that no reporter prints one twice. Code that looks for an error of its own in the sources, as
 /// tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
 ///
-/// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is [`boxed`](Self::boxed),
-/// and by reference [`sentence`](Self::sentence). `boxed` and `chained` are words of the builders, too.
+/// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is
+/// [`boxed`](Self::boxed), and by reference [`sentence`](Self::sentence). `boxed` and `chained` are words of the
+/// builders, too.
 ///
 /// ```
 /// use relent::{Backoff, Stop, retry};
@@ -164,11 +165,11 @@ impl<E> GaveUp<E> {
         GaveUp { stop, elapsed, bound, cut_after, detail, kept }
     }
 
-    /// The latest error that an attempt gave, or what `f` makes of the reason why there is none: for traits and functions
-    /// that fix the type of the error.
+    /// The latest error that an attempt gave, or what `f` makes of the reason why there is none: for traits and
+    /// functions that fix the type of the error.
     ///
-    /// No attempt gives an error where each was cut, or not ready without saying why, or where none was made. What `f` is
-    /// given tells which.
+    /// No attempt gives an error where each was cut, or not ready without saying why, or where none was made. What `f`
+    /// is given tells which.
     ///
     /// ```
     /// use std::{io, time::Duration};
@@ -210,8 +211,8 @@ impl<E> GaveUp<E> {
     }
 
     /// The same, as an error whose text leaves its cause out and whose [`source`](Error::source) is the error that the
-    /// operation gave: for code that looks for an error of its own in the sources, as tonic looks for its `Status`, and for
-    /// reporters that lay out one cause a line.
+    /// operation gave: for code that looks for an error of its own in the sources, as tonic looks for its `Status`, and
+    /// for reporters that lay out one cause a line.
     ///
     /// ```
     /// use std::{error::Error, io};
@@ -273,8 +274,8 @@ impl<E> GaveUp<E> {
         text::Summary(self)
     }
 
-    /// The whole sentence, as [`Display`](fmt::Display) writes it, for errors that are no [`Error`] as well: `anyhow::Error`
-    /// and boxed errors with all their causes, and strings. See [`Reason`].
+    /// The whole sentence, as [`Display`](fmt::Display) writes it, for errors that are no [`Error`] as well:
+    /// `anyhow::Error` and boxed errors with all their causes, and strings. See [`Reason`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {

@@ -7,8 +7,8 @@ use super::chain;
 /// An error that can be told to an operator, with every cause below it: an [`Error`]; a `Box<dyn Error>`,
 /// `anyhow::Error` or the like; a string.
 ///
-/// That of [`GaveUp::sentence`](crate::GaveUp::sentence) and of the listener `Tracing`. `K` says which kind it is and is
-/// always inferred: Rust has no way to say "an error or else a text" without it.
+/// That of [`GaveUp::sentence`](crate::GaveUp::sentence) and of the listener `Tracing`. `K` says which kind it is and
+/// is always inferred: Rust has no way to say "an error or else a text" without it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither an error nor a text",
     note = "implement `std::error::Error` for it, or make it a text with `.map_error(|error| ..)`"

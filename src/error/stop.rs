@@ -44,7 +44,8 @@ pub enum Stop {
     },
     /// Nothing moved for as long as `stall_after` allows.
     Stalled,
-    /// A `settle` could not observe, be it for errors or for calls that were cut, for as long as `tolerate_errors_for` allows.
+    /// A `settle` could not observe, be it for errors or for calls that were cut, for as long as `tolerate_errors_for`
+    /// allows.
     Unobservable,
 }
 

@@ -39,8 +39,8 @@ impl<E: Reason<K>, K> fmt::Display for Sentence<'_, E, K> {
 
 /// An error that a [`GaveUp`] can tell of and be an error with: every [`Error`], and nothing else.
 ///
-/// It has this name because rustc says of `?` no more than which bound failed: for `anyhow::Error`, boxed errors and strings,
-/// which are no `Error`, say `.boxed()`. See [`GaveUp::boxed`].
+/// It has this name because rustc says of `?` no more than which bound failed: for `anyhow::Error`, boxed errors and
+/// strings, which are no `Error`, say `.boxed()`. See [`GaveUp::boxed`].
 #[diagnostic::on_unimplemented(
     message = "`GaveUp<{Self}>` has no text and is no error by itself, because `{Self}` is no `std::error::Error`",
     label = "`{Self}` is no `std::error::Error`",

@@ -1,7 +1,7 @@
 //! Watching a run: attempts started and ended, waits, the end.
 //!
-//! Every verb takes a closure with `.notify(..)`, and a [`Listener`] that is a type with `.listen(..)`: `Tracing` (feature
-//! `tracing`), which writes spans and events, or `Metrics` (feature `metrics`), which counts. Several add up.
+//! Every verb takes a closure with `.notify(..)`, and a [`Listener`] that is a type with `.listen(..)`: `Tracing`
+//! (feature `tracing`), which writes spans and events, or `Metrics` (feature `metrics`), which counts. Several add up.
 //!
 //! ```
 //! use relent::{Backoff, Last, retry, events::Event};
@@ -38,8 +38,8 @@ use crate::{
 
 /// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.
 ///
-/// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are rounds that
-/// begin and end with a look, `Acting` and `Acted` stand between where it acts.
+/// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are
+/// rounds that begin and end with a look, `Acting` and `Acted` stand between where it acts.
 #[non_exhaustive]
 pub enum Event<'a, E> {
     /// An attempt starts.
@@ -53,8 +53,8 @@ pub enum Event<'a, E> {
         elapsed: Duration,
         /// What it did.
         last: Last<&'a E>,
-        /// How long the run pauses before the next attempt, which a limiter may put off further. Zero: it follows at once;
-        /// `None`: there is none.
+        /// How long the run pauses before the next attempt, which a limiter may put off further. Zero: it follows at
+        /// once; `None`: there is none.
         again: Option<Duration>,
     },
     /// An `ensure` has looked, it is not as wanted, and the act begins.
@@ -72,7 +72,8 @@ pub enum Event<'a, E> {
         attempt: u32,
         /// Time since the run began.
         elapsed: Duration,
-        /// What it did; `None`: it answered that it had done it. `NotStarted`: the listener ended the run before it began.
+        /// What it did; `None`: it answered that it had done it. `NotStarted`: the listener ended the run before it
+        /// began.
         failed: Option<Last<&'a E>>,
     },
     /// The run waits before its next attempt.
@@ -136,11 +137,11 @@ impl fmt::Debug for Wait {
     }
 }
 
-/// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, an `Option` of one, and `()`, which costs
-/// nothing.
+/// Hears what happens in a run: every `FnMut(&Event<'_, E>)`, a pair of listeners, an `Option` of one, and `()`, which
+/// costs nothing.
 ///
-/// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics; what it was told of is
-/// decided by then, and nothing that is shared stays taken.
+/// It is called inside the run's `poll`: it must not block. If it panics, the run's future panics; what it was told of
+/// is decided by then, and nothing that is shared stays taken.
 #[diagnostic::on_unimplemented(
     message = "this hears no events of runs that fail with `{E}`",
     label = "`{Self}` is no listener",

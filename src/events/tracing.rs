@@ -40,8 +40,8 @@ use crate::{
 /// The span is never entered: what the operation itself writes is not inside it. Where it should be, `.instrument(..)`
 /// the whole run with a span of your own; this one is then a child of it too.
 ///
-/// Errors are told with every cause below them, whatever their kind: an error, a boxed one, `anyhow::Error`, a string (see
-/// [`Reason`]; `K` is inferred).
+/// Errors are told with every cause below them, whatever their kind: an error, a boxed one, `anyhow::Error`, a string
+/// (see [`Reason`]; `K` is inferred).
 ///
 /// A clone starts without a span, so that every run of a cloned builder has its own.
 ///

@@ -22,8 +22,8 @@ use crate::{
 
 /// A member of a fleet to be: made by [`new`](Self::new), and joined by [`join`](Self::join).
 ///
-/// All processes that share a ledger should have the same settings; where rate and burst differ the smallest is in force, and the
-/// ttls may differ up to `max_ttl`.
+/// All processes that share a ledger should have the same settings; where rate and burst differ the smallest is in
+/// force, and the ttls may differ up to `max_ttl`.
 #[must_use = "a fleet does nothing until it is joined"]
 pub struct Fleet<L> {
     ledger: L,
@@ -50,8 +50,8 @@ impl<L: fmt::Debug> fmt::Debug for Fleet<L> {
 }
 
 impl<L: Ledger> Fleet<L> {
-    /// A member that keeps its share in `ledger`. The name says in the record which process it is: the pod's, say. It need not be
-    /// unique, a random part is added in each run.
+    /// A member that keeps its share in `ledger`. The name says in the record which process it is: the pod's, say. It
+    /// need not be unique, a random part is added in each run.
     pub fn new(ledger: L, name: impl Into<String>) -> Self {
         Self {
             ledger,
@@ -78,7 +78,8 @@ impl<L: Ledger> Fleet<L> {
         self
     }
 
-    /// How long others leave this member's share alone after its last sign of life. Default: 10 s. It is refreshed 3.3 times as often.
+    /// How long others leave this member's share alone after its last sign of life. Default: 10 s. It is refreshed 3.3
+    /// times as often.
     ///
     /// # Errors
     /// Less than 100 ms, or more than [`max_ttl`](Self::max_ttl).
@@ -87,8 +88,9 @@ impl<L: Ledger> Fleet<L> {
         Ok(self)
     }
 
-    /// The longest ttl that any process of this fleet has, in any version of the program: so long nothing is given away when the record
-    /// was lost, since what was in it is not known. Default: 30 s. The ttl grows up to this where members are many.
+    /// The longest ttl that any process of this fleet has, in any version of the program: so long nothing is given away
+    /// when the record was lost, since what was in it is not known. Default: 30 s. The ttl grows up to this where
+    /// members are many.
     ///
     /// # Errors
     /// Less than the [`ttl`](Self::ttl), or more than 24 h.
@@ -106,7 +108,8 @@ impl<L: Ledger> Fleet<L> {
         Ok(self)
     }
 
-    /// Wants this rate. By default a member wants 1.25 times what it was asked for lately, and all there is if anything had to wait.
+    /// Wants this rate. By default a member wants 1.25 times what it was asked for lately, and all there is if anything
+    /// had to wait.
     pub fn want(mut self, rate: Rate) -> Self {
         self.wanted = Some(rate);
         self
@@ -118,18 +121,18 @@ impl<L: Ledger> Fleet<L> {
         self
     }
 
-    /// When the store has not answered for so long that every share that it ever gave has lapsed, this process uses a fixed part of rate
-    /// and burst: what is left for each if there are so many members. Without this, nothing.
+    /// When the store has not answered for so long that every share that it ever gave has lapsed, this process uses a
+    /// fixed part of rate and burst: what is left for each if there are so many members. Without this, nothing.
     ///
-    /// That keeps the law only while the store is gone for *all* and there are no more members than this: you vouch for both. One
-    /// that is cut off alone uses its part on top of what the others share out.
+    /// That keeps the law only while the store is gone for *all* and there are no more members than this: you vouch for
+    /// both. One that is cut off alone uses its part on top of what the others share out.
     pub fn floor_for(mut self, most_members: u32) -> Self {
         self.most_members = Some(most_members);
         self
     }
 
-    /// Hears of its share and of trouble. It is called within the member's task, and should be quick. If it panics the task ends, and
-    /// the limiter grants nothing any more.
+    /// Hears of its share and of trouble. It is called within the member's task, and should be quick. If it panics the
+    /// task ends, and the limiter grants nothing any more.
     pub fn on_event(mut self, listener: impl FnMut(&FleetEvent) + Send + 'static) -> Self {
         self.on_event = Some(Box::new(listener));
         self
@@ -150,8 +153,8 @@ impl<L: Ledger> Fleet<L> {
         FleetExplained::new(self.timing, members, round_trip, &self.name)
     }
 
-    /// Joins the fleet: a task keeps this member's share, and its limiter follows it. It has none until the first refresh; see
-    /// [`FleetMember::ready`].
+    /// Joins the fleet: a task keeps this member's share, and its limiter follows it. It has none until the first
+    /// refresh; see [`FleetMember::ready`].
     ///
     /// # Errors
     /// No rate, or one without a limit, or less than one permit in 11 days; no burst; a name that is empty, has white space or more than 200

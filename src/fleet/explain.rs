@@ -12,7 +12,8 @@ const HEAD: u32 = 100;
 const LINE: u32 = 180;
 
 /// What the settings of a fleet amount to for so many members, as times and as text; made by
-/// [`Fleet::explain`](super::Fleet::explain). The times are true time for the slowest clock that is allowed, while no call fails.
+/// [`Fleet::explain`](super::Fleet::explain). The times are true time for the slowest clock that is allowed, while no
+/// call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FleetExplained {
     timing: Timing,
@@ -38,8 +39,8 @@ impl FleetExplained {
         nanos::duration(self.timing.slow(ttl.saturating_mul(ttls).saturating_add(periods).saturating_add(calls)))
     }
 
-    /// How long a share lives: longer than the setting where the members are many, so that their refreshes do not get into each
-    /// other's way.
+    /// How long a share lives: longer than the setting where the members are many, so that their refreshes do not get
+    /// into each other's way.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         nanos::duration(self.ttl_nanos())
@@ -57,8 +58,8 @@ impl FleetExplained {
         self.timing.stretched(self.members.into(), self.round_trip).1
     }
 
-    /// Until a newcomer has its part of a rate that is all in use: the others give up theirs at their next refreshes. Where many
-    /// start together, up to a [period](Self::period) later, counted from when all are in the record.
+    /// Until a newcomer has its part of a rate that is all in use: the others give up theirs at their next refreshes.
+    /// Where many start together, up to a [period](Self::period) later, counted from when all are in the record.
     #[must_use]
     pub fn after_join(&self) -> Duration {
         self.time(0, 2)
@@ -76,8 +77,8 @@ impl FleetExplained {
         self.time(1, 3)
     }
 
-    /// How long the sum of all shares may be above a rate that was lowered, where a member cannot be reached. Otherwise for a
-    /// [period](Self::period).
+    /// How long the sum of all shares may be above a rate that was lowered, where a member cannot be reached. Otherwise
+    /// for a [period](Self::period).
     #[must_use]
     pub fn after_lowering(&self) -> Duration {
         self.time(1, 0)

@@ -17,11 +17,11 @@ use crate::policy::nanos::Written;
 /// A place for one text that all members of a fleet read and write: a key of etcd, a ConfigMap, a row of a database.
 ///
 /// The rules that an implementation must keep:
-/// - `compare_and_swap` writes only if the text still has the version `over` (or there is none, without one). Otherwise it answers
-///   [`LedgerError::conflict`].
+/// - `compare_and_swap` writes only if the text still has the version `over` (or there is none, without one). Otherwise
+///   it answers [`LedgerError::conflict`].
 /// - The version grows with every write, over a deletion of the text as well.
-/// - `read` answers what the last write before its begin has left, or something later. One that may answer an older state is safe
-///   too, and costs conflicts.
+/// - `read` answers what the last write before its begin has left, or something later. One that may answer an older
+///   state is safe too, and costs conflicts.
 pub trait Ledger: Send + Sync + 'static {
     /// What the ledger is called in messages.
     fn name(&self) -> String;
@@ -36,8 +36,8 @@ pub trait Ledger: Send + Sync + 'static {
         text: String,
     ) -> impl Future<Output = Result<u128, LedgerError>> + Send;
 
-    /// Reports changes of the text. Late, repeated and lost reports are harmless; with them a crash is noticed earlier, and shares
-    /// move earlier. A stream that ends is opened again a period later. Default: one that ends at once.
+    /// Reports changes of the text. Late, repeated and lost reports are harmless; with them a crash is noticed earlier,
+    /// and shares move earlier. A stream that ends is opened again a period later. Default: one that ends at once.
     fn watch(&self) -> StoredStream {
         Box::pin(NoReports(PhantomData))
     }
@@ -64,8 +64,8 @@ impl Stored {
     }
 }
 
-/// Why a call of a ledger failed. It stands for its [cause](Self::cause), and its text tells the whole chain of causes; so it has no
-/// source.
+/// Why a call of a ledger failed. It stands for its [cause](Self::cause), and its text tells the whole chain of causes;
+/// so it has no source.
 #[derive(Clone)]
 pub struct LedgerError {
     conflict: bool,

@@ -18,8 +18,8 @@ use crate::{
 
 /// A member of a fleet: made by [`Fleet::join`](super::Fleet::join). It keeps the share as long as it lives.
 ///
-/// Dropped, its limiter and all clones of it grant nothing any more, and its entry lapses after a ttl; [`leave`](Self::leave)
-/// removes it.
+/// Dropped, its limiter and all clones of it grant nothing any more, and its entry lapses after a ttl;
+/// [`leave`](Self::leave) removes it.
 #[must_use = "dropped, its limiter grants nothing any more"]
 pub struct FleetMember {
     limiter: Limiter,
@@ -82,7 +82,8 @@ impl FleetMember {
         Ok(())
     }
 
-    /// Gives its share back: the limiter grants nothing from the first poll on, and the others have the share with their next refreshes.
+    /// Gives its share back: the limiter grants nothing from the first poll on, and the others have the share with
+    /// their next refreshes.
     ///
     /// # Errors
     /// The ledger's last answer, if the entry could not be removed within some tries; it lapses after a ttl then.

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use super::ledger::{Ledger, LedgerError, Stored, StoredStream};
 use crate::{faults::Faults, policy::fleet::Record};
 
-/// A ledger in memory. Clones share it; a new one holds a settled record without members, since nothing can have had a share of it.
+/// A ledger in memory. Clones share it; a new one holds a settled record without members, since nothing can have had a
+/// share of it.
 ///
 /// Tests can make its calls fail, hang, and succeed without saying so.
 #[derive(Clone)]
@@ -105,7 +106,8 @@ impl MemoryLedger {
         self.plan(Fault::AppliedButLost, calls);
     }
 
-    /// The next `calls` calls are done, and writes answer that there was a conflict: something in between has tried them twice.
+    /// The next `calls` calls are done, and writes answer that there was a conflict: something in between has tried
+    /// them twice.
     pub fn repeat(&self, calls: usize) {
         self.plan(Fault::AppliedButConflict, calls);
     }

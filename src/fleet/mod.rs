@@ -1,9 +1,9 @@
 //! One rate that many processes keep together, on the store that they already have.
 //!
-//! A limiter in each process multiplies with the replicas; a call of a shared store for each request is a hop, and a fixed division
-//! wastes. Here each process holds a *share* of one rate for the time of a lease, and waits on its own [`Limiter`](crate::Limiter):
-//! there is one small write to the store in every few seconds and none for a request, and the sum of all shares is never above the rate. A
-//! share moves to where it is asked for.
+//! A limiter in each process multiplies with the replicas; a call of a shared store for each request is a hop, and a
+//! fixed division wastes. Here each process holds a *share* of one rate for the time of a lease, and waits on its own
+//! [`Limiter`](crate::Limiter): there is one small write to the store in every few seconds and none for a request, and
+//! the sum of all shares is never above the rate. A share moves to where it is asked for.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,14 +33,15 @@
 //! It is cooperative: whatever does not ask the limiter is not limited.
 //!
 //! # What to expect
-//! - The store gone: a share is used up to its end, `ttl * (1 - 2 * clock_drift)` after its last confirmed refresh was sent. Then waits
-//!   without a bound wait, and others are refused at once with [`Refused::NoShare`](crate::limiter::Refused::NoShare),
-//!   and runs with [`Stop::NoShare`](crate::Stop::NoShare). Both say since when and what was wrong last: "the limiter's
-//!   share of the fleet limits/api lapsed 12s ago: key limits/api: no answer within 1.5s". Or see [`Fleet::floor_for`].
-//! - A process that has asked for little has a small share while others are busy. Its first requests wait up to two refreshes;
-//!   [`Fleet::want_at_least`] avoids that, for a little of the rate.
-//! - The burst is shared evenly, so `acquire(n)` needs a burst of at least `n` times the number of members. There are never more members
-//!   with a share than permits in the burst.
+//! - The store gone: a share is used up to its end, `ttl * (1 - 2 * clock_drift)` after its last confirmed refresh was
+//!   sent. Then waits without a bound wait, and others are refused at once with
+//!   [`Refused::NoShare`](crate::limiter::Refused::NoShare), and runs with [`Stop::NoShare`](crate::Stop::NoShare).
+//!   Both say since when and what was wrong last: "the limiter's share of the fleet limits/api lapsed 12s ago: key
+//!   limits/api: no answer within 1.5s". Or see [`Fleet::floor_for`].
+//! - A process that has asked for little has a small share while others are busy. Its first requests wait up to two
+//!   refreshes; [`Fleet::want_at_least`] avoids that, for a little of the rate.
+//! - The burst is shared evenly, so `acquire(n)` needs a burst of at least `n` times the number of members. There are
+//!   never more members with a share than permits in the burst.
 //! - After a crash a share lies idle for more than a ttl; one that [leaves](FleetMember::leave) gives it back at once.
 //! - Where there is no record yet, or it was deleted, nothing *new* is given for `max_ttl`. To spare a first deployment
 //!   that, lay it down beforehand: the two lines `relent fleet 1` and `settled`.
@@ -61,9 +62,9 @@
 //! member web_43e1f2a09b77c3d8 share 120/s burst 100 want 120/s ttl 10s states 100/s burst 200 beat 43e1f2a09b77c3d9
 //! member web_5f3a09b7c3d843e1 share 80/s burst 100 want 200/s ttl 10s states 100/s burst 200 beat 09b75f3ac3d843e5
 //! ```
-//! `rate` and `burst`, each in a line of its own, are an operator's word and go over what the processes state; they may be added, changed and
-//! removed at any time. Without them the smallest value that any member states is in force, so that two versions of a program
-//! in a rollout agree. All else is the members' own.
+//! `rate` and `burst`, each in a line of its own, are an operator's word and go over what the processes state; they may
+//! be added, changed and removed at any time. Without them the smallest value that any member states is in force, so
+//! that two versions of a program in a rollout agree. All else is the members' own.
 
 mod builder;
 mod driver;

@@ -1,7 +1,8 @@
 //! Every sentence of a [`GaveUp`](crate::GaveUp): what it means and what to do.
 //!
-//! A sentence has three parts: how many attempts in what time; why the run stopped (a [`Stop`](crate::Stop), whose name for logs
-//! is [`Stop::as_str`](crate::Stop::as_str)); what the last attempt did (a [`Last`](crate::Last)), its error with every cause.
+//! A sentence has three parts: how many attempts in what time; why the run stopped (a [`Stop`](crate::Stop), whose name
+//! for logs is [`Stop::as_str`](crate::Stop::as_str)); what the last attempt did (a [`Last`](crate::Last)), its error
+//! with every cause.
 //!
 //! ```text
 //! gave up after 3 attempts in 1m: no attempt may start after 1m; last attempt: no route to host

@@ -33,8 +33,8 @@
 //!
 //! # From backoff
 //!
-//! The crate `backoff` is unmaintained (RUSTSEC-2025-0012). Its default waits from 500 ms to a minute, each time half as long
-//! again, half up or down, for 15 minutes:
+//! The crate `backoff` is unmaintained (RUSTSEC-2025-0012). Its default waits from 500 ms to a minute, each time half
+//! as long again, half up or down, for 15 minutes:
 //!
 //! ```
 //! use std::time::Duration;
@@ -65,8 +65,8 @@
 //! | `reset()` in a long-lived loop | `.reset_after(d)` |
 //! | `ExponentialBackoff` by hand | [`Backoff`](crate::Backoff) is an iterator of durations |
 //!
-//! The delays are the same; but theirs are up to half as long again as `max_interval`, and ours never exceed the cap: near it the
-//! range slides down, as wide as before.
+//! The delays are the same; but theirs are up to half as long again as `max_interval`, and ours never exceed the cap:
+//! near it the range slides down, as wide as before.
 //!
 //! # From backon
 //!
@@ -81,8 +81,9 @@
 //! | `.adjust(\|e, d\| ..)` | `.when(\|e\| Decision::RetryAfter(d))` |
 //! | `.notify(\|e, d\| ..)` | `.notify(\|event\| if let Event::Ended { last: Last::Failed(e), again: Some(d), .. } = event { .. })` |
 //!
-//! It gives back the last error alone. To get there step by step, [`GaveUp::error_or_else`](crate::GaveUp::error_or_else)
-//! gives the error without its reason, or one that is made of the reason where no attempt gave any.
+//! It gives back the last error alone. To get there step by step,
+//! [`GaveUp::error_or_else`](crate::GaveUp::error_or_else) gives the error without its reason, or one that is made of
+//! the reason where no attempt gave any.
 //!
 //! # From tokio-retry
 //!
@@ -98,20 +99,21 @@
 //!
 //! # From reqwest-retry
 //!
-//! `ExponentialBackoff::builder().build_with_max_retries(n)` is `Backoff::exponential(1s, 30min)` with its full jitter and
-//! `max_attempts(n + 1)`; `build_with_total_retry_duration(d)` is `.start_within(d)`. Their middleware decides by the response what
-//! is transient; here the operation answers with the status, and `when` decides.
+//! `ExponentialBackoff::builder().build_with_max_retries(n)` is `Backoff::exponential(1s, 30min)` with its full jitter
+//! and `max_attempts(n + 1)`; `build_with_total_retry_duration(d)` is `.start_within(d)`. Their middleware decides by
+//! the response what is transient; here the operation answers with the status, and `when` decides.
 //!
 //! # From tower
 //!
-//! `tower::retry::Policy` decides by the response and has no clock: pauses, deadlines and bounds are left to you. Its `TpsBudget`
-//! is [`Budget::ratio`](crate::Budget::ratio) with [`min_retries`](crate::Budget::min_retries), but over a window of time; ours counts
-//! attempts, exactly. `tower::limit::RateLimit` lets a whole burst through at the start of each period; a
-//! [`Limiter`](crate::Limiter) spreads them, and its line is first come, first served.
+//! `tower::retry::Policy` decides by the response and has no clock: pauses, deadlines and bounds are left to you. Its
+//! `TpsBudget` is [`Budget::ratio`](crate::Budget::ratio) with [`min_retries`](crate::Budget::min_retries), but over a
+//! window of time; ours counts attempts, exactly. `tower::limit::RateLimit` lets a whole burst through at the start of
+//! each period; a [`Limiter`](crate::Limiter) spreads them, and its line is first come, first served.
 //!
 //! # From governor
 //!
-//! `Quota::per_second(n).allow_burst(b)` is `Limiter::per_second(n).burst(b)`, and grants the same permits at the same instants.
+//! `Quota::per_second(n).allow_burst(b)` is `Limiter::per_second(n).burst(b)`, and grants the same permits at the same
+//! instants.
 //!
 //! | there | here |
 //! |---|---|
@@ -205,9 +207,9 @@
 //!
 //! # What kubeadm's read of a ConfigMap becomes
 //!
-//! kubeadm fetches its ConfigMaps every 50 ms for 350 ms with one deadline of 10 s for everything, behind a shared limiter of
-//! 5 per second. What a drained limiter or the deadline says then hides what the server said. Here the three are three
-//! settings (`relent_k8s::get_config_map` has them), and a refusal stands beside the real error:
+//! kubeadm fetches its ConfigMaps every 50 ms for 350 ms with one deadline of 10 s for everything, behind a shared
+//! limiter of 5 per second. What a drained limiter or the deadline says then hides what the server said. Here the three
+//! are three settings (`relent_k8s::get_config_map` has them), and a refusal stands beside the real error:
 //!
 //! ```
 //! use relent::{Limiter, Policy, Stop, retry};

@@ -2,9 +2,9 @@
 //!
 //! # HTTP, with reqwest
 //!
-//! `reqwest`'s statuses and headers are those of the crate `http`; with the feature `http` an answer that refuses becomes an error
-//! with what its server asked for: see [`http`](crate::http). Below a `reqwest_middleware` or `tower` stack the same is
-//! [`tower::RetryLayer`](crate::tower::RetryLayer).
+//! `reqwest`'s statuses and headers are those of the crate `http`; with the feature `http` an answer that refuses
+//! becomes an error with what its server asked for: see [`http`](crate::http). Below a `reqwest_middleware` or `tower`
+//! stack the same is [`tower::RetryLayer`](crate::tower::RetryLayer).
 //!
 //! # tonic
 //!
@@ -65,7 +65,8 @@
 //!
 //! # Your own error, without its reason
 //!
-//! Where a trait fixes the error's type, the reason can still be heard (`notify`), and stands in for an error where no attempt gave any:
+//! Where a trait fixes the error's type, the reason can still be heard (`notify`), and stands in for an error where no
+//! attempt gave any:
 //!
 //! ```
 //! use relent::{GaveUp, retry};
@@ -96,7 +97,8 @@
 //!
 //! # A policy in a configuration file
 //!
-//! With the feature `serde`, in TOML, YAML and JSON alike, as one line or as a map: `cargo run --example config --features serde`.
+//! With the feature `serde`, in TOML, YAML and JSON alike, as one line or as a map:
+//! `cargo run --example config --features serde`.
 //!
 //! # A controller's backoff for each object
 //!
@@ -115,8 +117,8 @@
 //!
 //! # A connection that is made anew
 //!
-//! With the feature `stream`: [`stream::reconnect`](crate::stream::reconnect). For a loop of your own `.reset_after(d)` lets the backoff
-//! begin anew after health.
+//! With the feature `stream`: [`stream::reconnect`](crate::stream::reconnect). For a loop of your own `.reset_after(d)`
+//! lets the backoff begin anew after health.
 //!
 //! # Two limits at once
 //!
@@ -135,7 +137,8 @@
 //!
 //! # So many at a time
 //!
-//! A limiter counts starts; how many run at once is tokio's `Semaphore`, inside the operation, so that a pause holds no permit:
+//! A limiter counts starts; how many run at once is tokio's `Semaphore`, inside the operation, so that a pause holds no
+//! permit:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -156,7 +159,8 @@
 //!
 //! # Hedging
 //!
-//! A second call after a while, whichever answers first; within one attempt, so that deadlines and budget count both as one:
+//! A second call after a while, whichever answers first; within one attempt, so that deadlines and budget count both as
+//! one:
 //!
 //! ```
 //! use std::time::Duration;
@@ -180,5 +184,5 @@
 //!
 //! # OpenTelemetry
 //!
-//! [`events`](crate::events) writes to `tracing` (a span for each run, an event for each attempt) and to `metrics`; both have
-//! exporters. `.listen((Tracing::new("fetch"), Metrics::new("fetch")))` hears both.
+//! [`events`](crate::events) writes to `tracing` (a span for each run, an event for each attempt) and to `metrics`;
+//! both have exporters. `.listen((Tracing::new("fetch"), Metrics::new("fetch")))` hears both.

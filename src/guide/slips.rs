@@ -1,25 +1,28 @@
 //! What rustc says of the usual slips, with cause and cure.
 //!
-//! Where a trait of this crate is not met, rustc says in words what is expected. The rest is here, under what rustc says. An
-//! error that says that `Retry<..>` "is not a future" is mostly the echo of another: read the first.
+//! Where a trait of this crate is not met, rustc says in words what is expected. The rest is here, under what rustc
+//! says. An error that says that `Retry<..>` "is not a future" is mostly the echo of another: read the first.
 //!
 //! # "closure is expected to take 1 argument, but it takes 0"
 //!
-//! `retry(|| op())`, `retry(op)`: an operation is given its [`Attempt`](crate::Attempt). Say `retry(async |_| op().await)`.
+//! `retry(|| op())`, `retry(op)`: an operation is given its [`Attempt`](crate::Attempt). Say
+//! `retry(async |_| op().await)`.
 //!
 //! # "expected a `FnMut(Attempt)` closure, found `impl Future`"
 //!
-//! `retry(op())`: a future runs once, and a retry needs a new one for each attempt. Say `retry(async |_| op().await)`. For a type that
-//! implements [`Operation`](crate::Operation) it is said too: `retry` takes closures, so that their types can be inferred.
+//! `retry(op())`: a future runs once, and a retry needs a new one for each attempt. Say `retry(async |_| op().await)`.
+//! For a type that implements [`Operation`](crate::Operation) it is said too: `retry` takes closures, so that their
+//! types can be inferred.
 //!
 //! # "to be a future that resolves to `Result<_, _>`, but it resolves to `Option<_>`"
 //!
-//! Only a `Result` says what failed. For what becomes true in time there is [`poll`](crate::poll()), which takes an `Option` as it is.
+//! Only a `Result` says what failed. For what becomes true in time there is [`poll`](crate::poll()), which takes an
+//! `Option` as it is.
 //!
 //! # "async block may outlive the current function, but it borrows `attempt`"
 //!
-//! `|attempt| async { f(attempt).await }`: the block borrows the argument of a closure that has returned by the time it runs. An async
-//! closure owns it:
+//! `|attempt| async { f(attempt).await }`: the block borrows the argument of a closure that has returned by the time it
+//! runs. An async closure owns it:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -31,13 +34,14 @@
 //!
 //! # "cannot move out of `url`, a captured variable in an `FnMut` closure"
 //!
-//! `|attempt| async move { .. }` moves what it captures with the first attempt. An async closure borrows it, as above. Where the run is
-//! spawned, `async move |attempt| ..` takes `url` into the closure and each attempt borrows it from there.
+//! `|attempt| async move { .. }` moves what it captures with the first attempt. An async closure borrows it, as above.
+//! Where the run is spawned, `async move |attempt| ..` takes `url` into the closure and each attempt borrows it from
+//! there.
 //!
 //! # "captured variable cannot escape `FnMut` closure body", "async closure does not implement `FnMut` because it captures state"
 //!
-//! The attempt needs `&mut` of something outside of it, and a future that is not finished might still hold it when the next is made. The
-//! cursor is a loop, which borrows for each turn anew:
+//! The attempt needs `&mut` of something outside of it, and a future that is not finished might still hold it when the
+//! next is made. The cursor is a loop, which borrows for each turn anew:
 //!
 //! ```
 //! # #[derive(Debug, thiserror::Error)] #[error("conflict")] struct Conflict;
@@ -58,8 +62,8 @@
 //!
 //! # "`anyhow::Error: ErrorElseSayBoxed` is not satisfied", "`GaveUp<&str>` has no text"
 //!
-//! `anyhow::Error`, `Box<dyn Error>` and strings are no `std::error::Error`, so an error that holds one cannot be one either. Say so on the
-//! builder; the text and the causes are the same:
+//! `anyhow::Error`, `Box<dyn Error>` and strings are no `std::error::Error`, so an error that holds one cannot be one
+//! either. Say so on the builder; the text and the causes are the same:
 //!
 //! ```
 //! # async fn op() -> anyhow::Result<u32> { Ok(7) }
@@ -70,12 +74,13 @@
 //!
 //! # "the trait `From<GaveUp<io::Error>>` is not implemented for `AppError`"
 //!
-//! `?` into an error of your own. Give it a variant for `#[from] GaveUp<io::Error>`, which keeps the reason, or hand on the plain error with
-//! [`error_or_else`](crate::GaveUp::error_or_else).
+//! `?` into an error of your own. Give it a variant for `#[from] GaveUp<io::Error>`, which keeps the reason, or hand on
+//! the plain error with [`error_or_else`](crate::GaveUp::error_or_else).
 //!
 //! # "`Retry<..>` is not a future", without another error
 //!
-//! In `tokio::spawn`, `join!`, `select!`, `timeout`, `join_all`. A builder becomes a future by `.await` or by `.into_future()`:
+//! In `tokio::spawn`, `join!`, `select!`, `timeout`, `join_all`. A builder becomes a future by `.await` or by
+//! `.into_future()`:
 //!
 //! ```
 //! # async fn op() -> Result<u32, std::io::Error> { Ok(7) }
@@ -101,8 +106,10 @@
 //!
 //! # "expected `CancellationToken`, found .."
 //!
-//! `.cancel_on(..)` is for tokens. A future that ends the run, such as `ctrl_c()` or `receiver.recv()`, is for `.cancel_when(future)`.
+//! `.cancel_on(..)` is for tokens. A future that ends the run, such as `ctrl_c()` or `receiver.recv()`, is for
+//! `.cancel_when(future)`.
 //!
 //! # "closure is expected to take 1 argument, but it takes 2", at `.notify(..)`
 //!
-//! A listener hears [`Event`](crate::events::Event)s. One line has the error and the pause: [words for the log](super#words-for-the-log).
+//! A listener hears [`Event`](crate::events::Event)s. One line has the error and the pause: [words for the
+//! log](super#words-for-the-log).

@@ -24,14 +24,14 @@ use crate::{
 
 /// A [`Limiter`] for each key: per tenant, per host, per object.
 ///
-/// All have the same rate and burst and know nothing of each other. Each keeps what a [`Limiter`] promises: the law of the
-/// window, the order of waiters, refusals at once.
+/// All have the same rate and burst and know nothing of each other. Each keeps what a [`Limiter`] promises: the law of
+/// the window, the order of waiters, refusals at once.
 ///
-/// A key costs itself and one word, 17 bytes in a hash table beside the key's own; only while a task waits for its permits, or
-/// [its limiter](Self::get) is held, it is a whole limiter. A key that is full again, with nothing waiting and nothing held, is
-/// as good as one that was never seen, and is forgotten in passing: each call looks at others, one to three, or moves
-/// eight while the table grows, and one of 256 calls at up to 64, so that no call takes longer because there are many keys,
-/// and all are looked at while one alone is used.
+/// A key costs itself and one word, 17 bytes in a hash table beside the key's own; only while a task waits for its
+/// permits, or [its limiter](Self::get) is held, it is a whole limiter. A key that is full again, with nothing waiting
+/// and nothing held, is as good as one that was never seen, and is forgotten in passing: each call looks at others, one
+/// to three, or moves eight while the table grows, and one of 256 calls at up to 64, so that no call takes longer
+/// because there are many keys, and all are looked at while one alone is used.
 ///
 /// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker that can measure it.
 /// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.
@@ -72,7 +72,8 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         }
     }
 
-    /// Takes `permits` of this key now, or not at all; see [`Limiter::try_acquire`]. The key is cloned only if it is not known.
+    /// Takes `permits` of this key now, or not at all; see [`Limiter::try_acquire`]. The key is cloned only if it is
+    /// not known.
     ///
     /// # Errors
     /// [`Refused::TooFar`] with the time at which they would be ready, and [`Refused::OverBurst`].
@@ -145,7 +146,8 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         self.get(key).reserve(permits)
     }
 
-    /// The limiter of this key, for what wants a limiter of its own: `.throttle(&tenants.get("a"))`, a long-lived connection.
+    /// The limiter of this key, for what wants a limiter of its own: `.throttle(&tenants.get("a"))`, a long-lived
+    /// connection.
     ///
     /// It stays the limiter of this key as long as it is held, and takes its memory so long: some hundred bytes.
     #[must_use]
@@ -157,20 +159,21 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         self.promote(key).2
     }
 
-    /// From now on every key fills at `rate`; see [`Limiter::set_rate`]. Whichever of several changes at once is the last, is so
-    /// for all keys. It costs nothing for keys at rest.
+    /// From now on every key fills at `rate`; see [`Limiter::set_rate`]. Whichever of several changes at once is the
+    /// last, is so for all keys. It costs nothing for keys at rest.
     pub fn set_rate(&self, rate: Rate) {
         self.set(|settings| settings.rate = rate, 0);
     }
 
-    /// From now on every key holds `burst` permits: full ones at once, others fill up at the rate; see [`Limiter::set_burst`].
-    /// Whichever of several changes at once is the last, is so for all keys. It costs nothing for keys at rest.
+    /// From now on every key holds `burst` permits: full ones at once, others fill up at the rate; see
+    /// [`Limiter::set_burst`]. Whichever of several changes at once is the last, is so for all keys. It costs nothing
+    /// for keys at rest.
     pub fn set_burst(&self, burst: u32) {
         self.set(|settings| settings.burst = burst, 0);
     }
 
-    /// No permit of any key is granted for so long; see [`Limiter::pause_for`]. Of two pauses the later end holds. To pause one key,
-    /// say so to [its limiter](Self::get).
+    /// No permit of any key is granted for so long; see [`Limiter::pause_for`]. Of two pauses the later end holds. To
+    /// pause one key, say so to [its limiter](Self::get).
     pub fn pause_for(&self, length: Duration) {
         self.set(|_| {}, nanos::nanos(length));
     }

@@ -1,12 +1,12 @@
 //! A part of the keys of a [`KeyedLimiter`](super::KeyedLimiter), under one lock.
 //!
-//! A key at rest is itself and one word: its [packed](crate::policy::limit::packed) bucket. It is *promoted* to a limiter of its
-//! own, with a wait list, when a task has to wait for it or holds its limiter, and *demoted* to a word again when the last of
-//! these is gone: by the wait that ends, or in passing.
+//! A key at rest is itself and one word: its [packed](crate::policy::limit::packed) bucket. It is *promoted* to a
+//! limiter of its own, with a wait list, when a task has to wait for it or holds its limiter, and *demoted* to a word
+//! again when the last of these is gone: by the wait that ends, or in passing.
 //!
-//! Invariants: a word is that of a bucket, or the number of the slot in which its limiter is; each limiter in a slot belongs to
-//! one key; a word whose bucket is full is as good as none. Limiters that only their slot holds have no waiters with
-//! wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
+//! Invariants: a word is that of a bucket, or the number of the slot in which its limiter is; each limiter in a slot
+//! belongs to one key; a word whose bucket is full is as good as none. Limiters that only their slot holds have no
+//! waiters with wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
 
 use std::{
     borrow::Borrow,
@@ -254,8 +254,8 @@ impl<K: Eq + Hash> Shard<K> {
         self.promoted.remove(slot);
     }
 
-    /// Takes over settings, and a pause until then, if it ends later than a former one. The limiters have to do so outside the
-    /// lock.
+    /// Takes over settings, and a pause until then, if it ends later than a former one. The limiters have to do so
+    /// outside the lock.
     pub(super) fn set(
         &mut self,
         now: u64,
@@ -326,8 +326,8 @@ impl<K: Eq + Hash> Shard<K> {
         now
     }
 
-    /// Another thread has been faster, or the clock is another one, and behind: then what is in the buckets stays, and what
-    /// is left of a pause.
+    /// Another thread has been faster, or the clock is another one, and behind: then what is in the buckets stays, and
+    /// what is left of a pause.
     #[cold]
     #[inline(never)]
     fn tell_time_again(&mut self, context: &Context) -> u64 {

@@ -37,7 +37,8 @@ impl<T> Shards<T> {
 
     /// Another one at each call, unless a thread has it just now. No other may be locked.
     ///
-    /// Calls look after the shard of their key. By this the others do not stay as they are while all calls are about one key.
+    /// Calls look after the shard of their key. By this the others do not stay as they are while all calls are about
+    /// one key.
     pub(super) fn next(&self) -> Option<MutexGuard<'_, T>> {
         let turn = self.turn.fetch_add(1, Relaxed);
         self.shards[turn % SHARDS].try_lock().ok()

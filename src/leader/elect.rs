@@ -18,8 +18,9 @@ use crate::policy::{lease::Timing, nanos::nanos};
 /// A campaign for `lock` under `identity`.
 ///
 /// The identity should be unique among all processes, and for each run of a process: host name and a random part, say
-/// ([`identity`](super::identity())). An election takes a record that bears its identity, and that it did not write, for another's:
-/// two processes of one identity do not lead at once, but neither can tell from the record which of them does.
+/// ([`identity`](super::identity())). An election takes a record that bears its identity, and that it did not write,
+/// for another's: two processes of one identity do not lead at once, but neither can tell from the record which of them
+/// does.
 ///
 /// ```
 /// use relent::leader::{Ended, MemoryLock, Timing, elect};
@@ -62,8 +63,8 @@ impl<L: Lock> Elect<L> {
         self
     }
 
-    /// A candidate that creates a missing lock leads at once, instead of after one lease. Safe only where the lock is never
-    /// deleted: a leader whose lock was deleted leads until its next renewal.
+    /// A candidate that creates a missing lock leads at once, instead of after one lease. Safe only where the lock is
+    /// never deleted: a leader whose lock was deleted leads until its next renewal.
     pub fn lead_on_create(mut self) -> Self {
         self.settings.lead_on_create = true;
         self
@@ -76,9 +77,9 @@ impl<L: Lock> Elect<L> {
         self
     }
 
-    /// How long the work may take to end once the run was cancelled. The term is renewed meanwhile, so this may be longer than
-    /// the [`stop_grace`](Timing::stop_grace), which is what a term that is lost leaves. Default: 20 s, of the 30 s that
-    /// Kubernetes gives a pod to end. `Duration::MAX` waits for ever.
+    /// How long the work may take to end once the run was cancelled. The term is renewed meanwhile, so this may be
+    /// longer than the [`stop_grace`](Timing::stop_grace), which is what a term that is lost leaves. Default: 20 s, of
+    /// the 30 s that Kubernetes gives a pod to end. `Duration::MAX` waits for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -107,20 +108,21 @@ impl<L: Lock> Elect<L> {
         self
     }
 
-    /// The work runs in tasks of its own, which outlive the future that is dropped: then the lock is not given back, but
-    /// lapses.
+    /// The work runs in tasks of its own, which outlive the future that is dropped: then the lock is not given back,
+    /// but lapses.
     pub(super) fn in_tasks(mut self, grace: u64) -> Self {
         (self.settings.in_tasks, self.settings.cancel_grace) = (true, grace);
         self
     }
 
-    /// Goes away where another holds the lock, instead of waiting: the run ends with [`Ended::Held`](super::Ended::Held) as
-    /// soon as it sees another take or renew it. A job that is started on several nodes at once is done by one of them.
+    /// Goes away where another holds the lock, instead of waiting: the run ends with
+    /// [`Ended::Held`](super::Ended::Held) as soon as it sees another take or renew it. A job that is started on
+    /// several nodes at once is done by one of them.
     ///
-    /// A record that is not renewed may be a dead process's. It is waited for as in any campaign, and taken after a lease: so
-    /// the run decides within about a retry period where another leads, and within a lease where none does. Nodes whose
-    /// clocks differ begin at different times: let the work, or a lock that is
-    /// [not given back](Self::release_on_end), last longer than that, or the job is done twice.
+    /// A record that is not renewed may be a dead process's. It is waited for as in any campaign, and taken after a
+    /// lease: so the run decides within about a retry period where another leads, and within a lease where none does.
+    /// Nodes whose clocks differ begin at different times: let the work, or a lock that is [not given
+    /// back](Self::release_on_end), last longer than that, or the job is done twice.
     ///
     /// ```
     /// use std::time::Duration;
@@ -144,8 +146,8 @@ impl<L: Lock> Elect<L> {
         self
     }
 
-    /// Hears in order which candidate leads, and what goes wrong meanwhile. It is called within the run, and should be quick;
-    /// send the events through a channel to have them as a stream.
+    /// Hears in order which candidate leads, and what goes wrong meanwhile. It is called within the run, and should be
+    /// quick; send the events through a channel to have them as a stream.
     pub fn on_event(mut self, listener: impl FnMut(&ElectionEvent) + Send + 'static) -> Self {
         self.settings.on_event = Some(Box::new(listener));
         self
@@ -165,9 +167,9 @@ impl<L: Lock> Elect<L> {
 
     /// Runs `work` once this candidate leads.
     ///
-    /// The work is a part of the run: it is polled by it, told by [`Term::lost`], and dropped with it. When the term is lost it
-    /// is dropped a [`stop_grace`](Timing::stop_grace) after it was told, at the latest when another candidate may begin to
-    /// lead; when the run is cancelled, a [`cancel_grace`](Self::cancel_grace) after.
+    /// The work is a part of the run: it is polled by it, told by [`Term::lost`], and dropped with it. When the term is
+    /// lost it is dropped a [`stop_grace`](Timing::stop_grace) after it was told, at the latest when another candidate
+    /// may begin to lead; when the run is cancelled, a [`cancel_grace`](Self::cancel_grace) after.
     ///
     /// # Errors
     /// [`ElectError`](super::ElectError): an empty identity, a lease that the lock cannot hold; a lock that refuses, if no call of
@@ -196,8 +198,8 @@ pub struct Campaigns<L> {
 }
 
 impl<L: Lock> Campaigns<L> {
-    /// As [`Elect::run`], for one term after the other, until the work ends by itself or the run is cancelled. Losses are
-    /// reported to [`on_event`](Elect::on_event).
+    /// As [`Elect::run`], for one term after the other, until the work ends by itself or the run is cancelled. Losses
+    /// are reported to [`on_event`](Elect::on_event).
     pub fn run<F, Fut>(self, work: F) -> Election<L, EachTerm<F>>
     where
         F: FnMut(Term) -> Fut,

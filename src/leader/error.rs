@@ -68,7 +68,8 @@ pub enum Loss {
     },
     /// The lock was released or emptied in this candidate's stead.
     Cleared,
-    /// The lock bears this candidate's identity, and this candidate did not write that: another process has the same one.
+    /// The lock bears this candidate's identity, and this candidate did not write that: another process has the same
+    /// one.
     SameIdentity {
         /// The identity.
         identity: String,

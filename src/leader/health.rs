@@ -55,7 +55,8 @@ impl Error for Unhealthy {}
 pub(super) struct LastRenewal {
     /// The run's.
     clock: OnceLock<BootClock>,
-    /// One more than the nanoseconds; 0 is: no term runs. Release and Acquire: a probe that reads a time finds the clock set.
+    /// One more than the nanoseconds; 0 is: no term runs. Release and Acquire: a probe that reads a time finds the
+    /// clock set.
     sent: AtomicU64,
 }
 
@@ -71,7 +72,8 @@ impl LastRenewal {
 }
 
 impl Health {
-    /// Fine while no term runs, and as long as the last confirmed renewal is not older than lease and tolerance together.
+    /// Fine while no term runs, and as long as the last confirmed renewal is not older than lease and tolerance
+    /// together.
     ///
     /// # Errors
     /// [`Unhealthy`], with the times.

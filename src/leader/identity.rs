@@ -5,8 +5,9 @@ use std::{
     hash::{BuildHasher, Hasher},
 };
 
-/// The name of this host and a random part: unique for each call, so that a process that is started again is not taken for
-/// the one before it. The host is the environment's `HOSTNAME` (a pod's name, in Kubernetes), or what the system says.
+/// The name of this host and a random part: unique for each call, so that a process that is started again is not taken
+/// for the one before it. The host is the environment's `HOSTNAME` (a pod's name, in Kubernetes), or what the system
+/// says.
 #[must_use]
 pub fn identity() -> String {
     let named = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());

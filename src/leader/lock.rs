@@ -19,8 +19,8 @@ use crate::error::ConfigError;
 /// - `write` changes the record only if it still has the version of `over` (or is missing, without one). Otherwise it
 ///   answers [`LockError::conflict`], and has written nothing.
 /// - The version grows with every write, over a deletion of the lock as well.
-/// - The heartbeat changes with every write that takes or renews and with every creation of the record, even one that brings
-///   back what was there before a deletion; and with nothing else.
+/// - The heartbeat changes with every write that takes or renews and with every creation of the record, even one that
+///   brings back what was there before a deletion; and with nothing else.
 /// - A duration is never written shorter than it was asked for.
 ///
 /// # Which record is its own
@@ -63,9 +63,9 @@ pub trait Lock: Send + Sync + 'static {
         None
     }
 
-    /// Reports changes of the record, so that a release is noticed at once; a leader does not listen. Late, repeated and lost
-    /// reports are harmless. While reports come in, a candidate hardly reads by itself; so a stream that can report nothing any
-    /// more should end. It is opened again, a retry period later. Default: one that ends at once.
+    /// Reports changes of the record, so that a release is noticed at once; a leader does not listen. Late, repeated
+    /// and lost reports are harmless. While reports come in, a candidate hardly reads by itself; so a stream that can
+    /// report nothing any more should end. It is opened again, a retry period later. Default: one that ends at once.
     fn watch(&self) -> RecordStream<Self::Object> {
         Box::pin(NoWatch(std::marker::PhantomData))
     }
@@ -92,11 +92,12 @@ pub struct Record<O> {
     pub heartbeat: u128,
     /// The identity of the holder; empty when it was released.
     pub holder: String,
-    /// How long others have to leave it alone after they saw its heartbeat change. Of a record without a holder: zero if it was
-    /// released, and any candidate may take it at once. Otherwise it was emptied by hand, perhaps under a leader, and
-    /// it is left alone for a lease.
+    /// How long others have to leave it alone after they saw its heartbeat change. Of a record without a holder: zero
+    /// if it was released, and any candidate may take it at once. Otherwise it was emptied by hand, perhaps under a
+    /// leader, and it is left alone for a lease.
     pub lease: Duration,
-    /// The mark of the write that left holder and heartbeat as they are, as it was [prepared](Lock::prepare); `None` if it had none.
+    /// The mark of the write that left holder and heartbeat as they are, as it was [prepared](Lock::prepare); `None` if
+    /// it had none.
     pub mark: Option<u64>,
     /// What the lock needs in order to write over it.
     pub object: O,
@@ -178,8 +179,8 @@ pub enum Write<'a> {
     Release,
 }
 
-/// Why a call of a lock failed. It stands for its [cause](Self::cause), and its text tells the whole chain of causes; so it has
-/// no source.
+/// Why a call of a lock failed. It stands for its [cause](Self::cause), and its text tells the whole chain of causes;
+/// so it has no source.
 #[derive(Clone)]
 pub struct LockError {
     kind: Kind,
@@ -215,9 +216,9 @@ impl LockError {
         Self::new(Kind::Unavailable, cause.into())
     }
 
-    /// A refusal: no right, no such place, a record that cannot be read. Servers that have just started refuse what they will
-    /// allow a moment later, so it ends a campaign only if no call of the run has ever succeeded, and it has lasted for a
-    /// whole lease.
+    /// A refusal: no right, no such place, a record that cannot be read. Servers that have just started refuse what
+    /// they will allow a moment later, so it ends a campaign only if no call of the run has ever succeeded, and it has
+    /// lasted for a whole lease.
     pub fn fatal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Kind::Fatal, cause.into())
     }

@@ -125,8 +125,8 @@ impl MemoryLock {
         self.lock().faults.clear();
     }
 
-    /// Whether changes are reported to those that watch. They are, by default. Otherwise a watch ends at once, as that of a lock
-    /// without one does.
+    /// Whether changes are reported to those that watch. They are, by default. Otherwise a watch ends at once, as that
+    /// of a lock without one does.
     pub fn announce(&self, announce: bool) {
         self.lock().silent = !announce;
         self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));

@@ -22,13 +22,13 @@
 //! suspended, where the platform has a clock that goes on meanwhile (Linux and Android: `CLOCK_BOOTTIME`).
 //!
 //! What no election can help:
-//! - A request that the work has sent may arrive after the term: give it the [`fence`](Term::fence), and let the other side
-//!   refuse an older one.
-//! - A process that freezes, or is suspended, inside a poll of the work goes on in it afterwards: the clock is read before each
-//!   poll, not within one. Ask [`Term::valid_for`] before what must not be done late.
+//! - A request that the work has sent may arrive after the term: give it the [`fence`](Term::fence), and let the other
+//!   side refuse an older one.
+//! - A process that freezes, or is suspended, inside a poll of the work goes on in it afterwards: the clock is read
+//!   before each poll, not within one. Ask [`Term::valid_for`] before what must not be done late.
 //! - Tasks that the work has spawned are not the run's to drop: wrap them in [`Term::guard`].
-//! - A virtual machine that is paused, copied or set back to a snapshot, where its host does not set its clocks forward.
-//!   Elsewhere than on Linux and Android, a suspension.
+//! - A virtual machine that is paused, copied or set back to a snapshot, where its host does not set its clocks
+//!   forward. Elsewhere than on Linux and Android, a suspension.
 //! - A writer of the lock that breaks the rules: a candidate of another kind that takes an emptied record at once, a
 //!   release written by hand, a store that is restored from a backup.
 //! - Work that goes on after it was told and before it is dropped, which is in its term still.

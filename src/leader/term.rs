@@ -34,8 +34,8 @@ struct Shared {
     lost: CancellationToken,
     /// The work has ended, or is gone.
     ended: CancellationToken,
-    /// By `clock`: no other candidate can lead before. Written by the run alone, which stores 0 when the term ends. Release and
-    /// Acquire: what the run did before a renewal, or before the end, is seen by what reads the new time.
+    /// By `clock`: no other candidate can lead before. Written by the run alone, which stores 0 when the term ends.
+    /// Release and Acquire: what the run did before a renewal, or before the end, is seen by what reads the new time.
     valid_until: AtomicU64,
     /// The work that was told is dropped then, at the latest. It only falls; ordered as above.
     drop_at: AtomicU64,

@@ -12,11 +12,11 @@ use futures_core::Stream;
 use super::lock::{Lock, LockError, Record, RecordStream};
 use crate::time::{self, Instant, Sleeper, Timer};
 
-/// Follows the holder of `lock`: a stream that begins with the present holder and goes on with every change of holder, in
-/// order. It hears of changes where the lock reports them, and hardly reads then; elsewhere it reads every 2 s.
+/// Follows the holder of `lock`: a stream that begins with the present holder and goes on with every change of holder,
+/// in order. It hears of changes where the lock reports them, and hardly reads then; elsewhere it reads every 2 s.
 ///
-/// What is older than what was observed before is not news, unless a read says it: then the lock's store was restored from a
-/// backup, and its versions begin anew.
+/// What is older than what was observed before is not news, unless a read says it: then the lock's store was restored
+/// from a backup, and its versions begin anew.
 ///
 /// Holding the record is not the same as leading: a holder that has crashed stays in it until another takes over.
 pub fn watch<L: Lock>(lock: L) -> Watch<L> {
@@ -167,7 +167,8 @@ impl<L: Lock> Watch<L> {
         Poll::Ready(answer)
     }
 
-    /// Versions that go back from one read to the next are those of a store that was restored from a backup: they begin anew.
+    /// Versions that go back from one read to the next are those of a store that was restored from a backup: they begin
+    /// anew.
     fn heed_restore(&mut self, record: Option<&Record<L::Object>>) {
         if let Some(record) = record
             && self.newest_before.is_some_and(|before| record.version < before)

@@ -21,9 +21,9 @@ use crate::{
 
 /// Waits for permits; made by [`Limiter::acquire`].
 ///
-/// It joins the wait list at the first poll. A wait that cannot fit into its bound is refused then, and when its permits are
-/// put off beyond the bound: at once by [`Limiter::set_rate`], at the bound at the latest by a waiter ahead that collects
-/// its grant late.
+/// It joins the wait list at the first poll. A wait that cannot fit into its bound is refused then, and when its
+/// permits are put off beyond the bound: at once by [`Limiter::set_rate`], at the bound at the latest by a waiter ahead
+/// that collects its grant late.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Acquire<'a> {
@@ -56,8 +56,8 @@ pub(crate) trait PermitSource {
 pub(crate) struct AcquireInner<S: PermitSource> {
     source: S,
     done: bool,
-    /// Only while it has to wait. Apart, so that a future that does not is small; dropped by hand, so that it is dropped in
-    /// no time.
+    /// Only while it has to wait. Apart, so that a future that does not is small; dropped by hand, so that it is
+    /// dropped in no time.
     queued: ManuallyDrop<Option<BoxQueued<S::Limiter>>>,
 }
 

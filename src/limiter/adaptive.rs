@@ -19,17 +19,18 @@ use crate::{
 
 /// Sets the rate of a [`Limiter`] by what the server says: down on "too many", up again on success, within bounds.
 ///
-/// Additive increase, multiplicative decrease, as in TCP: in each interval (1 s) that brought a success the rate goes up by a
-/// step (1 % of the highest rate); a "too many" takes half of it, at most once in an interval, since the calls under way are
-/// refused as well. Clients that share a server so come to equal shares of what it bears, and follow when that changes.
+/// Additive increase, multiplicative decrease, as in TCP: in each interval (1 s) that brought a success the rate goes
+/// up by a step (1 % of the highest rate); a "too many" takes half of it, at most once in an interval, since the calls
+/// under way are refused as well. Clients that share a server so come to equal shares of what it bears, and follow when
+/// that changes.
 ///
-/// It is a listener on runs, shared by all its clones: [`listener`](Self::listener) is for `.listen(..)` on a builder or on a
-/// [`Profile`](crate::Profile). Whatever else asks the limiter tells it by hand: [`succeeded`](Self::succeeded),
-/// [`too_many`](Self::too_many). That a server says *when* to come back is another thing and goes with it:
-/// [`share_retry_after`](crate::Policy::share_retry_after).
+/// It is a listener on runs, shared by all its clones: [`listener`](Self::listener) is for `.listen(..)` on a builder
+/// or on a [`Profile`](crate::Profile). Whatever else asks the limiter tells it by hand:
+/// [`succeeded`](Self::succeeded), [`too_many`](Self::too_many). That a server says *when* to come back is another
+/// thing and goes with it: [`share_retry_after`](crate::Policy::share_retry_after).
 ///
-/// The bounds are numbers of permits in the span in which the limiter's rate is written: of one of 2000 in 1000 s, `10..=2000`.
-/// In whole numbers of those it moves, so let them be large enough.
+/// The bounds are numbers of permits in the span in which the limiter's rate is written: of one of 2000 in 1000 s,
+/// `10..=2000`. In whole numbers of those it moves, so let them be large enough.
 ///
 /// ```
 /// use relent::{Limiter, Rate, limiter::Adaptive, retry};
@@ -72,7 +73,8 @@ impl Adaptive {
         Self::made(limiter, (least, most), ((most / 100).max(1), Ratio::percent(50)), Duration::from_secs(1))
     }
 
-    /// The same with another step up, another share that is left by a step down, and another interval: at most one of each in it.
+    /// The same with another step up, another share that is left by a step down, and another interval: at most one of
+    /// each in it.
     ///
     /// # Errors
     /// A share of one or more, which lowers nothing.
@@ -107,7 +109,8 @@ impl Adaptive {
         Ok(this)
     }
 
-    /// A listener for runs that fail with `E`. `is_too_many` says which of their errors lower the rate; others say nothing about it.
+    /// A listener for runs that fail with `E`. `is_too_many` says which of their errors lower the rate; others say
+    /// nothing about it.
     pub fn listener<E, F>(&self, is_too_many: F) -> AdaptiveListener<F>
     where
         F: FnMut(&E) -> bool,
@@ -139,7 +142,8 @@ impl Adaptive {
         }
     }
 
-    /// The limiter takes the rate over. Of two threads the last to set it looks again, so what stands is what was decided last.
+    /// The limiter takes the rate over. Of two threads the last to set it looks again, so what stands is what was
+    /// decided last.
     fn apply(&self) {
         let mut rate = self.rule().rate();
         loop {

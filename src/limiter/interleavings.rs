@@ -185,7 +185,8 @@ fn the_rate_frees_one() {
     assert_eq!(shared.lock_and_grant().0.waiting(), 0);
 }
 
-/// The first has been granted its permit and leaves without it, at the moment at which the second looks: that one gets it.
+/// The first has been granted its permit and leaves without it, at the moment at which the second looks: that one gets
+/// it.
 fn the_granted_leaves() {
     let shared = shared(Rate::ZERO, 1);
     let first = reserve(&shared);

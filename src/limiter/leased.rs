@@ -20,8 +20,8 @@ use crate::{
 };
 
 impl Limiter {
-    /// One that is empty, and grants nothing until it is given a share. Its clock goes on while the machine is suspended, where the
-    /// platform has one that does. `burst` is what may be waited for until then.
+    /// One that is empty, and grants nothing until it is given a share. Its clock goes on while the machine is
+    /// suspended, where the platform has one that does. `burst` is what may be waited for until then.
     pub(crate) fn leased(burst: u32, fleet: String) -> Self {
         let leased = Leased(Mutex::new(Lapse::new(fleet, Standing::New, None)));
         Self::of(WaitList::leased(burst, CATCH_UP), LimiterClock::boot(), 0, Some(Box::new(leased)))
@@ -31,8 +31,9 @@ impl Limiter {
         self.semaphore.leased.is_some()
     }
 
-    /// From now on, and until its clock shows `until`, it fills at `rate` and holds `burst`, all at once. Tokens above the burst
-    /// are gone, and at `until` all of them are: nothing is granted then, by whatever thread and however late it comes.
+    /// From now on, and until its clock shows `until`, it fills at `rate` and holds `burst`, all at once. Tokens above
+    /// the burst are gone, and at `until` all of them are: nothing is granted then, by whatever thread and however late
+    /// it comes.
     pub(crate) fn set_share(&self, rate: Rate, burst: u32, until: u64) {
         self.semaphore.set_share(rate, burst, until);
     }

@@ -55,21 +55,21 @@ use crate::{
 /// A limit on how often something may happen, shared by all clones: a token bucket in exact integers.
 ///
 /// It holds up to `burst` permits, is full at first, and fills at its rate. Three per second is exactly that, over any
-/// span, and whatever stalls: in any span of time `w`, at most `burst + rate * (w + catch-up)` permits come out, where the
-/// [catch-up](Self::catch_up) is what timers need. Under steady demand, and as long as nothing is later than that, exactly
-/// `rate * w` come out, instants being whole nanoseconds. What is not collected in that time, since a thread was blocked,
-/// the process stopped or a future not polled, is in the bucket again, and runs over as more comes in.
+/// span, and whatever stalls: in any span of time `w`, at most `burst + rate * (w + catch-up)` permits come out, where
+/// the [catch-up](Self::catch_up) is what timers need. Under steady demand, and as long as nothing is later than that,
+/// exactly `rate * w` come out, instants being whole nanoseconds. What is not collected in that time, since a thread
+/// was blocked, the process stopped or a future not polled, is in the bucket again, and runs over as more comes in.
 ///
 /// Waiters are granted strictly in the order in which they were first polled, whatever number of permits they ask for,
 /// and none is overtaken. A waiter that leaves, leaves no trace: those behind move up, whichever of them is polled. One
-/// that is not polled when its permits are there holds up no other; it is the first when it is. A wait that cannot fit into
-/// its bound is refused at once.
+/// that is not polled when its permits are there holds up no other; it is the first when it is. A wait that cannot fit
+/// into its bound is refused at once.
 ///
-/// Whatever is ready at once takes part in tokio's [cooperative scheduling](tokio::task::coop): a loop around it lets other
-/// tasks run.
+/// Whatever is ready at once takes part in tokio's [cooperative scheduling](tokio::task::coop): a loop around it lets
+/// other tasks run.
 ///
-/// The clock is tokio's and starts at the first use, so a limiter may be made anywhere, in a static too. Where a test with a
-/// paused clock has used it ahead of time, it goes on from the time of its next user, with the permits it has.
+/// The clock is tokio's and starts at the first use, so a limiter may be made anywhere, in a static too. Where a test
+/// with a paused clock has used it ahead of time, it goes on from the time of its next user, with the permits it has.
 ///
 /// ```
 /// use std::time::Duration;
@@ -115,17 +115,19 @@ impl Limiter {
         Self::new(Rate::UNLIMITED, u32::MAX)
     }
 
-    /// A new limiter of the same rate that holds `burst` permits. To change one that is in use: [`set_burst`](Self::set_burst).
+    /// A new limiter of the same rate that holds `burst` permits. To change one that is in use:
+    /// [`set_burst`](Self::set_burst).
     #[must_use]
     pub fn burst(self, burst: u32) -> Self {
         Self::made(self.rate(), burst, self.semaphore.lock().catch_up())
     }
 
-    /// A new limiter of the same rate and burst whose permits may be collected so long after their time: 10 ms, unless this
-    /// says otherwise.
+    /// A new limiter of the same rate and burst whose permits may be collected so long after their time: 10 ms, unless
+    /// this says otherwise.
     ///
-    /// That is what timers and schedulers need. Where they are later, the rate is not reached; the longer this is, the more
-    /// permits may come out at once after a stall: as many as come in at the rate in that time, on top of the burst.
+    /// That is what timers and schedulers need. Where they are later, the rate is not reached; the longer this is, the
+    /// more permits may come out at once after a stall: as many as come in at the rate in that time, on top of the
+    /// burst.
     ///
     /// ```
     /// use std::time::Duration;
@@ -212,9 +214,9 @@ impl Limiter {
 
     /// Joins the wait list now, not at the first poll; see [`Reservation`].
     ///
-    /// [`Reservation::ready`] waits for the permits and uses them, [`Reservation::spend`] uses them without waiting. Any
-    /// other end, a drop above all, gives them back: to sleep for [`Reservation::ready_in`], and then to drop it and go on, limits
-    /// nothing.
+    /// [`Reservation::ready`] waits for the permits and uses them, [`Reservation::spend`] uses them without waiting.
+    /// Any other end, a drop above all, gives them back: to sleep for [`Reservation::ready_in`], and then to drop it
+    /// and go on, limits nothing.
     ///
     /// # Errors
     /// [`Refused::OverBurst`].
@@ -222,9 +224,9 @@ impl Limiter {
         self.enqueue(permits, nanos::FOREVER).map(Reservation::new)
     }
 
-    /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what comes in at the new rate in
-    /// a nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their number; a wait
-    /// with a bound that no longer fits is refused.
+    /// From now on it fills at `rate`; permits that are there stay, a fraction of one is kept to within what comes in
+    /// at the new rate in a nanosecond. Waiters are planned anew, in the same order, at a cost in proportion to their
+    /// number; a wait with a bound that no longer fits is refused.
     ///
     /// One that follows its share of a [fleet](crate::fleet)'s rate goes on following it.
     pub fn set_rate(&self, rate: Rate) {
@@ -277,7 +279,8 @@ impl Limiter {
         self.semaphore.lock().bucket().burst()
     }
 
-    /// Permits that could be taken at once: none while there are waiters or it is paused, `u32::MAX` where there is no limit.
+    /// Permits that could be taken at once: none while there are waiters or it is paused, `u32::MAX` where there is no
+    /// limit.
     #[must_use]
     pub fn available(&self) -> u32 {
         self.lock_and_grant().available()
@@ -294,14 +297,16 @@ impl Limiter {
         Self::of(WaitList::of(bucket, CATCH_UP, paused_until), clock.clone(), version, None)
     }
 
-    /// Its bucket, if it can be packed again: no other clone is left, no task waits, nothing is paused. Calls no foreign code.
+    /// Its bucket, if it can be packed again: no other clone is left, no task waits, nothing is paused. Calls no
+    /// foreign code.
     pub(crate) fn demoted(&mut self) -> Option<Bucket> {
         // Without another clone there is no waiter that has a waker.
         Arc::get_mut(&mut self.semaphore)?;
         self.semaphore.idle_bucket()
     }
 
-    /// Takes over the settings of a set of limiters, unless it has later ones, and a pause of them all, unless it has a longer one.
+    /// Takes over the settings of a set of limiters, unless it has later ones, and a pause of them all, unless it has a
+    /// longer one.
     pub(crate) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
         self.semaphore.adopt(version, settings, paused_until);
     }

@@ -8,8 +8,8 @@ use crate::{
     time::Instant,
 };
 
-/// A waiter of a limiter, or the permits it was granted. Dropped, it leaves no trace: the waiter is removed and permits go
-/// back, unless they were [consumed](QueuedPermit::consume). `L` is a limiter, owned or borrowed.
+/// A waiter of a limiter, or the permits it was granted. Dropped, it leaves no trace: the waiter is removed and permits
+/// go back, unless they were [consumed](QueuedPermit::consume). `L` is a limiter, owned or borrowed.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct QueuedPermit<L: Borrow<Limiter> = Limiter> {
@@ -79,8 +79,8 @@ impl<L: Borrow<Limiter>> QueuedPermit<L> {
         }
     }
 
-    /// Holds the grant that it has, or will have, under this id until then, since that of another limiter is not there; `None`
-    /// is as long as it takes. Those behind it wait until then.
+    /// Holds the grant that it has, or will have, under this id until then, since that of another limiter is not there;
+    /// `None` is as long as it takes. Those behind it wait until then.
     pub(super) fn hold(&mut self, id: WaiterId, until: Option<Instant>) {
         let semaphore = &self.limiter.borrow().semaphore;
         let until = until.map_or(FOREVER, |until| semaphore.clock.nanos(until));

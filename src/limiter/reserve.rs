@@ -17,12 +17,14 @@ use crate::{
 
 /// Permits that are there, or will be; made by [`Limiter::reserve`](crate::Limiter::reserve).
 ///
-/// It joins the wait list when it is made, not when it is awaited. [`ready`](Self::ready) waits for the permits and uses them,
-/// [`spend`](Self::spend) uses them unseen. Dropped before, it leaves no trace: the waiter is gone, permits that were not used
-/// go back. So a caller that sleeps for [`ready_in`](Self::ready_in) and then goes on has to `spend` it first.
+/// It joins the wait list when it is made, not when it is awaited. [`ready`](Self::ready) waits for the permits and
+/// uses them, [`spend`](Self::spend) uses them unseen. Dropped before, it leaves no trace: the waiter is gone, permits
+/// that were not used go back. So a caller that sleeps for [`ready_in`](Self::ready_in) and then goes on has to `spend`
+/// it first.
 ///
-/// A grant is kept for the limiter's [catch-up](crate::Limiter::catch_up). After that its permits are the bucket's again, where they
-/// run over as more come in; its waiter is the first in the list when it asks, and takes what is there, or the next.
+/// A grant is kept for the limiter's [catch-up](crate::Limiter::catch_up). After that its permits are the bucket's
+/// again, where they run over as more come in; its waiter is the first in the list when it asks, and takes what is
+/// there, or the next.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -51,7 +53,8 @@ impl Reservation {
         Self { permit }
     }
 
-    /// The same, if the permits will be there within `allowed` from now, as things stand; at exactly its end is in time.
+    /// The same, if the permits will be there within `allowed` from now, as things stand; at exactly its end is in
+    /// time.
     ///
     /// # Errors
     /// [`Refused::TooFar`] and [`Refused::NoShare`]; the waiter is gone.
@@ -63,8 +66,8 @@ impl Reservation {
         Err(self.permit.limiter().no_share().unwrap_or(Refused::too_far(0, ready_in, nanos)))
     }
 
-    /// How long until the permits are there, as things stand: zero if they are, or were used, `Duration::MAX` if they never will be.
-    /// It gets shorter when others leave. Takes time in proportion to the list ahead.
+    /// How long until the permits are there, as things stand: zero if they are, or were used, `Duration::MAX` if they
+    /// never will be. It gets shorter when others leave. Takes time in proportion to the list ahead.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
         nanos::duration(self.permit.ready_in())

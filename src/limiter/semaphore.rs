@@ -1,12 +1,12 @@
 //! What the clones of a limiter share: a semaphore whose permits refill at a rate.
 //!
 //! As long as no task waits, the bucket is one word ([packed](crate::policy::limit::packed)), and taking permits is one
-//! exchange of it. For all else a thread takes the lock, closes the word and unpacks it into the wait list; at the end of
-//! the [`Guard`] it is packed again, if no task waits and it is not paused.
+//! exchange of it. For all else a thread takes the lock, closes the word and unpacks it into the wait list; at the end
+//! of the [`Guard`] it is packed again, if no task waits and it is not paused.
 //!
 //! The lowest byte of the word is the epoch of the parameters by which to read it. A thread reads the word, then the
-//! parameters, then exchanges the word: if it still was the same, so were its parameters. (Within one take the parameters
-//! would have to change 256 times, and the word to come back to the same number, for that to be wrong.)
+//! parameters, then exchanges the word: if it still was the same, so were its parameters. (Within one take the
+//! parameters would have to change 256 times, and the word to come back to the same number, for that to be wrong.)
 
 use std::{
     ops::{Deref, DerefMut},
@@ -43,8 +43,8 @@ const CLOSED: u64 = u64::MAX;
 pub(crate) struct RateSemaphore<C = LimiterClock> {
     /// [`CLOSED`], or the packed bucket and the epoch of its parameters. It leaves `CLOSED` only under the lock.
     word: CachePadded<AtomicU64>,
-    /// The four [`Params`]. They are written only under the lock while the word is closed; a thread that reads some of them
-    /// meanwhile finds the word changed.
+    /// The four [`Params`]. They are written only under the lock while the word is closed; a thread that reads some of
+    /// them meanwhile finds the word changed.
     base: AtomicU64,
     refill: AtomicU64,
     cost: AtomicU64,
@@ -54,8 +54,8 @@ pub(crate) struct RateSemaphore<C = LimiterClock> {
     pub(super) clock: C,
     /// Of one that follows the share of a fleet's member.
     pub(super) leased: Option<Box<Leased>>,
-    /// The bucket in it is the true one while the word is closed, and out of date otherwise. No foreign code, wakers above
-    /// all, is called, cloned or dropped under the lock.
+    /// The bucket in it is the true one while the word is closed, and out of date otherwise. No foreign code, wakers
+    /// above all, is called, cloned or dropped under the lock.
     list: Mutex<Locked>,
 }
 
@@ -110,11 +110,13 @@ impl<C: Now> RateSemaphore<C> {
     /// Takes permits if they are there and no task waits.
     #[inline]
     pub(super) fn try_take(&self, now: u64, permits: u32) -> bool {
-        // Acquire: pairs with the Release of `Guard::drop`, so that the parameters are those of this word or later ones.
+        // Acquire: pairs with the Release of `Guard::drop`, so that the parameters are those of this word or later
+        // ones.
         let mut word = self.word.0.load(Acquire);
         // Nothing can be taken from the closed word, by any parameters.
         while let Take::Taken(after) = self.params().take(now, word, permits) {
-            // AcqRel: Release, so that a thread that closes the word has seen this take; Acquire, as above, for the next try.
+            // AcqRel: Release, so that a thread that closes the word has seen this take; Acquire, as above, for the
+            // next try.
             match self.word.0.compare_exchange_weak(word, after, AcqRel, Acquire) {
                 Ok(_) => return true,
                 Err(other) => word = other,
@@ -150,8 +152,8 @@ impl<C: Now> RateSemaphore<C> {
     /// The wait list as it is, whatever time it is.
     pub(super) fn lock(&self) -> Guard<'_> {
         let mut locked = lock(&self.list);
-        // AcqRel: Acquire, to see all that was taken; Release, so that no thread sees parameters written after this with the
-        // word from before.
+        // AcqRel: Acquire, to see all that was taken; Release, so that no thread sees parameters written after this
+        // with the word from before.
         let word = self.word.0.swap(CLOSED, AcqRel);
         if word != CLOSED {
             locked.list.unpack(self.params(), word);
@@ -159,8 +161,8 @@ impl<C: Now> RateSemaphore<C> {
         Guard { word: &self.word.0, params: self.params_parts(), locked }
     }
 
-    /// The wait list, and what time it is. No thread reads a time that is earlier than one that it has seen, unless it is on
-    /// another clock: that of another runtime, where this one is paused or that one was.
+    /// The wait list, and what time it is. No thread reads a time that is earlier than one that it has seen, unless it
+    /// is on another clock: that of another runtime, where this one is paused or that one was.
     fn lock_now(&self) -> (Guard<'_>, u64) {
         let now = self.now();
         let mut list = self.lock();
@@ -203,8 +205,8 @@ impl<C: Now> RateSemaphore<C> {
         (list.reserve(now, permits, allowed), now)
     }
 
-    /// Whether `id` is granted: since when. Otherwise it is to be polled again at the time in `Err`, and `waker` is called if
-    /// that is to be earlier.
+    /// Whether `id` is granted: since when. Otherwise it is to be polled again at the time in `Err`, and `waker` is
+    /// called if that is to be earlier.
     pub(super) fn poll_acquire(&self, id: WaiterId, permits: u32, waker: &Waker) -> Result<u64, u64> {
         let mut wake = WakeOnDrop::default();
         // To clone and to drop a waker is foreign code.
@@ -303,8 +305,8 @@ impl<C: Now> RateSemaphore<C> {
         self.set(|list, wake| list.pause(list.bucket().updated_at().saturating_add(length), wake));
     }
 
-    /// Takes over the settings of a bucket that are those of many limiters, unless it has later ones; and a pause, if there is one:
-    /// the later end of all of them holds, in whatever order they come.
+    /// Takes over the settings of a bucket that are those of many limiters, unless it has later ones; and a pause, if
+    /// there is one: the later end of all of them holds, in whatever order they come.
     pub(super) fn adopt(&self, version: u64, settings: &Bucket, paused_until: u64) {
         let mut wake = WakeOnDrop::default();
         let mut list = self.lock_and_grant().0;

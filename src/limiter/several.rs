@@ -1,9 +1,9 @@
 //! One permit of each of several limiters, all at once or none.
 //!
-//! Wait lists are joined one after the other, that of the limiter made last first: the next only when all before have granted.
-//! A grant is not used before the last limiter's: it is held, as the first in its list, and its bucket runs over at its burst
-//! meanwhile. As all go in one order, none waits for one that waits for it; and a waiter for a slow limiter is in the lists of
-//! the older ones only when there is nothing else to wait for.
+//! Wait lists are joined one after the other, that of the limiter made last first: the next only when all before have
+//! granted. A grant is not used before the last limiter's: it is held, as the first in its list, and its bucket runs
+//! over at its burst meanwhile. As all go in one order, none waits for one that waits for it; and a waiter for a slow
+//! limiter is in the lists of the older ones only when there is nothing else to wait for.
 
 use std::task::Context;
 
@@ -25,7 +25,8 @@ pub(crate) enum Limiters {
     More(Box<Vec<Limiter>>),
 }
 
-/// A waiter of one limiter or of several. Dropped, it leaves no trace, unless it was [consumed](QueuedPermits::consume).
+/// A waiter of one limiter or of several. Dropped, it leaves no trace, unless it was
+/// [consumed](QueuedPermits::consume).
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum QueuedPermits {

@@ -9,8 +9,8 @@ use std::{
 
 use crate::policy::limit::wait_list::WakeList;
 
-/// Wakers that are to be called. They are foreign code, neither called nor dropped under the lock, and those behind one that
-/// panics are called all the same. The first panic is resumed when this is dropped.
+/// Wakers that are to be called. They are foreign code, neither called nor dropped under the lock, and those behind one
+/// that panics are called all the same. The first panic is resumed when this is dropped.
 #[derive(Default)]
 pub(super) struct WakeOnDrop {
     pub(super) list: WakeList<Waker>,

@@ -135,8 +135,8 @@ pub(crate) fn parse_exact(setting: &'static str, text: &str) -> Result<Duration,
     Ok(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(below)))
 }
 
-/// The nanoseconds of a unit. The sign for micro is two characters: that of the keyboards, U+00B5, and the Greek letter, U+03BC,
-/// which Unicode prefers.
+/// The nanoseconds of a unit. The sign for micro is two characters: that of the keyboards, U+00B5, and the Greek
+/// letter, U+03BC, which Unicode prefers.
 pub(crate) fn unit_of(name: &str) -> Option<u64> {
     Some(match name {
         "ns" => 1,
@@ -150,7 +150,8 @@ pub(crate) fn unit_of(name: &str) -> Option<u64> {
     })
 }
 
-/// The digits before the point and those behind it: at least one before, and where there is a point, at least one behind.
+/// The digits before the point and those behind it: at least one before, and where there is a point, at least one
+/// behind.
 pub(crate) fn decimal(text: &str) -> Option<(&str, &str)> {
     let (whole, places) = match text.split_once('.') {
         Some((_, "")) => return None,

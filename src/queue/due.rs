@@ -27,8 +27,8 @@ use crate::{
 /// A key whose time has come, with its value. Until it is answered no other run of the key starts.
 ///
 /// Answer with [`done`](Self::done), [`fail`](Self::fail) or [`retry_after`](Self::retry_after). Dropped without an
-/// answer it is an attempt that was cut: what follows is what the policy's `on_cut` says, by default another attempt. If
-/// there is none, it waits in [`TimedQueue::take_given_up`](super::TimedQueue::take_given_up).
+/// answer it is an attempt that was cut: what follows is what the policy's `on_cut` says, by default another attempt.
+/// If there is none, it waits in [`TimedQueue::take_given_up`](super::TimedQueue::take_given_up).
 #[must_use = "dropped without an answer it counts as failed"]
 pub struct Due<K: Hash + Eq + Clone, V> {
     shared: Arc<Shared<K, V>>,

@@ -8,9 +8,9 @@ use crate::error::chain;
 /// What an attempt failed with, as one type for all: where items come back to a place that does not know what they were
 /// tried with.
 ///
-/// It displays what the error has to say: strings, boxed errors and [`std::io::Error`] as they display, with all causes;
-/// others as they print for debugging, since the queue asks no more of an error than that. [`downcast_ref`](Self::downcast_ref)
-/// and [`downcast`](Self::downcast) have the error itself.
+/// It displays what the error has to say: strings, boxed errors and [`std::io::Error`] as they display, with all
+/// causes; others as they print for debugging, since the queue asks no more of an error than that.
+/// [`downcast_ref`](Self::downcast_ref) and [`downcast`](Self::downcast) have the error itself.
 pub struct ErasedError(Box<dyn Erased>);
 
 trait Erased: Any + fmt::Debug + Send + Sync {}
@@ -80,7 +80,8 @@ impl fmt::Debug for ErasedError {
 impl Error for ErasedError {}
 
 impl<K, V> GivenUp<K, V, ErasedError> {
-    /// The same with an error of this type, as it was given to the queue. Where no attempt has failed it is of any type.
+    /// The same with an error of this type, as it was given to the queue. Where no attempt has failed it is of any
+    /// type.
     ///
     /// # Errors
     /// The latest error is of another type. The item comes back.

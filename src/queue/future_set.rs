@@ -76,7 +76,8 @@ impl Wake for SlotWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Release: what was done before the wake is seen by the poll that clears the flag, also where this finds it set.
+        // Release: what was done before the wake is seen by the poll that clears the flag, also where this finds it
+        // set.
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -156,7 +157,8 @@ impl<F: Future> FutureSet<F> {
     pub(super) fn poll_batch(&mut self) -> Option<Completed<F::Output>> {
         while let Some(slot) = self.batch.pop_front() {
             let FutureSlot { future, wake, waker } = &mut self.slots[slot];
-            // Acquire: pairs with the wakes until now. Cleared before the poll, so that a wake in or after it queues anew.
+            // Acquire: pairs with the wakes until now. Cleared before the poll, so that a wake in or after it queues
+            // anew.
             wake.queued.swap(false, Ordering::AcqRel);
             let Some(running) = future.as_mut().as_pin_mut() else { continue };
             let polled = catch_unwind(AssertUnwindSafe(|| running.poll(&mut Context::from_waker(waker))));

@@ -12,8 +12,8 @@ pub struct GivenUp<K, V, E> {
     pub value: V,
     /// Why there is no further attempt, and what the last one did.
     pub error: GaveUp<E>,
-    /// Something newer was given for the key, and goes on in its place. [`Stop::Cancelled`](crate::Stop::Cancelled) says
-    /// so of the item.
+    /// Something newer was given for the key, and goes on in its place. [`Stop::Cancelled`](crate::Stop::Cancelled)
+    /// says so of the item.
     pub superseded: bool,
 }
 

@@ -34,10 +34,11 @@ use crate::{
 /// backoff. It begins anew after a success, after it was given up, after [`cancel`](Self::cancel), with
 /// [`begin_anew`](Self::begin_anew), and where the new due time lies beyond the bounds of the attempts so far.
 ///
-/// What is given while the attempt runs with which the key is given up is new work: it comes at its own time, as a first attempt,
-/// with `max_attempts` and the other bounds of its own. A change that comes at the last moment is not lost with the attempts
-/// before it (in client-go's work queue, too, a key that was added again is processed after `Forget`). So a worker that
-/// schedules its own key in each attempt is not bounded by `max_attempts`: let it fail instead, and the queue tries again.
+/// What is given while the attempt runs with which the key is given up is new work: it comes at its own time, as a
+/// first attempt, with `max_attempts` and the other bounds of its own. A change that comes at the last moment is not
+/// lost with the attempts before it (in client-go's work queue, too, a key that was added again is processed after
+/// `Forget`). So a worker that schedules its own key in each attempt is not bounded by `max_attempts`: let it fail
+/// instead, and the queue tries again.
 pub struct QueueHandle<K, V> {
     shared: Arc<Shared<K, V>>,
 }
@@ -63,8 +64,8 @@ pub enum Scheduled<V> {
         /// The old entry's value.
         value: V,
     },
-    /// The key is running. This follows when the run has ended, at its time; if the run fails, not before the pause that
-    /// the policy asks for, and as the next attempt at the key.
+    /// The key is running. This follows when the run has ended, at its time; if the run fails, not before the pause
+    /// that the policy asks for, and as the next attempt at the key.
     AfterCurrentRun {
         /// What was to follow until now: when it was due, and its value.
         replaced: Option<(Instant, V)>,
@@ -142,20 +143,20 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
         self.give(OnOccupied::Keep, key, value, due.into())
     }
 
-    /// Schedules work for a key in place of the entry that waits, if any does. One that is due at the same instant keeps
-    /// its place in the order. A key that waits for another try keeps its failures, and its pause: see above.
+    /// Schedules work for a key in place of the entry that waits, if any does. One that is due at the same instant
+    /// keeps its place in the order. A key that waits for another try keeps its failures, and its pause: see above.
     pub fn reschedule(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
         self.give(OnOccupied::Replace, key, value, due.into())
     }
 
-    /// Schedules work for a key if no entry waits that is due at the same time or earlier. What waits for another try is
-    /// not brought forward into its pause: see above.
+    /// Schedules work for a key if no entry waits that is due at the same time or earlier. What waits for another try
+    /// is not brought forward into its pause: see above.
     pub fn bring_forward(&self, key: K, value: V, due: impl Into<When>) -> Scheduled<V> {
         self.give(OnOccupied::KeepEarlier, key, value, due.into())
     }
 
-    /// [`reschedule`](Self::reschedule), and what failed before is forgotten: it is the first attempt, and no pause holds
-    /// it back. For when the caller knows that things have changed.
+    /// [`reschedule`](Self::reschedule), and what failed before is forgotten: it is the first attempt, and no pause
+    /// holds it back. For when the caller knows that things have changed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -243,7 +244,8 @@ impl<K: Hash + Eq + Clone, V> QueueHandle<K, V> {
     }
 
     /// Closes the queue for new work: from now on it comes back as [`Scheduled::Closed`]. What waits and runs is not
-    /// touched, tries included; when all of it has run the queue's consumer ends. [`drain`](Self::drain) waits for that.
+    /// touched, tries included; when all of it has run the queue's consumer ends. [`drain`](Self::drain) waits for
+    /// that.
     pub fn close(&self) {
         self.shared.close();
     }

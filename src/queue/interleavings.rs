@@ -1,7 +1,7 @@
 //! The shared part under every order of events: loom tries all of them up to a bound, shuttle many at random.
 //!
-//! `RUSTFLAGS="--cfg relent_loom" cargo test --release --lib interleavings`, and the same with `relent_shuttle`. Time stands
-//! still: everything is due at once or never.
+//! `RUSTFLAGS="--cfg relent_loom" cargo test --release --lib interleavings`, and the same with `relent_shuttle`. Time
+//! stands still: everything is due at once or never.
 
 use std::{
     future::poll_fn,

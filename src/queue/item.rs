@@ -114,7 +114,8 @@ impl History {
         }
     }
 
-    /// What follows the attempt that has ended: when to try again, in queue time, or why not. To be asked once for each.
+    /// What follows the attempt that has ended: when to try again, in queue time, or why not. To be asked once for
+    /// each.
     pub(super) fn plan(&mut self, policy: &Policy, decision: Decision) -> Result<u64, Stop> {
         // A seed names a series for each start, or items that fail together would come back together.
         let began = self.began;

@@ -52,8 +52,8 @@ use crate::{
 /// - Each entry comes out at its time or, if the runtime is late, after it; in the order of due times, to the
 ///   nanosecond, and equal due times in the order in which they were given. Tokio's timer works in milliseconds: what
 ///   is due within the same one comes out together, in order.
-/// - Per key: scheduled, then running, then gone or scheduled again. One key never runs twice at once. What is given for
-///   a key that runs is kept and follows that run; the end of a run never touches what was given during it.
+/// - Per key: scheduled, then running, then gone or scheduled again. One key never runs twice at once. What is given
+///   for a key that runs is kept and follows that run; the end of a run never touches what was given during it.
 /// - What fails goes back by the queue's policy, every item with attempts, backoff and bounds of its own, counted from
 ///   its first start. What is not to be tried again is handed back with a [`GaveUp`](crate::GaveUp).
 /// - However many entries there are, there is one task (yours) and one timer. Giving, moving and cancelling take
@@ -111,8 +111,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     }
 
     /// What becomes of items that fail. Attempts, start window and bound count per item, from its first start.
-    /// `delay_first` has no effect: the due time says when the first attempt starts. What the policy does not set stays as it
-    /// is here: the cadence, `attempt_timeout`, `on_cut`, `max_retry_after`; the bounds are replaced as one set.
+    /// `delay_first` has no effect: the due time says when the first attempt starts. What the policy does not set stays
+    /// as it is here: the cadence, `attempt_timeout`, `on_cut`, `max_retry_after`; the bounds are replaced as one set.
     #[must_use]
     pub fn policy(self, policy: &Policy) -> Self {
         self.with(|before| policy.clone().guarded_by(&before))
@@ -130,8 +130,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
         self.with(|policy| policy.attempt_timeout(timeout))
     }
 
-    /// At most so many attempts at an item. What is given for its key during the last of them is an item of its own: see
-    /// [`QueueHandle`].
+    /// At most so many attempts at an item. What is given for its key during the last of them is an item of its own:
+    /// see [`QueueHandle`].
     #[must_use]
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.with(|policy| policy.max_attempts(attempts))
@@ -157,8 +157,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     /// Calls `worker` for each item whose time has come.
     ///
     /// The worker's futures run side by side within the future that this makes, one at a time unless
-    /// [`concurrency`](RunWorker::concurrency) says otherwise. The value is cloned for the worker; the queue keeps its own for
-    /// the next attempt (an `Arc` makes that cheap).
+    /// [`concurrency`](RunWorker::concurrency) says otherwise. The value is cloned for the worker; the queue keeps its
+    /// own for the next attempt (an `Arc` makes that cheap).
     ///
     /// It ends when the queue is drained, when all handles are gone and nothing is left, or, with
     /// [`cancel_on`](RunWorker::cancel_on), when it is told to and what runs has ended.
@@ -182,8 +182,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     }
 
     /// What came back when there was no caller to hand it to, each with the latest error of its attempts:
-    /// - guards that were dropped without an answer, where no further attempt follows: the policy allows none, the key was
-    ///   cancelled while it ran, or something newer was given for it;
+    /// - guards that were dropped without an answer, where no further attempt follows: the policy allows none, the key
+    ///   was cancelled while it ran, or something newer was given for it;
     /// - from the stream, what may not start at all: with [`max_attempts`](Self::max_attempts) of 0, or at the end of
     ///   [`finish_within`](Self::finish_within) or later;
     /// - from a [`run`](Self::run) that was dropped, what it had given up and would have handed back at its end;

@@ -47,8 +47,9 @@ impl<'q, K, V, W, E, F: Future<Output = Result<(), E>>> RunWorker<'q, K, V, W, F
         Ok(self)
     }
 
-    /// What all calls of one client have in common: its policy, as [`TimedQueue::policy`] takes it, for this run and what follows
-    /// it; its limiters, budgets and tokens; and its classification, unless [`when`](Self::when) says another, before or after.
+    /// What all calls of one client have in common: its policy, as [`TimedQueue::policy`] takes it, for this run and
+    /// what follows it; its limiters, budgets and tokens; and its classification, unless [`when`](Self::when) says
+    /// another, before or after.
     ///
     /// A queue has events of its own, for [`notify`](Self::notify): a profile with a listener is taken
     /// [without it](Profile::without_listener).
@@ -96,17 +97,18 @@ impl<'q, K, V, W, E, F: Future<Output = Result<(), E>>> RunWorker<'q, K, V, W, F
 
     /// Takes a permit of this limiter before each attempt. Given twice, permits of both are taken together.
     ///
-    /// The queue waits there once, like any other waiter, for whichever item is first when the permit is granted. Until then
-    /// that item waits: it can be moved and cancelled, and when nothing is due any more the queue leaves the limiter without
-    /// a trace. The wait never counts towards `attempt_timeout`. It counts towards an item's bounds from its first start on:
-    /// one that cannot be tried again in time for them is given up with [`Stop::Limiter`](crate::Stop::Limiter).
+    /// The queue waits there once, like any other waiter, for whichever item is first when the permit is granted. Until
+    /// then that item waits: it can be moved and cancelled, and when nothing is due any more the queue leaves the
+    /// limiter without a trace. The wait never counts towards `attempt_timeout`. It counts towards an item's bounds
+    /// from its first start on: one that cannot be tried again in time for them is given up with
+    /// [`Stop::Limiter`](crate::Stop::Limiter).
     pub fn throttle(mut self, limiter: &Limiter) -> Self {
         self.settings.limiters = Some(Limiters::and(self.settings.limiters.take(), limiter.clone()));
         self
     }
 
-    /// Each item counts for this budget from its first start on, and asks it before each further attempt; refused, it is
-    /// given up with [`Stop::Budget`](crate::Stop::Budget). What was allowed and is not made, because the item was
+    /// Each item counts for this budget from its first start on, and asks it before each further attempt; refused, it
+    /// is given up with [`Stop::Budget`](crate::Stop::Budget). What was allowed and is not made, because the item was
     /// cancelled meanwhile, goes back. Of two, both are asked; the same one given twice is one.
     pub fn budget(mut self, budget: &Budget) -> Self {
         self.settings.retries = self.settings.retries.and(budget.clone());

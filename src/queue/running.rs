@@ -195,7 +195,8 @@ where
         }
     }
 
-    /// Begins an attempt: its guard, and what the worker is called with. `None`: the item may not start, and was handed back.
+    /// Begins an attempt: its guard, and what the worker is called with. `None`: the item may not start, and was handed
+    /// back.
     fn start(&mut self, started: Started<K, V>, now: u64) -> Option<(Due<K, V>, Job<K, V>)>
     where
         V: Clone,

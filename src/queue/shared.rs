@@ -1,5 +1,5 @@
-//! What the queue, its handles and its guards share: the delay queue behind one lock, and the wakers of what waits for it to
-//! change.
+//! What the queue, its handles and its guards share: the delay queue behind one lock, and the wakers of what waits for
+//! it to change.
 
 use std::{
     hash::Hash,
@@ -28,9 +28,9 @@ pub(super) type Started<K, V> = queue::Started<K, V, BoxedHistory>;
 #[derive(Debug)]
 pub(super) struct Shared<K, V> {
     pub(super) clock: Clock,
-    /// Under the lock run the key's `Hash`, `Eq` and `Clone`, and no other code of callers: wakers are cloned before it is
-    /// taken; wakers, keys, values and errors are dropped, and wakers called, once it is free. What may be woken by a change
-    /// is taken out under the same lock as the change is made, so that no wake is lost.
+    /// Under the lock run the key's `Hash`, `Eq` and `Clone`, and no other code of callers: wakers are cloned before it
+    /// is taken; wakers, keys, values and errors are dropped, and wakers called, once it is free. What may be woken by
+    /// a change is taken out under the same lock as the change is made, so that no wake is lost.
     inner: Mutex<Inner<K, V>>,
 }
 
@@ -172,7 +172,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         lock(&self.inner).queue.due(now)
     }
 
-    /// Takes what is due by `now`; else registers the consumer for when something comes that is due earlier than what it waits for.
+    /// Takes what is due by `now`; else registers the consumer for when something comes that is due earlier than what
+    /// it waits for.
     pub(super) fn poll_due(&self, cx: &Context<'_>, now: u64) -> Polled<K, V> {
         self.poll_queue(cx, |queue| queue.start(now).map(Some))
     }
@@ -220,8 +221,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         }
     }
 
-    /// Ends a run; `again`: it is to be tried again when the history says. With the queue gone a value goes back all the
-    /// same if `keep_orphan` is set: the caller has nowhere else to put it. The wakers are to be called, see
+    /// Ends a run; `again`: it is to be tried again when the history says. With the queue gone a value goes back all
+    /// the same if `keep_orphan` is set: the caller has nowhere else to put it. The wakers are to be called, see
     /// [`hand_back`](Self::hand_back).
     pub(super) fn end(
         &self,
@@ -249,8 +250,8 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         (ended, wakers)
     }
 
-    /// Wakes what a run that has ended lets go on, and hands its item back. A waker that panics does not lose it: it waits
-    /// with those for which there was no caller.
+    /// Wakes what a run that has ended lets go on, and hands its item back. A waker that panics does not lose it: it
+    /// waits with those for which there was no caller.
     pub(super) fn hand_back(&self, wakers: Wakers, given_up: GivenUp<K, V, ErasedError>) -> GivenUp<K, V, ErasedError> {
         match wakers.try_wake() {
             Ok(()) => given_up,

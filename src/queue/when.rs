@@ -37,7 +37,8 @@ impl From<Duration> for When {
     }
 }
 
-/// Queue time: nanoseconds with room on both sides of the queue's beginning, so that what was due before it has its order.
+/// Queue time: nanoseconds with room on both sides of the queue's beginning, so that what was due before it has its
+/// order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,

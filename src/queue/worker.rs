@@ -46,8 +46,8 @@ impl<K, V> Job<K, V> {
     }
 }
 
-/// What [`TimedQueue::run`](super::TimedQueue::run) calls, for bounds: every `FnMut(Job<K, V>)` whose future answers with a `Result`. Nothing else
-/// can implement it.
+/// What [`TimedQueue::run`](super::TimedQueue::run) calls, for bounds: every `FnMut(Job<K, V>)` whose future answers
+/// with a `Result`. Nothing else can implement it.
 ///
 /// ```
 /// use std::hash::Hash;

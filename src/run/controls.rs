@@ -42,8 +42,8 @@ pub trait Control {
     }
     /// Asks the limiter for one permit, to be had within so many nanoseconds.
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
-    /// Joins the limiter's wait list, whether the permit is there or not: the same, with another turn for others before it
-    /// may start.
+    /// Joins the limiter's wait list, whether the permit is there or not: the same, with another turn for others before
+    /// it may start.
     fn join(&self, allowed: u64) -> Admission<Self::Waiter> {
         self.ask(allowed)
     }

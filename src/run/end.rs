@@ -51,8 +51,8 @@ pub(crate) struct AttemptEnd {
 }
 
 impl AttemptEnd {
-    /// When the next attempt starts, or why there is none. A retry is withdrawn from the budget for it, and only for it.
-    /// A run whose token is cancelled does not ask. `seed` as for [`plan_first`].
+    /// When the next attempt starts, or why there is none. A retry is withdrawn from the budget for it, and only for
+    /// it. A run whose token is cancelled does not ask. `seed` as for [`plan_first`].
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a third of it")]
     pub(crate) fn plan(

@@ -1,8 +1,9 @@
 //! The one attempt loop that every verb drives, and the one place where a run ends.
 //!
-//! [`Core`] is a run without its operation: it asks `policy/`, waits, tells the listener and ends. [`RunFuture`] adds an operation
-//! and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and `ensure` drive a
-//! [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what it decides.
+//! [`Core`] is a run without its operation: it asks `policy/`, waits, tells the listener and ends. [`RunFuture`] adds
+//! an operation and is the future behind `retry`, `poll` and `settle`, asynchronous and blocking; the cursor and
+//! `ensure` drive a [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what
+//! it decides.
 
 mod cancel;
 pub(crate) mod controls;
@@ -131,7 +132,8 @@ where
                     }
                     // Destructors and `when` may take any time.
                     this.core.start_clock();
-                    // What the operation holds is let go before anything else happens. A panic from here on ends it all.
+                    // What the operation holds is let go before anything else happens. A panic from here on ends it
+                    // all.
                     this.slot.set(AttemptSlot::Done);
                     // An error is kept first, so that a panic of `when` does not lose it.
                     match judged {

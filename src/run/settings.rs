@@ -2,8 +2,8 @@
 
 /// Gives a builder with the fields `operation`, `when`, `listener`, `policy` and `shared` its words.
 ///
-/// `errors` is the bound that the operation's error is named by, `undecided` the one of operations whose errors are classified
-/// by `.when(..)`, where not all are.
+/// `errors` is the bound that the operation's error is named by, `undecided` the one of operations whose errors are
+/// classified by `.when(..)`, where not all are.
 macro_rules! settings {
     ($builder:ident, $operation:path, $error:ty) => {
         crate::run::settings::settings!($builder, $operation, $error, $operation);
@@ -33,9 +33,9 @@ macro_rules! settings {
                 self
             }
 
-            /// Gives each run a grid of its own: the first pause is any between half of `every` and one and a half, at random,
-            /// and the grid is laid where it ends. Runs that begin together then never meet again. Without `every` it has no
-            /// effect.
+            /// Gives each run a grid of its own: the first pause is any between half of `every` and one and a half, at
+            /// random, and the grid is laid where it ends. Runs that begin together then never meet again. Without
+            /// `every` it has no effect.
             #[inline]
             pub fn random_phase(mut self) -> Self {
                 self.policy = self.policy.random_phase();
@@ -57,8 +57,8 @@ macro_rules! settings {
                 self
             }
 
-            /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts
-            /// then or later, however late a timer or a permit came.
+            /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none
+            /// starts then or later, however late a timer or a permit came.
             #[inline]
             pub fn finish_within(mut self, bound: std::time::Duration) -> Self {
                 self.policy = self.policy.finish_within(bound);
@@ -105,8 +105,8 @@ macro_rules! settings {
         }
 
         impl<O, W, L, G> $builder<O, W, L, G> {
-            /// What a server asks of this run by [`RetryAfter`](crate::Decision::RetryAfter) holds for all that share its
-            /// limiters. See [`Policy::share_retry_after`](crate::Policy::share_retry_after).
+            /// What a server asks of this run by [`RetryAfter`](crate::Decision::RetryAfter) holds for all that share
+            /// its limiters. See [`Policy::share_retry_after`](crate::Policy::share_retry_after).
             #[inline]
             pub fn share_retry_after(mut self) -> Self {
                 self.policy = self.policy.share_retry_after();
@@ -115,7 +115,8 @@ macro_rules! settings {
         }
 
         impl<O: $undecided, W, L, G> $builder<O, W, L, G> {
-            /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them all.
+            /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them
+            /// all.
             #[inline]
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
             where
@@ -137,8 +138,8 @@ macro_rules! settings {
         }
 
         impl<O: $operation, W, L, G> $builder<O, W, L, G> {
-            /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after the
-            /// first.
+            /// Hears of attempts, waits and the end: a closure, whose type is inferred. A second listener hears after
+            /// the first.
             #[inline]
             pub fn notify<N>(self, listener: N) -> $builder<O, W, (L, N), G>
             where
@@ -159,9 +160,9 @@ macro_rules! settings {
         }
 
         impl<O: $operation, L, G: crate::builder::Share> $builder<O, crate::operation::RetryAll, L, G> {
-            /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters, budgets,
-            /// classification and listeners. What is said after it holds for this run alone.
-            /// See [`Profile`](crate::Profile).
+            /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters,
+            /// budgets, classification and listeners. What is said after it holds for this run alone. See
+            /// [`Profile`](crate::Profile).
             pub fn profile<C, N>(
                 self,
                 profile: &crate::profile::Profile<$error, C, N>,
@@ -190,8 +191,8 @@ macro_rules! settings {
                 self.share(|shared| shared.cancel_on(token))
             }
 
-            /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does: a shutdown signal, the receiver of a
-            /// channel. It is polled by the run, and not before it begins.
+            /// Stops now when the future is done, as [`cancel_on`](Self::cancel_on) does: a shutdown signal, the
+            /// receiver of a channel. It is polled by the run, and not before it begins.
             #[inline]
             pub fn cancel_when<F: Future>(self, until: F) -> $builder<O, W, L, crate::builder::Until<G, F>> {
                 let Self { operation, when, listener, policy, shared } = self;
@@ -200,17 +201,18 @@ macro_rules! settings {
 
             /// Takes a permit of this limiter before each attempt. The wait for it counts towards `start_within` and
             /// `finish_within`, never towards `attempt_timeout`; one that cannot fit ends the run at once with
-            /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched. Of two, permits of both are taken together or
-            /// none; the same one given twice is one. A run that is first in the list of the one made later, and waits for the one
-            /// made earlier, keeps its place, and those behind it wait as well: make the one that is slowest last.
+            /// [`Stop::Limiter`](crate::Stop::Limiter), the last real error untouched. Of two, permits of both are
+            /// taken together or none; the same one given twice is one. A run that is first in the list of the one made
+            /// later, and waits for the one made earlier, keeps its place, and those behind it wait as well: make the
+            /// one that is slowest last.
             pub fn throttle(self, limiter: &crate::limiter::Limiter) -> $builder<O, W, L, G::With> {
                 let limiter = limiter.clone();
                 self.share(|shared| shared.throttle(limiter))
             }
 
             /// Asks this budget, shared with other runs, before each retry; refused, the run ends with
-            /// [`Stop::Budget`](crate::Stop::Budget). Of two, both must allow it, and a refusal of one takes nothing from the
-            /// other; the same one given twice, by a profile and here, is one.
+            /// [`Stop::Budget`](crate::Stop::Budget). Of two, both must allow it, and a refusal of one takes nothing
+            /// from the other; the same one given twice, by a profile and here, is one.
             pub fn budget(self, budget: &crate::budget::Budget) -> $builder<O, W, L, G::With> {
                 let budget = budget.clone();
                 self.share(|shared| shared.budget(budget))

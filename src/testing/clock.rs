@@ -6,8 +6,8 @@ use crate::time::{self, Instant};
 
 /// Time that passes only when something waits for it, for the blocking runs of one thread.
 ///
-/// While it lives, [`blocking::retry`](crate::blocking::retry()) on this thread sleeps by jumping to the instant it waits
-/// for. The operation passes time with [`advance`](Self::advance).
+/// While it lives, [`blocking::retry`](crate::blocking::retry()) on this thread sleeps by jumping to the instant it
+/// waits for. The operation passes time with [`advance`](Self::advance).
 ///
 /// ```
 /// use std::time::Duration;

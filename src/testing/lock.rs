@@ -32,10 +32,11 @@ use crate::{
 
 /// Plays the rules of [`Lock`] on a record that `delete` takes away, and leaves it taken away.
 ///
-/// - Only a write over the version that is there is done; any other is a conflict and changes nothing. Of writes at the same time
-///   over one version, one is done.
+/// - Only a write over the version that is there is done; any other is a conflict and changes nothing. Of writes at the
+///   same time over one version, one is done.
 /// - The version grows with every write, over a deletion as well.
-/// - The heartbeat changes with every write that takes or renews, and with a creation that brings back what was there before.
+/// - The heartbeat changes with every write that takes or renews, and with a creation that brings back what was there
+///   before.
 /// - A holder's name comes back to the letter, and a lease is never shorter than what was asked for.
 /// - A [prepared](Lock::prepare) write is not begun before it is awaited, and its mark is read back.
 ///
@@ -216,9 +217,9 @@ impl Drop for Work {
     }
 }
 
-/// Lets three candidates contend for one lock, on tokio's paused clock, and makes trouble twenty times up to 20 s apart: each time
-/// a machine is suspended or goes on, or it is what `trouble` makes of a random number, for about so many calls; the last time
-/// (`None`) it has to end all trouble. The same `seed` plays the same.
+/// Lets three candidates contend for one lock, on tokio's paused clock, and makes trouble twenty times up to 20 s
+/// apart: each time a machine is suspended or goes on, or it is what `trouble` makes of a random number, for about so
+/// many calls; the last time (`None`) it has to end all trouble. The same `seed` plays the same.
 ///
 /// # Panics
 /// If two lead at once, a fence does not grow, work is polled after its term, a campaign ends, or no candidate ever
@@ -260,10 +261,11 @@ pub async fn never_overlap<L: Lock>(lock: impl Fn() -> L, seed: u64, mut trouble
     assert!(office.lock().unwrap_or_else(PoisonError::into_inner).fence > 0, "no candidate ever led");
 }
 
-/// Hands the lock over so many times, from a leader that has finished to a candidate that waits, and answers how long each took
-/// from the end of the work to the begin of the next, the shortest first.
+/// Hands the lock over so many times, from a leader that has finished to a candidate that waits, and answers how long
+/// each took from the end of the work to the begin of the next, the shortest first.
 ///
-/// The retry period is 5 s: a candidate that finds out by reading takes seconds, one that [hears of it](Lock::watch) does not.
+/// The retry period is 5 s: a candidate that finds out by reading takes seconds, one that [hears of it](Lock::watch)
+/// does not.
 ///
 /// # Panics
 /// If no candidate takes over, a fence does not grow, or work begins before the work before it has ended.

@@ -11,8 +11,9 @@ use pin_project_lite::pin_project;
 
 use crate::time::{self, Instant};
 
-/// A machine that can be suspended, as a laptop or a virtual machine is: the futures that [`run`](Self::run) on it stand
-/// still, its monotonic clock with them, while tokio's clock and everything else go on. Clones stand for the same machine.
+/// A machine that can be suspended, as a laptop or a virtual machine is: the futures that [`run`](Self::run) on it
+/// stand still, its monotonic clock with them, while tokio's clock and everything else go on. Clones stand for the same
+/// machine.
 ///
 /// What waits by tokio's own timers inside the future does not know of it; what this crate waits for does.
 ///

@@ -34,14 +34,15 @@ pub enum Wire {
         /// Counted from when this was set, or the connection was made.
         after: u64,
     },
-    /// Lets the request through and keeps the answer: once the server has sent this many bytes, or one if it is 0, none of
-    /// which arrive, the connection is cut. The client never learns what came of it. (On HTTP/2 the first bytes may be
-    /// pings and windows: ask for more than those.)
+    /// Lets the request through and keeps the answer: once the server has sent this many bytes, or one if it is 0, none
+    /// of which arrive, the connection is cut. The client never learns what came of it. (On HTTP/2 the first bytes may
+    /// be pings and windows: ask for more than those.)
     CutAnswer {
         /// Counted from when this was set, or the connection was made.
         after: u64,
     },
-    /// Lets this many bytes of the server's through, then cuts the connection: the client has the beginning of an answer.
+    /// Lets this many bytes of the server's through, then cuts the connection: the client has the beginning of an
+    /// answer.
     CutInAnswer {
         /// Counted from when this was set, or the connection was made.
         after: u64,
@@ -162,7 +163,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationTok
         tokio::spawn(end.clone().run_until_cancelled_owned(async move {
             if let Ok(Some(mut server)) = carry(client, &shared, set, wire).await {
                 shared.cuts.fetch_add(1, Ordering::SeqCst);
-                // What was let through must arrive: to close with the server's answer unread would reset the connection.
+                // What was let through must arrive: to close with the server's answer unread would reset the
+                // connection.
                 let _ = server.shutdown().await;
                 let mut unread = [0; 1024];
                 while server.read(&mut unread).await.is_ok_and(|read| read > 0) {}

@@ -16,14 +16,14 @@ use crate::{
     time::{Sleeper, Timer},
 };
 
-/// Takes a permit of a [`Limiter`] before each call: as backpressure, in `poll_ready`. All clones of the service share the limit,
-/// as does whatever else uses the limiter.
+/// Takes a permit of a [`Limiter`] before each call: as backpressure, in `poll_ready`. All clones of the service share
+/// the limit, as does whatever else uses the limiter.
 ///
-/// The permit is asked for once the service inside is ready, so a call follows its permit at once. A service that was ready and is
-/// dropped gives it back. `tower`'s `LoadShed` around it makes refusals of waits.
+/// The permit is asked for once the service inside is ready, so a call follows its permit at once. A service that was
+/// ready and is dropped gives it back. `tower`'s `LoadShed` around it makes refusals of waits.
 ///
-/// Outside of a [`RetryLayer`](super::RetryLayer) it counts calls; inside, attempts, as a limiter in the profile does, which
-/// counts the wait towards the bounds and refuses one that cannot fit: prefer that.
+/// Outside of a [`RetryLayer`](super::RetryLayer) it counts calls; inside, attempts, as a limiter in the profile does,
+/// which counts the wait towards the bounds and refuses one that cannot fit: prefer that.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Layers for `tower`: [`RetryLayer`], whose policy is a [`Profile`](crate::Profile), and [`LimitLayer`], whose limit is a
-//! [`Limiter`](crate::Limiter).
+//! Layers for `tower`: [`RetryLayer`], whose policy is a [`Profile`](crate::Profile), and [`LimitLayer`], whose limit
+//! is a [`Limiter`](crate::Limiter).
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,11 +1,12 @@
-//! What a [`RetryLayer`](super::RetryLayer) asks about requests and responses: each a trait, so that a closure will do, and a
-//! type where the layer has to be named.
+//! What a [`RetryLayer`](super::RetryLayer) asks about requests and responses: each a trait, so that a closure will do,
+//! and a type where the layer has to be named.
 
 use std::error::Error;
 
 use crate::{builder::ErasedProfile, error::BoxedError};
 
-/// By which profile the calls for requests `Q` are retried: an [`ErasedProfile`] for all, or `Fn(&Q) -> ErasedProfile<BoxedError>`.
+/// By which profile the calls for requests `Q` are retried: an [`ErasedProfile`] for all, or
+/// `Fn(&Q) -> ErasedProfile<BoxedError>`.
 #[diagnostic::on_unimplemented(
     message = "this does not say by which profile a `{Q}` is retried",
     note = "give `RetryLayer::new` a `Profile<BoxedError, ..>`, or `RetryLayer::choose` a closure `|request: &{Q}| -> ErasedProfile<BoxedError>`"

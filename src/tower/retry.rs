@@ -22,12 +22,13 @@ use crate::{
     time::Timer,
 };
 
-/// Retries the calls of the service inside, each by a [`Profile`]: policy, limiters, budgets, classification and listeners.
+/// Retries the calls of the service inside, each by a [`Profile`]: policy, limiters, budgets, classification and
+/// listeners.
 ///
-/// - A call that fails is made again with the same request: cloned, or made anew by [`repeat_with`](Self::repeat_with). Where that
-///   answers `None` (a body that is streamed) there is no further attempt.
-/// - A response can be a failure, too: [`check`](Self::check) says which, and the profile's classification decides about the error
-///   that it gives.
+/// - A call that fails is made again with the same request: cloned, or made anew by [`repeat_with`](Self::repeat_with).
+///   Where that answers `None` (a body that is streamed) there is no further attempt.
+/// - A response can be a failure, too: [`check`](Self::check) says which, and the profile's classification decides
+///   about the error that it gives.
 /// - Whether a call may be made twice is a matter of the request: [`choose`](Self::choose) gives each its own profile.
 ///
 /// # Errors
@@ -99,8 +100,8 @@ impl<P> RetryLayer<P> {
 }
 
 impl<P, A, C> RetryLayer<P, A, C> {
-    /// Makes the request of the next attempt with this closure, unless it answers `None`, rather than by `Clone`. It is called
-    /// before each attempt, as the attempt consumes its request.
+    /// Makes the request of the next attempt with this closure, unless it answers `None`, rather than by `Clone`. It is
+    /// called before each attempt, as the attempt consumes its request.
     pub fn repeat_with<Q, F: Fn(&Q) -> Option<Q>>(self, repeat: F) -> RetryLayer<P, F, C> {
         let Self { profiles, check, .. } = self;
         RetryLayer { profiles, repeat, check }

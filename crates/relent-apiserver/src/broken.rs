@@ -4,7 +4,8 @@ use std::{error::Error, fmt, io};
 
 use tower::BoxError;
 
-/// A failed call without an answer. Like the errors of HTTP clients it says little itself, and keeps the cause as its source.
+/// A failed call without an answer. Like the errors of HTTP clients it says little itself, and keeps the cause as its
+/// source.
 #[derive(Debug)]
 struct Broken {
     text: &'static str,

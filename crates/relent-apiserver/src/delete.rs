@@ -211,7 +211,8 @@ fn deleted(resource: &ResourceKind, name: &str, uid: &str) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
 }
 
-/// Takes an object out of the store; the namespace that waited for it goes too. What is returned bears the revision of its end.
+/// Takes an object out of the store; the namespace that waited for it goes too. What is returned bears the revision of
+/// its end.
 pub(super) fn erase(state: &mut State, key: &Key) -> Option<Value> {
     if *key.resource == *crd::DEFINITIONS
         && let Some(definition) = state.store.get(key).cloned()

@@ -1,6 +1,7 @@
 //! OpenAPI v3 documents, as far as they are true: the paths with their parameters, and the schemas of custom kinds.
 //!
-//! The fields of built-in kinds are not described, and said to be free. `kubectl` learns here that the server validates fields.
+//! The fields of built-in kinds are not described, and said to be free. `kubectl` learns here that the server validates
+//! fields.
 
 use serde_json::{Map, Value, json};
 

@@ -130,8 +130,9 @@ impl Fault {
         Self::new(Action::Stream(trouble)).verb(Verb::Watch)
     }
 
-    /// 429 as a server answers for a custom kind that was established a moment ago: `storage is (re)initializing`, to be
-    /// asked again after a second. See [`ApiServer::initialize_for`](super::ApiServer::initialize_for) for a server that does it by itself.
+    /// 429 as a server answers for a custom kind that was established a moment ago: `storage is (re)initializing`, to
+    /// be asked again after a second. See [`ApiServer::initialize_for`](super::ApiServer::initialize_for) for a server
+    /// that does it by itself.
     pub fn initializing() -> Self {
         Self::new(Action::Answer(Failure::initializing()))
     }

@@ -1,7 +1,7 @@
 //! The garbage collector: what has no owner left goes, and deletion in the foreground or with orphans comes to its end.
 //!
-//! The rules of the collector in kube-controller-manager (`attemptToDeleteItem`). Here it acts at the instant of the write that
-//! gives it work, and goes on until nothing is left to do.
+//! The rules of the collector in kube-controller-manager (`attemptToDeleteItem`). Here it acts at the instant of the
+//! write that gives it work, and goes on until nothing is left to do.
 
 use std::{
     collections::{HashMap, HashSet},

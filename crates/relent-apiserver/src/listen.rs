@@ -25,7 +25,8 @@ pub struct Listening {
 }
 
 impl ApiServer {
-    /// Listens on a free port of 127.0.0.1: plain HTTP/1.1. While the server is [down](ApiServer::stop) the port is closed.
+    /// Listens on a free port of 127.0.0.1: plain HTTP/1.1. While the server is [down](ApiServer::stop) the port is
+    /// closed.
     ///
     /// # Errors
     /// When the port cannot be opened.

@@ -1,7 +1,7 @@
 //! Merge patches (RFC 7386) and JSON patches (RFC 6902): by the `json-patch` crate, but for one rule.
 //!
-//! A real server lets `test` of null pass where nothing is; the crate, as the RFC has it, does not. kube's finalizer helper
-//! depends on it. The server's negative indices (`/a/-1`) are refused here.
+//! A real server lets `test` of null pass where nothing is; the crate, as the RFC has it, does not. kube's finalizer
+//! helper depends on it. The server's negative indices (`/a/-1`) are refused here.
 
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;

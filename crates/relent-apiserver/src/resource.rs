@@ -77,8 +77,8 @@ pub(super) struct Scale {
 }
 
 impl ResourceKind {
-    /// A custom kind, in namespaces, without a status subresource: as a `CustomResourceDefinition` whose schema keeps unknown
-    /// fields. An empty `group` is the core group.
+    /// A custom kind, in namespaces, without a status subresource: as a `CustomResourceDefinition` whose schema keeps
+    /// unknown fields. An empty `group` is the core group.
     pub fn new(
         group: impl Into<String>,
         version: impl Into<String>,

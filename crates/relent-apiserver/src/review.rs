@@ -1,4 +1,5 @@
-//! Reviews: posted, answered, and not kept: which user a token belongs to, what a user may do. And the tokens of service accounts.
+//! Reviews: posted, answered, and not kept: which user a token belongs to, what a user may do. And the tokens of
+//! service accounts.
 
 use serde_json::{Value, json};
 

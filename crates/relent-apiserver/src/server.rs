@@ -67,7 +67,8 @@ impl Default for ApiServer {
 }
 
 impl ApiServer {
-    /// A new server with the namespaces `default`, `kube-system`, `kube-public` and `kube-node-lease`, and nothing in them.
+    /// A new server with the namespaces `default`, `kube-system`, `kube-public` and `kube-node-lease`, and nothing in
+    /// them.
     #[must_use]
     pub fn new() -> Self {
         let state = State::new();
@@ -76,10 +77,11 @@ impl ApiServer {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), revision, outages }) }
     }
 
-    /// With a garbage collector that works after every write: what has no owner left goes, deletion in the foreground ends.
+    /// With a garbage collector that works after every write: what has no owner left goes, deletion in the foreground
+    /// ends.
     ///
-    /// It acts at the instant of the write; a real one needs some milliseconds or more. Without it (the default, as on an API
-    /// server alone), [`ApiServer::collect_garbage`] does the same once.
+    /// It acts at the instant of the write; a real one needs some milliseconds or more. Without it (the default, as on
+    /// an API server alone), [`ApiServer::collect_garbage`] does the same once.
     #[must_use]
     pub fn with_garbage_collector(self) -> Self {
         self.shared.lock().collects = true;
@@ -100,8 +102,8 @@ impl ApiServer {
         self.shared.lock().watchers.cut()
     }
 
-    /// Goes down as by `kill -9`: watches and requests under way lose their connection, new ones are refused. Everything stored
-    /// stays. See [`ApiServer::start`].
+    /// Goes down as by `kill -9`: watches and requests under way lose their connection, new ones are refused.
+    /// Everything stored stays. See [`ApiServer::start`].
     pub fn stop(&self) {
         self.shared.goes_down(Outage { stopped: true, ..Outage::default() });
     }
@@ -122,19 +124,20 @@ impl ApiServer {
         self.shared.goes_down(Outage { down, warming, stopped: down.is_none() });
     }
 
-    /// A new definition is established so much later; until then its paths are not found. A real server needs some 100 ms, so
-    /// what uses a kind at once may meet 404; the default is none.
+    /// A new definition is established so much later; until then its paths are not found. A real server needs some 100
+    /// ms, so what uses a kind at once may meet 404; the default is none.
     pub fn establish_after(&self, delay: Duration) {
         self.shared.lock().establishing = delay;
     }
 
-    /// For so long after a custom kind was established, its objects are answered with 429 `storage is (re)initializing`.
-    /// A real server needs some milliseconds; the default is none.
+    /// For so long after a custom kind was established, its objects are answered with 429
+    /// `storage is (re)initializing`. A real server needs some milliseconds; the default is none.
     pub fn initialize_for(&self, duration: Duration) {
         self.shared.lock().initializing = duration;
     }
 
-    /// A client that talks to this server and to nothing else: no retries of its own, no time limits, the namespace `default`.
+    /// A client that talks to this server and to nothing else: no retries of its own, no time limits, the namespace
+    /// `default`.
     ///
     /// # Panics
     /// Outside of a tokio runtime: `kube::Client` runs a task.
@@ -160,7 +163,8 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
-    /// As [`ApiServer::client`], as a user that was [made known](ApiServer::add_user): as by a client certificate in this name.
+    /// As [`ApiServer::client`], as a user that was [made known](ApiServer::add_user): as by a client certificate in
+    /// this name.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -177,7 +181,8 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
-    /// Serves another resource, as if its `CustomResourceDefinition` had been applied. One with the same group and plural is replaced.
+    /// Serves another resource, as if its `CustomResourceDefinition` had been applied. One with the same group and
+    /// plural is replaced.
     pub fn register(&self, resource: ResourceKind) {
         self.shared.lock().resources.register(resource);
     }
@@ -192,8 +197,8 @@ impl ApiServer {
         self.add_user(User::new(name).token(token));
     }
 
-    /// Sets what a container of a pod has written: no container runs here, so no log comes by itself. What is asked of it is
-    /// that text (`tailLines` and `limitBytes` count), and then its end, also for those that follow.
+    /// Sets what a container of a pod has written: no container runs here, so no log comes by itself. What is asked of
+    /// it is that text (`tailLines` and `limitBytes` count), and then its end, also for those that follow.
     pub fn set_log(&self, namespace: &str, pod: &str, container: &str, text: impl Into<String>) {
         let place = (namespace.to_owned(), pod.to_owned(), container.to_owned());
         self.shared.lock().logs.insert(place, text.into());
@@ -204,7 +209,8 @@ impl ApiServer {
         self.shared.lock().access.rule(rule);
     }
 
-    /// Adds a fault at the end of the plan. What it returns tells how often it happened, and can end it; it need not be kept.
+    /// Adds a fault at the end of the plan. What it returns tells how often it happened, and can end it; it need not be
+    /// kept.
     #[allow(clippy::must_use_candidate)]
     pub fn inject(&self, fault: Fault) -> Injected {
         let number = self.shared.lock().faults.add(fault);

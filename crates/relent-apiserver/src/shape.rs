@@ -1,5 +1,5 @@
-//! What the server knows of the built-in kinds: how they are read, what they are given when they are made, and what they
-//! may not be. Custom kinds are kept as they come.
+//! What the server knows of the built-in kinds: how they are read, what they are given when they are made, and what
+//! they may not be. Custom kinds are kept as they come.
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use super::{
 /// The most that a ConfigMap or a Secret may hold.
 const DATA_LIMIT: usize = 1 << 20;
 
-/// Reads an object as its kind: fields that the kind does not have are dropped, and named; values of the wrong type are refused.
+/// Reads an object as its kind: fields that the kind does not have are dropped, and named; values of the wrong type are
+/// refused.
 pub(super) fn read(
     resource: &ResourceKind,
     version: &str,

@@ -1,7 +1,8 @@
 //! Strategic merge patches: merge patches that know which lists are merged, and by which key.
 //!
-//! Known are the lists of metadata, pods, service accounts, services, budgets and nodes, of which the API says that they are
-//! merged; every other list of a built-in kind is replaced as a whole. What a patch asks beyond that is refused.
+//! Known are the lists of metadata, pods, service accounts, services, budgets and nodes, of which the API says that
+//! they are merged; every other list of a built-in kind is replaced as a whole. What a patch asks beyond that is
+//! refused.
 
 use serde_json::{Map, Value};
 
@@ -157,8 +158,8 @@ fn key<'v>(merge: &Merge, item: &'v Value) -> Option<&'v Value> {
     }
 }
 
-/// Puts patched and other live items together. `order` (keys, or items with keys) is that of the patched ones; the others keep
-/// theirs and come before the first patched one that they were before.
+/// Puts patched and other live items together. `order` (keys, or items with keys) is that of the patched ones; the
+/// others keep theirs and come before the first patched one that they were before.
 fn in_order(merge: &Merge, patched: Vec<Value>, live: &[Value], order: &Value) -> Result<Vec<Value>, Failure> {
     let order = order.as_array().ok_or_else(|| unknown("$setElementOrder"))?;
     let place = |item: &Value| {

@@ -1,6 +1,7 @@
 //! Objects as rows of a table, as `kubectl get` shows them.
 //!
-//! The columns of the kinds that people look at most, and of custom kinds what their definition says; of all others name and age.
+//! The columns of the kinds that people look at most, and of custom kinds what their definition says; of all others
+//! name and age.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};

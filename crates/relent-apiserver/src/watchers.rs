@@ -154,7 +154,8 @@ mod tests {
         map
     }
 
-    /// A thousand watches of one object each, one of all, one of another kind; each object is written once, all at one instant.
+    /// A thousand watches of one object each, one of all, one of another kind; each object is written once, all at one
+    /// instant.
     #[tokio::test(start_paused = true)]
     async fn a_watch_is_woken_only_by_what_it_watches() {
         let server = ApiServer::new();

@@ -54,8 +54,8 @@ enum Kind {
 }
 
 impl ApiServer {
-    /// Scripts what `exec` and `attach` find in a pod: feature `ws`. The program runs when all of its input has come, and
-    /// all of its output is sent at once.
+    /// Scripts what `exec` and `attach` find in a pod: feature `ws`. The program runs when all of its input has come,
+    /// and all of its output is sent at once.
     ///
     /// ```
     /// use relent_apiserver::{ApiServer, Output};
@@ -71,8 +71,8 @@ impl ApiServer {
         self.shared().lock().scripts.runs.insert(place, Arc::new(run));
     }
 
-    /// Scripts what listens on a port of a pod: feature `ws`. It is called for each connection that is forwarded, with the pod's
-    /// end of it, and must not block: what takes time goes into a task.
+    /// Scripts what listens on a port of a pod: feature `ws`. It is called for each connection that is forwarded, with
+    /// the pod's end of it, and must not block: what takes time goes into a task.
     pub fn on_port(&self, namespace: &str, pod: &str, port: u16, take: impl Fn(DuplexStream) + Send + Sync + 'static) {
         let place = (namespace.to_owned(), pod.to_owned(), port);
         self.shared().lock().scripts.ports.insert(place, Arc::new(take));

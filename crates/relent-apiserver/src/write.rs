@@ -227,8 +227,8 @@ pub(super) fn same_place(call: &Call, new: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Puts a new state of an object in the place of the old one, if the caller knew the old one or does not care. `applied`: the
-/// fields have their owners, by server-side apply.
+/// Puts a new state of an object in the place of the old one, if the caller knew the old one or does not care.
+/// `applied`: the fields have their owners, by server-side apply.
 pub(super) fn replace(
     state: &mut State,
     call: &Call,

@@ -25,9 +25,9 @@ struct Asked<'m> {
 
 /// Asks members themselves, at their own client URLs: one answer for each, in their order.
 ///
-/// An answer counts for the member that it comes from, by whichever URL it came, and if it says the same of its kind as the list:
-/// several members may advertise one URL, of a Service or a virtual address. Where others answer, it is asked again: as many
-/// times as there are members, if that takes no longer than `each`.
+/// An answer counts for the member that it comes from, by whichever URL it came, and if it says the same of its kind as
+/// the list: several members may advertise one URL, of a Service or a virtual address. Where others answer, it is asked
+/// again: as many times as there are members, if that takes no longer than `each`.
 pub(super) async fn ask<C: Cluster>(
     cluster: &C,
     members: &[&Member],

@@ -1,8 +1,8 @@
 //! The way of calls to one endpoint, as etcd-client makes them and with two things mended.
 //!
-//! A list of members asks to be agreed upon, which etcd-client does not (servers before 3.5 do not know the field). And what a server
-//! says before it closes a connection is heard: one that refuses a client's certificate says so and closes, under TLS 1.3 while the
-//! client already sends, and a write that fails then must not hide it.
+//! A list of members asks to be agreed upon, which etcd-client does not (servers before 3.5 do not know the field). And
+//! what a server says before it closes a connection is heard: one that refuses a client's certificate says so and
+//! closes, under TLS 1.3 while the client already sends, and a write that fails then must not hide it.
 
 use std::{
     io::{self, ErrorKind},

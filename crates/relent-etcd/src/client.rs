@@ -15,9 +15,9 @@ use crate::{CallError, CallErrorClass, Cluster, Code, Member, MemberStatus, time
 
 /// A cluster of etcd, reached with [`etcd_client`].
 ///
-/// Each endpoint has a client of its own: a client of several balances over all of them, so that a read through one and a
-/// list from another would prove nothing, and a dead endpoint would get its share of the calls. A client whose call was cut
-/// or got no answer is not used again, so that the next call makes a new connection.
+/// Each endpoint has a client of its own: a client of several balances over all of them, so that a read through one and
+/// a list from another would prove nothing, and a dead endpoint would get its share of the calls. A client whose call
+/// was cut or got no answer is not used again, so that the next call makes a new connection.
 ///
 /// ```no_run
 /// use relent_etcd::{EtcdCluster, Members};
@@ -40,8 +40,8 @@ pub struct EtcdCluster {
 }
 
 impl EtcdCluster {
-    /// Does not connect yet. TLS and a user are taken from `options`; its timeouts are best left unset, as every call has the
-    /// per-call deadline of the operation it belongs to.
+    /// Does not connect yet. TLS and a user are taken from `options`; its timeouts are best left unset, as every call
+    /// has the per-call deadline of the operation it belongs to.
     ///
     /// # Errors
     /// No endpoint, or one that is no URL.
@@ -68,8 +68,8 @@ impl EtcdCluster {
         let answer = Box::pin(call(&mut client)).await.map_err(|error| why(&error));
         let alive = match &answer {
             Ok(_) => true,
-            // A token that is no longer good is replaced by connecting again; and behind an address that several members have,
-            // one that cannot answer by another.
+            // A token that is no longer good is replaced by connecting again; and behind an address that several
+            // members have, one that cannot answer by another.
             Err(error @ CallError::Answered { code, .. }) => {
                 *code != Code::Unauthenticated && error.class() != CallErrorClass::Elsewhere
             }
@@ -93,7 +93,8 @@ impl Cluster for EtcdCluster {
         &self.endpoints
     }
 
-    /// All over one connection, so that it is one process that has caught up and lists: an address may stand for several.
+    /// All over one connection, so that it is one process that has caught up and lists: an address may stand for
+    /// several.
     async fn agreed_members(&self, endpoint: &str) -> Result<Option<Vec<Member>>, CallError> {
         let (asked, caught_up, list) = self
             .call(endpoint, async |client| {

@@ -13,9 +13,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// The endpoints that may be asked, most preferred first.
     fn endpoints(&self) -> &[String];
 
-    /// The members as all had agreed upon them when the call was made, where this etcd can tell. `None` where its lists are only
-    /// what one member happens to know (before 3.5): a [`barrier`](Self::barrier) makes such a list current, if both come from one
-    /// process.
+    /// The members as all had agreed upon them when the call was made, where this etcd can tell. `None` where its lists
+    /// are only what one member happens to know (before 3.5): a [`barrier`](Self::barrier) makes such a list current,
+    /// if both come from one process.
     fn agreed_members(&self, endpoint: &str) -> impl Future<Output = Result<Option<Vec<Member>>, CallError>> + Send {
         let _ = endpoint;
         async { Ok(None) }
@@ -75,7 +75,8 @@ impl Member {
         Self { id, name: String::new(), peer_urls, client_urls: Vec::new(), learner }
     }
 
-    /// Whether it has ever started. An etcd that was added and never started counts for quorum, and has no vote to give.
+    /// Whether it has ever started. An etcd that was added and never started counts for quorum, and has no vote to
+    /// give.
     #[must_use]
     pub fn started(&self) -> bool {
         !self.name.is_empty()
@@ -130,7 +131,8 @@ pub enum CallError {
     /// No answer came. The request may have been carried out, or may yet be.
     #[error("no answer: {0}")]
     NoAnswer(String),
-    /// The answer came from another member than was asked, or from one that is another kind of member than the list says.
+    /// The answer came from another member than was asked, or from one that is another kind of member than the list
+    /// says.
     #[error("{0}")]
     OtherMember(String),
     /// The two sides do not trust each other, or the settings of the client are wrong. Nothing was asked.

@@ -11,8 +11,8 @@ use crate::{
 
 /// Which member is meant: by its id or by any of its peer URLs.
 ///
-/// By a URL, it is the member that has it when it is first looked at: one that is added under the same URL afterwards is
-/// another, and is left alone.
+/// By a URL, it is the member that has it when it is first looked at: one that is added under the same URL afterwards
+/// is another, and is left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Which(Named);
 

@@ -98,8 +98,8 @@ impl From<Failed> for Failure {
     }
 }
 
-/// Puts `value` into `key` if its mod revision is `before` (0: there is no such key). Asks all endpoints, but none after one that
-/// may have done it, or has refused it for good.
+/// Puts `value` into `key` if its mod revision is `before` (0: there is no such key). Asks all endpoints, but none
+/// after one that may have done it, or has refused it for good.
 pub(super) async fn compare_and_put(turns: &Turns, key: &str, before: i64, value: &str) -> Result<TxnResponse, Failed> {
     let same = Compare::mod_revision(key, CompareOp::Equal, before);
     let transaction = Txn::new().when([same]).and_then([TxnOp::put(key, value, None)]);

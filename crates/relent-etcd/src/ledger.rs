@@ -19,8 +19,8 @@ use super::{
     turns::{Failed, Turns},
 };
 
-/// A key of etcd as the ledger of a fleet: the processes that share it keep one rate together. Every write is a transaction that
-/// compares the key's mod revision with the one that was read.
+/// A key of etcd as the ledger of a fleet: the processes that share it keep one rate together. Every write is a
+/// transaction that compares the key's mod revision with the one that was read.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -38,11 +38,12 @@ use super::{
 ///
 /// # By hand
 /// - `etcdctl get limits/partner-api` shows the [record](relent::fleet#the-record).
-/// - Another rate, while the fleet runs: the text that was read with the line `rate 200/s` added or changed, by `etcdctl txn`, which
-///   compares `mod("limits/partner-api")` with the `mod_revision` that `get -w json` said. A plain `put` may undo a write that came in
-///   between: then the sum of the shares may be above the rate for a refresh period, and a member begins anew.
-/// - Before a first deployment: `printf 'relent fleet 1\nsettled\n' | etcdctl put limits/partner-api` spares it the `max_ttl` in which
-///   nothing is granted.
+/// - Another rate, while the fleet runs: the text that was read with the line `rate 200/s` added or changed, by
+///   `etcdctl txn`, which compares `mod("limits/partner-api")` with the `mod_revision` that `get -w json` said. A plain
+///   `put` may undo a write that came in between: then the sum of the shares may be above the rate for a refresh
+///   period, and a member begins anew.
+/// - Before a first deployment: `printf 'relent fleet 1\nsettled\n' | etcdctl put limits/partner-api` spares it the
+///   `max_ttl` in which nothing is granted.
 /// - After the *cluster* was restored from a backup: `etcdctl del limits/partner-api`.
 ///
 /// # Endpoints, rights, no quorum
@@ -59,8 +60,8 @@ pub struct EtcdLedger {
 }
 
 impl EtcdLedger {
-    /// The record in `key`, by way of these endpoints. Does not connect yet. TLS and a user are taken from `options`; its timeouts are
-    /// best left unset, as every call has the deadline of the fleet.
+    /// The record in `key`, by way of these endpoints. Does not connect yet. TLS and a user are taken from `options`;
+    /// its timeouts are best left unset, as every call has the deadline of the fleet.
     ///
     /// # Errors
     /// No endpoint, or one that is no URL; an empty key.

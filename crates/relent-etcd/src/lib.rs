@@ -15,8 +15,8 @@
 //!
 //! # Features
 //!
-//! `client`, on by default: etcd itself, `EtcdCluster` and `EtcdLock`. It needs `protoc` and its standard includes (Debian:
-//! `protobuf-compiler` and `libprotobuf-dev`) when it is built. `model`: the model, which needs neither.
+//! `client`, on by default: etcd itself, `EtcdCluster` and `EtcdLock`. It needs `protoc` and its standard includes
+//! (Debian: `protobuf-compiler` and `libprotobuf-dev`) when it is built. `model`: the model, which needs neither.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -14,15 +14,16 @@ use super::{
     turns::Turns,
 };
 
-/// A key of etcd as a lock. Every write is a transaction that compares the key's mod revision with the one that was read;
-/// the fence of a term is the revision of the transaction that began it, so it grows over every deletion of the key (a
-/// restore of the cluster from a backup breaks that).
+/// A key of etcd as a lock. Every write is a transaction that compares the key's mod revision with the one that was
+/// read; the fence of a term is the revision of the transaction that began it, so it grows over every deletion of the
+/// key (a restore of the cluster from a backup breaks that).
 ///
 /// The key holds the length of the lease in nanoseconds, the number of the write and the holder's identity
-/// (`15000000000/9f86d081884c7d65 worker-7f3a`); `0/.. ` once it was released. It is not attached to a lease of etcd, whose end is
-/// told by etcd's clock. The number is random: a key that bears this identity is this candidate's only if it wrote it, also if
-/// another process has the same identity by mistake. A number may be missing where the key is written by hand. A
-/// candidate that leads by then loses the term with the next renewal, and the key is left alone for a lease.
+/// (`15000000000/9f86d081884c7d65 worker-7f3a`); `0/.. ` once it was released. It is not attached to a lease of etcd,
+/// whose end is told by etcd's clock. The number is random: a key that bears this identity is this candidate's only if
+/// it wrote it, also if another process has the same identity by mistake. A number may be missing where the key is
+/// written by hand. A candidate that leads by then loses the term with the next renewal, and the key is left alone for
+/// a lease.
 ///
 /// # Endpoints
 /// All calls go to one endpoint, until one there fails or is given up unanswered: then it is the next one's turn. So a

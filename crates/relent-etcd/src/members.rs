@@ -19,28 +19,31 @@ use crate::{
     rotation::Rotation,
 };
 
-/// The members of an etcd cluster: each operation says how it should be, looks, changes what is not so, and looks again.
+/// The members of an etcd cluster: each operation says how it should be, looks, changes what is not so, and looks
+/// again.
 ///
-/// Success comes only from a list of members that is known to be current: one that all have agreed upon. (Etcd before 3.5 lists
-/// what one member happens to know, whatever it is asked: there, a read through the leader comes before the list, from the same
-/// endpoint, and with user accounts it takes the right to read the key `relent/barrier`.) What cannot answer is rotated
-/// away from: endpoints that are down or hang, learners, members without a quorum.
+/// Success comes only from a list of members that is known to be current: one that all have agreed upon. (Etcd before
+/// 3.5 lists what one member happens to know, whatever it is asked: there, a read through the leader comes before the
+/// list, from the same endpoint, and with user accounts it takes the right to read the key `relent/barrier`.) What
+/// cannot answer is rotated away from: endpoints that are down or hang, learners, members without a quorum.
 ///
 /// - A member is identified by its id, and found by any of its peer URLs, written as etcd writes them ([`PeerUrls`]).
 /// - Its kind is checked: a learner is not taken for a voter, nor a voter for a learner.
 /// - "Already exists", "not found" and "no learner" are questions, which the list answers; "too many learners",
-///   "unhealthy", "not in sync" and the like are worth another try; permissions, wrong URLs and wrong certificates are not
-///   ([`classify`](crate::classify)).
-/// - A change that would leave too few voters that can vote is not sent, unless [`may_lose_quorum`](Self::may_lose_quorum);
-///   and no learner is promoted that does not answer. Which can vote is asked of the members themselves, at the client
-///   URLs they advertise: a process that cannot reach those cannot tell, and needs `may_lose_quorum`. An answer counts
-///   for the member that it comes from, if it calls itself what the list calls it. Where several members advertise one
-///   URL (a Service, a virtual address), it is asked until each has answered.
+///   "unhealthy", "not in sync" and the like are worth another try; permissions, wrong URLs and wrong certificates are
+///   not ([`classify`](crate::classify)).
+/// - A change that would leave too few voters that can vote is not sent, unless
+///   [`may_lose_quorum`](Self::may_lose_quorum); and no learner is promoted that does not answer. Which can vote is
+///   asked of the members themselves, at the client URLs they advertise: a process that cannot reach those cannot tell,
+///   and needs `may_lose_quorum`. An answer counts for the member that it comes from, if it calls itself what the list
+///   calls it. Where several members advertise one URL (a Service, a virtual address), it is asked until each has
+///   answered.
 ///
 /// Each operation is an [`Ensure`]: it tries every 500 ms, every call has 5 s, all of it 2 minutes, and every word of
-/// `ensure` changes that. The time of one call, or half of `finish_within` where that is less, is kept for the closing look: an act
-/// is cut by then and none starts later, so that of `finish_within(4 s)` alone the last act ends at 2 s. Operations of several
-/// processes at once do no harm to each other: etcd agrees upon one change at a time, and the second one looks first.
+/// `ensure` changes that. The time of one call, or half of `finish_within` where that is less, is kept for the closing
+/// look: an act is cut by then and none starts later, so that of `finish_within(4 s)` alone the last act ends at 2 s.
+/// Operations of several processes at once do no harm to each other: etcd agrees upon one change at a time, and the
+/// second one looks first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,8 +77,8 @@ pub struct Members<C> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gone {
-    /// The member it was; `None` if it was not there when it was first looked for. (Etcd does not tell an id that was removed from
-    /// one that never was.)
+    /// The member it was; `None` if it was not there when it was first looked for. (Etcd does not tell an id that was
+    /// removed from one that never was.)
     pub removed: Option<Member>,
     /// Another member that has one of its URLs by now: it was added again, and is left alone.
     pub again: Option<Member>,
@@ -99,8 +102,8 @@ impl<C: Cluster> Members<C> {
         Ok(Self { shared: Arc::new(Rotation::new(cluster)), policy, may_lose_quorum: false })
     }
 
-    /// The settings that each operation begins with. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay as they are
-    /// where this one sets none; the bounds are replaced as one set.
+    /// The settings that each operation begins with. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay as
+    /// they are where this one sets none; the bounds are replaced as one set.
     #[must_use]
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.clone().guarded_by(&self.policy);
@@ -116,12 +119,12 @@ impl<C: Cluster> Members<C> {
         self
     }
 
-    /// The members, as of a moment after this was called: a single try at each endpoint, until one answers. Each has the
-    /// policy's `attempt_timeout`: 5 s.
+    /// The members, as of a moment after this was called: a single try at each endpoint, until one answers. Each has
+    /// the policy's `attempt_timeout`: 5 s.
     ///
-    /// Before etcd 3.5 that it is current also holds where the process behind an endpoint was started anew between the read and the
-    /// list: one that was serves no request before it has caught up. A list that comes 4 s or more after its read is
-    /// not believed.
+    /// Before etcd 3.5 that it is current also holds where the process behind an endpoint was started anew between the
+    /// read and the list: one that was serves no request before it has caught up. A list that comes 4 s or more after
+    /// its read is not believed.
     ///
     /// # Errors
     /// What the last endpoint answered; at once, if it is an error that no endpoint can mend.
@@ -132,8 +135,9 @@ impl<C: Cluster> Members<C> {
         self.shared.list(Attempt::new(1).with_policy(&self.policy).limit()).await
     }
 
-    /// A member with these peer URLs has joined, and votes: it is added as a learner, and promoted once it has started, answers and
-    /// has caught up. The safe way to add a voter: at no moment does the quorum hang on a member that does not run.
+    /// A member with these peer URLs has joined, and votes: it is added as a learner, and promoted once it has started,
+    /// answers and has caught up. The safe way to add a voter: at no moment does the quorum hang on a member that does
+    /// not run.
     ///
     /// What runs the member's process (an operator, a controller) starts it when the member is listed (etcd wants
     /// `--initial-cluster-state=existing`). Etcd allows one learner at a time unless told otherwise: while there is
@@ -162,8 +166,9 @@ impl<C: Cluster> Members<C> {
         Ok(self.ensure(Intent::Learner(PeerUrls::new(peer_urls)?), there))
     }
 
-    /// There is a voter with these peer URLs. It is added as a voter if there is no such member, and promoted if it is a learner.
-    /// Until its process runs it counts for quorum and cannot vote: [`ensure_joined`](Self::ensure_joined) is the safe way.
+    /// There is a voter with these peer URLs. It is added as a voter if there is no such member, and promoted if it is
+    /// a learner. Until its process runs it counts for quorum and cannot vote: [`ensure_joined`](Self::ensure_joined)
+    /// is the safe way.
     ///
     /// # Errors
     /// `ConfigError` for URLs that etcd would not take; [`MemberError::WouldLoseQuorum`] at once where its coming would cost the
@@ -247,8 +252,8 @@ impl<C: Cluster> Operation for HealthCheck<C> {
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        // So that one that hangs is named, and does not cost the whole look; not by what is left, or at the end of the run all
-        // of them would seem to hang.
+        // So that one that hangs is named, and does not cost the whole look; not by what is left, or at the end of the
+        // run all of them would seem to hang.
         let each = attempt.limit().map_or(Duration::from_secs(2), |limit| limit / 2);
         Box::pin(async move { shared.health(each).await })
     }
@@ -273,8 +278,8 @@ impl<C, T> ReconcilerTypes for MemberWork<C, T> {
 
 impl<C: Cluster, T: Send + 'static> Reconciler for MemberWork<C, T> {
     fn observe(&mut self, attempt: Attempt) -> Self::Observe {
-        // So that one that hangs is named, and does not cost the whole call; not by what is left, or at the end of the run all
-        // of them would seem to hang.
+        // So that one that hangs is named, and does not cost the whole call; not by what is left, or at the end of the
+        // run all of them would seem to hang.
         let each = attempt.limit().map_or(Duration::from_secs(1), |limit| limit / 3);
         let (shared, goal) = (Arc::clone(&self.shared), Arc::clone(&self.goal));
         let (read, may_lose_quorum) = (self.read, self.may_lose_quorum);

@@ -14,8 +14,8 @@ use crate::{
     time::{self, Instant},
 };
 
-/// How long after a read the list must have come. Below the 5 s after which a process of etcd's that was started anew may serve
-/// clients although it has not caught up (`wait-cluster-ready-timeout`).
+/// How long after a read the list must have come. Below the 5 s after which a process of etcd's that was started anew
+/// may serve clients although it has not caught up (`wait-cluster-ready-timeout`).
 const APART: Duration = Duration::from_secs(4);
 
 /// The state of a cluster all of whose members are well.
@@ -41,8 +41,8 @@ impl<C: Cluster> Rotation<C> {
         Self { cluster, next: AtomicUsize::new(0) }
     }
 
-    /// The endpoint to ask now. Unless [`keep`](Self::keep) is told that it has answered, the next one is asked next: also where
-    /// the call is dropped before it could answer.
+    /// The endpoint to ask now. Unless [`keep`](Self::keep) is told that it has answered, the next one is asked next:
+    /// also where the call is dropped before it could answer.
     fn turn(&self) -> (usize, &str) {
         let endpoints = self.cluster.endpoints();
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
@@ -74,12 +74,13 @@ impl<C: Cluster> Rotation<C> {
         }
     }
 
-    /// What all had agreed upon. Where this etcd cannot tell, what this endpoint lists after it has caught up: each part proves
-    /// nothing without the other.
+    /// What all had agreed upon. Where this etcd cannot tell, what this endpoint lists after it has caught up: each
+    /// part proves nothing without the other.
     ///
-    /// The process may end between the two, and the list may come from the one that was started in its place. Until that one has
-    /// got its own name agreed upon, and so has applied all that was agreed upon before it was started, it serves no client;
-    /// unless, in newer versions, 5 s have passed. So it is by the time between the two that the list is known to be current.
+    /// The process may end between the two, and the list may come from the one that was started in its place. Until
+    /// that one has got its own name agreed upon, and so has applied all that was agreed upon before it was started, it
+    /// serves no client; unless, in newer versions, 5 s have passed. So it is by the time between the two that the list
+    /// is known to be current.
     async fn list_at(&self, endpoint: &str, each: Option<Duration>) -> Result<Vec<Member>, MemberError> {
         let cluster = &self.cluster;
         let agreed = limited(each, cluster.agreed_members(endpoint)).await.map_err(failed("member list", endpoint))?;

@@ -21,8 +21,8 @@ use super::{
 /// All calls go to one endpoint, until a call there fails or is given up unanswered: then it is the next one's turn.
 ///
 /// One that gave no answer at all, which costs a deadline, has its turn again only after each of the others has failed
-/// twice. A client of several endpoints would choose one at random for each call, and go on giving its share to one that is
-/// dead.
+/// twice. A client of several endpoints would choose one at random for each call, and go on giving its share to one
+/// that is dead.
 pub(super) struct Turns {
     endpoints: Vec<String>,
     options: ConnectOptions,

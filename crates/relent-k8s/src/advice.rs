@@ -74,7 +74,8 @@ fn on_status(status: &Status) -> Option<&'static str> {
     }
 }
 
-/// In words that depend on the server's version: "must have at most 1048576 bytes", "may not be more than 1048576 bytes".
+/// In words that depend on the server's version: "must have at most 1048576 bytes", "may not be more than 1048576
+/// bytes".
 fn is_too_large(message: &str) -> bool {
     message.contains("Too long: ") && message.contains(" 1048576 bytes")
 }

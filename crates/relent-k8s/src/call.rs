@@ -10,8 +10,8 @@ use super::{error::ApiError, refusal::Refusal, target::Target, time};
 /// How long any call of `wait` and of an operation may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server may ask to be left alone at most: one that is asked again after that is not in the way of a server, and what a
-/// proxy has written wrongly ends no wait.
+/// How long a server may ask to be left alone at most: one that is asked again after that is not in the way of a
+/// server, and what a proxy has written wrongly ends no wait.
 pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// Why a call gave nothing.
@@ -64,7 +64,8 @@ impl Calls {
         };
         let error = ApiError::about(cause, Arc::clone(&self.target));
         if !error.is_refusal() {
-            // Something else is wrong: what was refused before may be another server's word. That there is no such object is an answer.
+            // Something else is wrong: what was refused before may be another server's word. That there is no such
+            // object is an answer.
             if !error.is_not_found() {
                 self.lock().clear();
             }

@@ -61,8 +61,9 @@ impl ErrorClass {
 
 /// What follows an error: for `.when(..)` around reads, and around writes that may be repeated.
 ///
-/// [`ErrorClass::Final`] and [`ErrorClass::Conflict`] end the run; the same request cannot mend them. [`ErrorClass::Transient`] and
-/// [`ErrorClass::Ambiguous`] are tried again, not before the server's `Retry-After`, if it named one.
+/// [`ErrorClass::Final`] and [`ErrorClass::Conflict`] end the run; the same request cannot mend them.
+/// [`ErrorClass::Transient`] and [`ErrorClass::Ambiguous`] are tried again, not before the server's `Retry-After`, if
+/// it named one.
 ///
 /// ```
 /// # async fn example(maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap>) -> Result<(), Box<dyn std::error::Error>> {
@@ -87,10 +88,12 @@ pub fn classify(error: &kube::Error) -> Decision {
     }
 }
 
-/// The text of a server that has no room for a request. It always comes with `Retry-After: 1` or more, which `kube` drops.
+/// The text of a server that has no room for a request. It always comes with `Retry-After: 1` or more, which `kube`
+/// drops.
 const OVERLOADED: &str = "Too many requests, please try again later.";
 
-/// How long the server asks to be left alone. See [`RetryAfterLayer`](super::RetryAfterLayer) for what a client keeps of it.
+/// How long the server asks to be left alone. See [`RetryAfterLayer`](super::RetryAfterLayer) for what a client keeps
+/// of it.
 pub(super) fn retry_after(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Api(status) = error else { return None };
     match status.details.as_ref().map_or(0, |details| details.retry_after_seconds) {
@@ -108,7 +111,8 @@ fn is_plain(status: &Status) -> bool {
 /// The reason in place of one, of what is no `Status`.
 pub(super) const NO_STATUS: &str = "not a Status";
 
-/// Whether it is certain that an answer was no `Status`: the reason that `kube` then gives is no word, and of JSON it has no code.
+/// Whether it is certain that an answer was no `Status`: the reason that `kube` then gives is no word, and of JSON it
+/// has no code.
 pub(super) fn is_no_status(status: &Status) -> bool {
     status.reason.contains(' ') || status.code == 0
 }

@@ -15,7 +15,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// A client without retries of its own.
 ///
-/// - `default_retry` is off: a `kube::Client` otherwise repeats 429, 503 and 504 up to 15 times *inside* a call, for minutes.
+/// - `default_retry` is off: a `kube::Client` otherwise repeats 429, 503 and 504 up to 15 times *inside* a call, for
+///   minutes.
 /// - A connection is given up after 5 s, or sooner if `config` says so; `kube`'s own default is 30 s.
 /// - The header `Retry-After` is kept, see [`RetryAfterLayer`].
 /// - There is still no limit for an answer, because watches are answers too: give each call an
@@ -39,7 +40,8 @@ pub fn client(mut config: Config) -> Result<Client, ApiError> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&RetryAfterLayer).build())
 }
 
-/// A client as of [`client`], for the cluster that `KUBECONFIG` or `~/.kube/config` names, or else the one that this pod runs in.
+/// A client as of [`client`], for the cluster that `KUBECONFIG` or `~/.kube/config` names, or else the one that this
+/// pod runs in.
 ///
 /// # Errors
 /// When there is no configuration or it is broken: the error says what is wrong with it and what to do.

@@ -22,8 +22,8 @@ impl From<bool> for Verdict {
     }
 }
 
-/// What [`wait`](super::wait()) waits for: every [`Condition`] of kube-runtime, closures `|object: Option<&K>| bool` among
-/// them, and what [`unless`] makes of one. `A` is what it answers by itself, `bool` or [`Verdict`], and is
+/// What [`wait`](super::wait()) waits for: every [`Condition`] of kube-runtime, closures `|object: Option<&K>| bool`
+/// among them, and what [`unless`] makes of one. `A` is what it answers by itself, `bool` or [`Verdict`], and is
 /// inferred.
 pub trait Awaited<K, A> {
     /// Looks at the object; `None`: there is none.
@@ -56,8 +56,8 @@ where
     }
 }
 
-/// `condition`, unless `never` says why it will never hold: that ends a [`wait`](super::wait()) at once, with these words in
-/// its error. Where both are so, the condition holds.
+/// `condition`, unless `never` says why it will never hold: that ends a [`wait`](super::wait()) at once, with these
+/// words in its error. Where both are so, the condition holds.
 ///
 /// ```
 /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -82,9 +82,10 @@ where
 
 /// Conditions beside those of [`kube::runtime::wait::conditions`].
 ///
-/// kube's ready-made conditions do not ask of which generation of the object its status speaks. Right after a change of the
-/// spec the status is still that of before, and [`is_deployment_completed`](kube::runtime::wait::conditions::is_deployment_completed)
-/// holds at once. Ask for both: `is_observed().and(is_deployment_completed())`.
+/// kube's ready-made conditions do not ask of which generation of the object its status speaks. Right after a change of
+/// the spec the status is still that of before, and
+/// [`is_deployment_completed`](kube::runtime::wait::conditions::is_deployment_completed) holds at once. Ask for both:
+/// `is_observed().and(is_deployment_completed())`.
 pub mod conditions {
     use kube::runtime::wait::Condition;
     use serde::Serialize;
@@ -92,7 +93,8 @@ pub mod conditions {
 
     use super::{find, is_of_generation, json, said_of};
 
-    /// The controller has seen the object as it is: `status.observedGeneration` is its generation. For kinds that write it.
+    /// The controller has seen the object as it is: `status.observedGeneration` is its generation. For kinds that write
+    /// it.
     ///
     /// ```
     /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -136,7 +138,8 @@ pub mod conditions {
         move |object: Option<&K>| why(object).is_some()
     }
 
-    /// For [`unless`](super::unless()): what the condition of this type says, its reason and message, if it [`is_true`].
+    /// For [`unless`](super::unless()): what the condition of this type says, its reason and message, if it
+    /// [`is_true`].
     pub fn why_true<K: Serialize>(kind: impl Into<String>) -> impl Fn(Option<&K>) -> Option<String> + Clone {
         let kind = kind.into();
         move |object: Option<&K>| {

@@ -15,8 +15,8 @@ use super::{
 
 /// A `kube::Error` that an operator can act on.
 ///
-/// Its text says of what object, where that is known, what happened in the server's words or those of the connection's root
-/// cause, and ends with what to do, where there is something to do. Because it has told the causes, it has no
+/// Its text says of what object, where that is known, what happened in the server's words or those of the connection's
+/// root cause, and ends with what to do, where there is something to do. Because it has told the causes, it has no
 /// [`source`](std::error::Error::source); [`get_ref`](Self::get_ref) is the `kube::Error`.
 ///
 /// ```
@@ -79,7 +79,8 @@ impl ApiError {
         ErrorClass::of(&self.cause)
     }
 
-    /// What should follow: by [`classify`], save that a [refusal](Self::is_refusal) that has not lasted for 2 s is tried again.
+    /// What should follow: by [`classify`], save that a [refusal](Self::is_refusal) that has not lasted for 2 s is
+    /// tried again.
     ///
     /// A server that has just started refuses every user for a moment. Errors of this crate's callers know for how long
     /// their calls have been refused; one that is made from a `kube::Error` does not, and a refusal is final then.
@@ -92,7 +93,8 @@ impl ApiError {
         }
     }
 
-    /// The same where the call begins with another look: a conflict (409) is over then, and what had expired (410) is read anew.
+    /// The same where the call begins with another look: a conflict (409) is over then, and what had expired (410) is
+    /// read anew.
     pub(super) fn decision_with_a_look(&self) -> Decision {
         match &self.cause {
             kube::Error::Api(status) if status.code == 410 => Decision::Retry,
@@ -101,9 +103,9 @@ impl ApiError {
         }
     }
 
-    /// Whether the server refuses what it may allow, or know, a moment later: 401, 403, and a 404 that does not name the object,
-    /// such as that of a kind whose definition is not there yet. So may what is not the API server's own word: an answer that
-    /// cannot be read as what was asked for, or another 4xx that is no `Status`, as from a proxy.
+    /// Whether the server refuses what it may allow, or know, a moment later: 401, 403, and a 404 that does not name
+    /// the object, such as that of a kind whose definition is not there yet. So may what is not the API server's own
+    /// word: an answer that cannot be read as what was asked for, or another 4xx that is no `Status`, as from a proxy.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.is_unauthorized()
@@ -137,8 +139,8 @@ impl ApiError {
         })
     }
 
-    /// Whether the object is not there: a 404 that names it. One that does not is of a path, a kind or a version that the server
-    /// does not know.
+    /// Whether the object is not there: a 404 that names it. One that does not is of a path, a kind or a version that
+    /// the server does not know.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.not_found().is_some_and(names_object)

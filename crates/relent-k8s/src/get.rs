@@ -26,21 +26,21 @@ const ASKED: Duration = Duration::from_secs(10);
 
 /// Gets an object by its name, again and again if need be, and otherwise says why it gave up.
 ///
-/// Unless set otherwise, calls start every 50 ms until 350 ms have passed, and each may take 10 s. So a call that hangs gets no
-/// second try: an [`attempt_timeout`](Polling::attempt_timeout) below [`start_within`](Polling::start_within) gives it one. What
-/// a server asks for (`Retry-After`) does not count against these 350 ms, up to 10 s in all; and they give way to any
-/// bound that is set: with `finish_within(d)`, `start_within(d)` or `max_attempts(n)` that one holds alone.
+/// Unless set otherwise, calls start every 50 ms until 350 ms have passed, and each may take 10 s. So a call that hangs
+/// gets no second try: an [`attempt_timeout`](Polling::attempt_timeout) below [`start_within`](Polling::start_within)
+/// gives it one. What a server asks for (`Retry-After`) does not count against these 350 ms, up to 10 s in all; and
+/// they give way to any bound that is set: with `finish_within(d)`, `start_within(d)` or `max_attempts(n)` that one
+/// holds alone.
 ///
 /// [`ApiError::decision`] says what is tried again, and heeds `Retry-After`, up to five minutes unless
 /// [`max_retry_after`](Polling::max_retry_after) says otherwise. That the object is not there, that the request is not
-/// valid: these are answers, and end the run at once. That the caller may not read it or is not known, or that there is no
-/// such kind of object, a server may say that has just started, and a proxy before it anything: it is final once it has been
-/// said for 2 s (7 calls without another answer between, for which the default window waits), or when a bound ends the run
-/// before.
-/// [`get_when_created`] waits for an absent object.
+/// valid: these are answers, and end the run at once. That the caller may not read it or is not known, or that there is
+/// no such kind of object, a server may say that has just started, and a proxy before it anything: it is final once it
+/// has been said for 2 s (7 calls without another answer between, for which the default window waits), or when a bound
+/// ends the run before. [`get_when_created`] waits for an absent object.
 ///
-/// There is always a deadline per call, because a `kube::Client` has none: where a [`policy`](Polling::policy) sets none, it is 10 s.
-/// Use a client without retries of its own: [`client`](super::client()).
+/// There is always a deadline per call, because a `kube::Client` has none: where a [`policy`](Polling::policy) sets
+/// none, it is 10 s. Use a client without retries of its own: [`client`](super::client()).
 ///
 /// # Errors
 /// [`GaveUp`](relent::GaveUp) of an [`ApiError`]: why the run stopped, what the last call did, and what to do about it.
@@ -89,8 +89,8 @@ pub fn get_config_map(client: &Client, namespace: &str, name: impl Into<String>)
 
 /// [`get`]s an object that may not be there yet: a 404 that names it means "not yet", and is remembered for the error.
 ///
-/// Set [`start_within`](Polling::start_within) or [`finish_within`](Polling::finish_within) to how long it is worth waiting for;
-/// with no bound set it is 350 ms. [`wait`](super::wait()) for what is created hears of it by a watch.
+/// Set [`start_within`](Polling::start_within) or [`finish_within`](Polling::finish_within) to how long it is worth
+/// waiting for; with no bound set it is 350 ms. [`wait`](super::wait()) for what is created hears of it by a watch.
 ///
 /// ```
 /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -126,8 +126,8 @@ where
     Polling::new(fetch).classify(ByClass).policy(&policy)
 }
 
-/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`ApiError::decision`], save that a conflict (409) and what is
-/// expired (410) are no answers to a read, and it is repeated.
+/// What [`get`] makes of errors unless `.when(..)` says otherwise: [`ApiError::decision`], save that a conflict (409)
+/// and what is expired (410) are no answers to a read, and it is repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ByClass;

@@ -47,10 +47,11 @@ use crate::{ApiError, name, time};
 /// - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, update, watch], resourceNames: [my-controller]}
 /// ```
 ///
-/// Where `get`, `create` or `update` is missing, each try is a [`Trouble`](relent::leader::ElectionEvent::Trouble) in the server's
-/// own words, with what to do; a term ends by its renew deadline. A campaign ends with an error only where not one call has
-/// succeeded for a whole lease: an API server that has just started refuses for a moment what it will allow, and rights or a
-/// namespace may come later. Without `watch` an election works; a release is then noticed by looking, within 2.2 retry periods.
+/// Where `get`, `create` or `update` is missing, each try is a [`Trouble`](relent::leader::ElectionEvent::Trouble) in
+/// the server's own words, with what to do; a term ends by its renew deadline. A campaign ends with an error only where
+/// not one call has succeeded for a whole lease: an API server that has just started refuses for a moment what it will
+/// allow, and rights or a namespace may come later. Without `watch` an election works; a release is then noticed by
+/// looking, within 2.2 retry periods.
 ///
 /// # Whose Lease it is
 /// A Lease that bears this identity is this candidate's only if it wrote it: by the `resourceVersion` of its last write, or, where
@@ -59,15 +60,17 @@ use crate::{ApiError, name, time};
 /// whose node comes back) never lead at once.
 ///
 /// # Changed by hand
-/// - `holderIdentity` emptied, or the whole `spec` removed: not a release, which sets `leaseDurationSeconds` to 1. The leader's term is
-///   lost with its next renewal, the others leave the Lease alone for a lease. (Candidates in Go take it at once, beside the
-///   leader; to move leadership, end the leader's process.)
+/// - `holderIdentity` emptied, or the whole `spec` removed: not a release, which sets `leaseDurationSeconds` to 1. The
+///   leader's term is lost with its next renewal, the others leave the Lease alone for a lease. (Candidates in Go take
+///   it at once, beside the leader; to move leadership, end the leader's process.)
 /// - `holderIdentity` changed: the leader's term is lost with its next renewal; one lease later a candidate leads.
-/// - `leaseDurationSeconds` shortened or removed: nothing. Candidates of this crate wait for their own lease at least, and the next
-///   renewal puts it right. (Candidates in Go wait only as long as it says: lengthen a lease in all processes, not in the Lease.)
+/// - `leaseDurationSeconds` shortened or removed: nothing. Candidates of this crate wait for their own lease at least,
+///   and the next renewal puts it right. (Candidates in Go wait only as long as it says: lengthen a lease in all
+///   processes, not in the Lease.)
 /// - The Lease deleted: its leader lays it down again with its next renewal; otherwise a candidate leads one lease
 ///   later.
-/// - `renewTime`, `acquireTime`, `leaseTransitions` changed: the leader's term is lost, as if by another process of its identity.
+/// - `renewTime`, `acquireTime`, `leaseTransitions` changed: the leader's term is lost, as if by another process of its
+///   identity.
 /// - Labels, annotations and the like: nothing; they are kept.
 ///
 /// # Cancel safety
@@ -148,8 +151,8 @@ impl LeaseLock {
         Lease { metadata, spec: None }
     }
 
-    /// Only a 404 that names the Lease means that it is not there: a server that has just started, or something in between, may
-    /// answer `404 page not found`.
+    /// Only a 404 that names the Lease means that it is not there: a server that has just started, or something in
+    /// between, may answer `404 page not found`.
     fn is_absent(&self, status: &Status) -> bool {
         status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == self.name)
     }
@@ -171,8 +174,8 @@ impl LeaseLock {
     }
 }
 
-/// What a call of a [`LeaseLock`] failed with: the [cause](LockError::cause) of its [`LockError`]s. Its text names the Lease, and
-/// says all that [`ApiError`] has to say.
+/// What a call of a [`LeaseLock`] failed with: the [cause](LockError::cause) of its [`LockError`]s. Its text names the
+/// Lease, and says all that [`ApiError`] has to say.
 #[derive(Debug)]
 pub struct LeaseError {
     lease: String,
@@ -295,8 +298,8 @@ fn fill(lease: &mut Lease, put: Write<'_>) {
     spec.renew_time = Some(now);
 }
 
-/// The wall time in microseconds, but never that of the last renewal: a write that changes nothing is none to the server,
-/// and no watch would see it.
+/// The wall time in microseconds, but never that of the last renewal: a write that changes nothing is none to the
+/// server, and no watch would see it.
 fn later_than(spec: &LeaseSpec) -> MicroTime {
     let since_1970 = time::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX);
@@ -338,8 +341,8 @@ fn hash_times(spec: &LeaseSpec, hasher: &mut DefaultHasher) {
     [&spec.acquire_time, &spec.renew_time].map(|time| time.as_ref().map(|time| time.0.as_nanosecond())).hash(hasher);
 }
 
-/// The record as a number: labels and annotations may change without being a renewal. A Lease that was deleted and created
-/// again is another one, even if a creation that was sent twice has brought back every word of it.
+/// The record as a number: labels and annotations may change without being a renewal. A Lease that was deleted and
+/// created again is another one, even if a creation that was sent twice has brought back every word of it.
 fn heartbeat(uid: Option<&str>, spec: &LeaseSpec) -> u128 {
     let half = |salt: u64| {
         let mut hasher = DefaultHasher::new();

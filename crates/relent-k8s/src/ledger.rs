@@ -20,8 +20,8 @@ use crate::{ApiError, name};
 /// The key of the ConfigMap that holds the record.
 const KEY: &str = "record";
 
-/// A ConfigMap as the ledger of a fleet: the processes that share it keep one rate together. The record is its key `record`; all else in
-/// it is left alone. Every write carries the `resourceVersion` that was read.
+/// A ConfigMap as the ledger of a fleet: the processes that share it keep one rate together. The record is its key
+/// `record`; all else in it is left alone. Every write carries the `resourceVersion` that was read.
 ///
 /// ```no_run
 /// use relent::{Rate, fleet::Fleet};
@@ -45,14 +45,15 @@ const KEY: &str = "record";
 /// - {apiGroups: [""], resources: [configmaps], verbs: [create]}
 /// - {apiGroups: [""], resources: [configmaps], verbs: [get, patch, watch], resourceNames: [partner-api-limit]}
 /// ```
-/// Where one is missing, each try is a [`Trouble`](relent::fleet::Trouble) in the server's words, with what to do. Without `watch` a fleet
-/// works, and shares move a little later. Without `create`, lay the ConfigMap down beforehand.
+/// Where one is missing, each try is a [`Trouble`](relent::fleet::Trouble) in the server's words, with what to do.
+/// Without `watch` a fleet works, and shares move a little later. Without `create`, lay the ConfigMap down beforehand.
 ///
 /// # By hand
 /// - `kubectl get configmap partner-api-limit -o yaml` shows the [record](relent::fleet#the-record).
-/// - `kubectl edit configmap partner-api-limit`: a line `rate 200/s` or `burst 50` after the first one goes over what the processes state.
-///   Where a member has written meanwhile kubectl says so, and the edit is made again.
-/// - Before a first deployment `kubectl create configmap partner-api-limit --from-literal=record=$'relent fleet 1\nsettled'` spares it the
+/// - `kubectl edit configmap partner-api-limit`: a line `rate 200/s` or `burst 50` after the first one goes over what
+///   the processes state. Where a member has written meanwhile kubectl says so, and the edit is made again.
+/// - Before a first deployment
+///   `kubectl create configmap partner-api-limit --from-literal=record=$'relent fleet 1\nsettled'` spares it the
 ///   `max_ttl` in which nothing is granted.
 /// - After etcd was restored from a backup: `kubectl delete configmap partner-api-limit`.
 ///
@@ -78,8 +79,8 @@ impl ConfigMapLedger {
         Ok(Self { api: Api::namespaced(client, &namespace), namespace, name })
     }
 
-    /// Only a 404 that names the ConfigMap means that it is not there: a server that has just started, or something in between, may
-    /// answer `404 page not found`.
+    /// Only a 404 that names the ConfigMap means that it is not there: a server that has just started, or something in
+    /// between, may answer `404 page not found`.
     fn is_absent(&self, status: &Status) -> bool {
         status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == self.name)
     }

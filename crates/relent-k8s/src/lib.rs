@@ -14,12 +14,12 @@
 //! | a client whose calls end when I say so | [`client`], [`inferred_client`], [`client_from`] |
 //! | an error that tells the operator what to do | [`ApiError`] |
 //!
-//! A `kube::Client` made in the usual way retries *inside* each call (429, 503 and 504, 15 times, for minutes) and waits for
-//! a silent server for ever. Retries around such a client are nested retries. The clients made here do neither; whatever
-//! client there is, [`get`] gives each call a deadline.
+//! A `kube::Client` made in the usual way retries *inside* each call (429, 503 and 504, 15 times, for minutes) and
+//! waits for a silent server for ever. Retries around such a client are nested retries. The clients made here do
+//! neither; whatever client there is, [`get`] gives each call a deadline.
 //!
-//! Your crate chooses the Kubernetes version: `k8s-openapi = { version = "..", features = ["v1_33"] }`. The version of `kube` is
-//! [`relent_k8s::kube`](kube).
+//! Your crate chooses the Kubernetes version: `k8s-openapi = { version = "..", features = ["v1_33"] }`. The version of
+//! `kube` is [`relent_k8s::kube`](kube).
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -5,8 +5,8 @@ use relent::ConfigError;
 /// The longest name of an object.
 pub(crate) const LONGEST: usize = 253;
 
-/// Whether this can be the name of most kinds: a DNS subdomain (RFC 1123) of at most 253 bytes, as every API server asks of
-/// Leases, ConfigMaps, Pods and namespaces.
+/// Whether this can be the name of most kinds: a DNS subdomain (RFC 1123) of at most 253 bytes, as every API server
+/// asks of Leases, ConfigMaps, Pods and namespaces.
 pub(crate) fn check(setting: &'static str, name: &str) -> Result<(), ConfigError> {
     let refused = |value: &dyn std::fmt::Display, rule: &str| Err(ConfigError::new(setting, value, rule));
     if name.is_empty() {
@@ -29,8 +29,8 @@ pub(crate) fn check(setting: &'static str, name: &str) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Why this cannot be the name of any kind: kinds differ in what they allow, but each name is one part of a path. In a request it
-/// would ask for something else, such as a subresource.
+/// Why this cannot be the name of any kind: kinds differ in what they allow, but each name is one part of a path. In a
+/// request it would ask for something else, such as a subresource.
 pub(crate) fn why_no_part(name: &str) -> Option<String> {
     let names_another = matches!(name, "" | "." | "..") || name.contains(['/', '%', '?', '#']);
     let unwritable = name.chars().any(|c| c.is_whitespace() || c.is_control());

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// A refusal that has lasted so long is what the server means. After its start a kube-apiserver refuses for 0.03 to 0.46 s those
-/// whose rights it has not read yet.
+/// A refusal that has lasted so long is what the server means. After its start a kube-apiserver refuses for 0.03 to
+/// 0.46 s those whose rights it has not read yet.
 pub(crate) const LASTS: Duration = Duration::from_secs(2);
 
 /// What is waited after the first refusal.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether one kind of call is being refused, and since when. Another answer, or none, begins a new one: what was before proves
-/// nothing any more.
+/// Whether one kind of call is being refused, and since when. Another answer, or none, begins a new one: what was
+/// before proves nothing any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refusal {
     since: Option<Instant>,
@@ -25,8 +25,8 @@ impl Refusal {
     }
 }
 
-/// What is waited before the call is tried again that has been refused for so long; `None`: it will not pass. As long again as
-/// it has lasted, so that few calls are made, and the last one at [`LASTS`].
+/// What is waited before the call is tried again that has been refused for so long; `None`: it will not pass. As long
+/// again as it has lasted, so that few calls are made, and the last one at [`LASTS`].
 pub(crate) fn pause(lasted: Duration) -> Option<Duration> {
     let left = LASTS.saturating_sub(lasted);
     (!left.is_zero()).then(|| lasted.max(FIRST_PAUSE).min(left))

@@ -16,9 +16,9 @@ use super::class::NO_STATUS;
 
 /// Writes the seconds of the header `Retry-After` into the `Status` of a refusal, as `details.retryAfterSeconds`.
 ///
-/// An overloaded API server answers 429 in plain text, and says only in a header when to come back. A `kube::Error` has no
-/// headers, so [`classify`](super::classify) would not see it. The clients of [`client`](super::client()) have this layer;
-/// for one that is built by hand:
+/// An overloaded API server answers 429 in plain text, and says only in a header when to come back. A `kube::Error` has
+/// no headers, so [`classify`](super::classify) would not see it. The clients of [`client`](super::client()) have this
+/// layer; for one that is built by hand:
 ///
 /// ```
 /// # fn example(config: kube::Config) -> Result<kube::Client, kube::Error> {
@@ -31,7 +31,8 @@ use super::class::NO_STATUS;
 ///
 /// A date in the header, as a proxy may send it, is rounded up to seconds: see [`relent::http::retry_after`].
 ///
-/// It keeps the status code of a refusal as well, where the body is JSON and no `Status`, as from a gateway: `kube` would lose it.
+/// It keeps the status code of a refusal as well, where the body is JSON and no `Status`, as from a gateway: `kube`
+/// would lose it.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct RetryAfterLayer;
@@ -93,8 +94,8 @@ pub(super) fn seconds(status: StatusCode, headers: &HeaderMap) -> Option<u32> {
     Some(u32::try_from(seconds).unwrap_or(u32::MAX)).filter(|seconds| *seconds > 0)
 }
 
-/// The body as a `Status` with its code, and with the seconds that were asked for; `None` if it is that already, or is read well as
-/// it is.
+/// The body as a `Status` with its code, and with the seconds that were asked for; `None` if it is that already, or is
+/// read well as it is.
 fn as_status(code: StatusCode, body: &[u8], seconds: Option<u32>) -> Option<String> {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let mut status = match serde_json::from_slice::<Value>(body) {

@@ -14,7 +14,8 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is paused.
+/// The date, for comparing with dates that servers wrote: the wall clock, moved along with tokio's where that is
+/// paused.
 pub(crate) fn date() -> SystemTime {
     let (now, real) = (now().into_std(), std::time::Instant::now());
     let (ahead, behind) = (now.saturating_duration_since(real), real.saturating_duration_since(now));

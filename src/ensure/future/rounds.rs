@@ -37,8 +37,8 @@ where
         this.state.set(State::Looking { look, attempt });
     }
 
-    /// Tells that an act begins. If the listener cancels the run, or holds it up past the hard bound, it does not, and what is known
-    /// is what was seen `before`.
+    /// Tells that an act begins. If the listener cancels the run, or holds it up past the hard bound, it does not, and
+    /// what is known is what was seen `before`.
     pub(super) fn may_act(self: Pin<&mut Self>, attempt: Attempt, before: EnsureState) -> bool {
         if L::SILENT {
             return true;

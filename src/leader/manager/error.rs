@@ -8,8 +8,9 @@ use crate::{
     policy::nanos::Written,
 };
 
-/// Why a [`Manager`](super::Manager) did not run, or did not run to a good end. Its text tells the whole chain of causes, so it
-/// has no source; what a task failed with can be had by [`failures`](Self::failures) and [`TaskFailure::error`].
+/// Why a [`Manager`](super::Manager) did not run, or did not run to a good end. Its text tells the whole chain of
+/// causes, so it has no source; what a task failed with can be had by [`failures`](Self::failures) and
+/// [`TaskFailure::error`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ManagerError {
@@ -128,7 +129,8 @@ impl TaskFailure {
         matches!(*self.cause, Cause::Panic(_))
     }
 
-    /// What the task failed with, or the election; `None` for a panic, and for a loss that no failure of the lock has led to.
+    /// What the task failed with, or the election; `None` for a panic, and for a loss that no failure of the lock has
+    /// led to.
     ///
     /// ```
     /// use relent::leader::Manager;

@@ -54,8 +54,8 @@ impl Leadership {
     }
 }
 
-/// Runs the tasks until the term is to end and all of them have ended. A failure is the manager's, which stops everything;
-/// until then the other tasks go on.
+/// Runs the tasks until the term is to end and all of them have ended. A failure is the manager's, which stops
+/// everything; until then the other tasks go on.
 async fn in_term(tasks: Arc<Mutex<LeaderTasks>>, registry: Registry, term: Term) {
     let mut running = Tasks::new(&registry);
     let _in_term = InTerm { tasks: Arc::clone(&tasks), registry: registry.clone() };

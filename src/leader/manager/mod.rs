@@ -32,9 +32,9 @@ use crate::policy::nanos::{duration, nanos};
 
 /// Runs named tasks until it is told to stop, or until one of them fails.
 ///
-/// Plain tasks run from the start; leader tasks run while this process leads, if there is an
-/// [election](Self::elect). The first failure is what [`run`](Self::run) returns; everything else is stopped then, joined
-/// within the [`grace`](Self::grace), and whatever did not stop is named. Clones stand for the same manager.
+/// Plain tasks run from the start; leader tasks run while this process leads, if there is an [election](Self::elect).
+/// The first failure is what [`run`](Self::run) returns; everything else is stopped then, joined within the
+/// [`grace`](Self::grace), and whatever did not stop is named. Clones stand for the same manager.
 ///
 /// # How it stops
 /// In this order: the leader tasks are told, and end while the term is still renewed; the lock is given back; the plain tasks
@@ -99,7 +99,8 @@ impl Manager {
         }
     }
 
-    /// How long tasks may take to end once they were told. Default: 30 s. Zero does not wait; `Duration::MAX` waits for ever.
+    /// How long tasks may take to end once they were told. Default: 30 s. Zero does not wait; `Duration::MAX` waits for
+    /// ever.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = nanos(grace);
@@ -133,10 +134,11 @@ impl Manager {
         self
     }
 
-    /// Stop on ctrl-c and SIGTERM, too. A second signal ends the grace: what has not stopped by then is dropped, and named.
+    /// Stop on ctrl-c and SIGTERM, too. A second signal ends the grace: what has not stopped by then is dropped, and
+    /// named.
     ///
-    /// Before and after [`run`](Self::run) these signals have their default effect again: they end the process, also where other
-    /// code of it listens to them.
+    /// Before and after [`run`](Self::run) these signals have their default effect again: they end the process, also
+    /// where other code of it listens to them.
     #[cfg(feature = "signal")]
     #[must_use]
     pub fn stop_on_signals(mut self) -> Self {
@@ -144,8 +146,8 @@ impl Manager {
         self
     }
 
-    /// Adds a task, before or while the manager runs. It should end when its token is cancelled. One that is added at the
-    /// instant of the stop may never begin.
+    /// Adds a task, before or while the manager runs. It should end when its token is cancelled. One that is added at
+    /// the instant of the stop may never begin.
     ///
     /// # Errors
     /// The manager has been stopped.
@@ -159,8 +161,8 @@ impl Manager {
     }
 
     /// Adds a task that runs only while this process leads: from the beginning of the term, or from now on if it has
-    /// begun. It should end when its term is [lost](Term::lost), and is not polled after the term's validity. The process
-    /// goes on leading while none is left, until the manager stops.
+    /// begun. It should end when its term is [lost](Term::lost), and is not polled after the term's validity. The
+    /// process goes on leading while none is left, until the manager stops.
     ///
     /// # Errors
     /// The manager has been stopped. It runs without an election.
@@ -189,8 +191,8 @@ impl Manager {
             .add_leader(LeaderTask::EachTerm(RepeatedTask::new(name, task)), || self.shared.registry.add_waiting(1))
     }
 
-    /// The election that decides when the leader tasks run. Its lock is given back after they have ended; where one does
-    /// not end within the grace, the lock lapses instead.
+    /// The election that decides when the leader tasks run. Its lock is given back after they have ended; where one
+    /// does not end within the grace, the lock lapses instead.
     ///
     /// # Errors
     /// There is an election already, or the manager has been started.
@@ -219,8 +221,9 @@ impl Manager {
         }))
     }
 
-    /// Runs the tasks until `token` is cancelled, a task fails, the leadership is lost, or all tasks that were added have ended.
-    /// With an election and without any task it leads until it is told to stop: tasks may be added at any time.
+    /// Runs the tasks until `token` is cancelled, a task fails, the leadership is lost, or all tasks that were added
+    /// have ended. With an election and without any task it leads until it is told to stop: tasks may be added at any
+    /// time.
     ///
     /// # Errors
     /// The first failure with all that followed it: a task that failed or panicked, an election that could not be built

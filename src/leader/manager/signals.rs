@@ -54,12 +54,13 @@ mod imp {
 
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    /// Once tokio has listened to a signal, its default effect is gone for good. It is given back while no manager listens: by a
-    /// flag that the handler of the signal reads.
+    /// Once tokio has listened to a signal, its default effect is gone for good. It is given back while no manager
+    /// listens: by a flag that the handler of the signal reads.
     struct Process {
         /// Managers that listen.
         listeners: usize,
-        /// Set exactly while there are none, and then the signals have their default effect. SeqCst: it is read in a handler.
+        /// Set exactly while there are none, and then the signals have their default effect. SeqCst: it is read in a
+        /// handler.
         default_effect: Option<Arc<AtomicBool>>,
     }
 

@@ -237,9 +237,9 @@ impl Tasks {
         }
     }
 
-    /// Joins all tasks. The election and its tasks have been told; `tell_others` is called once they are gone, or after half of
-    /// the grace. What runs at the end of the grace, or when `hurry` is ready, is aborted. Answers the names of those that did not
-    /// stop, and how long they had.
+    /// Joins all tasks. The election and its tasks have been told; `tell_others` is called once they are gone, or after
+    /// half of the grace. What runs at the end of the grace, or when `hurry` is ready, is aborted. Answers the names of
+    /// those that did not stop, and how long they had.
     pub(super) async fn join(
         &mut self,
         grace: u64,

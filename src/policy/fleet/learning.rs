@@ -31,8 +31,8 @@ impl Member {
         }
     }
 
-    /// The record is reported, unasked; perhaps an old state of it. It shows earlier which beats stand still, and when a refresh
-    /// would do good: this member is to give up a part, or can have more.
+    /// The record is reported, unasked; perhaps an old state of it. It shows earlier which beats stand still, and when
+    /// a refresh would do good: this member is to give up a part, or can have more.
     pub fn on_report(&mut self, now: u64, version: u128, record: &Record) {
         if version <= self.version || self.call.is_some() || self.fresh.is_some() {
             return;
@@ -57,8 +57,8 @@ impl Member {
         self.read_at.is_none_or(|at| at.saturating_add(self.ttl) <= now)
     }
 
-    /// The record as it is, or was a moment ago; not older than what was seen before. After a gap the others are timed anew: they
-    /// may have been without the store as well.
+    /// The record as it is, or was a moment ago; not older than what was seen before. After a gap the others are timed
+    /// anew: they may have been without the store as well.
     fn saw(&mut self, now: u64, version: u128, record: &Record, gap: bool) {
         self.observe(now, record, gap);
         self.unsettled = match self.unsettled {

@@ -1,15 +1,17 @@
-//! One member's part in keeping one rate together: what it has read and what time it is goes in, what to do next comes out.
+//! One member's part in keeping one rate together: what it has read and what time it is goes in, what to do next comes
+//! out.
 //!
 //! What keeps the sum of all shares below the limit:
 //! - One record says which member has which share. It is changed by compare-and-swap only, over the version that was
 //!   read; and a member raises its share only to what the record leaves, in a write that removes those it takes it
 //!   from.
 //! - A share is valid for `ttl * (1 - 2 * drift)` from the moment at which the last confirmed refresh was *sent*.
-//! - A member is left alone until its beat has stood still for its own ttl, by the reader's clock, since the reader saw it.
-//! - A decrease takes effect before it is written, an increase after it is confirmed. While the outcome of a write is unknown,
-//!   a conflict included, the lesser of both is used.
-//! - A record that is missing, or older than one that was seen, may lack shares that are in use: it is unsettled. Members
-//!   bring in what they hold, and no share is raised until all that could be missing has lapsed.
+//! - A member is left alone until its beat has stood still for its own ttl, by the reader's clock, since the reader saw
+//!   it.
+//! - A decrease takes effect before it is written, an increase after it is confirmed. While the outcome of a write is
+//!   unknown, a conflict included, the lesser of both is used.
+//! - A record that is missing, or older than one that was seen, may lack shares that are in use: it is unsettled.
+//!   Members bring in what they hold, and no share is raised until all that could be missing has lapsed.
 //! - An entry is this member's own only if its beat is one that it wrote.
 #![cfg_attr(
     feature = "internals",
@@ -165,8 +167,8 @@ const DOUBTS: usize = 4;
 /// The state of one member.
 ///
 /// Ask [`next`](Self::next) after everything that happens and whenever the time comes that it named, and then
-/// [`share`](Self::share) for what may be used. At most one call of the store is under way at a time; one that is given up has the answer
-/// [`Written::Unknown`] or [`ReadResult::Failed`], and its real answer is dropped.
+/// [`share`](Self::share) for what may be used. At most one call of the store is under way at a time; one that is given
+/// up has the answer [`Written::Unknown`] or [`ReadResult::Failed`], and its real answer is dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     timing: Timing,
@@ -305,7 +307,8 @@ impl Member {
         [Some(self.valid_until), floor].into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// The floor, and when it begins: when the store has been gone for the longest ttl, all shares that it ever gave have lapsed.
+    /// The floor, and when it begins: when the store has been gone for the longest ttl, all shares that it ever gave
+    /// have lapsed.
     fn floor_at(&self) -> Option<(Share, u64)> {
         let at = self.gone_since?.saturating_add(self.timing.max_ttl_nanos()).max(self.valid_until);
         self.floor.map(|floor| (floor, at))

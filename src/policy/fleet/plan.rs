@@ -170,8 +170,8 @@ impl Member {
         self.failed(now);
     }
 
-    /// Tries again after a random pause that grows with each failure up to a third of the period, so that many that fail at once
-    /// come one after the other.
+    /// Tries again after a random pause that grows with each failure up to a third of the period, so that many that
+    /// fail at once come one after the other.
     pub(super) fn failed(&mut self, now: u64) {
         if let Phase::Leaving { tries } = &mut self.phase {
             *tries = tries.saturating_sub(1);

@@ -19,8 +19,8 @@ use crate::policy::{
 /// member web-1_5f3a share 66.5/s burst 17 want 80/s ttl 10s states 100/s burst 100 beat 43e1f2a09b77c3d8
 /// ```
 ///
-/// `rate` and `burst` are an operator's word, and go over what the members state. Without them (they may be missing, and are at
-/// first) the smallest that any member states is in force.
+/// `rate` and `burst` are an operator's word, and go over what the members state. Without them (they may be missing,
+/// and are at first) the smallest that any member states is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Set by hand, in billionths of a permit per second.
@@ -77,8 +77,8 @@ impl Record {
         Share { rate, burst }
     }
 
-    /// The part of the limit that the member at `index` should have. The rate is shared by wants, the burst evenly. Each needs a
-    /// burst of one: the members beyond the burst, those that came last, have nothing.
+    /// The part of the limit that the member at `index` should have. The rate is shared by wants, the burst evenly.
+    /// Each needs a burst of one: the members beyond the burst, those that came last, have nothing.
     #[must_use]
     pub fn target(&self, index: usize) -> Share {
         let limit = self.limit();

@@ -48,8 +48,8 @@ pub fn billionths(rate: Rate) -> u64 {
     billionths.and_then(|billionths| u64::try_from(billionths).ok()).unwrap_or(u64::MAX)
 }
 
-/// The fastest rate that is not above `billionths`, as so many permits as come in about a second: less than a billionth of it
-/// is lost, and its numbers are small.
+/// The fastest rate that is not above `billionths`, as so many permits as come in about a second: less than a billionth
+/// of it is lost, and its numbers are small.
 #[must_use]
 pub fn rate(billionths: u64) -> Rate {
     if billionths == 0 {
@@ -62,11 +62,11 @@ pub fn rate(billionths: u64) -> Rate {
     Rate::new(most, per).unwrap_or(Rate::ZERO)
 }
 
-/// What the member at `index` gets of `total`: no more than it wants while another has less than it wants, and what is left when
-/// all have what they want is shared out evenly. The parts of all members are `total` exactly.
+/// What the member at `index` gets of `total`: no more than it wants while another has less than it wants, and what is
+/// left when all have what they want is shared out evenly. The parts of all members are `total` exactly.
 ///
-/// Max-min fairness by water-filling (Bertsekas and Gallager, Data Networks, 6.5.2), without sorting: the level only rises, and
-/// with each pass at least one more member is below it.
+/// Max-min fairness by water-filling (Bertsekas and Gallager, Data Networks, 6.5.2), without sorting: the level only
+/// rises, and with each pass at least one more member is below it.
 #[must_use]
 pub fn max_min(total: u64, wants: &(impl Iterator<Item = u64> + Clone), index: usize) -> u64 {
     let members = u64::try_from(wants.clone().count()).unwrap_or(u64::MAX);

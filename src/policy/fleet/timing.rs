@@ -111,8 +111,9 @@ impl Timing {
         Ratio::new(10, 33).map_or(ttl, |ratio| ratio.of(ttl))
     }
 
-    /// The ttl of one of so many members, where a call takes so long: refreshes of all go through one record, one after the other,
-    /// so their period is 13 round trips for each at least. And whether that is longer than the fleet allows.
+    /// The ttl of one of so many members, where a call takes so long: refreshes of all go through one record, one after
+    /// the other, so their period is 13 round trips for each at least. And whether that is longer than the fleet
+    /// allows.
     #[must_use]
     pub fn stretched(&self, members: u64, round_trip: u64) -> (u64, bool) {
         let period = members.saturating_mul(round_trip).saturating_mul(13);

@@ -24,8 +24,8 @@ impl Wants {
         Self { said: Some(shares::billionths(rate)), least: 0, before: 0 }
     }
 
-    /// The want after `elapsed` nanoseconds in which so many permits were asked for, of a whole of `limit`. What was used in the
-    /// span before counts as well: one span may be short.
+    /// The want after `elapsed` nanoseconds in which so many permits were asked for, of a whole of `limit`. What was
+    /// used in the span before counts as well: one span may be short.
     pub fn want(&mut self, asked: u64, elapsed: u64, pressed: bool, limit: u64) -> u64 {
         let measured = u128::from(asked).saturating_mul(1_000_000_000_000_000_000).checked_div(elapsed.into());
         let measured = u64::try_from(measured.unwrap_or(0)).unwrap_or(u64::MAX);

@@ -1,11 +1,11 @@
 //! Writes in doubt: their answer was lost, so they may take effect yet, or took effect unobserved.
 //!
-//! Every write that acquires or renews carries a mark, a random number that is stored in the record. If a record turns up that bears
-//! this candidate's identity and the mark of a write in doubt, then that write took effect, and the record is this candidate's own.
-//! With any other mark it is of another process with the same identity.
+//! Every write that acquires or renews carries a mark, a random number that is stored in the record. If a record turns
+//! up that bears this candidate's identity and the mark of a write in doubt, then that write took effect, and the
+//! record is this candidate's own. With any other mark it is of another process with the same identity.
 //!
-//! All writes in doubt are over one version. The lock takes at most one write over a version, so at most one of them takes effect;
-//! and once the lock is seen with another version, those that have not taken effect never will.
+//! All writes in doubt are over one version. The lock takes at most one write over a version, so at most one of them
+//! takes effect; and once the lock is seen with another version, those that have not taken effect never will.
 //!
 //! An example: the lock has version 7, written by this candidate.
 //!

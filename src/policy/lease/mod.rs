@@ -1,10 +1,12 @@
-//! One candidate's part in an election, as a state machine without input and output: what was observed and what time it is goes in,
-//! what to do next comes out.
+//! One candidate's part in an election, as a state machine without input and output: what was observed and what time it
+//! is goes in, what to do next comes out.
 //!
 //! # Structure
-//! - [`Lease`]: the state, and its inputs `on_read`, `on_written`, `on_report`, `on_work_ended`, `on_tick`; `next_step` answers.
+//! - [`Lease`]: the state, and its inputs `on_read`, `on_written`, `on_report`, `on_work_ended`, `on_tick`; `next_step`
+//!   answers.
 //! - `observe`: what an input changes. `next`: what to do then. `protocol`: the words of both.
-//! - `in_doubt`: writes whose answer was lost. `refusals`: when a refusal is the last word. `timing`: the times and their rules.
+//! - `in_doubt`: writes whose answer was lost. `refusals`: when a refusal is the last word. `timing`: the times and
+//!   their rules.
 //!
 //! ```text
 //!            took the lock, in time                deadline passed, or the lock is another's
@@ -31,9 +33,11 @@
 //! - A record is left alone for a full lease from the moment at which this candidate observed its change.
 //! - A lock that is missing may have been deleted under a leader that still is one. So creating the record only starts
 //!   that same wait; the term begins with a conditional write over it.
-//! - A record is this candidate's own only if it is the one that it wrote: by the version that was confirmed, or by the mark of
-//!   a write whose outcome is unknown. That it bears this identity proves nothing: another process may have the same one.
-//! - What was released may be taken at once. What was emptied by hand is left alone for a lease, as what was deleted is.
+//! - A record is this candidate's own only if it is the one that it wrote: by the version that was confirmed, or by the
+//!   mark of a write whose outcome is unknown. That it bears this identity proves nothing: another process may have the
+//!   same one.
+//! - What was released may be taken at once. What was emptied by hand is left alone for a lease, as what was deleted
+//!   is.
 
 mod in_doubt;
 mod next;
@@ -78,8 +82,9 @@ const RELEASES: u32 = 5;
 
 /// The state of one candidate.
 ///
-/// Ask [`next_step`](Self::next_step) after everything that happens and whenever the time comes that it named. At most one call of
-/// the lock is under way at a time; a call that is given up has the answer [`WriteResult::Unknown`], or [`ReadResult::Failed`].
+/// Ask [`next_step`](Self::next_step) after everything that happens and whenever the time comes that it named. At most
+/// one call of the lock is under way at a time; a call that is given up has the answer [`WriteResult::Unknown`], or
+/// [`ReadResult::Failed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Lease {
@@ -165,14 +170,15 @@ impl Lease {
         }
     }
 
-    /// The write that [`next_step`](Self::next_step) has just asked for can be told from all others by this mark: if its answer is lost,
-    /// a later read still shows whose record it is. Without a mark such a record counts as another's.
+    /// The write that [`next_step`](Self::next_step) has just asked for can be told from all others by this mark: if
+    /// its answer is lost, a later read still shows whose record it is. Without a mark such a record counts as
+    /// another's.
     pub fn set_write_mark(&mut self, mark: u64) {
         self.call_mark = Some(mark);
     }
 
-    /// When a call that begins now is to be given up: after the call timeout, and soon enough for a last try before the renew
-    /// deadline.
+    /// When a call that begins now is to be given up: after the call timeout, and soon enough for a last try before the
+    /// renew deadline.
     #[must_use]
     pub fn give_up_at(&self, began: u64) -> u64 {
         let timeout = began.saturating_add(self.timing.call_nanos());
@@ -234,7 +240,8 @@ impl Lease {
         }
     }
 
-    /// The lock reports the record, unasked: perhaps an old state of it. It counts while this candidate waits for the lock.
+    /// The lock reports the record, unasked: perhaps an old state of it. It counts while this candidate waits for the
+    /// lock.
     pub fn on_report(&mut self, now: u64, record: Option<RecordView>) {
         self.apply_clock(now);
         match (self.phase, record) {
@@ -246,7 +253,8 @@ impl Lease {
                     self.retry_at = now;
                     self.overtaken |= self.call_began.is_some();
                     self.observe(Some(record), now);
-                    // Where reports come, each renewal of a living leader is one: a read is due only where one is missing.
+                    // Where reports come, each renewal of a living leader is one: a read is due only where one is
+                    // missing.
                     self.reread_at = now.saturating_add(self.timing.longest_pause());
                 }
             }
@@ -307,8 +315,8 @@ impl Lease {
         }
     }
 
-    /// Whether another process was observed to take or to renew the lock, and has not released it since. A record that only lies
-    /// there may be a dead one's.
+    /// Whether another process was observed to take or to renew the lock, and has not released it since. A record that
+    /// only lies there may be a dead one's.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.phase == Phase::Follower && self.held_by_other
@@ -345,8 +353,8 @@ impl Lease {
         term.sent.saturating_add(self.timing.deadline_nanos())
     }
 
-    /// When a renewal is tried at the latest that comes after a failure: well before the deadline, and then each time half of
-    /// what is left, as long as that may be enough for an answer.
+    /// When a renewal is tried at the latest that comes after a failure: well before the deadline, and then each time
+    /// half of what is left, as long as that may be enough for an answer.
     fn one_more_try_at(&self, term: HeldTerm, now: u64) -> u64 {
         let last_try_at = self.last_try_at(term);
         let half = self.lost_at(term).saturating_sub(now) / 2;

@@ -19,8 +19,8 @@ impl Lease {
         }
     }
 
-    /// When the lock may be written. What the record says of its lease may have been shortened by hand, or be missing: a
-    /// holder with this candidate's own times is waited for in any case.
+    /// When the lock may be written. What the record says of its lease may have been shortened by hand, or be missing:
+    /// a holder with this candidate's own times is waited for in any case.
     pub(super) fn free_at(&self, observed: Observed) -> u64 {
         match observed.record {
             _ if observed.written_by_us => 0,

@@ -41,8 +41,8 @@ impl Lease {
         record.version == term.version || record.mark.is_some_and(observed)
     }
 
-    /// Once the term is over, what bears its mark may also be a forgotten creation that took effect again after the lock was
-    /// deleted, while another leads.
+    /// Once the term is over, what bears its mark may also be a forgotten creation that took effect again after the
+    /// lock was deleted, while another leads.
     fn may_release(&self, term: HeldTerm, record: RecordView, now: u64) -> bool {
         record.version == term.version
             || (self.is_own_write(term, record) && (!self.created || now < self.end_of(term)))
@@ -132,7 +132,8 @@ impl Lease {
         }
     }
 
-    /// What a report has told meanwhile, if it is newer than this answer: an answer that comes late begins no term over it.
+    /// What a report has told meanwhile, if it is newer than this answer: an answer that comes late begins no term over
+    /// it.
     fn newer_than(&self, answer: RecordView) -> Option<RecordView> {
         let observed = self.observed.and_then(|observed| observed.record).filter(|_| self.overtaken);
         observed.filter(|observed| observed.version > answer.version)

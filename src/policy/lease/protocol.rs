@@ -26,8 +26,8 @@ pub struct RecordView {
     pub holder: Holder,
     /// How long others have to leave it alone, in nanoseconds.
     pub lease: u64,
-    /// Tells the write that left it from every other write, if the lock can; changes of what is not the election's leave it
-    /// as it is.
+    /// Tells the write that left it from every other write, if the lock can; changes of what is not the election's
+    /// leave it as it is.
     pub mark: Option<u64>,
 }
 

@@ -2,8 +2,9 @@
 
 /// What the lock has answered in a run.
 ///
-/// A server that has just started refuses for a moment what it will allow; so may one whose rights are being changed. A refusal
-/// ends a campaign only where the lock has never answered anything else in this run, and has refused for a whole lease.
+/// A server that has just started refuses for a moment what it will allow; so may one whose rights are being changed. A
+/// refusal ends a campaign only where the lock has never answered anything else in this run, and has refused for a
+/// whole lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Refusals {
     answered: bool,
@@ -42,8 +43,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the whole history: final if all of it is refusals without an answer, and those at its end, which nothing
-        /// interrupts, have lasted a lease.
+        /// Against the whole history: final if all of it is refusals without an answer, and those at its end, which
+        /// nothing interrupts, have lasted a lease.
         #[test]
         fn a_refusal_is_final_only_where_nothing_was_ever_answered(
             history in proptest::collection::vec(

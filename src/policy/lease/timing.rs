@@ -13,9 +13,9 @@ use crate::policy::{
 /// All of it is measured on each process's own monotonic clock; no clock is ever compared with another. A term counts
 /// from the moment at which its last confirmed renewal was *sent*. The work is told to stop at `send + renew_deadline`,
 /// and is dropped a [`stop_grace`](Self::stop_grace) later, at the latest at `send + lease * (1 - 2 * drift)`. A
-/// candidate lets a full `lease` pass after it has seen the last renewal. The renewal cannot be seen before it was sent,
-/// and for clocks whose rates are off by no more than `drift` each, `(1 - 2 * drift) / (1 - drift) < 1 / (1 + drift)`: a
-/// new term starts only after the old one has ended.
+/// candidate lets a full `lease` pass after it has seen the last renewal. The renewal cannot be seen before it was
+/// sent, and for clocks whose rates are off by no more than `drift` each,
+/// `(1 - 2 * drift) / (1 - drift) < 1 / (1 + drift)`: a new term starts only after the old one has ended.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,9 +39,9 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// `lease`: how long a renewal keeps others out. `renew_deadline`: how long a leader goes on after its last confirmed
-    /// renewal was sent. `retry_period`: from one renewal to the next, and (with jitter, up to 2.2 times it) from one look
-    /// of a candidate to the next.
+    /// `lease`: how long a renewal keeps others out. `renew_deadline`: how long a leader goes on after its last
+    /// confirmed renewal was sent. `retry_period`: from one renewal to the next, and (with jitter, up to 2.2 times it)
+    /// from one look of a candidate to the next.
     ///
     /// # Errors
     /// A time of zero; a renew deadline that is less than 2.2 retry periods (no second try), or that leaves no time

@@ -2,13 +2,13 @@
 
 use crate::policy::ratio::Ratio;
 
-/// The rule by which TCP shares a link without a word between its users (D.-M. Chiu, R. Jain, "Analysis of the Increase and
-/// Decrease Algorithms for Congestion Avoidance in Computer Networks", 1989): a step up in each interval that brought a
-/// success, a fraction of the rate after a "too many".
+/// The rule by which TCP shares a link without a word between its users (D.-M. Chiu, R. Jain, "Analysis of the Increase
+/// and Decrease Algorithms for Congestion Avoidance in Computer Networks", 1989): a step up in each interval that
+/// brought a success, a fraction of the rate after a "too many".
 ///
-/// The rate is a whole number of permits per some span of time, which is the owner's affair. Times are nanoseconds since any
-/// beginning; one before an earlier one counts as that, and one that is earlier by more than an interval is of another
-/// clock, by which all goes on.
+/// The rate is a whole number of permits per some span of time, which is the owner's affair. Times are nanoseconds
+/// since any beginning; one before an earlier one counts as that, and one that is earlier by more than an interval is
+/// of another clock, by which all goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aimd {
     /// The rate, from `least` to `most`.
@@ -28,8 +28,8 @@ pub struct Aimd {
 }
 
 impl Aimd {
-    /// Begins at `now` with `rate`, held to what is from `least` to `most`. Bounds the wrong way round are both `least`; a factor
-    /// of more than one lowers nothing.
+    /// Begins at `now` with `rate`, held to what is from `least` to `most`. Bounds the wrong way round are both
+    /// `least`; a factor of more than one lowers nothing.
     #[must_use]
     pub fn new(rate: u32, (least, most): (u32, u32), (step, factor): (u32, Ratio), interval: u64, now: u64) -> Self {
         let most = most.max(least);
@@ -219,8 +219,8 @@ mod tests {
             }
         }
 
-        /// A server that bears `capacity` and refuses what is above: soon the rate is between what a decrease leaves of that and one
-        /// step above it, and stays there.
+        /// A server that bears `capacity` and refuses what is above: soon the rate is between what a decrease leaves of
+        /// that and one step above it, and stays there.
         #[test]
         fn it_comes_to_what_the_server_bears_and_stays_about_there(
             capacity in 1..500_u32,

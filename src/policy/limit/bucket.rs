@@ -1,16 +1,16 @@
 //! The token bucket, in whole numbers.
 //!
-//! A permit costs as many units as the rate's span has nanoseconds, and each nanosecond refills as many units as the rate has
-//! permits. So 3 per second is 3 units a nanosecond at 1 000 000 000 units a permit: nothing is rounded, over any span, and
-//! taking a permit is two multiplications and no division.
+//! A permit costs as many units as the rate's span has nanoseconds, and each nanosecond refills as many units as the
+//! rate has permits. So 3 per second is 3 units a nanosecond at 1 000 000 000 units a permit: nothing is rounded, over
+//! any span, and taking a permit is two multiplications and no division.
 
 use crate::policy::{
     limit::{packed::Params, rate::Rate},
     nanos::FOREVER,
 };
 
-/// A rate as units per nanosecond and units per permit, in lowest terms: smaller numbers are faster. No limit is nothing
-/// for nothing.
+/// A rate as units per nanosecond and units per permit, in lowest terms: smaller numbers are faster. No limit is
+/// nothing for nothing.
 fn lowest(rate: Rate) -> (u32, u64) {
     let (mut a, mut b) = (u64::from(rate.permits()), rate.span());
     while let Some(rest) = a.checked_rem(b) {
@@ -74,7 +74,8 @@ impl Bucket {
         self.updated_at
     }
 
-    /// Lets time pass, without a clamp: what is above the burst is for those that wait. A time before the last is the last.
+    /// Lets time pass, without a clamp: what is above the burst is for those that wait. A time before the last is the
+    /// last.
     #[inline]
     pub fn refill(&mut self, now: u64) {
         let passed = now.saturating_sub(self.updated_at);
@@ -100,8 +101,8 @@ impl Bucket {
         }
     }
 
-    /// What is above the burst runs over, or what is above `permits` if that is more: so much a waiter that asks for it may
-    /// have. Whether anything did.
+    /// What is above the burst runs over, or what is above `permits` if that is more: so much a waiter that asks for it
+    /// may have. Whether anything did.
     pub fn clamp_to(&mut self, permits: u32) -> bool {
         let most = self.capacity.max(product(permits.into(), self.cost));
         let spills = self.tokens > most;
@@ -178,7 +179,8 @@ impl Bucket {
         self.convert(old);
     }
 
-    /// From now on it has the settings of another one, as by [`set_rate`](Self::set_rate) and [`set_burst`](Self::set_burst).
+    /// From now on it has the settings of another one, as by [`set_rate`](Self::set_rate) and
+    /// [`set_burst`](Self::set_burst).
     pub fn adopt(&mut self, other: &Self) {
         let old = self.cost;
         (self.rate, self.burst) = (other.rate, other.burst);

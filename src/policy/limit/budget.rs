@@ -1,15 +1,16 @@
 //! Budgets of retries, in whole numbers: each is one 64-bit word and what may become of it.
 //!
-//! Neither looks at a clock, so idling costs nothing and changes nothing. (A floor by time is a [bucket](super::bucket).)
+//! Neither looks at a clock, so idling costs nothing and changes nothing. (A floor by time is a
+//! [bucket](super::bucket).)
 
 use crate::policy::ratio::Ratio;
 
 /// So many retries per first attempt, and a reserve.
 ///
-/// A retry costs as many units as the ratio has below the line, a first attempt brings as many as it has above. What
-/// is saved up never exceeds the reserve, so that in any stretch with `f` first attempts at most `reserve + ratio * f`
-/// retries are allowed: after a long good time as well. (A reserve of less than a retry and what one first attempt brings
-/// could not hold the fractions, and the ratio would not be exact: so much may be saved up always.)
+/// A retry costs as many units as the ratio has below the line, a first attempt brings as many as it has above. What is
+/// saved up never exceeds the reserve, so that in any stretch with `f` first attempts at most `reserve + ratio * f`
+/// retries are allowed: after a long good time as well. (A reserve of less than a retry and what one first attempt
+/// brings could not hold the fractions, and the ratio would not be exact: so much may be saved up always.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RatioBudget {
     /// Of each first attempt.

@@ -1,15 +1,16 @@
-//! The settings that many packed buckets share, and how they have changed: so that a change touches none of the buckets.
+//! The settings that many packed buckets share, and how they have changed: so that a change touches none of the
+//! buckets.
 //!
-//! All buckets are read by one set of parameters, that of the current epoch. When the settings change, or the numbers would
-//! get too large for a word, a new epoch begins. A word tells the epoch of which it is in its lowest byte; one of a former
-//! epoch is brought up to date when it is next looked at: read by its own parameters, filled up to the instant at which the
-//! next epoch began, converted to that one's settings, and so on. So it is then what it would be if it had been converted
-//! at each change.
+//! All buckets are read by one set of parameters, that of the current epoch. When the settings change, or the numbers
+//! would get too large for a word, a new epoch begins. A word tells the epoch of which it is in its lowest byte; one of
+//! a former epoch is brought up to date when it is next looked at: read by its own parameters, filled up to the instant
+//! at which the next epoch began, converted to that one's settings, and so on. So it is then what it would be if it had
+//! been converted at each change.
 //!
 //! A bucket that is full, and stays unused, is as good as one that is new: it is full in every epoch.
 //!
-//! Invariants: there are one to 256 epochs, in the order in which they began; no word is of an epoch that is not kept, if the
-//! keeper says [`Epochs::forget_before`] only of epochs of which there are no words.
+//! Invariants: there are one to 256 epochs, in the order in which they began; no word is of an epoch that is not kept,
+//! if the keeper says [`Epochs::forget_before`] only of epochs of which there are no words.
 
 use std::{collections::VecDeque, mem};
 
@@ -75,7 +76,8 @@ impl Epochs {
         &self.epoch.full
     }
 
-    /// Whether all words have to be brought up to date before another epoch begins; then say [`forget_before`](Self::forget_before).
+    /// Whether all words have to be brought up to date before another epoch begins; then say
+    /// [`forget_before`](Self::forget_before).
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         self.former.len() >= MOST
@@ -147,8 +149,8 @@ impl Epochs {
         self.params.take_of(moment.full, word, permits)
     }
 
-    /// Brings a word up to date. The bucket is as of the latest change at least; where the clock has gone back since the word
-    /// was made, it may be of a time to come.
+    /// Brings a word up to date. The bucket is as of the latest change at least; where the clock has gone back since
+    /// the word was made, it may be of a time to come.
     #[must_use]
     pub fn unpack(&self, word: u64) -> Bucket {
         let [epoch, ..] = word.to_le_bytes();

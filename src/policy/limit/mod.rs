@@ -1,4 +1,5 @@
-//! How often something may happen: the token bucket, its packed form, the wait list in front of it, and budgets of retries.
+//! How often something may happen: the token bucket, its packed form, the wait list in front of it, and budgets of
+//! retries.
 
 pub mod adaptive;
 pub mod bucket;

@@ -12,8 +12,8 @@ use crate::policy::{
     nanos::{self, FOREVER, Written, decimal},
 };
 
-/// So many permits per span of time, kept exactly as it was written: 3 per second is 3 per 1 000 000 000 ns. Rates are equal
-/// if as much flows: 5 per second is 10 in two seconds.
+/// So many permits per span of time, kept exactly as it was written: 3 per second is 3 per 1 000 000 000 ns. Rates are
+/// equal if as much flows: 5 per second is 10 in two seconds.
 ///
 /// ```
 /// use std::time::Duration;

@@ -68,9 +68,9 @@ impl Plan {
         Self { forecast, warnings }
     }
 
-    /// The same with a limiter ([`throttle`](crate::builder::Retry::throttle)) that is full and that no other run asks: permits may
-    /// come later than planned, or too late, which ends the run. A burst of 0 is a limiter that saves nothing up, much
-    /// like one that others keep drained.
+    /// The same with a limiter ([`throttle`](crate::builder::Retry::throttle)) that is full and that no other run asks:
+    /// permits may come later than planned, or too late, which ends the run. A burst of 0 is a limiter that saves
+    /// nothing up, much like one that others keep drained.
     ///
     /// ```
     /// use relent::{Policy, Rate};

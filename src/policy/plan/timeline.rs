@@ -22,8 +22,9 @@ const TAIL: usize = 4;
 /// So many attempts are shown of one that does not stop.
 const SHOWN: usize = 12;
 
-/// The policy, a timeline for each case, the longest that it may take, and warnings. `|` is a start (`#`: several), `=` a
-/// call that runs, `x` where it is cut, `.` a pause, `~` a wait for the limiter, `!` its refusal, `>` that it goes on.
+/// The policy, a timeline for each case, the longest that it may take, and warnings. `|` is a start (`#`: several), `=`
+/// a call that runs, `x` where it is cut, `.` a pause, `~` a wait for the limiter, `!` its refusal, `>` that it goes
+/// on.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = self.policy().to_string();

@@ -1,5 +1,5 @@
-//! A growing array whose items stay where they are: memory comes in blocks, so that growing copies nothing and asks for little
-//! more than is needed.
+//! A growing array whose items stay where they are: memory comes in blocks, so that growing copies nothing and asks for
+//! little more than is needed.
 
 use std::ops::{Index, IndexMut};
 

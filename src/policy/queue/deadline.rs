@@ -8,8 +8,8 @@ pub(super) const RETAINED_CAPACITY: usize = 1024;
 pub(super) struct Deadline {
     /// Nanoseconds of queue time.
     pub(super) at: u64,
-    /// Among equal times: the order in which they were given. A number is used for one deadline only, so that it also tells
-    /// whether a slot still has the deadline that it had.
+    /// Among equal times: the order in which they were given. A number is used for one deadline only, so that it also
+    /// tells whether a slot still has the deadline that it had.
     pub(super) seq: u64,
 }
 
@@ -31,7 +31,8 @@ impl WheelEntry {
     pub(super) const NEW: Self = Self { deadline: Deadline::NONE, index: 0 };
 }
 
-/// Where the entries of a wheel are, by slot: beside what else is known of each, so that all of it comes from memory at once.
+/// Where the entries of a wheel are, by slot: beside what else is known of each, so that all of it comes from memory at
+/// once.
 pub(super) trait Store {
     fn wheel_entry(&self, slot: u32) -> &WheelEntry;
     fn wheel_entry_mut(&mut self, slot: u32) -> &mut WheelEntry;

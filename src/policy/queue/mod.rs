@@ -1,21 +1,22 @@
 //! A delay queue of keyed work, without a clock: what is to be done for which key, and when.
 //!
-//! Per key: waiting, then running, then gone or waiting again. One key never runs twice at once: what is wanted of a key
-//! that runs is kept beside the run and applied when it ends. Due times are nanoseconds of the queue's own time, any
-//! distance ahead or behind; `u64::MAX` is never. Equal due times come out in the order in which they were given.
+//! Per key: waiting, then running, then gone or waiting again. One key never runs twice at once: what is wanted of a
+//! key that runs is kept beside the run and applied when it ends. Due times are nanoseconds of the queue's own time,
+//! any distance ahead or behind; `u64::MAX` is never. Equal due times come out in the order in which they were given.
 //!
-//! A run that fails leaves an [`AttemptHistory`]: the count of failures, and the pause before the next attempt. It belongs to
-//! the key, not to the value: a newer value, given during the run or in the pause, changes what is tried next and may put it
-//! off, but brings it forward no further than the end of the pause. The history is forgotten with a run that succeeds or
-//! is given up, with a cancellation, by [`OnOccupied::Reset`], and where the new due time lies beyond the bounds of the
-//! attempts so far.
+//! A run that fails leaves an [`AttemptHistory`]: the count of failures, and the pause before the next attempt. It
+//! belongs to the key, not to the value: a newer value, given during the run or in the pause, changes what is tried
+//! next and may put it off, but brings it forward no further than the end of the pause. The history is forgotten with a
+//! run that succeeds or is given up, with a cancellation, by [`OnOccupied::Reset`], and where the new due time lies
+//! beyond the bounds of the attempts so far.
 //!
 //! # Structure
 //! - `slab`: a slot for each key, with its phase and what waits; found by the key's hash.
 //! - `wheel`: which slot expires next; `ready` has in order what is due in the present millisecond or before.
 //! - `deadline`: what these two know of a slot.
 //!
-//! Waiting slots, and no others, are in the wheel. A slot that runs has no deadline there, or keeps the one of what follows.
+//! Waiting slots, and no others, are in the wheel. A slot that runs has no deadline there, or keeps the one of what
+//! follows.
 
 mod blocks;
 mod deadline;
@@ -70,8 +71,8 @@ impl<K: Hash + Eq + Clone, V, T: AttemptHistory> KeyedDelayQueue<K, V, T> {
         }
     }
 
-    /// Gives work for a key, due at `due`. Key and value are taken where they are needed; where they are not, or where the key's
-    /// own code panics, they stay with the caller. Without a key or a value nothing is given.
+    /// Gives work for a key, due at `due`. Key and value are taken where they are needed; where they are not, or where
+    /// the key's own code panics, they stay with the caller. Without a key or a value nothing is given.
     ///
     /// # Panics
     /// With more than 2^32 - 2 keys.
@@ -173,8 +174,8 @@ impl<K: Hash + Eq + Clone, V, T: AttemptHistory> KeyedDelayQueue<K, V, T> {
         out
     }
 
-    /// What a key is doing, its value where one waits, and what failed attempts left; `None` when there is nothing to do
-    /// for it.
+    /// What a key is doing, its value where one waits, and what failed attempts left; `None` when there is nothing to
+    /// do for it.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<(State, Option<&V>, Option<&T>)> {
         let slot = self.slab.find(key)?;
@@ -209,8 +210,8 @@ impl<K: Hash + Eq + Clone, V, T: AttemptHistory> KeyedDelayQueue<K, V, T> {
         Some(Started { run, key, value, history, due })
     }
 
-    /// Ends a run: for good, or to be tried again with that value, when the history says, unless something newer was given for
-    /// the key.
+    /// Ends a run: for good, or to be tried again with that value, when the history says, unless something newer was
+    /// given for the key.
     pub fn end(&mut self, run: RunningKey, again: Option<(V, T)>) -> AfterRun<K, V, T> {
         let (slot, number) = run.into_parts();
         let slot = self.relocated.remove(&number).unwrap_or(slot);
@@ -328,8 +329,8 @@ impl<K: Hash + Eq + Clone, V, T: AttemptHistory> KeyedDelayQueue<K, V, T> {
         left
     }
 
-    /// After a removal: where most slots are vacant, the last two are given back, so that memory follows the number of keys down
-    /// and no call takes long.
+    /// After a removal: where most slots are vacant, the last two are given back, so that memory follows the number of
+    /// keys down and no call takes long.
     fn compact(&mut self) {
         for _ in 0..2 {
             let Some(last) = self.slab.last_if_sparse() else { return };
@@ -357,8 +358,8 @@ impl<K, V, T> KeyedDelayQueue<K, V, T> {
     }
 }
 
-/// When an entry that is wanted at `due` may go on with a history: then or at the end of the pause; `None` if that is beyond
-/// the bounds, and it begins anew.
+/// When an entry that is wanted at `due` may go on with a history: then or at the end of the pause; `None` if that is
+/// beyond the bounds, and it begins anew.
 fn carried((first, last): (u64, u64), due: u64) -> Option<u64> {
     let due = due.max(first);
     (due <= last).then_some(due)

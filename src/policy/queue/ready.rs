@@ -7,8 +7,8 @@ use std::{
 
 use super::deadline::{Expiration, RETAINED_CAPACITY, Store};
 
-/// Expirations in order. One whose slot has been removed or moved stays, not [current](Expiration::is_current) any more, until
-/// it is met or too many have gathered.
+/// Expirations in order. One whose slot has been removed or moved stays, not [current](Expiration::is_current) any
+/// more, until it is met or too many have gathered.
 #[derive(Debug, Default)]
 pub(super) struct ReadyQueue {
     /// What came in order, sorted.

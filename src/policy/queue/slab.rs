@@ -1,10 +1,10 @@
 //! A slab of keys in numbered slots, and the hash table that finds a key's slot.
 //!
-//! Each key is held once. The table keeps half of each hash, so that it grows, and finds a key, without reading keys that lie all
-//! over the memory.
+//! Each key is held once. The table keeps half of each hash, so that it grows, and finds a key, without reading keys
+//! that lie all over the memory.
 //!
-//! Invariants: the table has exactly the slots that are not vacant; every vacant slot is in the list of vacant ones, which may
-//! also hold numbers of slots that are gone.
+//! Invariants: the table has exactly the slots that are not vacant; every vacant slot is in the list of vacant ones,
+//! which may also hold numbers of slots that are gone.
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -71,8 +71,8 @@ impl<K: Hash + Eq, E> Slab<K, E> {
         }
     }
 
-    /// The key's slot: the one that it has, or another in which the value waits; key and value are taken then. `None` without
-    /// them.
+    /// The key's slot: the one that it has, or another in which the value waits; key and value are taken then. `None`
+    /// without them.
     ///
     /// # Panics
     /// With more than 2^32 - 2 keys.
@@ -219,7 +219,8 @@ impl<K: Hash + Eq, E> Slab<K, E> {
         }
     }
 
-    /// Moves the key of the last slot to a vacant one, and gives the last one back. It must not be in the wheel meanwhile.
+    /// Moves the key of the last slot to a vacant one, and gives the last one back. It must not be in the wheel
+    /// meanwhile.
     pub(super) fn relocate_last(&mut self) -> Option<u32> {
         let slot = next_vacant(&mut self.vacant, &self.slots)?;
         let last = self.slots.pop()?;

@@ -29,8 +29,8 @@ fn room(table: &Table) -> usize {
     table.slab.capacity().max(table.wheel.capacity())
 }
 
-/// A hundred thousand keys, near, far and due, go down to a few: memory goes with them, however they go, and the few are
-/// found, run and end as if nothing had happened.
+/// A hundred thousand keys, near, far and due, go down to a few: memory goes with them, however they go, and the few
+/// are found, run and end as if nothing had happened.
 #[test]
 fn memory_follows_the_number_of_keys_down() {
     const KEYS: u64 = 20_000;

@@ -19,9 +19,10 @@
 //! the bucket of that digit. When time reaches a bucket, its entries move to finer buckets, and in the end, sorted by deadline,
 //! to the back of the ready queue.
 //!
-//! An example: the present block is 10, and an entry is due in block 200, which is 3·64 + 8. The blocks differ first in the
-//! 64s (0 and 3): level 1, bucket 3. When time reaches that bucket the present block becomes 3·64 = 192, and the entry, which
-//! now differs only in the last digit, moves to level 0, bucket 8. When time reaches that, at block 200, the entry is sorted in.
+//! An example: the present block is 10, and an entry is due in block 200, which is 3·64 + 8. The blocks differ first in
+//! the 64s (0 and 3): level 1, bucket 3. When time reaches that bucket the present block becomes 3·64 = 192, and the
+//! entry, which now differs only in the last digit, moves to level 0, bucket 8. When time reaches that, at block 200,
+//! the entry is sorted in.
 //!
 //! # Invariants
 //! - No entry in a bucket is in the present block or an earlier one.
@@ -45,7 +46,8 @@ const BLOCK: u32 = 20;
 /// By how many bits a block is shifted to have the level's digit in the lowest six.
 const LEVELS: [u32; 8] = [0, 6, 12, 18, 24, 30, 36, 42];
 const BUCKETS: usize = 64;
-/// The next bucket is read for its exact first deadline if it holds no more than this; a fuller one is opened in time instead.
+/// The next bucket is read for its exact first deadline if it holds no more than this; a fuller one is opened in time
+/// instead.
 const PEEK_LIMIT: usize = 8;
 /// What a bucket asks memory for at first.
 const FIRST_BUCKET_CAPACITY: usize = 16;
@@ -276,8 +278,8 @@ mod tests {
 
     const HOUR: u64 = 3_600_000_000_000;
 
-    /// Steps, not time: however many wait, one is inserted or removed in a handful of steps, and all of its life takes a few
-    /// for each level. What is beyond that is the sorting of one block.
+    /// Steps, not time: however many wait, one is inserted or removed in a handful of steps, and all of its life takes
+    /// a few for each level. What is beyond that is the sorting of one block.
     #[test]
     fn steps_do_not_grow_with_the_number_of_entries() {
         let mut rng = Rng::with_seed(1);
@@ -316,8 +318,8 @@ mod tests {
         }
     }
 
-    /// What is in the ready queue already is moved about: the expirations left behind are cleared away now and then, and that
-    /// costs each move a few steps and no memory.
+    /// What is in the ready queue already is moved about: the expirations left behind are cleared away now and then,
+    /// and that costs each move a few steps and no memory.
     #[test]
     fn moves_within_the_ready_queue_cost_a_few_steps_each() {
         let mut rng = Rng::with_seed(2);

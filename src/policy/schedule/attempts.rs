@@ -28,8 +28,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// An attempt as a run would give it to its operation, for a unit test of that operation: without bounds, at the start of
-    /// the run. `number` counts from 1; 0 is read as 1.
+    /// An attempt as a run would give it to its operation, for a unit test of that operation: without bounds, at the
+    /// start of the run. `number` counts from 1; 0 is read as 1.
     ///
     /// ```
     /// use std::time::Duration;
@@ -97,11 +97,12 @@ impl Attempt {
         }
     }
 
-    /// `attempt_timeout` or `finish_within`, whichever is less: the same for every attempt of a run, however little is left;
-    /// `None` if neither is set.
+    /// `attempt_timeout` or `finish_within`, whichever is less: the same for every attempt of a run, however little is
+    /// left; `None` if neither is set.
     ///
-    /// An operation of several calls shares this out, so that one that hangs is told by itself and does not cost the whole
-    /// attempt. By [`timeout`](Self::timeout) the shares would shrink at the end of a run, until healthy calls seemed to hang.
+    /// An operation of several calls shares this out, so that one that hangs is told by itself and does not cost the
+    /// whole attempt. By [`timeout`](Self::timeout) the shares would shrink at the end of a run, until healthy calls
+    /// seemed to hang.
     ///
     /// ```
     /// use std::time::Duration;

@@ -132,7 +132,8 @@ impl Backoff {
         Self::of(Plain::new(Shape::Fixed, delay, Duration::MAX))
     }
 
-    /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most `cap`.
+    /// `base`, then each delay [`factor`](Self::factor) times the one before (2 unless set), rounded down, at most
+    /// `cap`.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
         Self::of(Plain::new(Shape::Exponential, base, cap))
@@ -232,8 +233,8 @@ impl Backoff {
         self
     }
 
-    /// Makes every run draw this one series of random numbers: for tests, and to replay a run. The iterator, a run, its plan
-    /// and each key of a [`KeyedBackoff`](crate::KeyedBackoff) draw the same.
+    /// Makes every run draw this one series of random numbers: for tests, and to replay a run. The iterator, a run, its
+    /// plan and each key of a [`KeyedBackoff`](crate::KeyedBackoff) draw the same.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.change(|more| more.seed = Some(seed));

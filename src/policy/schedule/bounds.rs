@@ -32,8 +32,8 @@ impl Bounds {
         in_window && in_time
     }
 
-    /// Whether it is too late to start anything at `now`, whatever it was planned for. The first instant never is, so that
-    /// a first attempt that waits for nothing always starts.
+    /// Whether it is too late to start anything at `now`, whatever it was planned for. The first instant never is, so
+    /// that a first attempt that waits for nothing always starts.
     #[inline]
     #[must_use]
     pub fn is_over(&self, now: u64) -> bool {

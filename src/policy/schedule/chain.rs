@@ -12,7 +12,8 @@ use crate::policy::{
 };
 
 impl Plain {
-    /// Whether, if nothing else is set, [`next_simple`](Self::next_simple) is all there is to it, as in nearly all runs.
+    /// Whether, if nothing else is set, [`next_simple`](Self::next_simple) is all there is to it, as in nearly all
+    /// runs.
     #[inline]
     pub(super) const fn is_simple(&self) -> bool {
         matches!(self.shape, Shape::Fixed | Shape::Exponential)

@@ -8,9 +8,9 @@ use crate::policy::{
 };
 
 impl Policy {
-    /// [`start_within`](Self::start_within) until the user of a builder sets a bound: `start_within`, `finish_within` or
-    /// `max_attempts`, or those of a policy, then hold alone. Meanwhile what servers ask for by `RetryAfter` moves the end of the
-    /// window along, by `asked` in all at most.
+    /// [`start_within`](Self::start_within) until the user of a builder sets a bound: `start_within`, `finish_within`
+    /// or `max_attempts`, or those of a policy, then hold alone. Meanwhile what servers ask for by `RetryAfter` moves
+    /// the end of the window along, by `asked` in all at most.
     ///
     /// For what hands out builders that have settings already. The policy's text shows it as `start_within`.
     ///
@@ -55,12 +55,12 @@ impl Policy {
         self.bounds.start_within = moved.min(latest);
     }
 
-    /// Where the next start would not be admitted, one last attempt starts so long before `finish_within`, or at half of that
-    /// where it is shorter than twice as long. [`final_try`](Self::final_try) replaces it; a policy that is given to a builder with
-    /// this one does not take it away.
+    /// Where the next start would not be admitted, one last attempt starts so long before `finish_within`, or at half
+    /// of that where it is shorter than twice as long. [`final_try`](Self::final_try) replaces it; a policy that is
+    /// given to a builder with this one does not take it away.
     ///
-    /// For what hands out builders whose last attempt needs its time, such as a read that says what was seen last. It is no part
-    /// of the policy's text.
+    /// For what hands out builders whose last attempt needs its time, such as a read that says what was seen last. It
+    /// is no part of the policy's text.
     pub fn default_final_try(mut self, before_the_end: Duration) -> Self {
         self.change_rare(|rare| rare.last_look = Some(nanos(before_the_end)));
         self

@@ -33,8 +33,8 @@ impl IntoIterator for &Backoff {
     }
 }
 
-/// The delays of one run, as an iterator. Each iterator draws its own random series; with a [`seed`](Backoff::seed) it is the
-/// one that a run draws.
+/// The delays of one run, as an iterator. Each iterator draws its own random series; with a [`seed`](Backoff::seed) it
+/// is the one that a run draws.
 #[derive(Clone, Debug)]
 #[must_use = "iterators do nothing unless asked"]
 pub struct Delays {

@@ -65,8 +65,9 @@ pub(in crate::policy) enum Kind {
     PlusMinus,
 }
 
-/// A number from `low..=high`, all equally likely if `random` is uniform: the multiply-and-shift reduction of
-/// D. Lemire, "Fast Random Integer Generation in an Interval" (2019), without its rejection step: a bias below 2^-64 of the range.
+/// A number from `low..=high`, all equally likely if `random` is uniform: the multiply-and-shift reduction of D.
+/// Lemire, "Fast Random Integer Generation in an Interval" (2019), without its rejection step: a bias below 2^-64 of
+/// the range.
 #[inline]
 pub(crate) fn pick(low: u64, high: u64, random: u64) -> u64 {
     let width = u128::from(high.saturating_sub(low)).saturating_add(1);

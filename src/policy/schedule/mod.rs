@@ -104,9 +104,10 @@ impl Policy {
         self
     }
 
-    /// Gives each run a grid of its own: the first pause is any between half of [`every`](Self::every) and one and a half, at
-    /// random, and the grid is laid where it ends. Runs that begin together, as those of many instances of a program do, then
-    /// never meet again at the same instants; unless set, they do for ever. Without `every` it has no effect.
+    /// Gives each run a grid of its own: the first pause is any between half of [`every`](Self::every) and one and a
+    /// half, at random, and the grid is laid where it ends. Runs that begin together, as those of many instances of a
+    /// program do, then never meet again at the same instants; unless set, they do for ever. Without `every` it has no
+    /// effect.
     ///
     /// ```
     /// use std::time::Duration;
@@ -142,8 +143,8 @@ impl Policy {
         self
     }
 
-    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts then or
-    /// later, however late a timer or a permit came.
+    /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts then
+    /// or later, however late a timer or a permit came.
     #[inline]
     pub fn finish_within(mut self, bound: Duration) -> Self {
         if self.has(DEFAULT_WINDOW) {
@@ -178,8 +179,8 @@ impl Policy {
         self
     }
 
-    /// What follows an attempt that ended without an answer: its own deadline cut it, or its owner dropped it while the run
-    /// goes on. `Fatal` is for calls that must not run twice. Default: retry.
+    /// What follows an attempt that ended without an answer: its own deadline cut it, or its owner dropped it while the
+    /// run goes on. `Fatal` is for calls that must not run twice. Default: retry.
     pub fn on_cut(mut self, decision: impl Into<Decision>) -> Self {
         let (pause, fatal) = match decision.into() {
             Decision::Retry => (0, 0),
@@ -199,9 +200,10 @@ impl Policy {
         self
     }
 
-    /// What a server asks of one run by `RetryAfter` holds for all that share its limiters: they grant nothing for so long, at
-    /// most [`max_retry_after`](Self::max_retry_after), as after [`Limiter::pause_for`](crate::Limiter::pause_for), also where
-    /// this run ends with that answer. Without a limiter it has no effect.
+    /// What a server asks of one run by `RetryAfter` holds for all that share its limiters: they grant nothing for so
+    /// long, at most [`max_retry_after`](Self::max_retry_after), as after
+    /// [`Limiter::pause_for`](crate::Limiter::pause_for), also where this run ends with that answer. Without a limiter
+    /// it has no effect.
     ///
     /// ```
     /// use std::time::Duration;
@@ -274,14 +276,14 @@ impl Policy {
 
     /// For tests, feature `test-util`: a run with this policy decides as it would, and its pauses take no time.
     ///
-    /// The run's own clock goes on by each pause: what it tells as elapsed, its bounds, ticks and the instants of its attempts
-    /// count the pauses in full, so an hour of them ends by `finish_within(1 h)`, on any runtime and beside real sockets. On a
-    /// paused clock it is not needed.
+    /// The run's own clock goes on by each pause: what it tells as elapsed, its bounds, ticks and the instants of its
+    /// attempts count the pauses in full, so an hour of them ends by `finish_within(1 h)`, on any runtime and beside
+    /// real sockets. On a paused clock it is not needed.
     ///
-    /// Not skipped, and counted as it passes: what the operation itself waits for, a call that its deadline cuts, the wait for a
-    /// limiter and the wait of a [`TimedQueue`](crate::TimedQueue), since others share those. Pauses of one run pass for no other:
-    /// a limiter or a budget fills meanwhile only by real time. It is not part of the policy's text. A pause without an end is
-    /// still waited for.
+    /// Not skipped, and counted as it passes: what the operation itself waits for, a call that its deadline cuts, the
+    /// wait for a limiter and the wait of a [`TimedQueue`](crate::TimedQueue), since others share those. Pauses of one
+    /// run pass for no other: a limiter or a budget fills meanwhile only by real time. It is not part of the policy's
+    /// text. A pause without an end is still waited for.
     ///
     /// ```
     /// use std::time::Duration;

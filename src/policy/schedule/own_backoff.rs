@@ -1,4 +1,5 @@
-//! The backoff of a policy: in place, but for what few backoffs have, which is where the policy has what few policies have.
+//! The backoff of a policy: in place, but for what few backoffs have, which is where the policy has what few policies
+//! have.
 
 use std::sync::Arc;
 

@@ -121,8 +121,8 @@ impl Setting {
     }
 }
 
-/// What differs from the default, in the words of the methods: `every 50ms, start_within 350ms`; `default` if nothing does.
-/// As text, for a setting that is not there has none.
+/// What differs from the default, in the words of the methods: `every 50ms, start_within 350ms`; `default` if nothing
+/// does. As text, for a setting that is not there has none.
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Policy({self})")
@@ -143,10 +143,11 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Settings, each at most once, with commas between them: `every 50ms`, `random_phase`, `backoff exponential 100ms..10s take 3` (see
-/// [`Backoff`](crate::Backoff); the word `backoff` may be left out), `attempt_timeout 10s`, `start_within 350ms`, `finish_within 5s`, `max_attempts 8`, `final_try`,
-/// `delay_first`, `on_cut retry`, `on_cut fatal`, `on_cut retry after 5s`, `max_retry_after 1m`. `default`, or nothing,
-/// is the default.
+/// Settings, each at most once, with commas between them: `every 50ms`, `random_phase`,
+/// `backoff exponential 100ms..10s take 3` (see [`Backoff`](crate::Backoff); the word `backoff` may be left out),
+/// `attempt_timeout 10s`, `start_within 350ms`, `finish_within 5s`, `max_attempts 8`, `final_try`, `delay_first`,
+/// `on_cut retry`, `on_cut fatal`, `on_cut retry after 5s`, `max_retry_after 1m`. `default`, or nothing, is the
+/// default.
 impl FromStr for Policy {
     type Err = ConfigError;
 

@@ -15,7 +15,8 @@ use crate::policy::{
     text::Setting,
 };
 
-/// A map of what differs from the default: times and the backoff as text, `max_attempts` as a number, switches as booleans.
+/// A map of what differs from the default: times and the backoff as text, `max_attempts` as a number, switches as
+/// booleans.
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let given = Setting::ALL.map(|setting| (setting, setting.written(self)));
@@ -32,8 +33,8 @@ impl Serialize for Policy {
     }
 }
 
-/// A map of the settings, or, where the format itself tells a text from a map, the one-line text (`every 50ms, start_within 350ms`).
-/// What is wrong is reported where it stands.
+/// A map of the settings, or, where the format itself tells a text from a map, the one-line text
+/// (`every 50ms, start_within 350ms`). What is wrong is reported where it stands.
 impl<'de> Deserialize<'de> for Policy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {

@@ -80,8 +80,9 @@ impl EnsureState {
         self.count
     }
 
-    /// Whether an act may have been applied without a look to tell: the last call was an act, or a look that failed. (An act
-    /// that was not seen to be applied at first may be later: the more reason to know that no observation was made.)
+    /// Whether an act may have been applied without a look to tell: the last call was an act, or a look that failed.
+    /// (An act that was not seen to be applied at first may be later: the more reason to know that no observation was
+    /// made.)
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         self.unseen
@@ -139,8 +140,8 @@ impl EnsureState {
     }
 }
 
-/// When an act that starts at `start` is cut. What `attempt_timeout` says of a call is kept free of acts before the hard
-/// bound, so that the look that closes the run has its time; never more than half of all the time there is.
+/// When an act that starts at `start` is cut. What `attempt_timeout` says of a call is kept free of acts before the
+/// hard bound, so that the look that closes the run has its time; never more than half of all the time there is.
 #[must_use]
 pub fn act_until(bounds: &Bounds, start: u64) -> (u64, CutBy) {
     let own = start.saturating_add(bounds.attempt_timeout);
@@ -189,7 +190,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         /// Whatever is seen and answered: it never acts but on a look of the same round that said so, never twice in a
-        /// round, never more often than allowed, never into the time of the closing look, and it is done only when seen.
+        /// round, never more often than allowed, never into the time of the closing look, and it is done only when
+        /// seen.
         #[test]
         fn acts_only_on_what_it_has_seen(policy in policies(), history in prop::collection::vec((found(), answer(), 0_u64..7), 1..40)) {
             let mut steps = EnsureState::new(policy.max_attempts);

@@ -1,4 +1,5 @@
-//! When an operation that is watched has settled, stalls, or cannot be watched any longer: the rules of `settle`, as data.
+//! When an operation that is watched has settled, stalls, or cannot be watched any longer: the rules of `settle`, as
+//! data.
 
 use crate::policy::nanos::FOREVER;
 

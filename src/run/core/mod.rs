@@ -37,7 +37,8 @@ pub(crate) struct Core<G: Control> {
     ending: Ending,
     /// Whether anything can cut an attempt: a bound, or a cancellation.
     is_guarded: bool,
-    /// It joined the limiter's wait list having used up its share: others run first, whether its permit is there or not.
+    /// It joined the limiter's wait list having used up its share: others run first, whether its permit is there or
+    /// not.
     yields_in_list: bool,
     ties: G,
 }

@@ -133,7 +133,8 @@ impl<G: Control> Core<G> {
         Ok((pause > 0).then_some(pause))
     }
 
-    /// Others run before the next attempt. If it needs a permit it joins the limiter's wait list first, so that none overtakes it.
+    /// Others run before the next attempt. If it needs a permit it joins the limiter's wait list first, so that none
+    /// overtakes it.
     #[cold]
     fn yield_in_list(&mut self, planned: u64) {
         self.state = State::Yielded;

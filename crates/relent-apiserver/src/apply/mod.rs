@@ -1,6 +1,7 @@
 //! Which manager owns which field, and what may be applied: the rules of server-side apply.
 //!
-//! Pure: values in, values out. Measured on kube-apiserver 1.36; `tests/kubernetes/contract` asks a real server the same.
+//! Pure: values in, values out. Measured on kube-apiserver 1.36; `tests/kubernetes/contract` asks a real server the
+//! same.
 
 mod merge;
 #[cfg(test)]

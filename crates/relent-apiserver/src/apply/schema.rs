@@ -1,7 +1,7 @@
 //! How the parts of an object are merged: which lists have keys, which are sets, what is one piece.
 //!
-//! Only the exceptions are known: everywhere else lists are one piece, and objects are merged field by field. So fields that a
-//! kind does not have are not refused here.
+//! Only the exceptions are known: everywhere else lists are one piece, and objects are merged field by field. So fields
+//! that a kind does not have are not refused here.
 
 use std::collections::BTreeMap;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// A set of paths, as a tree. A step of a path is written as in `fieldsV1`: `f:name` a field, `k:{..}` the item of a list with
-/// these keys, `v:..` the item of a set with this value.
+/// A set of paths, as a tree. A step of a path is written as in `fieldsV1`: `f:name` a field, `k:{..}` the item of a
+/// list with these keys, `v:..` the item of a set with this value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct FieldSet {
     /// Whether the path that leads here is in the set itself.

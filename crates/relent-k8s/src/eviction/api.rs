@@ -16,9 +16,9 @@ use crate::{class::NO_STATUS, retry_after};
 ///
 /// `grace`: seconds that it has to end; `None`: the pod's own.
 ///
-/// The pod is read first: of a pod that was made anew under the same name the server would take the disruption from the budget
-/// before it compares the UIDs. Without the right to read pods that is left out. A pod is deleted past the Eviction API only where
-/// the API server itself says that it has none, in its answer and in its discovery.
+/// The pod is read first: of a pod that was made anew under the same name the server would take the disruption from the
+/// budget before it compares the UIDs. Without the right to read pods that is left out. A pod is deleted past the
+/// Eviction API only where the API server itself says that it has none, in its answer and in its discovery.
 ///
 /// # Errors
 /// What the server answered, if the pod may still be there; [`EvictError::Invalid`] for a key without a UID.

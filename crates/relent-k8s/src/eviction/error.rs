@@ -25,8 +25,8 @@ pub enum EvictError {
         /// What the server answered.
         error: crate::ApiError,
     },
-    /// The caller is not known or has no right to this (401, 403), and so it was said for some time: a server that has only just
-    /// started refuses every user for a moment.
+    /// The caller is not known or has no right to this (401, 403), and so it was said for some time: a server that has
+    /// only just started refuses every user for a moment.
     #[error("not allowed to evict {pod}, for {lasted:?} now: {}", Words(error))]
     #[non_exhaustive]
     Refused {
@@ -78,7 +78,8 @@ impl fmt::Display for Words<'_> {
 }
 
 impl EvictError {
-    /// What follows: as long as the server asks for; a lasting refusal and what the server calls malformed are not repeated.
+    /// What follows: as long as the server asks for; a lasting refusal and what the server calls malformed are not
+    /// repeated.
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self {

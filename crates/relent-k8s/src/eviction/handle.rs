@@ -55,10 +55,11 @@ impl Evictions {
 
     /// Plans what the taints of a pod's node ask for: eviction at once, after what the pod tolerates, or not at all.
     ///
-    /// Call it whenever the pod or its node's taints have changed. Each taint has its own time: from its `timeAdded`, but not from
-    /// before the pod was bound to the node; where it has none, from the first call that saw it, on the local clock. Where
-    /// tolerations change, the time counts from there still. A call that changes nothing does nothing: an eviction that waits for
-    /// a disruption budget goes on waiting. A pod that was given up or handed back is planned anew.
+    /// Call it whenever the pod or its node's taints have changed. Each taint has its own time: from its `timeAdded`,
+    /// but not from before the pod was bound to the node; where it has none, from the first call that saw it, on the
+    /// local clock. Where tolerations change, the time counts from there still. A call that changes nothing does
+    /// nothing: an eviction that waits for a disruption budget goes on waiting. A pod that was given up or handed back
+    /// is planned anew.
     pub fn observe(&self, pod: &Pod, taints: &[Taint]) -> ObservedPod {
         let Some(key) = PodKey::of(pod) else { return ObservedPod::Nameless };
         let mut pods = self.pods.lock();
@@ -136,8 +137,8 @@ impl Evictions {
         self.queue.idle()
     }
 
-    /// Takes nothing more and waits until all pods are evicted, each at its time; and until they are gone, if the evictor
-    /// was told to wait for that ([`until_gone`](super::Evictor::until_gone)).
+    /// Takes nothing more and waits until all pods are evicted, each at its time; and until they are gone, if the
+    /// evictor was told to wait for that ([`until_gone`](super::Evictor::until_gone)).
     ///
     /// The answer is how many pods are left: 0, unless the evictor was dropped. It works only while the evictor runs.
     ///

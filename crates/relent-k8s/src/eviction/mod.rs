@@ -1,9 +1,10 @@
 //! Evicting pods at their time, as the taint manager does: [`Evictor`].
 //!
-//! Each pod is a key of a [`TimedQueue`] that holds its UID, so a new pod of an old name is another key. An eviction reads the
-//! pod, asks the Eviction API with the UID as a precondition and deletes the pod where the server has no such API; a disruption
-//! budget that says wait is waited for as told; a pod that is gone or replaced is what was wanted. Whatever fails is tried again
-//! by the policy; a caller without the right to evict hears so after two seconds. Then the event is written, as well as can be.
+//! Each pod is a key of a [`TimedQueue`] that holds its UID, so a new pod of an old name is another key. An eviction
+//! reads the pod, asks the Eviction API with the UID as a precondition and deletes the pod where the server has no such
+//! API; a disruption budget that says wait is waited for as told; a pod that is gone or replaced is what was wanted.
+//! Whatever fails is tried again by the policy; a caller without the right to evict hears so after two seconds. Then
+//! the event is written, as well as can be.
 
 mod api;
 mod error;
@@ -54,8 +55,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Evicts pods at their time.
 ///
-/// One attempt has 10 s; failed ones are tried again forever, 100 ms to 30 s apart, unless [`policy`](Self::policy) says
-/// otherwise; a budget that says wait longer is waited for as told, up to five minutes. Four pods are evicted side by side.
+/// One attempt has 10 s; failed ones are tried again forever, 100 ms to 30 s apart, unless [`policy`](Self::policy)
+/// says otherwise; a budget that says wait longer is waited for as told, up to five minutes. Four pods are evicted side
+/// by side.
 ///
 /// An event is tried for 2 s, and not again; while events fail, for a quarter of a second. Whether it was written says
 /// [`Eviction::event_error`] of the value that is handed back.
@@ -120,8 +122,8 @@ impl Evictor {
         }
     }
 
-    /// What becomes of evictions that fail, per pod. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay as they are
-    /// where this one sets none; the bounds are replaced as one set.
+    /// What becomes of evictions that fail, per pod. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay as
+    /// they are where this one sets none; the bounds are replaced as one set.
     #[must_use]
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.clone().guarded_by(&self.policy);
@@ -160,8 +162,8 @@ impl Evictor {
         Ok(self)
     }
 
-    /// [`Evictions::drain`] and [`run`](Self::run) wait also until the pods that were evicted are gone: it is looked every second.
-    /// A pod that a finalizer keeps is waited for without end; [`Evictions::leaving`] names it.
+    /// [`Evictions::drain`] and [`run`](Self::run) wait also until the pods that were evicted are gone: it is looked
+    /// every second. A pod that a finalizer keeps is waited for without end; [`Evictions::leaving`] names it.
     #[must_use]
     pub fn until_gone(mut self) -> Self {
         self.until_gone = true;

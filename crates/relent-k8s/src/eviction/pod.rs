@@ -67,7 +67,8 @@ impl PodKey {
         &self.uid
     }
 
-    /// Without a UID whatever pod has the name would be evicted, and a name that is part of a path would name something else.
+    /// Without a UID whatever pod has the name would be evicted, and a name that is part of a path would name something
+    /// else.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         name::check("pod namespace", &self.namespace)?;
         name::check("pod name", &self.name)?;
@@ -116,14 +117,15 @@ impl Eviction {
         &self.note
     }
 
-    /// What it came to: in the value that [`ItemEvent`](relent::queue::ItemEvent) hands back. `None`: the pod was not evicted.
+    /// What it came to: in the value that [`ItemEvent`](relent::queue::ItemEvent) hands back. `None`: the pod was not
+    /// evicted.
     #[must_use]
     pub fn outcome(&self) -> Option<Evicted> {
         self.outcome.get().and_then(|(evicted, _)| *evicted)
     }
 
-    /// Why the event was not written: in the value that [`ItemEvent`](relent::queue::ItemEvent) hands back. `None` if it was, or if
-    /// there was none to write.
+    /// Why the event was not written: in the value that [`ItemEvent`](relent::queue::ItemEvent) hands back. `None` if
+    /// it was, or if there was none to write.
     #[must_use]
     pub fn event_error(&self) -> Option<&str> {
         self.outcome.get().and_then(|(_, error)| error.as_deref())

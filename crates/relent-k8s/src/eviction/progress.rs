@@ -34,7 +34,8 @@ pub(super) struct Progress {
     /// The event was tried, by an attempt that may have been cut then: it is not tried again.
     pub(super) event_tried: bool,
     pub(super) event_error: Option<Arc<str>>,
-    /// Since when every attempt was refused. One that has no answer ends the series: it is taken out while an attempt runs.
+    /// Since when every attempt was refused. One that has no answer ends the series: it is taken out while an attempt
+    /// runs.
     refused_since: Option<Instant>,
 }
 

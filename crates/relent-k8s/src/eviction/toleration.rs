@@ -17,10 +17,10 @@ pub enum Tolerated {
 /// How long a pod with these tolerations tolerates these taints, if all of them came now.
 ///
 /// Only taints with the effect `NoExecute` count. One that is not tolerated evicts at once; else the shortest
-/// `tolerationSeconds` of the tolerations that are used counts, where each taint uses the first that fits.
-/// This is the rule of the Kubernetes documentation ("Taints and Tolerations", taint based evictions), with the operators
-/// `Lt` and `Gt` (Kubernetes 1.35, alpha): the taint's value is less, or greater, than the toleration's, both as integers.
-/// An operator that is not known here may mean that the pod tolerates the taint: it is not evicted for it.
+/// `tolerationSeconds` of the tolerations that are used counts, where each taint uses the first that fits. This is the
+/// rule of the Kubernetes documentation ("Taints and Tolerations", taint based evictions), with the operators `Lt` and
+/// `Gt` (Kubernetes 1.35, alpha): the taint's value is less, or greater, than the toleration's, both as integers. An
+/// operator that is not known here may mean that the pod tolerates the taint: it is not evicted for it.
 ///
 /// ```
 /// use std::time::Duration;

@@ -46,26 +46,27 @@ pub(super) enum Trigger {
 }
 
 impl Contract {
-    /// The annotation that asks for the operation, and that the controller takes away: when it has begun, for all that is known,
-    /// or [when it has done its work](Self::taken_away_when_done).
+    /// The annotation that asks for the operation, and that the controller takes away: when it has begun, for all that
+    /// is known, or [when it has done its work](Self::taken_away_when_done).
     ///
-    /// Where it has only begun, something else has to tell that the work is done: an [`echo`](Self::echo), the generation of a
-    /// spec that was changed with the trigger, or a condition that has changed since the annotation was last seen. Without any
-    /// of them the wait goes on until a bound or a stall ends it, and says so. With neither an echo nor conditions the annotation
-    /// is all there is, and it is done when that is gone.
+    /// Where it has only begun, something else has to tell that the work is done: an [`echo`](Self::echo), the
+    /// generation of a spec that was changed with the trigger, or a condition that has changed since the annotation was
+    /// last seen. Without any of them the wait goes on until a bound or a stall ends it, and says so. With neither an
+    /// echo nor conditions the annotation is all there is, and it is done when that is gone.
     pub fn new(annotation: impl Into<String>, value: impl Into<String>) -> Self {
         let (annotation, value) = (annotation.into(), value.into());
         Self::by(Trigger::Taken { annotation, value, token: None, when_done: false })
     }
 
-    /// An annotation that stays, whose value is the token, and which the controller echoes: `pointer` is a JSON pointer to
-    /// where it writes the value that it has worked on.
+    /// An annotation that stays, whose value is the token, and which the controller echoes: `pointer` is a JSON pointer
+    /// to where it writes the value that it has worked on.
     pub fn echoed(annotation: impl AsRef<str>, pointer: impl Into<String>) -> Self {
         Self::field(format!("/metadata/annotations/{}", escaped(annotation.as_ref()))).echo(pointer)
     }
 
-    /// Any field whose value is the token, as a JSON pointer: `/spec/restartAt`. It stays. Say with [`echo`](Self::echo) or, of
-    /// a field of the spec, with [`observed_generation`](Self::observed_generation) how the controller tells that it has seen it.
+    /// Any field whose value is the token, as a JSON pointer: `/spec/restartAt`. It stays. Say with
+    /// [`echo`](Self::echo) or, of a field of the spec, with [`observed_generation`](Self::observed_generation) how the
+    /// controller tells that it has seen it.
     pub fn field(pointer: impl Into<String>) -> Self {
         Self::by(Trigger::Stays(pointer.into()))
     }
@@ -84,8 +85,8 @@ impl Contract {
         }
     }
 
-    /// An annotation that stays and tells one trigger from another; by default the first one's name and `-token`. Of a trigger
-    /// that stays it has no effect.
+    /// An annotation that stays and tells one trigger from another; by default the first one's name and `-token`. Of a
+    /// trigger that stays it has no effect.
     pub fn token(mut self, key: impl Into<String>) -> Self {
         if let Trigger::Taken { token, .. } = &mut self.trigger {
             *token = Some(key.into());
@@ -107,21 +108,22 @@ impl Contract {
         self
     }
 
-    /// Where the controller writes the token that it has worked on, as a JSON pointer. A trigger that was taken away by a
-    /// controller that had not seen the token is found by it.
+    /// Where the controller writes the token that it has worked on, as a JSON pointer. A trigger that was taken away by
+    /// a controller that had not seen the token is found by it.
     pub fn echo(mut self, pointer: impl Into<String>) -> Self {
         self.echo = Some(pointer.into());
         self
     }
 
-    /// Where the controller writes what went wrong, as a JSON pointer: a list, a text or an object that has to be empty.
+    /// Where the controller writes what went wrong, as a JSON pointer: a list, a text or an object that has to be
+    /// empty.
     pub fn errors(mut self, pointer: impl Into<String>) -> Self {
         self.errors = Some(pointer.into());
         self
     }
 
-    /// A condition of `/status/conditions` that has to be True. One whose `observedGeneration` is older than the object's
-    /// generation does not count.
+    /// A condition of `/status/conditions` that has to be True. One whose `observedGeneration` is older than the
+    /// object's generation does not count.
     pub fn condition(mut self, kind: impl Into<String>) -> Self {
         self.wanted.push(kind.into());
         self
@@ -140,8 +142,8 @@ impl Contract {
         self
     }
 
-    /// A number of the object, such as `/spec/replicas`: where it is 0 there is nothing that could be ready, and conditions are
-    /// not looked at.
+    /// A number of the object, such as `/spec/replicas`: where it is 0 there is nothing that could be ready, and
+    /// conditions are not looked at.
     pub fn no_conditions_at_zero(mut self, pointer: impl Into<String>) -> Self {
         self.zero = Some(pointer.into());
         self
@@ -154,13 +156,14 @@ impl Contract {
         self
     }
 
-    /// The `Etcd` resource of etcd-druid: the annotation `gardener.cloud/operation=reconcile` with `gardener.cloud/timestamp`,
-    /// taken away when the reconciliation is done; `status.observedGeneration`, `status.lastErrors`, and the conditions
-    /// `AllMembersUpdated` and `Ready`, unless it is scaled to 0, for four looks in a row: druid writes the conditions by a loop
-    /// of their own, every 15 s.
+    /// The `Etcd` resource of etcd-druid: the annotation `gardener.cloud/operation=reconcile` with
+    /// `gardener.cloud/timestamp`, taken away when the reconciliation is done; `status.observedGeneration`,
+    /// `status.lastErrors`, and the conditions `AllMembersUpdated` and `Ready`, unless it is scaled to 0, for four
+    /// looks in a row: druid writes the conditions by a loop of their own, every 15 s.
     ///
-    /// Druid does not write down the token, and takes the annotation away without looking whether it was set anew: of two triggers close to
-    /// each other it may miss the second. A change of the spec with the trigger is safe: the generation tells.
+    /// Druid does not write down the token, and takes the annotation away without looking whether it was set anew: of
+    /// two triggers close to each other it may miss the second. A change of the spec with the trigger is safe: the
+    /// generation tells.
     pub fn druid_etcd() -> Self {
         Self::new("gardener.cloud/operation", "reconcile")
             .token("gardener.cloud/timestamp")

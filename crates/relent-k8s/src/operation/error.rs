@@ -60,7 +60,8 @@ pub enum LongOperationError {
 }
 
 impl LongOperationError {
-    /// Whether a later try may mend it: by [`ApiError::decision`], save that what has changed under the patch is looked at again.
+    /// Whether a later try may mend it: by [`ApiError::decision`], save that what has changed under the patch is looked
+    /// at again.
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self {

@@ -33,10 +33,11 @@ use super::{
     time,
 };
 
-/// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its contract.
+/// One operation on one object: [`trigger`](Self::trigger) sets it off, [`settled`](Self::settled) waits for all of its
+/// contract.
 ///
-/// Its token is fixed when it is made, so that both can be repeated, also by another process that was given the token. It is
-/// set off once: what waits for its end only looks.
+/// Its token is fixed when it is made, so that both can be repeated, also by another process that was given the token.
+/// It is set off once: what waits for its end only looks.
 ///
 /// ```no_run
 /// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -134,9 +135,9 @@ impl LongOperation {
         &self.shared.token
     }
 
-    /// Sets the trigger and makes the change, once, and looks again whatever the answer: a patch that holds only for this
-    /// very object while no other trigger is set. What else is written meanwhile, such as a status, is not in the way.
-    /// While another operation's annotation is set it waits.
+    /// Sets the trigger and makes the change, once, and looks again whatever the answer: a patch that holds only for
+    /// this very object while no other trigger is set. What else is written meanwhile, such as a status, is not in the
+    /// way. While another operation's annotation is set it waits.
     ///
     /// Tries every second, each call has 10 s, all of it 2 minutes, if nothing else is set.
     ///
@@ -151,8 +152,8 @@ impl LongOperation {
             .when(LongOperationError::decision as fn(&LongOperationError) -> Decision)
     }
 
-    /// Waits until all of the contract is kept: no errors, generation observed, annotation gone or token echoed, conditions as they
-    /// have to be. It only looks, and writes nothing.
+    /// Waits until all of the contract is kept: no errors, generation observed, annotation gone or token echoed,
+    /// conditions as they have to be. It only looks, and writes nothing.
     ///
     /// Looks every 5 s, each look has 10 s, if nothing else is set. An annotation that stays is no movement:
     /// [`stall_after`](Settle::stall_after) ends the wait, and the error says what it hung on.

@@ -168,7 +168,8 @@ impl<'a> Sight<'a> {
         if !self.has_only_begun() || (wanted.is_empty() && unwanted.is_empty()) {
             return true;
         }
-        // A change of the spec that came with the trigger has been seen: by the status as a whole, or by each condition.
+        // A change of the spec that came with the trigger has been seen: by the status as a whole, or by each
+        // condition.
         let is_new = memory.generation.is_some() && memory.generation < self.generation();
         let by_all = || {
             !wanted.is_empty()

@@ -1,4 +1,5 @@
-//! The trigger as a JSON patch, whose tests are the preconditions that matter: a status that is written meanwhile is none.
+//! The trigger as a JSON patch, whose tests are the preconditions that matter: a status that is written meanwhile is
+//! none.
 
 use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};

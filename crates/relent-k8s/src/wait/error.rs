@@ -75,8 +75,8 @@ impl Sighting {
         &self.target.name
     }
 
-    /// The version it was last seen at; `None`: it was never seen, or last seen absent. Of a label selector the version of
-    /// the list.
+    /// The version it was last seen at; `None`: it was never seen, or last seen absent. Of a label selector the version
+    /// of the list.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
         self.last.as_ref().and_then(|last| last.version.as_deref())
@@ -113,8 +113,8 @@ impl fmt::Display for Sighting {
 }
 
 impl WaitError {
-    /// Whether a later try may mend it: by [`ApiError::decision`], save that a conflict (409), and what was too old to begin with
-    /// (410), is read again.
+    /// Whether a later try may mend it: by [`ApiError::decision`], save that a conflict (409), and what was too old to
+    /// begin with (410), is read again.
     #[must_use]
     pub fn decision(&self) -> Decision {
         match self {

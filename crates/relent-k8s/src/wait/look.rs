@@ -118,8 +118,8 @@ where
                 Err(failed) => return Err(self.failed("get", failed)),
             }
         }
-        // Where there is no object only a list has a version to watch from. Version 0 would be what the server has in its cache,
-        // which may be objects that are gone.
+        // Where there is no object only a list has a version to watch from. Version 0 would be what the server has in
+        // its cache, which may be objects that are gone.
         let params = ListParams::default();
         let params = if *by_label { params.labels(name) } else { params.fields(&by_name(name)) };
         let list = self.calls.within("list", left(end), self.api.list(&params)).await;

@@ -21,20 +21,21 @@ use super::{
 /// How long before the hard bound there is a last look.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
-/// Waits until `condition` holds for the object of this name, or for its absence: the conditions are those of kube-runtime,
-/// `|object: Option<&K>| bool` among them, and [`unless`](super::unless()), which can say "never any more". Those of
-/// [`conditions`](super::conditions) heed of which generation a status speaks.
+/// Waits until `condition` holds for the object of this name, or for its absence: the conditions are those of
+/// kube-runtime, `|object: Option<&K>| bool` among them, and [`unless`](super::unless()), which can say "never any
+/// more". Those of [`conditions`](super::conditions) heed of which generation a status speaks.
 ///
-/// The object is read, then watched from there. A watch that breaks, is closed, says nothing any more or is told that its version
-/// is gone (410) costs nothing but a new read: at once after a 410, else after a pause from 100 ms to 10 s. However quiet the watch is, the object is
-/// read every 30 s. Only a 404 that names the object says that it is absent. Each read and watch is one attempt of a
-/// [`Polling`], and all its words can be used; nothing bounds the whole unless [`finish_within`](Polling::finish_within)
-/// does, and then the last look begins 1 s before that bound (at half of it, if it is less than 2 s).
+/// The object is read, then watched from there. A watch that breaks, is closed, says nothing any more or is told that
+/// its version is gone (410) costs nothing but a new read: at once after a 410, else after a pause from 100 ms to 10 s.
+/// However quiet the watch is, the object is read every 30 s. Only a 404 that names the object says that it is absent.
+/// Each read and watch is one attempt of a [`Polling`], and all its words can be used; nothing bounds the whole unless
+/// [`finish_within`](Polling::finish_within) does, and then the last look begins 1 s before that bound (at half of it,
+/// if it is less than 2 s).
 ///
-/// Each call inside has 10 s, and a look ends just before the attempt is cut: so the error says what was last seen, however
-/// short the bounds. A refusal (401, 403, a kind that the server does not know) ends it once it has lasted 2 s, and so
-/// does what a proxy answers in the server's place. What a server asks for (`Retry-After`) is heeded up to five minutes, unless
-/// [`max_retry_after`](Polling::max_retry_after) says otherwise.
+/// Each call inside has 10 s, and a look ends just before the attempt is cut: so the error says what was last seen,
+/// however short the bounds. A refusal (401, 403, a kind that the server does not know) ends it once it has lasted 2 s,
+/// and so does what a proxy answers in the server's place. What a server asks for (`Retry-After`) is heeded up to five
+/// minutes, unless [`max_retry_after`](Polling::max_retry_after) says otherwise.
 ///
 /// It needs the verbs `get` and `watch`, and `list` where there is no object yet; all may be limited to its name.
 ///
@@ -85,8 +86,8 @@ where
 
 /// Waits until `condition` holds for all objects together that a label selector matches: `app=web`, `tier in (a, b)`.
 ///
-/// The condition gets them in no particular order, none of them too, and answers `bool` or a [`Verdict`]. Otherwise it is as
-/// [`wait()`]; it needs the verbs `list` and `watch`.
+/// The condition gets them in no particular order, none of them too, and answers `bool` or a [`Verdict`]. Otherwise it
+/// is as [`wait()`]; it needs the verbs `list` and `watch`.
 ///
 /// # Errors
 /// As [`wait()`].
@@ -136,7 +137,8 @@ where
     poll(look)
         .policy(&policy)
         .backoff(
-            // No pause is shorter than what a look ends before its bound: where it has ended by that, none begins any more.
+            // No pause is shorter than what a look ends before its bound: where it has ended by that, none begins any
+            // more.
             Backoff::exponential(Duration::from_millis(200), Duration::from_secs(10))
                 .jitter(Jitter::Equal)
                 .reset_after(Duration::from_secs(5)),

@@ -15,7 +15,8 @@ impl<W> WaitList<W> {
         waiter.waker.take()
     }
 
-    /// A waiter leaves, and uses nothing. Those behind move up. True as in [`WaitList::refill_and_grant`]; and its waker.
+    /// A waiter leaves, and uses nothing. Those behind move up. True as in [`WaitList::refill_and_grant`]; and its
+    /// waker.
     pub fn remove(&mut self, now: u64, id: WaiterId, wakes: &mut WakeList<W>) -> (bool, Option<W>) {
         let first = self.waiters.front().is_some_and(|first| first.id == id);
         // The first stood in the way until now, or until it was ready. What it did not take for so long has run over.
@@ -52,9 +53,9 @@ impl<W> WaitList<W> {
         self.bucket.refill(now);
     }
 
-    /// A waiter that is granted here, but not by all limiters that it waits for, is in the list again as far ahead as it was, and
-    /// holds its grant `until` then: none behind it is granted before. What it has collected, permits and the instant of their
-    /// grant, goes back. True as in [`WaitList::refill_and_grant`].
+    /// A waiter that is granted here, but not by all limiters that it waits for, is in the list again as far ahead as
+    /// it was, and holds its grant `until` then: none behind it is granted before. What it has collected, permits and
+    /// the instant of their grant, goes back. True as in [`WaitList::refill_and_grant`].
     pub fn hold(
         &mut self,
         now: u64,
@@ -120,7 +121,8 @@ impl<W> WaitList<W> {
         }
     }
 
-    /// From now on the bucket has the settings of another. A bucket that is full, and before which none waits, stays full.
+    /// From now on the bucket has the settings of another. A bucket that is full, and before which none waits, stays
+    /// full.
     pub fn adopt(&mut self, settings: &Bucket, wakes: &mut impl Extend<W>) {
         if (settings.rate(), settings.burst()) == (self.bucket.rate(), self.bucket.burst()) {
             return;

@@ -19,8 +19,8 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    /// Puts its permits back into the bucket, from which nothing that was granted later is taken any more. False: it was
-    /// older than `oldest`. Then what has come in meanwhile may have run over for it, and that much of it is lost.
+    /// Puts its permits back into the bucket, from which nothing that was granted later is taken any more. False: it
+    /// was older than `oldest`. Then what has come in meanwhile may have run over for it, and that much of it is lost.
     pub(super) fn give_back(self, bucket: &mut Bucket, oldest: u64) -> bool {
         let is_old = self.at < oldest;
         let (held, least) =

@@ -1,22 +1,25 @@
 //! The wait list in front of a token bucket: which waiter is granted when.
 //!
-//! Structure: a bucket, a queue of waiters in the order in which they joined, and the grants that are not collected yet.
+//! Structure: a bucket, a queue of waiters in the order in which they joined, and the grants that are not collected
+//! yet.
 //!
-//! Algorithm: the first waiter is granted at the first instant at which the bucket holds what it asks for, then the next.
-//! Every call lets time pass and grants all that are ready, as of the instant at which they were, whichever waiter (or none)
-//! made the call. So it does not matter which of them is polled, and one that never is holds up no other.
+//! Algorithm: the first waiter is granted at the first instant at which the bucket holds what it asks for, then the
+//! next. Every call lets time pass and grants all that are ready, as of the instant at which they were, whichever
+//! waiter (or none) made the call. So it does not matter which of them is polled, and one that never is holds up no
+//! other.
 //!
-//! A grant has to be collected within the catch-up, which is what timers need. Afterwards its permits are in the bucket again,
-//! but for what came in meanwhile, which may have run over for them; and its waiter is the first again when it is polled. So
-//! permits come out as the bucket refills, at most the catch-up later, whatever stalls. A waiter that is itself polled later
-//! than that is the sign of a stall: what no bucket would hold has run over, and those behind it wait on.
+//! A grant has to be collected within the catch-up, which is what timers need. Afterwards its permits are in the bucket
+//! again, but for what came in meanwhile, which may have run over for them; and its waiter is the first again when it
+//! is polled. So permits come out as the bucket refills, at most the catch-up later, whatever stalls. A waiter that is
+//! itself polled later than that is the sign of a stall: what no bucket would hold has run over, and those behind it
+//! wait on.
 //!
-//! Every waiter has a `ready_at`, at which its task polls it. It is exact as long as no waiter ahead leaves. When one does,
-//! the first ones, a window of them, are woken as theirs comes nearer: so a wait costs two polls, three if others leave,
-//! however long the list is.
+//! Every waiter has a `ready_at`, at which its task polls it. It is exact as long as no waiter ahead leaves. When one
+//! does, the first ones, a window of them, are woken as theirs comes nearer: so a wait costs two polls, three if others
+//! leave, however long the list is.
 //!
-//! Invariants: ids grow along the list; its first entry never is a removed one; `queued_permits` is the sum over the list;
-//! while there are waiters the bucket holds less than the first asks for, or is paused.
+//! Invariants: ids grow along the list; its first entry never is a removed one; `queued_permits` is the sum over the
+//! list; while there are waiters the bucket holds less than the first asks for, or is paused.
 //!
 //! Cost: joining, polling and granting take constant time; leaving too, on average; a change of settings takes time in
 //! proportion to the list.
@@ -105,8 +108,8 @@ impl<W> WaitList<W> {
         }
     }
 
-    /// An empty bucket that may be used only when, and as long as, [`set_share`](Self::set_share) says so. `burst` is what may be
-    /// waited for until then.
+    /// An empty bucket that may be used only when, and as long as, [`set_share`](Self::set_share) says so. `burst` is
+    /// what may be waited for until then.
     #[must_use]
     pub fn leased(burst: u32, catch_up: u64) -> Self {
         let mut list = Self::new(Rate::ZERO, burst, catch_up);
@@ -204,8 +207,8 @@ impl<W> WaitList<W> {
         self.grant(wakes)
     }
 
-    /// Takes `permits`, or joins the list, after [`refill_and_grant`](Self::refill_and_grant) for the same `now`. `allowed` is the
-    /// longest wait, in nanoseconds.
+    /// Takes `permits`, or joins the list, after [`refill_and_grant`](Self::refill_and_grant) for the same `now`.
+    /// `allowed` is the longest wait, in nanoseconds.
     pub fn enqueue(&mut self, now: u64, permits: u32, allowed: u64) -> Admission {
         let granted = permits == 0 || (self.is_idle() && self.bucket.try_take(permits));
         self.note_use(permits, granted);
@@ -257,7 +260,8 @@ impl<W> WaitList<W> {
         }
     }
 
-    /// Grants all for which the bucket holds enough, then wakes those of the first that are ready earlier than they know.
+    /// Grants all for which the bucket holds enough, then wakes those of the first that are ready earlier than they
+    /// know.
     fn grant(&mut self, wakes: &mut WakeList<W>) -> bool {
         if self.is_lapsed() {
             return false;

@@ -28,8 +28,8 @@ impl<W> WaitList<W> {
         self.grants.take(id).map_or(Polled::ReadyAt(FOREVER), |grant| Polled::Granted(grant.at))
     }
 
-    /// A waiter that did not collect its grant in time is in the list again, as far ahead as it was, and so are those behind it
-    /// that have not collected theirs.
+    /// A waiter that did not collect its grant in time is in the list again, as far ahead as it was, and so are those
+    /// behind it that have not collected theirs.
     pub(super) fn requeue(&mut self, id: WaiterId, permits: u32) {
         self.revoke_grants(id);
         self.insert(Grant { id, permits, at: 0 });
@@ -37,8 +37,8 @@ impl<W> WaitList<W> {
         self.clamp();
     }
 
-    /// Takes back the grants from `id` on that are not collected. The waiters of those that are too old come back when they are
-    /// polled.
+    /// Takes back the grants from `id` on that are not collected. The waiters of those that are too old come back when
+    /// they are polled.
     pub(super) fn revoke_grants(&mut self, id: WaiterId) {
         let oldest = self.oldest_grant();
         while let Some(grant) = self.grants.pop_from(id) {
@@ -55,8 +55,8 @@ impl<W> WaitList<W> {
         self.grants.expire(|grant| grant.at < oldest && bucket.refills(grant.permits, grant.at));
     }
 
-    /// Forgets the grants that are too old to be collected: other settings are about to hold, and by these nothing can be said of
-    /// what ran over for them.
+    /// Forgets the grants that are too old to be collected: other settings are about to hold, and by these nothing can
+    /// be said of what ran over for them.
     pub(super) fn forget_late_grants(&mut self) {
         let oldest = self.oldest_grant();
         self.grants.expire(|grant| grant.at < oldest);

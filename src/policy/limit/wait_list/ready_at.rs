@@ -13,7 +13,8 @@ const WINDOW: usize = 64;
 const SCANNED: usize = 256;
 
 impl<W> WaitList<W> {
-    /// When `id`, which asked for `permits`, would be granted if it were polled, as things stand: now, if it is granted.
+    /// When `id`, which asked for `permits`, would be granted if it were polled, as things stand: now, if it is
+    /// granted.
     #[must_use]
     pub fn ready_at_for(&self, id: WaiterId, permits: u32) -> u64 {
         if self.grants.has(id, self.oldest_grant()) {

@@ -8,7 +8,8 @@ pub struct WaiterId(pub(super) u64);
 #[derive(Debug)]
 pub(super) struct Waiter<W> {
     pub(super) id: WaiterId,
-    /// When it is polled again at the latest, in nanoseconds: never earlier than its permits are there, as things stand.
+    /// When it is polled again at the latest, in nanoseconds: never earlier than its permits are there, as things
+    /// stand.
     pub(super) ready_at: u64,
     /// How many it asks for. Zero: it was removed, and its entry is not compacted yet.
     pub(super) permits: u32,

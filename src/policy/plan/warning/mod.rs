@@ -117,8 +117,8 @@ pub enum Warning {
         /// How many are used at most.
         used: u64,
     },
-    /// `on_cut` decides what follows a call cut by its own deadline, and none is. It holds all the same for an attempt that the
-    /// owner of a [`AttemptLoop`](crate::builder::AttemptLoop) drops.
+    /// `on_cut` decides what follows a call cut by its own deadline, and none is. It holds all the same for an attempt
+    /// that the owner of a [`AttemptLoop`](crate::builder::AttemptLoop) drops.
     OnCutUnused,
     /// A pause longer than the window ends the run, whatever `max_retry_after` says.
     #[non_exhaustive]
@@ -136,15 +136,15 @@ pub enum Warning {
         /// How long it may run.
         longest: Duration,
     },
-    /// `reset_after` starts the backoff over, but `max_attempts` ends the run all the same: for a loop that is to live long
-    /// it is too few.
+    /// `reset_after` starts the backoff over, but `max_attempts` ends the run all the same: for a loop that is to live
+    /// long it is too few.
     #[non_exhaustive]
     ResetDefeated {
         /// How many attempts there are in all.
         max_attempts: u32,
     },
-    /// The grid of `every` is so wide that calls which fail at once start again on it, whatever the jitter of the backoff: runs
-    /// that began together stay together.
+    /// The grid of `every` is so wide that calls which fail at once start again on it, whatever the jitter of the
+    /// backoff: runs that began together stay together.
     #[non_exhaustive]
     JitterSwallowed {
         /// The period of the grid.
