@@ -202,7 +202,8 @@ async fn a_server_in_trouble() {
     timeout(S(5), member.ready()).await.unwrap();
 }
 
-/// Whatever one answer says, to whichever call, the members have their shares again within a ttl, and what was wrong is told in a line.
+/// Whatever one answer says, to whichever call, the members have their shares again within a ttl, and what was wrong is
+/// told in a line.
 #[tokio::test(start_paused = true)]
 async fn one_bad_answer_ends_nothing() {
     let mut answers = vec![

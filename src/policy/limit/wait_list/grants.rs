@@ -36,6 +36,13 @@ pub(super) struct Grants(VecDeque<Grant>);
 
 impl Grants {
     pub(super) fn push(&mut self, grant: Grant) {
+        if self.0.len() == self.0.capacity() {
+            // Those that were collected may lie behind one that is not, for as long as that one is kept.
+            self.0.retain(|grant| grant.permits != 0);
+            if self.0.len() > self.0.capacity() / 2 {
+                self.0.reserve(self.0.capacity());
+            }
+        }
         self.0.push_back(grant);
     }
 
@@ -91,5 +98,24 @@ impl Grants {
 pub(super) fn shrink<T>(queue: &mut VecDeque<T>) {
     if queue.capacity() > RETAINED_CAPACITY && queue.len() < queue.capacity() / 4 {
         queue.shrink_to(RETAINED_CAPACITY.max(queue.len().saturating_mul(2)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_collected_behind_one_that_is_not_takes_no_room() {
+        let mut grants = Grants::default();
+        let mut id = WaiterId::default();
+        grants.push(Grant { id, permits: 1, at: 0 });
+        for at in 1..100_000 {
+            id = id.next();
+            grants.push(Grant { id, permits: 1, at });
+            assert!(grants.take(id).is_some());
+        }
+        assert!(grants.0.capacity() <= 16, "{}", grants.0.capacity());
+        assert!(grants.take(WaiterId::default()).is_some());
     }
 }

@@ -7,7 +7,8 @@ use super::{
     *,
 };
 
-/// What a proxy calls malformed is tried again; what the API server does is handed back. In one line, and never without a word.
+/// What a proxy calls malformed is tried again; what the API server does is handed back. In one line, and never without
+/// a word.
 #[tokio::test(start_paused = true)]
 async fn what_stands_between_has_not_the_last_word() {
     let server = ApiServer::new();
