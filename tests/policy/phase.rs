@@ -2,12 +2,24 @@
 
 use std::{collections::HashSet, sync::Mutex, time::Duration};
 
+use proptest::prelude::*;
 use relent::{
-    Policy,
+    Policy, Rate,
+    plan::Warning,
     policy::schedule::attempts::{Attempts, Decision, Next},
     poll,
 };
 use tokio::time::Instant;
+
+use crate::{
+    bytes, cases,
+    models::{
+        attempts::{Call, End, History, Says, Settings, drive},
+        backoff::{Schedule, Shape, nanos},
+        source::Source,
+    },
+    source,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -63,4 +75,141 @@ async fn pollers_that_begin_together_never_meet_again() {
         seen.insert(starts[1].as_nanos() % (10 * SECOND).as_nanos());
     }
     assert!(seen.len() > POLLERS - 3, "of ten thousand instants three of {POLLERS} pollers do not share one: {seen:?}");
+}
+
+/// Settings of a few nanoseconds, so that every grid there may be can be tried.
+fn tiny(source: &mut Source<'_>) -> Settings {
+    fn below(source: &mut Source<'_>, most: u8) -> Duration {
+        Duration::from_nanos((source.byte() % most).into())
+    }
+    let at_times = |source: &mut Source<'_>, most| source.one_in(2).then(|| below(source, most));
+    let shape = match source.byte() % 3 {
+        0 => None,
+        1 => Some(Shape::Fixed(below(source, 30))),
+        _ => Some(Shape::Steps((0..source.byte() % 5).map(|_| below(source, 30)).collect())),
+    };
+    Settings {
+        every: Some(Duration::from_nanos(1) + below(source, 12)),
+        random_phase: true,
+        backoff: shape.map(Schedule::of),
+        attempt_timeout: at_times(source, 40),
+        start_within: at_times(source, 60),
+        finish_within: at_times(source, 80),
+        max_attempts: source.one_in(2).then(|| (source.byte() % 6).into()),
+        final_try: source.one_in(3),
+        delay_first: source.one_in(4),
+        on_cut: if source.one_in(3) { Says::RetryAfter(below(source, 40)) } else { Says::Retry },
+        max_retry_after: at_times(source, 40),
+    }
+}
+
+/// The same run on each grid that there may be.
+fn on_each_grid(settings: &Settings, calls: &[Call]) -> Vec<History> {
+    let every = settings.every.map_or(1, nanos);
+    let randoms = (0..every).map(|place| u64::try_from((place << 64).div_ceil(every)).unwrap());
+    let on_grid = |random| calls.iter().map(|call| Call { random, ..*call }).collect::<Vec<_>>();
+    randoms.map(|random| drive(settings, &on_grid(random))).collect()
+}
+
+/// When a run ends whose calls wait for permits: a full bucket of so many, and one more after each interval.
+fn throttled(policy: &Policy, random: u64, (interval, burst): (u64, u64), takes: &[u64]) -> u64 {
+    let mut run = Attempts::default();
+    let (mut level, mut asked_at, mut end) = (burst * interval, 0, 0);
+    let mut next = run.first(policy, || random);
+    for takes in takes {
+        let Next::Start(planned) = next else { return end };
+        level = (level + (planned - asked_at)).min(burst * interval);
+        let wait = interval.saturating_sub(level);
+        level = level + wait - interval;
+        asked_at = planned + wait;
+        run.start(policy, asked_at);
+        let (cut, _) = run.cut(policy);
+        end = cut.min(asked_at + takes);
+        next = run.end(policy, end, Decision::Retry, || random);
+    }
+    end
+}
+
+fn last_end(history: &History) -> u128 {
+    history.attempts.last().map_or(0, |last| last.1)
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_grid_exceeds_the_plan(bytes in bytes()) {
+        let mut source = source(&bytes);
+        let settings = tiny(&mut source);
+        let plan = settings.policy().plan();
+        let call = |takes, says| Call { takes, says, random: 0, late: Duration::ZERO };
+        let foreseen = settings.max_retry_after.is_some();
+        let of_all_sorts = (0..40).map(|_| {
+            let takes = Duration::from_nanos((source.byte() % 50).into());
+            let pause = Duration::from_nanos((source.byte() % 50).into());
+            call(takes, if foreseen && source.one_in(3) { Says::RetryAfter(pause) } else { Says::Retry })
+        });
+        for calls in [
+            of_all_sorts.collect(),
+            vec![call(Duration::ZERO, Says::Retry); 40],
+            vec![call(Duration::MAX, Says::Retry); 40],
+        ] {
+            for history in on_each_grid(&settings, &calls) {
+                if let Some(total) = plan.worst_total() {
+                    let end = last_end(&history);
+                    prop_assert!(end <= total.as_nanos(), "{}: {end} after {total:?}", settings.policy());
+                }
+                for warning in plan.warnings() {
+                    let most = match warning {
+                        Warning::NothingAttempted { .. } => 0,
+                        Warning::NoRetry { .. } => 1,
+                        Warning::AttemptsUnreachable { reachable, .. } => *reachable,
+                        _ => usize::MAX,
+                    };
+                    prop_assert!(history.attempts.len() <= most, "{}: {warning}: {history:?}", settings.policy());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_grid_exceeds_the_plan_with_a_limiter(bytes in bytes(), interval in 1_u32..30, burst in 1_u32..4) {
+        let mut source = source(&bytes);
+        let mut settings = tiny(&mut source);
+        (settings.start_within, settings.finish_within, settings.on_cut) = (None, None, Says::Retry);
+        let every = u64::try_from(settings.every.map_or(1, nanos)).unwrap();
+        let policy = settings.policy();
+        let plan = policy.plan().throttled(Rate::every(Duration::from_nanos(interval.into())).unwrap(), burst);
+        let Some(total) = plan.worst_total() else { return Ok(()) };
+        let takes: Vec<u64> = (0..40).map(|_| (source.byte() % 50).into()).collect();
+        for place in 0..every {
+            let random = u64::try_from((u128::from(place) << 64).div_ceil(every.into())).unwrap();
+            let end = throttled(&policy, random, (interval.into(), burst.into()), &takes);
+            prop_assert!(u128::from(end) <= total.as_nanos(), "{policy}, a permit in {interval}ns of {burst}: {end}");
+        }
+    }
+
+    /// Where calls wait for nothing but the grid, the worst grid makes the worst course, to the nanosecond, and the
+    /// earliest fits most.
+    #[test]
+    fn the_worst_grid_is_found(bytes in bytes()) {
+        let mut settings = tiny(&mut source(&bytes));
+        (settings.backoff, settings.on_cut) = (None, Says::Retry);
+        let runs = |settings: &Settings, takes| {
+            let call = Call { takes, says: Says::Retry, random: 0, late: Duration::ZERO };
+            on_each_grid(settings, &[call; 100])
+        };
+        let plan = settings.policy().plan();
+        let most = runs(&settings, Duration::ZERO).iter().map(|run| run.attempts.len()).max();
+        if runs(&settings, Duration::ZERO).iter().all(|run| run.end != End::Open) {
+            prop_assert_eq!(most, Some(plan.best().attempts()), "{}", plan);
+        }
+        (settings.start_within, settings.finish_within, settings.max_retry_after) = (None, None, None);
+        let plan = settings.policy().plan();
+        let hung = runs(&settings, Duration::MAX);
+        if let Some(total) = plan.worst_total() {
+            prop_assert_eq!(hung.iter().map(last_end).max(), Some(total.as_nanos()), "{}", plan);
+            prop_assert_eq!(plan.worst().total(), Some(total), "{}", plan);
+        }
+    }
 }

@@ -65,11 +65,37 @@ impl Course {
     /// Every random number of the course is `random`: 0 makes the shortest pauses, `u64::MAX` the longest. With a seed
     /// they are those that a run draws.
     pub(in crate::policy) fn of(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, random: u64) -> Self {
+        Self::drawing(policy, limiter, calls, random, random)
+    }
+
+    /// Every call hangs until it is cut, and the pauses are as long as chance can make them. The latest grid of
+    /// `random_phase` is not always the worst: behind a tick that a call just misses the pause is a whole period.
+    pub(in crate::policy) fn worst(policy: &Policy, limiter: Option<(Rate, u32)>) -> Self {
+        let on_latest = Self::of(policy, limiter, Calls::Hang, u64::MAX);
+        let first_end = on_latest.spans.first().map_or(0, |&(start, end)| end.saturating_sub(start));
+        match Attempts::random_just_missed(policy, first_end) {
+            Some(random) => {
+                let on_missed = Self::drawing(policy, limiter, Calls::Hang, random, u64::MAX);
+                if on_missed.is_later_than(&on_latest) { on_missed } else { on_latest }
+            }
+            None => on_latest,
+        }
+    }
+
+    fn is_later_than(&self, other: &Self) -> bool {
+        let attempts = self.spans.len().min(other.spans.len());
+        let starts = |course: &Self| course.spans.get(..attempts).and_then(<[_]>::last).map(|&(start, _)| start);
+        starts(self) > starts(other)
+    }
+
+    /// The first number that is drawn, which lays a random grid, and all others.
+    fn drawing(policy: &Policy, limiter: Option<(Rate, u32)>, calls: Calls, first: u64, others: u64) -> Self {
         let (mut spans, mut waits) = (Vec::new(), Vec::new());
         let mut over = 0;
         let mut gate = PlannedLimiter::new(limiter);
         let mut run = Attempts::default();
-        let draw = |number: u64| policy.seed().map_or(random, |seed| series(seed, number));
+        let draw =
+            |number: u64| policy.seed().map_or(if number == 0 { first } else { others }, |seed| series(seed, number));
         let mut next = run.first(policy, || draw(0));
         let finish = loop {
             let planned = match next {

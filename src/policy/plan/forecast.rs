@@ -17,6 +17,8 @@ pub(super) struct Forecast {
     /// Ratio and reserve.
     pub(super) budget: Option<(Ratio, u32)>,
     pub(super) best: Course,
+    /// No run makes more attempts, unless its backoff starts over.
+    pub(super) most: usize,
     pub(super) longest_pauses: Course,
     pub(super) worst: Course,
     pub(super) worst_total: u64,
@@ -27,31 +29,61 @@ impl Forecast {
         let course = |calls, random| Course::of(policy, limiter, calls, random);
         let best = course(Calls::FailAtOnce, 0);
         let longest_pauses = course(Calls::FailAtOnce, u64::MAX);
-        let worst = course(Calls::Hang, u64::MAX);
-        let worst_total = policy.worst_total(limiter, &best);
-        Self { policy: policy.clone(), limiter, budget, best, longest_pauses, worst, worst_total }
+        let worst = Course::worst(policy, limiter);
+        let most = policy.on_any_grid(limiter).unwrap_or_else(|| best.clone());
+        let worst_total = policy.worst_total(limiter, &most);
+        Self {
+            policy: policy.clone(),
+            limiter,
+            budget,
+            best,
+            most: most.attempts(),
+            longest_pauses,
+            worst,
+            worst_total,
+        }
     }
 }
 
 impl Policy {
+    /// How much later on one random grid than on another any start may come, of calls and pauses that are no shorter.
+    /// (By induction over the starts: the other grid, moved on by that much, is the one; and a permit for which one asks
+    /// so much later comes no more than that later.)
+    fn grid_spread(&self) -> u64 {
+        self.period().filter(|_| self.has_random_grid()).map_or(0, |every| every.saturating_sub(1))
+    }
+
+    /// Calls that fail at once with the shortest pauses, in windows so much longer that no grid has room for more
+    /// attempts. Without anything but the grid to wait for the earliest one has room for most: `None`.
+    fn on_any_grid(&self, limiter: Option<(Rate, u32)>) -> Option<Course> {
+        let spread = self.grid_spread();
+        if spread == 0 || !(self.uses_backoff() || limiter.is_some()) {
+            return None;
+        }
+        let mut longer = self.clone();
+        longer.bounds.start_within = longer.bounds.start_within.saturating_add(spread);
+        longer.bounds.finish_within = longer.bounds.finish_within.saturating_add(spread);
+        Some(Course::of(&longer, limiter, Calls::FailAtOnce, 0))
+    }
+
     /// The latest end of any run; [`FOREVER`] if there is none.
-    fn worst_total(&self, limiter: Option<(Rate, u32)>, best: &Course) -> u64 {
-        match best.finish {
-            Finish::Stops(_) if best.spans.is_empty() => 0,
-            _ => self.bounds.latest_end().min(self.worst_total_by_count(limiter, best)),
+    fn worst_total(&self, limiter: Option<(Rate, u32)>, most: &Course) -> u64 {
+        match most.finish {
+            Finish::Stops(_) if most.spans.is_empty() => 0,
+            _ => self.bounds.latest_end().min(self.worst_total_by_count(limiter, most)),
         }
     }
 
     /// The latest end of a run that no window ends: every start of a run comes the later the longer its calls and
     /// pauses take, so that calls that take all their time and the longest pauses make the last one latest.
-    fn worst_total_by_count(&self, limiter: Option<(Rate, u32)>, best: &Course) -> u64 {
+    fn worst_total_by_count(&self, limiter: Option<(Rate, u32)>, most: &Course) -> u64 {
         let can_start_over = self.can_start_over();
-        let count = match best.finish {
+        let count = match most.finish {
             // Nothing makes more attempts than calls that take no time with the shortest pauses in between.
-            Finish::Stops(_) if !can_start_over => u32::try_from(best.attempts()).unwrap_or(u32::MAX),
+            Finish::Stops(_) if !can_start_over => u32::try_from(most.attempts()).unwrap_or(u32::MAX),
             // It ends where the next one would have asked, which is no later than where that would have started.
             Finish::Limiter { .. } if !can_start_over => {
-                u32::try_from(best.attempts()).unwrap_or(u32::MAX).saturating_add(1).min(self.max_attempts)
+                u32::try_from(most.attempts()).unwrap_or(u32::MAX).saturating_add(1).min(self.max_attempts)
             }
             _ => u32::try_from(self.most_attempts()).unwrap_or(u32::MAX),
         };
@@ -74,14 +106,21 @@ impl Policy {
         if can_start_over {
             slowest = slowest.backoff(Backoff::fixed(duration(highest)));
         }
-        let slowest = Course::of(&slowest, limiter, Calls::Hang, u64::MAX);
+        // Where there is nothing but the grid to wait for the worst one is known.
+        let is_known = !slowest.uses_backoff() && asked == 0 && limiter.is_none();
+        let spread = if is_known { 0 } else { slowest.grid_spread() };
+        let slowest = if is_known {
+            Course::worst(&slowest, limiter)
+        } else {
+            Course::of(&slowest, limiter, Calls::Hang, u64::MAX)
+        };
         let more = u64::from(count).saturating_sub(u64::try_from(slowest.attempts()).unwrap_or(u64::MAX));
         match slowest.finish {
-            Finish::Stops(_) => slowest.over(),
+            Finish::Stops(_) => slowest.over().saturating_add(spread),
             Finish::GoesOn => {
                 let each = timeout.saturating_add(highest.max(self.period().unwrap_or(0)).max(asked));
                 let each = each.max(PlannedLimiter::interval(limiter));
-                slowest.over().saturating_add(more.saturating_mul(each))
+                slowest.over().saturating_add(spread).saturating_add(more.saturating_mul(each))
             }
             Finish::Hangs | Finish::Waits | Finish::Starves | Finish::Limiter { .. } => FOREVER,
         }

@@ -134,7 +134,8 @@ impl Plan {
     }
 
     /// Every call fails at once, and every pause is as short as jitter can make it. No run makes more attempts, unless
-    /// its backoff starts over (`reset_after`).
+    /// its backoff starts over (`reset_after`), or its grid happens to fit them better (`random_phase` beside a backoff
+    /// or a limiter).
     #[must_use]
     pub fn best(&self) -> &Course {
         &self.forecast.best
@@ -146,7 +147,8 @@ impl Plan {
         &self.forecast.longest_pauses
     }
 
-    /// Every call hangs until it is cut, and every pause is as long as jitter can make it.
+    /// Every call hangs until it is cut, and every pause is as long as jitter can make it, or as a grid of `random_phase`
+    /// can whose ticks the calls just miss.
     #[must_use]
     pub fn worst(&self) -> &Course {
         &self.forecast.worst

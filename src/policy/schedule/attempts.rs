@@ -298,6 +298,17 @@ impl Attempts {
         self.lay_grid(self.started.saturating_add(phase));
     }
 
+    /// The number that lays a random grid with a tick just before `end`, which is counted from the first start: a call
+    /// that ends then waits longest for its next tick. `None`: the latest grid is the worst.
+    pub(in crate::policy) fn random_just_missed(policy: &Policy, end: u64) -> Option<u64> {
+        let every = policy.period().filter(|_| policy.has_random_grid() && !policy.has(DELAY_FIRST))?;
+        let earliest = every.div_ceil(2);
+        let missed = end.checked_sub(earliest)?.checked_sub(1)?.checked_rem(every)?;
+        // The least that `pick` turns into it.
+        let random = u128::from(missed).wrapping_shl(64).div_ceil(every.into());
+        Some(u64::try_from(random).unwrap_or(u64::MAX))
+    }
+
     fn lay_grid(&mut self, at: u64) {
         self.grid = if at == NO_TICK { FOREVER } else { at };
     }

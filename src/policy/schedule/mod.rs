@@ -316,6 +316,11 @@ impl Policy {
         self.has(SET_EVERY).then_some(self.every)
     }
 
+    /// Whether chance lays its grid: one that has two places, and no seed that says which.
+    pub(super) fn has_random_grid(&self) -> bool {
+        self.has(RANDOM_PHASE) && self.seed().is_none() && self.period().is_some_and(|every| every > 1)
+    }
+
     /// The bounds.
     #[inline]
     #[must_use]

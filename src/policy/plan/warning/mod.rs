@@ -222,7 +222,7 @@ fn hung_call(forecast: &Forecast) -> Option<Warning> {
     let gets_another = |timeout: u64| {
         let mut shorter = policy.clone().max_attempts(2);
         shorter.bounds.attempt_timeout = timeout;
-        Course::of(&shorter, forecast.limiter, Calls::Hang, u64::MAX).spans.len() > 1
+        Course::worst(&shorter, forecast.limiter).spans.len() > 1
     };
     let (mut good, mut bad) = (0_u64, policy.bounds().attempt_timeout.min(policy.bounds().finish_within));
     while good.saturating_add(1) < bad {
@@ -241,12 +241,16 @@ fn hung_call(forecast: &Forecast) -> Option<Warning> {
 /// How many attempts there are.
 fn of_retries(forecast: &Forecast, found: &mut Vec<Warning>) {
     let policy = &forecast.policy;
-    let (best, reachable) = (&forecast.best, forecast.best.spans.len());
+    let (best, most, reachable) = (&forecast.best, forecast.most, forecast.best.spans.len());
     match best.finish {
         Finish::Stops(PolicyStop::BackoffEnded) if policy.can_start_over() => {}
-        Finish::Stops(why) if why != PolicyStop::Attempts && reachable == 1 => found.push(Warning::NoRetry { why }),
-        Finish::Stops(why) if why != PolicyStop::Attempts && policy.max_attempts != u32::MAX => {
-            found.push(Warning::AttemptsUnreachable { max_attempts: policy.max_attempts, reachable, why });
+        Finish::Stops(why) if why != PolicyStop::Attempts && most == 1 => found.push(Warning::NoRetry { why }),
+        Finish::Stops(why)
+            if why != PolicyStop::Attempts
+                && policy.max_attempts != u32::MAX
+                && u64::try_from(most).is_ok_and(|most| most < policy.max_attempts.into()) =>
+        {
+            found.push(Warning::AttemptsUnreachable { max_attempts: policy.max_attempts, reachable: most, why });
         }
         Finish::Limiter { ready_in, allowed } if reachable <= 1 => {
             found.push(Warning::LimiterRefuses { attempts: reachable, ready_in, allowed });
