@@ -18,3 +18,9 @@ mod runtimes;
 mod shares;
 mod spawned;
 mod storm;
+
+/// Where a test's random numbers begin: `RELENT_SEED` plays one again, `PROPTEST_RNG_SEED` plays the same in all tests.
+fn first_seed() -> u64 {
+    let said = ["RELENT_SEED", "PROPTEST_RNG_SEED"].iter().find_map(|name| std::env::var(name).ok());
+    said.map_or_else(|| fastrand::u64(..1 << 40), |seed| seed.parse().unwrap())
+}

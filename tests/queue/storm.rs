@@ -23,7 +23,7 @@ fn doubling() -> TimedQueue<&'static str, u32> {
 /// One that drops the run at a random time, over and over: every value is done or comes back, and no key runs twice at once.
 #[test]
 fn nothing_is_lost_in_runs_that_are_dropped_and_panic() {
-    let seed = std::env::var("RELENT_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let seed = crate::first_seed();
     let cases = std::env::var("PROPTEST_CASES").map_or(300, |cases| cases.parse().unwrap());
     let (mut dropped, mut panicked) = (0, 0);
     for case in 0..cases {

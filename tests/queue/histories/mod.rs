@@ -86,7 +86,7 @@ async fn history(seed: u64) -> Tally {
 
 #[test]
 fn ten_thousand_histories_of_the_queue() {
-    let first = std::env::var("RELENT_SEED").map_or_else(|_| fastrand::u64(..1 << 40), |seed| seed.parse().unwrap());
+    let first = crate::first_seed();
     let mut total = Tally::default();
     for seed in first..first + 10_000 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
