@@ -72,6 +72,15 @@ impl<K> Tracing<K> {
         Self { what, span: None, kind: PhantomData }
     }
 
+    /// The span of a run that begins.
+    #[inline(never)]
+    fn begin(&mut self) -> &Span {
+        let (what, nothing) = (self.what, field::Empty);
+        self.span.insert(
+            ::tracing::info_span!(target: "relent", "run", what, attempts = nothing, elapsed = nothing, stop = nothing),
+        )
+    }
+
     fn end(&mut self, stop: &str, attempts: u32, elapsed: std::time::Duration) {
         if let Some(span) = self.span.take() {
             span.record("stop", stop).record("attempts", attempts).record("elapsed", field::display(Measured(elapsed)));
@@ -110,11 +119,10 @@ fn is_unheard(span: &Span) -> bool {
 impl<E: Reason<K>, K: 'static> Listener<E> for Tracing<K> {
     #[inline]
     fn on_event(&mut self, told: &Event<'_, E>) {
-        let what = self.what;
-        let span = self.span.get_or_insert_with(|| {
-            let nothing = field::Empty;
-            ::tracing::info_span!(target: "relent", "run", what, attempts = nothing, elapsed = nothing, stop = nothing)
-        });
+        let span = match &self.span {
+            Some(span) => span,
+            None => self.begin(),
+        };
         if !is_unheard(span) {
             self.tell(told);
         } else if matches!(told, Event::Succeeded { .. } | Event::GaveUp(_)) {

@@ -104,7 +104,7 @@ impl<G: Control> Core<G> {
     pub(crate) fn succeed<E, L: Listener<E>>(&mut self, listener: &mut L) {
         self.finish();
         if !L::SILENT {
-            listener.on_event(&Event::Succeeded { attempts: self.attempts(), elapsed: duration(self.read()) });
+            listener.on_event(&Event::Succeeded { attempts: self.attempts(), elapsed: self.elapsed() });
         }
     }
 

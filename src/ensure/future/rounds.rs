@@ -45,7 +45,7 @@ where
         }
         let this = self.project();
         let attempt = attempt.number();
-        this.listener.on_event(&Event::Acting { attempt, elapsed: duration(this.core.read()) });
+        this.listener.on_event(&Event::Acting { attempt, elapsed: this.core.elapsed() });
         if this.core.may_call().is_ok() {
             return true;
         }

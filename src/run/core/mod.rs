@@ -6,6 +6,7 @@ mod start;
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::{
@@ -217,5 +218,11 @@ impl<G: Control> Core<G> {
     #[inline]
     pub(crate) fn read(&self) -> u64 {
         self.start.map_or(0, |start| time::between(start, time::now()))
+    }
+
+    /// The same to tell.
+    #[inline]
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.map_or(Duration::ZERO, |start| time::now().saturating_duration_since(start))
     }
 }
