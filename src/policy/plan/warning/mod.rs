@@ -288,7 +288,7 @@ fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
     if policy.after_cut() != Decision::Retry && (own == FOREVER || own >= hard) {
         found.push(Warning::OnCutUnused);
     }
-    if policy.has(RANDOM_PHASE) && policy.period().is_none_or(|every| every < 2) {
+    if policy.has(RANDOM_PHASE) && policy.period().is_none() {
         found.push(Warning::RandomPhaseUnused);
     }
     let window = bounds.start_within.min(hard);
