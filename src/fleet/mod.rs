@@ -67,6 +67,7 @@
 //! that two versions of a program in a rollout agree. All else is the members' own.
 
 mod builder;
+mod call;
 mod driver;
 mod events;
 mod explain;

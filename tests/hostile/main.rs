@@ -15,6 +15,7 @@ mod afterlife;
 mod blocking;
 mod case;
 mod changing;
+mod ends;
 mod limits;
 mod meddle;
 mod memory;
