@@ -23,7 +23,8 @@ pub struct MemoryLock {
 }
 
 struct MemoryRecord {
-    /// Held for a few assignments, never across an await.
+    /// Held for a few assignments, never across an await. Whenever it is free, `version` is that of the latest change,
+    /// a deletion too.
     state: Mutex<MemoryState>,
     /// Counts changes.
     changed: watch::Sender<u64>,

@@ -57,7 +57,8 @@ struct Shared {
     limiter: Limiter,
     /// The span of the rates.
     per: Duration,
-    /// Never held while the limiter is called, which wakes waiters.
+    /// The rate, and what the answers of this step have said of it. Never held while the limiter is called, which wakes
+    /// waiters.
     rule: Mutex<Aimd>,
 }
 

@@ -36,6 +36,7 @@ use std::{
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -73,15 +74,21 @@ fn leaked(kind: Kind) {
 /// The seeds of the cases that run, and since when.
 static PLAYING: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
 
-/// A case that takes a minute hangs, on whatever machine.
-fn watch() {
-    loop {
-        thread::sleep(Duration::from_secs(5));
+/// A case that takes so long hangs, on whatever machine.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// Until all cases are over: waits for that, or until the oldest of those that run would hang.
+fn watch(all_over: &Receiver<()>) {
+    let mut wait = HANGS;
+    while all_over.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
         let playing = PLAYING.lock().unwrap();
-        if let Some((seed, _)) = playing.iter().find(|(_, began)| began.elapsed() > Duration::from_secs(60)) {
+        let oldest = playing.iter().min_by_key(|(_, began)| **began);
+        let age = oldest.map_or(Duration::ZERO, |(_, began)| began.elapsed());
+        if let (Some((seed, _)), true) = (oldest, age >= HANGS) {
             println!("nothing deadlocks: RELENT_SEED={seed} hangs");
             process::exit(101);
         }
+        wait = HANGS - age;
     }
 }
 
@@ -122,7 +129,8 @@ impl Outcome {
 
 #[test]
 fn what_is_promised_holds() {
-    thread::spawn(watch);
+    let (_not_over, all_over) = mpsc::channel();
+    thread::spawn(move || watch(&all_over));
     let one = number("RELENT_SEED");
     let survey = env::var_os("RELENT_SURVEY").is_some();
     let cases = if one.is_some() { 1 } else { number("PROPTEST_CASES").unwrap_or(400) };

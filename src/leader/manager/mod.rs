@@ -70,7 +70,8 @@ pub struct Manager {
 }
 
 struct ManagerState {
-    /// Held for a few assignments, and while a task is sent to the run; no foreign code runs under it.
+    /// Held for a few assignments, and while a task is sent to the run; no foreign code runs under it. Whenever it is
+    /// free, a task that was accepted is kept here, or is the run's.
     registration: Mutex<Registration>,
     registry: Registry,
 }
