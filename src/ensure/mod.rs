@@ -41,8 +41,8 @@ use crate::{
 /// With nothing set it goes on for ever, as `retry` does.
 ///
 /// # Errors
-/// [`GaveUp`], with a [`Detail::Ensure`](crate::error::Detail): how often it acted, and whether an act may have been applied without an
-/// observation to tell. Its `attempts` are rounds.
+/// [`GaveUp`], with a [`Detail::Ensure`](crate::error::Detail): how often it acted, and whether an act may have been
+/// applied without an observation to tell. Its `attempts` are rounds.
 ///
 /// # Cancel safety
 /// Dropping the future leaves no timer, permit or task behind. An act in flight may be applied or not, as always.

@@ -2,8 +2,8 @@
 //! the tests of ledgers on real stores. All of them tell when they were granted a permit, by the clock that the
 //! processes of one machine share.
 //!
-//! What is slept for is what is played: how long a process is frozen, the store gone, the fleet left to itself. When its
-//! shares have come to rest is no event that any process could tell.
+//! What is slept for is what is played: how long a process is frozen, the store gone, the fleet left to itself. When
+//! its shares have come to rest is no event that any process could tell.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
-//! One property over everything, as hostile as a program can be: all verbs, the loop form, the queue, limiters, budgets,
-//! tokens and listeners in one random world, with drops, cancellations, panics, stalls and re-entrant use at every point.
+//! One property over everything, as hostile as a program can be: all verbs, the loop form, the queue, limiters,
+//! budgets, tokens and listeners in one random world, with drops, cancellations, panics, stalls and re-entrant use at
+//! every point.
 //!
-//! `PROPTEST_CASES` is the number of cases, `RELENT_FIRST` the seed of the first one (1), and `RELENT_SEED` plays one case again.
-//! `RELENT_SURVEY=1` does not stop at the first case that fails but counts, by invariant. Each core plays cases of its
-//! own.
+//! `PROPTEST_CASES` is the number of cases, `RELENT_FIRST` the seed of the first one (1), and `RELENT_SEED` plays one
+//! case again. `RELENT_SURVEY=1` does not stop at the first case that fails but counts, by invariant. Each core plays
+//! cases of its own.
 #![allow(unreachable_pub)]
 #![allow(clippy::disallowed_methods, clippy::too_many_lines, clippy::cast_possible_truncation)]
 // What a world knows is many small truths, and what it does is spelled out; the consumer keeps its queue while it runs.
