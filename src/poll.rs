@@ -178,9 +178,9 @@ impl<T, E> PollOutput for Result<Check<T, E>, E> {
 }
 
 /// The error that a check fails with.
-pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as PollOutputTypes>::Error;
+type CheckErrorOf<O> = <<O as Operation>::Output as PollOutputTypes>::Error;
 /// The value that a check gives.
-pub(crate) type CheckedOf<O> = <<O as Operation>::Output as PollOutputTypes>::Value;
+type CheckedOf<O> = <<O as Operation>::Output as PollOutputTypes>::Value;
 
 /// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an
 /// `if`.

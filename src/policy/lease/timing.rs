@@ -157,7 +157,7 @@ impl Timing {
         self.lease
     }
 
-    pub(crate) fn deadline_nanos(&self) -> u64 {
+    pub(super) fn deadline_nanos(&self) -> u64 {
         self.renew_deadline
     }
 
@@ -166,14 +166,14 @@ impl Timing {
     }
 
     /// `lease * (1 - 2 * drift)`, rounded down.
-    pub(crate) fn valid_nanos(&self) -> u64 {
+    pub(super) fn valid_nanos(&self) -> u64 {
         let twice = u128::from(self.clock_drift.numerator()).saturating_mul(2);
         let below = u128::from(self.clock_drift.denominator().get());
         let lost = u128::from(self.lease).saturating_mul(twice).div_ceil(below);
         self.lease.saturating_sub(u64::try_from(lost).unwrap_or(u64::MAX))
     }
 
-    pub(crate) fn grace_nanos(&self) -> u64 {
+    pub(super) fn grace_nanos(&self) -> u64 {
         self.stop_grace.unwrap_or_else(|| self.valid_nanos().saturating_sub(self.renew_deadline))
     }
 
@@ -185,7 +185,7 @@ impl Timing {
     }
 
     /// The longest time from one look of a candidate to the next: 2.2 retry periods, rounded up.
-    pub(crate) fn longest_pause(&self) -> u64 {
+    pub(super) fn longest_pause(&self) -> u64 {
         let tenth = u128::from(self.retry_period).saturating_mul(22).div_ceil(10);
         u64::try_from(tenth).unwrap_or(u64::MAX)
     }
