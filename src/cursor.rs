@@ -41,8 +41,8 @@ impl Policy {
     /// let mut line = String::new();
     /// let mut run = policy.begin();
     /// loop {
-    ///     let turn = run.next().await?;
-    ///     if let Some(sent) = turn.run(connection.send(&mut line)).await {
+    ///     let next = run.next().await?;
+    ///     if let Some(sent) = next.run(connection.send(&mut line)).await {
     ///         break Ok(sent);
     ///     }
     /// }

@@ -34,7 +34,7 @@ struct Shared {
 struct State {
     text: Option<Stored>,
     version: u128,
-    /// What befalls the next calls, and how many of them.
+    /// What happens to the next calls, and how many of them.
     faults: Faults<Fault>,
     calls: (u64, u64),
     silent: bool,

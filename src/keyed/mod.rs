@@ -1,4 +1,11 @@
-//! One limiter, and one backoff, per key.
+//! One limiter, and one backoff, per key: in few bytes, and no call takes longer because there are many keys.
+//!
+//! # Structure
+//! - `shards`: both are cut into parts, each under a lock of its own.
+//! - `shard`: the keys of a part of the limiter. One at rest is a word in an `expiring_map`; `promoted` ones have a
+//!   limiter of their own.
+//! - `dense_expiring_map`: the keys of a part of the backoff, whose entries are larger.
+//! - `incremental_table`: the hash table of both maps.
 
 mod acquire;
 mod backoff;

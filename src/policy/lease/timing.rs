@@ -41,7 +41,7 @@ pub struct Timing {
 impl Timing {
     /// `lease`: how long a renewal keeps others out. `renew_deadline`: how long a leader goes on after its last
     /// confirmed renewal was sent. `retry_period`: from one renewal to the next, and (with jitter, up to 2.2 times it)
-    /// from one look of a candidate to the next.
+    /// from one read of a candidate to the next.
     ///
     /// # Errors
     /// A time of zero; a renew deadline that is less than 2.2 retry periods (no second try), or that leaves no time
@@ -184,7 +184,7 @@ impl Timing {
         self.call_timeout.unwrap_or_else(|| self.renew_deadline.saturating_sub(self.retry_period).div_ceil(2))
     }
 
-    /// The longest time from one look of a candidate to the next: 2.2 retry periods, rounded up.
+    /// The longest time from one read of a candidate to the next: 2.2 retry periods, rounded up.
     pub(super) fn longest_pause(&self) -> u64 {
         let tenth = u128::from(self.retry_period).saturating_mul(22).div_ceil(10);
         u64::try_from(tenth).unwrap_or(u64::MAX)
@@ -238,7 +238,7 @@ pub struct Explained {
 
 impl Explained {
     /// The longest time without a leader after the leading process has died, while the lock answers each call within
-    /// the call timeout: up to 2.2 retry periods until a candidate looks, its lease, and three calls.
+    /// the call timeout: up to 2.2 retry periods until a candidate reads, its lease, and three calls.
     #[must_use]
     pub fn after_crash(&self) -> Duration {
         duration(self.timing.slow(self.local(self.timing.lease)))
