@@ -41,8 +41,8 @@ impl Policy {
     /// let mut line = String::new();
     /// let mut run = policy.begin();
     /// loop {
-    ///     let turn = run.next().await?;
-    ///     if let Some(sent) = turn.run(connection.send(&mut line)).await {
+    ///     let next = run.next().await?;
+    ///     if let Some(sent) = next.run(connection.send(&mut line)).await {
     ///         break Ok(sent);
     ///     }
     /// }
@@ -179,8 +179,8 @@ where
     /// [`Last::FailedBefore`](crate::Last::FailedBefore) in place of the error that it gave away.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it leaves nothing behind, neither a timer nor a place before the limiter. It can be called
-    /// again: a pause lasts until the same instant as before, and a permit is asked for anew.
+    /// Dropped while it waits, it leaves nothing behind, neither a timer nor a place before the limiter. It can be
+    /// called again: a pause lasts until the same instant as before, and a permit is asked for anew.
     ///
     /// # Panics
     /// If it has to wait outside a tokio runtime with time enabled.

@@ -1,8 +1,8 @@
-//! What befalls the next calls of what is in memory, for tests of its users.
+//! Faults planned for the next calls of what is in memory, for tests of its users.
 
 use std::collections::VecDeque;
 
-/// Planned faults, each with the number of calls that it befalls, in the order of planning.
+/// Planned faults, each with the number of calls that it happens to, in the order of planning.
 #[derive(Debug)]
 pub(crate) struct Faults<F>(VecDeque<(F, usize)>);
 
@@ -17,7 +17,7 @@ impl<F: Copy> Faults<F> {
         self.0.push_back((fault, calls));
     }
 
-    /// What befalls this call.
+    /// What happens to this call.
     pub(crate) fn next(&mut self) -> Option<F> {
         while let Some((fault, calls)) = self.0.front_mut() {
             if let Some(left) = calls.checked_sub(1) {

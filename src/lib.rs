@@ -3,7 +3,7 @@
 //! | I want to | use |
 //! |---|---|
 //! | call until it works | [`retry`]; [`blocking::retry`] on a thread; [`Policy::begin`] where the call needs `&mut` |
-//! | look until it is so | [`poll`]; [`blocking::poll`] on a thread |
+//! | check until it is so | [`poll`]; [`blocking::poll`] on a thread |
 //! | wait until something has really finished, and notice when it is stuck | [`settle`] |
 //! | repeat an act whose answer may have been lost | [`ensure`] |
 //! | write policy, limiter, budget, classification and listener of a client's calls once | [`Profile`] |

@@ -1,4 +1,4 @@
-//! `poll`: look until it is so.
+//! `poll`: check until it is so.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use crate::{
 /// A check answers [`Check`], `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`, so that `?` works. An
 /// `Err` goes through [`when`](Polling::when); a [`Check`] has decided for itself.
 ///
-/// With no cadence set it looks every second, on a grid. With no bound set it goes on for ever.
+/// With no cadence set it checks every second, on a grid. With no bound set it goes on for ever.
 ///
 /// # Errors
 /// [`GaveUp`]: why the run stopped, and what the last check answered.
@@ -178,9 +178,9 @@ impl<T, E> PollOutput for Result<Check<T, E>, E> {
 }
 
 /// The error that a check fails with.
-pub(crate) type CheckErrorOf<O> = <<O as Operation>::Output as PollOutputTypes>::Error;
+type CheckErrorOf<O> = <<O as Operation>::Output as PollOutputTypes>::Error;
 /// The value that a check gives.
-pub(crate) type CheckedOf<O> = <<O as Operation>::Output as PollOutputTypes>::Value;
+type CheckedOf<O> = <<O as Operation>::Output as PollOutputTypes>::Value;
 
 /// A poll to be: made by [`poll`], run by `.await`. [`Retry`](crate::builder::Retry) tells which words can stand in an
 /// `if`.

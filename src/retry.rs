@@ -34,8 +34,8 @@ use crate::{
 /// outside (a request on the wire) is the operation's own affair.
 ///
 /// # Panics
-/// The future panics if it has to wait outside a tokio runtime with time enabled, and when it is polled after completion.
-/// A panic of the operation goes through.
+/// The future panics if it has to wait outside a tokio runtime with time enabled, and when it is polled after
+/// completion. A panic of the operation goes through.
 ///
 /// ```
 /// use std::time::Duration;
@@ -68,9 +68,10 @@ where
 /// A retry to be: made by [`retry`], run by `.await`.
 ///
 /// # Settings in an `if`
-/// Words for data keep the type of the builder, so they can stand in an `if`. So can `cancel_on`, `throttle` and `budget` once one
-/// of them was given: a token that is never cancelled will do. `when`, `classify`, `notify`, `listen` and `cancel_when` change the type:
-/// there the condition goes into what they are given. A closure can decide by itself; `classify` and `listen` take an `Option`.
+/// Words for data keep the type of the builder, so they can stand in an `if`. So can `cancel_on`, `throttle` and
+/// `budget` once one of them was given: a token that is never cancelled will do. `when`, `classify`, `notify`, `listen`
+/// and `cancel_when` change the type: there the condition goes into what they are given. A closure can decide by
+/// itself; `classify` and `listen` take an `Option`.
 ///
 /// ```
 /// use std::{future::pending, time::Duration};

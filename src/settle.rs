@@ -139,9 +139,9 @@ impl<T, E> SettleOutput for Result<Progress<T, E>, E> {
 }
 
 /// The error of what is watched.
-pub(crate) type WatchErrorOf<O> = <<O as Operation>::Output as SettleOutputTypes>::Error;
+type WatchErrorOf<O> = <<O as Operation>::Output as SettleOutputTypes>::Error;
 /// The value of what is watched.
-pub(crate) type WatchedOf<O> = <<O as Operation>::Output as SettleOutputTypes>::Value;
+type WatchedOf<O> = <<O as Operation>::Output as SettleOutputTypes>::Value;
 
 #[derive(Clone, Copy, Debug)]
 struct SettleOp<O> {
@@ -252,7 +252,7 @@ where
 
 /// How `settle` reads an observation.
 #[derive(Debug)]
-pub(crate) struct SettleVerb {
+struct SettleVerb {
     rules: SettleRules,
     /// When the first observation started, nanoseconds since the run began.
     began: Option<u64>,

@@ -47,11 +47,12 @@ const HEALTHY: Duration = Duration::from_secs(30);
 /// With nothing set it goes on for ever.
 ///
 /// # Errors
-/// The last item is `Err`, a [`GaveUp`]: why it does not connect any more. A cancellation is one, too. After it the stream is over.
+/// The last item is `Err`, a [`GaveUp`]: why it does not connect any more. A cancellation is one, too. After it the
+/// stream is over.
 ///
 /// # Cancel safety
-/// Dropping the future of a `next()` loses nothing, and each `next()` may come from another runtime. Dropping the stream leaves
-/// no timer, permit or place in a wait list behind.
+/// Dropping the future of a `next()` loses nothing, and each `next()` may come from another runtime. Dropping the
+/// stream leaves no timer, permit or place in a wait list behind.
 ///
 /// # Panics
 /// If it has to wait outside a tokio runtime with time enabled. A panic of `connect` or of its stream goes through.

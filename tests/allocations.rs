@@ -85,7 +85,8 @@ async fn runs_allocate_nothing() {
     assert_eq!(allocations(cancellable).await, 1, "the wait for the cancellation");
 }
 
-/// A queue's memory follows the number of its entries down, whichever of them are left, waiting or running, near or far.
+/// A queue's memory follows the number of its entries down, whichever of them are left, waiting or running, near or
+/// far.
 #[tokio::test(start_paused = true)]
 async fn a_queue_gives_its_memory_back() {
     const ENTRIES: u32 = 20_000;

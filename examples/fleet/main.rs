@@ -1,5 +1,6 @@
-//! Ten processes' worth of members keep one rate of 100 a second, in virtual time: they join, one crashes, one leaves and comes
-//! back, the store is gone for a while. Each column is a member's share of the rate; `sum` is never above 100.
+//! Ten processes' worth of members keep one rate of 100 a second, in virtual time: they join, one crashes, one leaves
+//! and comes back, the store is gone for a while. Each column is a member's share of the rate; `sum` is never above
+//! 100.
 //!
 //! `cargo run --example fleet --release`
 #![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "time is tokio's, and virtual")]

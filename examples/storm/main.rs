@@ -1,12 +1,13 @@
 //! A storm: many clients, one server, an outage. What do their retries do to it?
 //!
-//! `cargo run --example storm --release` prints a table of policies and writes a chart, `storm.svg`, or what `--svg` names.
-//! `--clients N` (10,000; up to 1,000,000) and `--seed N` choose another storm; the same seed is the same storm. Of
-//! processor time 10,000 clients take about two seconds, 100,000 half a minute and 1,000,000 four minutes (252 s, in
+//! `cargo run --example storm --release` prints a table of policies and writes a chart, `storm.svg`, or what `--svg`
+//! names. `--clients N` (10,000; up to 1,000,000) and `--seed N` choose another storm; the same seed is the same storm.
+//! Of processor time 10,000 clients take about two seconds, 100,000 half a minute and 1,000,000 four minutes (252 s, in
 //! 172 s by the clock on two cores that others used too, and 0.85 GB of memory), most of it for the policies that never
 //! recover. `-- contention` plays another experiment: clients that write to one row, of which one succeeds at a time.
 //!
-//! Nothing waits here: the decisions are those of `relent`'s own backoff, budget and limiter, played on a clock of events.
+//! Nothing waits here: the decisions are those of `relent`'s own backoff, budget and limiter, played on a clock of
+//! events.
 
 #![expect(
     clippy::cast_possible_truncation,

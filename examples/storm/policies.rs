@@ -11,7 +11,8 @@ pub(crate) struct Contender {
     pub(crate) backoff: Option<fn() -> Backoff>,
     /// Whether the clients of a process share a budget of retries: one for ten requests, and ten saved up.
     pub(crate) budget: bool,
-    /// Whether they share a limiter of calls: a fifth more than they need in good times, less than the server can answer.
+    /// Whether they share a limiter of calls: a fifth more than they need in good times, less than the server can
+    /// answer.
     pub(crate) limiter: bool,
 }
 

@@ -27,8 +27,8 @@ fn play(name: &str) -> (Storm, Outcome) {
     (storm, outcome)
 }
 
-/// Plain retries keep the server down for ever; pauses that grow let it come back, and a budget lets it come back as soon as
-/// it would without retries.
+/// Plain retries keep the server down for ever; pauses that grow let it come back, and a budget lets it come back as
+/// soon as it would without retries.
 #[test]
 fn which_recover() {
     let seconds = |name| {

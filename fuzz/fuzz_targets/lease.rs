@@ -1,4 +1,5 @@
-//! Two candidates on one lock, driven by any bytes: two terms are never valid at once, fences grow, nothing waits in the past.
+//! Two candidates on one lock, driven by any bytes: two terms are never valid at once, fences grow, nothing waits in
+//! the past.
 #![no_main]
 
 use relent::{

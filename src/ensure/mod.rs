@@ -1,4 +1,4 @@
-//! `ensure`: look, act, and look again.
+//! `ensure`: observe, act, and observe again.
 
 mod future;
 pub(crate) mod reconciler;
@@ -17,32 +17,32 @@ use crate::{
     run::settings::settings,
 };
 
-/// Brings something about that may have been brought about already: looks, acts only if it is not so, and looks again
-/// whatever the act answered.
+/// Brings something about that may have been brought about already: observes, acts only if it is not so, and observes
+/// again whatever the act answered.
 ///
 /// `observe` answers `Result<Option<T>, E>`, where `Some` is "it is as wanted", or [`Observed`](crate::Observed), which
 /// can say more. `act` is given what the observation says is to be done. Success comes only from an observation. An act
-/// that failed, or was cut, is looked at before it is repeated: it may have been applied all the same.
+/// that failed, or was cut, is followed by an observation before it is repeated: it may have been applied all the same.
 ///
 /// **Repeating is safe only for acts that are conditional or uniquely keyed**: create with a name, write with the
-/// version that was read, add what may exist only once. A request that was lost on its way may still arrive after it
-/// was looked for.
+/// version that was read, add what may exist only once. A request that was lost on its way may still arrive after an
+/// observation that has missed it.
 ///
-/// A round is: look, act, look. The words of the builder hold for rounds, with these differences:
-/// - `max_attempts` counts acts. With 0 it never acts: it ends at the first look that says an act is due.
-/// - `attempt_timeout` is the deadline of each call, look or act.
-/// - With `attempt_timeout(a)` and `finish_within(d)` an act is cut at `d - a`, and none starts later, so that the look
-///   that closes the run has its time. Where `a` is more than half of `d`, half of `d` is kept.
-/// - `on_cut` is about acts. A look that was cut is always repeated.
-/// - Once it is cancelled, or `finish_within` is over by the clock, it neither acts nor looks: where it has acted by
-///   then, the error says that the outcome is unknown. What is cancelled at the very instant of a look comes before the
-///   act.
+/// A round is: observe, act, observe. The words of the builder hold for rounds, with these differences:
+/// - `max_attempts` counts acts. With 0 it never acts: it ends at the first observation that says an act is due.
+/// - `attempt_timeout` is the deadline of each call, observation or act.
+/// - With `attempt_timeout(a)` and `finish_within(d)` an act is cut at `d - a`, and none starts later, so that the
+///   observation that closes the run has its time. Where `a` is more than half of `d`, half of `d` is kept.
+/// - `on_cut` is about acts. An observation that was cut is always repeated.
+/// - Once it is cancelled, or `finish_within` is over by the clock, it neither acts nor observes: where it has acted by
+///   then, the error says that the outcome is unknown. What is cancelled at the very instant of an observation comes
+///   before the act.
 ///
 /// With nothing set it goes on for ever, as `retry` does.
 ///
 /// # Errors
-/// [`GaveUp`], with a [`Detail::Ensure`](crate::error::Detail): how often it acted, and whether an act may have been applied without an
-/// observation to tell. Its `attempts` are rounds.
+/// [`GaveUp`], with a [`Detail::Ensure`](crate::error::Detail): how often it acted, and whether an act may have been
+/// applied without an observation to tell. Its `attempts` are rounds.
 ///
 /// # Cancel safety
 /// Dropping the future leaves no timer, permit or task behind. An act in flight may be applied or not, as always.
@@ -71,10 +71,10 @@ use crate::{
 /// assert_eq!(ensured.change, Change::AppliedDespiteError);
 /// # }
 /// ```
-pub fn ensure<V, Looked, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Closures<V, A, Acted>>
+pub fn ensure<V, Observing, A, Acted, S, D, E>(observe: V, act: A) -> Ensure<Closures<V, A, Acted>>
 where
-    V: FnMut(Attempt) -> Looked,
-    Looked: Future<Output: ObserveOutput<State = S, Error = E>>,
+    V: FnMut(Attempt) -> Observing,
+    Observing: Future<Output: ObserveOutput<State = S, Error = E>>,
     A: FnMut(S) -> Acted,
     Acted: Future<Output = Result<D, E>>,
 {
@@ -104,7 +104,7 @@ pub struct Ensure<O, W = RetryAll, L = (), G = ()> {
 }
 
 impl<O: Reconciler> Ensure<O> {
-    /// [`ensure`] for looks and acts of one type, so that the future can be named: see [`Reconciler`].
+    /// [`ensure`] for observations and acts of one type, so that the future can be named: see [`Reconciler`].
     pub fn new(operation: O) -> Self {
         Self { operation, when: RetryAll, listener: (), policy: Policy::new(), shared: () }
     }

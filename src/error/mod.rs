@@ -26,10 +26,10 @@ pub use crate::policy::{config_error::ConfigError, schedule::bounds::CutBy};
 /// that the operation itself gave, even where a later attempt was cut before it could answer.
 ///
 /// # Text
-/// `GaveUp<E>` is an [`Error`] when `E` is one. Its text is one sentence for an operator, and ends with the error and every
-/// cause below it (see [`chain`]). Because it has told them, [`source`](Error::source) is `None`: a cause is shown or
-/// returned, never both, so that no reporter prints one twice. Code that looks for an error of its own in the sources, as
-/// tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
+/// `GaveUp<E>` is an [`Error`] when `E` is one. Its text is one sentence for an operator, and ends with the error and
+/// every cause below it (see [`chain`]). Because it has told them, [`source`](Error::source) is `None`: a cause is
+/// shown or returned, never both, so that no reporter prints one twice. Code that looks for an error of its own in the
+/// sources, as tonic and tower do, or wants to lay them out, asks for [`chained`](Self::chained).
 ///
 /// For errors that are no [`Error`], such as `anyhow::Error`, boxed errors and strings, there is
 /// [`boxed`](Self::boxed), and by reference [`sentence`](Self::sentence). `boxed` and `chained` are words of the

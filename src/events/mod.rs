@@ -39,7 +39,7 @@ use crate::{
 /// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.
 ///
 /// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are
-/// rounds that begin and end with a look, `Acting` and `Acted` stand between where it acts.
+/// rounds that begin and end with an observation, `Acting` and `Acted` stand between where it acts.
 #[non_exhaustive]
 pub enum Event<'a, E> {
     /// An attempt starts.
@@ -57,7 +57,7 @@ pub enum Event<'a, E> {
         /// once; `None`: there is none.
         again: Option<Duration>,
     },
-    /// An `ensure` has looked, it is not as wanted, and the act begins.
+    /// An `ensure` has observed, it is not as wanted, and the act begins.
     #[non_exhaustive]
     Acting {
         /// The round, from 1.
@@ -65,7 +65,7 @@ pub enum Event<'a, E> {
         /// Time since the run began.
         elapsed: Duration,
     },
-    /// The act has ended, and another look begins: only that tells what came of it.
+    /// The act has ended, and another observation begins: only that tells what came of it.
     #[non_exhaustive]
     Acted {
         /// The round, from 1.

@@ -29,7 +29,7 @@ use crate::{
 /// | `attempt failed` | `INFO` | `attempt`, `elapsed`, `error`; `again`: the pause before the next one, if there is one |
 /// | `attempt cut` | `INFO` | `attempt`, `elapsed`, `after`, `again` |
 /// | `not ready` | `DEBUG` | `attempt`, `elapsed`, `error`: why, if it was said |
-/// | `acting`, `acted` | `DEBUG` | `attempt`, `elapsed`: an `ensure` acts between two looks |
+/// | `acting`, `acted` | `DEBUG` | `attempt`, `elapsed`: an `ensure` acts between two observations |
 /// | `act failed` | `INFO` | `attempt`, `elapsed`, `error` |
 /// | `act cut` | `INFO` | `attempt`, `elapsed`, `after` |
 /// | `waiting` | `DEBUG` | `delay`, `reason`: `pause` or `limiter` |

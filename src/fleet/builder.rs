@@ -157,8 +157,8 @@ impl<L: Ledger> Fleet<L> {
     /// refresh; see [`FleetMember::ready`].
     ///
     /// # Errors
-    /// No rate, or one without a limit, or less than one permit in 11 days; no burst; a name that is empty, has white space or more than 200
-    /// bytes; a floor for no members, or for more than the burst has permits.
+    /// No rate, or one without a limit, or less than one permit in 11 days; no burst; a name that is empty, has white
+    /// space or more than 200 bytes; a floor for no members, or for more than the burst has permits.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

@@ -1,7 +1,6 @@
 //! The task of a member: it asks the policy what to do, calls the ledger, and lets the limiter follow.
 
 use std::{
-    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -12,6 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    call::{Answered, Call, PendingCall},
     events::{FleetEvent, OnEvent, Trouble},
     ledger::{Ledger, LedgerError, Stored, StoredStream},
     share::{Controls, MemberShare as Told, Wanted},
@@ -26,26 +26,6 @@ use crate::{
     time::{Sleeper, Timer},
 };
 
-type Answer<T> = Pin<Box<dyn Future<Output = Result<T, LedgerError>> + Send>>;
-
-enum Call {
-    Read(Answer<Option<Stored>>),
-    Write(Answer<u128>),
-}
-
-enum Answered {
-    Read(Result<Option<Stored>, LedgerError>),
-    Written(Result<u128, LedgerError>),
-}
-
-/// A call that is under way.
-struct Pending {
-    call: Call,
-    began: u64,
-    /// It is given up then.
-    deadline: u64,
-}
-
 /// What the guard wants, and a future that waits for the next change of it.
 type NextWanted = Pin<Box<dyn Future<Output = watch::Receiver<Wanted>> + Send>>;
 
@@ -58,7 +38,7 @@ pub(super) struct Driver<L> {
     controls: Controls,
     on_event: Option<OnEvent>,
     next_wanted: NextWanted,
-    call: Option<Pending>,
+    call: Option<PendingCall>,
     reports: Option<StoredStream>,
     /// The reports are asked for again then.
     reports_at: u64,
@@ -172,25 +152,11 @@ impl<L: Ledger> Driver<L> {
         cx.waker().wake_by_ref();
     }
 
-    /// Lets the call go on. Its answer counts only if it is in time.
+    /// Lets the call go on.
     fn poll_call(&mut self, cx: &mut Context<'_>) {
-        let Some(Pending { call, began, deadline }) = &mut self.call else { return };
-        let answered = match call {
-            Call::Read(read) => poll_caught(read, cx).map(Answered::Read),
-            Call::Write(write) => poll_caught(write, cx).map(Answered::Written),
-        };
-        let now = self.limiter.clock();
-        let answered = match answered {
-            Poll::Ready(answered) if now < *deadline => answered,
-            Poll::Pending if now < *deadline => return,
-            _ => {
-                let error = LedgerError::timeout(duration(deadline.saturating_sub(*began)));
-                match call {
-                    Call::Read(_) => Answered::Read(Err(error)),
-                    Call::Write(_) => Answered::Written(Err(error)),
-                }
-            }
-        };
+        let Some(call) = &mut self.call else { return };
+        let limiter = &self.limiter;
+        let Poll::Ready((now, answered)) = call.poll(cx, || limiter.clock()) else { return };
         self.call = None;
         match answered {
             Answered::Read(answer) => self.read(now, answer),
@@ -241,16 +207,10 @@ impl<L: Ledger> Driver<L> {
         self.follow(now);
         let call = match step {
             Step::Wait(until) => return until,
-            Step::Read => {
-                let ledger = Arc::clone(&self.ledger);
-                Call::Read(Box::pin(async move { ledger.read().await }))
-            }
-            Step::Write { over, record } => {
-                let (ledger, text) = (Arc::clone(&self.ledger), record.to_string());
-                Call::Write(Box::pin(async move { ledger.compare_and_swap(over, text).await }))
-            }
+            Step::Read => Call::read(&self.ledger),
+            Step::Write { over, record } => Call::write(&self.ledger, over, record.to_string()),
         };
-        self.call = Some(Pending { call, began: now, deadline: self.member.give_up_at(now) });
+        self.call = Some(PendingCall { call, began: now, deadline: self.member.give_up_at(now) });
         // It is polled at once.
         now
     }
@@ -358,7 +318,7 @@ impl<L: Ledger> Future for Driver<L> {
                 std::task::ready!(Timer::poll_yield(cx));
                 continue;
             }
-            let give_up = this.call.as_ref().map_or(FOREVER, |pending| pending.deadline);
+            let give_up = this.call.as_ref().map_or(FOREVER, |call| call.deadline);
             let lapses = this.member.changes_at(now).unwrap_or(FOREVER);
             let measures = this.measured_at.saturating_add(this.pause());
             let watches = this.reports.is_none() && watches(this.member.members());
@@ -386,17 +346,4 @@ fn next_wanted(mut wanted: watch::Receiver<Wanted>) -> NextWanted {
         }
         wanted
     })
-}
-
-/// A ledger is a user's code: one that panics has not answered.
-fn poll_caught<T>(call: &mut Answer<T>, cx: &mut Context<'_>) -> Poll<Result<T, LedgerError>> {
-    match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
-        Ok(answer) => answer,
-        Err(panic) => Poll::Ready(Err(LedgerError::unavailable(format!("the ledger panicked: {}", text(&*panic))))),
-    }
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }

@@ -23,7 +23,8 @@ pub struct MemoryLedger {
 }
 
 struct Shared {
-    /// Held for a few assignments, never across an await.
+    /// Held for a few assignments, never across an await. Whenever it is free, `version` is that of the latest change,
+    /// a deletion too.
     state: Mutex<State>,
     /// Told of each change once the lock is free.
     changed: watch::Sender<()>,
@@ -33,7 +34,7 @@ struct Shared {
 struct State {
     text: Option<Stored>,
     version: u128,
-    /// What befalls the next calls, and how many of them.
+    /// What happens to the next calls, and how many of them.
     faults: Faults<Fault>,
     calls: (u64, u64),
     silent: bool,

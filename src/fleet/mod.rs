@@ -23,12 +23,14 @@
 //! ```
 //!
 //! # What is kept
-//! At every instant the sum of the rates of all shares that are in use is at most the rate, and that of their bursts at most the burst;
-//! in every window `w` at most `burst + rate * (w + catch-up)` permits come out of all of them together. That holds through lost,
-//! late and doubled calls, conflicts, partitions, crashes, processes that are stopped or suspended, a record that is deleted, and clocks that
-//! run up to [`clock_drift`](Fleet::clock_drift) too fast or too slow. Two exceptions: after the rate was lowered the sum may be above it
-//! for [`FleetExplained::after_lowering`]; and after the *store* was restored from a backup it may be for a ttl, unless the record is
-//! deleted then. Waits for more permits than the burst of a share that shrank while they waited are granted all the same.
+//! At every instant the sum of the rates of all shares that are in use is at most the rate, and that of their bursts at
+//! most the burst; in every window `w` at most `burst + rate * (w + catch-up)` permits come out of all of them
+//! together. That holds through lost, late and doubled calls, conflicts, partitions, crashes, processes that are
+//! stopped or suspended, a record that is deleted, and clocks that run up to [`clock_drift`](Fleet::clock_drift) too
+//! fast or too slow. Two exceptions: after the rate was lowered the sum may be above it for
+//! [`FleetExplained::after_lowering`]; and after the *store* was restored from a backup it may be for a ttl, unless the
+//! record is deleted then. Waits for more permits than the burst of a share that shrank while they waited are granted
+//! all the same.
 //!
 //! It is cooperative: whatever does not ask the limiter is not limited.
 //!
@@ -67,6 +69,7 @@
 //! that two versions of a program in a rollout agree. All else is the members' own.
 
 mod builder;
+mod call;
 mod driver;
 mod events;
 mod explain;

@@ -52,8 +52,8 @@
 //! let policy: relent::Policy = "every 50ms, max_attempts 5".parse().unwrap();
 //! let mut run = policy.begin();
 //! let number = loop {
-//!     let turn = run.next().await?;
-//!     if let Some(number) = turn.run(transaction.commit()).await {
+//!     let next = run.next().await?;
+//!     if let Some(number) = next.run(transaction.commit()).await {
 //!         break number;
 //!     }
 //! };

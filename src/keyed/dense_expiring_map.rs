@@ -1,6 +1,6 @@
 //! A map like [`ExpiringMap`](super::expiring_map::ExpiringMap), for larger entries: in few bytes beyond these.
 //!
-//! Structure: the entries lie close together in chunks, in no order, and an [`IncrementalTable`] has their positions.
+//! Structure: the entries lie close together in blocks, in no order, and an [`IncrementalTable`] has their positions.
 //! So what is free in a table is five bytes a place, however large the entries are. Each
 //! [`step`](DenseExpiringMap::step) moves eight buckets of the former table, if there is one, and looks at two entries,
 //! and drops what need not be kept.
@@ -10,17 +10,21 @@
 
 use std::{borrow::Borrow, hash::Hash};
 
-use super::{chunks::Chunks, incremental_table::IncrementalTable};
+use super::incremental_table::IncrementalTable;
+use crate::policy::blocks::Blocks;
 
 /// Entries that are looked at in a step.
 const LOOKED_AT: usize = 2;
 /// A round of looks has at least so many, at nothing if need be.
 const SHORT: usize = 256;
 
+/// Small blocks: there is a map for each shard, and what is free in the last block is free in each of them.
+type Entries<K, V> = Blocks<(K, V), 64>;
+
 /// See the module. The hash of a key comes from outside, always by the same function.
 #[derive(Debug)]
 pub(super) struct DenseExpiringMap<K, V> {
-    entries: Chunks<(K, V)>,
+    entries: Entries<K, V>,
     /// The positions of the entries.
     index: IncrementalTable<u32>,
     /// Entries still to be looked at in this round: those before this position.
@@ -29,7 +33,7 @@ pub(super) struct DenseExpiringMap<K, V> {
 
 impl<K: Eq + Hash, V> DenseExpiringMap<K, V> {
     pub(super) const fn new() -> Self {
-        Self { entries: Chunks::new(), index: IncrementalTable::new(), to_look_at: 0 }
+        Self { entries: Blocks::new(), index: IncrementalTable::new(), to_look_at: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -67,7 +71,7 @@ impl<K: Eq + Hash, V> DenseExpiringMap<K, V> {
 
     /// Removes the entry at a position, which is of this hash. The last one takes its place.
     fn remove_at(&mut self, hash: u64, position: u32, hasher: &impl Fn(&K) -> u64) -> Option<(K, V)> {
-        let last = self.entries.last_position()?;
+        let last = u32::try_from(self.len().checked_sub(1)?).ok()?;
         // Foreign code, which may panic, comes before anything is moved.
         let hash_of_last = self.entries.get(last).map(|(key, _)| hasher(key))?;
         self.index.remove(hash, |other| *other == position)?;
@@ -79,7 +83,8 @@ impl<K: Eq + Hash, V> DenseExpiringMap<K, V> {
 
     /// Adds an entry whose key is not in the map, after a [`step`](Self::step).
     pub(super) fn insert(&mut self, hash: u64, key: K, value: V, hasher: impl Fn(&K) -> u64) {
-        let position = self.entries.push((key, value));
+        let position = u32::try_from(self.len()).expect("fewer than 2^32 at a time");
+        self.entries.push((key, value));
         self.index.insert(hash, position, rehash(&self.entries, &hasher));
     }
 
@@ -133,101 +138,73 @@ impl<K: Eq + Hash, V> DenseExpiringMap<K, V> {
 }
 
 /// The hash of the entry at a position.
-fn rehash<K, V>(entries: &Chunks<(K, V)>, hasher: &impl Fn(&K) -> u64) -> impl Fn(&u32) -> u64 {
+fn rehash<K, V>(entries: &Entries<K, V>, hasher: &impl Fn(&K) -> u64) -> impl Fn(&u32) -> u64 {
     |position| entries.get(*position).map_or(0, |(key, _)| hasher(key))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::Cell,
-        collections::{HashMap, HashSet},
-        hash::{BuildHasher, RandomState},
+    use super::{
+        super::map_tests::{self, ExpiringTestMap},
+        *,
     };
 
-    use proptest::{collection::vec, prelude::*};
+    impl ExpiringTestMap for DenseExpiringMap<u16, u32> {
+        const LOOKED_AT: usize = LOOKED_AT;
+        /// Those that are moved; of each that is dropped, itself and the last.
+        const HASHED: usize = 8 + 2 * LOOKED_AT;
 
-    use super::*;
+        fn new() -> Self {
+            Self::new()
+        }
 
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+        fn len(&self) -> usize {
+            self.len()
+        }
 
-        /// Against std's map. No call hashes or looks at more than a few entries, and one round of steps looks at all.
-        #[test]
-        fn it_is_a_map(ops in vec((0_u8..8, 0_u16..2000, 1_usize..200), 1..60)) {
-            let (hasher, hashed) = (RandomState::new(), Cell::new(0));
-            let hash = |key: &u16| {
-                hashed.set(hashed.get() + 1);
-                hasher.hash_one(key)
-            };
-            let mut map = DenseExpiringMap::new();
-            let mut naive: HashMap<u16, u32> = HashMap::new();
-            let mut odd_go = false;
-            for (op, from, many) in ops {
-                for key in (from..).take(many) {
-                    let mut looked_at = 0;
-                    let keep = |value: &u32| {
-                        looked_at += 1;
-                        !odd_go || value.is_multiple_of(2)
-                    };
-                    hashed.set(0);
-                    map.step(keep, hash);
-                    // Those that are moved; of each that is dropped, itself and the last.
-                    prop_assert!(looked_at <= LOOKED_AT && hashed.get() <= 8 + 2 * LOOKED_AT, "{}", hashed.get());
-                    hashed.set(0);
-                    match op {
-                        0..=3 => {
-                            let value = u32::from(key) * 3 + u32::from(op);
-                            if let Some(old) = map.get_mut(hash(&key), &key) {
-                                *old = value;
-                            } else {
-                                prop_assert!(map.index.has_room(), "it would grow by itself");
-                                map.insert(hash(&key), key, value, hash);
-                            }
-                            naive.insert(key, value);
-                        }
-                        4 => {
-                            let removed = map.remove(hash(&key), &key, hash).map(|(_, value)| value);
-                            let known = naive.remove(&key);
-                            prop_assert!(removed == known || known.is_some_and(|value| odd_go && value % 2 == 1));
-                        }
-                        5 => odd_go = from % 3 == 0,
-                        _ => {}
-                    }
-                    prop_assert!(hashed.get() <= 2);
-                }
-                if !odd_go {
-                    // What was dropped is not known any more.
-                    naive.retain(|key, value| value.is_multiple_of(2) || map.get_mut(hash(key), key).is_some());
-                }
-                if op == 7 {
-                    map.retain(|value| !value.is_multiple_of(7), hash);
-                    naive.retain(|_, value| !value.is_multiple_of(7));
-                }
-                prop_assert!(odd_go || map.len() == naive.len());
-                prop_assert_eq!(map.len(), map.index.len());
-                for (key, value) in &naive {
-                    let found = map.get_mut(hash(key), key).copied();
-                    prop_assert!(found == Some(*value) || (found.is_none() && odd_go && value % 2 == 1));
-                }
-            }
-            // From one true to the next, every entry is looked at, wherever others are removed meanwhile.
-            let mut looked_at = HashSet::new();
-            let mut keys = naive.keys();
-            while !map.step(|_| true, hash) {}
-            while !map.step(|value| { looked_at.insert(*value); true }, hash) {
-                if let Some(key) = keys.next() {
-                    map.remove(hash(key), key, hash);
-                }
-            }
-            map.retain(|value| looked_at.contains(value), hash);
-            prop_assert_eq!(map.len(), map.index.len());
-            let left = keys.filter(|key| map.get_mut(hash(key), key).is_none());
-            prop_assert!(left.into_iter().all(|key| odd_go && naive[key] % 2 == 1));
+        fn get(&mut self, hash: u64, key: u16) -> Option<&mut u32> {
+            self.get_mut(hash, &key)
+        }
+
+        fn insert(&mut self, hash: u64, key: u16, value: u32, hasher: impl Fn(&u16) -> u64) {
+            self.insert(hash, key, value, hasher);
+        }
+
+        fn remove(&mut self, hash: u64, key: u16, hasher: impl Fn(&u16) -> u64) -> Option<u32> {
+            self.remove(hash, &key, hasher).map(|(_, value)| value)
+        }
+
+        fn step(&mut self, mut keep: impl FnMut(u32) -> bool, hasher: impl Fn(&u16) -> u64) -> bool {
+            self.step(|value| keep(*value), hasher)
+        }
+
+        fn retain(&mut self, mut keep: impl FnMut(u32) -> bool, hasher: impl Fn(&u16) -> u64) {
+            self.retain(|value| keep(*value), hasher);
+        }
+
+        fn has_room(&self) -> bool {
+            self.index.has_room()
+        }
+
+        fn buckets(&self) -> usize {
+            self.index.buckets()
+        }
+
+        fn capacity(&self) -> usize {
+            self.index.capacity()
+        }
+
+        fn check(&self) {
+            assert_eq!(self.len(), self.index.len());
         }
     }
 
-    /// At rest and while it grows: five bytes a bucket, and what is free in the last chunk.
+    #[test]
+    fn it_is_a_map() {
+        map_tests::it_is_a_map::<DenseExpiringMap<_, _>>();
+    }
+
+    /// At rest and while it grows: five bytes a bucket, and what is free in the last block.
     #[test]
     fn an_entry_costs_few_bytes_beyond_itself() {
         type Entry = (u64, [u64; 3]);
@@ -247,16 +224,6 @@ mod tests {
 
     #[test]
     fn it_shrinks_again() {
-        let mut map = DenseExpiringMap::new();
-        let hash = |key: &u64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        for key in 0..10_000_u64 {
-            map.step(|()| true, hash);
-            map.insert(hash(&key), key, (), hash);
-        }
-        assert!(map.index.buckets() >= 10_000);
-        for _ in 0..100_000 {
-            map.step(|()| false, hash);
-        }
-        assert_eq!((map.len(), map.index.capacity()), (0, 0));
+        map_tests::it_shrinks_again::<DenseExpiringMap<_, _>>();
     }
 }

@@ -134,94 +134,64 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::Cell,
-        collections::HashMap,
-        hash::{BuildHasher, RandomState},
+    use super::{
+        super::map_tests::{self, ExpiringTestMap},
+        *,
     };
 
-    use proptest::{collection::vec, prelude::*};
+    impl ExpiringTestMap for ExpiringMap<u16, u32> {
+        const LOOKED_AT: usize = 8;
+        const HASHED: usize = 8;
 
-    use super::*;
+        fn new() -> Self {
+            Self::new()
+        }
 
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+        fn len(&self) -> usize {
+            self.len()
+        }
 
-        /// Against std's map. No call hashes or looks at more than a few entries, and one round of steps looks at all.
-        #[test]
-        fn it_is_a_map(ops in vec((0_u8..8, 0_u16..2000, 1_usize..200), 1..60)) {
-            let (hasher, hashed) = (RandomState::new(), Cell::new(0));
-            let hash = |key: &u16| {
-                hashed.set(hashed.get() + 1);
-                hasher.hash_one(key)
-            };
-            let mut map = ExpiringMap::new();
-            let mut naive: HashMap<u16, u32> = HashMap::new();
-            let mut odd_go = false;
-            for (op, from, many) in ops {
-                for key in (from..).take(many) {
-                    let mut looked_at = 0;
-                    let keep = |_: &u16, value: &mut u32| {
-                        looked_at += 1;
-                        !odd_go || value.is_multiple_of(2)
-                    };
-                    hashed.set(0);
-                    map.step(keep, hash);
-                    prop_assert!(looked_at <= 8 && hashed.get() <= 8);
-                    hashed.set(0);
-                    match op {
-                        0..=3 => {
-                            let value = u32::from(key) * 3 + u32::from(op);
-                            if let Some(old) = map.get_mut(hash(&key), &key) {
-                                *old = value;
-                            } else {
-                                prop_assert!(map.table.has_room(), "it would grow by itself");
-                                map.insert(hash(&key), key, value, hash);
-                            }
-                            naive.insert(key, value);
-                        }
-                        4 => {
-                            let removed = map.remove(hash(&key), |(other, _)| *other == key).map(|(_, value)| value);
-                            let known = naive.remove(&key);
-                            prop_assert!(removed == known || known.is_some_and(|value| odd_go && value % 2 == 1));
-                        }
-                        5 => odd_go = from % 3 == 0,
-                        _ => {}
-                    }
-                    prop_assert!(hashed.get() <= 2);
-                }
-                if !odd_go {
-                    // What was dropped is not known any more.
-                    naive.retain(|key, value| value.is_multiple_of(2) || map.get(hash(key), key).is_some());
-                    prop_assert_eq!(map.len(), naive.len());
-                }
-                for (key, value) in &naive {
-                    let found = map.get(hash(key), key);
-                    prop_assert!(found == Some(value) || (found.is_none() && odd_go && value % 2 == 1));
-                }
-            }
-            // From one true to the next, every entry is looked at.
-            let mut looked_at = HashMap::new();
-            while !map.step(|_, _| true, hash) {}
-            while !map.step(|_, value| { *looked_at.entry(*value).or_insert(0) += 1; true }, hash) {}
-            let mut all = true;
-            map.table.retain(|(_, value)| { all &= looked_at.contains_key(value); true });
-            prop_assert!(all || map.is_moving());
+        fn get(&mut self, hash: u64, key: u16) -> Option<&mut u32> {
+            assert_eq!(ExpiringMap::get(self, hash, &key).copied(), self.get_mut(hash, &key).copied());
+            self.get_mut(hash, &key)
+        }
+
+        fn insert(&mut self, hash: u64, key: u16, value: u32, hasher: impl Fn(&u16) -> u64) {
+            self.insert(hash, key, value, hasher);
+        }
+
+        fn remove(&mut self, hash: u64, key: u16, _: impl Fn(&u16) -> u64) -> Option<u32> {
+            self.remove(hash, |(other, _)| *other == key).map(|(_, value)| value)
+        }
+
+        fn step(&mut self, mut keep: impl FnMut(u32) -> bool, hasher: impl Fn(&u16) -> u64) -> bool {
+            self.step(|_, value| keep(*value), hasher)
+        }
+
+        fn retain(&mut self, mut keep: impl FnMut(u32) -> bool, _: impl Fn(&u16) -> u64) {
+            self.retain(|_, value| keep(*value));
+        }
+
+        fn has_room(&self) -> bool {
+            self.table.has_room()
+        }
+
+        fn buckets(&self) -> usize {
+            self.table.buckets()
+        }
+
+        fn capacity(&self) -> usize {
+            self.table.capacity()
         }
     }
 
     #[test]
+    fn it_is_a_map() {
+        map_tests::it_is_a_map::<ExpiringMap<_, _>>();
+    }
+
+    #[test]
     fn it_shrinks_again() {
-        let mut map = ExpiringMap::new();
-        let hash = |key: &u64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        for key in 0..10_000_u64 {
-            map.step(|_, ()| true, hash);
-            map.insert(hash(&key), key, (), hash);
-        }
-        assert!(map.table.buckets() >= 10_000);
-        for _ in 0..100_000 {
-            map.step(|_, ()| false, hash);
-        }
-        assert_eq!((map.len(), map.table.capacity()), (0, 0));
+        map_tests::it_shrinks_again::<ExpiringMap<_, _>>();
     }
 }

@@ -14,17 +14,20 @@ pub(super) const STEPS: usize = 32;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Shards<T> {
+    /// Each lock guards all that is known of the keys whose hash has this index, and of no others: whenever it is free
+    /// its part is complete without the other parts. No thread holds two of them.
     shards: Box<[Mutex<T>; SHARDS]>,
-    /// Whose turn it is to be looked after by a call that is about another.
-    turn: AtomicUsize,
+    /// Counts calls of `next`: its remainder says which shard is looked after by a call that is about another. Relaxed:
+    /// nothing hangs on it.
+    calls: AtomicUsize,
 }
 
 impl<T> Shards<T> {
     pub(super) fn new(mut new: impl FnMut() -> T) -> Self {
-        Self { shards: Box::new(std::array::from_fn(|_| Mutex::new(new()))), turn: AtomicUsize::new(0) }
+        Self { shards: Box::new(std::array::from_fn(|_| Mutex::new(new()))), calls: AtomicUsize::new(0) }
     }
 
-    /// The one for keys of this hash.
+    /// The one for keys of this hash, locked.
     #[inline]
     pub(super) fn lock(&self, hash: u64) -> MutexGuard<'_, T> {
         lock(&self.shards[index(hash)])
@@ -40,8 +43,8 @@ impl<T> Shards<T> {
     /// Calls look after the shard of their key. By this the others do not stay as they are while all calls are about
     /// one key.
     pub(super) fn next(&self) -> Option<MutexGuard<'_, T>> {
-        let turn = self.turn.fetch_add(1, Relaxed);
-        self.shards[turn % SHARDS].try_lock().ok()
+        let calls = self.calls.fetch_add(1, Relaxed);
+        self.shards[calls % SHARDS].try_lock().ok()
     }
 }
 

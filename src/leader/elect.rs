@@ -172,9 +172,9 @@ impl<L: Lock> Elect<L> {
     /// may begin to lead; when the run is cancelled, a [`cancel_grace`](Self::cancel_grace) after.
     ///
     /// # Errors
-    /// [`ElectError`](super::ElectError): an empty identity, a lease that the lock cannot hold; a lock that refuses, if no call of
-    /// this run has ever succeeded and that has lasted for a lease. All other failures, refusals included, are reported to
-    /// [`on_event`](Self::on_event), and end a term by its renew deadline.
+    /// [`ElectError`](super::ElectError): an empty identity, a lease that the lock cannot hold; a lock that refuses, if
+    /// no call of this run has ever succeeded and that has lasted for a lease. All other failures, refusals included,
+    /// are reported to [`on_event`](Self::on_event), and end a term by its renew deadline.
     ///
     /// # Cancel safety
     /// Dropping the future drops the work, and leaves no task behind. The lock is not given back then: it lapses.

@@ -24,13 +24,14 @@ use crate::error::ConfigError;
 /// - A duration is never written shorter than it was asked for.
 ///
 /// # Which record is its own
-/// A record that bears this identity need not be this candidate's: another process may have the same one. An election takes
-/// a record for its own only if a write of its own was confirmed with that version, or if the record shows the
-/// [mark](Record::mark) of a write whose outcome is unknown. Without marks the election is as safe, but each answer that is lost
-/// while the write was done costs it a term, or a lease of waiting. So a lock that can keep a number beside the holder should
-/// override [`prepare`](Self::prepare): it draws a random mark for each write, stores it with the record, and gives it back
-/// with each [`Record`]. Where there is no room for a number, one that is computed of what the write leaves will do (a
-/// Lease's times), if no two writes leave the same. A lock that wraps another passes `prepare` and `watch` on as well.
+/// A record that bears this identity need not be this candidate's: another process may have the same one. An election
+/// takes a record for its own only if a write of its own was confirmed with that version, or if the record shows the
+/// [mark](Record::mark) of a write whose outcome is unknown. Without marks the election is as safe, but each answer
+/// that is lost while the write was done costs it a term, or a lease of waiting. So a lock that can keep a number
+/// beside the holder should override [`prepare`](Self::prepare): it draws a random mark for each write, stores it with
+/// the record, and gives it back with each [`Record`]. Where there is no room for a number, one that is computed of
+/// what the write leaves will do (a Lease's times), if no two writes leave the same. A lock that wraps another passes
+/// `prepare` and `watch` on as well.
 pub trait Lock: Send + Sync + 'static {
     /// What has to be kept from a read for the next write.
     type Object: Clone + Send + Sync + 'static;

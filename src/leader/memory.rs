@@ -23,7 +23,8 @@ pub struct MemoryLock {
 }
 
 struct MemoryRecord {
-    /// Held for a few assignments, never across an await.
+    /// Held for a few assignments, never across an await. Whenever it is free, `version` is that of the latest change,
+    /// a deletion too.
     state: Mutex<MemoryState>,
     /// Counts changes.
     changed: watch::Sender<u64>,
@@ -33,7 +34,7 @@ struct MemoryRecord {
 struct MemoryState {
     record: Option<Stored>,
     version: u128,
-    /// What befalls the next calls, and how many of them.
+    /// What happens to the next calls, and how many of them.
     faults: Faults<Fault>,
     reads: u64,
     writes: u64,
@@ -162,7 +163,7 @@ impl MemoryLock {
         }
     }
 
-    /// What befalls a call before it is done.
+    /// What happens to a call before it is done.
     async fn apply_fault(fault: Option<Fault>) -> Result<(), LockError> {
         match fault {
             None | Some(Fault::AppliedButLost) => Ok(()),
@@ -191,7 +192,7 @@ fn read_back(record: &Stored) -> Record<()> {
     read
 }
 
-/// What befalls its answer.
+/// What happens to its answer.
 fn lost(fault: Option<Fault>) -> Result<(), LockError> {
     match fault {
         Some(Fault::AppliedButLost) => Err(LockError::unavailable("the answer was lost")),

@@ -17,9 +17,9 @@
 //!
 //! # What an election can promise, and what not
 //! No two terms are valid at the same time, as long as clocks run at rates within the
-//! [`clock_drift`](Timing::clock_drift) and all candidates keep the rules of this module. That holds for restarts of the
-//! server, for answers that are lost or late, for two processes that have one identity by mistake, and for machines that are
-//! suspended, where the platform has a clock that goes on meanwhile (Linux and Android: `CLOCK_BOOTTIME`).
+//! [`clock_drift`](Timing::clock_drift) and all candidates keep the rules of this module. That holds for restarts of
+//! the server, for answers that are lost or late, for two processes that have one identity by mistake, and for machines
+//! that are suspended, where the platform has a clock that goes on meanwhile (Linux and Android: `CLOCK_BOOTTIME`).
 //!
 //! What no election can help:
 //! - A request that the work has sent may arrive after the term: give it the [`fence`](Term::fence), and let the other

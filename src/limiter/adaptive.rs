@@ -57,7 +57,8 @@ struct Shared {
     limiter: Limiter,
     /// The span of the rates.
     per: Duration,
-    /// Never held while the limiter is called, which wakes waiters.
+    /// The rate, and what the answers of this step have said of it. Never held while the limiter is called, which wakes
+    /// waiters.
     rule: Mutex<Aimd>,
 }
 
@@ -65,8 +66,8 @@ impl Adaptive {
     /// Sets the rate of `limiter` within these bounds, in permits per the span of its present rate, where it begins.
     ///
     /// # Errors
-    /// A limiter without a limit, which has no span, and bounds of which the first is zero or above the second: at a rate of zero
-    /// there is no success that could raise it.
+    /// A limiter without a limit, which has no span, and bounds of which the first is zero or above the second: at a
+    /// rate of zero there is no success that could raise it.
     pub fn new(limiter: &Limiter, bounds: RangeInclusive<u32>) -> Result<Self, ConfigError> {
         let (least, most) = bounds.into_inner();
         // One part in a hundred: from half of the rate to all of it in less than a minute.

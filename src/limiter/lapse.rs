@@ -99,6 +99,7 @@ impl fmt::Debug for Lapse {
     }
 }
 
-/// What a limiter knows of its member.
+/// What a limiter knows of its member, to be told to what it refuses. The lock is held for a copy or an assignment.
+/// Whenever it is free the lapse is a whole one, and once it says [`Standing::Gone`] it says so for ever.
 #[derive(Debug)]
 pub(super) struct Leased(pub(super) Mutex<Lapse>);

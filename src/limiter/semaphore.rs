@@ -40,7 +40,7 @@ const CLOSED: u64 = u64::MAX;
 
 /// A bucket and the tasks that wait for it, for many threads.
 #[derive(Debug)]
-pub(crate) struct RateSemaphore<C = LimiterClock> {
+pub(super) struct RateSemaphore<C = LimiterClock> {
     /// [`CLOSED`], or the packed bucket and the epoch of its parameters. It leaves `CLOSED` only under the lock.
     word: CachePadded<AtomicU64>,
     /// The four [`Params`]. They are written only under the lock while the word is closed; a thread that reads some of

@@ -4,6 +4,7 @@
 //! the queue) began, so that a history can be written down, replayed, simulated and fuzzed. The verbs ask, and wait.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
+pub(crate) mod blocks;
 pub(crate) mod config_error;
 pub mod fleet;
 pub mod lease;

@@ -35,7 +35,7 @@ impl fmt::Display for Written {
 
 /// The same of any duration: only `Duration::MAX` is `forever`. [`parse_exact`] reads it back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Exact(pub(crate) Duration);
+pub(super) struct Exact(pub(crate) Duration);
 
 impl fmt::Display for Exact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,7 +109,7 @@ pub(crate) fn parse(setting: &'static str, text: &str) -> Result<Duration, Confi
 }
 
 /// The same, however long.
-pub(crate) fn parse_exact(setting: &'static str, text: &str) -> Result<Duration, ConfigError> {
+pub(super) fn parse_exact(setting: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let wrong = || ConfigError::new(setting, text, "write a duration as `350ms`, `1.5s`, `1h30m` or `forever`");
     let mut rest = text.trim();
     if rest == "forever" {
@@ -137,7 +137,7 @@ pub(crate) fn parse_exact(setting: &'static str, text: &str) -> Result<Duration,
 
 /// The nanoseconds of a unit. The sign for micro is two characters: that of the keyboards, U+00B5, and the Greek
 /// letter, U+03BC, which Unicode prefers.
-pub(crate) fn unit_of(name: &str) -> Option<u64> {
+pub(super) fn unit_of(name: &str) -> Option<u64> {
     Some(match name {
         "ns" => 1,
         "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
@@ -152,7 +152,7 @@ pub(crate) fn unit_of(name: &str) -> Option<u64> {
 
 /// The digits before the point and those behind it: at least one before, and where there is a point, at least one
 /// behind.
-pub(crate) fn decimal(text: &str) -> Option<(&str, &str)> {
+pub(super) fn decimal(text: &str) -> Option<(&str, &str)> {
     let (whole, places) = match text.split_once('.') {
         Some((_, "")) => return None,
         Some(parts) => parts,

@@ -28,10 +28,10 @@ use crate::{
 /// Calls take one short lock, under which the key's `Hash`, `Eq` and `Clone` run, and nothing else of yours.
 ///
 /// # Keys that fail
-/// The count of failed attempts and the pause after the last one belong to the key. While a key fails (it runs, or waits
-/// for another try) a newer value takes the place of the old one, but is the next attempt, and does not come before the
-/// pause is over: a worker that schedules its own key, or whose own write comes back to it as an event, does not undo its
-/// backoff. It begins anew after a success, after it was given up, after [`cancel`](Self::cancel), with
+/// The count of failed attempts and the pause after the last one belong to the key. While a key fails (it runs, or
+/// waits for another try) a newer value takes the place of the old one, but is the next attempt, and does not come
+/// before the pause is over: a worker that schedules its own key, or whose own write comes back to it as an event, does
+/// not undo its backoff. It begins anew after a success, after it was given up, after [`cancel`](Self::cancel), with
 /// [`begin_anew`](Self::begin_anew), and where the new due time lies beyond the bounds of the attempts so far.
 ///
 /// What is given while the attempt runs with which the key is given up is new work: it comes at its own time, as a

@@ -169,8 +169,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     ///
     /// # Panics
     /// When the worker, one of its futures, a classification or a listener does. The item in question goes on as if its
-    /// attempt had been cut, or as had been decided before; everything else is as it was, and a caller that catches the panic
-    /// can go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
+    /// attempt had been cut, or as had been decided before; everything else is as it was, and a caller that catches the
+    /// panic can go on with the same run. Also outside of a tokio runtime, when there is something to wait for.
     pub fn run<W, F, E>(&mut self, worker: W) -> RunWorker<'_, K, V, W, F>
     where
         W: FnMut(Job<K, V>) -> F,

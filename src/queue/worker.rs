@@ -132,7 +132,7 @@ pub(super) type ErrorOf<F> = <<F as Future>::Output as operation::RetryOutput>::
 
 pub(super) type Stop<'q> = Pin<Box<dyn Future<Output = ()> + Send + 'q>>;
 pub(super) type Classify<'q, E> = Box<dyn FnMut(&E) -> Decision + Send + 'q>;
-pub(super) type Notify<'q, K, V, E> = Box<dyn FnMut(ItemEvent<'_, K, V, E>) + Send + 'q>;
+type Notify<'q, K, V, E> = Box<dyn FnMut(ItemEvent<'_, K, V, E>) + Send + 'q>;
 pub(super) type Take<'q, K, V, E> = Box<dyn FnMut(GivenUp<K, V, E>) + Send + 'q>;
 
 /// How a worker is run.

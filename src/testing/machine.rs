@@ -37,6 +37,7 @@ use crate::time::{self, Instant};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
+    /// Held for a few assignments. Whenever it is free, wakers wait only while the machine is suspended.
     state: Arc<Mutex<State>>,
 }
 

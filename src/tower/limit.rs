@@ -94,14 +94,14 @@ where
         // A task that has used up its share still joins the list.
         let progress = ready!(coop::poll_proceed(cx));
         loop {
-            let turn = match permit.poll_acquire(cx) {
+            let ready_at = match permit.poll_acquire(cx) {
                 Readiness::Granted => break,
-                Readiness::At(turn) => Some(turn),
+                Readiness::At(at) => Some(at),
                 Readiness::Never => None,
             };
             // A new one each time: services live in statics, and the runtime of the former poll may be gone.
             let timer = self.timer.insert(Box::pin(Timer::default()));
-            ready!(timer.as_mut().poll_at(cx, turn));
+            ready!(timer.as_mut().poll_at(cx, ready_at));
         }
         progress.made_progress();
         Poll::Ready(Ok(()))

@@ -33,13 +33,13 @@ use crate::{
 ///
 /// # Errors
 /// [`Chained`]: what stands above finds an error of its own (`tonic::Status`, `hyper::Error`, ..) among the sources, as tonic and
-/// tower look for them; its text says why there is no further attempt. If the last attempt was answered by a response that is a
-/// failure, it is that response which is returned, `Ok` as it came: what is above reads it as without this layer. Why there
-/// was no further attempt, the profile's listeners hear. A response is not kept while the run pauses.
+/// tower look for them; its text says why there is no further attempt. If the last attempt was answered by a response
+/// that is a failure, it is that response which is returned, `Ok` as it came: what is above reads it as without this
+/// layer. Why there was no further attempt, the profile's listeners hear. A response is not kept while the run pauses.
 ///
 /// # Readiness
-/// Backpressure of the service is passed on. For each further attempt it has to be ready anew, within the attempt's own deadline.
-/// An error in getting ready counts as one of the attempt.
+/// Backpressure of the service is passed on. For each further attempt it has to be ready anew, within the attempt's own
+/// deadline. An error in getting ready counts as one of the attempt.
 ///
 /// # Cancel safety
 /// A call that is dropped leaves no timer, permit or place in a wait list behind.

@@ -36,8 +36,8 @@ impl Drop for Held {
     }
 }
 
-/// Drops the run after its `n`-th poll, for every `n` there is: in the limiter, in each attempt, in each pause, with a cancellation
-/// and bounds armed, to four attempts. Wakers, permits, retries and what the operation held are all back.
+/// Drops the run after its `n`-th poll, for every `n` there is: in the limiter, in each attempt, in each pause, with a
+/// cancellation and bounds armed, to four attempts. Wakers, permits, retries and what the operation held are all back.
 #[test]
 fn nothing_stays_wherever_it_is_dropped() {
     let mut dropped = 0;

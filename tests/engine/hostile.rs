@@ -1,5 +1,5 @@
-//! Random runs in a hostile world: in every callback the clock may jump, the run be cancelled, or a panic strike; at any
-//! poll the future may be dropped. What must hold all the same is named at each assertion.
+//! Random runs in a hostile world: in every callback the clock may jump, the run be cancelled, or a panic strike; at
+//! any poll the future may be dropped. What must hold all the same is named at each assertion.
 
 use std::{
     cell::{Cell, RefCell},

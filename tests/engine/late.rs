@@ -240,7 +240,8 @@ async fn a_call_that_takes_long_is_told_so() {
     assert_eq!(slow.max_attempts(1).await.unwrap_err().elapsed(), 30 * S);
 }
 
-/// A listener takes its time in whatever it hears, and the next attempt follows without a pause: it says when it starts.
+/// A listener takes its time in whatever it hears, and the next attempt follows without a pause: it says when it
+/// starts.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_knows_the_time_whatever_the_listener_did() {
     // Without a bound the clock starts when the first attempt has failed.
@@ -261,8 +262,8 @@ async fn an_attempt_knows_the_time_whatever_the_listener_did() {
     }
 }
 
-/// The time of a run begins with the first error at the latest: what `when` takes to judge it counts, in a run that has no bound
-/// and no listener.
+/// The time of a run begins with the first error at the latest: what `when` takes to judge it counts, in a run that has
+/// no bound and no listener.
 #[tokio::test(start_paused = true)]
 async fn a_slow_when_is_in_what_an_attempt_knows_as_elapsed() {
     let slow = Duration::from_millis(70);

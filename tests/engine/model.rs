@@ -73,7 +73,8 @@ pub fn simulate(script: &Script, world: World) -> History {
     let mut grid = 0;
     let mut now = 0;
 
-    // The instants are: `now`, the end of the attempt before; `started`, its start; `earliest`, what a server asked for.
+    // The instants are: `now`, the end of the attempt before; `started`, its start; `earliest`, what a server asked
+    // for.
     let mut plan = |now: u128, started: Option<u128>, earliest: u128, grid: u128, reset: bool| {
         if reset {
             index = 0;

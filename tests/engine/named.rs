@@ -1,4 +1,5 @@
-//! Operations, rules and listeners that are types: their futures have names, and what holds only sometimes needs no type of its own.
+//! Operations, rules and listeners that are types: their futures have names, and what holds only sometimes needs no
+//! type of its own.
 
 use std::{
     cell::Cell,

@@ -142,7 +142,8 @@ async fn a_task_that_has_used_up_its_share_takes_its_place() {
     assert!(cursor.next().await.unwrap().run(ready(Ok(()))).await.is_some());
 }
 
-/// It hears of a wait only if there is one, and is heeded if it is cancelled, too late or refused before others have run.
+/// It hears of a wait only if there is one, and is heeded if it is cancelled, too late or refused before others have
+/// run.
 #[tokio::test(start_paused = true)]
 async fn what_becomes_of_a_task_that_let_others_run_in_its_place() {
     let began = Instant::now();

@@ -1,7 +1,7 @@
 //! Every verb, with every word, awaited in an async block that is spawned: for the error types that people have.
 //!
-//! In an async block each lifetime in the type of what is awaited is a fresh unknown, `'static` too. So what compiles for
-//! `io::Error` may not for `&'static str`: a matter of the types alone, and most of this is only compiled.
+//! In an async block each lifetime in the type of what is awaited is a fresh unknown, `'static` too. So what compiles
+//! for `io::Error` may not for `&'static str`: a matter of the types alone, and most of this is only compiled.
 
 use std::{borrow::Cow, convert::Infallible, future::pending, io, time::Duration};
 

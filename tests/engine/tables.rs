@@ -74,7 +74,8 @@ async fn the_config_map_schedule() {
     }
 }
 
-/// Cancelled before: nothing starts. Cancelled in the fourth attempt, which fails: there is no fifth, and both are told.
+/// Cancelled before: nothing starts. Cancelled in the fourth attempt, which fails: there is no fifth, and both are
+/// told.
 #[tokio::test(start_paused = true)]
 async fn cancellation() {
     let token = CancellationToken::new();

@@ -209,8 +209,8 @@ fn call() -> impl Strategy<Value = Call> {
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 500, ..ProptestConfig::default() })]
 
-    /// Random calls under random settings, cancelled at any instant, and stalled in any call: it acts only on what it has
-    /// just seen, never too often, and nothing starts too late; what it says in the end is true.
+    /// Random calls under random settings, cancelled at any instant, and stalled in any call: it acts only on what it
+    /// has just seen, never too often, and nothing starts too late; what it says in the end is true.
     #[test]
     fn whatever_happens(
         calls in prop::collection::vec(call(), 1..20),

@@ -1,6 +1,6 @@
-//! A hostile world around real members and real limiters, on the paused clock: the ledger fails, hangs, loses answers and answers
-//! twice; members join, leave, are dropped; the record is deleted; processes are stopped; callers wait, cancel, hold and give back. In
-//! no window do more permits come out than the law allows.
+//! A hostile world around real members and real limiters, on the paused clock: the ledger fails, hangs, loses answers
+//! and answers twice; members join, leave, are dropped; the record is deleted; processes are stopped; callers wait,
+//! cancel, hold and give back. In no window do more permits come out than the law allows.
 
 use std::{
     sync::{Arc, Mutex},

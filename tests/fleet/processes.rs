@@ -1,6 +1,9 @@
 //! Ten processes that share one rate while they are frozen and killed, and their store is killed and started again: for
 //! the tests of ledgers on real stores. All of them tell when they were granted a permit, by the clock that the
 //! processes of one machine share.
+//!
+//! What is slept for is what is played: how long a process is frozen, the store gone, the fleet left to itself. When
+//! its shares have come to rest is no event that any process could tell.
 
 use std::time::Duration;
 
@@ -46,6 +49,7 @@ pub(crate) async fn take_all(ledger: impl Ledger) {
             if limiter.try_acquire(1).is_ok() {
                 tell(monotonic().as_nanos());
             } else {
+                // Not `acquire`, which has a timer to be late by: what has woken sees to what is there at once.
                 std::thread::sleep(MS(2));
             }
         }

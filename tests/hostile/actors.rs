@@ -335,7 +335,8 @@ pub async fn nothing_was_missed() {
     // What the world does by chance is not progress.
     let before = with(|world| mem::replace(&mut world.quiet, true));
     for (index, kind) in live() {
-        // One that is woken by the poll of another, whose old waker owned a guard, has something to do, and will be polled.
+        // One that is woken by the poll of another, whose old waker owned a guard, has something to do, and will be
+        // polled.
         let asleep = ACTORS.with_borrow(|actors| {
             let Actor { future, unpolled, woken, .. } = &actors[index];
             future.is_some() && !unpolled && !woken.load(SeqCst)

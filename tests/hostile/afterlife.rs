@@ -1,4 +1,5 @@
-//! What outlives its runtime: a queue and limiters in the next one, and what two threads do to one limiter of many keys.
+//! What outlives its runtime: a queue and limiters in the next one, and what two threads do to one limiter of many
+//! keys.
 
 use std::{
     pin::Pin,

@@ -6,7 +6,7 @@ use relent::{Attempt, Check, Decision, Policy, blocking, events::Event, testing:
 
 use super::{
     actors::{self, Kind},
-    changing,
+    changing, ends,
     runs::{self, Answer, Run},
     verbs::{classify, shares, some_error},
     world::{self, E, MS, Nanos, ms, note, now, require, shared, some_stall, trouble, with},
@@ -101,10 +101,10 @@ macro_rules! blocks {
         });
         let hears = move |event: &Event<'_, E>| runs::heard(id, event);
         match ($run.listens, with(|world| world.rng.bool())) {
-            (true, false) => runs::ended(id, &builder.notify(hears).call()),
-            (true, true) => runs::ended(id, &reported(id, builder.notify(hears).call_with_report())),
-            (false, false) => runs::ended(id, &builder.call()),
-            (false, true) => runs::ended(id, &reported(id, builder.call_with_report())),
+            (true, false) => ends::ended(id, &builder.notify(hears).call()),
+            (true, true) => ends::ended(id, &reported(id, builder.notify(hears).call_with_report())),
+            (false, false) => ends::ended(id, &builder.call()),
+            (false, true) => ends::ended(id, &reported(id, builder.call_with_report())),
         }
     }};
 }

@@ -286,8 +286,8 @@ pub fn is_granted(limit: usize, wait: usize) -> bool {
     at(limit, |limit| limit.loose || limit.ideal.granted.contains_key(&wait))
 }
 
-/// Whether one that waits may learn before its due that others, which came late or hold their turns, have put it off beyond its
-/// bound. That wakes none: at its bound it is told at the latest.
+/// Whether one that waits may learn before its due that others, which came late or hold their turns, have put it off
+/// beyond its bound. That wakes none: at its bound it is told at the latest.
 pub fn puts_off(limit: usize) -> bool {
     limit > 0 || with(|world| world.hostile.stalls || world.hostile.unpolled)
 }

@@ -1,9 +1,10 @@
-//! One property over everything, as hostile as a program can be: all verbs, the loop form, the queue, limiters, budgets,
-//! tokens and listeners in one random world, with drops, cancellations, panics, stalls and re-entrant use at every point.
+//! One property over everything, as hostile as a program can be: all verbs, the loop form, the queue, limiters,
+//! budgets, tokens and listeners in one random world, with drops, cancellations, panics, stalls and re-entrant use at
+//! every point.
 //!
-//! `PROPTEST_CASES` is the number of cases, `RELENT_FIRST` the seed of the first one (1), and `RELENT_SEED` plays one case again.
-//! `RELENT_SURVEY=1` does not stop at the first case that fails but counts, by invariant. Each core plays cases of its
-//! own.
+//! `PROPTEST_CASES` is the number of cases, `RELENT_FIRST` the seed of the first one (1), and `RELENT_SEED` plays one
+//! case again. `RELENT_SURVEY=1` does not stop at the first case that fails but counts, by invariant. Each core plays
+//! cases of its own.
 #![allow(unreachable_pub)]
 #![allow(clippy::disallowed_methods, clippy::too_many_lines, clippy::cast_possible_truncation)]
 // What a world knows is many small truths, and what it does is spelled out; the consumer keeps its queue while it runs.
@@ -15,6 +16,7 @@ mod afterlife;
 mod blocking;
 mod case;
 mod changing;
+mod ends;
 mod limits;
 mod meddle;
 mod memory;
@@ -35,6 +37,7 @@ use std::{
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -72,15 +75,21 @@ fn leaked(kind: Kind) {
 /// The seeds of the cases that run, and since when.
 static PLAYING: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
 
-/// A case that takes a minute hangs, on whatever machine.
-fn watch() {
-    loop {
-        thread::sleep(Duration::from_secs(5));
+/// A case that takes so long hangs, on whatever machine.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// Until all cases are over: waits for that, or until the oldest of those that run would hang.
+fn watch(all_over: &Receiver<()>) {
+    let mut wait = HANGS;
+    while all_over.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
         let playing = PLAYING.lock().unwrap();
-        if let Some((seed, _)) = playing.iter().find(|(_, began)| began.elapsed() > Duration::from_secs(60)) {
+        let oldest = playing.iter().min_by_key(|(_, began)| **began);
+        let age = oldest.map_or(Duration::ZERO, |(_, began)| began.elapsed());
+        if let (Some((seed, _)), true) = (oldest, age >= HANGS) {
             println!("nothing deadlocks: RELENT_SEED={seed} hangs");
             process::exit(101);
         }
+        wait = HANGS - age;
     }
 }
 
@@ -121,7 +130,8 @@ impl Outcome {
 
 #[test]
 fn what_is_promised_holds() {
-    thread::spawn(watch);
+    let (_not_over, all_over) = mpsc::channel();
+    thread::spawn(move || watch(&all_over));
     let one = number("RELENT_SEED");
     let survey = env::var_os("RELENT_SURVEY").is_some();
     let cases = if one.is_some() { 1 } else { number("PROPTEST_CASES").unwrap_or(400) };

@@ -1,13 +1,13 @@
-//! What a run must keep to, whatever the verb: checked by its operation, its listener and its end.
+//! What a run must keep to, whatever the verb: checked by its operation and its listener; its end is in `ends`.
 
 use relent::{
-    Attempt, Decision, GaveUp, Last, Stop,
+    Attempt, Decision,
     events::{Event, Wait},
 };
 
 use super::{
-    actors, limits, texts,
-    world::{E, MS, Nanos, World, note, now, require, shared, trouble, violated, with},
+    actors, limits,
+    world::{E, Nanos, World, note, now, require, shared, trouble, violated, with},
 };
 
 /// What an attempt answers.
@@ -94,7 +94,7 @@ pub fn wait_of(id: usize) -> usize {
     1_000_000 + id
 }
 
-fn run<R>(id: usize, f: impl FnOnce(&mut Run) -> R) -> R {
+pub fn run<R>(id: usize, f: impl FnOnce(&mut Run) -> R) -> R {
     with(|world| f(&mut world.runs[id]))
 }
 
@@ -111,7 +111,7 @@ pub fn left(id: usize) {
     }
 }
 
-fn is_cancelled(id: usize) -> bool {
+pub fn is_cancelled(id: usize) -> bool {
     let tokens = run(id, |run| run.tokens);
     tokens.into_iter().flatten().any(|token| shared().tokens[token].is_cancelled())
 }
@@ -329,84 +329,4 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
         _ => {}
     }
     trouble("listener of run", id);
-}
-
-/// The run has its end.
-pub fn ended<T>(id: usize, end: &Result<T, GaveUp<E>>) {
-    note("run", id, if end.is_ok() { "gives its value" } else { "gives up" }, 0);
-    gone(id);
-    let known = run(id, |run| {
-        run.over = true;
-        run.clone()
-    });
-    require(!known.listens || known.grammar == Grammar::Over, "events obey the grammar", || {
-        format!("{}: it has ended, and the listener has not heard of it", name(id))
-    });
-    match end {
-        Ok(_) => require(known.answer == Some(Answer::Value), "a value was given", || name(id)),
-        Err(gave_up) => gave_up_tells_the_truth(id, &known, gave_up),
-    }
-    let refused = end.as_ref().err().is_some_and(|gave_up| matches!(gave_up.stop(), Stop::Limiter { .. }));
-    let excused = with(|world| world.hostile.stalls) || actors::is_delayed(actors::current());
-    if let (true, false, Some(began), Some(finish)) = (refused, excused, known.began, known.finish) {
-        let late = now() > (began + finish).div_ceil(MS) * MS;
-        require(!late, "no wait outlasts its bound", || format!("{} had {} ms", name(id), finish / MS));
-    }
-    if refused && known.limit.is_some_and(limits::puts_off) {
-        actors::ended_early();
-    } else {
-        actors::ended();
-    }
-    trouble("end of run", id);
-}
-
-/// Whether a budget may refuse: what it has at first, by its reserve and its floor, is made or held by those that are
-/// under way.
-fn budget_is_spent(budget: usize) -> bool {
-    with(|world| {
-        let under_way = world.runs.iter().filter(|run| run.budget == Some(budget) && !run.over).count() as u64;
-        let book = &world.budgets[budget];
-        let first = if book.in_flight { book.floor.into() } else { book.reserve + u64::from(book.floor) };
-        book.retries + under_way + u64::from(super::queues::KEYS) + 1 >= first
-    })
-}
-
-pub fn gave_up_tells_the_truth(id: usize, known: &Run, gave_up: &GaveUp<E>) {
-    let (text, error) = (gave_up.to_string(), gave_up.last_error().map(|error| error.id));
-    texts::tells_real_numbers(&text);
-    texts::tells_real_numbers(&format!("{:?}", gave_up.stop()));
-    let tell = |what: &str| format!("run {id} ({}): {what}: {text} {known:?}", known.verb);
-    // Where an act was refused for good, that is what the run ends with.
-    let same = error == known.latest || (known.act_was_fatal && error.is_some());
-    require(same, "the latest real error comes back", || tell(&format!("{:?}, not {error:?}", known.latest)));
-    if let Some(error) = error {
-        require(text.contains(&E::tag(error)), "the latest real error comes back", || tell("the text"));
-    }
-    let observes = known.observes();
-    require(!(observes && text.contains("outcome unknown")), "a read has no outcome", || tell("outcome"));
-    let contradicts = text.contains("before the first attempt") && text.contains("last attempt");
-    require(!contradicts, "the text does not contradict itself", || tell("text"));
-    let true_stop = match gave_up.stop() {
-        Stop::Fatal => known.fatal || known.cut_is_fatal,
-        Stop::Attempts => known.max.is_some(),
-        Stop::StartWindow => known.window,
-        Stop::Deadline => known.finish.is_some(),
-        Stop::Cancelled => is_cancelled(id),
-        Stop::Budget => known.budget.is_some_and(budget_is_spent),
-        Stop::Limiter { .. } => known.limit.is_some(),
-        Stop::Stalled => known.stall,
-        Stop::BackoffEnded => false,
-        // One that this version does not know yet.
-        _ => known.verb == "settle",
-    };
-    require(true_stop, "the reason is the true one", || tell(gave_up.stop().as_str()));
-    let not_ready = matches!(gave_up.last(), Last::NotReady);
-    require(!not_ready || known.observes() || known.verb == "ensure", "the last attempt is told as it was", || {
-        tell("not ready")
-    });
-    let started = if known.listens { known.started } else { known.calls };
-    if known.verb != "ensure" {
-        require(gave_up.attempts() == started, "attempts are counted", || tell("attempts"));
-    }
-    require(!known.listens || known.ended == known.started, "attempts are counted", || tell("Started and Ended"));
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     actors::{self, Kind},
-    changing,
+    changing, ends,
     runs::{self, Answer, Run},
     world::{E, MS, ms, note, now, require, shared, trouble, with},
 };
@@ -156,7 +156,7 @@ macro_rules! run {
 macro_rules! to_its_end {
     ($id:expr, $builder:expr) => {{
         let mut future = Box::pin($builder.into_future());
-        runs::ended($id, &future.as_mut().await);
+        ends::ended($id, &future.as_mut().await);
         pending::<()>().await;
     }};
 }
@@ -365,13 +365,13 @@ async fn cursor(id: usize, policy: Policy, known: Run) {
                     .await
                 };
                 if value.is_some() {
-                    runs::ended(id, &Ok(()));
+                    ends::ended(id, &Ok(()));
                     break;
                 }
             }
             Some(Err(gave_up)) => {
                 let stop = gave_up.stop().clone();
-                runs::ended::<()>(id, &Err(gave_up));
+                ends::ended::<()>(id, &Err(gave_up));
                 // Asked again, it says so again.
                 match run.next().await {
                     Ok(_) => require(false, "nothing starts after the end", || format!("{}: a turn", runs::name(id))),

@@ -49,7 +49,8 @@ pub fn begin(limit: usize) -> usize {
     }
 }
 
-/// The place in line is taken at the first poll, with whatever budget: it waits, or the permits that were there are its own.
+/// The place in line is taken at the first poll, with whatever budget: it waits, or the permits that were there are its
+/// own.
 fn stands(limit: usize, wait: usize, limiter: &Limiter, before: u32) {
     let stands = limiter.waiters() > 0 || limiter.available() < before;
     require(stands || limits::is_granted(limit, wait), "the first poll takes the place", || {

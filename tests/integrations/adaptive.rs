@@ -114,7 +114,8 @@ impl Server {
     }
 }
 
-/// Two processes that know nothing of each other, each with as many calls as it is allowed, and a server that bears 40, later 80.
+/// Two processes that know nothing of each other, each with as many calls as it is allowed, and a server that bears 40,
+/// later 80.
 #[tokio::test(start_paused = true)]
 async fn clients_find_what_a_server_bears_and_share_it() {
     let server = Arc::new(Mutex::new(Server { bears: 40, began: Instant::now(), seconds: vec![] }));

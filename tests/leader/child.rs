@@ -88,7 +88,8 @@ impl Process {
                 let doom = doomed(line);
                 told.change(|lines| lines.told.push(line.to_owned()));
                 if let Some(after) = doom {
-                    // The one sleep: so long after, whatever it does then. There is no event to wait for: it tells no more.
+                    // The one sleep: so long after, whatever it does then. There is no event to wait for: it tells no
+                    // more.
                     std::thread::sleep(after);
                     let _ = lock(&child).kill();
                 }

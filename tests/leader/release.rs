@@ -1,5 +1,5 @@
-//! From the end of a leader's work to the begin of the next one's: release, report, takeover. The retry period is 5 s: a
-//! candidate that found out by reading would take seconds.
+//! From the end of a leader's work to the begin of the next one's: release, report, takeover. The retry period is 5 s:
+//! a candidate that found out by reading would take seconds.
 
 use std::time::Duration;
 

@@ -155,8 +155,8 @@ async fn the_queue_asks_both() {
     assert_eq!(*times.lock().unwrap(), [0, 250, 500, 750]);
 }
 
-/// Many runs with one to three of three limiters in any order, a quarter of them dropped in the middle, some stalls: no law
-/// is broken, none is stuck, nothing is left behind.
+/// Many runs with one to three of three limiters in any order, a quarter of them dropped in the middle, some stalls: no
+/// law is broken, none is stuck, nothing is left behind.
 #[test]
 fn random_runs_break_no_law_and_never_get_stuck() {
     for seed in 0..200 {

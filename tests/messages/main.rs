@@ -1,4 +1,5 @@
-//! What rustc says of the usual slips, as far as this crate says it: each file in `slips` names the lines that must be there.
+//! What rustc says of the usual slips, as far as this crate says it: each file in `slips` names the lines that must be
+//! there.
 //!
 //! The rest of rustc's messages is not looked at. It changes from version to version.
 

@@ -53,7 +53,8 @@ fn no_two_runs_share_a_series() {
 const DRAWS: u32 = 1_000_000;
 const BINS: u32 = 101;
 /// With 100 degrees of freedom, a uniform source exceeds this in one test of a thousand: NIST/SEMATECH e-Handbook of
-/// Statistical Methods, section 1.3.6.7.4, upper-tail critical values of the chi-square distribution. The seeds are fixed.
+/// Statistical Methods, section 1.3.6.7.4, upper-tail critical values of the chi-square distribution. The seeds are
+/// fixed.
 const CRITICAL: f64 = 149.449;
 
 /// Pearson's chi-square of values that should be uniform on whole nanoseconds from `low` to `high`.
@@ -193,7 +194,8 @@ fn set_behind_then() {
     assert_eq!(one, other);
 }
 
-/// The table of a backoff that begins anew. There it does after time without a call, here after an attempt that ran long.
+/// The table of a backoff that begins anew. There it does after time without a call, here after an attempt that ran
+/// long.
 #[test]
 fn starting_over() {
     let backoff = Backoff::exponential(NANO, 10 * NANO).jitter(Jitter::None);

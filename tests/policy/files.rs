@@ -1,4 +1,5 @@
-//! The configuration file of an application, in TOML, YAML and JSON: read, written, and what is wrong reported where it stands.
+//! The configuration file of an application, in TOML, YAML and JSON: read, written, and what is wrong reported where it
+//! stands.
 
 use std::time::Duration;
 

@@ -304,7 +304,8 @@ fn a_chain_of_any_length() {
     assert_eq!(policy.to_string().parse::<Policy>().unwrap(), policy);
     assert_eq!(policy.plan().best().attempts(), 1000);
     assert_eq!(policy.plan().warnings(), []);
-    // No less than all pauses, and every call cut after 1 s; beyond what a plan looks at, each pause counts as the longest.
+    // No less than all pauses, and every call cut after 1 s; beyond what a plan looks at, each pause counts as the
+    // longest.
     let pauses = Duration::from_nanos((0..LINKS as u64).sum());
     assert!(policy.plan().worst_total().unwrap() >= pauses + Duration::from_secs(LINKS as u64 + 1));
     let halves = from_the_front.clone().then(from_the_back);

@@ -1,5 +1,5 @@
-//! Random histories of a delay queue against a naive model, and a million entries at once. (tests/allocations.rs has what they
-//! take in memory.)
+//! Random histories of a delay queue against a naive model, and a million entries at once. (tests/allocations.rs has
+//! what they take in memory.)
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -121,9 +121,9 @@ fn filled(entries: u64, rng: &mut Rng) -> Table<u64, u64> {
     table
 }
 
-/// A controller whose every failing attempt is followed by events about its own key, of all kinds and at random times, in
-/// the attempt and in the pause: it is not tried once more than the pauses allow. The pauses double, from a second on:
-/// attempts at 0, 1, 3, 7, .. s, whatever is given meanwhile.
+/// A controller whose every failing attempt is followed by events about its own key, of all kinds and at random times,
+/// in the attempt and in the pause: it is not tried once more than the pauses allow. The pauses double, from a second
+/// on: attempts at 0, 1, 3, 7, .. s, whatever is given meanwhile.
 #[test]
 fn what_is_given_for_a_failing_key_does_not_undo_its_backoff() {
     const S: u64 = 1000 * MS;
@@ -209,8 +209,8 @@ impl PartialEq for Counted {
 
 impl Eq for Counted {}
 
-/// Each call that names a key hashes it once and compares it once, if it is there; nothing else does, however many there
-/// are and however the table grows and shrinks. (What the order costs is counted beside the wheel.)
+/// Each call that names a key hashes it once and compares it once, if it is there; nothing else does, however many
+/// there are and however the table grows and shrinks. (What the order costs is counted beside the wheel.)
 #[test]
 fn a_key_is_hashed_and_compared_once_for_each_call_that_names_it() {
     let counts = std::rc::Rc::new(std::cell::Cell::new((0, 0)));

@@ -144,8 +144,8 @@ async fn after_an_item_that_is_given_up_the_next_begins_anew() {
     assert_eq!((back.value, back.superseded, back.error.stop()), (0, false, &Stop::Fatal));
 }
 
-/// A worker that schedules its own key in each attempt: what it gives in the last one is new work. It comes at its own time, with
-/// attempts of its own, and each item that was given up has come back.
+/// A worker that schedules its own key in each attempt: what it gives in the last one is new work. It comes at its own
+/// time, with attempts of its own, and each item that was given up has come back.
 #[tokio::test(start_paused = true)]
 async fn what_is_given_in_the_last_attempt_is_new_work() {
     let mut queue = doubling().max_attempts(2);

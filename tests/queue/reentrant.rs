@@ -1,5 +1,5 @@
-//! No foreign code runs under the queue's lock: keys, values, errors and wakers whose drop uses a handle, and wakers that do
-//! when they are called.
+//! No foreign code runs under the queue's lock: keys, values, errors and wakers whose drop uses a handle, and wakers
+//! that do when they are called.
 
 use std::{
     hash::{Hash, Hasher},
@@ -200,8 +200,8 @@ impl Wake for Called {
     }
 }
 
-/// A waker that owns the guard of a key is replaced: what follows the run of that key is due. The consumer takes it in the
-/// same poll, or is woken.
+/// A waker that owns the guard of a key is replaced: what follows the run of that key is due. The consumer takes it in
+/// the same poll, or is woken.
 #[test]
 fn a_guard_that_goes_with_a_waker_wakes_the_consumer() {
     ends(|| {

@@ -20,7 +20,8 @@ fn doubling() -> TimedQueue<&'static str, u32> {
     TimedQueue::new().backoff(Backoff::exponential(10 * MS, 3600 * S).jitter(Jitter::None))
 }
 
-/// One that drops the run at a random time, over and over: every value is done or comes back, and no key runs twice at once.
+/// One that drops the run at a random time, over and over: every value is done or comes back, and no key runs twice at
+/// once.
 #[test]
 fn nothing_is_lost_in_runs_that_are_dropped_and_panic() {
     let seed = crate::first_seed();

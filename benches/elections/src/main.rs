@@ -1,6 +1,6 @@
-//! A thousand elections in one process and on one thread, each with a lock of its own, renewed once a second: relent on a
-//! lock in memory and on Leases, kube-leader-election, kubert and kube-lease-manager on Leases. The Leases are on the API
-//! server of `relent_apiserver`, in the same thread; what it takes itself is shown by bare requests.
+//! A thousand elections in one process and on one thread, each with a lock of its own, renewed once a second: relent on
+//! a lock in memory and on Leases, kube-leader-election, kubert and kube-lease-manager on Leases. The Leases are on the
+//! API server of `relent_apiserver`, in the same thread; what it takes itself is shown by bare requests.
 #![allow(clippy::disallowed_methods)]
 
 mod contenders;

@@ -87,8 +87,8 @@ where
     operation().await
 }
 
-/// Attempts of bounded length in a bounded time, by the thrifty loop: one timeout, at the nearer of both deadlines, and the
-/// clock is read once an attempt. The error is that of the last attempt that had one.
+/// Attempts of bounded length in a bounded time, by the thrifty loop: one timeout, at the nearer of both deadlines, and
+/// the clock is read once an attempt. The error is that of the last attempt that had one.
 pub async fn by_hand_in_time<T, E, F>(mut operation: impl FnMut() -> F) -> Result<T, Option<E>>
 where
     F: Future<Output = Result<T, E>>,

@@ -227,9 +227,9 @@ fn leaky(rate: u32, burst: u32) -> leaky_bucket::RateLimiter {
     builder.interval(interval).refill(refill).max(refill.max(burst)).initial(burst).build()
 }
 
-/// Nanoseconds a permit, of relent, governor with either clock, leaky-bucket and ratelimit: what else the machine does changes
-/// from moment to moment, so they take turns, and what counts is by how much the others differ from the governor beside them.
-/// The numbers are governor's median, times the median of those ratios.
+/// Nanoseconds a permit, of relent, governor with either clock, leaky-bucket and ratelimit: what else the machine does
+/// changes from moment to moment, so they take turns, and what counts is by how much the others differ from the
+/// governor beside them. The numbers are governor's median, times the median of those ratios.
 fn on_two_threads() -> [f64; 5] {
     const PERMITS: u32 = 200_000;
     static MEASURED: OnceLock<[f64; 5]> = OnceLock::new();

@@ -1,5 +1,5 @@
-//! `TimedQueue` beside tokio-util's `DelayQueue` with a map from keys to its entries, once with the hasher of the standard
-//! library and once with relent's, and a task that sleeps per item.
+//! `TimedQueue` beside tokio-util's `DelayQueue` with a map from keys to its entries, once with the hasher of the
+//! standard library and once with relent's, and a task that sleeps per item.
 
 use std::{
     collections::HashMap,

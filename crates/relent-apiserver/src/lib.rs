@@ -26,10 +26,11 @@
 //! ```
 //!
 //! # What it is not
-//! Nothing runs behind it: no scheduler, no kubelet, no controllers but the garbage collector if it is
-//! [asked for](ApiServer::with_garbage_collector), no admission webhooks, no conversion between versions. What it does not do it
-//! refuses with 501 `NotImplemented` and a `Status` that names it: entering containers (unless a test
-//! scripts what answers there: feature `ws`, `ApiServer::on_exec` and `on_port`), `pods/binding`, paths with `/watch/`. Bodies in protobuf are answered with 415.
+//! Nothing runs behind it: no scheduler, no kubelet, no controllers but the garbage collector if it is [asked
+//! for](ApiServer::with_garbage_collector), no admission webhooks, no conversion between versions. What it does not do
+//! it refuses with 501 `NotImplemented` and a `Status` that names it: entering containers (unless a test scripts what
+//! answers there: feature `ws`, `ApiServer::on_exec` and `on_port`), `pods/binding`, paths with `/watch/`. Bodies in
+//! protobuf are answered with 415.
 //!
 //! # What it does
 //! - The kinds of the core group, of `apps`, `batch`, `autoscaling/v2`, `rbac`, `networking`, `storage`, `discovery`,
@@ -55,9 +56,9 @@
 //!   of kube-apiserver alike.
 //!
 //! # With kubectl
-//! [`ApiServer::listen`] opens a port, [`Listening::kubeconfig`] is the text of a file for `kubectl --kubeconfig`. Versions before 1.27
-//! need `--validate=false` to create and apply, as they look for OpenAPI v2; `kubectl create namespace` (configmap, ..) of
-//! newer versions speaks protobuf: use `kubectl apply -f`.
+//! [`ApiServer::listen`] opens a port, [`Listening::kubeconfig`] is the text of a file for `kubectl --kubeconfig`.
+//! Versions before 1.27 need `--validate=false` to create and apply, as they look for OpenAPI v2; `kubectl create
+//! namespace` (configmap, ..) of newer versions speaks protobuf: use `kubectl apply -f`.
 //!
 //! # Where it is simpler
 //! - A pod on a node keeps its deletionTimestamp until it is deleted with a grace period of 0, as a kubelet does it.

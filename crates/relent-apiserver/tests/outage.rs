@@ -1,4 +1,5 @@
-//! A server that goes away and comes back: watches that are cut, connections that are refused, rights that are not known yet.
+//! A server that goes away and comes back: watches that are cut, connections that are refused, rights that are not
+//! known yet.
 #![allow(clippy::disallowed_methods)]
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! One word for one thing: every public module of the four crates imported at once, and each public type named once. It does not
-//! compile where two types have one name. `.ci/names` sees to it that none is missing.
+//! One word for one thing: every public module of the four crates imported at once, and each public type named once. It
+//! does not compile where two types have one name. `.ci/names` sees to it that none is missing.
 #![allow(unused_imports, reason = "naming them is the test")]
 #![deny(ambiguous_glob_imports)]
 

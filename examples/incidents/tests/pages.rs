@@ -46,7 +46,8 @@ fn is_path(word: &str) -> bool {
     word.chars().all(of_path) && (word.contains('/') || is_file)
 }
 
-/// From the root on where it begins with one of the root's folders; else it is the end of a path, as `schedule/stop.rs`.
+/// From the root on where it begins with one of the root's folders; else it is the end of a path, as
+/// `schedule/stop.rs`.
 fn is_there(path: &str, tree: &BTreeSet<String>) -> bool {
     let path = format!("/{}", path.trim_end_matches('/'));
     let first = path[1..].split('/').next().unwrap();

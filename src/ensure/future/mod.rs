@@ -62,9 +62,9 @@ pin_project! {
         /// Between rounds.
         Idle,
         /// The round's observation, or the one that follows its act.
-        Looking {
+        Observing {
             #[pin]
-            look: V,
+            observation: V,
             attempt: Attempt,
         },
         /// An act is due. A cancellation at the very instant of the observation goes first.
@@ -141,32 +141,32 @@ where
                 StateProj::Idle => match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
                     Ok(attempt) => {
                         this.acts.begin_round();
-                        // The listener may have taken its time, or cancelled the run: no look is begun then.
+                        // The listener may have taken its time, or cancelled the run: no observation is begun then.
                         match if L::SILENT { Ok(()) } else { this.core.may_call() } {
                             Ok(()) => {
-                                self.as_mut().look(attempt);
+                                self.as_mut().observe(attempt);
                                 continue;
                             }
                             Err(by) => {
                                 let now = this.core.read();
                                 *this.called = now;
-                                (attempt, self.as_mut().look_was_cut(by, now))
+                                (attempt, self.as_mut().observation_was_cut(by, now))
                             }
                         }
                     }
                     Err(stop) => return Poll::Ready(Err(self.give_up(stop))),
                 },
-                StateProj::Looking { look, attempt } => {
+                StateProj::Observing { observation, attempt } => {
                     let attempt = *attempt;
-                    let then = match look.poll(cx) {
-                        Poll::Ready(looked) => match self.as_mut().looked(looked.read()) {
+                    let then = match observation.poll(cx) {
+                        Poll::Ready(output) => match self.as_mut().observed(output.read()) {
                             Ok(ensured) => return Poll::Ready(Ok(ensured)),
                             Err(then) => then,
                         },
                         Poll::Pending => {
                             let (at, by) = this.core.policy.bounds().cut(*this.called);
                             let by = ready!(this.core.poll_cut_at(cx, this.alarm.as_mut(), at, by));
-                            self.as_mut().look_was_cut(by, at)
+                            self.as_mut().observation_was_cut(by, at)
                         }
                     };
                     (attempt, then)
@@ -190,7 +190,7 @@ where
                     let attempt = *attempt;
                     match self.as_mut().acted(attempt, answer) {
                         Ok(()) => {
-                            self.as_mut().look(attempt);
+                            self.as_mut().observe(attempt);
                             continue;
                         }
                         Err(stop) => (attempt, Then::Stop(stop)),
@@ -230,7 +230,7 @@ fn then_of<S>(step: EnsureStep) -> Then<S> {
     match step {
         EnsureStep::NextRound(decision) => Then::Next(decision),
         EnsureStep::Stop(ended) => Then::Stop(ended.into()),
-        // A look that saw nothing can lead to neither.
+        // An observation that saw nothing can lead to neither.
         EnsureStep::Done(_) | EnsureStep::Act(..) => Then::Next(Decision::Retry),
     }
 }
@@ -243,7 +243,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Idle => "between rounds",
-            State::Looking { .. } | State::Differs { .. } => "looking",
+            State::Observing { .. } | State::Differs { .. } => "observing",
             State::Acting { .. } => "acting",
             State::Done => "done",
         };

@@ -1,4 +1,4 @@
-//! The steps of a round of `ensure`: a look, an act, and what follows.
+//! The steps of a round of `ensure`: an observation, an act, and what follows.
 
 use std::pin::Pin;
 
@@ -30,11 +30,11 @@ where
     G: Control,
 {
     /// Begins an observation.
-    pub(super) fn look(self: Pin<&mut Self>, attempt: Attempt) {
+    pub(super) fn observe(self: Pin<&mut Self>, attempt: Attempt) {
         let mut this = self.project();
         *this.called = this.core.read();
-        let look = this.reconciler.observe(attempt);
-        this.state.set(State::Looking { look, attempt });
+        let observation = this.reconciler.observe(attempt);
+        this.state.set(State::Observing { observation, attempt });
     }
 
     /// Tells that an act begins. If the listener cancels the run, or holds it up past the hard bound, it does not, and
@@ -51,7 +51,7 @@ where
         }
         let now = this.core.read();
         *this.acts = before;
-        _ = this.acts.looked(this.core.policy.bounds(), now, Sample::NotYet);
+        _ = this.acts.observed(this.core.policy.bounds(), now, Sample::NotYet);
         this.listener.on_event(&Event::Acted { attempt, elapsed: duration(now), failed: Some(Last::NotStarted) });
         false
     }
@@ -64,9 +64,9 @@ where
         this.state.set(State::Acting { act, attempt, until, by });
     }
 
-    /// Reads what a look has seen.
+    /// Reads what an observation has seen.
     #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
-    pub(super) fn looked(
+    pub(super) fn observed(
         mut self: Pin<&mut Self>,
         seen: Result<Observed<O::Value, O::State, O::Error>, O::Error>,
     ) -> Result<Ensured<O::Value>, Then<O::State>> {
@@ -77,10 +77,10 @@ where
         }
         let now = this.core.read();
         let bounds = *this.core.policy.bounds();
-        let looked = |acts: &mut EnsureState, found| acts.looked(&bounds, now, found);
+        let observed = |acts: &mut EnsureState, found| acts.observed(&bounds, now, found);
         let then = match seen {
             Ok(Observed::AsWanted(value)) => {
-                let EnsureStep::Done(change) = looked(this.acts, Sample::AsWanted) else {
+                let EnsureStep::Done(change) = observed(this.acts, Sample::AsWanted) else {
                     return Err(Then::Next(Decision::Retry));
                 };
                 this.state.set(State::Done);
@@ -94,14 +94,14 @@ where
                 return Err(self.differs(state));
             }
             Ok(Observed::NotYet) => {
-                let step = looked(this.acts, Sample::NotYet);
+                let step = observed(this.acts, Sample::NotYet);
                 if step != EnsureStep::Stop(PolicyStop::Fatal) {
                     *this.ending = Ending::NotReady;
                 }
                 then_of(step)
             }
             Ok(Observed::NotYetBecause(error)) => {
-                let step = looked(this.acts, Sample::NotYet);
+                let step = observed(this.acts, Sample::NotYet);
                 if step != EnsureStep::Stop(PolicyStop::Fatal) {
                     (*this.ending, *this.error) = (Ending::NotReadyBecause, Some(error));
                 } else if matches!(this.ending, Ending::Cut(_)) {
@@ -112,11 +112,11 @@ where
             }
             Ok(Observed::Fatal(error)) => {
                 (*this.ending, *this.error) = (Ending::Failed, Some(error));
-                then_of(looked(this.acts, Sample::Failed(Decision::Fatal)))
+                then_of(observed(this.acts, Sample::Failed(Decision::Fatal)))
             }
             Err(error) => {
                 let decision = this.when.classify(&error);
-                let step = looked(this.acts, Sample::Failed(decision));
+                let step = observed(this.acts, Sample::Failed(decision));
                 // Where an act was refused for good, that is what the run ends with.
                 if step != EnsureStep::Stop(PolicyStop::Fatal) || decision == Decision::Fatal {
                     (*this.ending, *this.error) = (Ending::Failed, Some(error));
@@ -139,11 +139,11 @@ where
         }
         let (before, now) = (*this.acts, this.core.read());
         let bounds = *this.core.policy.bounds();
-        match this.acts.looked(&bounds, now, Sample::Differs) {
+        match this.acts.observed(&bounds, now, Sample::Differs) {
             EnsureStep::Act(..) if this.core.is_cancelled() => {
                 // It was observed, and that is all.
                 *this.acts = before;
-                _ = this.acts.looked(&bounds, now, Sample::NotYet);
+                _ = this.acts.observed(&bounds, now, Sample::NotYet);
                 Then::Stop(Stop::Cancelled)
             }
             EnsureStep::Act(until, by) => Then::Act(state, until, by, before),
@@ -151,11 +151,11 @@ where
         }
     }
 
-    /// A look was cut, at `at` if not by a cancellation: always worth another one, while there is time.
-    pub(super) fn look_was_cut(self: Pin<&mut Self>, by: CutBy, at: u64) -> Then<O::State> {
+    /// An observation was cut, at `at` if not by a cancellation: always worth another one, while there is time.
+    pub(super) fn observation_was_cut(self: Pin<&mut Self>, by: CutBy, at: u64) -> Then<O::State> {
         let this = self.project();
         let now = this.core.read();
-        let step = this.acts.looked(this.core.policy.bounds(), now, Sample::Failed(Decision::Retry));
+        let step = this.acts.observed(this.core.policy.bounds(), now, Sample::Failed(Decision::Retry));
         // An act that was refused for good, or cut for good, is what the run ends with.
         if by != CutBy::AttemptTimeout || step != EnsureStep::Stop(PolicyStop::Fatal) {
             *this.cut_after = cut_after(*this.called, now, by, at);
@@ -168,7 +168,7 @@ where
         }
     }
 
-    /// An act has answered, or was cut: a look follows, if it may.
+    /// An act has answered, or was cut: an observation follows, if it may.
     pub(super) fn acted(
         self: Pin<&mut Self>,
         attempt: Attempt,
@@ -176,7 +176,7 @@ where
     ) -> Result<(), Stop> {
         let mut this = self.project();
         let now = this.core.read();
-        // What the act holds is let go before the look that follows. A panic from here on ends it all.
+        // What the act holds is let go before the observation that follows. A panic from here on ends it all.
         this.state.set(State::Done);
         let failed = match answer {
             Ok(Ok(())) => {
@@ -201,7 +201,7 @@ where
         if this.core.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        // An act may run up to the hard bound itself: a look may still answer there and then, but not later.
+        // An act may run up to the hard bound itself: an observation may still answer there and then, but not later.
         if this.core.read() > this.core.policy.bounds().finish_within {
             return Err(Stop::Deadline);
         }

@@ -28,7 +28,9 @@ pub(super) struct Leadership {
     pub(super) registry: Registry,
 }
 
-/// The leader tasks that wait for a term. Under their lock they are spawned, but no code of theirs runs.
+/// The leader tasks that wait for a term. Under their lock they are spawned, but no code of theirs runs. Whenever it is
+/// free, each task that was added is in one place: still in the channel, among those that wait, begun in its one term,
+/// or among those of each term.
 struct LeaderTasks {
     /// For the next term, or the first.
     waiting: Vec<LeaderTask>,

@@ -37,9 +37,9 @@ use crate::policy::nanos::{duration, nanos};
 /// [`grace`](Self::grace), and whatever did not stop is named. Clones stand for the same manager.
 ///
 /// # How it stops
-/// In this order: the leader tasks are told, and end while the term is still renewed; the lock is given back; the plain tasks
-/// are told, and end. Leader tasks that do not end keep the plain tasks from being told for half of the grace at most. At the end
-/// of the grace everything is dropped. The order is the same for a wish to stop, a failure and a loss.
+/// In this order: the leader tasks are told, and end while the term is still renewed; the lock is given back; the plain
+/// tasks are told, and end. Leader tasks that do not end keep the plain tasks from being told for half of the grace at
+/// most. At the end of the grace everything is dropped. The order is the same for a wish to stop, a failure and a loss.
 ///
 /// ```
 /// use relent::leader::{Manager, MemoryLock, elect};
@@ -70,7 +70,8 @@ pub struct Manager {
 }
 
 struct ManagerState {
-    /// Held for a few assignments, and while a task is sent to the run; no foreign code runs under it.
+    /// Held for a few assignments, and while a task is sent to the run; no foreign code runs under it. Whenever it is
+    /// free, a task that was accepted is kept here, or is the run's.
     registration: Mutex<Registration>,
     registry: Registry,
 }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Builds the election and runs it.
-pub(super) type BuildElection = Box<dyn FnOnce(Leadership) -> TaskFuture + Send>;
+type BuildElection = Box<dyn FnOnce(Leadership) -> TaskFuture + Send>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {

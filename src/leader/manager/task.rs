@@ -47,6 +47,8 @@ pub(super) enum LeaderTask {
 
 pub(super) struct RepeatedTask {
     name: String,
+    /// The lock is held while the caller's function makes the future of one term: the terms of a run follow one
+    /// another, so none waits for it. Whenever it is free the function can be called again, after a panic in it too.
     start: Arc<Mutex<dyn FnMut(Term) -> TaskFuture + Send>>,
 }
 

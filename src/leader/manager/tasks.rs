@@ -25,7 +25,8 @@ use crate::{
 /// dropped, which have failed. Each task has a number, in the order of their start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
-    /// No foreign code runs under the lock: the waker is called once it is free.
+    /// Whenever the lock is free, each task that has begun and whose future exists is among the running ones, and no
+    /// other. No foreign code runs under it: the waker is called once it is free.
     inner: Arc<Mutex<Inner>>,
 }
 

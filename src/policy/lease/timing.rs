@@ -41,7 +41,7 @@ pub struct Timing {
 impl Timing {
     /// `lease`: how long a renewal keeps others out. `renew_deadline`: how long a leader goes on after its last
     /// confirmed renewal was sent. `retry_period`: from one renewal to the next, and (with jitter, up to 2.2 times it)
-    /// from one look of a candidate to the next.
+    /// from one read of a candidate to the next.
     ///
     /// # Errors
     /// A time of zero; a renew deadline that is less than 2.2 retry periods (no second try), or that leaves no time
@@ -157,7 +157,7 @@ impl Timing {
         self.lease
     }
 
-    pub(crate) fn deadline_nanos(&self) -> u64 {
+    pub(super) fn deadline_nanos(&self) -> u64 {
         self.renew_deadline
     }
 
@@ -166,14 +166,14 @@ impl Timing {
     }
 
     /// `lease * (1 - 2 * drift)`, rounded down.
-    pub(crate) fn valid_nanos(&self) -> u64 {
+    pub(super) fn valid_nanos(&self) -> u64 {
         let twice = u128::from(self.clock_drift.numerator()).saturating_mul(2);
         let below = u128::from(self.clock_drift.denominator().get());
         let lost = u128::from(self.lease).saturating_mul(twice).div_ceil(below);
         self.lease.saturating_sub(u64::try_from(lost).unwrap_or(u64::MAX))
     }
 
-    pub(crate) fn grace_nanos(&self) -> u64 {
+    pub(super) fn grace_nanos(&self) -> u64 {
         self.stop_grace.unwrap_or_else(|| self.valid_nanos().saturating_sub(self.renew_deadline))
     }
 
@@ -184,8 +184,8 @@ impl Timing {
         self.call_timeout.unwrap_or_else(|| self.renew_deadline.saturating_sub(self.retry_period).div_ceil(2))
     }
 
-    /// The longest time from one look of a candidate to the next: 2.2 retry periods, rounded up.
-    pub(crate) fn longest_pause(&self) -> u64 {
+    /// The longest time from one read of a candidate to the next: 2.2 retry periods, rounded up.
+    pub(super) fn longest_pause(&self) -> u64 {
         let tenth = u128::from(self.retry_period).saturating_mul(22).div_ceil(10);
         u64::try_from(tenth).unwrap_or(u64::MAX)
     }
@@ -238,7 +238,7 @@ pub struct Explained {
 
 impl Explained {
     /// The longest time without a leader after the leading process has died, while the lock answers each call within
-    /// the call timeout: up to 2.2 retry periods until a candidate looks, its lease, and three calls.
+    /// the call timeout: up to 2.2 retry periods until a candidate reads, its lease, and three calls.
     #[must_use]
     pub fn after_crash(&self) -> Duration {
         duration(self.timing.slow(self.local(self.timing.lease)))

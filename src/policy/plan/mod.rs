@@ -147,8 +147,8 @@ impl Plan {
         &self.forecast.longest_pauses
     }
 
-    /// Every call hangs until it is cut, and every pause is as long as jitter can make it, or as a grid of `random_phase`
-    /// can whose ticks the calls just miss.
+    /// Every call hangs until it is cut, and every pause is as long as jitter can make it, or as a grid of
+    /// `random_phase` can whose ticks the calls just miss.
     #[must_use]
     pub fn worst(&self) -> &Course {
         &self.forecast.worst

@@ -18,7 +18,6 @@
 //! Waiting slots, and no others, are in the wheel. A slot that runs has no deadline there, or keeps the one of what
 //! follows.
 
-mod blocks;
 mod deadline;
 mod protocol;
 mod ready;

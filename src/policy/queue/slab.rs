@@ -13,10 +13,8 @@ use std::{
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
-use super::{
-    blocks::{BLOCK, Blocks},
-    deadline::{Store, WheelEntry},
-};
+use super::deadline::{Store, WheelEntry};
+use crate::policy::blocks::Blocks;
 
 /// What is to be done for the key of a slot. `E` is what waits.
 #[derive(Debug)]
@@ -51,11 +49,16 @@ pub(super) enum KeySlot {
     Existing(u32),
 }
 
+/// Slots come in blocks of so many.
+const BLOCK: usize = 1024;
+
+type Slots<K, E> = Blocks<Slot<K, E>, BLOCK>;
+
 #[derive(Debug)]
 pub(super) struct Slab<K, E> {
     /// Hash tag and slot of each key.
     table: HashTable<(HashTag, u32)>,
-    slots: Blocks<Slot<K, E>>,
+    slots: Slots<K, E>,
     /// Vacant slots, the last one to be filled first, and numbers of slots that are gone since.
     vacant: Vec<u32>,
     hasher: DefaultHashBuilder,
@@ -269,13 +272,13 @@ impl<K, E> Slab<K, E> {
 /// So many slots are kept vacant before any is given back.
 const SPARE_SLOTS: usize = BLOCK;
 
-fn is_vacant<K, E>(slots: &Blocks<Slot<K, E>>, slot: u32) -> bool {
+fn is_vacant<K, E>(slots: &Slots<K, E>, slot: u32) -> bool {
     slots.get(slot).is_some_and(|slot| matches!(slot.state, SlotState::Vacant))
 }
 
 /// Takes a vacant slot.
 #[inline]
-fn next_vacant<K, E>(vacant: &mut Vec<u32>, slots: &Blocks<Slot<K, E>>) -> Option<u32> {
+fn next_vacant<K, E>(vacant: &mut Vec<u32>, slots: &Slots<K, E>) -> Option<u32> {
     loop {
         let slot = vacant.pop()?;
         if is_vacant(slots, slot) {

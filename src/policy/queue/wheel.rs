@@ -1,9 +1,10 @@
 //! Which of many deadlines is next: a hierarchical timing wheel (Varghese, Lauck 1987) that keeps the exact order.
 //!
 //! # Structure
-//! Time is cut into blocks of 2^20 ns, about the millisecond that a timer can tell apart. The block that time has reached, and all
-//! before it, are in the ready queue, sorted. What lies in a later block waits, unsorted, in a bucket of one of eight levels. A
-//! bucket of level `n` spans 64^n blocks, 64 buckets make a level, and the eight levels span all 64 bits:
+//! Time is cut into blocks of 2^20 ns, about the millisecond that a timer can tell apart. The block that time has
+//! reached, and all before it, are in the ready queue, sorted. What lies in a later block waits, unsorted, in a bucket
+//! of one of eight levels. A bucket of level `n` spans 64^n blocks, 64 buckets make a level, and the eight levels span
+//! all 64 bits:
 //!
 //! | level | a bucket spans | the level spans |
 //! |---|---|---|
@@ -15,9 +16,9 @@
 //! | 7 | 146 years | all of 64 bits |
 //!
 //! # Algorithm
-//! An entry goes to the level of the highest digit, in base 64, in which its block differs from the present one, and there into
-//! the bucket of that digit. When time reaches a bucket, its entries move to finer buckets, and in the end, sorted by deadline,
-//! to the back of the ready queue.
+//! An entry goes to the level of the highest digit, in base 64, in which its block differs from the present one, and
+//! there into the bucket of that digit. When time reaches a bucket, its entries move to finer buckets, and in the end,
+//! sorted by deadline, to the back of the ready queue.
 //!
 //! An example: the present block is 10, and an entry is due in block 200, which is 3·64 + 8. The blocks differ first in
 //! the 64s (0 and 3): level 1, bucket 3. When time reaches that bucket the present block becomes 3·64 = 192, and the
@@ -30,9 +31,9 @@
 //! - Buckets of a lower level are nearer than those of a higher one, and in a level the lowest bit is next.
 //!
 //! # Cost
-//! An entry moves at most eight times, so nothing costs more than the sorting of a block, however many wait. A bucket is a
-//! list of slot numbers and not a chain of entries: opening it asks memory for many entries at once, and does not wait for each
-//! before it knows the next.
+//! An entry moves at most eight times, so nothing costs more than the sorting of a block, however many wait. A bucket
+//! is a list of slot numbers and not a chain of entries: opening it asks memory for many entries at once, and does not
+//! wait for each before it knows the next.
 
 use std::mem::take;
 

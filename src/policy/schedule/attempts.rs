@@ -317,7 +317,7 @@ impl Attempts {
     #[cold]
     #[inline(never)]
     fn plan_last(&mut self, policy: &Policy, earliest: u64) -> Option<u64> {
-        let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.last_look_at() };
+        let last_chance = if policy.has(FINAL_TRY) { policy.bounds.last_chance() } else { policy.final_try_at() };
         let comes_yet = |&at: &u64| at >= earliest && (at > self.started || self.number() == 0);
         let last_chance = last_chance.filter(comes_yet).filter(|_| !self.is_final())?;
         self.grid = NO_TICK;

@@ -145,7 +145,7 @@ impl<'a> Schedule<'a> {
         Some(self.nth(at)?.next_of(begins, current, step, || random))
     }
 
-    /// Which schedule of the chain is in turn at a step, and at which step it began. Looks from `known` on.
+    /// Which schedule of the chain a step belongs to, and at which step it began. Searched from `known` on.
     pub(in crate::policy) fn in_turn(self, step: u32, known: (usize, u64)) -> Option<(usize, u64)> {
         let (mut at, mut begins) = known;
         while let Some(length) = self.nth(at)?.length() {

@@ -1,4 +1,4 @@
-//! What a builder brings along until its user says otherwise: a window that gives way, and a last look before the end.
+//! What a builder brings along until its user says otherwise: a window that gives way, and a final try before the end.
 
 use std::time::Duration;
 
@@ -62,14 +62,14 @@ impl Policy {
     /// For what hands out builders whose last attempt needs its time, such as a read that says what was seen last. It
     /// is no part of the policy's text.
     pub fn default_final_try(mut self, before_the_end: Duration) -> Self {
-        self.change_rare(|rare| rare.last_look = Some(nanos(before_the_end)));
+        self.change_rare(|rare| rare.final_try = Some(nanos(before_the_end)));
         self
     }
 
-    /// When the last look would start.
-    pub(in crate::policy) fn last_look_at(&self) -> Option<u64> {
+    /// When the final try would start.
+    pub(in crate::policy) fn final_try_at(&self) -> Option<u64> {
         let Bounds { finish_within, .. } = self.bounds;
-        let before = self.rare().last_look.filter(|_| finish_within != FOREVER)?;
+        let before = self.rare().final_try.filter(|_| finish_within != FOREVER)?;
         let at = finish_within.saturating_sub(before.min(finish_within.div_ceil(2)));
         self.bounds.admit(at).is_ok().then_some(at)
     }
@@ -139,11 +139,11 @@ mod tests {
         }
 
         #[test]
-        fn a_last_look_is_before_the_bound_and_has_its_time(finish: u64, before in 0_u64..100_000, window: u64) {
+        fn a_final_try_is_before_the_bound_and_has_its_time(finish: u64, before in 0_u64..100_000, window: u64) {
             let policy = Policy::new().default_final_try(Duration::from_nanos(before));
-            prop_assert_eq!(policy.clone().last_look_at(), None);
+            prop_assert_eq!(policy.clone().final_try_at(), None);
             let (finish_within, start_within) = (Duration::from_nanos(finish), Duration::from_nanos(window));
-            if let Some(at) = policy.finish_within(finish_within).start_within(start_within).last_look_at() {
+            if let Some(at) = policy.finish_within(finish_within).start_within(start_within).final_try_at() {
                 prop_assert!(at <= window && at < finish);
                 prop_assert!(finish - at >= before.min(finish / 2).max(1) || before == 0);
             } else {

@@ -52,7 +52,7 @@ impl Policy {
                     rare.after_cut = before.after_cut;
                 }
                 rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);
-                rare.last_look = rare.last_look.or(before.last_look);
+                rare.final_try = rare.final_try.or(before.final_try);
             });
         }
         self

@@ -69,7 +69,7 @@ pub(in crate::policy) enum Kind {
 /// Lemire, "Fast Random Integer Generation in an Interval" (2019), without its rejection step: a bias below 2^-64 of
 /// the range.
 #[inline]
-pub(crate) fn pick(low: u64, high: u64, random: u64) -> u64 {
+pub(super) fn pick(low: u64, high: u64, random: u64) -> u64 {
     let width = u128::from(high.saturating_sub(low)).saturating_add(1);
     let offset = width.saturating_mul(random.into()).wrapping_shr(64);
     low.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX))

@@ -5,7 +5,7 @@ pub mod backoff;
 pub mod bounds;
 mod chain;
 mod decision;
-pub(crate) mod default_window;
+mod default_window;
 mod delays;
 mod guards;
 pub mod jitter;

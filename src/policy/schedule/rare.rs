@@ -13,13 +13,13 @@ pub(super) struct Rare {
     pub(super) max_retry_after: Option<u64>,
     /// The latest end that a default window may be moved to.
     pub(super) window_moves_to: Option<u64>,
-    /// How long before the hard bound there is a last look.
-    pub(super) last_look: Option<u64>,
+    /// How long before the hard bound there is a final try.
+    pub(super) final_try: Option<u64>,
     /// What few backoffs have.
     pub(super) backoff: Option<Arc<Extras>>,
 }
 
 impl Rare {
     pub(super) const NONE: Self =
-        Self { after_cut: 0, max_retry_after: None, window_moves_to: None, last_look: None, backoff: None };
+        Self { after_cut: 0, max_retry_after: None, window_moves_to: None, final_try: None, backoff: None };
 }

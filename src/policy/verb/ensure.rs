@@ -1,6 +1,7 @@
-//! When to look, when to act, when to look again: the rules of `ensure`, as data.
+//! When to observe, when to act, when to observe again: the rules of `ensure`, as data.
 //!
-//! A round is: look; if it is not as wanted, act; whatever the act answered, look again. The cadence plans rounds.
+//! A round is: observe; if it is not as wanted, act; whatever the act answered, observe again. The cadence plans
+//! rounds.
 
 use crate::policy::{
     nanos::FOREVER,
@@ -14,7 +15,7 @@ use crate::policy::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Change {
-    /// It was so when it was first looked at.
+    /// It was so when it was first observed.
     AlreadySo,
     /// An act answered that it had done it, and it was then seen.
     Applied,
@@ -22,7 +23,7 @@ pub enum Change {
     AppliedDespiteError,
 }
 
-/// What a look found.
+/// What an observation found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sample {
@@ -32,7 +33,7 @@ pub enum Sample {
     Differs,
     /// It is not, and there is nothing to do but wait.
     NotYet,
-    /// The look failed or was cut, and this is what follows.
+    /// The observation failed or was cut, and this is what follows.
     Failed(Decision),
 }
 
@@ -57,7 +58,7 @@ pub struct EnsureState {
     allowed: u32,
     /// How often it has.
     count: u32,
-    /// Whether it has acted, and no look that saw anything has come after the act and all other looks.
+    /// Whether it has acted, and no observation that saw anything has come after the act and all other ones.
     unseen: bool,
     /// Whether this round has acted.
     acted: bool,
@@ -80,23 +81,23 @@ impl EnsureState {
         self.count
     }
 
-    /// Whether an act may have been applied without a look to tell: the last call was an act, or a look that failed.
-    /// (An act that was not seen to be applied at first may be later: the more reason to know that no observation was
-    /// made.)
+    /// Whether an act may have been applied without an observation to tell: the last call was an act, or an observation
+    /// that failed. (An act that was not seen to be applied at first may be later: the more reason to know that no
+    /// observation was made.)
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         self.unseen
     }
 
-    /// A round begins: it looks first.
+    /// A round begins: it observes first.
     pub fn begin_round(&mut self) {
         self.acted = false;
         self.after = Decision::Retry;
     }
 
-    /// A look has ended at `now`, nanoseconds since the run began.
+    /// An observation has ended at `now`, nanoseconds since the run began.
     #[must_use]
-    pub fn looked(&mut self, bounds: &Bounds, now: u64, found: Sample) -> EnsureStep {
+    pub fn observed(&mut self, bounds: &Bounds, now: u64, found: Sample) -> EnsureStep {
         self.unseen = self.count > 0 && matches!(found, Sample::Failed(_));
         match found {
             Sample::AsWanted => EnsureStep::Done(match (self.count, self.fine) {
@@ -105,7 +106,7 @@ impl EnsureState {
                 (_, false) => Change::AppliedDespiteError,
             }),
             Sample::Failed(Decision::Fatal) => EnsureStep::Stop(PolicyStop::Fatal),
-            // The act was refused for good, and the look that might have known better failed.
+            // The act was refused for good, and the observation that might have known better failed.
             Sample::Failed(_) if self.after == Decision::Fatal => EnsureStep::Stop(PolicyStop::Fatal),
             Sample::Failed(decision) => EnsureStep::NextRound(decision),
             Sample::NotYet | Sample::Differs => {
@@ -133,7 +134,8 @@ impl EnsureState {
         }
     }
 
-    /// An act has ended: `None` if it answered that it has done it, else what follows. A look comes next in any case.
+    /// An act has ended: `None` if it answered that it has done it, else what follows. An observation comes next in any
+    /// case.
     pub fn acted(&mut self, failed: Option<Decision>) {
         self.fine = failed.is_none();
         self.after = failed.unwrap_or(Decision::Retry);
@@ -141,7 +143,7 @@ impl EnsureState {
 }
 
 /// When an act that starts at `start` is cut. What `attempt_timeout` says of a call is kept free of acts before the
-/// hard bound, so that the look that closes the run has its time; never more than half of all the time there is.
+/// hard bound, so that the observation that closes the run has its time; never more than half of all the time there is.
 #[must_use]
 pub fn act_until(bounds: &Bounds, start: u64) -> (u64, CutBy) {
     let own = start.saturating_add(bounds.attempt_timeout);
@@ -189,9 +191,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// Whatever is seen and answered: it never acts but on a look of the same round that said so, never twice in a
-        /// round, never more often than allowed, never into the time of the closing look, and it is done only when
-        /// seen.
+        /// Whatever is seen and answered: it never acts but on an observation of the same round that said so, never
+        /// twice in a round, never more often than allowed, never into the time of the closing observation, and it is
+        /// done only when seen.
         #[test]
         fn acts_only_on_what_it_has_seen(policy in policies(), history in prop::collection::vec((found(), answer(), 0_u64..7), 1..40)) {
             let mut steps = EnsureState::new(policy.max_attempts);
@@ -201,7 +203,7 @@ mod tests {
             let mut acted_in_round = false;
             for (found, answer, takes) in history {
                 now += takes;
-                match steps.looked(policy.bounds(), now, found) {
+                match steps.observed(policy.bounds(), now, found) {
                     EnsureStep::Done(change) => {
                         prop_assert_eq!(found, Sample::AsWanted);
                         prop_assert!(!steps.outcome_unknown());

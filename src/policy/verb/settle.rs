@@ -25,7 +25,7 @@ pub enum Sample {
 pub enum SettleStep {
     /// It has settled.
     Settled,
-    /// Look again.
+    /// Observe again.
     GoOn,
     /// Nothing has moved for too long.
     Stalled,

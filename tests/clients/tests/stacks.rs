@@ -1,4 +1,5 @@
-//! The layers and the classification in the stacks that people use: real clients and servers, over sockets of this machine.
+//! The layers and the classification in the stacks that people use: real clients and servers, over sockets of this
+//! machine.
 
 use std::{
     convert::Infallible,

@@ -1,17 +1,17 @@
 //! A fleet on a simulated network, without a runtime: every call, clock, pause and loss comes from one seed.
 //!
-//! Two to six members, each on a clock of its own rate and with a ttl of its own, keep one record. Requests and answers are
-//! delayed, lost and doubled; reads are stale; a write that was done is answered with a conflict; processes freeze, crash, leave
-//! and come back; the network parts; the store is out; the record is deleted; members state other limits, and an
-//! operator writes one into the record. Each member takes all that its bucket holds again and again. At every instant
-//! the sum of the rates in use is at most R, and that of the bursts B; in every window `w` at most `B + R * w` permits
-//! come out. Where R or B was lowered the one before may be in use until all shares of it have lapsed.
+//! Two to six members, each on a clock of its own rate and with a ttl of its own, keep one record. Requests and answers
+//! are delayed, lost and doubled; reads are stale; a write that was done is answered with a conflict; processes freeze,
+//! crash, leave and come back; the network parts; the store is out; the record is deleted; members state other limits,
+//! and an operator writes one into the record. Each member takes all that its bucket holds again and again. At every
+//! instant the sum of the rates in use is at most R, and that of the bursts B; in every window `w` at most `B + R * w`
+//! permits come out. Where R or B was lowered the one before may be in use until all shares of it have lapsed.
 //!
 //! ```sh
 //! RELENT_FLEET_RUNS=1000000 cargo test --release --test fleet -- --nocapture sim::no_run
 //! ```
-//! The seed of a run that fails is printed; `RELENT_FLEET_SEED=n` replays it, with a trace. `RELENT_FLEET_FAULT=NoMargin` (or another
-//! name of [`Fault`]) leaves a rule out, to see what that looks like.
+//! The seed of a run that fails is printed; `RELENT_FLEET_SEED=n` replays it, with a trace.
+//! `RELENT_FLEET_FAULT=NoMargin` (or another name of [`Fault`]) leaves a rule out, to see what that looks like.
 
 mod calm;
 mod network;

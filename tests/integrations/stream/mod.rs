@@ -268,8 +268,8 @@ async fn a_cancellation_ends_it_wherever_it_is() {
     assert!(always.next().await.unwrap().unwrap_err().is_cancelled());
 }
 
-/// A listener that hears of the start of an attempt may cancel the stream, or take until the hard bound is over: it does not
-/// connect then.
+/// A listener that hears of the start of an attempt may cancel the stream, or take until the hard bound is over: it
+/// does not connect then.
 #[tokio::test(start_paused = true)]
 async fn what_the_listener_of_a_start_ends_is_not_connected() {
     for cancels in [true, false] {

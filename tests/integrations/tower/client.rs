@@ -64,8 +64,8 @@ async fn a_cancelled_client_stops_in_a_call_and_in_a_pause() {
     }
 }
 
-/// What hears of the start of an attempt, and what makes its request, may cancel the call, or take until the hard bound is over:
-/// the service is not called then.
+/// What hears of the start of an attempt, and what makes its request, may cancel the call, or take until the hard bound
+/// is over: the service is not called then.
 #[tokio::test(start_paused = true)]
 async fn what_a_listener_or_the_making_of_a_request_ends_is_not_called() {
     let stall = || assert!(tokio::time::advance(9 * SECOND).now_or_never().is_none());

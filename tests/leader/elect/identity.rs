@@ -103,8 +103,8 @@ fn stands(lock: Cut, number: usize, seats: &Seats, losses: &Losses) -> JoinHandl
     })
 }
 
-/// A pod of a StatefulSet is deleted by force from a node that is cut off, and started elsewhere under its name; then the node
-/// comes back.
+/// A pod of a StatefulSet is deleted by force from a node that is cut off, and started elsewhere under its name; then
+/// the node comes back.
 #[tokio::test(start_paused = true)]
 async fn the_same_identity_does_not_lead_beside_itself_after_a_partition() {
     for marks in [true, false] {

@@ -175,7 +175,8 @@ async fn a_term_goes_on_while_cancelled_work_ends() {
     let ended = elect(lock.clone(), "a").cancel_on(token.clone()).run(|_| async { panic!("started") }).await;
     assert!(matches!(ended.unwrap(), Ended::<()>::Cancelled { finished: None }));
     assert_eq!(lock.calls(), (0, 0), "nothing starts once cancelled");
-    // Work that does not heed is dropped after the grace, which may be longer than a lease: the term is renewed meanwhile.
+    // Work that does not heed is dropped after the grace, which may be longer than a lease: the term is renewed
+    // meanwhile.
     for (grace, over) in [(None, S(27)), (Some(S(0)), S(7)), (Some(S(600)), S(607))] {
         let (token, began) = (CancellationToken::new(), Instant::now());
         let run = elect(lock.clone(), "a").cancel_on(token.clone());
@@ -190,7 +191,8 @@ async fn a_term_goes_on_while_cancelled_work_ends() {
     }
 }
 
-/// Told to stop: the work drains for ten seconds under a term that is renewed all the while, and no other begins meanwhile.
+/// Told to stop: the work drains for ten seconds under a term that is renewed all the while, and no other begins
+/// meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_run_renews_while_its_work_drains() {
     let (lock, token, began) = (MemoryLock::new(), CancellationToken::new(), Instant::now());

@@ -211,8 +211,8 @@ fn a_report_outweighs_reads_that_failed() {
     assert!(matches!(lease.next_step(reread_at), Step::Wait(at) if at > reread_at), "spaced");
 }
 
-/// The answer to a renewal is lost, a read still shows the record before it, and the renewal takes effect only then: the record
-/// that turns up is known by its mark, and the term goes on.
+/// The answer to a renewal is lost, a read still shows the record before it, and the renewal takes effect only then:
+/// the record that turns up is known by its mark, and the term goes on.
 #[test]
 fn a_renewal_that_takes_effect_after_a_read_is_known() {
     let s = |seconds: u64| seconds * 1_000_000_000;
@@ -290,7 +290,8 @@ async fn a_term_that_ends_by_conflicts_says_so() {
     assert_eq!(why.to_string(), "no renewal was confirmed within 10s: the record has changed");
 }
 
-/// There is no conflict about a read: one that is answered so is a trouble like any other, told and not repeated without a pause.
+/// There is no conflict about a read: one that is answered so is a trouble like any other, told and not repeated
+/// without a pause.
 #[tokio::test(start_paused = true)]
 async fn a_read_that_is_called_a_conflict_is_trouble() {
     let (lock, told) = (Contended::default(), Arc::new(AtomicUsize::new(0)));

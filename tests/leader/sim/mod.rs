@@ -1,17 +1,17 @@
 //! Elections on a simulated network, without a runtime: every call, clock, pause and loss comes from one seed.
 //!
-//! Two to five candidates, each on a clock of its own rate, contend for one lock. Requests and answers are delayed, lost
-//! and doubled; processes freeze, crash and come back; machines are suspended; two processes have one identity; the server
-//! restarts, and refuses for a while; the network parts; wall clocks jump; the lock is written or deleted by hand. At
-//! every begin and every renewal of a term no other term may be valid.
+//! Two to five candidates, each on a clock of its own rate, contend for one lock. Requests and answers are delayed,
+//! lost and doubled; processes freeze, crash and come back; machines are suspended; two processes have one identity;
+//! the server restarts, and refuses for a while; the network parts; wall clocks jump; the lock is written or deleted by
+//! hand. At every begin and every renewal of a term no other term may be valid.
 //!
 //! A million schedules (the tests run 100,000):
 //! ```sh
 //! RELENT_SIM_SCHEDULES=1000000 cargo test --release --test leader -- --nocapture sim::no_schedule
 //! ```
-//! The seed of a schedule that fails is printed; `RELENT_SIM_SEED=n` replays it, with a trace. `RELENT_SIM_FIRST=n` begins
-//! with another seed than 1. `RELENT_SIM_FAULT=ValidFromResponse` (or another name of [`Fault`]) plugs in a fault, to see
-//! what all of that looks like.
+//! The seed of a schedule that fails is printed; `RELENT_SIM_SEED=n` replays it, with a trace. `RELENT_SIM_FIRST=n`
+//! begins with another seed than 1. `RELENT_SIM_FAULT=ValidFromResponse` (or another name of [`Fault`]) plugs in a
+//! fault, to see what all of that looks like.
 
 mod network;
 mod process;

@@ -174,7 +174,8 @@ pub(super) struct Node {
     pub(super) frozen_events: VecDeque<Event>,
 }
 
-/// Every life of a process has an identity of its own; unless the first two, in all their lives, have the same by mistake.
+/// Every life of a process has an identity of its own; unless the first two, in all their lives, have the same by
+/// mistake.
 pub(super) fn identity(index: usize, life: u64, doubled: bool) -> u64 {
     if doubled && index < 2 { 1 } else { index as u64 + 1 + 100 * life }
 }

@@ -1,4 +1,5 @@
-//! The line in front of a bucket, and a naive one that goes from grant to grant in exact fractions: what one does the other must.
+//! The line in front of a bucket, and a naive one that goes from grant to grant in exact fractions: what one does the
+//! other must.
 
 mod naive;
 mod tasks;

@@ -111,8 +111,8 @@ impl Election {
         candidate.releasing = candidate.lease.exit().is_none();
     }
 
-    /// Tells the writes of one identity apart. Where identities differ it may leave out whose write it is, so that one order of
-    /// the candidates stands for all.
+    /// Tells the writes of one identity apart. Where identities differ it may leave out whose write it is, so that one
+    /// order of the candidates stands for all.
     fn mark(&self, index: usize, sent: u64) -> u64 {
         let whose = if self.one_identity { index as u64 } else { 0 };
         sent * 8 + whose

@@ -1,8 +1,9 @@
 //! Every reachable state of small fleets, over the very `src/policy/fleet`.
 //!
-//! A tick is a refresh period. In each, every member that is not paused reads and writes; a write arrives at once or at any later time,
-//! is answered or not, or is lost (it stays on its way). A paused member acts late, or never again (a crash); one may leave; the record may
-//! be deleted. In no state may the shares that are valid be more than the limit. All want all there is.
+//! A tick is a refresh period. In each, every member that is not paused reads and writes; a write arrives at once or at
+//! any later time, is answered or not, or is lost (it stays on its way). A paused member acts late, or never again (a
+//! crash); one may leave; the record may be deleted. In no state may the shares that are valid be more than the limit.
+//! All want all there is.
 
 use std::time::{Duration, Instant};
 

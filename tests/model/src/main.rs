@@ -2,8 +2,8 @@
 //!
 //! Time is discrete. Any candidate may act late or never again (a pause, a crash), any message may arrive at any later
 //! time, in any order, twice, or not at all (a loss is a message that stays on its way); work may end at any time; the
-//! lock may be deleted; all candidates may have the same identity by mistake. In no state may two terms be valid, and fences
-//! only grow.
+//! lock may be deleted; all candidates may have the same identity by mistake. In no state may two terms be valid, and
+//! fences only grow.
 //!
 //! ```sh
 //! cargo run --release --manifest-path tests/model/Cargo.toml            # the bounds of the checks
@@ -11,8 +11,8 @@
 //! cargo run --release --manifest-path tests/model/Cargo.toml -- --faults
 //! cargo run --release --manifest-path tests/model/Cargo.toml -- --fleet    # fleets that keep one rate, instead
 //! ```
-//! The last one only shows that known faults of other elections are found, and the former rule of this one, by which a record
-//! with this identity was this candidate's own.
+//! The last one only shows that known faults of other elections are found, and the former rule of this one, by which a
+//! record with this identity was this candidate's own.
 
 mod election;
 mod fleet;

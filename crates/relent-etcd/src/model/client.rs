@@ -1,6 +1,6 @@
 //! The calls of a client of the model.
 
-use super::{Change, ModelCall, ModelClient, Release};
+use super::{ModelCall, ModelClient, Release, membership::Change};
 use crate::{CallError, Cluster, Code, Member, MemberStatus};
 
 impl Cluster for ModelClient {

@@ -12,6 +12,7 @@ mod refusals;
 mod streams;
 mod trigger;
 mod waiting;
+mod waiting_everywhere;
 #[path = "../kubernetes/world.rs"]
 #[allow(dead_code, reason = "the facts of the contract use the rest")]
 mod world;
