@@ -7,7 +7,7 @@ use relent::Decision;
 use crate::{CallError, CallErrorClass, Code, Member, classify};
 
 /// Why a member is not as it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
     /// A call did not give what it was made for.
@@ -80,6 +80,8 @@ pub enum MemberError {
         error: CallError,
     },
 }
+
+debug_as_display!(MemberError);
 
 /// What to do about a refusal, after a colon.
 struct Advice<'a>(&'static str, &'a CallError);

@@ -176,7 +176,6 @@ impl LeaseLock {
 
 /// What a call of a [`LeaseLock`] failed with: the [cause](LockError::cause) of its [`LockError`]s. Its text names the
 /// Lease, and says all that [`ApiError`] has to say.
-#[derive(Debug)]
 pub struct LeaseError {
     lease: String,
     name: String,
@@ -200,6 +199,8 @@ impl fmt::Display for LeaseError {
         write!(f, "lease {}: {text}", self.lease)
     }
 }
+
+debug_as_display!(LeaseError);
 
 impl std::error::Error for LeaseError {}
 

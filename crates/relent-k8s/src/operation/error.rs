@@ -5,7 +5,7 @@ use relent::Decision;
 use crate::ApiError;
 
 /// Why an operation is not under way, or has not finished.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LongOperationError {
     /// The API server could not be asked, or refused.
@@ -58,6 +58,8 @@ pub enum LongOperationError {
     #[error("{0} was deleted and created anew since the operation was triggered")]
     Replaced(String),
 }
+
+debug_as_display!(LongOperationError);
 
 impl LongOperationError {
     /// Whether a later try may mend it: by [`ApiError::decision`], save that what has changed under the patch is looked
