@@ -5,7 +5,10 @@ use kube::{
     Api, Client,
     api::{DeleteParams, Preconditions},
     client::Body,
-    core::{Status, response::{StatusDetails, StatusSummary}},
+    core::{
+        Status,
+        response::{StatusDetails, StatusSummary},
+    },
 };
 use serde_json::{Value, json};
 

@@ -15,7 +15,7 @@ use crate::{advice::advice, class::is_no_status, error::said};
 #[non_exhaustive]
 pub enum EvictError {
     /// A disruption budget, or a server that is too busy, says wait.
-    #[error("{pod} cannot be evicted yet: {}", Words(error))]
+    #[error("{pod} cannot be evicted yet: {}{}", Words(error), ComeBack(*after))]
     #[non_exhaustive]
     Wait {
         /// The pod.
@@ -88,6 +88,15 @@ impl fmt::Display for Words<'_> {
             Some(advice) if status.code != 429 => write!(f, ": {advice}"),
             _ => Ok(()),
         }
+    }
+}
+
+/// How long a server asks to be left alone.
+struct ComeBack(Option<Duration>);
+
+impl fmt::Display for ComeBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |after| write!(f, " (come back in {} s)", after.as_secs()))
     }
 }
 

@@ -34,7 +34,6 @@ use relent::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::{leaving::Leaving, progress::Pods};
 pub use self::{
     api::evict,
     error::EvictError,
@@ -42,6 +41,7 @@ pub use self::{
     pod::{Evicted, Eviction, PodKey},
     toleration::{Tolerated, tolerated},
 };
+use self::{leaving::Leaving, progress::Pods};
 use crate::{call::LONGEST_ASKED, time};
 
 /// Evicts pods at their time.

@@ -7,9 +7,11 @@ mod done;
 mod drops;
 mod hangs;
 mod names;
+mod odd;
 mod place;
 mod refusals;
 mod streams;
+mod texts;
 mod trigger;
 mod waiting;
 #[path = "../kubernetes/world.rs"]
