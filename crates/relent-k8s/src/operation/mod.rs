@@ -298,14 +298,14 @@ impl Shared {
         }
         if memory.triggered {
             // It was set off once. To do so again is for a new operation.
-            return Ok(Observed::Fatal(sight.superseded(&self.token)));
+            return Ok(Observed::Fatal(sight.superseded(&self.name, &self.token)));
         }
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(Observed::Fatal(LongOperationError::Deleting(self.name.clone())));
         }
         if let Some((annotation, value)) = sight.untouched() {
-            let (annotation, value) = (annotation.to_owned(), value.to_owned());
-            return Ok(Observed::NotYetBecause(LongOperationError::Occupied { annotation, value }));
+            let (name, annotation, value) = (self.name.clone(), annotation.to_owned(), value.to_owned());
+            return Ok(Observed::NotYetBecause(LongOperationError::Occupied { name, annotation, value }));
         }
         sight.remember_before(&mut memory);
         Ok(Observed::Differs(object))
