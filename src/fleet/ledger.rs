@@ -100,9 +100,10 @@ impl LedgerError {
     }
 }
 
+/// The text: `unwrap()` and `fn main() -> Result` show it.
 impl fmt::Debug for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LedgerError").field("conflict", &self.conflict).field("cause", &self.cause).finish()
+        fmt::Display::fmt(self, f)
     }
 }
 

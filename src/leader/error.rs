@@ -96,7 +96,7 @@ impl fmt::Display for Loss {
 }
 
 /// Why an election could not go on. Its text tells the whole chain of causes, so it has no source.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum ElectError {
     /// A setting that cannot be.
@@ -124,6 +124,13 @@ impl fmt::Display for ElectError {
             Self::Config(error) => error.fmt(f),
             Self::Lock { doing, lock, source } => write!(f, "cannot {doing} lock {lock}: {source}"),
         }
+    }
+}
+
+/// The text: `unwrap()` and `fn main() -> Result` show it.
+impl fmt::Debug for ElectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -252,9 +252,10 @@ impl LockError {
     }
 }
 
+/// The text: `unwrap()` and `fn main() -> Result` show it.
 impl fmt::Debug for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockError").field("kind", &self.kind).field("cause", &self.cause).finish()
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -114,7 +114,7 @@ impl MemberStatus {
 }
 
 /// Why a call has no answer that it could use.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// Etcd said no.
@@ -139,6 +139,8 @@ pub enum CallError {
     #[error("not connected: {0}")]
     Untrusted(String),
 }
+
+debug_as_display!(CallError);
 
 impl CallError {
     /// What to do about it.

@@ -6,8 +6,8 @@ use relent::Decision;
 
 use crate::{CallError, CallErrorClass, Code, Member, classify};
 
-/// Why a member is not as it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a member is not as it was asked for. Its text tells what came of a call, and then what to do; so it has no source.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
     /// A call did not give what it was made for.
@@ -18,7 +18,6 @@ pub enum MemberError {
         /// Where it was made.
         endpoint: String,
         /// What came of it.
-        #[source]
         error: CallError,
     },
     /// The change was not sent: more than half of the voters there would be must be able to vote, and they would not.
@@ -76,10 +75,11 @@ pub enum MemberError {
         /// The learner.
         member: Box<Member>,
         /// What came of asking it.
-        #[source]
         error: CallError,
     },
 }
+
+debug_as_display!(MemberError);
 
 /// What to do about a refusal, after a colon.
 struct Advice<'a>(&'static str, &'a CallError);
@@ -99,6 +99,11 @@ impl fmt::Display for Advice<'_> {
         let known = classify::find(message).map_or("", |known| known.text);
         f.write_str(match (*code, known) {
             (_, "user name is empty") => ": give a user's name and password",
+            (_, "authentication failed, invalid user ID or password") => ": check the user's name and password",
+            (_, "mvcc: database space exceeded") => {
+                ": compact and defragment etcd or raise its quota, then disarm the alarm (`etcdctl alarm disarm`)"
+            }
+            (_, "corrupt cluster") => ": replace the member whose data is corrupt (`etcdctl alarm list` names it)",
             (Code::PermissionDenied, _) if self.0.ends_with("member list") => {
                 ": before etcd 3.5 a list is known to be current only after a read, so grant this user the right to read the key \
                  relent/barrier (`etcdctl role grant-permission ROLE read relent/barrier`)"

@@ -47,20 +47,34 @@ impl LockKey {
                 self.name
             )),
             Failure::Call(failed) => {
-                let text = format!("key {}: {}", self.name, relent::error::chain(&failed));
-                match advice(&failed.error) {
-                    Some(advice) if last => LockError::fatal(format!("{text}: {advice}")),
-                    _ if last => LockError::fatal(text),
-                    _ => LockError::unavailable(text),
-                }
+                let text = told(&self.name, &failed);
+                if last { LockError::fatal(text) } else { LockError::unavailable(text) }
             }
         }
     }
 }
 
-/// What an operator can do about a refusal.
-pub(super) fn advice(error: &CallError) -> Option<&'static str> {
+/// A failed call in words: the key, the endpoint, the causes, and what to do.
+pub(super) fn told(key: &str, failed: &Failed) -> String {
+    let text = format!("key {key}: {}", relent::error::chain(failed));
+    match advice(&failed.error) {
+        Some(advice) => format!("{text}: {advice}"),
+        None => text,
+    }
+}
+
+/// What an operator can do about what does not pass by itself.
+fn advice(error: &CallError) -> Option<&'static str> {
+    if error.class() != CallErrorClass::Decided {
+        return None;
+    }
     match error {
+        CallError::Answered { message, .. } if message.contains("database space exceeded") => {
+            Some("compact and defragment etcd or raise its quota, then disarm the alarm (`etcdctl alarm disarm`)")
+        }
+        CallError::Answered { code: Code::DataLoss, .. } => {
+            Some("replace the member whose data is corrupt (`etcdctl alarm list` names it)")
+        }
         CallError::Answered { code: Code::PermissionDenied, .. } => Some(
             "grant the user a role with `readwrite` on this key (`etcdctl role grant-permission ROLE readwrite KEY`), or use another user",
         ),

@@ -15,7 +15,7 @@ use relent::{
 };
 
 use super::{
-    key::{advice, compare_and_put, is_final},
+    key::{compare_and_put, is_final, told},
     turns::{Failed, Turns},
 };
 
@@ -78,11 +78,7 @@ impl EtcdLedger {
     }
 
     fn failed(&self, failed: &Failed) -> LedgerError {
-        let text = format!("key {}: {}", self.key, relent::error::chain(failed));
-        match advice(&failed.error) {
-            Some(advice) if is_final(&failed.error) => LedgerError::unavailable(format!("{text}: {advice}")),
-            _ => LedgerError::unavailable(text),
-        }
+        LedgerError::unavailable(told(&self.key, failed))
     }
 
     async fn open(self) -> Option<Open> {

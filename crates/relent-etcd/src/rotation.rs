@@ -68,7 +68,9 @@ impl<C: Cluster> Rotation<C> {
                 }
                 Err(error) => error,
             };
-            if error.decision() == Decision::Fatal || tried >= self.cluster.endpoints().len() {
+            // Another endpoint may have another certificate.
+            let everywhere = error.decision() == Decision::Fatal && !is_untrusted(&error);
+            if everywhere || tried >= self.cluster.endpoints().len() {
                 return Err(error);
             }
         }
@@ -184,6 +186,10 @@ impl<C: Cluster> Rotation<C> {
             Progress::Moving(format!("{well} of {} members are well; {}", members.len(), ill.join("; ")))
         })
     }
+}
+
+fn is_untrusted(error: &MemberError) -> bool {
+    matches!(error, MemberError::Call { error: CallError::Untrusted(_), .. })
 }
 
 fn failed(call: &'static str, endpoint: &str) -> impl FnOnce(CallError) -> MemberError {

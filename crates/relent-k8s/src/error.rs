@@ -29,7 +29,6 @@ use super::{
 ///      (`kubectl auth can-i` tells who has it), or use other credentials",
 /// );
 /// ```
-#[derive(Debug)]
 pub struct ApiError {
     cause: kube::Error,
     about: About,
@@ -37,7 +36,6 @@ pub struct ApiError {
 }
 
 /// What the `kube::Error` does not know.
-#[derive(Debug)]
 enum About {
     Nothing,
     /// A call about this.
@@ -299,5 +297,7 @@ fn write_connection(f: &mut impl fmt::Write, error: &(dyn std::error::Error + 's
     }
     write!(f, "no connection to the server: {root}")
 }
+
+debug_as_display!(ApiError);
 
 impl std::error::Error for ApiError {}

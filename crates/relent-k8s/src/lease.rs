@@ -24,7 +24,7 @@ use relent::{
     leader::{Lock, LockError, Prepared, Record, RecordStream, Write},
 };
 
-use crate::{ApiError, name, time};
+use crate::{ApiError, name, target, time};
 
 /// A Lease as a lock. Candidates in Go (client-go, controller-runtime) and in Rust contend for the same one.
 ///
@@ -132,7 +132,7 @@ impl LeaseLock {
                 lock.api.replace(&lock.name, &params, &lease).await
             };
             match answer {
-                Ok(lease) => seen(lease),
+                Ok(lease) => lock.seen(lease),
                 // It was deleted since it was read.
                 Err(Error::Api(status)) if !creates && lock.is_absent(&status) => {
                     Err(LockError::conflict(lock.told(Error::Api(status))))
@@ -157,6 +157,14 @@ impl LeaseLock {
         status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == self.name)
     }
 
+    /// To `kube` any JSON object is a Lease, without a name.
+    fn seen(&self, lease: Lease) -> Result<Record<Lease>, LockError> {
+        if lease.metadata.name.as_deref() == Some(&*self.name) {
+            return seen(lease);
+        }
+        Err(self.failed(target::other_object()))
+    }
+
     fn told(&self, error: Error) -> LeaseError {
         let error = ApiError::of(error, "leases", &self.name, Some(&self.namespace));
         LeaseError { lease: self.name(), name: self.name.clone(), error }
@@ -176,7 +184,6 @@ impl LeaseLock {
 
 /// What a call of a [`LeaseLock`] failed with: the [cause](LockError::cause) of its [`LockError`]s. Its text names the
 /// Lease, and says all that [`ApiError`] has to say.
-#[derive(Debug)]
 pub struct LeaseError {
     lease: String,
     name: String,
@@ -200,6 +207,8 @@ impl fmt::Display for LeaseError {
         write!(f, "lease {}: {text}", self.lease)
     }
 }
+
+debug_as_display!(LeaseError);
 
 impl std::error::Error for LeaseError {}
 
@@ -230,7 +239,7 @@ impl Lock for LeaseLock {
 
     async fn read(&self) -> Result<Option<Record<Lease>>, LockError> {
         match self.api.get(&self.name).await {
-            Ok(lease) => seen(lease).map(Some),
+            Ok(lease) => self.seen(lease).map(Some),
             Err(Error::Api(status)) if self.is_absent(&status) => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
@@ -245,15 +254,15 @@ impl Lock for LeaseLock {
     }
 
     fn watch(&self) -> RecordStream<Lease> {
-        let api = self.api.clone();
+        let (api, lock) = (self.api.clone(), self.clone());
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
         let events = async move { api.watch(&params, "0").await }.try_flatten_stream();
         // Any error ends the stream: it is opened again.
         let events = events
             .take_while(|event| future::ready(matches!(event, Ok(event) if !matches!(event, WatchEvent::Error(_)))));
-        Box::pin(events.filter_map(|event| {
+        Box::pin(events.filter_map(move |event| {
             future::ready(match event {
-                Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease)) => seen(lease).ok().map(Some),
+                Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease)) => lock.seen(lease).ok().map(Some),
                 Ok(WatchEvent::Deleted(_)) => Some(None),
                 _ => None,
             })

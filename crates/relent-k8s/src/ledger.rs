@@ -15,7 +15,7 @@ use relent::{
 };
 use serde_json::json;
 
-use crate::{ApiError, name};
+use crate::{ApiError, name, target};
 
 /// The key of the ConfigMap that holds the record.
 const KEY: &str = "record";
@@ -85,6 +85,15 @@ impl ConfigMapLedger {
         status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == self.name)
     }
 
+    /// To `kube` any JSON object is a ConfigMap, without a name.
+    fn checked(&self, map: ConfigMap) -> Result<ConfigMap, LedgerError> {
+        if map.metadata.name.as_deref() == Some(&*self.name) {
+            Ok(map)
+        } else {
+            Err(self.failed(target::other_object()))
+        }
+    }
+
     fn told(&self, error: Error) -> ApiError {
         ApiError::of(error, "configmaps", &self.name, Some(&self.namespace))
     }
@@ -112,7 +121,7 @@ impl Ledger for ConfigMapLedger {
 
     async fn read(&self) -> Result<Option<Stored>, LedgerError> {
         match self.api.get(&self.name).await {
-            Ok(map) => stored(map).map(Some),
+            Ok(map) => self.checked(map).and_then(stored).map(Some),
             Err(Error::Api(status)) if self.is_absent(&status) => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
@@ -132,7 +141,7 @@ impl Ledger for ConfigMapLedger {
             }
         };
         match answer {
-            Ok(map) => version(&map),
+            Ok(map) => version(&self.checked(map)?),
             // It was deleted since it was read.
             Err(Error::Api(status)) if over.is_some() && self.is_absent(&status) => {
                 Err(LedgerError::conflict(self.told(Error::Api(status))))

@@ -42,8 +42,7 @@ impl Target {
         if object.meta().name.as_deref() == Some(&*self.name) {
             return Ok(object);
         }
-        let status = Status::failure("the answer is another object, or none", NO_STATUS).with_code(200);
-        Err(kube::Error::Api(status.boxed()))
+        Err(other_object())
     }
 
     /// Where it is: `configmaps in the namespace "kube-system"`.
@@ -58,6 +57,11 @@ impl Target {
     pub(super) fn is_named_in(&self, text: &str) -> bool {
         !self.by_label && text.contains(&format!("\"{}\"", self.name))
     }
+}
+
+/// A success that is not what was asked for.
+pub(super) fn other_object() -> kube::Error {
+    kube::Error::Api(Status::failure("the answer is another object, or none", NO_STATUS).with_code(200).boxed())
 }
 
 impl fmt::Display for Target {

@@ -110,9 +110,9 @@ impl<L: Lock, W: TermWork> Election<L, W> {
         error: LockError,
     ) -> Result<(), ElectError> {
         let this = self.as_mut().project();
-        let answer = if error.is_conflict() { WriteResult::Refused } else { WriteResult::Unknown };
         match write {
-            Some(write) => this.lease.on_written(write, sent, now, answer),
+            // A conflict too: a client or a proxy that repeats a write on its own hears of one when its first try was done.
+            Some(write) => this.lease.on_written(write, sent, now, WriteResult::Unknown),
             None => this.lease.on_read(now, ReadResult::Failed),
         }
         // Another was faster: that is to be expected, and told only where the term ends by it.

@@ -11,7 +11,6 @@ use crate::{
 /// Why a [`Manager`](super::Manager) did not run, or did not run to a good end. Its text tells the whole chain of
 /// causes, so it has no source; what a task failed with can be had by [`failures`](Self::failures) and
 /// [`TaskFailure::error`].
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ManagerError {
     /// A task failed, or the election; everything else was stopped.
@@ -91,10 +90,16 @@ impl fmt::Display for ManagerError {
     }
 }
 
+/// The text: `unwrap()` and `fn main() -> Result` show it.
+impl fmt::Debug for ManagerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl Error for ManagerError {}
 
 /// The failure of one task. Its text tells the whole chain of causes, so it has no source.
-#[derive(Debug)]
 pub struct TaskFailure {
     task: String,
     cause: Box<Cause>,
@@ -102,7 +107,6 @@ pub struct TaskFailure {
 
 pub(super) type AnyError = Box<dyn Error + Send + Sync>;
 
-#[derive(Debug)]
 pub(super) enum Cause {
     Error(AnyError),
     Panic(String),
@@ -174,6 +178,13 @@ impl fmt::Display for TaskFailure {
             Cause::Lost(loss) => write!(f, "leadership lost: {loss}"),
             Cause::Unreleased(error) => write!(f, "the lock was not given back: {error}"),
         }
+    }
+}
+
+/// The text: `unwrap()` and `fn main() -> Result` show it.
+impl fmt::Debug for TaskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

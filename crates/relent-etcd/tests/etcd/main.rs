@@ -8,3 +8,4 @@ mod no_quorum;
 mod real;
 mod shared_urls;
 mod spawned;
+mod texts;

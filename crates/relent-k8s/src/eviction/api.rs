@@ -5,7 +5,10 @@ use kube::{
     Api, Client,
     api::{DeleteParams, Preconditions},
     client::Body,
-    core::{Status, TypeMeta, response::StatusDetails},
+    core::{
+        Status,
+        response::{StatusDetails, StatusSummary},
+    },
 };
 use serde_json::{Value, json};
 
@@ -102,9 +105,16 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<(), kube::Err
     let request = request.body(Body::from(body.to_string().into_bytes())).map_err(kube::Error::HttpError)?;
     let response = client.send(request).await?;
     if response.status().is_success() {
-        // The server's own word, a `Status`; and not a page that stands before it.
+        let code = response.status().as_u16();
         let text = response.into_body().collect_bytes().await?;
-        return serde_json::from_slice::<TypeMeta>(&text).map(drop).map_err(kube::Error::SerdeError);
+        let answer: Value = serde_json::from_slice(&text).map_err(kube::Error::SerdeError)?;
+        // The server's own word: its `Status`, or what was sent; and not a page that stands before it.
+        let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
+        return match (word("kind"), word("status")) {
+            ("Status", status) if status != "Failure" => Ok(()),
+            ("Eviction", _) => Ok(()),
+            _ => Err(no_word(code)),
+        };
     }
     let code = response.status().as_u16();
     let told = retry_after::seconds(response.status(), response.headers());
@@ -128,6 +138,11 @@ async fn post(client: &Client, path: &str, body: &Value) -> Result<(), kube::Err
     Err(kube::Error::Api(status.boxed()))
 }
 
+/// A success that is none of the API's: whether anything was done, the next look shows.
+fn no_word(code: u16) -> kube::Error {
+    kube::Error::Api(Status::failure("the answer is no word of the API's", NO_STATUS).with_code(code).boxed())
+}
+
 async fn delete(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<Evicted, EvictError> {
     let options = DeleteParams {
         grace_period_seconds: grace,
@@ -135,7 +150,12 @@ async fn delete(client: &Client, pod: &PodKey, grace: Option<u32>) -> Result<Evi
         ..DeleteParams::default()
     };
     match pods(client, pod).delete(pod.name(), &options).await {
-        Ok(_) => Ok(Evicted::Deleted),
+        Ok(answer) => {
+            // To `kube` any JSON object is a pod.
+            let is_this = |deleted: Pod| deleted.metadata.uid.as_deref() == Some(pod.uid());
+            let is_done = answer.either(is_this, |status| status.status != Some(StatusSummary::Failure));
+            if is_done { Ok(Evicted::Deleted) } else { Err(EvictError::of(pod, no_word(200))) }
+        }
         Err(error) if is_absence(&error, pod) => Ok(Evicted::Gone),
         Err(error) if code(&error) == 409 => conflict(client, pod, error).await,
         Err(error) => Err(EvictError::of(pod, error)),

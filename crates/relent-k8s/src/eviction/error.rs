@@ -11,11 +11,11 @@ use crate::{advice::advice, class::is_no_status, error::said};
 ///
 /// Its text names the pod and tells what the server said and what to do; so there is no `source`, and
 /// [`get_ref`](Self::get_ref) is the error as `kube` gave it.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EvictError {
     /// A disruption budget, or a server that is too busy, says wait.
-    #[error("{pod} cannot be evicted yet: {}", Words(error))]
+    #[error("{pod} cannot be evicted yet: {}{}", Words(error), ComeBack(*after))]
     #[non_exhaustive]
     Wait {
         /// The pod.
@@ -46,10 +46,24 @@ pub enum EvictError {
         /// What became of the call.
         error: crate::ApiError,
     },
+    /// It was evicted, and whether it is gone cannot be seen: told by
+    /// [`Evictions::unseen`](super::Evictions::unseen).
+    #[error("{pod} was evicted, and for {lasted:?} now it cannot be seen whether it is gone: {why}")]
+    #[non_exhaustive]
+    Unseen {
+        /// The pod.
+        pod: PodKey,
+        /// From the first look in a row that failed to the last.
+        lasted: Duration,
+        /// What came of the last look, and what to do about it.
+        why: String,
+    },
     /// This is no pod's key: nothing was asked.
     #[error(transparent)]
     Invalid(ConfigError),
 }
+
+debug_as_display!(EvictError);
 
 /// It is malformed: the API server's own word, and not that of something on the way to it.
 fn is_invalid(error: &kube::Error) -> bool {
@@ -77,6 +91,15 @@ impl fmt::Display for Words<'_> {
     }
 }
 
+/// How long a server asks to be left alone.
+struct ComeBack(Option<Duration>);
+
+impl fmt::Display for ComeBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |after| write!(f, " (come back in {} s)", after.as_secs()))
+    }
+}
+
 impl EvictError {
     /// What follows: as long as the server asks for; a lasting refusal and what the server calls malformed are not
     /// repeated.
@@ -86,16 +109,16 @@ impl EvictError {
             Self::Wait { after: Some(after), .. } => Decision::RetryAfter(*after),
             Self::Refused { .. } | Self::Invalid(_) => Decision::Fatal,
             Self::Evict { error, .. } if is_invalid(error.get_ref()) => Decision::Fatal,
-            Self::Wait { .. } | Self::Evict { .. } => Decision::Retry,
+            Self::Wait { .. } | Self::Evict { .. } | Self::Unseen { .. } => Decision::Retry,
         }
     }
 
-    /// The error as `kube` gave it; `None` where nothing was asked.
+    /// The error as `kube` gave it; `None` where nothing was asked, and of what cannot be seen.
     #[must_use]
     pub fn get_ref(&self) -> Option<&kube::Error> {
         match self {
             Self::Wait { error, .. } | Self::Refused { error, .. } | Self::Evict { error, .. } => Some(error.get_ref()),
-            Self::Invalid(_) => None,
+            Self::Unseen { .. } | Self::Invalid(_) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Planning and cancelling evictions, from any thread.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use relent::{
@@ -9,7 +9,7 @@ use relent::{
 };
 use tokio::sync::watch;
 
-use super::{Eviction, PodKey, plan::Planned, progress::Pods};
+use super::{EvictError, Eviction, PodKey, leaving::Leaving, plan::Planned, progress::Pods};
 use crate::time::{self, Instant};
 
 /// What [`Evictions::observe`] did.
@@ -35,7 +35,7 @@ pub enum ObservedPod {
 pub struct Evictions {
     pub(super) queue: QueueHandle<PodKey, Eviction>,
     pub(super) pods: Arc<Pods>,
-    pub(super) leaving: watch::Receiver<BTreeSet<PodKey>>,
+    pub(super) leaving: watch::Receiver<Leaving>,
 }
 
 impl Evictions {
@@ -129,7 +129,14 @@ impl Evictions {
     /// ([`until_gone`](super::Evictor::until_gone)).
     #[must_use]
     pub fn leaving(&self) -> Vec<PodKey> {
-        self.leaving.borrow().iter().cloned().collect()
+        self.leaving.borrow().pods()
+    }
+
+    /// Why the last look at a pod that is [leaving](Self::leaving) failed: [`EvictError::Unseen`]. `None`: it was seen
+    /// to be there still, was not looked at yet, or is not leaving.
+    #[must_use]
+    pub fn unseen(&self, pod: &PodKey) -> Option<EvictError> {
+        self.leaving.borrow().why_unseen(pod)
     }
 
     /// Waits until no pod is being evicted and none is due.
@@ -140,7 +147,9 @@ impl Evictions {
     /// Takes nothing more and waits until all pods are evicted, each at its time; and until they are gone, if the
     /// evictor was told to wait for that ([`until_gone`](super::Evictor::until_gone)).
     ///
-    /// The answer is how many pods are left: 0, unless the evictor was dropped. It works only while the evictor runs.
+    /// The answer is how many pods are left: 0, unless the evictor was dropped, or may not look whether its pods are
+    /// gone: then [`leaving`](Self::leaving) names them, and [`unseen`](Self::unseen) says why. It works only while the
+    /// evictor runs.
     ///
     /// Cancel safe: dropped, it leaves no trace but the evictor closed. It closes when this is called.
     #[must_use = "futures do nothing unless awaited or polled"]
@@ -148,8 +157,9 @@ impl Evictions {
         let (drain, mut leaving) = (self.queue.drain(), self.leaving.clone());
         async move {
             let waiting = drain.await;
-            let all_gone = leaving.wait_for(BTreeSet::is_empty).await.is_ok();
-            let left = if all_gone { 0 } else { leaving.borrow().len() };
+            // Also where the evictor is dropped: those that are left are counted then.
+            let _ = leaving.wait_for(Leaving::is_over).await;
+            let left = leaving.borrow().len();
             waiting.saturating_add(left)
         }
     }

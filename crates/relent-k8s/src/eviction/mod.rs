@@ -10,13 +10,13 @@ mod api;
 mod error;
 mod event;
 mod handle;
+mod leaving;
 mod plan;
 mod pod;
 mod progress;
 mod toleration;
 
 use std::{
-    collections::BTreeSet,
     fmt,
     pin::pin,
     sync::{
@@ -26,11 +26,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{
-    StreamExt,
-    future::{Either, select},
-    stream,
-};
+use futures_util::future::{Either, select};
 use relent::{
     Backoff, ConfigError, Decision, Policy,
     queue::{Finished, ItemEvent, Job, TimedQueue},
@@ -38,7 +34,6 @@ use relent::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::progress::Pods;
 pub use self::{
     api::evict,
     error::EvictError,
@@ -46,12 +41,8 @@ pub use self::{
     pod::{Evicted, Eviction, PodKey},
     toleration::{Tolerated, tolerated},
 };
+use self::{leaving::Leaving, progress::Pods};
 use crate::{call::LONGEST_ASKED, time};
-
-/// How often it is looked whether an evicted pod is gone.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long one such look may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Evicts pods at their time.
 ///
@@ -86,7 +77,7 @@ pub struct Evictor {
     concurrency: usize,
     pods: Arc<Pods>,
     /// Evicted, and not gone yet.
-    leaving: Arc<watch::Sender<BTreeSet<PodKey>>>,
+    leaving: Arc<watch::Sender<Leaving>>,
 }
 
 /// How the events are signed.
@@ -163,7 +154,10 @@ impl Evictor {
     }
 
     /// [`Evictions::drain`] and [`run`](Self::run) wait also until the pods that were evicted are gone: it is looked
-    /// every second. A pod that a finalizer keeps is waited for without end; [`Evictions::leaving`] names it.
+    /// every second, which takes the right to `get` pods. A pod that a finalizer keeps, or that a server which is down
+    /// does not tell of, is waited for without end: [`Evictions::leaving`] names it, and [`Evictions::unseen`] says why
+    /// it could not be looked at. Where the looks have been refused for 2 s (401, 403), nothing waits for that pod any
+    /// more: a drain counts it as left.
     #[must_use]
     pub fn until_gone(mut self) -> Self {
         self.until_gone = true;
@@ -219,13 +213,13 @@ impl Evictor {
         let classify = |error: &EvictError| when.as_mut().map_or_else(|| error.decision(), |when| when(error));
         let work = queue.run(worker).when(classify).notify(notify).cancel_on(stop.clone());
         let Ok(work) = work.concurrency(*concurrency) else { unreachable!("it was checked when it was set") };
-        let watching = pin!(watch_leaving(client, leaving));
+        let watching = pin!(leaving::watch(client, leaving));
         let (finished, watching) = match select(pin!(work.into_future()), watching).await {
             Either::Left(ended) => ended,
             Either::Right((never, _)) => match never {},
         };
         let mut left = leaving.subscribe();
-        let gone = async { left.wait_for(BTreeSet::is_empty).await.is_ok() };
+        let gone = async { left.wait_for(Leaving::is_over).await.is_ok() };
         select(select(pin!(gone), pin!(stop.cancelled())), watching).await;
         for (pod, ..) in &finished.waiting {
             pods.forget(pod);
@@ -280,31 +274,6 @@ fn note_outcome(pods: &Pods, outcome: ItemEvent<'_, PodKey, Eviction, EvictError
     };
     value.tell(progress.evicted, progress.event_error);
 }
-
-/// Looks again and again whether the pods that were evicted are gone.
-async fn watch_leaving(client: &kube::Client, leaving: &watch::Sender<BTreeSet<PodKey>>) -> Never {
-    let mut seen = leaving.subscribe();
-    loop {
-        // The sender is borrowed here, so that it cannot be gone.
-        let _ = seen.wait_for(|leaving| !leaving.is_empty()).await;
-        time::pause(LOOK_EVERY).await;
-        let pods: Vec<_> = leaving.borrow().iter().cloned().collect();
-        stream::iter(pods)
-            .for_each_concurrent(4, async |pod| {
-                let look = relent::retry(async |_| api::look(client, &pod).await);
-                // What cannot be seen is looked at again.
-                if let Ok(Some(Evicted::Gone | Evicted::Replaced)) =
-                    look.max_attempts(1).attempt_timeout(LOOK_TIMEOUT).await
-                {
-                    leaving.send_if_modified(|leaving| leaving.remove(&pod));
-                }
-            })
-            .await;
-    }
-}
-
-/// It does not return.
-enum Never {}
 
 impl fmt::Debug for Evictor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use relent::Decision;
 use crate::ApiError;
 
 /// Why an operation is not under way, or has not finished.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LongOperationError {
     /// The API server could not be asked, or refused.
@@ -19,19 +19,25 @@ pub enum LongOperationError {
         error: Box<ApiError>,
     },
     /// There is an earlier trigger that the controller has not taken away.
-    #[error("annotation {annotation}={value} of another operation is still set")]
+    #[error("{name}: annotation {annotation}={value} of another operation is still set")]
+    #[non_exhaustive]
     Occupied {
+        /// The name of the object.
+        name: String,
         /// The annotation.
         annotation: String,
         /// Its value.
         value: String,
     },
     /// Another operation was triggered since, or the token was taken away.
-    #[error("{}", match found {
+    #[error("{name}: {}", match found {
         Some(found) => format!("another operation was triggered since: {annotation} is {found:?}, not {expected:?}"),
         None => format!("the token was taken away: {annotation} is not there any more, it was {expected:?}"),
     })]
+    #[non_exhaustive]
     Superseded {
+        /// The name of the object.
+        name: String,
         /// The annotation or field with the token.
         annotation: String,
         /// What it should be.
@@ -58,6 +64,8 @@ pub enum LongOperationError {
     #[error("{0} was deleted and created anew since the operation was triggered")]
     Replaced(String),
 }
+
+debug_as_display!(LongOperationError);
 
 impl LongOperationError {
     /// Whether a later try may mend it: by [`ApiError::decision`], save that what has changed under the patch is looked

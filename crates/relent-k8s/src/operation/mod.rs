@@ -29,7 +29,7 @@ pub use self::{contract::Contract, error::LongOperationError};
 use super::{
     ApiError, Boxed,
     call::{Calls, LONGEST_ASKED, TIMEOUT},
-    target::Target,
+    target::{self, Target},
     time,
 };
 
@@ -256,8 +256,19 @@ impl Shared {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was answered, if it is the object: of any kind as far as `kube` knows.
+    fn checked(&self, calls: &Calls, object: DynamicObject) -> Result<DynamicObject, kube::Error> {
+        let url = self.api.resource_url();
+        let is_of =
+            |version: &str| url.contains(&format!("/apis/{version}/")) || url.contains(&format!("/api/{version}/"));
+        if object.types.as_ref().is_some_and(|types| !is_of(&types.api_version)) {
+            return Err(target::other_object());
+        }
+        calls.target.checked(object)
+    }
+
     async fn get(&self, calls: &Calls) -> Result<DynamicObject, LongOperationError> {
-        let got = async { self.api.get(&self.name).await.and_then(|object| calls.target.checked(object)) };
+        let got = async { self.checked(calls, self.api.get(&self.name).await?) };
         calls.call("get", got).await.map_err(|error| {
             // What was there, and is not any more, was deleted.
             if error.is_not_found() && self.memory().triggered {
@@ -287,14 +298,14 @@ impl Shared {
         }
         if memory.triggered {
             // It was set off once. To do so again is for a new operation.
-            return Ok(Observed::Fatal(sight.superseded(&self.token)));
+            return Ok(Observed::Fatal(sight.superseded(&self.name, &self.token)));
         }
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(Observed::Fatal(LongOperationError::Deleting(self.name.clone())));
         }
         if let Some((annotation, value)) = sight.untouched() {
-            let (annotation, value) = (annotation.to_owned(), value.to_owned());
-            return Ok(Observed::NotYetBecause(LongOperationError::Occupied { annotation, value }));
+            let (name, annotation, value) = (self.name.clone(), annotation.to_owned(), value.to_owned());
+            return Ok(Observed::NotYetBecause(LongOperationError::Occupied { name, annotation, value }));
         }
         sight.remember_before(&mut memory);
         Ok(Observed::Differs(object))
@@ -309,7 +320,7 @@ impl Shared {
         };
         let parameters = PatchParams::default();
         let patched = self.api.patch(&self.name, &parameters, &patch);
-        let patched = async { patched.await.and_then(|object| calls.target.checked(object)) };
+        let patched = async { self.checked(calls, patched.await?) };
         calls.call("patch", patched).await.map_err(|error| self.failed("patch", error))
     }
 

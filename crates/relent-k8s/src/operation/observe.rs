@@ -81,9 +81,10 @@ impl<'a> Sight<'a> {
     }
 
     /// There is another token than this.
-    pub(super) fn superseded(&self, token: &str) -> LongOperationError {
-        let (annotation, expected) = (key_of(&self.contract.token_at()), token.to_owned());
-        LongOperationError::Superseded { annotation, expected, found: self.token().map(str::to_owned) }
+    pub(super) fn superseded(&self, name: &str, token: &str) -> LongOperationError {
+        let (name, annotation) = (name.to_owned(), key_of(&self.contract.token_at()));
+        let (expected, found) = (token.to_owned(), self.token().map(str::to_owned));
+        LongOperationError::Superseded { name, annotation, expected, found }
     }
 
     /// How far it is: everything of the contract, in the order in which it comes about.
@@ -93,7 +94,7 @@ impl<'a> Sight<'a> {
             return Progress::Failed(LongOperationError::Replaced(name.to_owned()));
         }
         if self.token() != Some(token) {
-            return Progress::Failed(self.superseded(token));
+            return Progress::Failed(self.superseded(name, token));
         }
         memory.triggered = true;
         if self.json.pointer("/metadata/deletionTimestamp").is_some() {

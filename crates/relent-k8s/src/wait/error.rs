@@ -7,7 +7,6 @@ use relent::Decision;
 use super::super::{ApiError, target::Target};
 
 /// Why the condition is not known to hold.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum WaitError {
     /// The API server could not be asked, or refused.
@@ -154,5 +153,7 @@ impl fmt::Display for WaitError {
         }
     }
 }
+
+debug_as_display!(WaitError);
 
 impl std::error::Error for WaitError {}

@@ -11,7 +11,8 @@ use std::{
 use futures_util::StreamExt;
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ListParams, WatchEvent, WatchParams},
+    api::{ListParams, ObjectList, WatchEvent, WatchParams},
+    core::Status,
 };
 use relent::{Attempt, Check};
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use super::{
     super::{
         call::{Calls, Failed, TIMEOUT},
+        class::NO_STATUS,
         condition::Verdict,
         error::said,
         target::Target,
@@ -122,7 +124,8 @@ where
         // its cache, which may be objects that are gone.
         let params = ListParams::default();
         let params = if *by_label { params.labels(name) } else { params.fields(&by_name(name)) };
-        let list = self.calls.within("list", left(end), self.api.list(&params)).await;
+        let list = async { self.api.list(&params).await.and_then(checked) };
+        let list = self.calls.within("list", left(end), list).await;
         let list = list.map_err(|failed| self.failed("list", failed))?;
         let appeared = !by_label && !list.items.is_empty();
         Ok((!appeared).then(|| (list.items, list.metadata.resource_version.unwrap_or_default())))
@@ -215,6 +218,14 @@ where
             Failed::NoAnswer(after) => WaitError::NoAnswer { call, of, after },
         }
     }
+}
+
+/// A list that is one: to `kube` any JSON object that has `items` is, and one that is empty would prove an absence.
+fn checked<K: Clone>(list: ObjectList<K>) -> Result<ObjectList<K>, kube::Error> {
+    if list.metadata.resource_version.as_ref().is_some_and(|version| !version.is_empty()) {
+        return Ok(list);
+    }
+    Err(kube::Error::Api(Status::failure("the answer is no list", NO_STATUS).with_code(200).boxed()))
 }
 
 fn by_name(name: &str) -> String {

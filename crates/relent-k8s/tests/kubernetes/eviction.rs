@@ -30,6 +30,7 @@ use super::world::unique;
 
 mod between;
 mod cluster;
+mod looking;
 mod settings;
 mod taints;
 
@@ -210,7 +211,7 @@ async fn a_disruption_budget_that_says_wait() {
     sleep(S).await;
     assert!(!exists(&client, "web").await);
     let told = told.lock().unwrap().clone();
-    assert!(told[0].contains("after: Some(30s)"), "{}", told[0]);
+    assert!(told[0].ends_with("(429) (come back in 30 s))"), "{}", told[0]);
     assert_eq!(told.last().unwrap(), "web done 6");
 }
 
@@ -276,7 +277,10 @@ async fn what_fails_is_tried_again_and_the_event_is_not_forgotten() {
     }
     let told = told.lock().unwrap().clone();
     assert_eq!(told.len(), 3, "{told:?}");
-    assert!(told[0].contains("Evict {") && told[1].contains("Cut { after: 5s"), "{told:?}");
+    assert!(
+        told[0].contains("Failed(could not evict pod default/web") && told[1].contains("Cut { after: 5s"),
+        "{told:?}"
+    );
     assert_eq!(told[2], "web done 3");
     assert_eq!(events(&client).await.len(), 1);
     assert_eq!(asked(&server, "/events").len(), 4, "the last found it there");

@@ -1,5 +1,6 @@
 //! Leases in clusters as they are: servers that restart, identities used twice, records edited by hand.
 
+mod answers;
 mod edits;
 mod hangs;
 mod identity;

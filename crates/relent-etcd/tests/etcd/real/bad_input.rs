@@ -85,7 +85,7 @@ async fn users_and_rights() {
 }
 
 /// An authority, and a key pair signed by it.
-fn certificates(folder: &PathBuf, authority: &str, name: &str) -> [PathBuf; 3] {
+pub(super) fn certificates(folder: &PathBuf, authority: &str, name: &str) -> [PathBuf; 3] {
     let path = |what: &str| folder.join(what);
     let openssl = |arguments: String| {
         let done = Command::new("openssl").args(arguments.split_whitespace()).current_dir(folder).output();

@@ -10,5 +10,6 @@ mod no_quorum;
 mod processes;
 mod server;
 mod sources;
+mod states;
 mod trouble;
 mod words;
