@@ -251,7 +251,12 @@ where
                                 this.state.set(State::Connecting { connecting: this.operation.call(attempt) });
                                 continue;
                             }
-                            Err(by) => (Ending::Cut(by), this.core.policy.after_cut(), None),
+                            Err(stop) => {
+                                let error = this.error.as_ref();
+                                let stop =
+                                    this.core.end_attempt_by_rule(this.listener, error, Ending::NotCalled, stop, None);
+                                return self.give_up(stop);
+                            }
                         }
                     }
                     Err(stop) => return self.give_up(stop),
