@@ -18,3 +18,4 @@ mod runtimes;
 mod shares;
 mod spawned;
 mod storm;
+mod wakers;
