@@ -228,6 +228,13 @@ where
         self.core.tell_end(&mut self.listener, self.error.as_ref(), ending, pause, Some(self.cut_after));
     }
 
+    /// The run has ended before the call of its attempt was begun.
+    fn end_without_call(&mut self, stop: Stop) {
+        self.core.end_by_rule(Ending::NotCalled);
+        self.end = Some(RunEnded::Stopped(stop));
+        self.core.tell_end(&mut self.listener, self.error.as_ref(), Ending::NotCalled, None, None);
+    }
+
     fn give_up(&mut self, stop: Stop) -> GaveUp<E> {
         let gave_up = GaveUp::new(self.core.stop(stop, Some(self.cut_after)), self.error.take(), None);
         self.end = Some(RunEnded::GaveUp(gave_up.without_error()));
@@ -268,7 +275,7 @@ where
     /// Runs the attempt. `None`: it failed or was cut, and [`next`](AttemptLoop::next) knows what follows.
     ///
     /// If the run was cancelled, or its [`finish_within`](Policy::finish_within) is over, since `next` gave this
-    /// attempt, the operation is not begun: it counts as cut.
+    /// attempt, the operation is not begun ([`Last::NotCalled`](crate::Last::NotCalled)), and the run ends.
     ///
     /// # Cancel safety
     /// Dropped before it ends, the attempt counts as one that was cut.
@@ -278,17 +285,17 @@ where
     /// goes through.
     pub async fn run<T>(self, operation: impl Future<Output = Result<T, E>>) -> Option<T> {
         let Self { run, .. } = self;
-        let answer = if let Err(by) = run.core.may_call() {
-            Err(by)
-        } else {
-            let mut alarm = pin!(Timer::default());
-            let mut operation = pin!(operation);
-            poll_fn(|cx| match operation.as_mut().poll(cx) {
-                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-                Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
-            })
-            .await
-        };
+        if let Err(stop) = run.core.may_call() {
+            run.end_without_call(stop);
+            return None;
+        }
+        let mut alarm = pin!(Timer::default());
+        let mut operation = pin!(operation);
+        let answer = poll_fn(|cx| match operation.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
+        })
+        .await;
         match answer {
             Ok(Ok(value)) => {
                 run.end = Some(RunEnded::Succeeded);

@@ -9,6 +9,7 @@ use std::{
 
 use futures_core::{FusedStream, Stream};
 use pin_project_lite::pin_project;
+use tokio::task::coop;
 
 use crate::{
     error::{Ending, GaveUp, Stop},
@@ -252,7 +253,12 @@ where
                                 this.state.set(State::Connecting { connecting: this.operation.call(attempt) });
                                 continue;
                             }
-                            Err(by) => (Ending::Cut(by), this.core.policy.after_cut(), None),
+                            Err(stop) => {
+                                let error = this.error.as_ref();
+                                let stop =
+                                    this.core.end_attempt_by_rule(this.listener, error, Ending::NotCalled, stop, None);
+                                return self.give_up(stop);
+                            }
                         }
                     }
                     Err(stop) => return self.give_up(stop),
@@ -281,12 +287,16 @@ where
                 },
                 StateProj::Connected { stream, since } => {
                     let since = *since;
+                    let progress = ready!(coop::poll_proceed(cx));
                     // First: a stream that always has an item must see it, too.
                     if this.core.poll_cut_at(cx, this.timer.as_mut(), FOREVER, CutBy::Cancelled).is_ready() {
                         (Ending::Cut(CutBy::Cancelled), this.core.policy.after_cut(), Some(since))
                     } else {
                         match ready!(stream.poll_next(cx)) {
-                            Some(Ok(item)) => return Poll::Ready(Some(Ok(Streamed::Item(item)))),
+                            Some(Ok(item)) => {
+                                progress.made_progress();
+                                return Poll::Ready(Some(Ok(Streamed::Item(item))));
+                            }
                             Some(Err(error)) => {
                                 this.state.set(State::Over);
                                 (Ending::Failed, this.when.classify(this.error.insert(error)), Some(since))

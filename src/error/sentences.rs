@@ -52,6 +52,8 @@ fn endings() -> Vec<Ended> {
         (Ending::NotReady, false, false),
         (Ending::NotReady, true, false),
         (Ending::NotReadyBecause, true, false),
+        (Ending::NotCalled, false, false),
+        (Ending::NotCalled, true, false),
     ];
     for by in [CutBy::AttemptTimeout, CutBy::Deadline, CutBy::Cancelled] {
         endings.extend([
@@ -90,13 +92,16 @@ fn can_be(stop: &Stop, (ending, has_error, observes): Ended, detail: Option<&Det
         Some(Detail::Settle { .. }) => !nothing && (observes || !cut),
         Some(Detail::Ensure { acts: 0, .. }) => observes || !cut,
         // What was observed last tells the outcome.
-        Some(Detail::Ensure { outcome_unknown: true, .. }) => ending == Ending::Failed || cut,
+        Some(Detail::Ensure { outcome_unknown: true, .. }) => {
+            matches!(ending, Ending::Failed | Ending::NotCalled) || cut
+        }
         Some(Detail::Ensure { .. }) => !nothing,
         // An error names the object itself.
-        Some(Detail::Read { .. }) => nothing || observes,
+        Some(Detail::Read { .. }) => nothing || observes || ending == Ending::NotCalled,
     };
     let of_cut = match ending {
         Ending::Cut(CutBy::Deadline) => *stop == Stop::Deadline,
+        Ending::NotCalled => matches!(stop, Stop::Deadline | Stop::Cancelled),
         _ => true,
     };
     of_stop && of_detail && of_cut

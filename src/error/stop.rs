@@ -128,6 +128,9 @@ pub enum Last<E> {
         /// What cut it.
         by: CutBy,
     },
+    /// Its call was never begun: a listener that heard of its start cancelled the run or held it up past the hard bound,
+    /// or the owner of an [`AttemptLoop`](crate::builder::AttemptLoop) took as long. Nothing was done.
+    NotCalled,
     /// There was none.
     NotStarted,
 }
@@ -177,6 +180,8 @@ pub(crate) enum Ending {
     /// Not ready, and the kept error says why.
     NotReadyBecause,
     Cut(CutBy),
+    /// The run ended before the call was begun.
+    NotCalled,
 }
 
 impl Ending {
@@ -188,6 +193,7 @@ impl Ending {
             (Self::NotReadyBecause, Some(error)) => Last::NotReadyBecause(error),
             (Self::NotReadyBecause, None) | (Self::NotReady, _) => Last::NotReady,
             (Self::Cut(by), _) => Last::Cut { after: cut_after, by },
+            (Self::NotCalled, _) => Last::NotCalled,
             (Self::NotStarted, _) => Last::NotStarted,
         }
     }

@@ -78,6 +78,7 @@ impl<E: Error> fmt::Display for Last<E> {
                 write!(f, "cut after {} by the overall deadline", Measured(*after))
             }
             Self::Cut { after, by: CutBy::Cancelled } => write!(f, "dropped after {}", Measured(*after)),
+            Self::NotCalled => f.write_str("not called"),
             Self::NotStarted => f.write_str("nothing was attempted"),
         }
     }
@@ -220,6 +221,7 @@ impl<E> GaveUp<E> {
             }
             Ending::NotStarted | Ending::Failed => return Ok(()),
             Ending::NotReady | Ending::NotReadyBecause => return f.write_str(": not ready"),
+            Ending::NotCalled => return f.write_str(": not called"),
             Ending::Cut(by) if self.detail().is_none() && !self.observes() => (by, ", outcome unknown"),
             Ending::Cut(by) => (by, ""),
         };

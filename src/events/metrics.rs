@@ -16,11 +16,12 @@ const SECONDS: &str = "relent_run_seconds";
 ///
 /// | metric | kind | labels |
 /// |---|---|---|
-/// | `relent_attempts_total` | counter | `run`, `outcome`: `succeeded`, `failed`, `not_ready`, `cut`, `dropped` |
-/// | `relent_acts_total` | counter | `run`, `outcome`: `succeeded`, `failed`, `cut`; of `ensure` only, whose attempts are rounds |
+/// | `relent_attempts_total` | counter | `run`, `outcome`: `succeeded`, `failed`, `not_ready`, `cut`, `not_called`, `dropped` |
+/// | `relent_acts_total` | counter | `run`, `outcome`: `succeeded`, `failed`, `cut`, `not_called`; of `ensure` only, whose attempts are rounds |
 /// | `relent_runs_total` | counter | `run`, `stop`: `succeeded`, [`Stop::as_str`](crate::Stop::as_str), `dropped` |
 /// | `relent_run_seconds` | histogram | `run`, `stop`: the same without `dropped` |
 ///
+/// `not_called` is an attempt or act that a listener kept from being begun, by ending the run when it heard of it.
 /// `run` is the name given to [`Metrics::new`]. `dropped` is a run whose future was dropped before its end, and the
 /// attempt that was in flight then; how long it took is not known. The time of a run that succeeds in its first attempt
 /// without ever waiting is 0 where no bound made it read the clock.
@@ -92,6 +93,7 @@ impl<E> Listener<E> for Metrics {
                 "outcome" => match failed {
                     None => "succeeded",
                     Some(Last::Cut { .. }) => "cut",
+                    Some(Last::NotCalled) => "not_called",
                     Some(_) => "failed",
                 }
             )
@@ -102,6 +104,7 @@ impl<E> Listener<E> for Metrics {
                 self.attempt(match last {
                     Last::Failed(_) => "failed",
                     Last::Cut { .. } => "cut",
+                    Last::NotCalled => "not_called",
                     _ => "not_ready",
                 });
             }

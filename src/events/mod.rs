@@ -72,8 +72,8 @@ pub enum Event<'a, E> {
         attempt: u32,
         /// Time since the run began.
         elapsed: Duration,
-        /// What it did; `None`: it answered that it had done it. `NotStarted`: the listener ended the run before it
-        /// began.
+        /// What it did; `None`: it answered that it had done it. [`NotCalled`](Last::NotCalled): the listener ended
+        /// the run before it began.
         failed: Option<Last<&'a E>>,
     },
     /// The run waits before its next attempt.

@@ -154,6 +154,9 @@ impl<K: 'static> Tracing<K> {
                         let after = field::display(Measured(*after));
                         event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, after, again, "attempt cut");
                     }
+                    Last::NotCalled => {
+                        event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, "attempt not called");
+                    }
                     Last::NotReadyBecause(error) => {
                         let error = field::display(Told(*error, self.kind));
                         event!(target: "relent", parent: span, Level::DEBUG, attempt, elapsed, error, "not ready");
@@ -175,6 +178,9 @@ impl<K: 'static> Tracing<K> {
                     }
                     Some(Last::Failed(error)) => {
                         event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, error = %Told(*error, self.kind), "act failed");
+                    }
+                    Some(Last::NotCalled) => {
+                        event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, "act not called");
                     }
                     Some(_) => event!(target: "relent", parent: span, Level::INFO, attempt, elapsed, "act failed"),
                 }

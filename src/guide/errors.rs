@@ -50,6 +50,7 @@
 //! | last attempt: cut after 500ms by the overall deadline | `finish_within` came while it ran |
 //! | last attempt: cancelled after 500ms | the run was cancelled while it ran |
 //! | last attempt: dropped after 500ms | the attempt was dropped by its caller before it answered |
+//! | last attempt: not called | a listener cancelled the run, or held it up, when it heard that the attempt starts: the call was never begun |
 //! | last attempt failed with an error that was handed out before | of the [cursor](crate::builder::AttemptLoop), which gives each error away once |
 //! | last error: no route to host | the latest error that an attempt gave, before the last was cut or not ready |
 //! | nothing was attempted | the run was refused, cancelled or over before its first attempt |

@@ -10,6 +10,7 @@ mod run;
 mod running;
 mod shared;
 mod throttle;
+mod wakers;
 mod when;
 mod worker;
 
@@ -187,7 +188,8 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
     /// - from the stream, what may not start at all: with [`max_attempts`](Self::max_attempts) of 0, or at the end of
     ///   [`finish_within`](Self::finish_within) or later;
     /// - from a [`run`](Self::run) that was dropped, what it had given up and would have handed back at its end;
-    /// - from any run, what is given up with an error of an earlier run's type.
+    /// - from any run, what is given up with an error of an earlier run's type;
+    /// - what a call of a handle would have returned, had not a waker panicked in it.
     #[must_use]
     pub fn take_given_up(&self) -> Vec<GivenUp<K, V, ErasedError>> {
         self.shared.take_dead_letters()

@@ -172,7 +172,14 @@ where
                 Readiness::At(at) => Some(shared.clock.read(at)),
                 Readiness::Never => Some(FOREVER),
             };
-            let Some(ready_at) = ready_at else { return shared.poll_due(cx, now).into() };
+            let Some(ready_at) = ready_at else {
+                polled = shared.poll_due(cx, now);
+                if !matches!(polled, Polled::Due(_)) {
+                    // It was cancelled or moved meanwhile: no permit is kept for it.
+                    throttle.leave();
+                }
+                return polled.into();
+            };
             // Before its first attempt an item may wait as long as it takes.
             let too_late = |history: Option<&History>| history.is_some_and(|old| old.latest_start(policy) < ready_at);
             polled = match shared.poll_due_if(cx, now, too_late) {

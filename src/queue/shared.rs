@@ -3,21 +3,23 @@
 
 use std::{
     hash::Hash,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::resume_unwind,
     task::{Context, Poll, Waker},
-    thread,
 };
 
 use super::{
     GivenUp,
     erased::ErasedError,
     item::History,
+    wakers::Wakers,
     when::{BEGINNING, Clock},
 };
 use crate::{
+    error::Stop,
     policy::{
         nanos::FOREVER,
         queue::{self, AfterRun, Cancelled, Inserted, KeyedDelayQueue, OnOccupied, Removed, RunningKey, State},
+        schedule::Policy,
     },
     sync::{Mutex, lock},
 };
@@ -68,34 +70,6 @@ pub(super) enum Polled<K, V> {
     Finished,
 }
 
-/// Wakers to be called once the lock is free.
-#[must_use]
-#[derive(Default)]
-pub(super) struct Wakers {
-    consumer: Option<Waker>,
-    waiters: Vec<(u64, Waker)>,
-}
-
-impl Wakers {
-    /// Wakes all of them, those behind one that panics as well. The panic goes on.
-    pub(super) fn wake(self) {
-        if let Err(panic) = self.try_wake() {
-            resume_unwind(panic);
-        }
-    }
-
-    /// The same; `Err` is the panic.
-    fn try_wake(self) -> thread::Result<()> {
-        let wakers = self.consumer.into_iter().chain(self.waiters.into_iter().map(|(_, waker)| waker));
-        let mut first = None;
-        for waker in wakers {
-            let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-            first = first.or(woken.err());
-        }
-        first.filter(|_| !thread::panicking()).map_or(Ok(()), Err)
-    }
-}
-
 impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     pub(super) fn new() -> Self {
         let inner = Inner {
@@ -132,7 +106,12 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             _ => Wakers::default(),
         };
         drop(inner);
-        wakers.wake();
+        let given = self.return_or_keep(wakers, given, |given| match (given, key.take()) {
+            (Inserted::Moved { value, history, .. }, Some(key)) => {
+                vec![GivenUp { superseded: true, ..self.cancelled(key, value, history) }]
+            }
+            _ => Vec::new(),
+        });
         Some(given)
     }
 
@@ -141,8 +120,11 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         let cancelled = inner.queue.cancel(key);
         let wakers = inner.changed(FOREVER);
         drop(inner);
-        wakers.wake();
-        cancelled
+        self.return_or_keep(wakers, cancelled, |cancelled| match cancelled {
+            Cancelled::Removed(removed) => vec![self.removed(removed)],
+            Cancelled::Running { next: Some((_, value)) } => vec![self.cancelled(key.clone(), value, None)],
+            Cancelled::Running { next: None } | Cancelled::Absent => Vec::new(),
+        })
     }
 
     pub(super) fn cancel_all(&self) -> Vec<Removed<K, V, BoxedHistory>> {
@@ -150,8 +132,7 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
         let all = inner.queue.cancel_all();
         let wakers = inner.changed(FOREVER);
         drop(inner);
-        wakers.wake();
-        all
+        self.return_or_keep(wakers, all, |all| all.into_iter().map(|removed| self.removed(removed)).collect())
     }
 
     pub(super) fn get(&self, key: &K) -> Option<(State, u32)> {
@@ -253,13 +234,35 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
     /// Wakes what a run that has ended lets go on, and hands its item back. A waker that panics does not lose it: it
     /// waits with those for which there was no caller.
     pub(super) fn hand_back(&self, wakers: Wakers, given_up: GivenUp<K, V, ErasedError>) -> GivenUp<K, V, ErasedError> {
+        self.return_or_keep(wakers, given_up, |given_up| vec![given_up])
+    }
+
+    /// Wakes what a call lets go on, and returns what it has to. A waker that panics does not lose it.
+    fn return_or_keep<T>(
+        &self,
+        wakers: Wakers,
+        returned: T,
+        keep: impl FnOnce(T) -> Vec<GivenUp<K, V, ErasedError>>,
+    ) -> T {
         match wakers.try_wake() {
-            Ok(()) => given_up,
+            Ok(()) => returned,
             Err(panic) => {
-                self.add_dead_letters([given_up]);
+                self.add_dead_letters(keep(returned));
                 resume_unwind(panic)
             }
         }
+    }
+
+    fn removed(&self, removed: Removed<K, V, BoxedHistory>) -> GivenUp<K, V, ErasedError> {
+        let Removed { key, value, history, .. } = removed;
+        self.cancelled(key, value, history)
+    }
+
+    /// An item that was cancelled while it waited.
+    fn cancelled(&self, key: K, value: V, history: Option<BoxedHistory>) -> GivenUp<K, V, ErasedError> {
+        let history = history.unwrap_or_else(|| Box::new(History::new(self.clock.now())));
+        // What its policy would say is of no interest for a cancellation.
+        GivenUp::new(key, value, history.give_up(&Policy::new(), Stop::Cancelled))
     }
 
     /// Ready when nothing runs and nothing is due, or nothing will ever run any more.

@@ -117,10 +117,11 @@ impl RunEnd {
 /// How long an attempt that was cut at `ended` had run: what was set, rather than how late the timer was.
 pub(crate) fn cut_after(policy: &Policy, attempts: &Attempts, ending: Ending, ended: u64) -> u64 {
     let bounds = policy.bounds();
+    let ran = ended.saturating_sub(attempts.started());
     match ending {
-        Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout,
-        Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(attempts.started()),
-        _ => ended.saturating_sub(attempts.started()),
+        Ending::Cut(CutBy::AttemptTimeout) => bounds.attempt_timeout.min(ran),
+        Ending::Cut(CutBy::Deadline) => bounds.finish_within.saturating_sub(attempts.started()).min(ran),
+        _ => ran,
     }
 }
 

@@ -97,16 +97,19 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         loop {
-            let answer = 'call: {
+            let answer = {
                 if let AttemptSlotProj::Idle = this.slot.as_mut().project() {
                     match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
                         Ok(attempt) => {
                             this.verb.begin(attempt);
                             // The listener may have taken its time, or cancelled the run: the call is not begun then.
                             if !L::SILENT
-                                && let Err(by) = this.core.may_call()
+                                && let Err(stop) = this.core.may_call()
                             {
-                                break 'call Err(by);
+                                let error = this.error.as_ref();
+                                let stop =
+                                    this.core.end_attempt_by_rule(this.listener, error, Ending::NotCalled, stop, None);
+                                return self.give_up(stop);
                             }
                             this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
                         }

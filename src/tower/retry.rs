@@ -235,6 +235,8 @@ enum Answer<R> {
     Rejected(R, BoxedError),
     Failed(BoxedError),
     Cut(CutBy),
+    /// The run has ended before the service was called.
+    NotCalled(Stop),
 }
 
 impl<S, Q, A, C> Future for ResponseFuture<S, Q, A, C>
@@ -266,6 +268,12 @@ where
                     (None, Ending::Failed, this.when.classify(this.error.insert(error)))
                 }
                 Answer::Cut(by) => (None, Ending::Cut(by), this.core.policy.after_cut()),
+                Answer::NotCalled(stop) => {
+                    let error = this.error.as_ref();
+                    let stop = this.core.end_attempt_by_rule(this.listener, error, Ending::NotCalled, stop, None);
+                    let gave_up = this.core.give_up(this.listener, this.error.take(), stop, None, None);
+                    return Poll::Ready(Err(gave_up.chained()));
+                }
             };
             let error = this.error.as_ref();
             let would_repeat =
@@ -315,8 +323,8 @@ where
                         return Poll::Ready(Ok(Answer::Failed(error)));
                     }
                     // The listener may have taken its time, or cancelled the run: nothing is asked of the service then.
-                    if let Err(by) = this.core.may_call() {
-                        return Poll::Ready(Ok(Answer::Cut(by)));
+                    if let Err(stop) = this.core.may_call() {
+                        return Poll::Ready(Ok(Answer::NotCalled(stop)));
                     }
                     // A panic from here on ends it all.
                     this.state.set(State::Done);
@@ -335,8 +343,8 @@ where
                     };
                     *this.request = this.repeat.repeat(&request);
                     // Both may have taken any time, or cancelled the run.
-                    if let Err(by) = this.core.may_call() {
-                        return Poll::Ready(Ok(Answer::Cut(by)));
+                    if let Err(stop) = this.core.may_call() {
+                        return Poll::Ready(Ok(Answer::NotCalled(stop)));
                     }
                     this.state.set(State::Calling { call: this.service.call(request) });
                 }

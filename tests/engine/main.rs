@@ -19,6 +19,7 @@ mod late;
 mod listening;
 mod model;
 mod named;
+mod not_called;
 mod polling;
 mod script;
 mod shared;

@@ -130,7 +130,7 @@ async fn a_listener_that_cancels_is_heeded_at_once() {
                 Event::Started(_) => "started",
                 Event::Acting { .. } => "acting",
                 Event::Acted { failed, .. } => {
-                    assert_eq!(*failed, Some(Last::NotStarted));
+                    assert_eq!(*failed, Some(Last::NotCalled));
                     "acted"
                 }
                 Event::Ended { .. } => "ended",

@@ -153,7 +153,7 @@ fn told(outcome: ItemEvent<'_, u8, Val, E>) {
         }
         ItemEvent::Failed { key, last, .. } => {
             let key = usize::from(**key);
-            require(!matches!(last, Last::NotStarted), "an event tells the real error", || {
+            require(!matches!(last, Last::NotStarted | Last::NotCalled), "an event tells the real error", || {
                 format!("key {key}: {last:?}")
             });
             note("key", key, "Failed", 0);

@@ -6,6 +6,7 @@ mod models;
 
 mod attempts;
 mod backoff;
+mod brute;
 mod example;
 #[cfg(feature = "serde")]
 mod files;

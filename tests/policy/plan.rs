@@ -389,3 +389,22 @@ proptest! {
         }
     }
 }
+
+/// A cap on what servers ask for that is longer than the window still says how long others pause, or how far a default
+/// window moves.
+#[test]
+fn what_is_asked_for_may_count_beyond_the_window() {
+    let unused = |policy: &Policy| {
+        policy.plan().warnings().iter().any(|warning| matches!(warning, Warning::MaxRetryAfterUnused { .. }))
+    };
+    let policy: Policy = "every 50ms, start_within 350ms, attempt_timeout 10s, max_retry_after 1m".parse().unwrap();
+    assert!(unused(&policy));
+    assert!(!unused(&policy.share_retry_after()));
+    let (window, asked, each) = (Duration::from_millis(350), Duration::from_secs(10), Duration::from_secs(1));
+    let default_window = Policy::new().every(Duration::from_millis(50)).attempt_timeout(each);
+    let default_window = default_window.default_start_within(window, asked);
+    assert_eq!(default_window.plan().worst_total(), Some(window + each), "nothing that is asked for is foreseen");
+    let default_window = default_window.max_retry_after(each);
+    assert!(!unused(&default_window));
+    assert_eq!(default_window.plan().worst_total(), Some(window + asked + each));
+}

@@ -41,8 +41,6 @@ fn policies_as_text() {
         assert_eq!(text.parse::<Policy>().unwrap(), policy);
     }
     let read = [
-        ("", Policy::new()),
-        ("  ", Policy::new()),
         (" default ", Policy::new()),
         ("on_cut retry", Policy::new()),
         ("attempt_timeout forever", Policy::new()),
@@ -117,6 +115,8 @@ fn refusals_say_what_and_why() {
             "frobnicate 3",
             "policy `frobnicate 3`: the settings are every, random_phase, backoff, attempt_timeout, start_within, finish_within, max_attempts, final_try, delay_first, on_cut, max_retry_after, share_retry_after",
         ),
+        ("", "policy ``: write `default` for the default, which never gives up"),
+        (" \t ", "policy ``: write `default` for the default, which never gives up"),
         ("every 1s,, final_try", "policy ``: a setting must stand between two commas"),
         ("every 1s, default", "policy `default`: default stands alone"),
         ("every 1s, every 2s", "every 2s: give a setting once"),

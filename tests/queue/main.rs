@@ -18,6 +18,7 @@ mod runtimes;
 mod shares;
 mod spawned;
 mod storm;
+mod wakers;
 
 /// Where a test's random numbers begin: `RELENT_SEED` plays one again, `PROPTEST_RNG_SEED` plays the same in all tests.
 fn first_seed() -> u64 {

@@ -147,10 +147,9 @@ where
                                 self.as_mut().observe(attempt);
                                 continue;
                             }
-                            Err(by) => {
-                                let now = this.core.read();
-                                *this.called = now;
-                                (attempt, self.as_mut().observation_was_cut(by, now))
+                            Err(stop) => {
+                                *this.ending = Ending::NotCalled;
+                                (attempt, Then::Stop(stop))
                             }
                         }
                     }

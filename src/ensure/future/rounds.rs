@@ -52,7 +52,7 @@ where
         let now = this.core.read();
         *this.acts = before;
         _ = this.acts.observed(this.core.policy.bounds(), now, Sample::NotYet);
-        this.listener.on_event(&Event::Acted { attempt, elapsed: duration(now), failed: Some(Last::NotStarted) });
+        this.listener.on_event(&Event::Acted { attempt, elapsed: duration(now), failed: Some(Last::NotCalled) });
         false
     }
 

@@ -1,6 +1,6 @@
 //! One course that a run may take.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use crate::policy::{
     limit::{
@@ -82,10 +82,15 @@ impl Course {
         }
     }
 
+    /// Whether the last start that both have is later, or, at the same time, the next one too late.
     fn is_later_than(&self, other: &Self) -> bool {
         let attempts = self.spans.len().min(other.spans.len());
         let starts = |course: &Self| course.spans.get(..attempts).and_then(<[_]>::last).map(|&(start, _)| start);
-        starts(self) > starts(other)
+        match starts(self).cmp(&starts(other)) {
+            Ordering::Greater => true,
+            Ordering::Equal => self.spans.len() < other.spans.len(),
+            Ordering::Less => false,
+        }
     }
 
     /// The first number that is drawn, which lays a random grid, and all others.

@@ -5,7 +5,7 @@ use crate::policy::{
     nanos::{FOREVER, duration, nanos},
     plan::course::{Calls, Course, Finish},
     ratio::Ratio,
-    schedule::{DELAY_FIRST, FINAL_TRY, Policy, attempts::Decision, backoff::Backoff},
+    schedule::{DELAY_FIRST, FINAL_TRY, Policy, attempts::Decision, backoff::Backoff, bounds::Bounds},
 };
 
 /// A plan without its warnings.
@@ -30,7 +30,7 @@ impl Forecast {
         let best = course(Calls::FailAtOnce, 0);
         let longest_pauses = course(Calls::FailAtOnce, u64::MAX);
         let worst = Course::worst(policy, limiter);
-        let most = policy.on_any_grid(limiter).unwrap_or_else(|| best.clone());
+        let most = policy.with_most_room(limiter).unwrap_or_else(|| best.clone());
         let worst_total = policy.worst_total(limiter, &most);
         Self {
             policy: policy.clone(),
@@ -53,15 +53,17 @@ impl Policy {
         self.period().filter(|_| self.has_random_grid()).map_or(0, |every| every.saturating_sub(1))
     }
 
-    /// Calls that fail at once with the shortest pauses, in windows so much longer that no grid has room for more
-    /// attempts. Without anything but the grid to wait for the earliest one has room for most: `None`.
-    fn on_any_grid(&self, limiter: Option<(Rate, u32)>) -> Option<Course> {
-        let spread = self.grid_spread();
-        if spread == 0 || !(self.uses_backoff() || limiter.is_some()) {
+    /// Calls that fail at once with the shortest pauses, in windows so much longer that no grid and no moving of the
+    /// start window has room for more attempts. `None`: there are no such windows; without anything but the grid to
+    /// wait for the earliest one has room for most.
+    fn with_most_room(&self, limiter: Option<(Rate, u32)>) -> Option<Course> {
+        let spread = if self.uses_backoff() || limiter.is_some() { self.grid_spread() } else { 0 };
+        let window = self.latest_window();
+        if spread == 0 && window == self.bounds.start_within {
             return None;
         }
         let mut longer = self.clone();
-        longer.bounds.start_within = longer.bounds.start_within.saturating_add(spread);
+        longer.bounds.start_within = window.saturating_add(spread);
         longer.bounds.finish_within = longer.bounds.finish_within.saturating_add(spread);
         Some(Course::of(&longer, limiter, Calls::FailAtOnce, 0))
     }
@@ -70,7 +72,10 @@ impl Policy {
     fn worst_total(&self, limiter: Option<(Rate, u32)>, most: &Course) -> u64 {
         match most.finish {
             Finish::Stops(_) if most.spans.is_empty() => 0,
-            _ => self.bounds.latest_end().min(self.worst_total_by_count(limiter, most)),
+            _ => {
+                let bounds = Bounds { start_within: self.latest_window(), ..self.bounds };
+                bounds.latest_end().min(self.worst_total_by_count(limiter, most))
+            }
         }
     }
 

@@ -55,6 +55,18 @@ impl Policy {
         self.bounds.start_within = moved.min(latest);
     }
 
+    /// The latest end of the start window that is foreseen: a default window moves along with what servers ask for,
+    /// which is known only where [`max_retry_after`](Self::max_retry_after) caps it.
+    pub(in crate::policy) fn latest_window(&self) -> u64 {
+        let moves = self.has(DEFAULT_WINDOW) && self.most_asked() != FOREVER;
+        self.rare().window_moves_to.filter(|_| moves).unwrap_or(self.bounds.start_within)
+    }
+
+    /// Whether the start window may move.
+    pub(in crate::policy) fn has_default_window(&self) -> bool {
+        self.has(DEFAULT_WINDOW)
+    }
+
     /// Where the next start would not be admitted, one last attempt starts so long before `finish_within`, or at half
     /// of that where it is shorter than twice as long. [`final_try`](Self::final_try) replaces it; a policy that is
     /// given to a builder with this one does not take it away.

@@ -146,15 +146,20 @@ impl fmt::Display for Policy {
 /// Settings, each at most once, with commas between them: `every 50ms`, `random_phase`,
 /// `backoff exponential 100ms..10s take 3` (see [`Backoff`](crate::Backoff); the word `backoff` may be left out),
 /// `attempt_timeout 10s`, `start_within 350ms`, `finish_within 5s`, `max_attempts 8`, `final_try`, `delay_first`,
-/// `on_cut retry`, `on_cut fatal`, `on_cut retry after 5s`, `max_retry_after 1m`. `default`, or nothing, is the
-/// default.
+/// `on_cut retry`, `on_cut fatal`, `on_cut retry after 5s`, `max_retry_after 1m`, `share_retry_after`.
+/// `default` is the default. An empty text is refused: the default never gives up, and a value that was forgotten in a
+/// configuration is not to mean that.
 impl FromStr for Policy {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let mut policy = Self::new();
-        if matches!(text.trim(), "" | "default") {
-            return Ok(policy);
+        match text.trim() {
+            "default" => return Ok(policy),
+            "" => {
+                return Err(ConfigError::new("policy", "``", "write `default` for the default, which never gives up"));
+            }
+            _ => {}
         }
         let mut given = Vec::new();
         for item in text.split(',').map(str::trim) {

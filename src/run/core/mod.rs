@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    error::Ending,
+    error::{Ending, Stop},
     events::Wait,
     policy::{
         nanos::FOREVER,
@@ -203,12 +203,12 @@ impl<G: Control> Core<G> {
         matches!(self.state, State::Attempting)
     }
 
-    /// Whether a call may start within the attempt that runs: what cuts it if not.
-    pub(crate) fn may_call(&mut self) -> Result<(), CutBy> {
+    /// Whether a call may start within the attempt that runs: what ends the run if not.
+    pub(crate) fn may_call(&mut self) -> Result<(), Stop> {
         if self.ties.is_cancelled() {
-            Err(CutBy::Cancelled)
+            Err(Stop::Cancelled)
         } else if self.policy.bounds().finish_within != FOREVER && self.policy.bounds().is_over(self.read()) {
-            Err(CutBy::Deadline)
+            Err(Stop::Deadline)
         } else {
             Ok(())
         }

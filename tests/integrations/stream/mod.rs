@@ -395,3 +395,22 @@ fn it_goes_on_in_another_runtime() {
         assert!(waits && matches!(connected, Ok(Some(Ok(Streamed::Connected(None))))), "{connected:?}");
     }
 }
+
+/// A stream that always has an item does not keep the task from being cancelled by another one.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_always_ready_lets_others_run() {
+    let token = CancellationToken::new();
+    let run = reconnect(async |_| Ok::<_, &str>(stream::repeat(Ok::<_, &str>(1)))).cancel_on(token.clone());
+    let other = tokio::spawn(async move { token.cancel() });
+    let mut stream = pin!(run.into_stream());
+    let mut items = 0;
+    let gave_up = loop {
+        match stream.next().await {
+            Some(Err(gave_up)) => break gave_up,
+            _ => items += 1,
+        }
+        assert!(items < 1000, "as many as tokio lets be ready at once");
+    };
+    assert!(gave_up.is_cancelled() && stream.next().await.is_none());
+    other.await.unwrap();
+}

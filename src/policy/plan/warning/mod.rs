@@ -11,7 +11,7 @@ use crate::policy::{
         forecast::Forecast,
     },
     schedule::{
-        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY,
+        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_EVERY, SHARE_RETRY_AFTER,
         attempts::{Decision, PolicyStop},
         bounds::Bounds,
     },
@@ -292,7 +292,9 @@ fn of_switches(policy: &Policy, found: &mut Vec<Warning>) {
         found.push(Warning::RandomPhaseUnused);
     }
     let window = bounds.start_within.min(hard);
-    if policy.most_asked() != FOREVER && policy.most_asked() > window {
+    // A default window moves along with what is asked for, and so long others pause whose limiter hears of it.
+    let has_other_use = policy.has_default_window() || policy.has(SHARE_RETRY_AFTER);
+    if policy.most_asked() != FOREVER && policy.most_asked() > window && !has_other_use {
         found.push(Warning::MaxRetryAfterUnused {
             max_retry_after: duration(policy.most_asked()),
             bound: duration(window),
