@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_client::{Certificate, CompactionOptions, ConnectOptions, Identity, PutOptions, TlsOptions};
+use etcd_client::{
+    AlarmAction, AlarmOptions, AlarmType, Certificate, CompactionOptions, ConnectOptions, Identity, PutOptions,
+    TlsOptions,
+};
 use relent::{
     fleet::Ledger,
     leader::{ElectionEvent, Ended, Lock, Term, Timing, Write, elect},
@@ -78,7 +81,10 @@ async fn no_space_is_said_and_waited_out() {
         let revision = client.get("lock", None).await.unwrap().header().map_or(revision, |header| header.revision());
         client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
         client.defragment().await.unwrap();
-        client.alarm(etcd_client::AlarmAction::Deactivate, etcd_client::AlarmType::Nospace, None).await.unwrap();
+        let member = server.members().list().await.unwrap()[0].id;
+        let mut of = AlarmOptions::new();
+        of.with_member(member);
+        client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(of)).await.unwrap();
         let again = timeout(S(40), terms.recv()).await;
         let second =
             again.unwrap_or_else(|_| panic!("{version:?}: it leads again: {:?}", said.lock().unwrap())).unwrap();
