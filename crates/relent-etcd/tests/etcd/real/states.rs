@@ -7,8 +7,8 @@ use std::{
 };
 
 use etcd_client::{
-    AlarmAction, AlarmOptions, AlarmType, Certificate, CompactionOptions, ConnectOptions, Identity, PutOptions,
-    TlsOptions,
+    AlarmAction, AlarmOptions, AlarmType, Certificate, CompactionOptions, ConnectOptions, DeleteOptions, Identity,
+    PutOptions, TlsOptions,
 };
 use relent::{
     fleet::Ledger,
@@ -76,9 +76,8 @@ async fn no_space_is_said_and_waited_out() {
         assert!(!run.is_finished());
 
         // An operator mends it.
-        let revision = client.get("lock", None).await.unwrap().header().unwrap().revision();
-        client.delete("fill/", Some(etcd_client::DeleteOptions::new().with_prefix())).await.unwrap();
-        let revision = client.get("lock", None).await.unwrap().header().map_or(revision, |header| header.revision());
+        let all = Some(DeleteOptions::new().with_prefix());
+        let revision = client.delete("fill/", all).await.unwrap().header().unwrap().revision();
         client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
         client.defragment().await.unwrap();
         let member = server.members().list().await.unwrap()[0].id;
