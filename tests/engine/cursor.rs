@@ -231,7 +231,7 @@ async fn what_the_operation_holds_is_let_go_first() {
         let held = Held(&heard);
         let operation = std::future::poll_fn(move |_| {
             let _ = &held;
-            if answers { std::task::Poll::Ready(Err::<(), _>("no")) } else { std::task::Poll::Pending }
+            if answers { Poll::Ready(Err::<(), _>("no")) } else { Poll::Pending }
         });
         assert_eq!(turn.run(operation).await, None);
         let expected: &[_] = if answers { &["let go", "decided", "told"] } else { &["let go", "told"] };
