@@ -372,6 +372,11 @@ proptest! {
                 Warning::RandomPhaseUnused => without.random_phase = false,
                 _ => continue,
             }
+            let mut calls = calls.clone();
+            if let Warning::FinalTryUnused = warning {
+                // The grid is laid where the first attempt starts. A plan knows nothing of one that is late.
+                calls[0].late = Duration::ZERO;
+            }
             prop_assert_eq!(drive(&settings, &calls), drive(&without, &calls), "{}: {}", settings.policy(), warning);
         }
     }
