@@ -263,7 +263,8 @@ fn of_retries(forecast: &Forecast, found: &mut Vec<Warning>) {
     let policy = &forecast.policy;
     let (best, most, reachable) = (&forecast.best, forecast.most, forecast.best.spans.len());
     match best.finish {
-        Finish::Stops(PolicyStop::BackoffEnded) if policy.can_start_over() => {}
+        // Calls that take their time begin the backoff anew: more may fit than of those that fail at once.
+        Finish::Stops(_) if policy.can_start_over() => {}
         Finish::Stops(why) if why != PolicyStop::Attempts && most == 1 => found.push(Warning::NoRetry { why }),
         Finish::Stops(why)
             if why != PolicyStop::Attempts
