@@ -47,7 +47,7 @@
 //! # HTTP, with reqwest
 //!
 //! `reqwest`'s statuses and headers are those of the crate `http`; with the feature [`http`](crate::http) an answer that
-//! refuses becomes an error with what its server asked for:
+//! refuses becomes an error with what its server asked for. (Tested with reqwest itself in `tests/clients`.)
 //!
 //! ```
 //! # #[cfg(feature = "http")] mod example {
@@ -104,7 +104,7 @@
 //! # #[cfg(not(feature = "http"))] fn main() {}
 //! ```
 //!
-//! Below a `reqwest_middleware` or `tower` stack the same is `tower::RetryLayer` (feature `tower`).
+//! Below a `reqwest_middleware` or `tower` stack the same is [`tower::RetryLayer`](crate::tower::RetryLayer).
 //!
 //! # tonic
 //!
@@ -321,8 +321,8 @@
 //!
 //! # OpenTelemetry
 //!
-//! [`events`](crate::events) has listeners that write to `tracing` and to `metrics` (features of the same names); both
-//! have exporters, and these are all that differs from a log on the terminal:
+//! [`events`](crate::events) has listeners that write to `tracing` and to `metrics` (features of the same names), and
+//! both have exporters. To begin with, a log on the terminal:
 //!
 //! ```
 //! # #[cfg(all(feature = "tracing", feature = "metrics"))] #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
@@ -335,7 +335,7 @@
 //! #     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> { LOG.lock().unwrap().write(text) }
 //! #     fn flush(&mut self) -> std::io::Result<()> { Ok(()) }
 //! # }
-//! // Once. With OpenTelemetry: a `tracing_opentelemetry::layer()` in the subscriber, an OTLP or Prometheus recorder for `metrics`.
+//! // Once. For OpenTelemetry: `tracing_opentelemetry::layer()` in the subscriber, and a recorder of `metrics` that exports.
 //! let subscriber = tracing_subscriber::fmt().with_target(false).without_time();
 //! # let subscriber = subscriber.with_ansi(false).with_writer(|| Log);
 //! subscriber.init();
