@@ -289,13 +289,16 @@ where
             run.end_without_call(stop);
             return None;
         }
-        let mut alarm = pin!(Timer::default());
-        let mut operation = pin!(operation);
-        let answer = poll_fn(|cx| match operation.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-            Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
-        })
-        .await;
+        let answer = {
+            let mut alarm = pin!(Timer::default());
+            // What it holds is let go before anything else happens.
+            let mut operation = pin!(operation);
+            poll_fn(|cx| match operation.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                Poll::Pending => Poll::Ready(Err(ready!(run.core.poll_cut(cx, alarm.as_mut())))),
+            })
+            .await
+        };
         match answer {
             Ok(Ok(value)) => {
                 run.end = Some(RunEnded::Succeeded);

@@ -132,9 +132,15 @@ impl<L: Ledger> Fleet<L> {
     }
 
     /// Hears of its share and of trouble. It is called within the member's task, and should be quick. If it panics the
-    /// task ends, and the limiter grants nothing any more.
-    pub fn on_event(mut self, listener: impl FnMut(&FleetEvent) + Send + 'static) -> Self {
-        self.on_event = Some(Box::new(listener));
+    /// task ends, and the limiter grants nothing any more. Given twice, both hear.
+    pub fn on_event(mut self, mut listener: impl FnMut(&FleetEvent) + Send + 'static) -> Self {
+        self.on_event = Some(match self.on_event.take() {
+            None => Box::new(listener),
+            Some(mut before) => Box::new(move |event| {
+                before(event);
+                listener(event);
+            }),
+        });
         self
     }
 

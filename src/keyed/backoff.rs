@@ -27,6 +27,8 @@ use crate::{
 /// A [`Backoff`] for each key, as work queues use it: each failure of an item puts it off for longer, a success
 /// [forgets](Self::forget) it.
 ///
+/// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedBackoff`.
+///
 /// A key costs itself and 24 bytes, and 6 to 12 in a hash table, up to 17 while that grows.
 ///
 /// A key that has not failed for a set time, its pause not counted, has never failed, and is forgotten in passing: each

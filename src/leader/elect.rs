@@ -13,7 +13,10 @@ use super::{
     term::Term,
     work::{EachTerm, OneTerm},
 };
-use crate::policy::{lease::Timing, nanos::nanos};
+use crate::{
+    policy::{lease::Timing, nanos::nanos},
+    run::cancel::Cancel,
+};
 
 /// A campaign for `lock` under `identity`.
 ///
@@ -72,8 +75,12 @@ impl<L: Lock> Elect<L> {
 
     /// Ends the run: a campaign at once (a write under way is awaited, and undone if it made this the leader), a term
     /// after its work has ended or the [`cancel_grace`](Self::cancel_grace) has passed, and the lock was given back.
+    /// Given twice, either stops it.
     pub fn cancel_on(mut self, token: CancellationToken) -> Self {
-        self.settings.cancel = Some(token);
+        self.settings.cancel = Some(match self.settings.cancel.take() {
+            None => Cancel::on(token),
+            Some(before) => before.and(token),
+        });
         self
     }
 
@@ -147,9 +154,15 @@ impl<L: Lock> Elect<L> {
     }
 
     /// Hears in order which candidate leads, and what goes wrong meanwhile. It is called within the run, and should be
-    /// quick; send the events through a channel to have them as a stream.
-    pub fn on_event(mut self, listener: impl FnMut(&ElectionEvent) + Send + 'static) -> Self {
-        self.settings.on_event = Some(Box::new(listener));
+    /// quick; send the events through a channel to have them as a stream. Given twice, both hear.
+    pub fn on_event(mut self, mut listener: impl FnMut(&ElectionEvent) + Send + 'static) -> Self {
+        self.settings.on_event = Some(match self.settings.on_event.take() {
+            None => Box::new(listener),
+            Some(mut before) => Box::new(move |event| {
+                before(event);
+                listener(event);
+            }),
+        });
         self
     }
 

@@ -102,6 +102,7 @@ pub enum ElectError {
     /// A setting that cannot be.
     Config(ConfigError),
     /// The lock refuses: no call of this run has ever succeeded, for a whole lease.
+    #[non_exhaustive]
     Lock {
         /// What was tried last.
         doing: &'static str,

@@ -2,10 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use tokio_util::sync::CancellationToken;
-
 use super::{event::OnEvent, health::LastRenewal};
-use crate::policy::lease::Timing;
+use crate::{policy::lease::Timing, run::cancel::Cancel};
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(super) struct Settings {
@@ -13,7 +11,7 @@ pub(super) struct Settings {
     pub(super) timing: Timing,
     pub(super) release_on_end: bool,
     pub(super) lead_on_create: bool,
-    pub(super) cancel: Option<CancellationToken>,
+    pub(super) cancel: Option<Cancel>,
     pub(super) unless_held: bool,
     /// How long the work may take to end after a cancellation; the term is renewed meanwhile.
     pub(super) cancel_grace: u64,

@@ -7,6 +7,7 @@ use super::{
     erased::ErasedError,
     item::History,
     shared::{BoxedHistory, Shared, Started},
+    wakers::Wakers,
 };
 use crate::{
     error::{Ending, Last, Stop},
@@ -136,16 +137,15 @@ impl<K: Hash + Eq + Clone, V> Due<K, V> {
 
     /// It is done: the key is gone, or what was given for it meanwhile waits. The value comes back.
     pub fn done(self) -> V {
-        self.finish().1
+        let (_, value, wakers) = self.finish();
+        wakers.wake();
+        value
     }
 
-    /// It is done: key and value.
-    pub(super) fn finish(mut self) -> (K, V) {
+    /// It is done: key, value and what is to be woken.
+    pub(super) fn finish(mut self) -> (K, V, Wakers) {
         match self.running.take() {
-            Some(Running { run, key, value, .. }) => {
-                self.shared.end(run, None, false).1.wake();
-                (key, value)
-            }
+            Some(Running { run, key, value, .. }) => (key, value, self.shared.end(run, None, false).1),
             None => unreachable!("answered guards are gone"),
         }
     }

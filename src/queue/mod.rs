@@ -214,8 +214,9 @@ impl<K: Hash + Eq + Clone, V> TimedQueue<K, V> {
 
     /// [`next`](Self::next), for futures written by hand. Each call may come from another task and another runtime.
     pub fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Due<K, V>>> {
-        let progress = ready!(coop::poll_proceed(cx));
         loop {
+            // What is handed back unstarted is progress, too: others run between.
+            let progress = ready!(coop::poll_proceed(cx));
             let now = self.shared.clock.now();
             let wake = match self.shared.poll_due(cx, now) {
                 Polled::Due(started) => {

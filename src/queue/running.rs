@@ -253,8 +253,13 @@ where
         match (self.take(slot), output) {
             (Some(due), Some(Ok(()))) => {
                 let attempt = due.attempt();
-                let (key, value) = due.finish();
+                let (key, value, wakers) = due.finish();
+                // A waker that panics does not keep it from being told.
+                let woken = wakers.try_wake();
                 self.settings.tell(ItemEvent::Done { key: &key, value: &value, attempt });
+                if let Err(panic) = woken {
+                    resume_unwind(panic);
+                }
             }
             (Some(due), Some(Err(error))) => self.failed(due, Ending::Failed, Some(error)),
             // Goes back by the policy, before anything hears of it.

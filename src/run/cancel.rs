@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// What cancels a run: a token, and what is set only with several or while it waits.
-pub(super) struct Cancel {
+pub(crate) struct Cancel {
     token: CancellationToken,
     rest: Option<Pin<Box<Rest>>>,
 }
@@ -35,28 +35,28 @@ impl Rest {
 }
 
 impl Cancel {
-    pub(super) fn on(token: CancellationToken) -> Self {
+    pub(crate) fn on(token: CancellationToken) -> Self {
         Self { token, rest: None }
     }
 
-    pub(super) fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
         let also = self.rest.iter().flat_map(|rest| &rest.also);
         once(&self.token).chain(also.map(|cancel| &cancel.token))
     }
 
     #[cold]
-    pub(super) fn and(mut self, token: CancellationToken) -> Self {
+    pub(crate) fn and(mut self, token: CancellationToken) -> Self {
         let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default()));
         rest.as_mut().project().also.push(Self::on(token));
         self
     }
 
     #[inline]
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.token.is_cancelled() || self.rest.as_ref().is_some_and(|rest| rest.is_cancelled())
     }
 
-    pub(super) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default())).as_mut().project();
         if rest.wait.is_none() {
             rest.wait.set(Some(self.token.clone().cancelled_owned()));
@@ -70,7 +70,7 @@ impl Cancel {
     }
 
     /// The same for another run.
-    pub(super) fn anew(&self) -> Self {
+    pub(crate) fn anew(&self) -> Self {
         let also: Vec<_> = self.tokens().skip(1).cloned().map(Self::on).collect();
         let rest = if also.is_empty() { None } else { Some(Box::pin(Rest { wait: None, also })) };
         Self { token: self.token.clone(), rest }

@@ -2,11 +2,12 @@
 
 use std::{
     fmt,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use tokio::task::coop;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -241,7 +242,8 @@ impl<G: Control, F: Future> Control for Until<G, F> {
         true
     }
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.over = self.over || self.future.as_mut().poll(cx).is_ready();
+        // Waiting is not work: a task that has used up its share must still see its own cancellation.
+        self.over = self.over || pin!(coop::unconstrained(self.future.as_mut())).poll(cx).is_ready();
         if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
     }
     fn admits_at_once(&mut self, others_ran: impl FnOnce() -> bool) -> bool {

@@ -5,7 +5,7 @@
 //! `ensure` drive a [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what
 //! it decides.
 
-mod cancel;
+pub(crate) mod cancel;
 pub(crate) mod controls;
 mod core;
 pub(crate) mod end;

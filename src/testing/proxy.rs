@@ -149,7 +149,11 @@ impl Proxy {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationToken) {
     loop {
-        let Ok((client, _)) = listener.accept().await else { continue };
+        let Ok((client, _)) = listener.accept().await else {
+            // It may last: no descriptors are left, say.
+            time::pause(Duration::from_millis(10)).await;
+            continue;
+        };
         shared.connections.fetch_add(1, Ordering::SeqCst);
         let mut set = shared.wire.subscribe();
         let set_now = *set.borrow_and_update();

@@ -1,6 +1,6 @@
 //! Cancellations, several and of any kind.
 
-use std::{future::pending, time::Duration};
+use std::{cell::Cell, future::pending, task::Poll, time::Duration};
 
 use relent::{Backoff, CancellationToken, Limiter, Policy, Rate, Stop, ensure, retry};
 use tokio::time::{Instant, sleep};
@@ -74,4 +74,42 @@ async fn a_future_that_cancels() {
     let ensured = ensure(|_| async { Ok::<_, &str>(None::<()>) }, |()| async { Ok::<(), &str>(()) });
     let gave_up = ensured.every(S).cancel_when(sleep(2 * S)).await.unwrap_err();
     assert_eq!((gave_up.stop(), gave_up.elapsed()), (&Stop::Cancelled, 2 * S));
+}
+
+/// What cancels is asked also where the task has used up its share, which tokio's channels and timers heed.
+#[tokio::test(start_paused = true)]
+async fn a_spent_share_hides_no_cancellation() {
+    for timer in [true, false] {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        stop.send(()).unwrap();
+        let until = async move {
+            if timer {
+                sleep(S).await;
+            } else {
+                _ = stopped.await;
+            }
+        };
+        let mut until = Box::pin(until);
+        if timer {
+            assert!(std::future::poll_fn(|cx| Poll::Ready(until.as_mut().poll(cx))).await.is_pending());
+            sleep(2 * S).await;
+        }
+        let called = Cell::new(false);
+        let run = retry(|_| {
+            called.set(true);
+            async { Ok::<_, &str>(7) }
+        });
+        // Nothing lets others run in between.
+        let spent = async {
+            for _ in 0..1_000 {
+                if !tokio::task::coop::has_budget_remaining() {
+                    break;
+                }
+                tokio::task::coop::consume_budget().await;
+            }
+            run.cancel_when(until).await
+        };
+        let gave_up = spent.await.unwrap_err();
+        assert_eq!((gave_up.stop(), gave_up.attempts(), called.get()), (&Stop::Cancelled, 0, false), "{timer}");
+    }
 }

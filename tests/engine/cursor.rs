@@ -205,3 +205,36 @@ async fn asked_again_and_again_it_lets_others_run() {
         assert_eq!(run.next().await.unwrap_err().attempts(), 0);
     }
 }
+
+/// What the operation holds is let go before anything is decided or told, as in the other verbs.
+#[tokio::test(start_paused = true)]
+async fn what_the_operation_holds_is_let_go_first() {
+    struct Held<'a>(&'a RefCell<Vec<&'static str>>);
+    impl Drop for Held<'_> {
+        fn drop(&mut self) {
+            self.0.borrow_mut().push("let go");
+        }
+    }
+    for answers in [true, false] {
+        let heard = RefCell::new(Vec::new());
+        let policy = Policy::new().attempt_timeout(S).max_attempts(1);
+        let run = policy.begin::<&str>().notify(|event| {
+            if let Event::Ended { .. } = event {
+                heard.borrow_mut().push("told");
+            }
+        });
+        let mut run = run.when(|_: &&str| {
+            heard.borrow_mut().push("decided");
+            true
+        });
+        let Ok(turn) = run.next().await else { panic!("it may start") };
+        let held = Held(&heard);
+        let operation = std::future::poll_fn(move |_| {
+            let _ = &held;
+            if answers { Poll::Ready(Err::<(), _>("no")) } else { Poll::Pending }
+        });
+        assert_eq!(turn.run(operation).await, None);
+        let expected: &[_] = if answers { &["let go", "decided", "told"] } else { &["let go", "told"] };
+        assert_eq!(*heard.borrow(), expected);
+    }
+}

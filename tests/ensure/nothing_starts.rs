@@ -343,3 +343,70 @@ proptest! {
         }
     }
 }
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
+/// What a look holds is let go before the act, and that may take its time: 7 s leave the look that closes the run its
+/// time, 8 s do not.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_long_let_go_of_does_not_act_too_late() {
+    for (takes, acts) in [(7, 1), (8, 0), (9, 0), (100, 0)] {
+        for listens in [true, false] {
+            let (acted, first) = (Cell::new(0), Cell::new(true));
+            let look = |_| {
+                let held = OnDrop(|| {
+                    if first.replace(false) {
+                        stall(takes * S);
+                    }
+                });
+                poll_fn(move |_| {
+                    let _ = &held;
+                    Poll::Ready(Ok::<Option<()>, &str>(None))
+                })
+            };
+            let act = |()| {
+                acted.set(acted.get() + 1);
+                async { Ok::<(), &str>(()) }
+            };
+            let run = ensure(look, act).attempt_timeout(2 * S).finish_within(10 * S).max_attempts(1);
+            let gave_up = if listens { run.notify(|_| {}).await } else { run.await }.unwrap_err();
+            assert_eq!(acted.get(), acts, "{takes} s, {gave_up:?}");
+            assert_eq!(*gave_up.stop(), if acts == 1 { Stop::Attempts } else { Stop::Deadline }, "{takes} s");
+        }
+    }
+}
+
+/// So may the listener that hears of the act. What it leaves of the time until the closing look is the act's.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_takes_long_does_not_let_it_act_too_late() {
+    for (takes, acts) in [(7, 1), (8, 0), (9, 0), (100, 0)] {
+        let acted = RefCell::new(Vec::new());
+        let act = |()| {
+            acted.borrow_mut().push(Instant::now());
+            std::future::pending::<Result<(), &str>>()
+        };
+        let began = Instant::now();
+        let looks = Cell::new(0);
+        let look = |_| {
+            looks.set(looks.get() + 1);
+            async { Ok::<Option<()>, &str>(None) }
+        };
+        let run = ensure(look, act).attempt_timeout(2 * S).finish_within(10 * S).max_attempts(1).notify(|event| {
+            if let Event::Acting { .. } = event {
+                stall(takes * S);
+            }
+        });
+        let gave_up = run.await.unwrap_err();
+        assert_eq!(acted.borrow().len(), acts, "{takes} s, {gave_up:?}");
+        // It is cut when the closing look needs the time, not before it has begun.
+        let ended = if acts == 1 { 8 * S } else { takes * S };
+        assert_eq!((gave_up.elapsed(), looks.get()), (ended, 1 + acts), "{takes} s, {gave_up:?}");
+        assert!(acted.borrow().iter().all(|at| *at - began < 8 * S));
+    }
+}

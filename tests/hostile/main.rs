@@ -89,7 +89,7 @@ fn watch(all_over: &Receiver<()>) {
             println!("nothing deadlocks: RELENT_SEED={seed} hangs");
             process::exit(101);
         }
-        wait = HANGS - age;
+        wait = HANGS.saturating_sub(age);
     }
 }
 

@@ -195,6 +195,36 @@ async fn acts_are_counted_once() {
     );
 }
 
+/// Another listener, which hears it first, ends the run when it hears of a start.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_called_is_counted_as_that() {
+    let ledger = Ledger::default();
+    let _guard = set_default_local_recorder(&ledger);
+    let token = relent::CancellationToken::new();
+    let run = retry(|_| async { Ok::<_, &str>(()) }).cancel_on(token.clone()).notify(|_| token.cancel());
+    run.listen(Metrics::new("once")).await.unwrap_err();
+    let token = relent::CancellationToken::new();
+    let run = ensure(|_| async { Ok::<Option<()>, &str>(None) }, |()| async { Ok(()) }).cancel_on(token.clone());
+    let run = run.notify(|event| {
+        if let relent::events::Event::Acting { .. } = event {
+            token.cancel();
+        }
+    });
+    run.listen(Metrics::new("set")).await.unwrap_err();
+    assert_eq!(
+        ledger.take(),
+        [
+            "relent_acts_total{run=set,outcome=not_called} [1.0]",
+            "relent_attempts_total{run=once,outcome=not_called} [1.0]",
+            "relent_attempts_total{run=set,outcome=not_ready} [1.0]",
+            "relent_run_seconds{run=once,stop=cancelled} [0.0]",
+            "relent_run_seconds{run=set,stop=cancelled} [0.0]",
+            "relent_runs_total{run=once,stop=cancelled} [1.0]",
+            "relent_runs_total{run=set,stop=cancelled} [1.0]",
+        ]
+    );
+}
+
 #[test]
 fn what_is_described_is_what_is_written() {
     let ledger = Ledger::default();

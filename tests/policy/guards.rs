@@ -46,6 +46,10 @@ async fn so_do_the_cadence_what_follows_a_cut_and_the_cap_on_retry_after() {
     let hung = || std::future::pending::<Result<(), &str>>();
     let once = retry(|_| hung()).attempt_timeout(S).on_cut(Decision::Fatal).policy(&policy).await.unwrap_err();
     assert!(once.is_fatal() && once.attempts() == 1, "{once:?}");
+    // Unless it says so, and be it what it would be by itself.
+    let says: Policy = "max_attempts 2, on_cut retry".parse().unwrap();
+    let twice = retry(|_| hung()).attempt_timeout(S).on_cut(Decision::Fatal).policy(&says).await.unwrap_err();
+    assert_eq!((twice.attempts(), says.to_string().as_str()), (2, "max_attempts 2, on_cut retry"));
 
     let start = Instant::now();
     let busy = |_| async { Err::<(), _>("busy") };

@@ -408,3 +408,26 @@ fn what_is_asked_for_may_count_beyond_the_window() {
     assert!(!unused(&default_window));
     assert_eq!(default_window.plan().worst_total(), Some(window + asked + each));
 }
+
+/// A default window is one while the plan tries other deadlines, too.
+#[test]
+fn a_hung_call_in_a_default_window() {
+    let (window, asked, each) = (Duration::from_millis(350), Duration::from_secs(10), Duration::from_secs(10));
+    let policy = Policy::new().every(Duration::from_millis(50)).attempt_timeout(each);
+    let warned = |policy: Policy| policy.plan().warnings().iter().map(Warning::to_string).collect::<Vec<_>>();
+    assert_eq!(warned(policy.clone().default_start_within(window, asked)), warned(policy.start_within(window)));
+}
+
+/// Where chance decides, that is said.
+#[test]
+fn a_hung_call_on_a_random_grid() {
+    let warned = |text: &str| plan(text).warnings().iter().map(Warning::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        warned("every 10s, random_phase, start_within 16s, attempt_timeout 8s"),
+        [
+            "a call that hangs may get no second try, as chance has it: attempt_timeout 8s leaves no time for one in start_within 16s; an attempt_timeout of at most 6s would give it one"
+        ]
+    );
+    let none = warned("every 10s, random_phase, start_within 16s, attempt_timeout 30s");
+    assert!(none[0].starts_with("a call that hangs gets no second try: "), "{none:?}");
+}

@@ -20,7 +20,7 @@ fn a_policy_is_a_map_of_its_settings() {
     assert_eq!(serde_json::to_string(&policy).unwrap(), json);
     assert_eq!(serde_json::from_str::<Policy>(json).unwrap(), policy);
     assert_eq!(serde_json::to_string(&Policy::new()).unwrap(), "{}");
-    let off = r#"{"final_try":false,"delay_first":false,"on_cut":"retry","finish_within":"forever"}"#;
+    let off = r#"{"final_try":false,"delay_first":false,"finish_within":"forever"}"#;
     assert_eq!(serde_json::from_str::<Policy>(off).unwrap(), Policy::new());
 }
 

@@ -42,7 +42,7 @@ fn policies_as_text() {
     }
     let read = [
         (" default ", Policy::new()),
-        ("on_cut retry", Policy::new()),
+        ("on_cut  retry", Policy::new().on_cut(true)),
         ("attempt_timeout forever", Policy::new()),
         ("every  1s500ms ,max_attempts\t3", Policy::new().every(1500 * MILLI).max_attempts(3)),
         ("on_cut  retry  after  5s", Policy::new().on_cut(Decision::RetryAfter(5 * SECOND))),

@@ -10,22 +10,13 @@ use std::{
 };
 
 use futures_core::Stream;
-use relent::{
-    Backoff, Jitter, TimedQueue,
-    queue::{Due, Scheduled},
-};
+use relent::{TimedQueue, queue::Scheduled};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, task};
 
+use super::guards::{next, queue};
+
 const MS: Duration = Duration::from_millis(1);
-
-fn queue() -> TimedQueue<&'static str, u32> {
-    TimedQueue::new().backoff(Backoff::fixed(10 * MS).jitter(Jitter::None)).max_attempts(3)
-}
-
-async fn next(queue: &mut TimedQueue<&'static str, u32>) -> Due<&'static str, u32> {
-    queue.next().await.expect("something comes")
-}
 
 #[tokio::test(start_paused = true)]
 async fn the_stream_ends_when_nothing_can_come_any_more() {

@@ -12,11 +12,11 @@ use tokio_test::{assert_pending, task};
 
 const MS: Duration = Duration::from_millis(1);
 
-fn queue() -> TimedQueue<&'static str, u32> {
+pub(super) fn queue() -> TimedQueue<&'static str, u32> {
     TimedQueue::new().backoff(Backoff::fixed(10 * MS).jitter(Jitter::None)).max_attempts(3)
 }
 
-async fn next(queue: &mut TimedQueue<&'static str, u32>) -> Due<&'static str, u32> {
+pub(super) async fn next(queue: &mut TimedQueue<&'static str, u32>) -> Due<&'static str, u32> {
     queue.next().await.expect("something comes")
 }
 

@@ -385,6 +385,30 @@ async fn a_flood_lets_others_run() {
     assert!(flood.await.unwrap_err().is_cancelled());
 }
 
+/// So does a stream of which all that is due is handed back unstarted.
+#[tokio::test(start_paused = true)]
+async fn a_flood_that_is_handed_back_lets_others_run() {
+    let mut queue = TimedQueue::new().max_attempts(0);
+    let handle = queue.handle();
+    for key in 0..10_000 {
+        let _ = handle.schedule(key, (), Duration::ZERO);
+    }
+    drop(handle);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let other = tokio::spawn({
+        let ran = Arc::clone(&ran);
+        async move {
+            loop {
+                ran.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    assert!(queue.next().await.is_none());
+    assert!(ran.load(Ordering::Relaxed) > 50, "ran {} times", ran.load(Ordering::Relaxed));
+    other.abort();
+}
+
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "`RunWorkerFuture` polled after completion")]
 async fn polled_after_completion() {

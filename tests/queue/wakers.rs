@@ -10,7 +10,7 @@ use std::{
 
 use relent::{
     Backoff, Last, Stop, TimedQueue,
-    queue::{Cancelled, KeyStatus, QueueHandle},
+    queue::{Cancelled, ItemEvent, KeyStatus, QueueHandle},
 };
 use tokio_test::task;
 use tokio_util::sync::CancellationToken;
@@ -151,4 +151,26 @@ async fn a_new_entry_waits() {
     assert!(matches!(handle.get(&"a"), Some(KeyStatus::Scheduled { attempts: 0, .. })));
     let Poll::Ready(Some(due)) = task::spawn(queue.next()).poll() else { panic!("it is due") };
     assert_eq!((due.done(), back(&queue)), (1, vec![]));
+}
+
+/// What is done is told as done, and comes back to the worker no more.
+#[tokio::test(start_paused = true)]
+async fn what_is_done_is_told() {
+    let mut queue = Queue::new();
+    let handle = queue.handle();
+    let _ = handle.schedule("a", 1, Duration::ZERO);
+    let waker = evil();
+    let mut idle = pin!(handle.idle());
+    assert!(idle.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut told = Vec::new();
+    let run = queue.run(async |_| Ok::<(), &str>(())).notify(|event| {
+        if let ItemEvent::Done { value, .. } = event {
+            told.push(*value);
+        }
+    });
+    let mut run = task::spawn(run.into_future());
+    assert!(catch_unwind(AssertUnwindSafe(|| run.poll())).is_err());
+    assert!(run.poll().is_pending());
+    drop(run);
+    assert_eq!((told, handle.len(), back(&queue)), (vec![1], 0, vec![]));
 }

@@ -67,7 +67,8 @@ pin_project! {
             observation: V,
             attempt: Attempt,
         },
-        /// An act is due. A cancellation at the very instant of the observation goes first.
+        /// An act is due. What the observation holds is let go first, which may take its time, and so goes a cancellation at
+        /// the very instant of the observation.
         Differs { state: Option<S>, attempt: Attempt },
         /// The round's act, until then at most.
         Acting {
@@ -84,8 +85,9 @@ pin_project! {
 
 /// What follows a call, as the loop sees it.
 enum Then<S> {
-    /// An act is due, if the run is not cancelled at this very instant.
-    Yield(S),
+    /// An act is due, if there may be one once what the observation holds is let go, and the run is not cancelled at this very
+    /// instant.
+    Differs(S),
     /// The round goes on with an act, cut then. What was known before it was due.
     Act(S, u64, CutBy, EnsureState),
     /// The round is over, and another one may follow.
@@ -200,13 +202,17 @@ where
             // What the call holds is let go before anything else happens. A panic from here on ends it all.
             self.as_mut().project().state.set(State::Done);
             let ended = match then {
-                Then::Yield(state) => {
-                    self.as_mut().project().state.set(State::Differs { state: Some(state), attempt });
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                Then::Differs(state) => {
+                    let mut this = self.as_mut().project();
+                    this.state.set(State::Differs { state: Some(state), attempt });
+                    if this.core.may_be_cancelled() {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    continue;
                 }
                 Then::Act(state, at, by, before) => {
-                    if self.as_mut().may_act(attempt, before) {
+                    if let Some((at, by)) = self.as_mut().may_act(attempt, before, (at, by)) {
                         self.as_mut().act(attempt, state, at, by);
                         continue;
                     }

@@ -17,7 +17,7 @@ use crate::{
             attempts::{Attempt, Decision, PolicyStop},
             bounds::CutBy,
         },
-        verb::ensure::{EnsureState, EnsureStep, Sample},
+        verb::ensure::{EnsureState, EnsureStep, Sample, act_until},
     },
     run::controls::Control,
 };
@@ -37,23 +37,30 @@ where
         this.state.set(State::Observing { observation, attempt });
     }
 
-    /// Tells that an act begins. If the listener cancels the run, or holds it up past the hard bound, it does not, and
-    /// what is known is what was seen `before`.
-    pub(super) fn may_act(self: Pin<&mut Self>, attempt: Attempt, before: EnsureState) -> bool {
+    /// Tells that an act begins: `until` when it may run, and what cuts it then, anew after the listener has taken its
+    /// time. If that cancels the run, or leaves the act no time before the closing observation, it does not begin, and what is
+    /// known is what was seen `before`.
+    pub(super) fn may_act(
+        self: Pin<&mut Self>,
+        attempt: Attempt,
+        before: EnsureState,
+        until: (u64, CutBy),
+    ) -> Option<(u64, CutBy)> {
         if L::SILENT {
-            return true;
+            return Some(until);
         }
         let this = self.project();
         let attempt = attempt.number();
         this.listener.on_event(&Event::Acting { attempt, elapsed: this.core.elapsed() });
-        if this.core.may_call().is_ok() {
-            return true;
-        }
         let now = this.core.read();
+        let (until, by) = act_until(this.core.policy.bounds(), now);
+        if this.core.may_call().is_ok() && (by != CutBy::Deadline || now < until) {
+            return Some((until, by));
+        }
         *this.acts = before;
         _ = this.acts.observed(this.core.policy.bounds(), now, Sample::NotYet);
         this.listener.on_event(&Event::Acted { attempt, elapsed: duration(now), failed: Some(Last::NotCalled) });
-        false
+        None
     }
 
     /// Begins an act.
@@ -67,10 +74,10 @@ where
     /// Reads what an observation has seen.
     #[expect(clippy::type_complexity, reason = "the three parts of what an observation sees")]
     pub(super) fn observed(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         seen: Result<Observed<O::Value, O::State, O::Error>, O::Error>,
     ) -> Result<Ensured<O::Value>, Then<O::State>> {
-        let mut this = self.as_mut().project();
+        let mut this = self.project();
         if !matches!(seen, Ok(Observed::AsWanted(_))) {
             // From here on other code takes its time, which counts.
             this.core.start_clock();
@@ -87,12 +94,7 @@ where
                 this.core.succeed(this.listener);
                 return Ok(Ensured { value, change });
             }
-            Ok(Observed::Differs(state)) => {
-                if this.core.may_be_cancelled() {
-                    return Err(Then::Yield(state));
-                }
-                return Err(self.differs(state));
-            }
+            Ok(Observed::Differs(state)) => return Err(Then::Differs(state)),
             Ok(Observed::NotYet) => {
                 let step = observed(this.acts, Sample::NotYet);
                 if step != EnsureStep::Stop(PolicyStop::Fatal) {

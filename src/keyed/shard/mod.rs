@@ -9,6 +9,7 @@
 //! waiters with wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
 
 mod upkeep;
+mod word;
 
 use std::{
     borrow::Borrow,
@@ -17,7 +18,7 @@ use std::{
     task::Waker,
 };
 
-use self::upkeep::up_to_date;
+use self::word::up_to_date;
 use super::{
     expiring_map::ExpiringMap,
     promoted::{PromotedKey, PromotedKeys, slot_of, word_of},

@@ -7,16 +7,13 @@ use std::{
 
 use super::{
     super::{
-        promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
         settings::{Context, Settings},
         shards::STEPS,
     },
     Shard,
+    word::Upkeep,
 };
-use crate::{
-    limiter::{Limiter, Now},
-    policy::limit::{bucket::Bucket, epochs::Epochs},
-};
+use crate::limiter::Now;
 
 impl<K: Eq + Hash> Shard<K> {
     /// Forgets all keys at once whose buckets are full.
@@ -122,49 +119,4 @@ impl<K: Eq + Hash> Shard<K> {
         let slot = self.promoted.next_slot();
         self.demote(slot);
     }
-}
-
-/// What is done to a word in passing.
-struct Upkeep<'a> {
-    now: u64,
-    epochs: &'a Epochs,
-    promoted: &'a mut PromotedKeys,
-    paused_until: u64,
-    version: u64,
-    context: &'a Context,
-}
-
-impl Upkeep<'_> {
-    /// The word becomes one of the current epoch, unless its bucket is full, and the key need not be remembered.
-    fn keep<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
-        if slot_of(*word).is_some() {
-            return true;
-        }
-        if self.epochs.is_current(*word)
-            && let Some(moment) = self.epochs.at(self.now)
-        {
-            return !moment.is_full(*word);
-        }
-        let bucket = up_to_date(self.epochs, self.now, *word);
-        if bucket.is_full() {
-            return false;
-        }
-        *word = self.epochs.pack(&bucket).unwrap_or_else(|| {
-            let limiter = Limiter::promoted(bucket, self.paused_until, &self.context.clock, self.version);
-            let hash = self.context.hasher.hash_one(key);
-            word_of(self.promoted.insert(PromotedKey { hash, limiter }))
-        });
-        true
-    }
-}
-
-/// The bucket of a word, as of now.
-pub(super) fn up_to_date(epochs: &Epochs, now: u64, word: u64) -> Bucket {
-    let mut bucket = epochs.unpack(word);
-    if now < bucket.updated_at() {
-        bucket.rewind(now);
-    }
-    bucket.refill(now);
-    bucket.clamp();
-    bucket
 }

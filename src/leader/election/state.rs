@@ -3,7 +3,6 @@
 use std::{fmt, pin::Pin, sync::Arc};
 
 use pin_project_lite::pin_project;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::watch::RecordWatch;
 use crate::{
@@ -31,8 +30,6 @@ pin_project! {
         pub(super) work: W,
         #[pin]
         pub(super) running: Option<W::Future>,
-        #[pin]
-        pub(super) cancelled: Option<WaitForCancellationFutureOwned>,
         #[pin]
         pub(super) timer: Timer,
         // What all times count from.
@@ -101,13 +98,11 @@ impl<L: Lock, W: TermWork> fmt::Debug for Election<L, W> {
 impl<L: Lock, W: TermWork> Election<L, W> {
     pub(in crate::leader) fn new(lock: L, settings: Settings, work: W) -> Self {
         let lease = Lease::new(settings.timing, Some(fastrand::u64(..))).lead_on_create(settings.lead_on_create);
-        let cancelled = settings.cancel.clone().map(CancellationToken::cancelled_owned);
         Self {
             lock: Arc::new(lock),
             settings,
             work,
             running: None,
-            cancelled,
             timer: Timer::default(),
             clock: None,
             lease,

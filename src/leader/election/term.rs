@@ -6,8 +6,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
     state::{Election, LockCall, TermEnd, Value},
     watch::RecordWatch,
@@ -21,6 +19,7 @@ use crate::{
         work::TermWork,
     },
     policy::lease::{self, Exit},
+    run::cancel::Cancel,
 };
 
 impl<L: Lock, W: TermWork> Election<L, W> {
@@ -39,7 +38,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
             }
             return;
         }
-        if this.settings.cancel.as_ref().is_some_and(CancellationToken::is_cancelled) {
+        if this.settings.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
             this.stop_at.get_or_insert(now);
             return self.end_term(now, TermEnd::Cancelled(None), true);
         }
@@ -117,7 +116,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
         if this.stop_at.is_some() {
             return Poll::Ready(());
         }
-        this.cancelled.as_pin_mut().map_or(Poll::Pending, |cancelled| cancelled.poll(cx))
+        this.settings.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
     }
 
     /// The run is cancelled: ends a campaign, or tells the work.

@@ -14,6 +14,7 @@ use crate::{
 #[non_exhaustive]
 pub enum ManagerError {
     /// A task failed, or the election; everything else was stopped.
+    #[non_exhaustive]
     Failed {
         /// What failed first.
         first: TaskFailure,
@@ -23,6 +24,7 @@ pub enum ManagerError {
         not_stopped: Vec<String>,
     },
     /// It was told to stop, and some tasks did not end in time.
+    #[non_exhaustive]
     NotStopped {
         /// Their names.
         tasks: Vec<String>,
@@ -32,6 +34,7 @@ pub enum ManagerError {
     /// It was started before.
     AlreadyStarted,
     /// A task was added after the stop.
+    #[non_exhaustive]
     Stopped {
         /// The task.
         task: String,

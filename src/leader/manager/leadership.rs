@@ -42,11 +42,17 @@ impl Leadership {
     /// Campaigns, and runs the leader tasks in the term, or in one term after the other.
     pub(super) async fn lead<L: Lock>(self, elect: Elect<L>) -> Result<(), Cause> {
         let Self { stop, grace, again, tasks: waiting, added, registry } = self;
+        let stopped = registry.clone();
         let tasks = Arc::new(Mutex::new(LeaderTasks { waiting, each_term: Vec::new(), added }));
-        let elect = elect.cancel_on(stop).in_tasks(grace);
+        let elect = elect.cancel_on(stop.clone()).in_tasks(grace);
         let work = move |term| in_term(Arc::clone(&tasks), registry.clone(), term);
         let ended = if again { elect.again().run(work).await } else { elect.run(work).await };
         match ended.map_err(Cause::Elect)? {
+            // By a token of its own: without it, leader tasks would wait for ever.
+            Ended::Cancelled { .. } if !stop.is_cancelled() => {
+                stopped.stop();
+                Ok(())
+            }
             // Tasks that had to be dropped are named by the manager.
             Ended::Finished(()) | Ended::Cancelled { .. } => Ok(()),
             Ended::Lost { why, .. } => Err(Cause::Lost(why)),

@@ -195,6 +195,9 @@ impl Manager {
     /// The election that decides when the leader tasks run. Its lock is given back after they have ended; where one
     /// does not end within the grace, the lock lapses instead.
     ///
+    /// A token of its own ([`cancel_on`](Elect::cancel_on)) stops the manager as that of [`run`](Self::run) does. How
+    /// long the tasks may take to end is the manager's [`grace`](Self::grace), in place of its `cancel_grace`.
+    ///
     /// # Errors
     /// There is an election already, or the manager has been started.
     pub fn elect<L: Lock>(&self, elect: Elect<L>) -> Result<(), ManagerError> {
@@ -273,7 +276,7 @@ impl Manager {
                     running.spawn(task, stop.clone());
                 }
                 // A failure goes before a wish to stop.
-                if registry.poll_failed(cx).is_ready() {
+                if registry.poll_stopped(cx).is_ready() {
                     return Poll::Ready(());
                 }
                 match running.poll_join(cx) {

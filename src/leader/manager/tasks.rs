@@ -45,6 +45,8 @@ struct Inner {
     term: Option<Term>,
     /// In the order in which they became known.
     failures: Vec<TaskFailure>,
+    /// The election was ended by a token of its own.
+    stopped: bool,
     /// Of the manager's run, while that waits.
     waker: Option<Waker>,
 }
@@ -81,6 +83,13 @@ impl Registry {
         wake(inner);
     }
 
+    /// The manager is to stop.
+    pub(super) fn stop(&self) {
+        let mut inner = self.lock();
+        inner.stopped = true;
+        wake(inner);
+    }
+
     /// So many more leader tasks wait for a term.
     pub(super) fn add_waiting(&self, tasks: usize) {
         let mut inner = self.lock();
@@ -108,9 +117,9 @@ impl Registry {
         self.poll_until(cx, |inner| !inner.running.values().any(|task| task.leads))
     }
 
-    /// Ready when a task has failed.
-    pub(super) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_until(cx, |inner| !inner.failures.is_empty())
+    /// Ready when a task has failed, or the election was stopped.
+    pub(super) fn poll_stopped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |inner| inner.stopped || !inner.failures.is_empty())
     }
 
     /// Ready when the future of every task has been dropped.
@@ -119,11 +128,14 @@ impl Registry {
     }
 
     fn poll_until(&self, cx: &mut Context<'_>, is_so: impl FnOnce(&Inner) -> bool) -> Poll<()> {
+        let waker = cx.waker().clone();
         let mut inner = self.lock();
         if is_so(&inner) {
             return Poll::Ready(());
         }
-        inner.waker = Some(cx.waker().clone());
+        let former = inner.waker.replace(waker);
+        drop(inner);
+        drop(former);
         Poll::Pending
     }
 

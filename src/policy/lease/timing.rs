@@ -47,13 +47,36 @@ impl Timing {
     /// A time of zero; a renew deadline that is less than 2.2 retry periods (no second try), or that leaves no time
     /// before the lease of others may run out, clock drift included.
     pub fn new(lease: Duration, renew_deadline: Duration, retry_period: Duration) -> Result<Self, ConfigError> {
+        Self::with_clock_drift(lease, renew_deadline, retry_period, Ratio::percent(5))
+    }
+
+    /// The same for clocks that are off by another [drift](Self::clock_drift): the better they are, the longer a renew
+    /// deadline may be.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use relent::{Ratio, leader::Timing};
+    ///
+    /// let [lease, deadline, period] = [15, 14, 2].map(Duration::from_secs);
+    /// assert!(Timing::new(lease, deadline, period).is_err());
+    /// assert!(Timing::with_clock_drift(lease, deadline, period, Ratio::percent(1)).is_ok());
+    /// ```
+    pub fn with_clock_drift(
+        lease: Duration,
+        renew_deadline: Duration,
+        retry_period: Duration,
+        clock_drift: Ratio,
+    ) -> Result<Self, ConfigError> {
         Self {
             lease: nanos(lease),
             renew_deadline: nanos(renew_deadline),
             retry_period: nanos(retry_period),
             stop_grace: None,
             call_timeout: None,
-            clock_drift: Ratio::percent(5),
+            clock_drift,
         }
         .checked()
     }

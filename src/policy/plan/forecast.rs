@@ -49,7 +49,7 @@ impl Policy {
     /// How much later on one random grid than on another any start may come, of calls and pauses that are no shorter.
     /// (By induction over the starts: the other grid, moved on by that much, is the one; and a permit for which one
     /// asks so much later comes no more than that later.)
-    fn grid_spread(&self) -> u64 {
+    pub(super) fn grid_spread(&self) -> u64 {
         self.period().filter(|_| self.has_random_grid()).map_or(0, |every| every.saturating_sub(1))
     }
 

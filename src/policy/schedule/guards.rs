@@ -2,8 +2,8 @@
 
 #[cfg(feature = "test-util")]
 use super::SKIP_PAUSES;
-use super::{CUT_IS_FATAL, Policy, RANDOM_PHASE, SET_BACKOFF, SET_EVERY, SHARE_RETRY_AFTER};
-use crate::policy::{nanos::FOREVER, schedule::attempts::Decision};
+use super::{CUT_IS_FATAL, Policy, RANDOM_PHASE, SET_BACKOFF, SET_EVERY, SET_ON_CUT, SHARE_RETRY_AFTER};
+use crate::policy::nanos::FOREVER;
 
 /// What stays on where a policy without it is put over one that has it.
 #[cfg(feature = "test-util")]
@@ -42,13 +42,13 @@ impl Policy {
         if self.bounds.attempt_timeout == FOREVER {
             self.bounds.attempt_timeout = before.bounds.attempt_timeout;
         }
-        let retries_cuts = self.after_cut() == Decision::Retry;
-        if retries_cuts {
-            self.flags |= before.flags & CUT_IS_FATAL;
+        let takes_on_cut = !self.has(SET_ON_CUT);
+        if takes_on_cut {
+            self.flags |= before.flags & (SET_ON_CUT | CUT_IS_FATAL);
         }
         if let Some(before) = &before.rare {
             self.change_rare(|rare| {
-                if retries_cuts {
+                if takes_on_cut {
                     rare.after_cut = before.after_cut;
                 }
                 rare.max_retry_after = rare.max_retry_after.or(before.max_retry_after);

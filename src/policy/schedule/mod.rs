@@ -69,6 +69,8 @@ const CUT_IS_FATAL: u32 = 16;
 const DEFAULT_WINDOW: u32 = 32;
 pub(super) const RANDOM_PHASE: u32 = 64;
 pub(super) const SHARE_RETRY_AFTER: u32 = 128;
+/// What follows a cut was said, and be it the default: it counts where this policy is put over another.
+pub(super) const SET_ON_CUT: u32 = 512;
 /// For tests: no setting of a run, and not written as text.
 #[cfg(feature = "test-util")]
 const SKIP_PAUSES: u32 = 256;
@@ -188,7 +190,7 @@ impl Policy {
             Decision::Fatal => (0, CUT_IS_FATAL),
         };
         self.change_rare(|rare| rare.after_cut = pause);
-        self.flags = self.flags & !CUT_IS_FATAL | fatal;
+        self.flags = self.flags & !CUT_IS_FATAL | SET_ON_CUT | fatal;
         self
     }
 

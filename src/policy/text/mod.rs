@@ -11,7 +11,9 @@ use self::{backoff::SHAPE_NAMES, number::number};
 use crate::policy::{
     config_error::ConfigError,
     nanos::{Exact, FOREVER, Written, duration, parse, parse_exact},
-    schedule::{DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SHARE_RETRY_AFTER, attempts::Decision},
+    schedule::{
+        DELAY_FIRST, FINAL_TRY, Policy, RANDOM_PHASE, SET_BACKOFF, SET_ON_CUT, SHARE_RETRY_AFTER, attempts::Decision,
+    },
 };
 
 /// The settings of a policy, by the names that they have everywhere.
@@ -86,7 +88,7 @@ impl Setting {
             Self::MaxAttempts => (policy.max_attempts != u32::MAX).then(|| policy.max_attempts.to_string()),
             Self::FinalTry => switch(policy.has(FINAL_TRY)),
             Self::DelayFirst => switch(policy.has(DELAY_FIRST)),
-            Self::OnCut => (policy.after_cut() != Decision::Retry).then(|| policy.after_cut().to_string()),
+            Self::OnCut => policy.has(SET_ON_CUT).then(|| policy.after_cut().to_string()),
             Self::MaxRetryAfter => time(policy.most_asked()),
             Self::ShareRetryAfter => switch(policy.has(SHARE_RETRY_AFTER)),
         }

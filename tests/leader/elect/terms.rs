@@ -303,3 +303,28 @@ async fn a_run_that_is_dropped_tells_those_that_have_its_term() {
     sleep(S(60)).await;
     assert_eq!(health.check(), Ok(()));
 }
+
+/// Two tokens, two listeners: either stops it, and both hear.
+#[tokio::test(start_paused = true)]
+async fn what_is_given_twice_adds_up() {
+    for which in 0..2 {
+        let (tokens, heard) = ([CancellationToken::new(), CancellationToken::new()], Arc::new(Mutex::new([0, 0])));
+        let tell = |index: usize| {
+            let heard = Arc::clone(&heard);
+            move |_: &ElectionEvent| heard.lock().unwrap()[index] += 1
+        };
+        let run = elect(MemoryLock::new(), "a")
+            .cancel_on(tokens[0].clone())
+            .cancel_on(tokens[1].clone())
+            .on_event(tell(0))
+            .on_event(tell(1))
+            .run(|term| async move { term.lost().await });
+        let (ended, ()) = tokio::join!(run, async {
+            sleep(S(30)).await;
+            tokens[which].cancel();
+        });
+        assert!(matches!(ended.unwrap(), Ended::Cancelled { finished: Some(()) }));
+        let [first, second] = *heard.lock().unwrap();
+        assert!(first > 0 && first == second, "{first} and {second}");
+    }
+}

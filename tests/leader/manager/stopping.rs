@@ -157,3 +157,25 @@ async fn a_graceful_stop_is_no_loss() {
         assert_eq!(lock.holder().as_deref(), Some(held));
     }
 }
+
+/// A token of the election's own: its leader tasks would wait for ever, so the manager stops, as told by its own.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_the_election_stops_the_manager() {
+    for leads in [true, false] {
+        let (manager, lock, stop) = (Manager::new(), MemoryLock::new(), CancellationToken::new());
+        if !leads {
+            lock.give("other", S(3600));
+        }
+        idle(&manager, "webhook");
+        idle_leader(&manager);
+        manager.elect(elect(lock.clone(), "a").cancel_on(stop.clone())).unwrap();
+        let began = Instant::now();
+        let (run, ()) = tokio::join!(manager.run(CancellationToken::new()), async {
+            sleep(S(10)).await;
+            stop.cancel();
+        });
+        run.unwrap();
+        assert_eq!(began.elapsed(), S(10), "leads: {leads}");
+        assert_eq!(lock.holder().as_deref(), Some(if leads { "" } else { "other" }));
+    }
+}

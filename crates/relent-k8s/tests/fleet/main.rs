@@ -1,6 +1,7 @@
 //! A ConfigMap as the ledger of a fleet: on the API server in this process, and on a real one when `RELENT_KUBECONFIG` names it.
 #![allow(clippy::pedantic, clippy::disallowed_methods, missing_docs)]
 
+mod answers;
 #[cfg(unix)]
 #[path = "../../../../tests/leader/child.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

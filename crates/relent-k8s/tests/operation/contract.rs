@@ -110,7 +110,7 @@ async fn a_controller_that_never_comes() {
     // Another operation waits for it, and says so.
     let other = LongOperation::new(api, "main", Contract::druid_etcd()).unwrap().with_token("another");
     let gave_up = other.trigger().finish_within(10 * S).await.unwrap_err();
-    assert!(gave_up.to_string().contains("(never acted); last attempt: not ready: etcd-main: annotation gardener.cloud/operation=reconcile of another operation is still set"), "{gave_up}");
+    assert!(gave_up.to_string().contains("(never acted); last attempt: not ready: main: annotation gardener.cloud/operation=reconcile of another operation is still set"), "{gave_up}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ use relent_k8s::{
     eviction::{Eviction, Evictor, PodKey, evict},
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::place::DO;
 
@@ -168,7 +169,7 @@ async fn evictions(table: &mut Table) {
     let mut evictor = Evictor::new(client, "drainer").until_gone();
     let (handle, key) = (evictor.handle(), PodKey::of(&pod).unwrap());
     let _ = handle.evict(key.clone(), Eviction::new("bye"), Duration::ZERO).unwrap();
-    let (left, _) = tokio::join!(handle.drain(), evictor.run(Default::default(), |_| {}));
+    let (left, _) = tokio::join!(handle.drain(), evictor.run(CancellationToken::default(), |_| {}));
     let unseen = handle.unseen(&key).unwrap();
     assert_eq!((left, format!("{unseen:?}")), (1, unseen.to_string()));
     table.line("eviction: unseen", "{}, {:?}", &unseen.to_string().replace(key.uid(), "UID"));
@@ -187,10 +188,10 @@ async fn elections(table: &mut Table) {
     table.error("election: no right", &elect(lock(), "a").run(async |_| ()).await.unwrap_err());
     let manager = Manager::new();
     manager.elect(elect(lock(), "a")).unwrap();
-    table.error("manager: no right", &manager.run(Default::default()).await.unwrap_err());
+    table.error("manager: no right", &manager.run(CancellationToken::default()).await.unwrap_err());
     let server = world().await;
     let lock = || LeaseLock::new(server.client(), "default", "demo").unwrap();
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = CancellationToken::new();
     let run = elect(lock(), "a").cancel_on(stop.clone()).run(async |term| {
         server.inject(Fault::status(500).verb(Verb::Update));
         stop.cancel();

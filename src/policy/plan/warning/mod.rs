@@ -72,6 +72,8 @@ pub enum Warning {
         bound: Duration,
         /// The longest `attempt_timeout` with which there would be a second try, if there is one.
         at_most: Option<Duration>,
+        /// Jitter or the grid of `random_phase` decides: some runs may get one.
+        by_chance: bool,
     },
     /// The deadline of each call is never reached: the bound on everything is.
     #[non_exhaustive]
@@ -220,7 +222,9 @@ fn hung_call(forecast: &Forecast) -> Option<Warning> {
         _ => return None,
     };
     let gets_another = |timeout: u64| {
-        let mut shorter = policy.clone().max_attempts(2);
+        // Not by the word, which would take a default window away.
+        let mut shorter = policy.clone();
+        shorter.max_attempts = 2;
         shorter.bounds.attempt_timeout = timeout;
         Course::worst(&shorter, forecast.limiter).spans.len() > 1
     };
@@ -235,7 +239,23 @@ fn hung_call(forecast: &Forecast) -> Option<Warning> {
         window: setting_of(why),
         bound: duration(bound_of(policy, why)),
         at_most: (good > 0).then_some(duration(good)),
+        by_chance: chance_gives_one(forecast),
     })
+}
+
+/// Whether a call that hangs might get a second try by a shorter pause, or on another random grid: windows longer by
+/// what grids differ have room for one.
+fn chance_gives_one(forecast: &Forecast) -> bool {
+    let mut longer = forecast.policy.clone();
+    longer.max_attempts = 2;
+    let spread = longer.grid_spread();
+    let Bounds { attempt_timeout, start_within, finish_within } = longer.bounds;
+    if attempt_timeout >= finish_within {
+        return false;
+    }
+    longer.bounds.start_within = start_within.saturating_add(spread);
+    longer.bounds.finish_within = finish_within.saturating_add(spread);
+    Course::of(&longer, forecast.limiter, Calls::Hang, 0).spans.len() > 1
 }
 
 /// How many attempts there are.

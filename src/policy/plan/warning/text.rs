@@ -38,8 +38,12 @@ impl fmt::Display for Warning {
                 "jitter decides whether there is any retry: the longest first pause goes beyond {}",
                 Short(bound)
             ),
-            Self::HungCallGetsNoRetry { attempt_timeout, window, bound, at_most } => {
-                f.write_str("a call that hangs gets no second try: ")?;
+            Self::HungCallGetsNoRetry { attempt_timeout, window, bound, at_most, by_chance } => {
+                f.write_str(if by_chance {
+                    "a call that hangs may get no second try, as chance has it: "
+                } else {
+                    "a call that hangs gets no second try: "
+                })?;
                 let bound = Short(bound);
                 match attempt_timeout {
                     Some(own) if own > bound.0 => write!(f, "attempt_timeout {} outlasts {window} {bound}", Short(own)),

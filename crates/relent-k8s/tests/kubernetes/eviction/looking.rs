@@ -45,7 +45,7 @@ async fn without_the_right_to_look_nothing_waits() {
         assert!(begin.elapsed() >= 2 * S && begin.elapsed() <= 4 * S, "{:?}", begin.elapsed());
         // The run ends as well.
         let _ = timeout(S, task).await.expect("it does not wait").unwrap();
-        assert_eq!(evictions.leaving(), [key.clone()]);
+        assert_eq!(evictions.leaving(), std::slice::from_ref(&key));
         let unseen = evictions.unseen(&key).unwrap();
         let text = unseen.to_string();
         assert!(matches!(unseen, EvictError::Unseen { lasted, .. } if lasted >= 2 * S), "{text}");
@@ -214,5 +214,74 @@ async fn only_the_apis_word_says_that_an_eviction_was_taken() {
         assert_eq!(outcomes(&done), [("web".to_owned(), Some(Evicted::Accepted))], "{answer}");
         assert!(!exists(&client, "web").await, "{answer}: {:?}", told.lock().unwrap());
         assert_eq!(asked(&server, "/eviction").len(), 2, "{answer}");
+    }
+}
+
+/// Tried once, and cut while the eviction was being carried out: what became of it is not known, and is said.
+#[tokio::test(start_paused = true)]
+async fn an_eviction_that_was_cut_is_in_doubt() {
+    let server = ApiServer::new();
+    let client = server.client();
+    let web = pod(&client, "web", json!([])).await;
+    server.inject(Fault::hang().after_applying().path(EVICTIONS).times(1));
+    let Running { evictions, told, .. } = start_as(&client, &policy(), Evictor::once);
+    at_once(&evictions, &web);
+    assert_eq!(timeout(60 * S, evictions.drain()).await, Ok(0));
+    assert!(!exists(&client, "web").await);
+    let told = told.lock().unwrap();
+    assert!(
+        told.last().unwrap().contains("cut after 5s") && told.last().unwrap().contains("outcome unknown"),
+        "{told:?}"
+    );
+}
+
+/// Told to stop, or dropped, while an eviction is being carried out: it is seen to its end, or looked at by the next run.
+#[tokio::test(start_paused = true)]
+async fn stopped_or_dropped_in_the_middle_it_evicts_once() {
+    for dropped in [false, true] {
+        for at in (0..=20).map(|step| step * S / 10) {
+            let server = ApiServer::new();
+            let client = server.client();
+            let web = pod(&client, "web", json!([])).await;
+            // Slower than its caller may be, and carried out without it.
+            server.inject(Fault::delay(S / 2).detached());
+            let mut evictor = Evictor::new(client.clone(), "drainer").policy(&policy());
+            at_once(&evictor.handle(), &web);
+            let stop = CancellationToken::new();
+            let done = Done::default();
+            let note = |outcome: ItemEvent<'_, PodKey, Eviction, EvictError>| {
+                if let ItemEvent::Done { key, value, .. } = outcome {
+                    done.lock().unwrap().push((key.name().to_owned(), value.clone()));
+                }
+            };
+            let later = async {
+                sleep(at).await;
+                stop.cancel();
+            };
+            let finished = if dropped {
+                let _ = timeout(at, evictor.run(CancellationToken::new(), note)).await;
+                None
+            } else {
+                Some(tokio::join!(evictor.run(stop.clone(), note), later).0)
+            };
+            // What waits is handed back; else the next run goes on.
+            let back = finished.map_or(0, |finished| finished.waiting.len());
+            assert!(back == 0 || at < S / 2, "{at:?}");
+            let handle = evictor.handle();
+            let again = async { if back == 0 { handle.drain().await } else { 0 } };
+            let stop = CancellationToken::new();
+            let running = async {
+                tokio::select! {
+                    _ = evictor.run(stop, note) => {}
+                    () = sleep(60 * S) => {}
+                }
+            };
+            let _ = tokio::join!(again, running);
+            let asked = asked(&server, "/eviction").len();
+            assert!(asked == 1 || back == 1, "dropped {dropped} at {at:?}: {asked}");
+            let done = done.lock().unwrap().len();
+            assert_eq!((done, exists(&client, "web").await), (1 - back, back == 1), "{at:?}");
+            assert!(events(&client).await.len() <= 1, "{at:?}");
+        }
     }
 }
