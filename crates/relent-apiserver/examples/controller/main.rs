@@ -25,6 +25,7 @@ pub fn says(wanted: &str) -> impl Fn(Option<&ConfigMap>) -> bool {
     move |map| map.and_then(|map| map.data.as_ref()?.get("content")).is_some_and(|content| content == wanted)
 }
 
+/// Plays all of it.
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 pub async fn main() {
     let server = ApiServer::new().with_garbage_collector();
