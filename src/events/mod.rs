@@ -36,10 +36,13 @@ use crate::{
     policy::{nanos::Shown, schedule::attempts::Attempt},
 };
 
-/// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Succeeded` or `GaveUp`.
+/// What happens in a run of any verb, in this order: (`Waiting`* `Started` `Ended`)*, then `Waiting`* `Started`
+/// `Succeeded`, or `Waiting`* `GaveUp`.
 ///
-/// The attempt that succeeds has no `Ended`: `Succeeded` is it. In an [`ensure`](crate::ensure()), whose attempts are
-/// rounds that begin and end with an observation, `Acting` and `Acted` stand between where it acts.
+/// The attempt that succeeds has no `Ended`: `Succeeded` is it. A run that ends in a wait, cancelled or refused by a
+/// limiter, has told of the wait before its `GaveUp`. In an [`ensure`](crate::ensure()), whose attempts are rounds that
+/// begin and end with an observation, `Acting` and `Acted` stand behind `Started` where it acts. A run that is dropped
+/// tells nothing more.
 #[non_exhaustive]
 pub enum Event<'a, E> {
     /// An attempt starts.

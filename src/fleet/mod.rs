@@ -22,6 +22,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! `cargo run --example fleet --release`, in the repository, plays ten members in virtual time: they join, one crashes,
+//! one leaves and comes back, the store is gone for a while; it prints the shares and what a counting server would see.
+//!
 //! # What is kept
 //! At every instant the sum of the rates of all shares that are in use is at most the rate, and that of their bursts at
 //! most the burst; in every window `w` at most `burst + rate * (w + catch-up)` permits come out of all of them

@@ -1,10 +1,110 @@
 //! Answers to what is asked most, to copy. Each is compiled and run.
 //!
+//! # One bundle for a client
+//!
+//! What its calls have in common is written once; each may still say more. `erased()` makes a type that a field can have:
+//!
+//! ```
+//! use std::{io, time::Duration};
+//! use relent::{Budget, GaveUp, Limiter, Policy, Profile, Ratio, builder::ErasedProfile, retry};
+//!
+//! #[derive(Clone)]
+//! struct Store {
+//!     calls: ErasedProfile<io::Error>,
+//! }
+//!
+//! impl Store {
+//!     /// The policy is the operator's; see below for one in a configuration file.
+//!     fn new(policy: Policy) -> Self {
+//!         let calls = Profile::new(policy)
+//!             .throttle(&Limiter::per_second(50).burst(10))
+//!             .budget(&Budget::ratio(Ratio::percent(10)).reserve(5))
+//!             .when(|error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied);
+//!         Self { calls: calls.erased() }
+//!     }
+//!
+//!     async fn get(&self, key: &str) -> Result<String, GaveUp<io::Error>> {
+//!         retry(async |_| ask(key).await).profile(&self.calls).await
+//!     }
+//!
+//!     async fn is_up(&self) -> bool {
+//!         retry(async |_| ask("health").await).profile(&self.calls).finish_within(Duration::from_millis(300)).await.is_ok()
+//!     }
+//! }
+//! # async fn ask(key: &str) -> io::Result<String> {
+//! #     use std::sync::atomic::{AtomicBool, Ordering};
+//! #     static ASKED: AtomicBool = AtomicBool::new(false);
+//! #     if ASKED.swap(true, Ordering::Relaxed) { Ok(key.to_owned()) } else { Err(io::ErrorKind::ConnectionReset.into()) }
+//! # }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::new("exponential 50ms..1s, attempt_timeout 2s, finish_within 10s".parse()?);
+//! assert_eq!(store.get("a").await?, "a");
+//! assert!(store.is_up().await);
+//! # Ok(()) }
+//! ```
+//!
 //! # HTTP, with reqwest
 //!
-//! `reqwest`'s statuses and headers are those of the crate `http`; with the feature `http` an answer that refuses
-//! becomes an error with what its server asked for: see [`http`](crate::http). Below a `reqwest_middleware` or `tower`
-//! stack the same is [`tower::RetryLayer`](crate::tower::RetryLayer).
+//! `reqwest`'s statuses and headers are those of the crate `http`; with the feature [`http`](crate::http) an answer that
+//! refuses becomes an error with what its server asked for. (Tested with reqwest itself in `tests/clients`.)
+//!
+//! ```
+//! # #[cfg(feature = "http")] mod example {
+//! # // In place of the crate, which this one does not depend on; with the crate itself the same is in tests/clients.
+//! # mod reqwest {
+//! #     pub type Error = std::io::Error;
+//! #     #[derive(Default)] pub struct Client(std::cell::Cell<u32>);
+//! #     pub struct Request(u32);
+//! #     pub struct Response(http::Response<String>);
+//! #     impl Client { pub fn get(&self, _: &str) -> Request { self.0.set(self.0.get() + 1); Request(self.0.get()) } }
+//! #     impl Request {
+//! #         pub async fn send(self) -> Result<Response, Error> {
+//! #             if self.0 == 1 { return Err(std::io::ErrorKind::ConnectionReset.into()) }
+//! #             let busy = || http::Response::builder().status(503).header("retry-after", "2").body(String::new()).unwrap();
+//! #             Ok(Response(if self.0 == 2 { busy() } else { http::Response::new("here".to_owned()) }))
+//! #         }
+//! #     }
+//! #     impl Response {
+//! #         pub fn status(&self) -> http::StatusCode { self.0.status() }
+//! #         pub fn headers(&self) -> &http::HeaderMap { self.0.headers() }
+//! #         pub async fn text(self) -> Result<String, Error> { Ok(self.0.into_body()) }
+//! #     }
+//! # }
+//! use std::time::Duration;
+//! use relent::{GaveUp, http::{Idempotency::Idempotent, StatusError, check}, retry};
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! pub enum FetchError {
+//!     #[error("no answer")]
+//!     NoAnswer(#[from] reqwest::Error),
+//!     #[error("refused")]
+//!     Refused(#[from] StatusError),
+//! }
+//!
+//! async fn ask(client: &reqwest::Client, url: &str) -> Result<String, FetchError> {
+//!     let response = client.get(url).send().await?;
+//!     check(response.status(), response.headers())?;
+//!     Ok(response.text().await?)
+//! }
+//!
+//! pub async fn fetch(client: &reqwest::Client, url: &str) -> Result<String, GaveUp<FetchError>> {
+//!     retry(async |_| ask(client, url).await)
+//!         .classify(Idempotent) // a GET: lost connections, 429, 502, 503, 504 and the like are tried again
+//!         .on_cut(Idempotent)
+//!         .attempt_timeout(Duration::from_secs(5))
+//!         .max_retry_after(Duration::from_secs(30)) // a server may ask for a year
+//!         .finish_within(Duration::from_secs(60))
+//!         .await
+//! }
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] pub async fn main() {
+//! # assert_eq!(fetch(&reqwest::Client::default(), "http://example.net/").await.unwrap(), "here"); }
+//! # }
+//! # #[cfg(feature = "http")] fn main() { example::main(); }
+//! # #[cfg(not(feature = "http"))] fn main() {}
+//! ```
+//!
+//! Below a `reqwest_middleware` or `tower` stack the same is [`tower::RetryLayer`](crate::tower::RetryLayer).
 //!
 //! # tonic
 //!
@@ -97,8 +197,45 @@
 //!
 //! # A policy in a configuration file
 //!
-//! With the feature `serde`, in TOML, YAML and JSON alike, as one line or as a map:
-//! `cargo run --example config --features serde`.
+//! With the feature `serde`, in TOML, YAML and JSON alike, as one line or as a map. What is wrong is said with its place
+//! and how to write it:
+//!
+//! ```
+//! # #[cfg(feature = "serde")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use relent::{Policy, Rate};
+//!
+//! #[derive(Debug, PartialEq, serde::Deserialize)]
+//! struct Config {
+//!     fetch: Policy,
+//!     watch: Policy,
+//!     limit: Rate,
+//! }
+//!
+//! let config: Config = toml::from_str(r#"
+//!     limit = "50/s"
+//!     fetch = "exponential 50ms..1s, attempt_timeout 2s, finish_within 30s"
+//!     [watch]
+//!     every = "5s"
+//!     attempt_timeout = "1s"
+//! "#)?;
+//! let yaml: Config = serde_saphyr::from_str("
+//! limit: 50/s
+//! fetch: exponential 50ms..1s, attempt_timeout 2s, finish_within 30s
+//! watch:
+//!   every: 5s
+//!   attempt_timeout: 1s
+//! ")?;
+//! let json: Config = serde_json::from_str(r#"{
+//!     "limit": "50/s",
+//!     "fetch": "exponential 50ms..1s, attempt_timeout 2s, finish_within 30s",
+//!     "watch": { "every": "5s", "attempt_timeout": "1s" }
+//! }"#)?;
+//! assert_eq!(yaml, config);
+//! assert_eq!(json, config);
+//! assert_eq!(config.watch, "every 5s, attempt_timeout 1s".parse()?);
+//! # Ok(()) }
+//! # #[cfg(not(feature = "serde"))] fn main() {}
+//! ```
 //!
 //! # A controller's backoff for each object
 //!
@@ -184,5 +321,46 @@
 //!
 //! # OpenTelemetry
 //!
-//! [`events`](crate::events) writes to `tracing` (a span for each run, an event for each attempt) and to `metrics`;
-//! both have exporters. `.listen((Tracing::new("fetch"), Metrics::new("fetch")))` hears both.
+//! [`events`](crate::events) has listeners that write to `tracing` and to `metrics` (features of the same names), and
+//! both have exporters. To begin with, a log on the terminal:
+//!
+//! ```
+//! # #[cfg(all(feature = "tracing", feature = "metrics"))] #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! use std::time::Duration;
+//! use relent::{Backoff, events::{Metrics, Tracing}, retry};
+//!
+//! # static LOG: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+//! # struct Log;
+//! # impl std::io::Write for Log {
+//! #     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> { LOG.lock().unwrap().write(text) }
+//! #     fn flush(&mut self) -> std::io::Result<()> { Ok(()) }
+//! # }
+//! // Once. For OpenTelemetry: `tracing_opentelemetry::layer()` in the subscriber, and a recorder of `metrics` that exports.
+//! let subscriber = tracing_subscriber::fmt().with_target(false).without_time();
+//! # let subscriber = subscriber.with_ansi(false).with_writer(|| Log);
+//! subscriber.init();
+//! Metrics::describe();
+//!
+//! let answer = retry(async |attempt| if attempt.number() < 3 { Err("no route") } else { Ok(7) })
+//!     .backoff(Backoff::fixed(Duration::from_millis(100)))
+//!     .listen((Tracing::new("fetch"), Metrics::new("fetch")))
+//!     .await;
+//! # assert_eq!(answer.unwrap(), 7);
+//! # let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+//! # assert_eq!(log, " INFO run{what=\"fetch\"}: attempt failed attempt=1 elapsed=0ns error=no route again=100ms\n INFO run{what=\"fetch\"}: attempt failed attempt=2 elapsed=100ms error=no route again=100ms\n");
+//! # }
+//! # #[cfg(not(all(feature = "tracing", feature = "metrics")))] fn main() {}
+//! ```
+//!
+//! What is exported: a span `run`, a child of the one that was current, with the attributes `what`, `attempts`, `elapsed`
+//! and `stop` (why it ended), each attempt's failure as an event in it; and three metrics.
+//!
+//! ```text
+//! INFO run{what="fetch"}: attempt failed attempt=1 elapsed=0ns error=no route again=100ms
+//! INFO run{what="fetch"}: attempt failed attempt=2 elapsed=100ms error=no route again=100ms
+//!
+//! relent_attempts_total{run="fetch", outcome="failed"}      2
+//! relent_attempts_total{run="fetch", outcome="succeeded"}   1
+//! relent_runs_total{run="fetch", stop="succeeded"}          1
+//! relent_run_seconds{run="fetch", stop="succeeded"}         0.2
+//! ```

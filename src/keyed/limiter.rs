@@ -27,8 +27,9 @@ use crate::{
 /// All have the same rate and burst and know nothing of each other. Each keeps what a [`Limiter`] promises: the law of
 /// the window, the order of waiters, refusals at once.
 ///
-/// A key costs itself and one word, 17 bytes in a hash table beside the key's own; only while a task waits for its
-/// permits, or [its limiter](Self::get) is held, it is a whole limiter. A key that is full again, with nothing waiting
+/// A key costs itself and one word, 17 bytes in a hash table beside the key's own, from about a thousand keys on: the
+/// limiter itself takes some kilobytes, however few there are. Only while a task waits for its permits, or [its
+/// limiter](Self::get) is held, a key is a whole limiter. A key that is full again, with nothing waiting
 /// and nothing held, is as good as one that was never seen, and is forgotten in passing: each call looks at others, one
 /// to three, or moves eight while the table grows, and one of 256 calls at up to 64, so that no call takes longer
 /// because there are many keys, and all are looked at while one alone is used.

@@ -193,7 +193,8 @@ impl<L: Lock> Elect<L> {
     /// Dropping the future drops the work, and leaves no task behind. The lock is not given back then: it lapses.
     ///
     /// # Panics
-    /// A panic of the work goes through; the lock lapses.
+    /// A panic of the work goes through; the lock lapses. The future panics if it has to wait outside of a tokio runtime with
+    /// time enabled, and when it is polled after completion.
     pub fn run<F, Fut>(self, work: F) -> Election<L, OneTerm<F>>
     where
         F: FnOnce(Term) -> Fut,
@@ -212,7 +213,7 @@ pub struct Campaigns<L> {
 
 impl<L: Lock> Campaigns<L> {
     /// As [`Elect::run`], for one term after the other, until the work ends by itself or the run is cancelled. Losses
-    /// are reported to [`on_event`](Elect::on_event).
+    /// are reported to [`on_event`](Elect::on_event). Errors, cancel safety and panics are the same.
     pub fn run<F, Fut>(self, work: F) -> Election<L, EachTerm<F>>
     where
         F: FnMut(Term) -> Fut,

@@ -176,6 +176,9 @@ impl Limiter {
     /// # Cancel safety
     /// Dropped before it is done it has taken nothing; its place in the order is lost.
     ///
+    /// # Panics
+    /// In a wait, outside of a runtime with a timer. Polled after completion.
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
@@ -193,6 +196,9 @@ impl Limiter {
     ///
     /// # Cancel safety
     /// Dropped before it is done it has taken nothing; its place in the order is lost.
+    ///
+    /// # Panics
+    /// In a wait, outside of a runtime with a timer. Polled after completion.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What a run says to its listener, and the error that it ends with: the only place where a verb's events come from.
 //!
-//! For every verb: (`Waiting`* `Started` `Ended`)* and then `Succeeded` or `GaveUp`. Whatever is told has been decided
-//! and noted before, so that a listener that panics changes nothing.
+//! For every verb: (`Waiting`* `Started` `Ended`)*, then `Waiting`* `Started` `Succeeded`, or `Waiting`* `GaveUp`.
+//! Whatever is told has been decided and noted before, so that a listener that panics changes nothing.
 
 use std::{
     pin::Pin,

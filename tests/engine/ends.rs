@@ -33,7 +33,7 @@ pub(super) fn name<E>(event: &Event<'_, E>) -> char {
     }
 }
 
-/// (Waiting* Started (Acting Acted)? Ended)* and then Succeeded, in place of the last Ended, or `GaveUp`.
+/// (Waiting* Started (Acting Acted)? Ended)*, then Waiting* Started (Acting Acted)? Succeeded, or Waiting* `GaveUp`.
 pub(super) fn is_grammatical(heard: &str) -> bool {
     let mut state = 'w';
     for event in heard.chars() {

@@ -283,13 +283,11 @@ pub fn heard(id: usize, event: &Event<'_, E>) {
     note("run", id, told, 0);
     let before = run(id, |run| run.grammar);
     let after = match (event, before) {
-        (Event::Waiting(_) | Event::Ended { .. }, Grammar::Between) if !matches!(event, Event::Ended { .. }) => before,
+        (Event::Waiting(_), Grammar::Between) => before,
         (Event::Started(_), Grammar::Between) | (Event::Acted { .. }, Grammar::Acting) => Grammar::Started,
         (Event::Acting { .. }, Grammar::Started) => Grammar::Acting,
         (Event::Ended { .. }, Grammar::Started) => Grammar::Between,
-        (Event::Succeeded { .. }, Grammar::Started | Grammar::Between) | (Event::GaveUp(_), Grammar::Between) => {
-            Grammar::Over
-        }
+        (Event::Succeeded { .. }, Grammar::Started) | (Event::GaveUp(_), Grammar::Between) => Grammar::Over,
         _ => {
             violated("events obey the grammar", format!("{}: {told} after {before:?}", name(id)));
             before

@@ -107,13 +107,13 @@ fn naive_ratio(text: &str) -> Option<(u32, u32)> {
     Some((above as u32, below as u32))
 }
 
-/// Numbers with units, each less than the one before, side by side or with spaces between: nanoseconds.
+/// Numbers with units, side by side or with spaces between: nanoseconds.
 fn naive_span(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return None;
     }
-    let (mut total, mut before) = (0_u128, u128::MAX);
+    let mut total = 0_u128;
     while !rest.is_empty() {
         let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
         let (number, tail) = rest.split_at(end);
@@ -131,10 +131,6 @@ fn naive_span(text: &str) -> Option<u64> {
         let end = tail.find(|letter: char| letter.is_ascii_digit() || letter.is_whitespace()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
         let (_, unit) = units.into_iter().find(|(name, _)| *name == unit)?;
-        if unit >= before {
-            return None;
-        }
-        before = unit;
         let (all, places) = naive_decimal(number)?;
         let scale = 10_u128.checked_pow(places)?;
         // Whole nanoseconds only.

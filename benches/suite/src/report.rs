@@ -31,7 +31,8 @@ struct Line {
     hand: Option<Value>,
     /// The best comes first.
     peers: Vec<(&'static str, Value)>,
-    /// Of relent to the best peer, where it is not that of the numbers shown.
+    /// Of relent to the best peer, where it is not that of the numbers shown: the median of paired rounds. The table
+    /// marks it, and its head (`benches/compare`) says what that means.
     ratio: Option<f64>,
 }
 
@@ -174,14 +175,17 @@ fn write(lines: &[Line]) {
         vec![["", "relent", "by hand", "best peer", "ratio", "relent is", "other peers"].map(str::to_owned)];
     for line in lines {
         let named = |(who, value): (&str, Value)| format!("{} {who}", line.show(value));
-        let ratio = line.ratio.or(line.best().and_then(|(_, best)| line.ratio_to(best)));
+        let ratio = match line.ratio {
+            Some(paired) => format!("{}*", standing::shown(Some(paired))),
+            None => standing::shown(line.best().and_then(|(_, best)| line.ratio_to(best))),
+        };
         let others: Vec<_> = line.peers.iter().skip(1).map(|peer| named(*peer)).collect();
         cells.push([
             line.measure.clone(),
             line.show(line.relent),
             line.hand.map_or("-".to_owned(), |hand| line.show(hand)),
             line.best().map_or("-".to_owned(), named),
-            standing::shown(ratio),
+            ratio,
             match (line.beside_peers(), line.beside_hand()) {
                 (Some(standing), _) => standing.word().to_owned(),
                 (None, Some(standing)) => format!("{}, by hand", standing.word()),

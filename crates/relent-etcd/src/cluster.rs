@@ -6,7 +6,7 @@ use crate::classify::{self, CallErrorClass, Code};
 
 /// The calls that [`Members`](crate::Members) makes.
 ///
-/// Implemented for etcd itself by `EtcdCluster` (feature `etcd`) and for a model of its rules by
+/// Implemented for etcd itself by `EtcdCluster` (feature `client`) and for a model of its rules by
 /// `model::Model` (feature `model`). Each call goes to the one endpoint it names, is made once, and may be
 /// dropped at any time: the caller has a deadline for it and decides what follows.
 pub trait Cluster: Send + Sync + 'static {

@@ -236,6 +236,10 @@ impl Manager {
     ///
     /// # Cancel safety
     /// Dropping the future aborts the tasks without grace.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, when there is a task; in one without time, when there is something to wait for; with
+    /// `stop_on_signals` also in one without IO. A panic of a task does not go through: it is that task's failure.
     pub async fn run(&self, token: CancellationToken) -> Result<(), ManagerError> {
         let (stop, stop_leading) = (CancellationToken::new(), CancellationToken::new());
         let Started { tasks, mut added, leader_tasks, added_leader, election } = self.registration().begin()?;

@@ -27,7 +27,7 @@ use relent_apiserver::{ApiServer, Fault, ResourceKind, Verb};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::generator::{Generator, Spec, resource};
+use crate::example::generators::{Generator, Spec, resource};
 
 const FINALIZER: &str = "example.com/registered";
 const NAMES: usize = 8;

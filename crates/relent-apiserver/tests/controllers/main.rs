@@ -1,14 +1,14 @@
 //! Controllers of others on this server: kube's own examples, written anew, and its runtime under faults.
 #![allow(clippy::disallowed_methods, unreachable_pub)]
 
-#[path = "../../examples/controller.rs"]
-#[allow(dead_code)]
-mod generator;
+#[path = "../../examples/controller/main.rs"]
+mod example;
 
 mod documents;
 mod faults;
+mod generators;
 
-#[tokio::test(start_paused = true)]
-async fn the_example_plays() {
-    generator::play().await;
+#[test]
+fn the_example_plays() {
+    example::main();
 }

@@ -1,10 +1,6 @@
-//! How a controller is tested: it reconciles, another writes into its child, the server restarts, the owner is deleted.
+//! The controller under test: it keeps a ConfigMap for each Generator, and says in the status if another has the field.
 //!
-//! `cargo run -p relent-apiserver --example controller`: some milliseconds, for minutes of the controller's time. The
-//! controller knows nothing of the test: it is given a `kube::Client`. To look at such a server by `kubectl`, see
-//! `ApiServer::listen` and `Listening::kubeconfig`.
-
-#![allow(clippy::disallowed_methods, clippy::exhaustive_structs, clippy::missing_panics_doc)]
+//! It knows nothing of the test: it is given a `kube::Client`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams, PostParams},
     core::{ApiResource, Object},
     runtime::{
         controller::{Action, Controller},
@@ -23,11 +19,8 @@ use kube::{
         watcher,
     },
 };
-use relent_apiserver::ApiServer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-
-// ===== the controller: it keeps a ConfigMap for each Generator =====
 
 /// The field manager, and the label of the controller.
 const NAME: &str = "generators.example.com";
@@ -103,8 +96,6 @@ pub async fn control(client: Client) {
     controller.run(reconcile, again, Arc::new(client)).for_each(async |_| {}).await;
 }
 
-// ===== the test =====
-
 fn definition() -> CustomResourceDefinition {
     let spec = json!({
         "type": "object", "required": ["content"],
@@ -134,62 +125,4 @@ pub async fn define(client: Client) {
     definitions.create(&PostParams::default(), &definition()).await.expect("the definition is taken");
     let established = await_condition(definitions, "generators.example.com", conditions::is_crd_established());
     established.await.expect("the definition is established");
-}
-
-fn content(map: Option<&ConfigMap>) -> Option<&str> {
-    Some(map?.data.as_ref()?.get("content")?.as_str())
-}
-
-/// Plays all of it.
-pub async fn play() {
-    let server = ApiServer::new().with_garbage_collector();
-    let client = server.client();
-    let generators: Api<Generator> = Api::namespaced_with(client.clone(), "default", &resource());
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
-    define(client.clone()).await;
-    let controller = tokio::spawn(control(client));
-
-    // It reconciles: a child, and a status.
-    let hello = Spec { content: "hello".to_owned(), force: false };
-    let made = generators.create(&PostParams::default(), &Generator::new("a", &resource(), hello)).await.expect("made");
-    let is = |wanted: &'static str| move |map: Option<&ConfigMap>| content(map) == Some(wanted);
-    await_condition(maps.clone(), "a", is("hello")).await.expect("the child is made");
-    let observed = |generator: Option<&Generator>| {
-        generator
-            .is_some_and(|it| it.status.as_ref().map(|status| status.observed_generation) == it.metadata.generation)
-    };
-    await_condition(generators.clone(), "a", observed).await.expect("the status is told");
-
-    // Another writes into the child, as `kubectl edit` does. The controller does not take the field by itself.
-    let edit = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
-    let edited = Patch::Merge(json!({ "data": { "content": "mine" } }));
-    maps.patch("a", &edit, &edited).await.expect("edited");
-    let in_the_way = |generator: Option<&Generator>| {
-        let conflict = generator.and_then(|it| it.status.as_ref()?.conflict.as_ref());
-        conflict.is_some_and(|who| who.contains("conflict with \"kubectl-edit\" using v1: .data.content"))
-    };
-    await_condition(generators.clone(), "a", in_the_way).await.expect("the conflict is told");
-    let force = Patch::Merge(json!({ "spec": { "force": true } }));
-    generators.patch("a", &PatchParams::default(), &force).await.expect("changed");
-    await_condition(maps.clone(), "a", is("hello")).await.expect("the field is taken back");
-
-    // The server is killed and comes back after five seconds. What changes then is seen.
-    server.restart(Duration::from_secs(5), Duration::from_secs(1));
-    assert!(maps.get("a").await.is_err(), "connections are refused");
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    let bye = Patch::Merge(json!({ "spec": { "content": "bye" } }));
-    generators.patch("a", &PatchParams::default(), &bye).await.expect("changed");
-    await_condition(maps.clone(), "a", is("bye")).await.expect("the controller goes on");
-
-    // The owner is deleted: the garbage collector takes the child first.
-    generators.delete("a", &DeleteParams::foreground()).await.expect("deleted");
-    let uid = made.metadata.uid.unwrap_or_default();
-    await_condition(generators, "a", conditions::is_deleted(&uid)).await.expect("the owner goes");
-    assert!(maps.get_opt("a").await.expect("an answer").is_none(), "the child went before");
-    controller.abort();
-}
-
-#[tokio::main(flavor = "current_thread", start_paused = true)]
-async fn main() {
-    play().await;
 }
