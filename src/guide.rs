@@ -194,8 +194,8 @@
 //!
 //! A call that was cut, or whose connection broke, has an unknown outcome. Where the call may be repeated safely, retry
 //! it. Where it must not run twice, say `.on_cut(Decision::Fatal)`: that holds for calls that their own deadline cuts,
-//! and for those that are dropped (of the cursor, of a queue whose run is dropped). Where the state can be looked at,
-//! use [`ensure`](crate::ensure()): it looks, acts, and looks again, and only a look counts as success.
+//! and for those that are dropped (of the cursor, of a queue whose run is dropped). Where the state can be observed,
+//! use [`ensure`](crate::ensure()): it observes, acts, and observes again, and only an observation counts as success.
 //!
 //! ```
 //! use std::{cell::Cell, time::Duration};

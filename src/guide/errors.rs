@@ -13,7 +13,7 @@
 //! | sentence | [`Stop`](crate::Stop) | cause | what to do |
 //! |---|---|---|---|
 //! | repeating cannot mend this | `Fatal` | `.when(..)` called the error final, or the check did (`Check::Fatal`, `Progress::Failed`, `Observed::Fatal`) | mend what the error says; if it passes by itself, let `.when(..)` say so |
-//! | a call without an answer must not be repeated | `Fatal` | an attempt was cut or dropped, under `.on_cut(Decision::Fatal)` | look whether it worked; [`ensure`](crate::ensure()) looks by itself. If it may run twice, leave `on_cut` out |
+//! | a call without an answer must not be repeated | `Fatal` | an attempt was cut or dropped, under `.on_cut(Decision::Fatal)` | observe whether it worked; [`ensure`](crate::ensure()) does so by itself. If it may run twice, leave `on_cut` out |
 //! | at most 3 attempts were allowed; in an `ensure` "at most 2 acts were allowed" | `Attempts` | `max_attempts` were made | see the last error. For what takes long rather than costs, set `finish_within` instead |
 //! | at most 0 attempts were allowed | `Attempts` | `max_attempts(0)`: nothing was tried | often a number from a configuration file that meant "no limit": leave it out |
 //! | the backoff has no further delay | `BackoffEnded` | `Backoff::steps(..)` or `.take(n)` is at its end | `.then(other)` goes on; a cap never ends a run |
@@ -36,9 +36,9 @@
 //! | sentence | meaning |
 //! |---|---|
 //! | (last seen: 2 of 3 replicas ready, unchanged for 40s) | the text of the last observation and for how long it had not changed |
-//! | (never acted) | `ensure` only looked: nothing was changed |
-//! | (acted once, and it was not seen to be applied) | a look after the act did not find it applied |
-//! | (acted 2 times, and whether it was applied is unknown) | no look could tell after the last act. Look before you act again |
+//! | (never acted) | `ensure` only observed: nothing was changed |
+//! | (acted once, and it was not seen to be applied) | an observation after the act did not find it applied |
+//! | (acted 2 times, and whether it was applied is unknown) | no observation could tell after the last act. Observe before you act again |
 //!
 //! # What the last attempt did
 //!
@@ -46,7 +46,7 @@
 //! |---|---|
 //! | last attempt: no route to host | it failed, and this is its error with every cause |
 //! | last attempt: not ready | the condition was not met; after a further colon, why |
-//! | last attempt: cut after 500ms by its own deadline | `attempt_timeout`. "outcome unknown": it may have worked. Of what only looks that is not said |
+//! | last attempt: cut after 500ms by its own deadline | `attempt_timeout`. "outcome unknown": it may have worked. Of what only observes that is not said |
 //! | last attempt: cut after 500ms by the overall deadline | `finish_within` came while it ran |
 //! | last attempt: cancelled after 500ms | the run was cancelled while it ran |
 //! | last attempt: dropped after 500ms | the attempt was dropped by its caller before it answered |

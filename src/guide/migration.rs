@@ -202,7 +202,7 @@
 //! - Times that do not fit are refused where they are made, and not when the election runs: all that Go refuses, and
 //!   those by which two could lead at once (11 s, 10 s, 2 s).
 //! - The lock is given back when the work has ended; Go frees it first.
-//! - A candidate that watches the lock is told of a release; Go's looks again after up to 2.2 retry periods, as ours
+//! - A candidate that watches the lock is told of a release; Go's reads again after up to 2.2 retry periods, as ours
 //!   does without a watch.
 //!
 //! # What kubeadm's read of a ConfigMap becomes

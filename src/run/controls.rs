@@ -24,7 +24,7 @@ use crate::{
 pub trait Control {
     /// Whether nothing is shared.
     const NOTHING: bool = false;
-    /// A place in the limiter's queue. Dropped, it leaves no trace.
+    /// A waiter in the limiter's wait list. Dropped, it leaves no trace.
     type Waiter: fmt::Debug;
 
     /// Whether the run was cancelled. It may not go on to wait without [`poll_cancelled`](Self::poll_cancelled).
@@ -295,7 +295,7 @@ impl fmt::Debug for Controls {
     }
 }
 
-/// A place in the line before a limiter.
+/// A waiter in the wait list of a limiter.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Queued(QueuedPermits);

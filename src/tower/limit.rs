@@ -70,7 +70,7 @@ impl<S> Layer<S> for LimitLayer {
 pub struct LimitService<S> {
     inner: S,
     limiter: Limiter,
-    /// A place in the wait list, or the permit it led to.
+    /// A waiter in the wait list, or the permit it led to.
     permit: Option<QueuedPermit>,
     /// While it waits.
     timer: Option<Pin<Box<Timer>>>,
