@@ -7,7 +7,7 @@
 
 use std::{borrow::Borrow, hash::Hash};
 
-use super::incremental_table::IncrementalTable;
+use super::incremental_table::{IncrementalTable, MOVED};
 
 /// Buckets of the only table that are looked at in a step.
 const LOOKED_AT: usize = 2;
@@ -121,6 +121,12 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
             self.to_look_at = self.table.buckets().max(SHORT);
         }
         true
+    }
+
+    /// How many steps so small a part of a round takes, and a few.
+    pub(super) fn steps_of(&self, part: usize) -> usize {
+        let at_a_time = if self.is_moving() { MOVED } else { LOOKED_AT };
+        self.table.all_buckets().div_ceil(part).saturating_add(MOVED).div_ceil(at_a_time)
     }
 
     /// Looks at all entries at once.

@@ -11,7 +11,7 @@ use std::mem;
 use hashbrown::HashTable;
 
 /// Buckets of the former table that are moved in a step.
-const MOVED: usize = 8;
+pub(super) const MOVED: usize = 8;
 /// A table with fewer buckets does not shrink.
 const FEW: usize = 32;
 
@@ -151,7 +151,6 @@ impl<T> IncrementalTable<T> {
     }
 
     /// How many buckets it has: both tables.
-    #[cfg(test)]
     pub(super) fn all_buckets(&self) -> usize {
         self.table.num_buckets() + self.former.num_buckets()
     }

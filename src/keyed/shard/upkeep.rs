@@ -7,14 +7,15 @@ use std::{
 
 use super::{
     super::{
-        promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
-        settings::{Context, Settings},
+        promoted::slot_of,
+        settings::Context,
         shards::STEPS,
     },
     Shard,
+    tagged::TaggedWords,
 };
 use crate::{
-    limiter::{Limiter, Now},
+    limiter::Now,
     policy::limit::{bucket::Bucket, epochs::Epochs},
 };
 
@@ -23,17 +24,18 @@ impl<K: Eq + Hash> Shard<K> {
     pub(in super::super) fn forget_idle(&mut self, now: u64, context: &Context) {
         let now = self.pass(now, context);
         (0..self.promoted.slots()).for_each(|slot| self.demote(slot));
-        self.bring_up_to_date(now, context);
+        self.bring_up_to_date(now);
     }
 
     /// What time it is, and a small step of what is done in passing.
     pub(super) fn pass(&mut self, now: u64, context: &Context) -> u64 {
         let now = self.tell_time(now, context);
         if self.epochs.at(now).is_none() {
-            self.rebase(now, context);
+            self.tag(now);
         }
         self.demote_next();
         self.step(now, context);
+        self.catch_up(now, context);
         now
     }
 
@@ -41,13 +43,11 @@ impl<K: Eq + Hash> Shard<K> {
     #[cold]
     #[inline(never)]
     pub(super) fn step(&mut self, now: u64, context: &Context) -> bool {
-        let Self { words, epochs, promoted, paused_until, settings: Settings { version, .. }, .. } = self;
-        let (paused_until, version) = (*paused_until, *version);
-        let mut upkeep = Upkeep { now, epochs, promoted, paused_until, version, context };
-        let round_is_over = words.step(|key, word| upkeep.keep(key, word), |key| context.hasher.hash_one(key));
+        let Self { words, epochs, round_began_in, .. } = self;
+        let upkeep = Upkeep { now, epochs, oldest: *round_began_in };
+        let round_is_over = words.step(|_, word| upkeep.keep(word), |key| context.hasher.hash_one(key));
         if round_is_over {
-            self.epochs.forget_before(self.round_began_in);
-            self.round_began_in = self.epochs.current();
+            self.begin_round(self.round_began_in);
             self.round_is_over = self.words.len() > 0;
         }
         round_is_over
@@ -85,35 +85,64 @@ impl<K: Eq + Hash> Shard<K> {
         now
     }
 
-    /// A new epoch begins where time has left the span that words can tell.
+    /// The current epoch gets a tag, if its buckets fit into a word: it has none so far, or one that time has left.
     #[cold]
     #[inline(never)]
-    fn rebase(&mut self, now: u64, context: &Context) {
-        if self.epochs.can_pack() {
-            self.epochs.rebase(now);
-            self.tidy_epochs(now, context);
-        }
-    }
-
-    /// After a new epoch has begun: there may be too many, or no words of the former ones.
-    pub(super) fn tidy_epochs(&mut self, now: u64, context: &Context) {
-        if self.epochs.is_crowded() {
-            self.bring_up_to_date(now, context);
+    pub(super) fn tag(&mut self, now: u64) {
+        if !self.epochs.can_pack() {
+            return;
         }
         if self.words.len() == 0 {
-            self.epochs.forget_before(self.epochs.current());
-            self.round_began_in = self.epochs.current();
+            self.epochs.forget_all();
+            self.tagged = TaggedWords::new();
+            self.round_began_in = self.epochs.latest();
+        }
+        if let TaggedWords::Few(hashes) = &self.tagged
+            && let Some(former) = self.epochs.retag(now)
+        {
+            for hash in hashes {
+                let has_it = |word: u64| slot_of(word).is_none() && self.epochs.is_current(word);
+                if let Some(word) = self.words.find_mut(*hash, |(_, word)| has_it(*word)) {
+                    let bucket = as_of(now, self.epochs.unpack_by(&former, *word));
+                    *word = self.epochs.pack(&bucket).unwrap_or(*word);
+                }
+            }
+            return;
+        }
+        let is_exhausted = self.epochs.is_exhausted();
+        if self.epochs.tag(now) {
+            self.tagged = TaggedWords::new();
+        }
+        if is_exhausted {
+            self.bring_up_to_date(now);
         }
     }
 
-    /// All words become those of the current epoch.
-    fn bring_up_to_date(&mut self, now: u64, context: &Context) {
-        let Self { words, epochs, promoted, paused_until, settings: Settings { version, .. }, .. } = self;
-        let (paused_until, version) = (*paused_until, *version);
-        let mut upkeep = Upkeep { now, epochs, promoted, paused_until, version, context };
-        words.retain(|key, word| upkeep.keep(key, word));
-        self.epochs.forget_before(self.epochs.current());
-        self.round_began_in = self.epochs.current();
+    /// Where there are many tags, and one more word is to have the latest: so many looks that the first tags are gone
+    /// before there are too many. A tag is kept for more than 32 such words, and a round of looks takes 1024 of them at
+    /// most.
+    pub(super) fn catch_up(&mut self, now: u64, context: &Context) {
+        if self.epochs.is_crowded() {
+            let steps = self.words.steps_of(1024);
+            _ = (0..steps).any(|_| self.step(now, context));
+        }
+    }
+
+    /// All words get the latest tag, and those of full buckets go.
+    fn bring_up_to_date(&mut self, now: u64) {
+        let Self { words, epochs, .. } = self;
+        let latest = epochs.latest();
+        let upkeep = Upkeep { now, epochs, oldest: latest };
+        words.retain(|_, word| upkeep.keep(word));
+        self.begin_round(latest);
+    }
+
+    /// No word has a tag before this one.
+    fn begin_round(&mut self, oldest: u8) {
+        self.epochs.forget_before(oldest);
+        self.round_began_in = self.epochs.latest();
+        // Those that are looked at may get it.
+        self.tagged = TaggedWords::Many;
     }
 
     #[cold]
@@ -128,15 +157,15 @@ impl<K: Eq + Hash> Shard<K> {
 struct Upkeep<'a> {
     now: u64,
     epochs: &'a Epochs,
-    promoted: &'a mut PromotedKeys,
-    paused_until: u64,
-    version: u64,
-    context: &'a Context,
+    /// The tag that words with earlier ones get.
+    oldest: u8,
 }
 
 impl Upkeep<'_> {
-    /// The word becomes one of the current epoch, unless its bucket is full, and the key need not be remembered.
-    fn keep<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
+    /// Whether the key need be remembered: its bucket is not full.
+    fn keep(&self, word: &mut u64) -> bool {
+        #[cfg(test)]
+        super::super::costs::count(1);
         if slot_of(*word).is_some() {
             return true;
         }
@@ -145,22 +174,20 @@ impl Upkeep<'_> {
         {
             return !moment.is_full(*word);
         }
-        let bucket = up_to_date(self.epochs, self.now, *word);
-        if bucket.is_full() {
+        if up_to_date(self.epochs, self.now, *word).is_full() {
             return false;
         }
-        *word = self.epochs.pack(&bucket).unwrap_or_else(|| {
-            let limiter = Limiter::promoted(bucket, self.paused_until, &self.context.clock, self.version);
-            let hash = self.context.hasher.hash_one(key);
-            word_of(self.promoted.insert(PromotedKey { hash, limiter }))
-        });
+        *word = self.epochs.carry(*word, self.oldest);
         true
     }
 }
 
 /// The bucket of a word, as of now.
 pub(super) fn up_to_date(epochs: &Epochs, now: u64, word: u64) -> Bucket {
-    let mut bucket = epochs.unpack(word);
+    as_of(now, epochs.unpack(word))
+}
+
+fn as_of(now: u64, mut bucket: Bucket) -> Bucket {
     if now < bucket.updated_at() {
         bucket.rewind(now);
     }

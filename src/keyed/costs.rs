@@ -1,0 +1,98 @@
+//! What a call looks at, however many keys there are: words and limiters.
+
+use std::{cell::Cell, time::Duration};
+
+use tokio::time::advance;
+
+use super::KeyedLimiter;
+use crate::policy::limit::rate::Rate;
+
+thread_local! {
+    static LOOKS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// So many more were looked at.
+pub(super) fn count(looks: usize) {
+    LOOKS.set(LOOKS.get() + looks);
+}
+
+struct Costs {
+    keyed: KeyedLimiter<u32>,
+    keys: u32,
+    most: usize,
+    total: usize,
+}
+
+impl Costs {
+    /// So many keys, each of which has taken all it can.
+    async fn of(keys: u32) -> Self {
+        let keyed = KeyedLimiter::new(Rate::per_hour(1), 100);
+        let mut costs = Self { keyed, keys, most: 0, total: 0 };
+        (0..keys).for_each(|key| _ = costs.call(|keyed| keyed.try_acquire(&key, 100).unwrap()));
+        advance(Duration::from_millis(1)).await;
+        costs
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&KeyedLimiter<u32>) -> T) -> T {
+        LOOKS.set(0);
+        let told = call(&self.keyed);
+        self.most = self.most.max(LOOKS.get());
+        self.total += LOOKS.get();
+        told
+    }
+
+    fn change(&mut self, round: u32) {
+        let rate = Rate::new(1 + round % 7, Duration::from_secs(3600 + u64::from(round % 11))).unwrap();
+        self.call(|keyed| if round % 2 == 0 { keyed.set_rate(rate) } else { keyed.set_burst(100 + round % 3) });
+    }
+
+    fn try_any(&mut self, which: u32) {
+        let key = which.wrapping_mul(0x9E37_79B1) % self.keys;
+        _ = self.call(|keyed| keyed.try_acquire(&key, 1));
+    }
+}
+
+/// At the end of a round 32 steps of two words or eight, and what a call takes of its own; where there are many tags as
+/// many again.
+const MOST: usize = 408;
+
+#[tokio::test(start_paused = true)]
+async fn no_call_looks_at_more_words_because_settings_have_changed_often() {
+    for keys in [3_000, 100_000] {
+        let mut costs = Costs::of(keys).await;
+        for changes in [300, 2_000] {
+            costs.total = 0;
+            (0..changes).for_each(|round| costs.change(round));
+            assert_eq!(costs.total, 0, "a change looks at no key at rest");
+            costs.try_any(1);
+        }
+        // A call in between: about one key, about any, about many.
+        for (calls, same) in [(1, true), (1, false), (3, false), (40, false)] {
+            for round in 0..2_000 {
+                costs.change(round);
+                (0..calls).for_each(|call| costs.try_any(if same { 7 } else { round * calls + call }));
+                if round % 100 == 0 {
+                    advance(Duration::from_millis(1)).await;
+                }
+            }
+        }
+        assert!(costs.most <= MOST, "{} of {keys}", costs.most);
+        assert_eq!(costs.keyed.len(), keys as usize);
+    }
+}
+
+/// Each time the clock leaves the span that words can tell, which is 8.6 s at this rate.
+#[tokio::test(start_paused = true)]
+async fn no_call_looks_at_more_words_because_time_has_passed() {
+    for keys in [3_000, 100_000] {
+        let mut costs = Costs::of(keys).await;
+        costs.keyed.set_rate(Rate::new(u32::MAX, Duration::from_secs(180_001)).unwrap());
+        for round in 0..2_000 {
+            (0..1 + round % 5).for_each(|call| costs.try_any(round * 5 + call));
+            advance(Duration::from_secs(9)).await;
+        }
+        advance(Duration::from_secs(365 * 24 * 3600)).await;
+        (0..300).for_each(|round| costs.try_any(round));
+        assert!(costs.most <= MOST, "{} of {keys}", costs.most);
+    }
+}
