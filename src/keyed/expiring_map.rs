@@ -61,6 +61,15 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         self.table.find_mut(hash, is_it).map(|(_, value)| value)
     }
 
+    /// Where the entry of this hash is for which `is_it` holds, until one is added or moved.
+    pub(super) fn position(&self, hash: u64, is_it: impl Fn(&(K, V)) -> bool) -> Option<(bool, usize)> {
+        self.table.position(hash, is_it)
+    }
+
+    pub(super) fn at_mut(&mut self, position: (bool, usize)) -> Option<&mut V> {
+        self.table.at_mut(position).map(|(_, value)| value)
+    }
+
     pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(&(K, V)) -> bool) -> Option<(K, V)> {
         self.table.remove(hash, is_it)
     }

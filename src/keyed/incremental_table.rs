@@ -55,6 +55,16 @@ impl<T> IncrementalTable<T> {
         if found.is_none() && is_moving { self.former.find_mut(hash, is_it) } else { found }
     }
 
+    /// Where it is: whether in the former table, and in which bucket. It holds until an entry is added or moved.
+    pub(super) fn position(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<(bool, usize)> {
+        let found = self.table.find_bucket_index(hash, &is_it).map(|index| (false, index));
+        found.or_else(|| self.former.find_bucket_index(hash, is_it).map(|index| (true, index)))
+    }
+
+    pub(super) fn at_mut(&mut self, (is_former, index): (bool, usize)) -> Option<&mut T> {
+        if is_former { self.former.get_bucket_mut(index) } else { self.table.get_bucket_mut(index) }
+    }
+
     pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let former = &mut self.former;
         let entry = self.table.find_entry(hash, &is_it).or_else(|_| former.find_entry(hash, is_it));

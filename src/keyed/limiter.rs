@@ -160,14 +160,16 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     }
 
     /// From now on every key fills at `rate`; see [`Limiter::set_rate`]. Whichever of several changes at once is the
-    /// last, is so for all keys. It costs nothing for keys at rest.
+    /// last, is so for all keys.
+    ///
+    /// It takes as long with a million keys at rest as with one, and longer for each key that is waited for or held.
     pub fn set_rate(&self, rate: Rate) {
         self.set(|settings| settings.rate = rate, 0);
     }
 
     /// From now on every key holds `burst` permits: full ones at once, others fill up at the rate; see
-    /// [`Limiter::set_burst`]. Whichever of several changes at once is the last, is so for all keys. It costs nothing
-    /// for keys at rest.
+    /// [`Limiter::set_burst`]. Whichever of several changes at once is the last, is so for all keys. For what it costs
+    /// see [`set_rate`](Self::set_rate).
     pub fn set_burst(&self, burst: u32) {
         self.set(|settings| settings.burst = burst, 0);
     }
@@ -258,7 +260,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
 
     /// Nothing may need the limiter in this slot any more.
     pub(super) fn demote(&self, hash: u64, slot: u32) {
-        self.shards.lock(hash).demote(slot);
+        self.shards.lock(hash).demote(slot, &self.context);
     }
 }
 

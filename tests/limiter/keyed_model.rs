@@ -35,6 +35,8 @@ enum Step {
     Pass(Duration),
     SetRate(Rate),
     SetBurst(u32),
+    /// So many changes in a row, with so much time before each.
+    SetBursts([u32; 2], u16, Duration),
     PauseAll(Duration),
     PauseOne(u8, Duration),
     ForgetIdle,
@@ -73,8 +75,11 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (0_u8..6).prop_map(Step::Hold),
         1 => (0_usize..5).prop_map(Step::Release),
         12 => spans().prop_map(Step::Pass),
+        1 => Just(Step::Pass(Duration::from_secs(366 * 24 * 3600))),
         2 => rates().prop_map(Step::SetRate),
         2 => bursts().prop_map(Step::SetBurst),
+        1 => ([bursts(), bursts()], 1_u16..300, 0_u64..1_000_000)
+            .prop_map(|(bursts, many, ns)| Step::SetBursts(bursts, many, Duration::from_nanos(ns))),
         1 => spans().prop_map(Step::PauseAll),
         1 => (0_u8..6, spans()).prop_map(|(key, span)| Step::PauseOne(key, span)),
         1 => Just(Step::ForgetIdle),
@@ -183,6 +188,17 @@ async fn play(rate: Rate, burst: u32, steps: Vec<Step>) {
             Step::SetBurst(burst) if !naive.is_paused() && reservations.is_empty() => {
                 keyed.set_burst(burst);
                 naive.set_burst(burst);
+            }
+            Step::SetBursts(bursts, many, span) if !naive.is_paused() && reservations.is_empty() => {
+                // Of several changes of the rate in so long a row, all that was rounded off is rounded off once.
+                for key in 0..6 {
+                    assert_eq!(keyed.try_acquire(&u16::from(key), 0), naive.get(key).try_acquire(0));
+                }
+                for number in 0..many {
+                    advance(span).await;
+                    keyed.set_burst(bursts[usize::from(number) % 2]);
+                    naive.set_burst(bursts[usize::from(number) % 2]);
+                }
             }
             Step::PauseAll(span) => {
                 keyed.pause_for(span);

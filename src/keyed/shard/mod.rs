@@ -98,7 +98,7 @@ impl<K: Eq + Hash> Shard<K> {
         let Some(moment) = self.epochs.at(now) else { return Tried::Unknown };
         self.updated_at = now;
         if !self.promoted.is_empty() {
-            self.demote_next();
+            self.demote_next(context);
         }
         let epochs = &self.epochs;
         if !self.words.glance(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
@@ -173,7 +173,7 @@ impl<K: Eq + Hash> Shard<K> {
         self.pass(now, context);
         let known = self.words.get(wanted.hash, wanted.key).copied();
         if let Some(slot) = known.and_then(slot_of) {
-            self.demote(slot);
+            self.demote(slot, context);
             if let Some(promoted) = self.promoted.get(slot) {
                 return Answer::Ask(promoted.limiter.clone());
             }
@@ -249,7 +249,7 @@ impl<K: Eq + Hash> Shard<K> {
     }
 
     /// The limiter in this slot goes back into a word, if nothing needs it any more.
-    pub(super) fn demote(&mut self, slot: u32) {
+    pub(super) fn demote(&mut self, slot: u32, context: &Context) {
         let Some(promoted) = self.promoted.get_mut(slot) else { return };
         let Some(mut bucket) = promoted.limiter.demoted() else { return };
         bucket.adopt(self.epochs.full());
@@ -258,7 +258,7 @@ impl<K: Eq + Hash> Shard<K> {
         self.updated_at = self.updated_at.max(bucket.updated_at());
         let (hash, word) = (promoted.hash, word_of(slot));
         if self.epochs.at(self.updated_at).is_none() {
-            self.tag(self.updated_at);
+            self.tag(self.updated_at, context);
         }
         if bucket.is_full() {
             self.words.remove(hash, |(_, other)| *other == word);
@@ -271,6 +271,7 @@ impl<K: Eq + Hash> Shard<K> {
             return;
         }
         self.promoted.remove(slot);
+        self.catch_up(self.updated_at, context);
     }
 
     /// Takes over settings, and a pause until then, if it ends later than a former one. The limiters have to do so

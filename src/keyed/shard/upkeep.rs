@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     limiter::Now,
-    policy::limit::{bucket::Bucket, epochs::Epochs},
+    policy::limit::{bucket::Bucket, epochs::{Epochs, tag_of}},
 };
 
 impl<K: Eq + Hash> Shard<K> {
     /// Forgets all keys at once whose buckets are full.
     pub(in super::super) fn forget_idle(&mut self, now: u64, context: &Context) {
         let now = self.pass(now, context);
-        (0..self.promoted.slots()).for_each(|slot| self.demote(slot));
+        (0..self.promoted.slots()).for_each(|slot| self.demote(slot, context));
         self.bring_up_to_date(now);
     }
 
@@ -31,9 +31,9 @@ impl<K: Eq + Hash> Shard<K> {
     pub(super) fn pass(&mut self, now: u64, context: &Context) -> u64 {
         let now = self.tell_time(now, context);
         if self.epochs.at(now).is_none() {
-            self.tag(now);
+            self.tag(now, context);
         }
-        self.demote_next();
+        self.demote_next(context);
         self.step(now, context);
         self.catch_up(now, context);
         now
@@ -61,7 +61,7 @@ impl<K: Eq + Hash> Shard<K> {
     /// What is done in passing, in more steps than one: to the end of the round, if it is near.
     pub(in super::super) fn look_after(&mut self, now: u64, context: &Context) {
         let now = self.tell_time(now, context);
-        self.demote_next();
+        self.demote_next(context);
         _ = (0..STEPS).any(|_| self.step(now, context));
     }
 
@@ -88,7 +88,7 @@ impl<K: Eq + Hash> Shard<K> {
     /// The current epoch gets a tag, if its buckets fit into a word: it has none so far, or one that time has left.
     #[cold]
     #[inline(never)]
-    pub(super) fn tag(&mut self, now: u64) {
+    pub(super) fn tag(&mut self, now: u64, context: &Context) {
         if !self.epochs.can_pack() {
             return;
         }
@@ -97,17 +97,23 @@ impl<K: Eq + Hash> Shard<K> {
             self.tagged = TaggedWords::new();
             self.round_began_in = self.epochs.latest();
         }
-        if let TaggedWords::Few(hashes) = &self.tagged
-            && let Some(former) = self.epochs.retag(now)
-        {
-            for hash in hashes {
-                let has_it = |word: u64| slot_of(word).is_none() && self.epochs.is_current(word);
-                if let Some(word) = self.words.find_mut(*hash, |(_, word)| has_it(*word)) {
-                    let bucket = as_of(now, self.epochs.unpack_by(&former, *word));
-                    *word = self.epochs.pack(&bucket).unwrap_or(*word);
+        if let TaggedWords::Few(hashes) = &self.tagged {
+            let latest = self.epochs.latest();
+            let find = |hash: &u64| {
+                let has_it = |word: u64| slot_of(word).is_none() && tag_of(word) == latest;
+                self.words.position(*hash, |(key, word)| has_it(*word) && context.hasher.hash_one(key) == *hash)
+            };
+            // Foreign code, which may panic, comes before the tag means another thing.
+            let positions: Vec<_> = hashes.iter().filter_map(find).collect();
+            if let Some(former) = self.epochs.retag(now) {
+                for position in positions {
+                    if let Some(word) = self.words.at_mut(position) {
+                        let bucket = as_of(now, self.epochs.unpack_by(&former, *word));
+                        *word = self.epochs.pack(&bucket).unwrap_or(*word);
+                    }
                 }
+                return;
             }
-            return;
         }
         let is_exhausted = self.epochs.is_exhausted();
         if self.epochs.tag(now) {
@@ -147,9 +153,9 @@ impl<K: Eq + Hash> Shard<K> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn demote_next(&mut self) {
+    pub(super) fn demote_next(&mut self, context: &Context) {
         let slot = self.promoted.next_slot();
-        self.demote(slot);
+        self.demote(slot, context);
     }
 }
 

@@ -323,7 +323,10 @@ impl Tag {
     }
 }
 
-fn tag_of(word: u64) -> u8 {
+/// The tag of a word.
+#[inline]
+#[must_use]
+pub fn tag_of(word: u64) -> u8 {
     let [tag, ..] = word.to_le_bytes();
     tag
 }

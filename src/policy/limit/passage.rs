@@ -48,12 +48,15 @@ impl Passage {
     pub(super) fn lead(&self, bucket: &mut Bucket, settings: &Bucket, since: u64) {
         bucket.refill(self.until);
         bucket.clamp();
-        let full = bucket.is_full() || bucket.level() >= self.full_from;
+        let level = bucket.level();
+        let full = bucket.is_full() || level >= self.full_from;
         bucket.adopt(settings);
         if full {
             bucket.fill();
         } else {
-            bucket.add(self.generated);
+            bucket.drain();
+            // What was rounded off comes back.
+            bucket.add(level.saturating_add(self.generated).saturating_add(1));
         }
         bucket.clamp();
         bucket.rewind(since);
