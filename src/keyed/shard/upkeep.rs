@@ -6,17 +6,16 @@ use std::{
 };
 
 use super::{
-    super::{
-        promoted::slot_of,
-        settings::Context,
-        shards::STEPS,
-    },
+    super::{promoted::slot_of, settings::Context, shards::STEPS},
     Shard,
     tagged::TaggedWords,
 };
 use crate::{
     limiter::Now,
-    policy::limit::{bucket::Bucket, epochs::{Epochs, tag_of}},
+    policy::limit::{
+        bucket::Bucket,
+        epochs::{Epochs, tag_of},
+    },
 };
 
 impl<K: Eq + Hash> Shard<K> {

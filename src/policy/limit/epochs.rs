@@ -257,9 +257,8 @@ impl Epochs {
             passage.lead(&mut bucket, &first.full, first.since);
             at = self.first();
         }
-        let [next, last] = [at.wrapping_add(1), epoch].map(|number| {
-            usize::try_from(number.wrapping_sub(self.first())).unwrap_or(usize::MAX)
-        });
+        let [next, last] = [at.wrapping_add(1), epoch]
+            .map(|number| usize::try_from(number.wrapping_sub(self.first())).unwrap_or(usize::MAX));
         let epochs = self.recent.iter().chain([&self.epoch]);
         for epoch in epochs.take(last.saturating_add(1)).skip(next) {
             bucket.refill(epoch.since);
@@ -465,7 +464,8 @@ mod tests {
         /// The word gets any later tag, as by a keeper that forgets those before.
         fn carry(&mut self) {
             let Some(word) = self.word else { return };
-            let to = self.epochs.oldest.wrapping_add(fastrand::u8(..=self.epochs.latest().wrapping_sub(self.epochs.oldest)));
+            let to =
+                self.epochs.oldest.wrapping_add(fastrand::u8(..=self.epochs.latest().wrapping_sub(self.epochs.oldest)));
             let word = self.epochs.carry(word, to);
             self.epochs.forget_before(if fastrand::bool() { to.min(tag_of(word)) } else { self.epochs.oldest });
             self.word = Some(word);
