@@ -28,7 +28,7 @@ impl Costs {
     async fn of(keys: u32) -> Self {
         let keyed = KeyedLimiter::new(Rate::per_hour(1), 100);
         let mut costs = Self { keyed, keys, most: 0, total: 0 };
-        (0..keys).for_each(|key| _ = costs.call(|keyed| keyed.try_acquire(&key, 100).unwrap()));
+        (0..keys).for_each(|key| costs.call(|keyed| keyed.try_acquire(&key, 100).unwrap()));
         advance(Duration::from_millis(1)).await;
         costs
     }
@@ -43,7 +43,7 @@ impl Costs {
 
     fn change(&mut self, round: u32) {
         let rate = Rate::new(1 + round % 7, Duration::from_secs(3600 + u64::from(round % 11))).unwrap();
-        self.call(|keyed| if round % 2 == 0 { keyed.set_rate(rate) } else { keyed.set_burst(100 + round % 3) });
+        self.call(|keyed| if round.is_multiple_of(2) { keyed.set_rate(rate) } else { keyed.set_burst(100 + round % 3) });
     }
 
     fn try_any(&mut self, which: u32) {
@@ -52,8 +52,8 @@ impl Costs {
     }
 }
 
-/// At the end of a round 32 steps of two words or eight, and what a call takes of its own; where there are many tags as
-/// many again.
+/// At the end of a round a call takes 32 steps, in each of which it looks at two words or at eight; where there are many
+/// tags it looks at a 1024th of the words as well.
 const MOST: usize = 408;
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +88,7 @@ async fn no_call_looks_at_more_words_because_time_has_passed() {
         let mut costs = Costs::of(keys).await;
         costs.keyed.set_rate(Rate::new(u32::MAX, Duration::from_secs(180_001)).unwrap());
         for round in 0..2_000 {
-            (0..1 + round % 5).for_each(|call| costs.try_any(round * 5 + call));
+            (0..=round % 5).for_each(|call| costs.try_any(round * 5 + call));
             advance(Duration::from_secs(9)).await;
         }
         advance(Duration::from_secs(365 * 24 * 3600)).await;

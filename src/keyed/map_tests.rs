@@ -100,7 +100,10 @@ fn against_std<M: ExpiringTestMap>(ops: Vec<(u8, u16, usize)>) -> Result<(), Tes
     let mut looked_at = HashSet::new();
     let mut keys = naive.keys();
     while !map.step(|_| true, hash) {}
-    let mut look = |value| looked_at.insert(value) || true;
+    let mut look = |value| {
+        looked_at.insert(value);
+        true
+    };
     while !map.step(&mut look, hash) {
         if let Some(key) = keys.next() {
             map.remove(hash(key), *key, hash);
