@@ -255,3 +255,43 @@ proptest! {
         runtime.block_on(unconstrained(play(rate, burst, steps)));
     }
 }
+
+/// Many keys, all of them used up from time to time and some of them full, while the settings change after every few
+/// calls: more often than words can tell apart. Rates of one cost, where nothing is rounded off.
+async fn play_changes(keys: u32, rounds: u32, calls: u32) {
+    let random_rate = || Rate::new(fastrand::u32(0..40), Duration::from_nanos(1_000_000_007)).unwrap();
+    let (mut rate, mut burst) = (random_rate(), 3);
+    let keyed: KeyedLimiter<u32> = KeyedLimiter::new(rate, burst);
+    let mut naive: Vec<_> = (0..keys).map(|_| Limiter::new(rate, burst)).collect();
+    let one = |naive: &[Limiter], key: u32, permits: u32| {
+        let expected = naive[key as usize].try_acquire(permits);
+        assert_eq!(keyed.try_acquire(&key, permits), expected, "{key}");
+    };
+    (0..keys).for_each(|key| one(&naive, key, fastrand::u32(0..4)));
+    for round in 0..rounds {
+        (rate, burst) = if fastrand::bool() { (random_rate(), burst) } else { (rate, fastrand::u32(1..6)) };
+        keyed.set_rate(rate);
+        keyed.set_burst(burst);
+        for limiter in &mut naive {
+            if limiter.available() == limiter.max_burst() {
+                *limiter = Limiter::new(rate, burst);
+            } else {
+                limiter.set_rate(rate);
+                limiter.set_burst(burst);
+            }
+        }
+        (0..fastrand::u32(0..=calls)).for_each(|_| one(&naive, fastrand::u32(0..keys), fastrand::u32(0..4)));
+        if round % 16 == 0 {
+            let most = if round % 512 == 0 { 1_000_000_000 } else { 30_000_000 };
+            advance(Duration::from_nanos(fastrand::u64(0..most))).await;
+        }
+    }
+    (0..keys).for_each(|key| one(&naive, key, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn same_answers_where_settings_change_after_every_few_calls() {
+    for (keys, rounds, calls) in [(40, 2000, 1), (40, 1000, 5), (600, 300, 40), (2000, 300, 40)] {
+        unconstrained(play_changes(keys, rounds, calls)).await;
+    }
+}
