@@ -1,11 +1,17 @@
 //! What a call looks at, however many keys there are: words and limiters.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, hash::BuildHasher, time::Duration};
 
+use hashbrown::DefaultHashBuilder;
 use tokio::time::advance;
 
-use super::KeyedLimiter;
-use crate::policy::limit::rate::Rate;
+use super::{
+    KeyedLimiter,
+    request::{Tried, Wanted},
+    settings::{Context, Settings},
+    shard::Shard,
+};
+use crate::{limiter::LimiterClock, policy::limit::rate::Rate};
 
 thread_local! {
     static LOOKS: Cell<usize> = const { Cell::new(0) };
@@ -43,7 +49,9 @@ impl Costs {
 
     fn change(&mut self, round: u32) {
         let rate = Rate::new(1 + round % 7, Duration::from_secs(3600 + u64::from(round % 11))).unwrap();
-        self.call(|keyed| if round.is_multiple_of(2) { keyed.set_rate(rate) } else { keyed.set_burst(100 + round % 3) });
+        self.call(
+            |keyed| if round.is_multiple_of(2) { keyed.set_rate(rate) } else { keyed.set_burst(100 + round % 3) },
+        );
     }
 
     fn try_any(&mut self, which: u32) {
@@ -95,4 +103,31 @@ async fn no_call_looks_at_more_words_because_time_has_passed() {
         (0..300).for_each(|round| costs.try_any(round));
         assert!(costs.most <= MOST, "{} of {keys}", costs.most);
     }
+}
+
+/// As many in one shard as there are of a million, and just so many asked for between two changes that a tag is used up
+/// by each.
+#[test]
+fn there_are_never_too_many_tags() {
+    const KEYS: u32 = 30_000;
+    let context = Context { clock: LimiterClock::default(), hasher: DefaultHashBuilder::default() };
+    let settings = |round: u32| Settings { rate: Rate::per_hour(1 + round % 7), burst: 100, version: round.into() };
+    let mut shard = Shard::new(settings(0));
+    let (mut most, mut now) = (0, 1);
+    let mut take = |shard: &mut Shard<u32>, now: u64, key: u32, permits: u32| {
+        LOOKS.set(0);
+        let wanted = Wanted { key: &key, hash: context.hasher.hash_one(key) };
+        if matches!(shard.try_take(now, wanted, permits, &context), Tried::Unknown) {
+            _ = shard.try_take_unpacked(now, wanted, permits, &context);
+        }
+        most = most.max(LOOKS.get());
+    };
+    (0..KEYS).for_each(|key| take(&mut shard, now, key, 100));
+    for round in 1..600 {
+        now += 1;
+        drop(shard.set(now, settings(round), 0, &context));
+        (0..34).for_each(|call| take(&mut shard, now, (round * 34 + call).wrapping_mul(0x9E37_79B1) % KEYS, 1));
+    }
+    assert!(most <= MOST, "{most}");
+    assert_eq!(shard.len(), KEYS as usize);
 }
