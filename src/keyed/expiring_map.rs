@@ -7,7 +7,7 @@
 
 use std::{borrow::Borrow, hash::Hash};
 
-use super::incremental_table::IncrementalTable;
+use super::incremental_table::{IncrementalTable, MOVED};
 
 /// Buckets of the only table that are looked at in a step.
 const LOOKED_AT: usize = 2;
@@ -59,6 +59,15 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
     #[inline]
     pub(super) fn find_mut(&mut self, hash: u64, is_it: impl Fn(&(K, V)) -> bool) -> Option<&mut V> {
         self.table.find_mut(hash, is_it).map(|(_, value)| value)
+    }
+
+    /// Where the entry of this hash is for which `is_it` holds, until one is added or moved.
+    pub(super) fn position(&self, hash: u64, is_it: impl Fn(&(K, V)) -> bool) -> Option<(bool, usize)> {
+        self.table.position(hash, is_it)
+    }
+
+    pub(super) fn at_mut(&mut self, position: (bool, usize)) -> Option<&mut V> {
+        self.table.at_mut(position).map(|(_, value)| value)
     }
 
     pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(&(K, V)) -> bool) -> Option<(K, V)> {
@@ -121,6 +130,12 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
             self.to_look_at = self.table.buckets().max(SHORT);
         }
         true
+    }
+
+    /// How many steps so small a part of a round takes, and a few.
+    pub(super) fn steps_of(&self, part: usize) -> usize {
+        let at_a_time = if self.is_moving() { MOVED } else { LOOKED_AT };
+        self.table.all_buckets().div_ceil(part).saturating_add(MOVED).div_ceil(at_a_time)
     }
 
     /// Looks at all entries at once.

@@ -11,7 +11,7 @@ use std::mem;
 use hashbrown::HashTable;
 
 /// Buckets of the former table that are moved in a step.
-const MOVED: usize = 8;
+pub(super) const MOVED: usize = 8;
 /// A table with fewer buckets does not shrink.
 const FEW: usize = 32;
 
@@ -53,6 +53,16 @@ impl<T> IncrementalTable<T> {
         let is_moving = self.is_moving();
         let found = self.table.find_mut(hash, &is_it);
         if found.is_none() && is_moving { self.former.find_mut(hash, is_it) } else { found }
+    }
+
+    /// Where it is: whether in the former table, and in which bucket. It holds until an entry is added or moved.
+    pub(super) fn position(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<(bool, usize)> {
+        let found = self.table.find_bucket_index(hash, &is_it).map(|index| (false, index));
+        found.or_else(|| self.former.find_bucket_index(hash, is_it).map(|index| (true, index)))
+    }
+
+    pub(super) fn at_mut(&mut self, (is_former, index): (bool, usize)) -> Option<&mut T> {
+        if is_former { self.former.get_bucket_mut(index) } else { self.table.get_bucket_mut(index) }
     }
 
     pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<T> {
@@ -151,7 +161,6 @@ impl<T> IncrementalTable<T> {
     }
 
     /// How many buckets it has: both tables.
-    #[cfg(test)]
     pub(super) fn all_buckets(&self) -> usize {
         self.table.num_buckets() + self.former.num_buckets()
     }

@@ -9,6 +9,8 @@
 
 mod acquire;
 mod backoff;
+#[cfg(test)]
+mod costs;
 mod dense_expiring_map;
 mod expiring_map;
 mod incremental_table;

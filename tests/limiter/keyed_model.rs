@@ -35,6 +35,8 @@ enum Step {
     Pass(Duration),
     SetRate(Rate),
     SetBurst(u32),
+    /// So many changes in a row, with so much time before each.
+    SetBursts([u32; 2], u16, Duration),
     PauseAll(Duration),
     PauseOne(u8, Duration),
     ForgetIdle,
@@ -73,8 +75,11 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (0_u8..6).prop_map(Step::Hold),
         1 => (0_usize..5).prop_map(Step::Release),
         12 => spans().prop_map(Step::Pass),
+        1 => Just(Step::Pass(Duration::from_secs(366 * 24 * 3600))),
         2 => rates().prop_map(Step::SetRate),
         2 => bursts().prop_map(Step::SetBurst),
+        1 => ([bursts(), bursts()], 1_u16..300, 0_u64..1_000_000)
+            .prop_map(|(bursts, many, ns)| Step::SetBursts(bursts, many, Duration::from_nanos(ns))),
         1 => spans().prop_map(Step::PauseAll),
         1 => (0_u8..6, spans()).prop_map(|(key, span)| Step::PauseOne(key, span)),
         1 => Just(Step::ForgetIdle),
@@ -184,6 +189,19 @@ async fn play(rate: Rate, burst: u32, steps: Vec<Step>) {
                 keyed.set_burst(burst);
                 naive.set_burst(burst);
             }
+            Step::SetBursts(bursts, many, span) if !naive.is_paused() && reservations.is_empty() => {
+                // A naive limiter that is replaced must have granted nothing that is not collected.
+                waits.clear();
+                // Of several changes of the rate before a row so long, what is rounded off is rounded off once.
+                for key in 0..6 {
+                    assert_eq!(keyed.try_acquire(&u16::from(key), 0), naive.get(key).try_acquire(0));
+                }
+                for number in 0..many {
+                    advance(span).await;
+                    keyed.set_burst(bursts[usize::from(number) % 2]);
+                    naive.set_burst(bursts[usize::from(number) % 2]);
+                }
+            }
             Step::PauseAll(span) => {
                 keyed.pause_for(span);
                 naive.paused_until = naive.paused_until.max(tokio::time::Instant::now() + span);
@@ -235,5 +253,45 @@ proptest! {
     fn same_answers_as_limiters_that_are_never_forgotten(rate in rates(), burst in bursts(), steps in vec(steps(), 0..150)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(unconstrained(play(rate, burst, steps)));
+    }
+}
+
+/// Many keys, all of them used up from time to time and some of them full, while the settings change after every few
+/// calls: more often than words can tell apart. Rates of one cost, where nothing is rounded off.
+async fn play_changes(keys: u32, rounds: u32, calls: u32) {
+    let random_rate = || Rate::new(fastrand::u32(0..40), Duration::from_nanos(1_000_000_007)).unwrap();
+    let (mut rate, mut burst) = (random_rate(), 3);
+    let keyed: KeyedLimiter<u32> = KeyedLimiter::new(rate, burst);
+    let mut naive: Vec<_> = (0..keys).map(|_| Limiter::new(rate, burst)).collect();
+    let one = |naive: &[Limiter], key: u32, permits: u32| {
+        let expected = naive[key as usize].try_acquire(permits);
+        assert_eq!(keyed.try_acquire(&key, permits), expected, "{key}");
+    };
+    (0..keys).for_each(|key| one(&naive, key, fastrand::u32(0..4)));
+    for round in 0..rounds {
+        (rate, burst) = if fastrand::bool() { (random_rate(), burst) } else { (rate, fastrand::u32(1..6)) };
+        keyed.set_rate(rate);
+        keyed.set_burst(burst);
+        for limiter in &mut naive {
+            if limiter.available() == limiter.max_burst() {
+                *limiter = Limiter::new(rate, burst);
+            } else {
+                limiter.set_rate(rate);
+                limiter.set_burst(burst);
+            }
+        }
+        (0..fastrand::u32(0..=calls)).for_each(|_| one(&naive, fastrand::u32(0..keys), fastrand::u32(0..4)));
+        if round % 16 == 0 {
+            let most = if round % 512 == 0 { 1_000_000_000 } else { 30_000_000 };
+            advance(Duration::from_nanos(fastrand::u64(0..most))).await;
+        }
+    }
+    (0..keys).for_each(|key| one(&naive, key, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn same_answers_where_settings_change_after_every_few_calls() {
+    for (keys, rounds, calls) in [(40, 2000, 1), (40, 1000, 5), (600, 300, 40), (2000, 300, 40)] {
+        unconstrained(play_changes(keys, rounds, calls)).await;
     }
 }

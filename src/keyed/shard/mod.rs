@@ -8,6 +8,7 @@
 //! belongs to one key; a word whose bucket is full is as good as none. Limiters that only their slot holds have no
 //! waiters with wakers. No foreign code runs under the lock but that of the keys: `Hash`, `Eq`, `to_owned` and drop.
 
+mod tagged;
 mod upkeep;
 mod word;
 
@@ -18,7 +19,7 @@ use std::{
     task::Waker,
 };
 
-use self::word::up_to_date;
+use self::{tagged::TaggedWords, word::up_to_date};
 use super::{
     expiring_map::ExpiringMap,
     promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
@@ -40,7 +41,9 @@ use crate::{
 pub(super) struct Shard<K> {
     words: ExpiringMap<K, u64>,
     epochs: Epochs,
-    /// The epoch that was the current one when the round of looks at `words` began.
+    /// Those with the latest tag.
+    tagged: TaggedWords,
+    /// The tag that was the latest when the round of looks at `words` began: those with an earlier one get it.
     round_began_in: u8,
     /// A round has ended since this was last asked for.
     round_is_over: bool,
@@ -57,7 +60,8 @@ impl<K: Eq + Hash> Shard<K> {
         let epochs = Epochs::new(settings.rate, settings.burst);
         Self {
             words: ExpiringMap::new(),
-            round_began_in: epochs.current(),
+            tagged: TaggedWords::new(),
+            round_began_in: epochs.latest(),
             round_is_over: false,
             epochs,
             promoted: PromotedKeys::default(),
@@ -95,7 +99,7 @@ impl<K: Eq + Hash> Shard<K> {
         let Some(moment) = self.epochs.at(now) else { return Tried::Unknown };
         self.updated_at = now;
         if !self.promoted.is_empty() {
-            self.demote_next();
+            self.demote_next(context);
         }
         let epochs = &self.epochs;
         if !self.words.glance(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
@@ -142,7 +146,9 @@ impl<K: Eq + Hash> Shard<K> {
                     if !self.words.is_moving() {
                         self.step(now, context);
                     }
+                    self.catch_up(now, context);
                     self.insert(wanted, after, context);
+                    self.tagged.add(wanted.hash);
                 }
                 Tried::Taken
             }
@@ -168,7 +174,7 @@ impl<K: Eq + Hash> Shard<K> {
         self.pass(now, context);
         let known = self.words.get(wanted.hash, wanted.key).copied();
         if let Some(slot) = known.and_then(slot_of) {
-            self.demote(slot);
+            self.demote(slot, context);
             if let Some(promoted) = self.promoted.get(slot) {
                 return Answer::Ask(promoted.limiter.clone());
             }
@@ -189,8 +195,16 @@ impl<K: Eq + Hash> Shard<K> {
         let bucket = list.bucket().clone();
         match (known, self.epochs.pack(&bucket)) {
             (None, _) if bucket.is_full() => {}
-            (None, Some(word)) => self.insert(wanted, word, context),
-            (Some(_), Some(word)) => self.replace(wanted, word),
+            (None, Some(word)) => {
+                self.insert(wanted, word, context);
+                self.tagged.add(wanted.hash);
+            }
+            (Some(former), Some(word)) => {
+                self.replace(wanted, word);
+                if !self.epochs.is_current(former) {
+                    self.tagged.add(wanted.hash);
+                }
+            }
             // Too large for a word: the key keeps a limiter.
             (_, None) => _ = self.promote_bucket(wanted, bucket, known.is_some(), context),
         }
@@ -236,7 +250,7 @@ impl<K: Eq + Hash> Shard<K> {
     }
 
     /// The limiter in this slot goes back into a word, if nothing needs it any more.
-    pub(super) fn demote(&mut self, slot: u32) {
+    pub(super) fn demote(&mut self, slot: u32, context: &Context) {
         let Some(promoted) = self.promoted.get_mut(slot) else { return };
         let Some(mut bucket) = promoted.limiter.demoted() else { return };
         bucket.adopt(self.epochs.full());
@@ -244,16 +258,21 @@ impl<K: Eq + Hash> Shard<K> {
         bucket.clamp();
         self.updated_at = self.updated_at.max(bucket.updated_at());
         let (hash, word) = (promoted.hash, word_of(slot));
+        if self.epochs.at(self.updated_at).is_none() {
+            self.tag(self.updated_at, context);
+        }
         if bucket.is_full() {
             self.words.remove(hash, |(_, other)| *other == word);
         } else if let Some(packed) = self.epochs.pack(&bucket) {
             if let Some(word) = self.words.find_mut(hash, |(_, other)| *other == word) {
                 *word = packed;
+                self.tagged.add(hash);
             }
         } else {
             return;
         }
         self.promoted.remove(slot);
+        self.catch_up(self.updated_at, context);
     }
 
     /// Takes over settings, and a pause until then, if it ends later than a former one. The limiters have to do so
@@ -270,7 +289,6 @@ impl<K: Eq + Hash> Shard<K> {
         self.paused_until = self.paused_until.max(paused_until);
         if (former.rate, former.burst) != (settings.rate, settings.burst) {
             self.epochs.change(now, settings.rate, settings.burst);
-            self.tidy_epochs(now, context);
         }
         self.promoted.limiters().cloned()
     }

@@ -1,29 +1,21 @@
-//! A word that is brought up to date: its bucket as of now, in the current epoch.
+//! A word in passing: whether its key need be remembered, and its bucket as of now.
 
-use std::hash::{BuildHasher, Hash};
-
-use super::super::{
-    promoted::{PromotedKey, PromotedKeys, slot_of, word_of},
-    settings::Context,
-};
-use crate::{
-    limiter::Limiter,
-    policy::limit::{bucket::Bucket, epochs::Epochs},
-};
+use super::super::promoted::slot_of;
+use crate::policy::limit::{bucket::Bucket, epochs::Epochs};
 
 /// What is done to a word in passing.
 pub(super) struct Upkeep<'a> {
     pub(super) now: u64,
     pub(super) epochs: &'a Epochs,
-    pub(super) promoted: &'a mut PromotedKeys,
-    pub(super) paused_until: u64,
-    pub(super) version: u64,
-    pub(super) context: &'a Context,
+    /// The tag that words with earlier ones get.
+    pub(super) oldest: u8,
 }
 
 impl Upkeep<'_> {
-    /// The word becomes one of the current epoch, unless its bucket is full, and the key need not be remembered.
-    pub(super) fn keep<K: Hash>(&mut self, key: &K, word: &mut u64) -> bool {
+    /// Whether the key need be remembered: its bucket is not full.
+    pub(super) fn keep(&self, word: &mut u64) -> bool {
+        #[cfg(test)]
+        super::super::costs::count(1);
         if slot_of(*word).is_some() {
             return true;
         }
@@ -32,22 +24,20 @@ impl Upkeep<'_> {
         {
             return !moment.is_full(*word);
         }
-        let bucket = up_to_date(self.epochs, self.now, *word);
-        if bucket.is_full() {
+        if up_to_date(self.epochs, self.now, *word).is_full() {
             return false;
         }
-        *word = self.epochs.pack(&bucket).unwrap_or_else(|| {
-            let limiter = Limiter::promoted(bucket, self.paused_until, &self.context.clock, self.version);
-            let hash = self.context.hasher.hash_one(key);
-            word_of(self.promoted.insert(PromotedKey { hash, limiter }))
-        });
+        *word = self.epochs.carry(*word, self.oldest);
         true
     }
 }
 
 /// The bucket of a word, as of now.
 pub(super) fn up_to_date(epochs: &Epochs, now: u64, word: u64) -> Bucket {
-    let mut bucket = epochs.unpack(word);
+    as_of(now, epochs.unpack(word))
+}
+
+pub(super) fn as_of(now: u64, mut bucket: Bucket) -> Bucket {
     if now < bucket.updated_at() {
         bucket.rewind(now);
     }

@@ -47,6 +47,14 @@ fn product(a: u64, b: u64) -> u128 {
     u128::from(a).wrapping_mul(u128::from(b))
 }
 
+/// Units in 2^64ths of a permit of this cost, rounded down. More permits than any bucket holds are so many that it is
+/// full, however many they are.
+fn fixed(units: u128, cost: u64) -> Option<u128> {
+    let whole = units.checked_div(cost.into())?.min(1 << 40);
+    let part = (units.checked_rem(cost.into())? << 64).checked_div(cost.into())?;
+    Some(whole << 64 | part)
+}
+
 impl Bucket {
     /// A full one, at time 0.
     #[must_use]
@@ -233,6 +241,30 @@ impl Bucket {
     /// What it lacks, if it is not above its capacity.
     pub(super) fn missing(&self) -> Option<u64> {
         u64::try_from(self.capacity.saturating_sub(self.tokens)).ok()
+    }
+
+    /// What is in it, in 2^64ths of a permit, rounded down.
+    pub(super) fn level(&self) -> u128 {
+        fixed(self.tokens, self.cost).unwrap_or(u128::MAX)
+    }
+
+    /// The level of a full one.
+    pub(super) fn full_level(&self) -> u128 {
+        if self.cost == 0 { 0 } else { u128::from(self.burst) << 64 }
+    }
+
+    /// What comes in so many nanoseconds, in 2^64ths of a permit, rounded up.
+    pub(super) fn generated(&self, nanos: u64) -> u128 {
+        let units = product(nanos, self.refill.into());
+        fixed(units, self.cost).map_or(0, |level| level.saturating_add(u128::from(units > 0)))
+    }
+
+    /// Puts in so many 2^64ths of a permit, rounded down to its units, without a clamp.
+    pub(super) fn add(&mut self, level: u128) {
+        let whole = u64::try_from(level >> 64).unwrap_or(u64::MAX);
+        let part = u64::try_from(level & u128::from(u64::MAX)).unwrap_or(u64::MAX);
+        let units = product(whole, self.cost).saturating_add(product(part, self.cost) >> 64);
+        self.tokens = self.tokens.saturating_add(units);
     }
 
     /// The reverse of [`Bucket::pack`], as of the first moment at which all that was spent was there.

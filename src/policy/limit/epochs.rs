@@ -1,73 +1,105 @@
 //! The settings that many packed buckets share, and how they have changed: so that a change touches none of the
 //! buckets.
 //!
-//! All buckets are read by one set of parameters, that of the current epoch. When the settings change, or the numbers
-//! would get too large for a word, a new epoch begins. A word tells the epoch of which it is in its lowest byte; one of
-//! a former epoch is brought up to date when it is next looked at: read by its own parameters, filled up to the instant
-//! at which the next epoch began, converted to that one's settings, and so on. So it is then what it would be if it had
-//! been converted at each change.
+//! An *epoch* is a span of time with one rate and one burst. A *tag*, the lowest byte of a word, tells the parameters
+//! by which the word is to be read, and so its epoch. An epoch gets a tag only when a word is to be written in it, and
+//! another one when time has left the span that words can tell: changes between which nothing is taken use up none.
+//!
+//! A word of a former epoch is brought up to date when it is next looked at: read by its own parameters, filled up to
+//! the instant at which the next epoch began, converted to that one's settings, and so on. So it is then what it would
+//! be if it had been converted at each change. That is done for the [`EXACT`] latest changes. What the earlier ones
+//! come to is summed up for each tag, so that a word takes no longer to read because there were many: see [`Passage`].
 //!
 //! A bucket that is full, and stays unused, is as good as one that is new: it is full in every epoch.
 //!
-//! Invariants: there are one to 256 epochs, in the order in which they began; no word is of an epoch that is not kept,
-//! if the keeper says [`Epochs::forget_before`] only of epochs of which there are no words.
+//! Invariants: there are at most 256 tags, in the order of their epochs; no word has a tag that is not kept, if the
+//! keeper says [`Epochs::forget_before`] only of tags that no word has. While the current epoch has no tag, or there
+//! are fewer than 256, no word has the tag that comes next.
 
 use std::{collections::VecDeque, mem};
 
 use crate::policy::limit::{
     bucket::Bucket,
     packed::{Params, Take},
+    passage::Passage,
     rate::Rate,
 };
 
-/// The byte in a word tells so many epochs apart, less one: at more it is time to bring all words up to date.
+/// Tags that words can have at a time, less one: the one that no word has.
 const MOST: usize = 255;
+/// With more tags than this it is time to look at words sooner, so that there will never be too many.
+const CROWDED: usize = 64;
+/// So many changes are gone through one by one.
+const EXACT: usize = 32;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Epochs {
-    /// The parameters of the current epoch, where it has some.
+    /// The parameters of the latest tag, if it is one of the current epoch.
     params: Params,
     /// For how long from their base on words can be read by them, in nanoseconds.
     readable_for: u64,
-    /// The number of the current epoch.
+    /// The latest tag, if it is one of the current epoch, or else the next one, which no word has.
     current: u8,
     epoch: Epoch,
-    /// The former epochs of which there may be words, the latest last.
-    former: VecDeque<Epoch>,
+    /// The number of the current epoch.
+    number: u64,
+    /// The epochs before it, the latest last.
+    recent: VecDeque<Epoch>,
+    /// The latest last.
+    tags: VecDeque<Tag>,
+    /// The first of `tags`.
+    oldest: u8,
 }
 
 #[derive(Debug)]
 struct Epoch {
-    /// None where the buckets are too large for a word.
-    params: Option<Params>,
     /// A full bucket with its settings.
     full: Bucket,
     /// When it began.
     since: u64,
 }
 
+/// How the words with a tag are to be read.
+#[derive(Debug)]
+pub struct Tag {
+    params: Params,
+    /// A full bucket with the settings of its epoch.
+    full: Bucket,
+    /// Of the epoch.
+    epoch: u64,
+    /// From its epoch to the first of the recent ones, if that is a later one.
+    passage: Option<Passage>,
+}
+
 /// What a word at a time can be taken from; made by [`Epochs::at`].
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// What was generated since the base, and the current epoch: the word of a full bucket.
+    /// What was generated since the base, and the current tag: the word of a full bucket.
     full: u64,
 }
 
 impl Epochs {
-    /// One epoch, since time 0.
+    /// One epoch, since time 0, without a tag.
     #[must_use]
     pub fn new(rate: Rate, burst: u32) -> Self {
-        let epoch = Epoch::new(Bucket::new(rate, burst), 0);
-        let mut new = Self { params: Params::default(), readable_for: 0, current: 0, epoch, former: VecDeque::new() };
-        new.read_params();
-        new
+        Self {
+            params: Params::default(),
+            readable_for: 0,
+            current: 0,
+            epoch: Epoch { full: Bucket::new(rate, burst), since: 0 },
+            number: 0,
+            recent: VecDeque::new(),
+            tags: VecDeque::new(),
+            oldest: 0,
+        }
     }
 
-    /// The number of the current epoch.
+    /// The latest tag; where there is none, the next.
     #[must_use]
-    pub fn current(&self) -> u8 {
-        self.current
+    pub fn latest(&self) -> u8 {
+        let before = u8::try_from(self.tags.len().saturating_sub(1)).unwrap_or(u8::MAX);
+        self.oldest.wrapping_add(before)
     }
 
     /// A full bucket with the current settings.
@@ -76,22 +108,22 @@ impl Epochs {
         &self.epoch.full
     }
 
-    /// Whether all words have to be brought up to date before another epoch begins; then say
-    /// [`forget_before`](Self::forget_before).
+    /// Whether there are so many tags that words have to be looked at sooner.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.former.len() >= MOST
+        self.tags.len() > CROWDED
+    }
+
+    /// Whether all words have to be brought up to date when there is one more [`tag`](Self::tag).
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.tags.len() >= MOST
     }
 
     /// Whether buckets with the current settings are small enough for a word.
     #[must_use]
     pub fn can_pack(&self) -> bool {
-        self.epoch.params.is_some()
-    }
-
-    /// A new epoch of the same settings begins, so that words can be read from now on.
-    pub fn rebase(&mut self, now: u64) {
-        self.begin(self.epoch.full.clone(), now);
+        self.epoch.full.params(0).is_some()
     }
 
     /// A new epoch of other settings begins.
@@ -100,31 +132,82 @@ impl Epochs {
         full.set_rate(rate);
         full.set_burst(burst);
         full.fill();
-        self.begin(full, now);
-    }
-
-    fn begin(&mut self, full: Bucket, since: u64) {
-        let former = mem::replace(&mut self.epoch, Epoch::new(full, since));
-        self.former.push_back(former);
-        self.current = self.current.wrapping_add(1);
-        self.read_params();
-    }
-
-    fn read_params(&mut self) {
-        self.params = self.epoch.params.unwrap_or_default();
-        // Without parameters never.
-        self.readable_for = self.epoch.params.map_or(0, |params| params.readable_for());
-    }
-
-    /// There is no word any more of an epoch before this one.
-    pub fn forget_before(&mut self, epoch: u8) {
-        let kept = usize::from(self.current.wrapping_sub(epoch));
-        while self.former.len() > kept {
-            self.former.pop_front();
+        let former = mem::replace(&mut self.epoch, Epoch { full, since: now });
+        self.number = self.number.wrapping_add(1);
+        self.recent.push_back(former);
+        self.forget_epochs();
+        if self.recent.len() > EXACT {
+            self.sum_up_first();
         }
-        if self.former.is_empty() {
-            self.former = VecDeque::new();
+        (self.params, self.readable_for) = (Params::default(), 0);
+        self.current = self.latest().wrapping_add(u8::from(!self.tags.is_empty()));
+    }
+
+    /// The number of the first epoch that is kept.
+    fn first(&self) -> u64 {
+        self.number.wrapping_sub(self.recent.len() as u64)
+    }
+
+    /// The first of the recent epochs becomes a part of the passages.
+    fn sum_up_first(&mut self) {
+        let number = self.first();
+        let Some(Epoch { full, since }) = self.recent.pop_front() else { return };
+        let until = self.recent.front().unwrap_or(&self.epoch).since;
+        let generated = full.generated(until.saturating_sub(since));
+        for tag in &mut self.tags {
+            match &mut tag.passage {
+                Some(passage) => passage.extend(&full, generated),
+                None if tag.epoch == number => tag.passage = Some(Passage::new(&full, tag.params.base, until)),
+                None => break,
+            }
         }
+    }
+
+    /// The current epoch gets a tag: words can be read and written from now on. False: its buckets are too large.
+    pub fn tag(&mut self, now: u64) -> bool {
+        let Some(params) = self.epoch.full.params(now) else { return false };
+        self.tags.push_back(Tag { params, full: self.epoch.full.clone(), epoch: self.number, passage: None });
+        (self.params, self.readable_for, self.current) = (params, params.readable_for(), self.latest());
+        true
+    }
+
+    /// The same with the latest tag, which means another thing from now on. All words that have it are to be
+    /// [read](Self::unpack_by) by what it meant, and written anew. `None`: it stays, or there is none.
+    pub fn retag(&mut self, now: u64) -> Option<Tag> {
+        self.epoch.full.params(now)?;
+        let former = self.tags.pop_back()?;
+        self.tag(now);
+        Some(former)
+    }
+
+    /// No word has a tag before this one any more.
+    pub fn forget_before(&mut self, tag: u8) {
+        if let Some(index) = self.index(tag) {
+            self.tags.drain(..index);
+            self.oldest = tag;
+            self.forget_epochs();
+        }
+    }
+
+    /// There are no words.
+    pub fn forget_all(&mut self) {
+        self.oldest = self.latest().wrapping_add(u8::from(!self.tags.is_empty()));
+        (self.params, self.readable_for, self.current) = (Params::default(), 0, self.oldest);
+        self.tags = VecDeque::new();
+        self.recent = VecDeque::new();
+    }
+
+    /// Epochs before all tags.
+    fn forget_epochs(&mut self) {
+        let first = self.tags.front().map_or(self.number, |tag| tag.epoch);
+        while self.first() < first {
+            self.recent.pop_front();
+        }
+    }
+
+    fn index(&self, tag: u8) -> Option<usize> {
+        let index = usize::from(tag.wrapping_sub(self.oldest));
+        (index < self.tags.len()).then_some(index)
     }
 
     /// This moment, if words can be read at it.
@@ -135,14 +218,14 @@ impl Epochs {
         readable.then(|| Moment { full: self.params.generated(now) | u64::from(self.current) })
     }
 
-    /// Whether a word is one of the current epoch.
+    /// Whether a word has the current tag.
     #[inline]
     #[must_use]
     pub fn is_current(&self, word: u64) -> bool {
-        word.to_le_bytes()[0] == self.current
+        tag_of(word) == self.current
     }
 
-    /// Takes permits from a word of the current epoch.
+    /// Takes permits from a word with the current tag.
     #[inline]
     #[must_use]
     pub fn take(&self, moment: Moment, word: u64, permits: u32) -> Take {
@@ -153,16 +236,31 @@ impl Epochs {
     /// the word was made, it may be of a time to come.
     #[must_use]
     pub fn unpack(&self, word: u64) -> Bucket {
-        let [epoch, ..] = word.to_le_bytes();
-        let age = usize::from(self.current.wrapping_sub(epoch));
-        let since = self.former.len().saturating_sub(age);
-        let mut epochs = self.former.range(since..).chain([&self.epoch]);
-        let Some(first) = epochs.next() else { return self.epoch.full.clone() };
-        let mut bucket = first.full.clone();
-        if let Some(params) = first.params {
-            bucket.unpack(params, word);
+        match self.index(tag_of(word)) {
+            Some(index) => self.unpack_by(&self.tags[index], word),
+            None => self.epoch.full.clone(),
         }
-        for epoch in epochs {
+    }
+
+    /// The same, where its tag means another thing now.
+    #[must_use]
+    pub fn unpack_by(&self, tag: &Tag, word: u64) -> Bucket {
+        self.unpack_to(self.number, tag, word)
+    }
+
+    /// The bucket of a word in one of the epochs that are kept, not before its own.
+    fn unpack_to(&self, epoch: u64, tag: &Tag, word: u64) -> Bucket {
+        let mut bucket = tag.read(word);
+        let mut at = tag.epoch;
+        if let Some(passage) = &tag.passage {
+            let first = self.recent.front().unwrap_or(&self.epoch);
+            passage.lead(&mut bucket, &first.full, first.since);
+            at = self.first();
+        }
+        let [next, last] = [at.wrapping_add(1), epoch]
+            .map(|number| usize::try_from(number.wrapping_sub(self.first())).unwrap_or(usize::MAX));
+        let epochs = self.recent.iter().chain([&self.epoch]);
+        for epoch in epochs.take(last.saturating_add(1)).skip(next) {
             bucket.refill(epoch.since);
             bucket.clamp();
             let full = bucket.is_full();
@@ -175,19 +273,61 @@ impl Epochs {
         bucket
     }
 
-    /// The word of a bucket with the current settings, if it fits into one and is not from before the epoch.
+    /// The word with a later tag in place of its own, the same bucket; the word itself, if its tag is that or a later
+    /// one. For what has to go from the earliest tags, and need not be up to date.
+    #[must_use]
+    pub fn carry(&self, word: u64, to: u8) -> u64 {
+        let Some([from, to_index]) = self.index(tag_of(word)).zip(self.index(to)).map(<[_; 2]>::from) else {
+            return word;
+        };
+        if from >= to_index {
+            return word;
+        }
+        let (tag, later) = (&self.tags[from], &self.tags[to_index]);
+        let bucket = match (&tag.passage, &later.passage) {
+            _ if tag.epoch == later.epoch => tag.read(word),
+            (Some(passage), Some(rest)) => {
+                let mut bucket = tag.read(word);
+                passage.without(rest).lead(&mut bucket, &later.full, later.params.base);
+                bucket
+            }
+            _ => self.unpack_to(later.epoch, tag, word),
+        };
+        later.write(bucket).map_or(word, |word| word | u64::from(to))
+    }
+
+    /// The word of a bucket with the current settings, if it fits into one, and is not from before the tag.
     #[must_use]
     pub fn pack(&self, bucket: &Bucket) -> Option<u64> {
-        let params = self.epoch.params.filter(|params| params.base <= bucket.updated_at())?;
-        let word = params.pack_at(bucket.updated_at(), bucket.missing()?)?;
+        if self.readable_for == 0 || bucket.updated_at() < self.params.base {
+            return None;
+        }
+        let word = self.params.pack_at(bucket.updated_at(), bucket.missing()?)?;
         Some(word | u64::from(self.current))
     }
 }
 
-impl Epoch {
-    fn new(full: Bucket, since: u64) -> Self {
-        Self { params: full.params(since), full, since }
+impl Tag {
+    fn read(&self, word: u64) -> Bucket {
+        let mut bucket = self.full.clone();
+        bucket.unpack(self.params, word);
+        bucket
     }
+
+    /// As of the beginning, from where every bucket of the epoch fits.
+    fn write(&self, mut bucket: Bucket) -> Option<u64> {
+        bucket.refill(self.params.base);
+        bucket.clamp();
+        self.params.pack_at(self.params.base, bucket.missing()?)
+    }
+}
+
+/// The tag of a word.
+#[inline]
+#[must_use]
+pub fn tag_of(word: u64) -> u8 {
+    let [tag, ..] = word.to_le_bytes();
+    tag
 }
 
 impl Moment {
@@ -214,7 +354,7 @@ mod tests {
 
     use super::*;
 
-    fn rates() -> impl Strategy<Value = Rate> {
+    fn rates() -> impl Strategy<Value = Rate> + Clone {
         let rate = |(permits, per)| Rate::new(permits, Duration::from_nanos(per)).unwrap();
         prop_oneof![
             6 => (0_u32..4, 1_u64..20).prop_map(rate),
@@ -232,18 +372,130 @@ mod tests {
         Pass(u64),
         Take(u32),
         Change(Rate, u32),
-        Rebase,
+        Changes(u8, Rate, u32, u64),
+        Tag,
         Look,
+        Carry,
     }
 
-    fn steps() -> impl Strategy<Value = Step> {
+    fn steps(rates: impl Strategy<Value = Rate> + Clone, many: u8) -> impl Strategy<Value = Step> {
         prop_oneof![
             4 => prop_oneof![8 => 0_u64..30, 1 => 0_u64..1 << 40].prop_map(Step::Pass),
             6 => (0_u32..4).prop_map(Step::Take),
-            2 => (rates(), bursts()).prop_map(|(rate, burst)| Step::Change(rate, burst)),
-            1 => Just(Step::Rebase),
+            2 => (rates.clone(), bursts()).prop_map(|(rate, burst)| Step::Change(rate, burst)),
+            1 => (0..=many, rates, bursts(), 0_u64..3).prop_map(|(n, rate, burst, time)| Step::Changes(n, rate, burst, time)),
+            1 => Just(Step::Tag),
             2 => Just(Step::Look),
+            1 => Just(Step::Carry),
         ]
+    }
+
+    /// A word, and the bucket that is changed each time.
+    struct Pair {
+        epochs: Epochs,
+        word: Option<u64>,
+        eager: Bucket,
+        now: u64,
+    }
+
+    impl Pair {
+        fn new(rate: Rate, burst: u32) -> Self {
+            let (now, epochs, mut eager) = (1_u64 << 60, Epochs::new(rate, burst), Bucket::new(rate, burst));
+            eager.refill(now);
+            eager.clamp();
+            Self { epochs, word: None, eager, now }
+        }
+
+        fn pass(&mut self, time: u64) {
+            self.now += time;
+            self.eager.refill(self.now);
+            self.eager.clamp();
+        }
+
+        fn change(&mut self, rate: Rate, burst: u32) {
+            let full = self.eager.is_full();
+            self.epochs.change(self.now, rate, burst);
+            self.eager.set_rate(rate);
+            self.eager.set_burst(burst);
+            if full {
+                self.eager.fill();
+            }
+            self.eager.clamp();
+            assert!(self.epochs.recent.len() <= EXACT);
+        }
+
+        /// By the word, where that can tell, and by the bucket.
+        fn take(&mut self, permits: Option<u32>) -> Result<(), TestCaseError> {
+            let Self { epochs, now, .. } = self;
+            let now = *now;
+            if epochs.at(now).is_none() {
+                let can_pack = epochs.can_pack();
+                prop_assert_eq!(epochs.tag(now), can_pack);
+            }
+            let moment = epochs.at(now);
+            let mut bucket = self.word.map_or_else(|| epochs.full().clone(), |word| epochs.unpack(word));
+            bucket.refill(now);
+            bucket.clamp();
+            let next = u64::from(self.eager.available()) + 1;
+            prop_assert_eq!(bucket.available(), self.eager.available());
+            prop_assert_eq!(bucket.ready_at(next), self.eager.ready_at(next));
+            let Some(permits) = permits else { return Ok(()) };
+            let known = self.word.filter(|word| epochs.is_current(*word));
+            let fast = known.zip(moment).map(|(word, moment)| epochs.take(moment, word, permits));
+            let taken = bucket.try_take(permits);
+            prop_assert_eq!(taken, self.eager.try_take(permits));
+            match fast {
+                Some(Take::Taken(after)) => {
+                    prop_assert!(taken);
+                    self.word = Some(after);
+                }
+                Some(Take::ReadyIn(wait)) => prop_assert_eq!(now + wait, self.eager.ready_at(permits.into())),
+                _ => self.word = epochs.pack(&bucket).or(self.word.filter(|_| !taken)),
+            }
+            if self.word.is_none() {
+                // Too large for a word: a keeper keeps the bucket itself.
+                self.eager = epochs.full().clone();
+                self.eager.refill(now);
+                self.eager.clamp();
+            }
+            Ok(())
+        }
+
+        /// The word gets any later tag, as by a keeper that forgets those before.
+        fn carry(&mut self) {
+            let Some(word) = self.word else { return };
+            let to =
+                self.epochs.oldest.wrapping_add(fastrand::u8(..=self.epochs.latest().wrapping_sub(self.epochs.oldest)));
+            let word = self.epochs.carry(word, to);
+            self.epochs.forget_before(if fastrand::bool() { to.min(tag_of(word)) } else { self.epochs.oldest });
+            self.word = Some(word);
+        }
+
+        fn play(&mut self, steps: Vec<Step>) -> Result<(), TestCaseError> {
+            for step in steps {
+                match step {
+                    Step::Pass(time) => self.pass(time),
+                    Step::Tag => _ = self.epochs.tag(self.now),
+                    Step::Change(rate, burst) => self.change(rate, burst),
+                    Step::Changes(many, rate, burst, time) => {
+                        let settings = [(rate, burst), (self.eager.rate(), self.eager.burst())];
+                        for (rate, burst) in (0..many).map(|number| settings[usize::from(number) % 2]) {
+                            self.pass(time);
+                            self.change(rate, burst);
+                        }
+                    }
+                    Step::Take(permits) => self.take(Some(permits))?,
+                    Step::Look => self.take(None)?,
+                    Step::Carry => self.carry(),
+                }
+            }
+            self.take(None)
+        }
+    }
+
+    /// All of one cost: a change of these rounds nothing off.
+    fn rates_of_one_cost() -> impl Strategy<Value = Rate> + Clone {
+        (0_u32..40).prop_map(|permits| Rate::new(permits, Duration::from_nanos(1009)).unwrap())
     }
 
     proptest! {
@@ -252,86 +504,44 @@ mod tests {
         /// A word that is brought up to date only when it is looked at is the bucket that was changed each time.
         #[test]
         fn a_word_is_what_it_would_be_if_it_had_been_converted_at_each_change(
-            rate in rates(), burst in bursts(), steps in vec(steps(), 0..80),
+            rate in rates(), burst in bursts(), steps in vec(steps(rates(), 0), 0..80),
         ) {
-            let mut epochs = Epochs::new(rate, burst);
-            let (mut now, mut eager) = (1_u64 << 60, Bucket::new(rate, burst));
-            epochs.rebase(now);
-            let mut word = None;
-            eager.refill(now);
-            eager.clamp();
-            for step in steps {
-                match step {
-                    Step::Pass(time) => {
-                        now += time;
-                        eager.refill(now);
-                        eager.clamp();
-                    }
-                    Step::Rebase => epochs.rebase(now),
-                    Step::Change(rate, burst) => {
-                        let full = eager.is_full();
-                        epochs.change(now, rate, burst);
-                        eager.set_rate(rate);
-                        eager.set_burst(burst);
-                        if full {
-                            eager.fill();
-                        }
-                        eager.clamp();
-                    }
-                    Step::Take(_) | Step::Look => {
-                        if epochs.at(now).is_none() && epochs.can_pack() {
-                            epochs.rebase(now);
-                        }
-                        let moment = epochs.at(now);
-                        prop_assert_eq!(moment.is_some(), epochs.can_pack());
-                        let mut bucket = word.map_or_else(|| epochs.full().clone(), |word| epochs.unpack(word));
-                        bucket.refill(now);
-                        bucket.clamp();
-                        prop_assert_eq!(bucket.available(), eager.available());
-                        prop_assert_eq!(bucket.ready_at(u64::from(eager.available()) + 1), eager.ready_at(u64::from(eager.available()) + 1));
-                        if let Step::Take(permits) = step {
-                            // By the word, where that can tell, and by the bucket.
-                            let known = word.filter(|word| epochs.is_current(*word));
-                            let fast = known.zip(moment).map(|(word, moment)| epochs.take(moment, word, permits));
-                            let taken = bucket.try_take(permits);
-                            prop_assert_eq!(taken, eager.try_take(permits));
-                            match fast {
-                                Some(Take::Taken(after)) => {
-                                    prop_assert!(taken);
-                                    word = Some(after);
-                                }
-                                Some(Take::ReadyIn(wait)) => prop_assert_eq!(now + wait, eager.ready_at(permits.into())),
-                                _ => word = epochs.pack(&bucket).or(word.filter(|_| !taken)),
-                            }
-                            if word.is_none() {
-                                // Too large for a word: a keeper keeps the bucket itself.
-                                eager = epochs.full().clone();
-                                eager.refill(now);
-                                eager.clamp();
-                            }
-                        }
-                    }
-                }
-            }
+            Pair::new(rate, burst).play(steps)?;
+        }
+
+        /// However many changes there are, of which most are summed up.
+        #[test]
+        fn a_word_is_what_it_would_be_after_any_number_of_changes(
+            rate in rates_of_one_cost(), burst in bursts(), steps in vec(steps(rates_of_one_cost(), 200), 0..80),
+        ) {
+            Pair::new(rate, burst).play(steps)?;
         }
     }
 
+    /// Less than a unit is rounded off, however many changes are summed up: a bucket that is converted each time would
+    /// have lost one at each.
     #[test]
-    fn a_word_outlives_two_hundred_changes() {
-        let mut epochs = Epochs::new(Rate::per_second(1), 5);
-        epochs.rebase(0);
-        let Take::Taken(word) = epochs.take(epochs.at(0).unwrap(), epochs.at(0).unwrap().full_word(), 5) else {
-            panic!()
-        };
-        for change in 1..=200 {
-            epochs.change(change, Rate::per_second(u32::try_from(change).unwrap()), 5);
+    fn changes_that_are_summed_up_are_rounded_once() {
+        let mut epochs = Epochs::new(Rate::per_second(1), 5000);
+        assert!(epochs.tag(0));
+        let moment = epochs.at(0).unwrap();
+        let Take::Taken(word) = epochs.take(moment, moment.full_word(), 5000) else { panic!() };
+        // A third of a permit, and a seventh, in each second of a million, and more often than there are nanoseconds
+        // between.
+        for change in 1..=21_000_u64 {
+            let (permits, seconds) = if change % 2 == 0 { (1, 3) } else { (1, 7) };
+            epochs.change(change * 1_000_000_000, Rate::new(permits, Duration::from_secs(seconds)).unwrap(), 5000);
         }
         let mut bucket = epochs.unpack(word);
-        assert_eq!((bucket.available(), bucket.rate()), (0, Rate::per_second(200)));
-        bucket.refill(200 + 1_000_000_000);
-        // 200 of the last second, and the fractions of the 200 ns before.
-        assert_eq!(bucket.available(), 200);
-        epochs.forget_before(epochs.current());
-        assert!(!epochs.is_crowded() && epochs.former.is_empty());
+        // The first second at 1 a second, then 10,500 at a seventh and 10,499 at a third: 5000.67.
+        bucket.clamp();
+        assert!(bucket.is_full());
+        assert_eq!(epochs.recent.len(), EXACT);
+        for change in 1..=9_000_u64 {
+            epochs.change((21_000 + change) * 1_000_000_000, Rate::ZERO, 6000);
+        }
+        assert_eq!(epochs.unpack(word).available(), 6000, "full ones are so at once");
+        epochs.forget_all();
+        assert!(epochs.recent.is_empty() && epochs.tags.is_empty() && epochs.at(u64::MAX).is_none());
     }
 }

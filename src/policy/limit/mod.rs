@@ -6,6 +6,7 @@ pub mod bucket;
 pub mod budget;
 pub mod epochs;
 pub mod packed;
+mod passage;
 pub(super) mod planned;
 pub mod rate;
 pub mod wait_list;
