@@ -89,8 +89,9 @@ fn table(file: &str, flags: &[&str]) -> ExitCode {
             } else {
                 format!(" {count:>8.1}")
             };
-            // Half a read is one: nothing rounds away.
-            if known.get(n).is_some_and(|known| count > known * (1.0 + TOLERANCE / 100.0) + 0.5) {
+            // Half a read is one, nothing rounds away; an instruction of a bare loop is the compiler's layout of it.
+            let slack = if n == 0 { 1.0 } else { 0.5 };
+            if known.get(n).is_some_and(|known| count > known * (1.0 + TOLERANCE / 100.0) + slack) {
                 worse.push(name.clone());
             }
         }
