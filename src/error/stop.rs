@@ -128,8 +128,8 @@ pub enum Last<E> {
         /// What cut it.
         by: CutBy,
     },
-    /// Its call was never begun: a listener that heard of its start cancelled the run or held it up past the hard bound,
-    /// or the owner of an [`AttemptLoop`](crate::builder::AttemptLoop) took as long. Nothing was done.
+    /// Its call was never begun: a listener that heard of its start cancelled the run or held it up past the hard
+    /// bound, or the owner of an [`AttemptLoop`](crate::builder::AttemptLoop) took as long. Nothing was done.
     NotCalled,
     /// There was none.
     NotStarted,

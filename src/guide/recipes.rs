@@ -2,7 +2,8 @@
 //!
 //! # One bundle for a client
 //!
-//! What its calls have in common is written once; each may still say more. `erased()` makes a type that a field can have:
+//! What its calls have in common is written once; each may still say more. `erased()` makes a type that a field can
+//! have:
 //!
 //! ```
 //! use std::{io, time::Duration};
@@ -46,8 +47,8 @@
 //!
 //! # HTTP, with reqwest
 //!
-//! `reqwest`'s statuses and headers are those of the crate `http`; with the feature [`http`](crate::http) an answer that
-//! refuses becomes an error with what its server asked for. (Tested with reqwest itself in `tests/clients`.)
+//! `reqwest`'s statuses and headers are those of the crate `http`; with the feature [`http`](crate::http) an answer
+//! that refuses becomes an error with what its server asked for. (Tested with reqwest itself in `tests/clients`.)
 //!
 //! ```
 //! # #[cfg(feature = "http")] mod example {
@@ -197,8 +198,8 @@
 //!
 //! # A policy in a configuration file
 //!
-//! With the feature `serde`, in TOML, YAML and JSON alike, as one line or as a map. What is wrong is said with its place
-//! and how to write it:
+//! With the feature `serde`, in TOML, YAML and JSON alike, as one line or as a map. What is wrong is said with its
+//! place and how to write it:
 //!
 //! ```
 //! # #[cfg(feature = "serde")] fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -352,8 +353,8 @@
 //! # #[cfg(not(all(feature = "tracing", feature = "metrics")))] fn main() {}
 //! ```
 //!
-//! What is exported: a span `run`, a child of the one that was current, with the attributes `what`, `attempts`, `elapsed`
-//! and `stop` (why it ended), each attempt's failure as an event in it; and three metrics.
+//! What is exported: a span `run`, a child of the one that was current, with the attributes `what`, `attempts`,
+//! `elapsed` and `stop` (why it ended), each attempt's failure as an event in it; and three metrics.
 //!
 //! ```text
 //! INFO run{what="fetch"}: attempt failed attempt=1 elapsed=0ns error=no route again=100ms

@@ -60,8 +60,8 @@ impl Costs {
     }
 }
 
-/// At the end of a round a call takes 32 steps, in each of which it looks at two words or at eight; where there are many
-/// tags it looks at a 1024th of the words as well.
+/// At the end of a round a call takes 32 steps, in each of which it looks at two words or at eight; where there are
+/// many tags it looks at a 1024th of the words as well.
 const MOST: usize = 408;
 
 #[tokio::test(start_paused = true)]

@@ -29,12 +29,12 @@ use crate::{
 ///
 /// A key costs itself and one word, 17 bytes in a hash table beside the key's own, from about a thousand keys on: the
 /// limiter itself takes some kilobytes, however few there are. Only while a task waits for its permits, or [its
-/// limiter](Self::get) is held, a key is a whole limiter. A key that is full again, with nothing waiting
-/// and nothing held, is as good as one that was never seen, and is forgotten in passing: each call looks at others, one
-/// to three, or moves eight while the table grows, and one of 256 calls at up to 64, so that no call takes longer
-/// because there are many keys, and all are looked at while one alone is used. Settings may change as often as they
-/// like: a change looks at no key at rest, and each is brought up to date when it is next asked for, or in passing. Only
-/// while they change every few calls, a call looks at 8 others more, and one of each 30,000.
+/// limiter](Self::get) is held, a key is a whole limiter. A key that is full again, with nothing waiting and nothing
+/// held, is as good as one that was never seen, and is forgotten in passing: each call looks at others, one to three,
+/// or moves eight while the table grows, and one of 256 calls at up to 64, so that no call takes longer because there
+/// are many keys, and all are looked at while one alone is used. Settings may change as often as they like: a change
+/// looks at no key at rest, and each is brought up to date when it is next asked for, or in passing. Only while they
+/// change every few calls, a call looks at 8 others more, and one of each 30,000.
 ///
 /// Keys are hashed by foldhash with random seeds, which is fast and no defence against an attacker that can measure it.
 /// `Hash`, `Eq`, `to_owned` and drop of a key run under a lock and must not use the same `KeyedLimiter`. Wakers may.

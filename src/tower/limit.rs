@@ -21,8 +21,8 @@ use crate::{
 ///
 /// The permit is asked for once the service inside is ready, and a call is meant to follow it at once. `tower` lets no
 /// service that was ready be otherwise before its call: one that is kept ready keeps its permit, and its call, however
-/// late, comes on top of those that the limit allows by then. So get a service ready for a call, not to have it ready. One
-/// that was ready and is dropped gives its permit back. `tower`'s `LoadShed` around it makes refusals of waits.
+/// late, comes on top of those that the limit allows by then. So get a service ready for a call, not to have it ready.
+/// One that was ready and is dropped gives its permit back. `tower`'s `LoadShed` around it makes refusals of waits.
 ///
 /// Outside of a [`RetryLayer`](super::RetryLayer) it counts calls; inside, attempts, as a limiter in the profile does,
 /// which counts the wait towards the bounds and refuses one that cannot fit: prefer that.

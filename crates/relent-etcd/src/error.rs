@@ -6,7 +6,8 @@ use relent::Decision;
 
 use crate::{CallError, CallErrorClass, Code, Member, classify};
 
-/// Why a member is not as it was asked for. Its text tells what came of a call, and then what to do; so it has no source.
+/// Why a member is not as it was asked for. Its text tells what came of a call, and then what to do; so it has no
+/// source.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {

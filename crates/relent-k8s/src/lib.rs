@@ -23,8 +23,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-/// `unwrap()` and `fn main() -> Result` show an error by `Debug`: it says there what a person reads, and no dump of what
-/// a server answered.
+/// `unwrap()` and `fn main() -> Result` show an error by `Debug`: it says there what a person reads, and no dump of
+/// what a server answered.
 macro_rules! debug_as_display {
     ($error:ty) => {
         impl std::fmt::Debug for $error {

@@ -67,8 +67,8 @@ pin_project! {
             observation: V,
             attempt: Attempt,
         },
-        /// An act is due. What the observation holds is let go first, which may take its time, and so goes a cancellation at
-        /// the very instant of the observation.
+        /// An act is due. What the observation holds is let go first, which may take its time, and so goes a
+        /// cancellation at the very instant of the observation.
         Differs { state: Option<S>, attempt: Attempt },
         /// The round's act, until then at most.
         Acting {
@@ -85,8 +85,8 @@ pin_project! {
 
 /// What follows a call, as the loop sees it.
 enum Then<S> {
-    /// An act is due, if there may be one once what the observation holds is let go, and the run is not cancelled at this very
-    /// instant.
+    /// An act is due, if there may be one once what the observation holds is let go, and the run is not cancelled at
+    /// this very instant.
     Differs(S),
     /// The round goes on with an act, cut then. What was known before it was due.
     Act(S, u64, CutBy, EnsureState),

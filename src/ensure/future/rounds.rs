@@ -38,8 +38,8 @@ where
     }
 
     /// Tells that an act begins: `until` when it may run, and what cuts it then, anew after the listener has taken its
-    /// time. If that cancels the run, or leaves the act no time before the closing observation, it does not begin, and what is
-    /// known is what was seen `before`.
+    /// time. If that cancels the run, or leaves the act no time before the closing observation, it does not begin, and
+    /// what is known is what was seen `before`.
     pub(super) fn may_act(
         self: Pin<&mut Self>,
         attempt: Attempt,

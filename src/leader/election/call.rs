@@ -111,7 +111,8 @@ impl<L: Lock, W: TermWork> Election<L, W> {
     ) -> Result<(), ElectError> {
         let this = self.as_mut().project();
         match write {
-            // A conflict too: a client or a proxy that repeats a write on its own hears of one when its first try was done.
+            // A conflict too: a client or a proxy that repeats a write on its own hears of one when its first try was
+            // done.
             Some(write) => this.lease.on_written(write, sent, now, WriteResult::Unknown),
             None => this.lease.on_read(now, ReadResult::Failed),
         }

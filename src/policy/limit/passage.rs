@@ -6,8 +6,8 @@
 //! at some change.
 //!
 //! Both are in 2^64ths of a permit; no unit of a [`Bucket`] is smaller. What is rounded off at each change, less than
-//! one of them, is given back at the end, before it is rounded down to a unit: so numbers of units come out as such, and
-//! a bucket that is full but for what was rounded off is full.
+//! one of them, is given back at the end, before it is rounded down to a unit: so numbers of units come out as such,
+//! and a bucket that is full but for what was rounded off is full.
 
 use crate::policy::limit::bucket::Bucket;
 
