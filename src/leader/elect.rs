@@ -193,8 +193,8 @@ impl<L: Lock> Elect<L> {
     /// Dropping the future drops the work, and leaves no task behind. The lock is not given back then: it lapses.
     ///
     /// # Panics
-    /// A panic of the work goes through; the lock lapses. The future panics if it has to wait outside of a tokio runtime with
-    /// time enabled, and when it is polled after completion.
+    /// A panic of the work goes through; the lock lapses. The future panics if it has to wait outside of a tokio runtime
+    /// with time enabled, and when it is polled after completion.
     pub fn run<F, Fut>(self, work: F) -> Election<L, OneTerm<F>>
     where
         F: FnOnce(Term) -> Fut,

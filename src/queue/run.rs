@@ -89,7 +89,7 @@ impl<'q, K, V, W, E, F: Future<Output = Result<(), E>>> RunWorker<'q, K, V, W, F
         self
     }
 
-    /// Which errors to try again, and when. Default: all, by the policy.
+    /// Which errors to try again, and when. Default: all, by the policy. Of two rules the later counts.
     pub fn when<D: Into<Decision>>(mut self, mut classify: impl FnMut(&E) -> D + Send + 'q) -> Self {
         self.settings.classify = Some(Box::new(move |error| classify(error).into()));
         self

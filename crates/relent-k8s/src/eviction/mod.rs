@@ -134,7 +134,7 @@ impl Evictor {
         self
     }
 
-    /// Which errors to try again, and when. Default: [`EvictError::decision`].
+    /// Which errors to try again, and when. Default: [`EvictError::decision`]. Of two rules the later counts.
     #[must_use]
     pub fn when<D: Into<Decision>>(mut self, mut classify: impl FnMut(&EvictError) -> D + Send + 'static) -> Self {
         self.when = Some(Box::new(move |error| classify(error).into()));

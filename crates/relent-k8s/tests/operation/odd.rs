@@ -213,7 +213,8 @@ async fn widgets(client: &Client) -> (Api<CustomResourceDefinition>, Api<Dynamic
     (definitions, widgets)
 }
 
-/// The definition of a kind is deleted under a wait, and under an operation: it ends, and says that there is no such kind.
+/// The definition of a kind is deleted under a wait, and under an operation: it ends, and says that there is no such
+/// kind.
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_goes_ends_what_waits_for_it() {
     let server = ApiServer::new();

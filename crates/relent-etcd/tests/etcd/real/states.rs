@@ -1,5 +1,5 @@
-//! An etcd in the states that its operators know: no space left, endpoints of which some are wrong, no rights, a learner
-//! among the endpoints. What a lock, a ledger and the members say then, and that nothing waits for ever.
+//! An etcd in the states that its operators know: no space left, endpoints of which some are wrong, no rights, a
+//! learner among the endpoints. What a lock, a ledger and the members say then, and that nothing waits for ever.
 
 use std::{
     sync::{Arc, Mutex},

@@ -235,7 +235,8 @@ async fn an_eviction_that_was_cut_is_in_doubt() {
     );
 }
 
-/// Told to stop, or dropped, while an eviction is being carried out: it is seen to its end, or looked at by the next run.
+/// Told to stop, or dropped, while an eviction is being carried out: it is seen to its end, or looked at by the next
+/// run.
 #[tokio::test(start_paused = true)]
 async fn stopped_or_dropped_in_the_middle_it_evicts_once() {
     for dropped in [false, true] {
