@@ -281,7 +281,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             self.0.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    fn waker() -> Waker {
+        Waker::from(Arc::new(Unpark(thread::current())))
+    }
+    // One for all calls of a thread. One that wakes it for a call that is over wakes it for nothing.
+    thread_local!(static WAKER: Waker = waker());
+    let waker = WAKER.try_with(Waker::clone).unwrap_or_else(|_| waker());
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {

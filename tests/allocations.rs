@@ -87,6 +87,19 @@ async fn runs_allocate_nothing() {
 
 /// A queue's memory follows the number of its entries down, whichever of them are left, waiting or running, near or
 /// far.
+/// A thread keeps one waker for all of its runs.
+#[test]
+fn runs_on_a_thread_allocate_once() {
+    let run = || {
+        relent::blocking::retry(|attempt| if attempt.number() < 3 { Err(MS) } else { Ok(()) })
+            .backoff(Backoff::fixed(MS))
+    };
+    let _ = run().call();
+    let before = ALLOCATIONS.get();
+    let answer = run().call();
+    assert_eq!((answer.is_ok(), ALLOCATIONS.get() - before), (true, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_queue_gives_its_memory_back() {
     const ENTRIES: u32 = 20_000;

@@ -35,7 +35,7 @@ pub trait Control {
     fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Whether an attempt may start without further ado: the run is not cancelled, and the limiter has granted a
     /// permit. If not, it is to be asked.
-    /// A limiter is asked only if others have had their turn: one that grants at once must not keep them from running.
+    /// A limiter is asked only if others have run: one that grants at once must not keep them from running.
     fn admits_at_once(&mut self, others_ran: impl FnOnce() -> bool) -> bool;
     /// Whether there is a limiter.
     fn is_limited(&self) -> bool {
@@ -43,15 +43,15 @@ pub trait Control {
     }
     /// Asks the limiter for one permit, to be had within so many nanoseconds.
     fn ask(&self, allowed: u64) -> Admission<Self::Waiter>;
-    /// Joins the limiter's wait list, whether the permit is there or not: the same, with another turn for others before
-    /// it may start.
+    /// Joins the limiter's wait list, whether the permit is there or not: the same, and others run once more before it
+    /// may start.
     fn join(&self, allowed: u64) -> Admission<Self::Waiter> {
         self.ask(allowed)
     }
     /// `None` once the permit is there; else the instant to ask again, where one is known.
-    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
+    fn poll_granted(&self, waiter: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>>;
     /// The attempt starts: the permit is used.
-    fn spend(&self, ticket: Self::Waiter);
+    fn spend(&self, waiter: Self::Waiter);
     /// The end of a run whose limiter has no share of its fleet's rate, if that is so.
     fn no_share(&self) -> Option<Stop> {
         None
@@ -71,7 +71,7 @@ pub trait Control {
 pub enum Admission<K> {
     /// Go ahead.
     Granted,
-    /// Wait for the turn.
+    /// Wait for it.
     Queued(K),
     /// It cannot be in time.
     Refused(Stop),
@@ -102,12 +102,12 @@ impl Control for () {
         Admission::Granted
     }
     #[inline]
-    fn poll_turn(&self, ticket: &mut Self::Waiter, _: &mut Context<'_>) -> Option<Option<Instant>> {
-        match *ticket {}
+    fn poll_granted(&self, waiter: &mut Self::Waiter, _: &mut Context<'_>) -> Option<Option<Instant>> {
+        match *waiter {}
     }
     #[inline]
-    fn spend(&self, ticket: Self::Waiter) {
-        match ticket {}
+    fn spend(&self, waiter: Self::Waiter) {
+        match waiter {}
     }
     #[inline]
     fn retries(&mut self) -> Option<&mut Retries> {
@@ -261,11 +261,11 @@ impl<G: Control, F: Future> Control for Until<G, F> {
     fn no_share(&self) -> Option<Stop> {
         self.ties.no_share()
     }
-    fn poll_turn(&self, ticket: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>> {
-        self.ties.poll_turn(ticket, cx)
+    fn poll_granted(&self, waiter: &mut Self::Waiter, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+        self.ties.poll_granted(waiter, cx)
     }
-    fn spend(&self, ticket: Self::Waiter) {
-        self.ties.spend(ticket);
+    fn spend(&self, waiter: Self::Waiter) {
+        self.ties.spend(waiter);
     }
     fn pause(&self, nanos: u64) {
         self.ties.pause(nanos);
@@ -341,16 +341,16 @@ impl Control for Controls {
         }
     }
 
-    fn poll_turn(&self, Queued(ticket): &mut Queued, cx: &mut Context<'_>) -> Option<Option<Instant>> {
-        match ticket.poll_acquire(cx) {
+    fn poll_granted(&self, Queued(waiter): &mut Queued, cx: &mut Context<'_>) -> Option<Option<Instant>> {
+        match waiter.poll_acquire(cx) {
             Readiness::Granted => None,
             Readiness::At(instant) => Some(Some(instant)),
             Readiness::Never => Some(None),
         }
     }
 
-    fn spend(&self, Queued(mut ticket): Queued) {
-        ticket.consume();
+    fn spend(&self, Queued(mut waiter): Queued) {
+        waiter.consume();
     }
 
     fn no_share(&self) -> Option<Stop> {

@@ -20,6 +20,7 @@ mod listening;
 mod model;
 mod named;
 mod not_called;
+mod on_a_thread;
 mod polling;
 mod script;
 mod shared;

@@ -84,8 +84,8 @@ impl<G: Control> Core<G> {
                         return Poll::Ready(Err(Stop::Cancelled));
                     }
                     may_start(&self.policy, self.read())?;
-                    if let State::AwaitingPermit(ticket) = mem::replace(&mut self.state, State::Yielded)
-                        && let Some(wait) = self.queue(cx, ticket, planned)
+                    if let State::AwaitingPermit(waiter) = mem::replace(&mut self.state, State::Yielded)
+                        && let Some(wait) = self.queue(cx, waiter, planned)
                     {
                         return Poll::Ready(Ok(Step::Wait(wait)));
                     }
@@ -109,8 +109,8 @@ impl<G: Control> Core<G> {
                     self.start::<T>();
                     return Poll::Ready(Ok(Step::Start));
                 }
-                Admission::Queued(ticket) => {
-                    if let Some(wait) = self.queue(cx, ticket, planned) {
+                Admission::Queued(waiter) => {
+                    if let Some(wait) = self.queue(cx, waiter, planned) {
                         return Poll::Ready(Ok(Step::Wait(wait)));
                     }
                 }
@@ -140,22 +140,22 @@ impl<G: Control> Core<G> {
         self.state = State::Yielded;
         if self.ties.is_limited()
             && !self.ties.is_cancelled()
-            && let Admission::Queued(ticket) = self.ties.join(self.policy.bounds().room(planned))
+            && let Admission::Queued(waiter) = self.ties.join(self.policy.bounds().room(planned))
         {
-            (self.state, self.yields_in_list) = (State::AwaitingPermit(ticket), true);
+            (self.state, self.yields_in_list) = (State::AwaitingPermit(waiter), true);
         }
     }
 
     /// Puts the run on the limiter's wait list. `None`: its permit is there already.
     #[cold]
-    fn queue(&mut self, cx: &mut Context<'_>, mut ticket: G::Waiter, planned: u64) -> Option<Wait> {
+    fn queue(&mut self, cx: &mut Context<'_>, mut waiter: G::Waiter, planned: u64) -> Option<Wait> {
         // The wait counts: the clock starts before the listener hears of it.
         self.start.get_or_insert_with(time::now);
-        let turn = self.ties.poll_turn(&mut ticket, cx);
+        let pending = self.ties.poll_granted(&mut waiter, cx);
         self.at = planned;
-        self.state = State::AwaitingPermit(ticket);
-        turn.map(|turn| {
-            let wait = turn.map_or(FOREVER, |turn| time::between(time::now(), turn));
+        self.state = State::AwaitingPermit(waiter);
+        pending.map(|due| {
+            let wait = due.map_or(FOREVER, |due| time::between(time::now(), due));
             Wait::Limiter(duration(wait))
         })
     }
@@ -168,18 +168,18 @@ impl<G: Control> Core<G> {
         let start = *self.start.get_or_insert_with(time::now);
         let bounds = *self.policy.bounds();
         loop {
-            let State::AwaitingPermit(ticket) = &mut self.state else { return Poll::Ready(Ok(())) };
-            let Some(turn) = self.ties.poll_turn(ticket, cx) else { return Poll::Ready(Ok(())) };
-            // A limiter whose rate was lowered may have put the turn off beyond the bounds.
-            let turn_at = turn.map_or(FOREVER, |turn| time::between(start, turn));
-            if bounds.admit(turn_at.max(self.at)).is_err() {
+            let State::AwaitingPermit(waiter) = &mut self.state else { return Poll::Ready(Ok(())) };
+            let Some(due) = self.ties.poll_granted(waiter, cx) else { return Poll::Ready(Ok(())) };
+            // A limiter whose rate was lowered may have put the permit off beyond the bounds.
+            let due_at = due.map_or(FOREVER, |due| time::between(start, due));
+            if bounds.admit(due_at.max(self.at)).is_err() {
                 let now = self.read();
                 may_start(&self.policy, now)?;
-                let ready_in = if turn.is_some() { turn_at.saturating_sub(now) } else { FOREVER };
+                let ready_in = if due.is_some() { due_at.saturating_sub(now) } else { FOREVER };
                 let stop = Stop::Limiter { ready_in: duration(ready_in), allowed: duration(bounds.room(now)) };
                 return Poll::Ready(Err(self.ties.no_share().unwrap_or(stop)));
             }
-            ready!(alarm.as_mut().poll_at(cx, turn));
+            ready!(alarm.as_mut().poll_at(cx, due));
         }
     }
 
@@ -202,8 +202,8 @@ impl<G: Control> Core<G> {
         }
         if G::NOTHING || !matches!(self.state, State::AwaitingPermit(_)) {
             self.state = State::Attempting;
-        } else if let State::AwaitingPermit(ticket) = mem::replace(&mut self.state, State::Attempting) {
-            self.ties.spend(ticket);
+        } else if let State::AwaitingPermit(waiter) = mem::replace(&mut self.state, State::Attempting) {
+            self.ties.spend(waiter);
         }
         _ = self.attempts.start(&self.policy, self.at);
     }
