@@ -11,6 +11,7 @@ pub use crate::{
     report::{Reported, Reports, WithReport, WithReportFuture},
     retry::{Retry, RetryFuture},
     run::{
+        cancel::CancelWait,
         controls::{Admission, Control, Controls, Queued, Share, Until},
         retries::{Counted, Retries},
     },

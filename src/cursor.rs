@@ -22,7 +22,10 @@ use crate::{
     },
     profile::Profile,
     run::Core,
-    run::controls::{Control, Controls, Share, Until},
+    run::{
+        alarm::Alarm,
+        controls::{Control, Controls, Share, Until},
+    },
     time::{Sleeper, Timer},
 };
 
@@ -206,7 +209,7 @@ where
         }
         self.core.start_clock();
         let started = {
-            let mut alarm = pin!(Timer::default());
+            let mut alarm = pin!(Alarm::<Timer, G>::default());
             let waiting = Waiting(&mut self.core);
             let listener = &mut self.listener;
             poll_fn(|cx| waiting.0.poll_attempt(cx, alarm.as_mut(), listener)).await
@@ -290,7 +293,7 @@ where
             return None;
         }
         let answer = {
-            let mut alarm = pin!(Timer::default());
+            let mut alarm = pin!(Alarm::<Timer, G>::default());
             // What it holds is let go before anything else happens.
             let mut operation = pin!(operation);
             poll_fn(|cx| match operation.as_mut().poll(cx) {

@@ -23,7 +23,7 @@ use crate::{
             bounds::CutBy,
         },
     },
-    run::{Core, controls::Control, settings::settings},
+    run::{Core, alarm::Alarm, controls::Control, settings::settings},
     time::{self, Instant, Timer},
 };
 
@@ -126,7 +126,7 @@ where
         let Self { operation, when, listener, policy, shared } = self;
         ReconnectStream {
             core: Core::new(policy, shared),
-            timer: Timer::default(),
+            timer: Alarm::default(),
             state: State::Down,
             operation,
             when,
@@ -195,7 +195,7 @@ pin_project! {
     {
         core: Core<G>,
         #[pin]
-        timer: Timer,
+        timer: Alarm<Timer, G>,
         #[pin]
         state: State<O::Future, ValueOf<O>>,
         operation: O,
@@ -241,7 +241,7 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // A stream may outlive the runtime of its last poll.
-        self.as_mut().project().timer.set(Timer::default());
+        self.as_mut().project().timer.set(Alarm::default());
         loop {
             let mut this = self.as_mut().project();
             let (ending, decision, was_connected) = match this.state.as_mut().project() {
@@ -347,6 +347,7 @@ where
     {
         let mut this = self.project();
         this.state.set(State::Over);
+        this.core.disarm(this.timer.as_mut());
         Poll::Ready(Some(Err(this.core.give_up(this.listener, this.error.take(), stop, None, None))))
     }
 }

@@ -186,6 +186,8 @@ pub(crate) trait Sleeper: Default {
 
     /// Ready at `at`, or later; `None` is never. Asking for another instant than before re-arms it.
     fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()>;
+    /// Waits for no instant any more.
+    fn disarm(self: Pin<&mut Self>);
     /// Lets others run where no pause does.
     fn poll_yield(cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -217,6 +219,17 @@ impl Sleeper for Timer {
             // Waiting is not work: a task that has used up its share must still see its own deadline.
             Some(sleep) => pin!(coop::unconstrained(sleep)).poll(cx),
             None => Poll::Ready(()),
+        }
+    }
+
+    #[inline]
+    fn disarm(self: Pin<&mut Self>) {
+        #[inline(never)]
+        fn forget(mut sleep: Pin<&mut Option<Sleep>>) {
+            sleep.set(None);
+        }
+        if self.sleep.is_some() {
+            forget(self.project().sleep);
         }
     }
 
@@ -266,6 +279,10 @@ impl Sleeper for ThreadSleeper {
         }
         WAKE_AT.set(at);
         Poll::Pending
+    }
+
+    fn disarm(self: Pin<&mut Self>) {
+        WAKE_AT.set(None);
     }
 
     fn poll_yield(_: &mut Context<'_>) -> Poll<()> {

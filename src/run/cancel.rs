@@ -10,70 +10,90 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// What cancels a run: a token, and what is set only with several or while it waits.
+/// What cancels a run: any of these tokens.
+#[derive(Clone)]
 pub(crate) struct Cancel {
     token: CancellationToken,
-    rest: Option<Pin<Box<Rest>>>,
+    /// The others, where there are several.
+    also: Option<Box<Also>>,
+}
+
+#[derive(Default)]
+struct Also {
+    tokens: Vec<CancellationToken>,
+    /// None, unless the run waits.
+    waits: Vec<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 pin_project! {
-    #[derive(Default)]
-    struct Rest {
-        // Made when something first waits.
+    /// How a run waits for its cancellation: not at all, until it first does.
+    #[doc(hidden)]
+    #[derive(Debug, Default)]
+    #[non_exhaustive]
+    pub struct CancelWait {
         #[pin]
         wait: Option<WaitForCancellationFutureOwned>,
-        // Other tokens that cancel it too.
-        also: Vec<Cancel>,
-    }
-}
-
-impl Rest {
-    #[inline(never)]
-    fn is_cancelled(&self) -> bool {
-        self.also.iter().any(Cancel::is_cancelled)
     }
 }
 
 impl Cancel {
     pub(crate) fn on(token: CancellationToken) -> Self {
-        Self { token, rest: None }
+        Self { token, also: None }
     }
 
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &CancellationToken> {
-        let also = self.rest.iter().flat_map(|rest| &rest.also);
-        once(&self.token).chain(also.map(|cancel| &cancel.token))
+        once(&self.token).chain(self.also.iter().flat_map(|also| &also.tokens))
     }
 
     #[cold]
     pub(crate) fn and(mut self, token: CancellationToken) -> Self {
-        let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default()));
-        rest.as_mut().project().also.push(Self::on(token));
+        let also = self.also.get_or_insert_default();
+        also.tokens.push(token);
+        also.waits.clear();
         self
     }
 
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.token.is_cancelled() || self.rest.as_ref().is_some_and(|rest| rest.is_cancelled())
+        self.token.is_cancelled() || self.also.as_ref().is_some_and(|also| also.is_cancelled())
     }
 
-    pub(crate) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut rest = self.rest.get_or_insert_with(|| Box::pin(Rest::default())).as_mut().project();
-        if rest.wait.is_none() {
-            rest.wait.set(Some(self.token.clone().cancelled_owned()));
+    pub(crate) fn poll_cancelled(&mut self, wait: Pin<&mut CancelWait>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut wait = wait.project().wait;
+        if wait.is_none() {
+            wait.set(Some(self.token.clone().cancelled_owned()));
         }
-        let cancelled = rest.wait.as_pin_mut().is_some_and(|wait| wait.poll(cx).is_ready());
-        if cancelled || rest.also.iter_mut().any(|also| also.poll_cancelled(cx).is_ready()) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        let cancelled = wait.as_pin_mut().is_some_and(|wait| wait.poll(cx).is_ready())
+            || self.also.as_mut().is_some_and(|also| also.poll_cancelled(cx));
+        if cancelled { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The same for another run.
-    pub(crate) fn anew(&self) -> Self {
-        let also: Vec<_> = self.tokens().skip(1).cloned().map(Self::on).collect();
-        let rest = if also.is_empty() { None } else { Some(Box::pin(Rest { wait: None, also })) };
-        Self { token: self.token.clone(), rest }
+    /// The run no longer waits.
+    #[inline]
+    pub(crate) fn stop_waiting(&mut self) {
+        if let Some(also) = &mut self.also {
+            also.waits.clear();
+        }
+    }
+}
+
+impl Also {
+    #[inline(never)]
+    fn is_cancelled(&self) -> bool {
+        self.tokens.iter().any(CancellationToken::is_cancelled)
+    }
+
+    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.waits.is_empty() {
+            self.waits.extend(self.tokens.iter().map(|token| Box::pin(token.clone().cancelled_owned())));
+        }
+        self.waits.iter_mut().any(|wait| wait.as_mut().poll(cx).is_ready())
+    }
+}
+
+impl Clone for Also {
+    fn clone(&self) -> Self {
+        Self { tokens: self.tokens.clone(), waits: Vec::new() }
     }
 }
 

@@ -15,7 +15,10 @@ use crate::{
     error::Stop,
     limiter::{Limiter, Limiters, QueuedPermits, Readiness, Refused},
     policy::nanos::duration,
-    run::{cancel::Cancel, retries::Retries},
+    run::{
+        cancel::{Cancel, CancelWait},
+        retries::Retries,
+    },
     time::Instant,
 };
 
@@ -26,13 +29,19 @@ pub trait Control {
     const NOTHING: bool = false;
     /// A waiter in the limiter's wait list. Dropped, it leaves no trace.
     type Waiter: fmt::Debug;
+    /// How it waits for its cancellation.
+    type Wait: fmt::Debug + Default;
 
     /// Whether the run was cancelled. It may not go on to wait without [`poll_cancelled`](Self::poll_cancelled).
     fn is_cancelled(&mut self) -> bool;
     /// Whether there is anything that could cancel it.
     fn may_be_cancelled(&self) -> bool;
     /// Ready once the run is cancelled.
-    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_cancelled(&mut self, wait: Pin<&mut Self::Wait>, cx: &mut Context<'_>) -> Poll<()>;
+    /// The run no longer waits for that.
+    fn stop_waiting(&mut self, wait: Pin<&mut Self::Wait>) {
+        _ = wait;
+    }
     /// Whether an attempt may start without further ado: the run is not cancelled, and the limiter has granted a
     /// permit. If not, it is to be asked.
     /// A limiter is asked only if others have run: one that grants at once must not keep them from running.
@@ -80,6 +89,7 @@ pub enum Admission<K> {
 impl Control for () {
     const NOTHING: bool = true;
     type Waiter = std::convert::Infallible;
+    type Wait = ();
 
     #[inline]
     fn is_cancelled(&mut self) -> bool {
@@ -90,7 +100,7 @@ impl Control for () {
         false
     }
     #[inline]
-    fn poll_cancelled(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    fn poll_cancelled(&mut self, _: Pin<&mut ()>, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
     #[inline]
@@ -208,14 +218,25 @@ impl<G: Share, F: Future> Share for Until<G, F> {
 /// What a run shares, and a future that cancels it: what `.cancel_when(..)` puts into a builder.
 pub struct Until<G, F> {
     ties: G,
-    future: Pin<Box<F>>,
+    /// Gone once the run has ended.
+    future: Option<Pin<Box<F>>>,
     /// Whether the future is done.
     over: bool,
 }
 
 impl<G, F> Until<G, F> {
     pub(crate) fn new(ties: G, future: F) -> Self {
-        Self { ties, future: Box::pin(future), over: false }
+        Self { ties, future: Some(Box::pin(future)), over: false }
+    }
+}
+
+impl<G, F: Future> Until<G, F> {
+    /// Whether the future is done.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
+        // Waiting is not work: a task that has used up its share must still see its own cancellation.
+        let over = |future: &mut Pin<Box<F>>| pin!(coop::unconstrained(future.as_mut())).poll(cx).is_ready();
+        self.over = self.over || self.future.as_mut().is_some_and(over);
+        self.over
     }
 }
 
@@ -233,18 +254,21 @@ impl<G: fmt::Debug, F> fmt::Debug for Until<G, F> {
 
 impl<G: Control, F: Future> Control for Until<G, F> {
     type Waiter = G::Waiter;
+    type Wait = G::Wait;
 
     fn is_cancelled(&mut self) -> bool {
         // No task has to be woken: whatever waits next polls with a waker of its own.
-        self.ties.is_cancelled() || self.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_ready()
+        self.ties.is_cancelled() || self.poll_over(&mut Context::from_waker(Waker::noop()))
     }
     fn may_be_cancelled(&self) -> bool {
         true
     }
-    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Waiting is not work: a task that has used up its share must still see its own cancellation.
-        self.over = self.over || pin!(coop::unconstrained(self.future.as_mut())).poll(cx).is_ready();
-        if self.over { Poll::Ready(()) } else { self.ties.poll_cancelled(cx) }
+    fn poll_cancelled(&mut self, wait: Pin<&mut Self::Wait>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_over(cx) { Poll::Ready(()) } else { self.ties.poll_cancelled(wait, cx) }
+    }
+    fn stop_waiting(&mut self, wait: Pin<&mut Self::Wait>) {
+        self.future = None;
+        self.ties.stop_waiting(wait);
     }
     fn admits_at_once(&mut self, others_ran: impl FnOnce() -> bool) -> bool {
         !self.is_cancelled() && self.ties.admits_at_once(others_ran)
@@ -277,11 +301,7 @@ impl<G: Control, F: Future> Control for Until<G, F> {
 
 impl Clone for Controls {
     fn clone(&self) -> Self {
-        Self {
-            cancel: self.cancel.as_ref().map(Cancel::anew),
-            limiters: self.limiters.clone(),
-            budget: self.budget.anew(),
-        }
+        Self { cancel: self.cancel.clone(), limiters: self.limiters.clone(), budget: self.budget.anew() }
     }
 }
 
@@ -302,6 +322,7 @@ pub struct Queued(QueuedPermits);
 
 impl Control for Controls {
     type Waiter = Queued;
+    type Wait = CancelWait;
 
     #[inline]
     fn is_cancelled(&mut self) -> bool {
@@ -314,8 +335,16 @@ impl Control for Controls {
     }
 
     #[inline]
-    fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
+    fn poll_cancelled(&mut self, wait: Pin<&mut CancelWait>, cx: &mut Context<'_>) -> Poll<()> {
+        self.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(wait, cx))
+    }
+
+    #[inline]
+    fn stop_waiting(&mut self, mut wait: Pin<&mut CancelWait>) {
+        wait.set(CancelWait::default());
+        if let Some(cancel) = &mut self.cancel {
+            cancel.stop_waiting();
+        }
     }
 
     #[inline]

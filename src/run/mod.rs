@@ -5,6 +5,7 @@
 //! `ensure` drive a [`Core`] themselves; the items of a queue share [`end`]. So no verb can differ from another in what
 //! it decides.
 
+pub(crate) mod alarm;
 pub(crate) mod cancel;
 pub(crate) mod controls;
 mod core;
@@ -29,7 +30,7 @@ use crate::{
     operation::{Classify, Judged, Operation, Verb, VerbTypes},
     policy::schedule::{Policy, attempts::Decision, bounds::CutBy},
     report::Reports,
-    run::controls::Control,
+    run::{alarm::Alarm, controls::Control},
     time::Sleeper,
 };
 
@@ -45,7 +46,7 @@ pin_project! {
     {
         core: Core<G>,
         #[pin]
-        alarm: T,
+        alarm: Alarm<T, G>,
         error: Option<V::Error>,
         #[pin]
         slot: AttemptSlot<O::Future>,
@@ -78,7 +79,7 @@ where
     #[inline]
     pub(crate) fn new(verb: V, operation: O, when: W, listener: L, policy: Policy, ties: G) -> Self {
         let core = Core::new(policy, ties);
-        Self { verb, operation, when, listener, core, error: None, alarm: T::default(), slot: AttemptSlot::Idle }
+        Self { verb, operation, when, listener, core, error: None, alarm: Alarm::default(), slot: AttemptSlot::Idle }
     }
 }
 
@@ -130,6 +131,7 @@ where
                     let judged = this.verb.judge(output, || this.core.read());
                     if let Judged::Value(value) = judged {
                         this.slot.set(AttemptSlot::Done);
+                        this.core.disarm(this.alarm.as_mut());
                         this.core.succeed(this.listener);
                         return Poll::Ready(Ok(value));
                     }
@@ -203,6 +205,7 @@ where
     fn give_up(self: Pin<&mut Self>, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
         let mut this = self.project();
         this.slot.set(AttemptSlot::Done);
+        this.core.disarm(this.alarm.as_mut());
         let detail = match this.verb.detail(|| this.core.read()) {
             None if this.error.is_none() => Detail::read(this.operation.reads()),
             detail => detail,

@@ -16,7 +16,7 @@ use crate::{
         nanos::duration,
         schedule::attempts::{Attempt, Decision},
     },
-    run::controls::Control,
+    run::{alarm::Alarm, controls::Control},
     time::Sleeper,
 };
 
@@ -26,7 +26,7 @@ impl<G: Control> Core<G> {
     pub(crate) fn poll_attempt<E, L: Listener<E>, T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
-        mut alarm: Pin<&mut T>,
+        mut alarm: Pin<&mut Alarm<T, G>>,
         listener: &mut L,
     ) -> Poll<Result<Attempt, Stop>> {
         loop {

@@ -18,7 +18,7 @@ use crate::{
     operation::Classify,
     policy::schedule::{attempts::Decision, bounds::CutBy},
     profile::Profile,
-    run::{Core, controls::Controls},
+    run::{Core, alarm::Alarm, controls::Controls},
     time::Timer,
 };
 
@@ -152,7 +152,7 @@ where
         let service = mem::replace(&mut self.inner, clone);
         ResponseFuture {
             core: Core::new(policy, shared),
-            timer: Timer::default(),
+            timer: Alarm::default(),
             state: State::Waiting,
             is_ready: self.failed.is_none(),
             failed: self.failed.take(),
@@ -193,7 +193,7 @@ pin_project! {
     {
         core: Core<Controls>,
         #[pin]
-        timer: Timer,
+        timer: Alarm<Timer, Controls>,
         #[pin]
         state: State<S::Future>,
         service: S,
@@ -253,6 +253,7 @@ where
             let answer = ready!(self.as_mut().poll_answer(cx))?;
             let mut this = self.as_mut().project();
             this.state.set(State::Done);
+            this.core.disarm(this.timer.as_mut());
             let (response, ending, decision) = match answer {
                 Answer::Response(response) => {
                     this.core.succeed(this.listener);
@@ -314,6 +315,7 @@ where
                     Ok(_) => this.state.set(State::GettingReady),
                     Err(stop) => {
                         this.state.set(State::Done);
+                        this.core.disarm(this.timer.as_mut());
                         let gave_up = this.core.give_up(this.listener, this.error.take(), stop, None, None);
                         return Poll::Ready(Err(gave_up.chained()));
                     }

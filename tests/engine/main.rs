@@ -15,6 +15,7 @@ mod drops;
 mod ends;
 mod errors;
 mod hostile;
+mod kept;
 mod late;
 mod listening;
 mod model;

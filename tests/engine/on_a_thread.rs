@@ -83,24 +83,3 @@ fn a_run_within_an_attempt() {
     .call();
     assert_eq!((outer.unwrap(), clock.elapsed()), (9, 2 * hour + 6 * minute));
 }
-
-/// A thread that ends has destructors that may still call.
-#[test]
-fn a_run_while_the_thread_ends() {
-    struct Calls(std::sync::mpsc::Sender<u32>);
-    impl Drop for Calls {
-        fn drop(&mut self) {
-            let answer = blocking::retry(failing(2, 3)).backoff(Backoff::fixed(Duration::from_millis(1))).call();
-            self.0.send(answer.unwrap()).unwrap();
-        }
-    }
-    thread_local!(static CALLS: RefCell<Option<Calls>> = const { RefCell::new(None) });
-    let (sender, answers) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        // Destroyed last, since it is the first that is registered.
-        CALLS.set(Some(Calls(sender)));
-        assert!(blocking::retry(failing(0, ())).call().is_ok());
-    });
-    thread.join().unwrap();
-    assert_eq!(answers.recv(), Ok(3));
-}

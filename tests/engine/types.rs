@@ -106,7 +106,8 @@ fn sizes_are_what_was_promised() {
     let plain = retry(|_| async { Ok::<u8, u32>(1) }).into_future();
     let cancellable = retry(|_| async { Ok::<u8, u32>(1) }).cancel_on(CancellationToken::new()).into_future();
     assert!(size(&plain) <= 264 + 1, "{}", size(&plain));
-    assert!(size(&cancellable) <= size(&plain) + 72, "{}", size(&cancellable));
+    // The wait for the cancellation is inside: it takes no allocation.
+    assert!(size(&cancellable) <= size(&plain) + 144, "{}", size(&cancellable));
     assert!(size_of::<GaveUp<u64>>() <= size_of::<u64>() + 72);
     assert!(size_of::<GaveUp<[u64; 8]>>() <= size_of::<[u64; 8]>() + 72);
 }

@@ -26,7 +26,7 @@ use crate::{
     },
     report::Reports,
     run::Core,
-    run::controls::Control,
+    run::{alarm::Alarm, controls::Control},
     time::Timer,
 };
 
@@ -50,7 +50,7 @@ pin_project! {
         called: u64,
         cut_after: u64,
         #[pin]
-        alarm: Timer,
+        alarm: Alarm<Timer, G>,
         #[pin]
         state: State<O::Observe, O::State, O::Act>,
     }
@@ -111,7 +111,7 @@ impl<O: ReconcilerTypes, W, L, G: Control> EnsureFuture<O, W, L, G> {
             ending: Ending::NotStarted,
             called: 0,
             cut_after: 0,
-            alarm: Timer::default(),
+            alarm: Alarm::default(),
             state: State::Idle,
         }
     }

@@ -91,6 +91,7 @@ where
                     return Err(Then::Next(Decision::Retry));
                 };
                 this.state.set(State::Done);
+                this.core.disarm(this.alarm.as_mut());
                 this.core.succeed(this.listener);
                 return Ok(Ensured { value, change });
             }
@@ -228,6 +229,7 @@ where
     pub(super) fn give_up(self: Pin<&mut Self>, stop: Stop) -> GaveUp<O::Error> {
         let mut this = self.project();
         this.state.set(State::Done);
+        this.core.disarm(this.alarm.as_mut());
         let (acts, outcome_unknown) = (this.acts.acts(), this.acts.outcome_unknown());
         let detail = Some(Detail::Ensure { acts, outcome_unknown });
         this.core.give_up(this.listener, this.error.take(), stop, detail, Some(*this.cut_after))

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     error::ConfigError,
     policy::lease::Step,
-    time::{BootClock, Sleeper},
+    run::cancel::CancelWait,
+    time::{BootClock, Sleeper, Timer},
 };
 
 /// How many reports are taken in before others may run.
@@ -41,6 +42,11 @@ impl<L: Lock, W: TermWork> Future for Election<L, W> {
         *this.done = true;
         // Nothing outlives the run.
         this.running.set(None);
+        this.timer.set(Timer::default());
+        this.cancelled.set(CancelWait::default());
+        if let Some(cancel) = &mut this.settings.cancel {
+            cancel.stop_waiting();
+        }
         (*this.term, *this.call, *this.watch) = (None, None, RecordWatch::default());
         Poll::Ready(outcome)
     }

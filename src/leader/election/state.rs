@@ -18,6 +18,7 @@ use crate::{
         lease::{Holder, Lease, RecordView, Refusals, WriteStep},
         nanos::nanos,
     },
+    run::cancel::CancelWait,
     time::{BootClock, Timer},
 };
 
@@ -32,6 +33,8 @@ pin_project! {
         pub(super) running: Option<W::Future>,
         #[pin]
         pub(super) timer: Timer,
+        #[pin]
+        pub(super) cancelled: CancelWait,
         // What all times count from.
         pub(super) clock: Option<BootClock>,
         // Decides.
@@ -104,6 +107,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
             work,
             running: None,
             timer: Timer::default(),
+            cancelled: CancelWait::default(),
             clock: None,
             lease,
             refusals: Refusals::default(),

@@ -116,7 +116,7 @@ impl<L: Lock, W: TermWork> Election<L, W> {
         if this.stop_at.is_some() {
             return Poll::Ready(());
         }
-        this.settings.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(cx))
+        this.settings.cancel.as_mut().map_or(Poll::Pending, |cancel| cancel.poll_cancelled(this.cancelled, cx))
     }
 
     /// The run is cancelled: ends a campaign, or tells the work.

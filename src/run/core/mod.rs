@@ -20,7 +20,7 @@ use crate::{
             bounds::CutBy,
         },
     },
-    run::controls::Control,
+    run::{alarm::Alarm, controls::Control},
     time::{self, Instant, Sleeper},
 };
 
@@ -49,6 +49,8 @@ pub(crate) struct Core<G: Control> {
 enum State<K> {
     /// The first attempt starts at once.
     First,
+    /// So does this one, and the clock with it.
+    FirstTimed,
     /// So does the next one: others have run, and the clock was read a moment ago.
     Due,
     /// A run that does not begin with an attempt: it waits first, or ends.
@@ -65,6 +67,18 @@ enum State<K> {
     Attempting,
     /// The run has ended.
     Over,
+}
+
+impl<K> State<K> {
+    /// Of a run that has not begun.
+    #[inline]
+    fn before(policy: &Policy) -> Self {
+        match (policy.starts_at_once(), policy.is_timed()) {
+            (true, false) => Self::First,
+            (true, true) => Self::FirstTimed,
+            (false, _) => Self::Unstarted,
+        }
+    }
 }
 
 /// What the owner of a run does next.
@@ -84,7 +98,7 @@ impl<G: Control> Core<G> {
             start: None,
             at: 0,
             // Decided here, where the settings are mostly known to the compiler.
-            state: if policy.starts_at_once() { State::First } else { State::Unstarted },
+            state: State::before(&policy),
             ending: Ending::NotStarted,
             is_guarded: policy.cuts() || ties.may_be_cancelled(),
             yields_in_list: false,
@@ -98,6 +112,7 @@ impl<G: Control> Core<G> {
         let Self { policy, attempts, start, at, state, ending, is_guarded, ties, .. } = self;
         let state = match state {
             State::First => State::First,
+            State::FirstTimed => State::FirstTimed,
             State::Unstarted => State::Unstarted,
             State::Sleeping | State::AwaitingPermit(_) => State::Sleeping,
             State::Due | State::Yielding => State::Yielding,
@@ -113,7 +128,7 @@ impl<G: Control> Core<G> {
     /// A new run with the same settings.
     pub(crate) fn begin_anew(&mut self) {
         (self.attempts, self.start, self.at, self.ending) = (Attempts::default(), None, 0, Ending::NotStarted);
-        self.state = if self.policy.starts_at_once() { State::First } else { State::Unstarted };
+        self.state = State::before(&self.policy);
     }
 
     /// The attempt that runs counts as the first of a new run, which begins now.
@@ -149,7 +164,7 @@ impl<G: Control> Core<G> {
 
     /// While the operation waits: whether it is cut, and by what.
     #[inline]
-    pub(crate) fn poll_cut<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+    pub(crate) fn poll_cut<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut Alarm<T, G>>) -> Poll<CutBy> {
         if !self.is_guarded {
             self.start.get_or_insert_with(time::now);
             return Poll::Pending;
@@ -158,7 +173,7 @@ impl<G: Control> Core<G> {
     }
 
     #[inline(never)]
-    fn poll_guards<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut T>) -> Poll<CutBy> {
+    fn poll_guards<T: Sleeper>(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut Alarm<T, G>>) -> Poll<CutBy> {
         let (at, by) = self.attempts.cut(&self.policy);
         self.poll_cut_at(cx, alarm, at, by)
     }
@@ -167,15 +182,21 @@ impl<G: Control> Core<G> {
     pub(crate) fn poll_cut_at<T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
-        alarm: Pin<&mut T>,
+        mut alarm: Pin<&mut Alarm<T, G>>,
         at: u64,
         by: CutBy,
     ) -> Poll<CutBy> {
         let start = *self.start.get_or_insert_with(time::now);
-        if self.ties.poll_cancelled(cx).is_ready() {
+        if alarm.as_mut().poll_cancelled(&mut self.ties, cx).is_ready() {
             return Poll::Ready(CutBy::Cancelled);
         }
         alarm.poll_at(cx, time::after(start, at)).map(|()| by)
+    }
+
+    /// The run is over: nothing wakes its task any more, though its future be kept.
+    #[inline]
+    pub(crate) fn disarm<T: Sleeper>(&mut self, alarm: Pin<&mut Alarm<T, G>>) {
+        alarm.disarm(&mut self.ties);
     }
 
     /// Attempts started.

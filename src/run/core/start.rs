@@ -12,6 +12,7 @@ use crate::{
     events::Wait,
     policy::nanos::{FOREVER, duration},
     run::{
+        alarm::Alarm,
         controls::{Admission, Control},
         end::{may_start, plan_first},
     },
@@ -24,10 +25,11 @@ impl<G: Control> Core<G> {
     pub(crate) fn poll_start<T: Sleeper>(
         &mut self,
         cx: &mut Context<'_>,
-        alarm: Pin<&mut T>,
+        alarm: Pin<&mut Alarm<T, G>>,
     ) -> Poll<Result<Step, Stop>> {
         // The first attempt is all that many runs have.
-        if matches!(self.state, State::First | State::Due) && self.ties.admits_at_once(|| T::poll_yield(cx).is_ready())
+        if matches!(self.state, State::First | State::FirstTimed | State::Due)
+            && self.ties.admits_at_once(|| T::poll_yield(cx).is_ready())
         {
             self.start::<T>();
             return Poll::Ready(Ok(Step::Start));
@@ -37,17 +39,21 @@ impl<G: Control> Core<G> {
 
     /// Waits for whatever the next attempt has to wait for.
     #[inline(never)]
-    fn poll_next<T: Sleeper>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<Step, Stop>> {
+    fn poll_next<T: Sleeper>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut Alarm<T, G>>,
+    ) -> Poll<Result<Step, Stop>> {
         loop {
             let planned = self.at;
             match &mut self.state {
                 // A limiter that grants at once must not keep others from running.
-                State::First if self.ties.is_limited() && T::poll_yield(cx).is_pending() => {
+                State::First | State::FirstTimed if self.ties.is_limited() && T::poll_yield(cx).is_pending() => {
                     self.start.get_or_insert_with(time::now);
                     self.yield_in_list(planned);
                     return Poll::Pending;
                 }
-                State::First | State::Due => {}
+                State::First | State::FirstTimed | State::Due => {}
                 State::Unstarted => {
                     if let Some(pause) = self.begin()? {
                         return Poll::Ready(Ok(Step::Wait(Wait::Pause(duration(pause)))));
@@ -55,7 +61,7 @@ impl<G: Control> Core<G> {
                     continue;
                 }
                 State::Sleeping => {
-                    if self.ties.poll_cancelled(cx).is_ready() {
+                    if alarm.as_mut().poll_cancelled(&mut self.ties, cx).is_ready() {
                         return Poll::Ready(Err(Stop::Cancelled));
                     }
                     let at = self.start.and_then(|start| time::after(start, planned));
@@ -161,8 +167,12 @@ impl<G: Control> Core<G> {
     }
 
     /// Waits on the limiter's wait list: until the permit is there, the run is cancelled or a bound is over.
-    fn poll_permit<T: Sleeper>(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut T>) -> Poll<Result<(), Stop>> {
-        if self.ties.poll_cancelled(cx).is_ready() {
+    fn poll_permit<T: Sleeper>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut Alarm<T, G>>,
+    ) -> Poll<Result<(), Stop>> {
+        if alarm.as_mut().poll_cancelled(&mut self.ties, cx).is_ready() {
             return Poll::Ready(Err(Stop::Cancelled));
         }
         let start = *self.start.get_or_insert_with(time::now);
@@ -186,11 +196,8 @@ impl<G: Control> Core<G> {
     /// The attempt starts now, that is at `self.at`.
     #[inline]
     fn start<T: Sleeper>(&mut self) {
-        if matches!(self.state, State::First)
-            && self.start.is_none()
-            && (T::TIME_PASSES_IN_POLL || self.policy.is_timed())
-        {
-            self.start = Some(time::now());
+        if matches!(self.state, State::FirstTimed) || T::TIME_PASSES_IN_POLL && matches!(self.state, State::First) {
+            self.start.get_or_insert_with(time::now);
         }
         self.begin_attempt();
     }
