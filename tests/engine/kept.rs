@@ -1,16 +1,6 @@
 //! A future that has ended and is kept: nothing wakes its task any more, neither a timer nor a token.
 
-use std::{
-    fmt,
-    future::pending,
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Wake, Waker},
-    time::Duration,
-};
+use std::{future::pending, time::Duration};
 
 use relent::{
     Backoff, Check, Decision, Limiter, Observed, Policy, Progress, Rate, ensure,
@@ -20,46 +10,9 @@ use relent::{
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::wakes::nothing_wakes_it_after;
+
 const S: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
-
-#[derive(Default)]
-struct Wakes(AtomicU32);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
-/// Polls whenever it is woken, until it has ended.
-async fn to_the_end<F: Future>(mut future: Pin<&mut F>, wakes: &Arc<Wakes>) -> F::Output {
-    let waker = Waker::from(Arc::clone(wakes));
-    for _ in 0..10_000 {
-        let before = wakes.0.load(Relaxed);
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        while wakes.0.load(Relaxed) == before {
-            sleep(S / 1000).await;
-        }
-    }
-    panic!("it does not end");
-}
-
-/// How often its task was woken after the end, with time going on and the token cancelled.
-async fn wakes_after<F: Future<Output: fmt::Debug>>(name: &str, future: F, token: &CancellationToken, ended: &str) {
-    let mut future = pin!(future);
-    let wakes = Arc::new(Wakes::default());
-    let output = format!("{:?}", to_the_end(future.as_mut(), &wakes).await);
-    assert!(output.starts_with(ended), "{name}: {output}");
-    let before = wakes.0.load(Relaxed);
-    tokio::time::advance(DAY).await;
-    sleep(S).await;
-    token.cancel();
-    sleep(S).await;
-    assert_eq!(wakes.0.load(Relaxed), before, "{name} was woken after its end: {output}");
-}
 
 /// Waits so long, with a timer of its own that is gone then.
 async fn after<T>(pause: Duration, answer: T) -> T {
@@ -80,9 +33,9 @@ async fn nothing_wakes_a_future_that_has_ended() {
                 let builder = $builder.policy(&policy).when(fatal);
                 if shares {
                     let future = builder.cancel_on(token.clone()).cancel_on(token.clone()).into_future();
-                    wakes_after($name, future, &token, ended).await;
+                    nothing_wakes_it_after($name, future, &token, ended).await;
                 } else {
-                    wakes_after($name, builder.into_future(), &token, ended).await;
+                    nothing_wakes_it_after($name, builder.into_future(), &token, ended).await;
                 }
             };
         }
@@ -131,19 +84,19 @@ async fn nor_one_that_waited_for_a_permit() {
         drop(taken);
     };
     let run = retry(|_| after(S, Ok::<_, &str>(()))).throttle(&limiter).cancel_on(token.clone()).into_future();
-    tokio::join!(wakes_after("throttled", run, &token, "Ok"), early);
+    tokio::join!(nothing_wakes_it_after("throttled", run, &token, "Ok"), early);
     let acquire = limiter.acquire(1);
-    wakes_after("acquire", acquire, &CancellationToken::new(), "Ok").await;
+    nothing_wakes_it_after("acquire", acquire, &CancellationToken::new(), "Ok").await;
     limiter.try_acquire(1).unwrap();
     let bounded = retry(|_| async { Ok::<_, &str>(()) }).throttle(&limiter).start_within(S).into_future();
-    wakes_after("refused", bounded, &CancellationToken::new(), "Err").await;
+    nothing_wakes_it_after("refused", bounded, &CancellationToken::new(), "Err").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn nor_an_election() {
     let token = CancellationToken::new();
     let election = elect(MemoryLock::new(), "one").cancel_on(token.clone()).run(|_| after(3 * S, 7));
-    wakes_after("elect", election, &token, "Ok").await;
+    nothing_wakes_it_after("elect", election, &token, "Ok").await;
 }
 
 /// What ends by itself between two attempts: cancelled in a pause.
@@ -155,9 +108,9 @@ async fn nor_one_that_was_cancelled_in_its_pause() {
         .cancel_on(token.clone())
         .cancel_when(sleep(2 * S))
         .into_future();
-    wakes_after("cancelled", run, &token, "Err").await;
+    nothing_wakes_it_after("cancelled", run, &token, "Err").await;
     let run = retry(|_| after(S, Ok::<_, &str>(()))).cancel_when(sleep(60 * S)).into_future();
-    wakes_after("not cancelled", run, &CancellationToken::new(), "Ok").await;
+    nothing_wakes_it_after("not cancelled", run, &CancellationToken::new(), "Ok").await;
     let run = retry(|_| pending::<Result<(), &str>>()).attempt_timeout(S).finish_within(S).into_future();
-    wakes_after("cut", run, &CancellationToken::new(), "Err").await;
+    nothing_wakes_it_after("cut", run, &CancellationToken::new(), "Err").await;
 }

@@ -31,3 +31,5 @@ mod spawned;
 mod tables;
 mod texts;
 mod types;
+#[path = "../models/wakes.rs"]
+mod wakes;

@@ -5,7 +5,10 @@ mod adaptive;
 mod go;
 mod hostile;
 mod http;
+mod kept;
 mod limit;
 mod stream;
 
 mod tower;
+#[path = "../models/wakes.rs"]
+mod wakes;
