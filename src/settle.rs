@@ -325,7 +325,7 @@ impl<A: SettleOutput> Verb<A> for SettleVerb {
     }
 
     fn detail(&mut self, now: impl FnOnce() -> u64) -> Option<Detail> {
-        let on = if self.text.is_empty() { "nothing yet".to_owned() } else { self.text.clone() };
+        let on = self.text.clone();
         let unchanged_for = duration(self.movement.unchanged_for(self.since(now())));
         Some(Detail::Settle { on, unchanged_for })
     }

@@ -45,7 +45,8 @@ impl<E: Reason<K>, K> fmt::Display for Sentence<'_, E, K> {
     message = "`GaveUp<{Self}>` has no text and is no error by itself, because `{Self}` is no `std::error::Error`",
     label = "`{Self}` is no `std::error::Error`",
     note = "say `.boxed()` before `.await`, or `.map_err(GaveUp::boxed)?` after it",
-    note = "to print it, say `gave_up.sentence()`"
+    note = "to print it, say `gave_up.sentence()`",
+    note = "of a `Failure<E>`: say `.by_failure()` on the builder"
 )]
 pub trait ErrorElseSayBoxed: Error {}
 
@@ -189,6 +190,7 @@ impl<E> GaveUp<E> {
     fn write_detail(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.detail() {
             None => Ok(()),
+            Some(Detail::Settle { on, .. }) if on.is_empty() => f.write_str(" (no progress was seen)"),
             Some(Detail::Settle { on, unchanged_for }) => {
                 write!(f, " (last seen: {on}, unchanged for {})", Measured(*unchanged_for))
             }
