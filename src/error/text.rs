@@ -190,6 +190,7 @@ impl<E> GaveUp<E> {
     fn write_detail(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.detail() {
             None => Ok(()),
+            Some(Detail::Settle { on, .. }) if on.is_empty() && self.attempts() == 0 => Ok(()),
             Some(Detail::Settle { on, .. }) if on.is_empty() => f.write_str(" (no progress was seen)"),
             Some(Detail::Settle { on, unchanged_for }) => {
                 write!(f, " (last seen: {on}, unchanged for {})", Measured(*unchanged_for))
