@@ -189,6 +189,7 @@
 //! | an error whose `source()` is the operation's: tonic and tower look for their own there | `.chained()` before `.await`, or `.map_err(GaveUp::chained)?` |
 //! | the operation's own error | `last_error()`, `into_error()`, `error_or_else(..)` |
 //! | the sentence without the error | `summary()` |
+//! | another text where the client's own is a dump: tonic's `Status` with a source, `kube::Error` | `.map_err(\|gave_up\| gave_up.map_error(..))`; for kube with `relent_k8s::ApiError::from` |
 //!
 //! # Calls that may have worked
 //!

@@ -281,7 +281,8 @@ impl<T, E> Undecided for Result<T, E> {
     message = "this run has a rule for its errors already",
     label = "said here",
     note = "say `.profile(..)` or `.by_failure()` before `.when(..)`",
-    note = "of two profiles only the second may have a rule"
+    note = "of two profiles only the second may have a rule",
+    note = "callers with a rule of their own take the parts: `.policy(..)`, `.throttle(..)`, `.budget(..)`, `.notify(..)`"
 )]
 pub trait Unclassified {}
 
