@@ -185,7 +185,7 @@
 //! |---|---|
 //! | print it, log it, `?` into `anyhow`, `Box<dyn Error + Send + Sync>` or a `#[from]` of `thiserror` | nothing |
 //! | the same where the operation's error is `anyhow::Error`, a boxed error or a string | `.boxed()` before `.await` or `.call()`, or `.map_err(GaveUp::boxed)?` |
-//! | only print such a one | `gave_up.sentence()` |
+//! | only print such a one | `gave_up.sentence()`; of an event `last.sentence()` |
 //! | an error whose `source()` is the operation's: tonic and tower look for their own there | `.chained()` before `.await`, or `.map_err(GaveUp::chained)?` |
 //! | the operation's own error | `last_error()`, `into_error()`, `error_or_else(..)` |
 //! | the sentence without the error | `summary()` |

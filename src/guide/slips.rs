@@ -147,6 +147,11 @@
 //! `.cancel_on(..)` is for tokens. A future that ends the run, such as `ctrl_c()` or `receiver.recv()`, is for
 //! `.cancel_when(future)`.
 //!
+//! # "the trait `Error` is not implemented for `anyhow::Error`", at `{last}`
+//!
+//! What an attempt did displays where its error is a `std::error::Error`. For others say
+//! [`last.sentence()`](crate::Last::sentence).
+//!
 //! # "closure is expected to take 1 argument, but it takes 2", at `.notify(..)`
 //!
 //! A listener hears [`Event`](crate::events::Event)s. One line has the error and the pause: [words for the

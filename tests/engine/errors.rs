@@ -309,6 +309,7 @@ async fn errors_without_words() {
     assert!(gave_up.to_string().ends_with(end), "{gave_up}");
     let gave_up = retry(async |_| Err::<(), _>("")).max_attempts(1).await.unwrap_err();
     assert!(gave_up.sentence().to_string().ends_with(end), "{}", gave_up.sentence());
+    assert_eq!(gave_up.last().sentence().to_string(), "an error without a text");
     assert!(gave_up.boxed().to_string().ends_with(end));
 
     let settled =
