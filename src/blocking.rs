@@ -1,18 +1,20 @@
 //! The same for threads: sync closures, the same words, the same decisions.
 
 use std::{
+    error::Error,
     future::{Ready, ready},
     time::Duration,
 };
 
 use crate::{
-    error::GaveUp,
+    error::{BoxedError, Chained, GaveUp},
     events::Listener,
     failure::{Failure, Said},
-    operation::{Classify, Operation, RetryAll, RetryOutput, Undecided},
+    mapped::{Boxed, BoxedFuture, WithSource},
+    operation::{Classify, Operation, RetryAll, RetryOutput, Unclassified, Undecided, Unheard},
     policy::schedule::{Policy, attempts::Attempt},
     poll::{PollOutput, PollOutputTypes, PollVerb},
-    report::{Reported, WithReportFuture},
+    report::{Reported, Reports, WithReport, WithReportFuture},
     retry::RetryVerb,
     run::RunFuture,
     run::controls::Control,
@@ -107,9 +109,6 @@ pub struct BlockingPolling<O, W = RetryAll, L = (), G = ()> {
     shared: G,
 }
 
-/// What a run with a report answers.
-type WithReport<T, E> = Result<Reported<T>, GaveUp<E>>;
-
 /// A sync call as an operation: its future is ready when it is made.
 #[derive(Debug)]
 struct Call<O>(O);
@@ -158,13 +157,15 @@ impl<O: SyncOperation> SyncOperation for BlockingWithFailure<O> {
 settings!(BlockingRetry, SyncOperation<Output: RetryOutput>, <O::Output as RetryOutput>::Error, SyncOperation<Output: Undecided>);
 settings!(BlockingPolling, SyncOperation<Output: PollOutput>, <O::Output as PollOutputTypes>::Error);
 
-impl<O, G> BlockingRetry<O, RetryAll, (), G> {
+impl<O, W, L, G> BlockingRetry<O, W, L, G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
-    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is
-    /// no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify` and `profile`;
+    /// there is no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
     pub fn by_failure<T, E>(self) -> BlockingRetry<BlockingWithFailure<O>, RetryAll, (), G>
     where
         O: SyncOperation<Output = Result<T, Failure<E>>>,
+        W: Unclassified,
+        L: Unheard,
     {
         let Self { operation, policy, shared, .. } = self;
         BlockingRetry { operation: BlockingWithFailure(operation), when: RetryAll, listener: (), policy, shared }
@@ -185,19 +186,6 @@ where
     pub fn call(self) -> Result<<O::Output as RetryOutput>::Value, GaveUp<<O::Output as RetryOutput>::Error>> {
         block_on(self.run())
     }
-
-    /// Runs it on this thread: the value comes with how many attempts it took, and how long.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    pub fn call_with_report(self) -> WithReport<<O::Output as RetryOutput>::Value, <O::Output as RetryOutput>::Error> {
-        block_on(WithReportFuture { future: self.run() })
-    }
-
-    fn run(self) -> RunFuture<RetryVerb, Call<O>, W, L, G, ThreadSleeper> {
-        let Self { operation, when, listener, policy, shared } = self;
-        RunFuture::new(RetryVerb, Call(operation), when, listener, policy, shared)
-    }
 }
 
 impl<O, W, L, G> BlockingPolling<O, W, L, G>
@@ -214,19 +202,103 @@ where
     pub fn call(self) -> Result<<O::Output as PollOutputTypes>::Value, GaveUp<<O::Output as PollOutputTypes>::Error>> {
         block_on(self.run())
     }
+}
 
-    /// Runs it on this thread: the value comes with how many attempts it took, and how long.
+/// A run on a thread that may have its last words: what their `call` runs. Not to be implemented elsewhere.
+#[doc(hidden)]
+pub trait BlockingRun {
+    /// The value of the run.
+    type Value;
+    /// The error of its attempts.
+    type Error;
+
+    /// It is driven on this thread, and never waits for a runtime.
+    fn run(self) -> impl Future<Output = Result<Self::Value, GaveUp<Self::Error>>> + Reports;
+}
+
+impl<O, W, L, G> BlockingRun for BlockingRetry<O, W, L, G>
+where
+    O: SyncOperation<Output: RetryOutput>,
+    W: Classify<<O::Output as RetryOutput>::Error>,
+    L: Listener<<O::Output as RetryOutput>::Error>,
+    G: Control,
+{
+    type Value = <O::Output as RetryOutput>::Value;
+    type Error = <O::Output as RetryOutput>::Error;
+
+    fn run(self) -> impl Future<Output = Result<Self::Value, GaveUp<Self::Error>>> + Reports {
+        let Self { operation, when, listener, policy, shared } = self;
+        RunFuture::<_, _, _, _, _, ThreadSleeper>::new(RetryVerb, Call(operation), when, listener, policy, shared)
+    }
+}
+
+impl<O, W, L, G> BlockingRun for BlockingPolling<O, W, L, G>
+where
+    O: SyncOperation<Output: PollOutput>,
+    W: Classify<<O::Output as PollOutputTypes>::Error>,
+    L: Listener<<O::Output as PollOutputTypes>::Error>,
+    G: Control,
+{
+    type Value = <O::Output as PollOutputTypes>::Value;
+    type Error = <O::Output as PollOutputTypes>::Error;
+
+    fn run(self) -> impl Future<Output = Result<Self::Value, GaveUp<Self::Error>>> + Reports {
+        let Self { operation, when, listener, policy, shared } = self;
+        let policy = policy.or_every(Duration::from_secs(1));
+        RunFuture::<_, _, _, _, _, ThreadSleeper>::new(PollVerb, Call(operation), when, listener, policy, shared)
+    }
+}
+
+impl<B: BlockingRun> BlockingRun for WithReport<B> {
+    type Value = Reported<B::Value>;
+    type Error = B::Error;
+
+    fn run(self) -> impl Future<Output = Result<Self::Value, GaveUp<Self::Error>>> + Reports {
+        WithReportFuture { future: self.0.run() }
+    }
+}
+
+impl<B> BlockingRun for Boxed<B>
+where
+    B: BlockingRun<Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    type Value = B::Value;
+    type Error = BoxedError;
+
+    fn run(self) -> impl Future<Output = Result<Self::Value, GaveUp<Self::Error>>> + Reports {
+        BoxedFuture { future: self.0.run() }
+    }
+}
+
+impl<B: BlockingRun> WithReport<B> {
+    /// Runs it on this thread, where that is how it began.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
-    pub fn call_with_report(
-        self,
-    ) -> WithReport<<O::Output as PollOutputTypes>::Value, <O::Output as PollOutputTypes>::Error> {
-        block_on(WithReportFuture { future: self.run() })
+    /// [`GaveUp`]: why the run stopped and what its last attempt did.
+    pub fn call(self) -> Result<Reported<B::Value>, GaveUp<B::Error>> {
+        block_on(self.run())
     }
+}
 
-    fn run(self) -> RunFuture<PollVerb, Call<O>, W, L, G, ThreadSleeper> {
-        let Self { operation, when, listener, policy, shared } = self;
-        RunFuture::new(PollVerb, Call(operation), when, listener, policy.or_every(Duration::from_secs(1)), shared)
+impl<B> Boxed<B>
+where
+    B: BlockingRun<Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    /// Runs it on this thread, where that is how it began.
+    ///
+    /// # Errors
+    /// [`GaveUp`]: why the run stopped and what its last attempt did.
+    pub fn call(self) -> Result<B::Value, GaveUp<BoxedError>> {
+        block_on(self.run())
+    }
+}
+
+impl<B: BlockingRun> WithSource<B> {
+    /// Runs it on this thread, where that is how it began.
+    ///
+    /// # Errors
+    /// [`Chained`]: why the run stopped, with what its last attempt gave as the source.
+    pub fn call(self) -> Result<B::Value, Chained<B::Error>> {
+        block_on(self.0.run()).map_err(GaveUp::chained)
     }
 }

@@ -1,6 +1,7 @@
 //! The builders of the verbs and their futures. They are named only where a run has to stand in a struct or in a
 //! signature.
 
+use crate::blocking::{BlockingPolling, BlockingRetry};
 pub use crate::{
     cursor::{AttemptLoop, NextAttempt},
     ensure::{Ensure, EnsureFuture},
@@ -18,12 +19,12 @@ pub use crate::{
     settle::{Settle, SettleFuture},
 };
 
-/// What may be said last, on every verb.
+/// What may be said last, on every verb and on its form for threads.
 macro_rules! last_words {
     ($($builder:ident),+) => {$(
         impl<O, W, L, G> $builder<O, W, L, G> {
             /// For errors that are no [`Error`](std::error::Error), such as `anyhow::Error`, boxed errors and strings:
-            /// the error of the run is one. The last word of the builder, but for `chained`. See
+            /// the error of the run is one. Only `with_report` and `chained` may follow. See
             /// [`GaveUp::boxed`](crate::GaveUp::boxed).
             pub fn boxed(self) -> Boxed<Self> {
                 Boxed(self)
@@ -44,4 +45,4 @@ macro_rules! last_words {
     )+};
 }
 
-last_words!(Retry, Polling, Settle, Ensure);
+last_words!(Retry, Polling, Settle, Ensure, BlockingRetry, BlockingPolling);

@@ -111,12 +111,18 @@ enum RunEnded {
 }
 
 impl<E, W, L, G: Control> AttemptLoop<E, W, L, G> {
-    /// What follows an error: `bool` (true is retry) or a [`Decision`]. Default: retry them all.
+    /// What follows an error: `bool` (true is retry) or a [`Decision`]. Default: retry them all. Of two rules the later
+    /// counts alone.
     pub fn when<F, D>(self, when: F) -> AttemptLoop<E, F, L, G>
     where
         F: FnMut(&E) -> D,
         D: Into<Decision>,
     {
+        self.classify(when)
+    }
+
+    /// [`when`](Self::when) for a rule that is a type.
+    pub fn classify<C: Classify<E>>(self, when: C) -> AttemptLoop<E, C, L, G> {
         let Self { core, listener, error, cut_after, end, .. } = self;
         AttemptLoop { core, when, listener, error, cut_after, end }
     }

@@ -39,7 +39,7 @@ use crate::{
 ///
 /// What is said inside needs no `when`, which would have nothing to decide:
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// # use relent::{Failure, retry};
 /// # async fn work() -> Result<(), Failure<std::io::Error>> { Ok(()) }
 /// let run = retry(async |_| work().await).by_failure().when(|_| true);

@@ -61,8 +61,8 @@
 //! | `cancel_on(token)`, `cancel_when(future)` | stop now. Given twice, either stops it |
 //! | `notify(\|event\| ..)`, `listen(listener)` | hear attempts, waits and the end: a closure, a type |
 //! | `policy(&Policy)` | all of it that is data. Cadence, `attempt_timeout`, `on_cut` and `max_retry_after` stay where the policy has none; the bounds are replaced as one set |
-//! | `profile(&Profile)` | all that the calls of one client have in common: [`Profile`](crate::Profile) |
-//! | `with_report()`, `boxed()`, `chained()` | the last words: a value with its attempts and time; an error that is one; an error with a source |
+//! | `profile(&Profile)` | all that the calls of one client have in common: [`Profile`](crate::Profile). Before `when`, which may say another rule |
+//! | `with_report()`, `boxed()`, `chained()` | the last words, on threads too: a value with its attempts and time; an error that is one; an error with a source |
 //!
 //! # Retry in one place
 //!
@@ -184,11 +184,12 @@
 //! | I want to | say |
 //! |---|---|
 //! | print it, log it, `?` into `anyhow`, `Box<dyn Error + Send + Sync>` or a `#[from]` of `thiserror` | nothing |
-//! | the same where the operation's error is `anyhow::Error`, a boxed error or a string | `.boxed()` before `.await`, or `.map_err(GaveUp::boxed)?` |
-//! | only print such a one | `gave_up.sentence()` |
+//! | the same where the operation's error is `anyhow::Error`, a boxed error or a string | `.boxed()` before `.await` or `.call()`, or `.map_err(GaveUp::boxed)?` |
+//! | only print such a one | `gave_up.sentence()`; of an event `last.sentence()` |
 //! | an error whose `source()` is the operation's: tonic and tower look for their own there | `.chained()` before `.await`, or `.map_err(GaveUp::chained)?` |
 //! | the operation's own error | `last_error()`, `into_error()`, `error_or_else(..)` |
 //! | the sentence without the error | `summary()` |
+//! | another text where the client's own is a dump: tonic's `Status` with a source, `kube::Error` | `.map_err(\|gave_up\| gave_up.map_error(..))`; for kube with `relent_k8s::ApiError::from` |
 //!
 //! # Calls that may have worked
 //!
@@ -239,6 +240,8 @@
 //!
 //! - A paused clock stands still while something is ready to run: a run without pauses is ended there by
 //!   `max_attempts`, or by an operation that waits, and not by a window.
+//! - Where the clock cannot be paused (a multi-thread runtime, real sockets) `policy.skip_pauses()` (feature `test-util`)
+//!   makes the same decisions, and counts the pauses without waiting for them.
 //! - Jitter is random. In a test say `.seed(1)` on the backoff, or assert bounds.
 //! - For [`blocking::retry`](crate::blocking::retry()) there is `testing::VirtualClock` (feature `test-util`).
 //! - Against servers: [relent-apiserver](https://docs.rs/relent-apiserver) is a Kubernetes API in this process,

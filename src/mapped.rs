@@ -8,21 +8,24 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::error::{BoxedError, Chained, GaveUp};
+use crate::{
+    error::{BoxedError, Chained, GaveUp},
+    report::WithReport,
+};
 
-/// A run whose error is an [`Error`] whatever the operation's is: what `.boxed()` makes of a builder. Its last word but
-/// one.
+/// A run whose error is an [`Error`] whatever the operation's is: what `.boxed()` makes of a builder. Only
+/// `with_report` and `chained` may follow.
 ///
 /// See [`GaveUp::boxed`].
 #[derive(Clone, Debug)]
-#[must_use = "a builder does nothing unless you `.await` it"]
+#[must_use = "a builder does nothing unless you `.await` it, or `.call()` it on a thread"]
 pub struct Boxed<B>(pub(crate) B);
 
 /// A run whose error has the operation's as its source: what `.chained()` makes of a builder. Its last word.
 ///
 /// See [`GaveUp::chained`].
 #[derive(Clone, Debug)]
-#[must_use = "a builder does nothing unless you `.await` it"]
+#[must_use = "a builder does nothing unless you `.await` it, or `.call()` it on a thread"]
 pub struct WithSource<B>(pub(crate) B);
 
 pin_project! {
@@ -46,6 +49,11 @@ pin_project! {
 }
 
 impl<B> Boxed<B> {
+    /// The value with a report: how many attempts it took, and how long. See [`Reported`](crate::builder::Reported).
+    pub fn with_report(self) -> WithReport<Self> {
+        WithReport(self)
+    }
+
     /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own in
     /// the sources. See [`GaveUp::chained`].
     pub fn chained(self) -> WithSource<Self> {

@@ -258,6 +258,11 @@ impl<T, E> RetryOutput for Result<T, E> {
 
 /// An outcome whose errors are for `.when(..)` to classify.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "there are no errors to classify here: the operation does not answer a plain `Result`",
+    label = "an attempt answers `{Self}`",
+    note = "after `.by_failure()` the operation has said itself what follows: leave out `.when(..)`"
+)]
 pub trait Undecided: RetryOutput {
     /// It is a `Result`.
     fn into_result(self) -> Result<Self::Value, Self::Error>;
@@ -269,6 +274,30 @@ impl<T, E> Undecided for Result<T, E> {
         self
     }
 }
+
+/// The rule of a run that has none of its own yet.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "this run has a rule for its errors already",
+    label = "said here",
+    note = "say `.profile(..)` or `.by_failure()` before `.when(..)`",
+    note = "of two profiles only the second may have a rule",
+    note = "callers with a rule of their own take the parts: `.policy(..)`, `.throttle(..)`, `.budget(..)`, `.notify(..)`"
+)]
+pub trait Unclassified {}
+
+impl Unclassified for RetryAll {}
+
+/// The listener of a run that has none yet.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "this run has a listener already, for errors of another type",
+    label = "said here",
+    note = "say `.by_failure()` first: the events after it have the plain error"
+)]
+pub trait Unheard {}
+
+impl Unheard for () {}
 
 /// The error that an operation fails with.
 pub(crate) type ErrorOf<O> = <<O as Operation>::Output as RetryOutput>::Error;

@@ -100,6 +100,7 @@ pub enum Check<T, E = Infallible> {
     message = "a check of `poll` must answer `Check<T, E>`, `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`",
     label = "a check answers `{Self}`",
     note = "for a `bool`: `is_so.then_some(())`",
+    note = "a `Check<T>` has no errors: in a `Result` it is `Check<T, E>`, with the error of both",
     note = "to repeat a call that answers `Result<T, E>` until it is `Ok`, use `retry`"
 )]
 pub trait PollOutputTypes {
@@ -134,6 +135,7 @@ impl<T, F, E> PollOutputTypes for Result<Check<T, F>, E> {
     message = "a check of `poll` must answer `Check<T, E>`, `Option<T>`, `Result<Option<T>, E>` or `Result<Check<T, E>, E>`",
     label = "a check answers `{Self}`",
     note = "for a `bool`: `is_so.then_some(())`",
+    note = "a `Check<T>` has no errors: in a `Result` it is `Check<T, E>`, with the error of both",
     note = "to repeat a call that answers `Result<T, E>` until it is `Ok`, use `retry`"
 )]
 pub trait PollOutput: PollOutputTypes {

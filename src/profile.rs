@@ -6,7 +6,7 @@ use crate::{
     budget::Budget,
     events::{Event, Listener},
     limiter::Limiter,
-    operation::{Classify, RetryAll},
+    operation::{Classify, RetryAll, Unclassified},
     policy::schedule::{Policy, attempts::Decision},
     run::controls::Controls,
 };
@@ -85,11 +85,12 @@ impl<E> Profile<E> {
     }
 }
 
-impl<E, L> Profile<E, RetryAll, L> {
-    /// What follows an error: `bool` (true is retry) or a [`Decision`]. Default: retry them all. A call that says
-    /// `.when` as well does not compile.
+impl<E, W, L> Profile<E, W, L> {
+    /// What follows an error: `bool` (true is retry) or a [`Decision`]. Default: retry them all. Said
+    /// twice, it does not compile. A call that says `.when` after `.profile` has that rule alone, instead of this one.
     pub fn when<F, D>(self, when: F) -> Profile<E, F, L>
     where
+        W: Unclassified,
         F: FnMut(&E) -> D,
         D: Into<Decision>,
     {
@@ -97,13 +98,15 @@ impl<E, L> Profile<E, RetryAll, L> {
     }
 
     /// [`when`](Self::when) for a rule that is a type.
-    pub fn classify<C: Classify<E>>(self, when: C) -> Profile<E, C, L> {
+    pub fn classify<C>(self, when: C) -> Profile<E, C, L>
+    where
+        W: Unclassified,
+        C: Classify<E>,
+    {
         let Self { policy, listener, shared, error, .. } = self;
         Profile { policy, when, listener, shared, error }
     }
-}
 
-impl<E, W, L> Profile<E, W, L> {
     /// Another policy: for a client whose configuration is read again.
     pub fn policy(self, policy: Policy) -> Self {
         Self { policy, ..self }

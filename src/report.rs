@@ -36,14 +36,15 @@ pub struct Reported<T> {
     pub value: T,
     /// Attempts made, the successful one included: rounds of an `ensure`.
     pub attempts: u32,
-    /// Time since the run began; zero if the first attempt of a run without bounds gave the value at once.
+    /// Time since the run began; zero if the first attempt of an async run without bounds gave the value
+    /// at once.
     pub elapsed: Duration,
 }
 
 /// A run whose value comes with its report: what `.with_report()` makes of a builder. Only `boxed` and `chained` may
 /// follow.
 #[derive(Clone, Debug)]
-#[must_use = "a builder does nothing unless you `.await` it"]
+#[must_use = "a builder does nothing unless you `.await` it, or `.call()` it on a thread"]
 pub struct WithReport<B>(pub(crate) B);
 
 pin_project! {
@@ -64,6 +65,12 @@ pub trait Reports {
 }
 
 impl<F: Reports> Reports for BoxedFuture<F> {
+    fn report(&self) -> (u32, u64) {
+        self.future.report()
+    }
+}
+
+impl<F: Reports> Reports for WithReportFuture<F> {
     fn report(&self) -> (u32, u64) {
         self.future.report()
     }

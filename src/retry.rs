@@ -11,7 +11,10 @@ use crate::{
     error::GaveUp,
     events::Listener,
     failure::{Failure, WithFailure},
-    operation::{Classify, ErrorOf, Judged, Operation, RetryAll, RetryOutput, Undecided, ValueOf, Verb, VerbTypes},
+    operation::{
+        Classify, ErrorOf, Judged, Operation, RetryAll, RetryOutput, Unclassified, Undecided, Unheard, ValueOf, Verb,
+        VerbTypes,
+    },
     policy::schedule::{Policy, attempts::Attempt},
     report::Reports,
     run::RunFuture,
@@ -126,14 +129,16 @@ impl<O: Operation<Output: RetryOutput>> Retry<O> {
 
 settings!(Retry, Operation<Output: RetryOutput>, ErrorOf<O>, Operation<Output: Undecided>);
 
-impl<O, G> Retry<O, RetryAll, (), G> {
+impl<O, W, L, G> Retry<O, W, L, G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
-    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify`; there is
-    /// no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify` and `profile`;
+    /// there is no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
     #[inline]
     pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, RetryAll, (), G>
     where
         O: Operation<Output = Result<T, Failure<E>>>,
+        W: Unclassified,
+        L: Unheard,
     {
         let Self { operation, policy, shared, .. } = self;
         Retry { operation: WithFailure(operation), when: RetryAll, listener: (), policy, shared }

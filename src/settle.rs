@@ -95,6 +95,7 @@ pub enum Progress<T, E = Infallible> {
     message = "an observation of `settle` must answer `Progress<T, E>` or `Result<Progress<T, E>, E>`",
     label = "an observation answers `{Self}`",
     note = "say how far it is: `Progress::Done(value)`, `Moving(text)`, `Waiting(text)` or `Failed(error)`",
+    note = "a `Progress<T>` has no errors: in a `Result` it is `Progress<T, E>`, with the error of both",
     note = "without anything to say of its progress, use `poll`"
 )]
 pub trait SettleOutputTypes {
@@ -119,6 +120,7 @@ impl<T, F, E> SettleOutputTypes for Result<Progress<T, F>, E> {
     message = "an observation of `settle` must answer `Progress<T, E>` or `Result<Progress<T, E>, E>`",
     label = "an observation answers `{Self}`",
     note = "say how far it is: `Progress::Done(value)`, `Moving(text)`, `Waiting(text)` or `Failed(error)`",
+    note = "a `Progress<T>` has no errors: in a `Result` it is `Progress<T, E>`, with the error of both",
     note = "without anything to say of its progress, use `poll`"
 )]
 pub trait SettleOutput: SettleOutputTypes {
@@ -325,7 +327,7 @@ impl<A: SettleOutput> Verb<A> for SettleVerb {
     }
 
     fn detail(&mut self, now: impl FnOnce() -> u64) -> Option<Detail> {
-        let on = if self.text.is_empty() { "nothing yet".to_owned() } else { self.text.clone() };
+        let on = self.text.clone();
         let unchanged_for = duration(self.movement.unchanged_for(self.since(now())));
         Some(Detail::Settle { on, unchanged_for })
     }

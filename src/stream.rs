@@ -48,7 +48,8 @@ const HEALTHY: Duration = Duration::from_secs(30);
 /// With nothing set it goes on for ever.
 ///
 /// # Errors
-/// The last item is `Err`, a [`GaveUp`]: why it does not connect any more. A cancellation is one, too. After it the
+/// The last item is `Err`, a [`GaveUp`]: why it does not connect any more. Where the error is `anyhow::Error`, a boxed
+/// error or a string, `.map_err(GaveUp::boxed)` of `TryStreamExt` makes it one that `?` takes. A cancellation is one, too. After it the
 /// stream is over.
 ///
 /// # Cancel safety

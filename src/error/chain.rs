@@ -7,6 +7,9 @@ use super::GaveUp;
 /// An error whose sources go round in a circle is told this far.
 const LEVELS: usize = 64;
 
+/// What is told of an error whose text is empty, as those of its causes are.
+pub(super) const WORDLESS: &str = "an error without a text";
+
 /// Displays an error and every cause below it, "A: B: C".
 ///
 /// Many errors say only where something failed ("transport error", "error sending request for url") and leave the
@@ -34,6 +37,7 @@ struct Chain<'a>(&'a (dyn Error + 'a));
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut told = self.0.to_string();
+        let mut silent = told.is_empty();
         f.write_str(&told)?;
         for cause in successors(self.0.source(), |&cause| cause.source()).take(LEVELS) {
             let text = cause.to_string();
@@ -41,9 +45,10 @@ impl fmt::Display for Chain<'_> {
                 let colon = if told.is_empty() { "" } else { ": " };
                 write!(f, "{colon}{text}")?;
                 told = text;
+                silent = false;
             }
         }
-        Ok(())
+        if silent { f.write_str(WORDLESS) } else { Ok(()) }
     }
 }
 
@@ -160,6 +165,9 @@ mod tests {
         assert_eq!(told(&["a", "a", "b"]), "a: b", "transparent");
         assert_eq!(told(&["a: c", "c", "", "c"]), "a: c");
         assert_eq!(told(&["", "b"]), "b");
+        assert_eq!(told(&["a", ""]), "a");
+        assert_eq!(told(&[""]), WORDLESS);
+        assert_eq!(told(&["", ""]), WORDLESS);
     }
 
     #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, ops::Deref};
 
-use super::chain;
+use super::chain::{WORDLESS, chain};
 
 /// An error that can be told to an operator, with every cause below it: an [`Error`]; a `Box<dyn Error>`,
 /// `anyhow::Error` or the like; a string.
@@ -58,6 +58,7 @@ impl<E: Deref<Target = dyn Error + Send + Sync>> Reason<AsSendBox> for E {
 
 impl<E: AsRef<str>> Reason<AsText> for E {
     fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_ref())
+        let text = self.as_ref();
+        f.write_str(if text.is_empty() { WORDLESS } else { text })
     }
 }

@@ -67,9 +67,10 @@ fn endings() -> Vec<Ended> {
 
 fn details() -> Vec<Option<Detail>> {
     let settle = Detail::Settle { on: "2 of 3 replicas ready".to_owned(), unchanged_for: 40 * SECOND };
+    let unseen = Detail::Settle { on: String::new(), unchanged_for: 40 * SECOND };
     let ensure = |acts, outcome_unknown| Some(Detail::Ensure { acts, outcome_unknown });
     let read = Detail::Read { of: "configmaps \"kube-proxy\"".to_owned() };
-    vec![None, Some(settle), ensure(0, false), ensure(1, false), ensure(2, true), Some(read)]
+    vec![None, Some(settle), Some(unseen), ensure(0, false), ensure(1, false), ensure(2, true), Some(read)]
 }
 
 /// Whether a run can end so.

@@ -142,7 +142,7 @@ pub enum Detail {
     /// From `settle`: the last progress seen.
     #[non_exhaustive]
     Settle {
-        /// The text of the last observation.
+        /// The text of the last observation; empty if none has told of any progress.
         on: String,
         /// For how long it had not changed.
         unchanged_for: Duration,

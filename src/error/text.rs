@@ -45,7 +45,8 @@ impl<E: Reason<K>, K> fmt::Display for Sentence<'_, E, K> {
     message = "`GaveUp<{Self}>` has no text and is no error by itself, because `{Self}` is no `std::error::Error`",
     label = "`{Self}` is no `std::error::Error`",
     note = "say `.boxed()` before `.await`, or `.map_err(GaveUp::boxed)?` after it",
-    note = "to print it, say `gave_up.sentence()`"
+    note = "to print it, say `gave_up.sentence()`",
+    note = "of a `Failure<E>`: say `.by_failure()` on the builder"
 )]
 pub trait ErrorElseSayBoxed: Error {}
 
@@ -63,13 +64,60 @@ impl<E: ErrorElseSayBoxed> Error for GaveUp<E> {}
 /// What the last attempt did, its error with every cause.
 impl<E: Error> fmt::Display for Last<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, E::tell)
+    }
+}
+
+/// A [`Last`] whose error is of kind `K`.
+struct Told<'a, E, K>(Last<&'a E>, PhantomData<fn() -> K>);
+
+impl<E: Reason<K>, K> fmt::Display for Told<'_, E, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, |error, f| error.tell(f))
+    }
+}
+
+impl<'a, E> Last<&'a E> {
+    /// What it displays where the error is an [`Error`], of any error: also of `anyhow::Error`, boxed errors and
+    /// strings. See [`GaveUp::sentence`].
+    ///
+    /// ```
+    /// use relent::{retry, events::Event};
+    ///
+    /// # async fn fetch() -> anyhow::Result<u32> { Err(anyhow::anyhow!("no route").context("not dialed")) }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let mut told = String::new();
+    /// let answer = retry(async |_| fetch().await).max_attempts(1).notify(|event| {
+    ///     if let Event::Ended { last, .. } = event {
+    ///         told = last.sentence().to_string();
+    ///     }
+    /// });
+    /// assert!(answer.await.is_err());
+    /// assert_eq!(told, "not dialed: no route");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn sentence<K>(&self) -> impl fmt::Display + use<'a, E, K>
+    where
+        E: Reason<K>,
+    {
+        Told(*self, PhantomData)
+    }
+}
+
+impl<E> Last<E> {
+    fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        tell: impl FnOnce(&E, &mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> fmt::Result {
         match self {
-            Self::Failed(error) => error.tell(f),
+            Self::Failed(error) => tell(error, f),
             Self::FailedBefore => f.write_str("failed with an error that was handed out before"),
             Self::NotReady => f.write_str("not ready"),
             Self::NotReadyBecause(error) => {
                 f.write_str("not ready: ")?;
-                error.tell(f)
+                tell(error, f)
             }
             Self::Cut { after, by: CutBy::AttemptTimeout } => {
                 write!(f, "cut after {} by its own deadline", Measured(*after))
@@ -189,6 +237,8 @@ impl<E> GaveUp<E> {
     fn write_detail(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.detail() {
             None => Ok(()),
+            Some(Detail::Settle { on, .. }) if on.is_empty() && self.attempts() == 0 => Ok(()),
+            Some(Detail::Settle { on, .. }) if on.is_empty() => f.write_str(" (no progress was seen)"),
             Some(Detail::Settle { on, unchanged_for }) => {
                 write!(f, " (last seen: {on}, unchanged for {})", Measured(*unchanged_for))
             }

@@ -36,6 +36,7 @@
 //! | sentence | meaning |
 //! |---|---|
 //! | (last seen: 2 of 3 replicas ready, unchanged for 40s) | the text of the last observation and for how long it had not changed |
+//! | (no progress was seen) | no observation has told of any: each failed or was cut, or the first one said that it has failed |
 //! | (never acted) | `ensure` only observed: nothing was changed |
 //! | (acted once, and it was not seen to be applied) | an observation after the act did not find it applied |
 //! | (acted 2 times, and whether it was applied is unknown) | no observation could tell after the last act. Observe before you act again |

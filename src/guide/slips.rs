@@ -14,6 +14,12 @@
 //! For a type that implements [`Operation`](crate::Operation) it is said too: `retry` takes closures, so that their
 //! types can be inferred.
 //!
+//! # "`Result<..>` is not a future", "to return `Result<_, _>`, but it returns `{async closure body}`"
+//!
+//! `retry(|_| call())` with a call that blocks: on a thread it is for [`blocking::retry`](crate::blocking::retry()), and
+//! in async code for `retry(async |_| call())` if it does not block. The other way round, `blocking::retry` is given a
+//! plain closure.
+//!
 //! # "to be a future that resolves to `Result<_, _>`, but it resolves to `Option<_>`"
 //!
 //! Only a `Result` says what failed. For what becomes true in time there is [`poll`](crate::poll()), which takes an
@@ -35,13 +41,28 @@
 //! # "cannot move out of `url`, a captured variable in an `FnMut` closure"
 //!
 //! `|attempt| async move { .. }` moves what it captures with the first attempt. An async closure borrows it, as above.
-//! Where the run is spawned, `async move |attempt| ..` takes `url` into the closure and each attempt borrows it from
-//! there.
+//!
+//! # "`url` does not live long enough", "argument requires that `url` is borrowed for `'static`", "borrowed data escapes"
+//!
+//! A run that is spawned outlives what it borrows. Spawn a block that takes it with `move`, and in which each attempt
+//! borrows it, so that nothing is cloned. A `move` at the closure itself does not compile: its future would borrow from
+//! the closure ("captures state from its environment").
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! # async fn fetch(url: &str) -> Result<usize, std::io::Error> { Ok(url.len()) }
+//! use relent::retry;
+//!
+//! let url = String::from("http://localhost");
+//! let task = tokio::spawn(async move { retry(async |_| fetch(&url).await).max_attempts(2).await });
+//! # assert_eq!(task.await.unwrap().unwrap(), 16); }
+//! ```
 //!
 //! # "captured variable cannot escape `FnMut` closure body", "async closure does not implement `FnMut` because it captures state"
 //!
-//! The attempt needs `&mut` of something outside of it, and a future that is not finished might still hold it when the
-//! next is made. The cursor is a loop, which borrows for each turn anew:
+//! Either a `move` stands at the closure (the heading before this one), or the attempt needs `&mut` of something outside
+//! of it, and a future that is not finished might still hold it when the next is made. The cursor is a loop, which
+//! borrows for each turn anew:
 //!
 //! ```
 //! # #[derive(Debug, thiserror::Error)] #[error("conflict")] struct Conflict;
@@ -72,6 +93,9 @@
 //! # assert_eq!(answer, 7); Ok(()) }
 //! ```
 //!
+//! The same stands behind "`GaveUp<anyhow::Error>` doesn't satisfy `_: StdError`", at `.context(..)`. Of a
+//! `GaveUp<Failure<..>>` it means that `.by_failure()` is missing.
+//!
 //! # "the trait `From<GaveUp<io::Error>>` is not implemented for `AppError`"
 //!
 //! `?` into an error of your own. Give it a variant for `#[from] GaveUp<io::Error>`, which keeps the reason, or hand on
@@ -92,6 +116,16 @@
 //! # assert_eq!((a.unwrap(), b.unwrap(), c.unwrap()), (7, 7, 7)); }
 //! ```
 //!
+//! # "future cannot be sent between threads safely"
+//!
+//! What is spawned must be `Send`, its error too: `Box<dyn Error + Send + Sync>` rather than `Box<dyn Error>`, `Arc`
+//! rather than `Rc`. "has type `RetryFuture<..>` which is not `Send`" names what is held; the line before it says why.
+//!
+//! # "expected `()`, found `u32`", at a worker, "expected `io::Error`, found `String`", at an `ensure`
+//!
+//! The worker of a queue and the tasks of a manager answer `Result<(), E>`: end with `.map(drop)`. Observation and act of
+//! an [`ensure`](crate::ensure()) fail with one type of error: `.map_err(..)`.
+//!
 //! # "type annotations needed", at an `Ok(..)`
 //!
 //! An async block with `?` has no error type until one is named: `Ok::<_, io::Error>(value)`.
@@ -99,6 +133,10 @@
 //! # "type mismatch in closure arguments", at `.when(..)`
 //!
 //! `.when(..)` looks at the error, which stays in the run: `.when(|error| ..)`, or `|error: &io::Error|`.
+//!
+//! # "this run has a rule for its errors already"
+//!
+//! `.profile(..)` brings the client's rule, so it stands before `.when(..)`, which may then say another for this call.
 //!
 //! # "the trait bound `Decision: From<..>` is not satisfied"
 //!
@@ -108,6 +146,11 @@
 //!
 //! `.cancel_on(..)` is for tokens. A future that ends the run, such as `ctrl_c()` or `receiver.recv()`, is for
 //! `.cancel_when(future)`.
+//!
+//! # "the trait `Error` is not implemented for `anyhow::Error`", at `{last}`
+//!
+//! What an attempt did displays where its error is a `std::error::Error`. For others say
+//! [`last.sentence()`](crate::Last::sentence).
 //!
 //! # "closure is expected to take 1 argument, but it takes 2", at `.notify(..)`
 //!

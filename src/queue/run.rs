@@ -89,9 +89,15 @@ impl<'q, K, V, W, E, F: Future<Output = Result<(), E>>> RunWorker<'q, K, V, W, F
         self
     }
 
-    /// Which errors to try again, and when. Default: all, by the policy. Of two rules the later counts.
-    pub fn when<D: Into<Decision>>(mut self, mut classify: impl FnMut(&E) -> D + Send + 'q) -> Self {
-        self.settings.classify = Some(Box::new(move |error| classify(error).into()));
+    /// Which errors to try again, and when. Default: all, by the policy. Of two rules the later
+    /// counts alone.
+    pub fn when<D: Into<Decision>>(self, when: impl FnMut(&E) -> D + Send + 'q) -> Self {
+        self.classify(when)
+    }
+
+    /// [`when`](Self::when) for a rule that is a type.
+    pub fn classify(mut self, mut when: impl Classify<E> + Send + 'q) -> Self {
+        self.settings.classify = Some(Box::new(move |error| when.classify(error)));
         self
     }
 

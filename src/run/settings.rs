@@ -114,12 +114,13 @@ macro_rules! settings {
             }
         }
 
-        impl<O: $undecided, W, L, G> $builder<O, W, L, G> {
+        impl<O, W, L, G> $builder<O, W, L, G> {
             /// What follows an error: `bool` (true is retry) or a [`Decision`](crate::Decision). Default: retry them
-            /// all.
+            /// all. A run has one such rule: said again, or after [`profile`](Self::profile), this one counts alone.
             #[inline]
             pub fn when<F, D>(self, when: F) -> $builder<O, F, L, G>
             where
+                O: $undecided,
                 F: FnMut(&$error) -> D,
                 D: Into<crate::policy::schedule::attempts::Decision>,
             {
@@ -130,6 +131,7 @@ macro_rules! settings {
             #[inline]
             pub fn classify<C>(self, when: C) -> $builder<O, C, L, G>
             where
+                O: $undecided,
                 C: crate::operation::Classify<$error>,
             {
                 let Self { operation, listener, policy, shared, .. } = self;
@@ -159,15 +161,16 @@ macro_rules! settings {
             }
         }
 
-        impl<O: $operation, L, G: crate::builder::Share> $builder<O, crate::operation::RetryAll, L, G> {
+        impl<O: $operation, W, L, G: crate::builder::Share> $builder<O, W, L, G> {
             /// All that the calls of one client have in common: its policy (see [`policy`](Self::policy)), limiters,
-            /// budgets, classification and listeners. What is said after it holds for this run alone. See
-            /// [`Profile`](crate::Profile).
+            /// budgets, classification and listeners. What is said after it holds for this run alone. Before `when`,
+            /// which may then say another classification. See [`Profile`](crate::Profile).
             pub fn profile<C, N>(
                 self,
                 profile: &crate::profile::Profile<$error, C, N>,
             ) -> $builder<O, C, (L, N), G::With>
             where
+                W: crate::operation::Unclassified,
                 C: crate::operation::Classify<$error> + Clone,
                 N: crate::events::Listener<$error> + Clone,
             {

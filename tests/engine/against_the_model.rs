@@ -218,7 +218,8 @@ fn without_pauses(script: &Script) -> History {
     .policy(&script.policy().skip_pauses())
     .when(|failure| failure.decision)
     .cancel_on(token.clone())
-    .call_with_report();
+    .with_report()
+    .call();
     assert_eq!(clock.elapsed(), busy, "only calls took time");
     let elapsed = match &end {
         Ok(reported) => nanos(reported.elapsed),

@@ -246,6 +246,8 @@ async fn a_success_tells_what_it_took_on_every_verb() {
 
     let boxed = retry(move |attempt| took(attempt.number())).every(SECOND).with_report().boxed().await.unwrap();
     assert_eq!(boxed, reported);
+    let boxed_first = retry(move |attempt| took(attempt.number())).every(SECOND).boxed().with_report().await.unwrap();
+    assert_eq!(boxed_first, reported);
     let gave_up = retry(async |_| Err::<(), _>("busy")).max_attempts(1).with_report().await.unwrap_err();
     assert_eq!(gave_up.attempts(), 1);
 
@@ -277,6 +279,30 @@ async fn a_success_tells_what_it_took_on_every_verb() {
     );
     let ensured = ensured.with_report().await.unwrap();
     assert_eq!((ensured.value.value, ensured.attempts, ensured.elapsed), (7, 1, SECOND));
+}
+
+/// On a thread the last words are the same, in either order.
+#[test]
+fn last_words_on_a_thread() {
+    fn fails(_: Attempt) -> anyhow::Result<u8> {
+        Err(anyhow::anyhow!("refused").context("not dialed"))
+    }
+    let policy: Policy = "backoff fixed 0s, max_attempts 2".parse().unwrap();
+    let end = "last attempt: not dialed: refused";
+    let ends = |gave_up: &dyn std::error::Error| assert!(gave_up.to_string().ends_with(end), "{gave_up}");
+    ends(&blocking::retry(fails).policy(&policy).boxed().call().unwrap_err());
+    ends(&blocking::retry(fails).policy(&policy).boxed().with_report().call().unwrap_err());
+    ends(&blocking::retry(fails).policy(&policy).with_report().boxed().call().unwrap_err());
+    ends(&blocking::poll(|attempt| fails(attempt).map(Some)).policy(&policy).boxed().call().unwrap_err());
+
+    let chained = blocking::retry(|_| Err::<(), _>(ApiError::Busy)).policy(&policy).with_report().chained().call();
+    let chained = chained.unwrap_err();
+    assert_eq!(chained.get_ref().attempts(), 2);
+    assert_eq!(std::error::Error::source(&chained).unwrap().downcast_ref(), Some(&ApiError::Busy));
+
+    let third = |attempt: Attempt| (attempt.number() == 3).then_some(7);
+    let polled = blocking::poll(third).every(Duration::ZERO).with_report().call().unwrap();
+    assert_eq!((polled.value, polled.attempts), (7, 3));
 }
 
 /// A check without a type to be spelled out.

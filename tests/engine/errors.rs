@@ -4,8 +4,8 @@ use std::{error::Error, future::pending, io, iter::successors, time::Duration};
 
 use futures_util::TryFutureExt;
 use relent::{
-    Backoff, Budget, Check, Decision, GaveUp, Last, Limiter, Policy, Rate, Ratio, Stop, ensure, error::Chained, poll,
-    retry,
+    Backoff, Budget, Check, Decision, GaveUp, Last, Limiter, Policy, Progress, Rate, Ratio, Stop, ensure,
+    error::Chained, poll, retry, settle,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -299,4 +299,26 @@ async fn an_ensure_that_may_not_act_contradicts_itself_nowhere() {
     let gave_up =
         ensure(|_| lost().map_ok(|()| None::<()>), |()| lost()).max_attempts(0).when(|_| false).await.unwrap_err();
     says(&gave_up, "gave up after 1 attempt: repeating cannot mend this (never acted); last attempt: no route to host");
+}
+
+/// Why is never absent, even where an error says nothing and where nothing was seen.
+#[tokio::test(start_paused = true)]
+async fn errors_without_words() {
+    let end = "; last attempt: an error without a text";
+    let gave_up = retry(async |_| Err::<(), _>(io::Error::other(""))).max_attempts(1).await.unwrap_err();
+    assert!(gave_up.to_string().ends_with(end), "{gave_up}");
+    let gave_up = retry(async |_| Err::<(), _>("")).max_attempts(1).await.unwrap_err();
+    assert!(gave_up.sentence().to_string().ends_with(end), "{}", gave_up.sentence());
+    assert_eq!(gave_up.last().sentence().to_string(), "an error without a text");
+    assert!(gave_up.boxed().to_string().ends_with(end));
+
+    let settled =
+        settle(async |_| Err::<Progress<(), _>, _>(io::Error::other("refused"))).every(Duration::from_secs(1));
+    let unseen = settled.clone().tolerate_errors_for(Duration::from_secs(3)).await.unwrap_err();
+    let said = "gave up after 4 attempts in 3s: observing has failed for longer than is tolerated \
+                (no progress was seen); last attempt: refused";
+    assert_eq!(unseen.to_string(), said);
+    let none = settled.max_attempts(0).await.unwrap_err();
+    let said = "gave up before the first attempt: at most 0 attempts were allowed; nothing was attempted";
+    assert_eq!(none.to_string(), said);
 }

@@ -12,7 +12,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 use relent::{
-    Attempt, Change, Check, Decision, GaveUp, Operation, Progress,
+    Attempt, Change, Check, Decision, GaveUp, Operation, Policy, Profile, Progress, TimedQueue,
     builder::{Ensure, EnsureFuture, Polling, PollingFuture, Retry, RetryFuture, Settle, SettleFuture},
     events::{Event, Listener},
     operation::{Classify, Reconciler, ReconcilerTypes, RetryAll},
@@ -165,6 +165,35 @@ async fn a_rule_and_a_listener_that_are_there_only_sometimes() {
     }
     let all = retry(async |_| Err::<(), _>(Refused(1))).max_attempts(2).classify(RetryAll).await.unwrap_err();
     assert_eq!(all.attempts(), 2);
+}
+
+/// The loop of one's own, a run on a thread and a client's calls take the same types.
+#[tokio::test(start_paused = true)]
+async fn a_rule_and_a_listener_that_are_types_wherever_there_are_some() {
+    let mut run = Policy::new().begin().classify(UpTo(2)).listen(Heard(0));
+    let gave_up = loop {
+        match run.next().await {
+            Ok(next) => {
+                let number = next.info().number();
+                assert_eq!(next.run(async { Err::<(), _>(Refused(number)) }).await, None);
+            }
+            Err(gave_up) => break gave_up,
+        }
+    };
+    assert_eq!((gave_up.attempts(), gave_up.into_error()), (3, Some(Refused(3))));
+
+    let calls: Profile<Refused, UpTo> = Profile::new(Policy::new()).classify(UpTo(2));
+    let failing = Retry::new(Third(|number| Err::<(), _>(Refused(number))));
+    assert_eq!(failing.clone().profile(&calls).await.unwrap_err().attempts(), 3);
+    // What one call says after it counts alone.
+    assert_eq!(failing.profile(&calls).classify(UpTo(3)).await.unwrap_err().attempts(), 4);
+
+    let mut queue = TimedQueue::new();
+    let handle = queue.handle();
+    let _ = handle.schedule("a", 1, Duration::ZERO);
+    drop(handle);
+    let worked = queue.run(async |job| Err::<(), _>(Refused(job.attempt.number()))).classify(UpTo(2)).await;
+    assert_eq!(worked.given_up[0].error.attempts(), 3);
 }
 
 /// What is shared changes the type once; after that it stays, so that more can be added in an `if` or a loop.

@@ -85,6 +85,7 @@ macro_rules! matrix {
         const _: fn() = || {
             type E = $error;
             fallible!(retry(|_| async { later(Ok::<u8, E>(1)).await }));
+            spawns(async { retry(async |_| later(Ok::<u8, E>(1)).await).boxed().with_report().await });
             fallible!(retry(async |_| later(Ok::<u8, E>(1)).await));
             fallible!(poll(|_| async { later(Ok::<_, E>(Some(1))).await }));
             fallible!(poll(async |_| later(Ok::<_, E>(Some(1))).await));
@@ -142,7 +143,8 @@ macro_rules! matrix {
             // What runs long.
             spawns(async {
                 let mut queue = TimedQueue::<&'static str, Cow<'static, str>>::new();
-                queue.run(async |job| later(Err::<(), E>(E::of(job.key))).await).when(|_| true).await.given_up.len()
+                let run = queue.run(async |job| later(Err::<(), E>(E::of(job.key))).await).when(|_| true);
+                run.classify(RetryAll).await.given_up.len()
             });
             spawns(async { elect(MemoryLock::new(), "a").run(async |_| later(Ok::<(), E>(())).await).await.map(drop) });
             spawns(async {
@@ -162,6 +164,8 @@ macro_rules! matrix {
                 later(()).await;
                 tokio::task::spawn_blocking(calling).await
             });
+            let boxed = || blocking::retry(|_| Ok::<u8, E>(1)).boxed().with_report().call().map(|report| report.value);
+            spawns(async move { tokio::task::spawn_blocking(boxed).await });
         };
     )+};
 }

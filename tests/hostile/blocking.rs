@@ -102,9 +102,9 @@ macro_rules! blocks {
         let hears = move |event: &Event<'_, E>| runs::heard(id, event);
         match ($run.listens, with(|world| world.rng.bool())) {
             (true, false) => ends::ended(id, &builder.notify(hears).call()),
-            (true, true) => ends::ended(id, &reported(id, builder.notify(hears).call_with_report())),
+            (true, true) => ends::ended(id, &reported(id, builder.notify(hears).with_report().call())),
             (false, false) => ends::ended(id, &builder.call()),
-            (false, true) => ends::ended(id, &reported(id, builder.call_with_report())),
+            (false, true) => ends::ended(id, &reported(id, builder.with_report().call())),
         }
     }};
 }

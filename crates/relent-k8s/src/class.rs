@@ -65,6 +65,9 @@ impl ErrorClass {
 /// [`ErrorClass::Transient`] and [`ErrorClass::Ambiguous`] are tried again, not before the server's `Retry-After`, if
 /// it named one.
 ///
+/// The text of a `kube::Error` dumps what the server answered, `Status { .. }` and all: as an
+/// [`ApiError`](crate::ApiError) it says the same in words.
+///
 /// ```
 /// # async fn example(maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap>) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
@@ -75,7 +78,8 @@ impl ErrorClass {
 ///     .attempt_timeout(Duration::from_secs(5))
 ///     .finish_within(Duration::from_secs(30))
 ///     .when(k8s::classify)
-///     .await?;
+///     .await
+///     .map_err(|gave_up| gave_up.map_error(k8s::ApiError::from))?;
 /// # Ok(()) }
 /// ```
 #[must_use]
