@@ -147,7 +147,7 @@
 //! `.cancel_on(..)` is for tokens. A future that ends the run, such as `ctrl_c()` or `receiver.recv()`, is for
 //! `.cancel_when(future)`.
 //!
-//! # "the trait `Error` is not implemented for `anyhow::Error`", at `{last}`
+//! # "the trait bound `anyhow::Error: std::error::Error` is not satisfied", at `{last}`
 //!
 //! What an attempt did displays where its error is a `std::error::Error`. For others say
 //! [`last.sentence()`](crate::Last::sentence).
