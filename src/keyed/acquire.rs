@@ -11,10 +11,9 @@ use std::{
 
 use futures_core::future::FusedFuture;
 
-use super::KeyedLimiter;
+use super::{KeyedLimiter, request::Tried};
 use crate::{
-    limiter::{AcquireInner, Bound, Limiter, PermitSource, Refused},
-    policy::nanos,
+    limiter::{AcquireInner, Limiter, One, PermitSource, Refused, Several},
     time::Instant,
 };
 
@@ -27,9 +26,7 @@ where
     K: Eq + Hash + Borrow<Q>,
     Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
 {
-    permits: u32,
-    bound: Bound,
-    inner: AcquireInner<KeySource<'a, K, Q>>,
+    inner: AcquireInner<KeySource<'a, K, Q>, Several>,
 }
 
 /// Waits for one permit of a key; made by [`KeyedLimiter::ready`].
@@ -39,7 +36,7 @@ where
     K: Eq + Hash + Borrow<Q>,
     Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
 {
-    inner: AcquireInner<KeySource<'a, K, Q>>,
+    inner: AcquireInner<KeySource<'a, K, Q>, One>,
 }
 
 /// A key and the limiters it is one of.
@@ -98,18 +95,18 @@ where
     Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
 {
     pub(super) fn new(keyed: &'a KeyedLimiter<K>, key: &'a Q, permits: u32) -> Self {
-        Self { permits, bound: Bound::None, inner: AcquireInner::new(KeySource { keyed, key }) }
+        Self { inner: AcquireInner::new(KeySource { keyed, key }, Several::new(permits)) }
     }
 
     /// Waits no longer than this, counted from the first poll. Permits at exactly its end are in time.
     pub fn within(mut self, allowed: Duration) -> Self {
-        self.bound = Bound::Within(nanos::nanos(allowed));
+        self.inner.request_mut().within(allowed);
         self
     }
 
     /// Waits no longer than until then. Permits at exactly that instant are in time.
     pub fn by(mut self, instant: Instant) -> Self {
-        self.bound = Bound::By(instant);
+        self.inner.request_mut().by(instant);
         self
     }
 }
@@ -122,11 +119,7 @@ where
     type Output = Result<(), Refused>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if this.inner.poll_take(this.permits, cx) {
-            return Poll::Ready(Ok(()));
-        }
-        this.inner.poll_queued(this.permits, &mut this.bound, cx, "KeyedAcquire")
+        self.inner.poll_acquire(cx, "KeyedAcquire")
     }
 }
 
@@ -146,10 +139,7 @@ where
     Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedAcquire")
-            .field("permits", &self.permits)
-            .field("bound", &self.bound)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyedAcquire").field("request", self.inner.request()).finish_non_exhaustive()
     }
 }
 
@@ -159,7 +149,7 @@ where
     Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
 {
     pub(super) fn new(keyed: &'a KeyedLimiter<K>, key: &'a Q) -> Self {
-        Self { inner: AcquireInner::new(KeySource { keyed, key }) }
+        Self { inner: AcquireInner::new(KeySource { keyed, key }, One) }
     }
 }
 
@@ -171,10 +161,7 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.inner.poll_take(1, cx) {
-            return Poll::Ready(());
-        }
-        self.inner.poll_one(cx, "KeyedReady")
+        self.inner.poll_ready(cx, "KeyedReady")
     }
 }
 
@@ -212,7 +199,11 @@ where
 
     #[inline]
     fn try_take(&self, now: u64, permits: u32) -> bool {
-        self.keyed.try_acquire_at(now, self.key, permits).is_ok()
+        match self.keyed.try_take(now, self.key, permits) {
+            Tried::Taken => true,
+            Tried::ReadyIn(_) => false,
+            Tried::Unknown => self.keyed.try_acquire_unpacked(now, self.key, permits).is_ok(),
+        }
     }
 
     fn limiter(&self) -> KeyLimiter<'a, K> {

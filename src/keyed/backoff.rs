@@ -57,11 +57,11 @@ pub struct KeyedBackoff<K> {
     clock: LimiterClock,
 }
 
-/// Its last pause is not kept, which is made again of what it was made of.
+/// Its last pause is not kept, which follows from the rest.
 #[derive(Debug)]
 struct Item {
-    /// How far the backoff had come before the last failure, besides `failures`.
-    before: u64,
+    /// How far the backoff has come, besides `failures`.
+    current: u64,
     /// When it last failed, in nanoseconds by the clock.
     failed_at: u64,
     failures: u32,
@@ -70,6 +70,11 @@ struct Item {
 }
 
 impl Item {
+    /// Of its last failure, from 0 on.
+    fn number(&self) -> u32 {
+        self.failures.saturating_sub(1)
+    }
+
     /// The clock may be another one, and behind: then its pause counts from now.
     fn under(&mut self, now: u64) {
         self.failed_at = self.failed_at.min(now);
@@ -103,7 +108,7 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
         let now = self.clock.now();
         let hash = self.hasher.hash_one(key);
         let hasher = |key: &K| self.hasher.hash_one(key);
-        let new = || Item { before: 0, failed_at: now, failures: 0, seed: fastrand::u32(..) };
+        let new = || Item { current: 0, failed_at: now, failures: 0, seed: fastrand::u32(..) };
         let mut items = self.shards.lock(hash);
         let round_is_over = items.step(|item| !self.expired(item, now), hasher) && items.len() > 0;
         let delay = if let Some(item) = items.get_mut(hash, key) {
@@ -126,23 +131,23 @@ impl<K: Eq + Hash> KeyedBackoff<K> {
     }
 
     fn fail(&self, item: &mut Item, now: u64) -> Option<Duration> {
-        item.before = self.replay(item).1;
         item.failures = item.failures.saturating_add(1);
         item.failed_at = now;
-        Some(self.delay(item)).filter(|delay| *delay != ENDED).map(told)
+        let mut state = BackoffState::after(item.number(), item.current);
+        let delay = state.next(&self.backoff, || self.random(item));
+        item.current = state.current();
+        delay.map(|delay| told(delay.min(ENDED - 1)))
     }
 
     /// The pause that its last failure got, in nanoseconds; [`ENDED`] when the schedule has ended.
     fn delay(&self, item: &Item) -> u64 {
-        self.replay(item).0.map_or(ENDED, |delay| delay.min(ENDED - 1))
+        let state = BackoffState::after(item.number().saturating_add(1), item.current);
+        state.last(&self.backoff, || self.random(item)).map_or(ENDED, |delay| delay.min(ENDED - 1))
     }
 
-    /// The delay of its last failure, as the backoff gave it then, and how far it has come by it.
-    fn replay(&self, item: &Item) -> (Option<u64>, u64) {
-        let Some(number) = item.failures.checked_sub(1) else { return (Some(0), 0) };
-        let random = || series(self.backoff.seeded().unwrap_or(item.seed.into()), number.into());
-        let mut progress = BackoffState::after(number, item.before);
-        (progress.next(&self.backoff, random), progress.current())
+    /// The random number of its last failure.
+    fn random(&self, item: &Item) -> u64 {
+        series(self.backoff.seeded().unwrap_or(item.seed.into()), item.number().into())
     }
 
     /// How often this key has failed since it was last forgotten.

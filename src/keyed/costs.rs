@@ -117,8 +117,10 @@ fn there_are_never_too_many_tags() {
     let mut take = |shard: &mut Shard<u32>, now: u64, key: u32, permits: u32| {
         LOOKS.set(0);
         let wanted = Wanted { key: &key, hash: context.hasher.hash_one(key) };
-        if matches!(shard.try_take(now, wanted, permits, &context), Tried::Unknown) {
-            _ = shard.try_take_unpacked(now, wanted, permits, &context);
+        match shard.try_take(now, wanted, permits, &context) {
+            (Tried::Unknown, _) => _ = shard.try_take_unpacked(now, wanted, permits, &context),
+            (_, true) => shard.look_after(now, 1, &context),
+            (_, false) => {}
         }
         most = most.max(LOOKS.get());
     };

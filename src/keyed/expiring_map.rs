@@ -74,7 +74,7 @@ impl<K: Eq + Hash, V> ExpiringMap<K, V> {
         self.table.remove(hash, is_it)
     }
 
-    /// Adds an entry whose key is not in the map, after a [`step`](Self::step).
+    /// Adds an entry whose key is not in the map. A [`step`](Self::step) belongs to it, before it or after it.
     pub(super) fn insert(&mut self, hash: u64, key: K, value: V, hasher: impl Fn(&K) -> u64) {
         self.table.insert(hash, (key, value), |(key, _)| hasher(key));
         if self.is_moving() {

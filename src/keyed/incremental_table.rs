@@ -3,8 +3,8 @@
 //! Structure: a hash table, and while it grows or shrinks the former one, which is emptied into it, eight buckets a
 //! step. (This is the scheme of Redis' dictionaries.)
 //!
-//! Invariant: the new table has room for all entries of the former and for one more in each step that empties it, so it
-//! never grows by itself, which would move all entries at once.
+//! Invariant: the new table has room for all entries of the former, for one more in each step that empties it, and for
+//! the one whose step is still to come, so it never grows by itself, which would move all entries at once.
 
 use std::mem;
 
@@ -50,9 +50,9 @@ impl<T> IncrementalTable<T> {
     /// The same, to be changed.
     #[inline]
     pub(super) fn find_mut(&mut self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<&mut T> {
-        let is_moving = self.is_moving();
-        let found = self.table.find_mut(hash, &is_it);
-        if found.is_none() && is_moving { self.former.find_mut(hash, is_it) } else { found }
+        let Self { table, former, to_move } = self;
+        let found = table.find_mut(hash, &is_it);
+        if found.is_none() && *to_move > 0 { former.find_mut(hash, is_it) } else { found }
     }
 
     /// Where it is: whether in the former table, and in which bucket. It holds until an entry is added or moved.
@@ -71,8 +71,8 @@ impl<T> IncrementalTable<T> {
         entry.ok().map(|entry| entry.remove().0)
     }
 
-    /// Adds an entry that is not there, after a step: if the table [is moving](Self::is_moving),
-    /// [`move_some`](Self::move_some).
+    /// Adds an entry that is not there. A step belongs to it, before it or after it: if the table
+    /// [is moving](Self::is_moving), [`move_some`](Self::move_some).
     pub(super) fn insert(&mut self, hash: u64, entry: T, hasher: impl Fn(&T) -> u64) {
         if self.table.len() == self.table.capacity() {
             self.begin_move(&hasher);

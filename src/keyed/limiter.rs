@@ -14,7 +14,7 @@ use super::{
     request::{Answer, Tried, Wanted},
     settings::{Context, Settings},
     shard::Shard,
-    shards::Shards,
+    shards::{STEPS, Shards},
 };
 use crate::{
     limiter::{Limiter, LimiterClock, Now, Refused, Reservation},
@@ -86,7 +86,12 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        self.try_acquire_at(self.now(), key, permits)
+        let now = self.now();
+        match self.try_take(now, key, permits) {
+            Tried::Taken => Ok(()),
+            Tried::ReadyIn(wait) => Err(Refused::not_for(wait)),
+            Tried::Unknown => self.try_acquire_unpacked(now, key, permits),
+        }
     }
 
     #[inline]
@@ -94,42 +99,49 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
         self.context.clock.fast_now()
     }
 
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would be a twentieth of the whole")]
-    pub(super) fn try_acquire_at<Q>(&self, now: u64, key: &Q, permits: u32) -> Result<(), Refused>
+    /// Takes permits of this key now, or not at all, if its word tells.
+    pub(super) fn try_take<Q>(&self, now: u64, key: &Q, permits: u32) -> Tried
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let hash = self.context.hasher.hash_one(key);
-        let wanted = Wanted { key, hash };
         let mut shard = self.shards.lock(hash);
-        match shard.try_take(now, wanted, permits, &self.context) {
-            Tried::Taken => Ok(()),
-            Tried::ReadyIn(wait) => Err(Refused::not_for(wait)),
-            Tried::Unknown => self.try_acquire_unpacked(shard, now, wanted, permits),
+        let (tried, is_to_look_after) = shard.try_take(now, Wanted { key, hash }, permits, &self.context);
+        if is_to_look_after {
+            self.look_after(shard, now);
         }
+        tried
     }
 
     #[cold]
     #[inline(never)]
-    fn try_acquire_unpacked<Q>(
-        &self,
-        mut shard: MutexGuard<'_, Shard<K>>,
-        now: u64,
-        wanted: Wanted<'_, Q>,
-        permits: u32,
-    ) -> Result<(), Refused>
+    fn look_after(&self, mut shard: MutexGuard<'_, Shard<K>>, now: u64) {
+        shard.look_after(now, 1, &self.context);
+        self.leave(shard, now);
+    }
+
+    /// A round that has ended is a sign that other shards may have been left alone.
+    fn leave(&self, mut shard: MutexGuard<'_, Shard<K>>, now: u64) {
+        let round_is_over = shard.take_round_is_over();
+        drop(shard);
+        if round_is_over && let Some(mut other) = self.shards.next() {
+            other.look_after(now, STEPS, &self.context);
+        }
+    }
+
+    /// The same where that cannot tell.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn try_acquire_unpacked<Q>(&self, now: u64, key: &Q, permits: u32) -> Result<(), Refused>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let answer = shard.try_take_unpacked(now, wanted, permits, &self.context);
-        let round_is_over = shard.take_round_is_over();
-        drop(shard);
-        if round_is_over && let Some(mut other) = self.shards.next() {
-            other.look_after(now, &self.context);
-        }
+        let hash = self.context.hasher.hash_one(key);
+        let mut shard = self.shards.lock(hash);
+        let answer = shard.try_take_unpacked(now, Wanted { key, hash }, permits, &self.context);
+        self.leave(shard, now);
         match answer {
             Answer::Taken => Ok(()),
             Answer::Refused(refused) => Err(refused),

@@ -27,16 +27,14 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Acquire<'a> {
-    permits: u32,
-    bound: Bound,
-    inner: AcquireInner<&'a Limiter>,
+    inner: AcquireInner<&'a Limiter, Several>,
 }
 
 /// Waits for one permit; made by [`Limiter::ready`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Ready<'a> {
-    inner: AcquireInner<&'a Limiter>,
+    inner: AcquireInner<&'a Limiter, One>,
 }
 
 /// Where permits come from: a limiter, or that of a key.
@@ -52,23 +50,45 @@ pub(crate) trait PermitSource {
     fn limiter(&self) -> Self::Limiter;
 }
 
+/// What is asked for.
+pub(crate) trait Request: Copy {
+    fn permits(self) -> u32;
+    fn bound(self) -> Bound;
+}
+
+/// One permit, however long it takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct One;
+
+/// Permits within a bound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Several {
+    permits: u32,
+    bound: Bound,
+}
+
 /// The wait of all futures that acquire permits.
-pub(crate) struct AcquireInner<S: PermitSource> {
+pub(crate) struct AcquireInner<S: PermitSource, R> {
     source: S,
+    request: R,
     done: bool,
     /// Only while it has to wait. Apart, so that a future that does not is small; dropped by hand, so that it is
     /// dropped in no time.
     queued: ManuallyDrop<Option<BoxQueued<S::Limiter>>>,
 }
 
-impl<S: PermitSource + fmt::Debug> fmt::Debug for AcquireInner<S> {
+impl<S: PermitSource + fmt::Debug, R: fmt::Debug> fmt::Debug for AcquireInner<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match *self.queued {
             _ if self.done => "done",
             Some(_) => "waiting",
             None => "not polled yet",
         };
-        f.debug_struct("AcquireInner").field("source", &self.source).field("state", &state).finish()
+        f.debug_struct("AcquireInner")
+            .field("source", &self.source)
+            .field("request", &self.request)
+            .field("state", &state)
+            .finish()
     }
 }
 
@@ -78,6 +98,8 @@ pin_project! {
     #[derive(Debug)]
     struct Queued<L: Borrow<Limiter>> {
         permit: QueuedPermit<L>,
+        // The end of its bound, if it has one.
+        until: Option<Instant>,
         #[pin]
         timer: Timer,
     }
@@ -97,18 +119,18 @@ pub(crate) enum Bound {
 impl<'a> Acquire<'a> {
     #[inline]
     pub(super) fn new(limiter: &'a Limiter, permits: u32) -> Self {
-        Self { permits, bound: Bound::None, inner: AcquireInner::new(limiter) }
+        Self { inner: AcquireInner::new(limiter, Several::new(permits)) }
     }
 
     /// Waits no longer than this, counted from the first poll. Permits at exactly its end are in time.
     pub fn within(mut self, allowed: Duration) -> Self {
-        self.bound = Bound::Within(nanos::nanos(allowed));
+        self.inner.request_mut().within(allowed);
         self
     }
 
     /// Waits no longer than until then. Permits at exactly that instant are in time.
     pub fn by(mut self, instant: Instant) -> Self {
-        self.bound = Bound::By(instant);
+        self.inner.request_mut().by(instant);
         self
     }
 }
@@ -119,11 +141,7 @@ impl Future for Acquire<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if this.inner.poll_take(this.permits, cx) {
-            return Poll::Ready(Ok(()));
-        }
-        this.inner.poll_queued(this.permits, &mut this.bound, cx, "Acquire")
+        self.inner.poll_acquire(cx, "Acquire")
     }
 }
 
@@ -138,7 +156,7 @@ impl FusedFuture for Acquire<'_> {
 impl<'a> Ready<'a> {
     #[inline]
     pub(super) fn new(limiter: &'a Limiter) -> Self {
-        Self { inner: AcquireInner::new(limiter) }
+        Self { inner: AcquireInner::new(limiter, One) }
     }
 }
 
@@ -147,16 +165,52 @@ impl Future for Ready<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.inner.poll_take(1, cx) {
-            return Poll::Ready(());
-        }
-        self.inner.poll_one(cx, "Ready")
+        self.inner.poll_ready(cx, "Ready")
     }
 }
 
 impl FusedFuture for Ready<'_> {
     fn is_terminated(&self) -> bool {
         self.inner.done
+    }
+}
+
+// ===== impl Request =====
+
+impl Request for One {
+    #[inline]
+    fn permits(self) -> u32 {
+        1
+    }
+
+    fn bound(self) -> Bound {
+        Bound::None
+    }
+}
+
+impl Several {
+    #[inline]
+    pub(crate) fn new(permits: u32) -> Self {
+        Self { permits, bound: Bound::None }
+    }
+
+    pub(crate) fn within(&mut self, allowed: Duration) {
+        self.bound = Bound::Within(nanos::nanos(allowed));
+    }
+
+    pub(crate) fn by(&mut self, instant: Instant) {
+        self.bound = Bound::By(instant);
+    }
+}
+
+impl Request for Several {
+    #[inline]
+    fn permits(self) -> u32 {
+        self.permits
+    }
+
+    fn bound(self) -> Bound {
+        self.bound
     }
 }
 
@@ -174,7 +228,7 @@ impl<'a> PermitSource for &'a Limiter {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
     fn try_take(&self, now: u64, permits: u32) -> bool {
-        self.semaphore.try_take(now, permits)
+        self.semaphore.try_take(now, permits).is_ok()
     }
 
     fn limiter(&self) -> &'a Limiter {
@@ -182,56 +236,72 @@ impl<'a> PermitSource for &'a Limiter {
     }
 }
 
-impl<S: PermitSource> AcquireInner<S> {
+impl<S: PermitSource, R: Request> AcquireInner<S, R> {
     #[inline]
-    pub(crate) fn new(source: S) -> Self {
-        Self { source, done: false, queued: ManuallyDrop::new(None) }
+    pub(crate) fn new(source: S, request: R) -> Self {
+        Self { source, request, done: false, queued: ManuallyDrop::new(None) }
+    }
+
+    /// What is asked for.
+    pub(crate) fn request(&self) -> &R {
+        &self.request
+    }
+
+    /// The same, to be changed before the first poll.
+    pub(crate) fn request_mut(&mut self) -> &mut R {
+        &mut self.request
     }
 
     pub(crate) fn is_done(&self) -> bool {
         self.done
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
+    pub(crate) fn poll_acquire(&mut self, cx: &mut Context<'_>, name: &str) -> Poll<Result<(), Refused>> {
+        if self.poll_take(cx) { Poll::Ready(Ok(())) } else { self.poll_queued(cx, name) }
+    }
+
+    /// The same for one permit without a bound: no rule refuses it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>, name: &str) -> Poll<()> {
+        if self.poll_take(cx) {
+            return Poll::Ready(());
+        }
+        self.poll_queued(cx, name).map(|granted| debug_assert_eq!(granted, Ok(())))
+    }
+
     /// A new wait takes the permits, if they are there and its task need not let others run.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would be a tenth of the whole")]
-    pub(crate) fn poll_take(&mut self, permits: u32, cx: &mut Context<'_>) -> bool {
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> bool {
         if self.done || self.queued.is_some() {
             return false;
         }
         // Read before: nothing panics while the task's share is held, which then needs no room.
         let now = self.source.now();
         let Poll::Ready(progress) = coop::poll_proceed(cx) else { return false };
-        self.done = self.source.try_take(now, permits);
+        self.done = self.source.try_take(now, self.request.permits());
         if self.done {
             progress.made_progress();
         }
         self.done
     }
 
-    /// The rarer half of a poll, for one permit without a bound: no rule refuses it.
-    pub(crate) fn poll_one(&mut self, cx: &mut Context<'_>, name: &str) -> Poll<()> {
-        self.poll_queued(1, &mut Bound::None, cx, name).map(|granted| debug_assert_eq!(granted, Ok(())))
-    }
-
     /// The rarer half of a poll: in the wait list.
     #[cold]
     #[inline(never)]
-    pub(crate) fn poll_queued(
-        &mut self,
-        permits: u32,
-        bound: &mut Bound,
-        cx: &mut Context<'_>,
-        name: &str,
-    ) -> Poll<Result<(), Refused>> {
+    fn poll_queued(&mut self, cx: &mut Context<'_>, name: &str) -> Poll<Result<(), Refused>> {
         assert!(!self.done, "`{name}` polled after completion");
+        let (permits, bound) = (self.request.permits(), self.request.bound());
         let mut share = coop::poll_proceed(cx);
         let answer = loop {
             let Some(queued) = &mut *self.queued else {
                 match QueuedPermit::enqueue(self.source.limiter(), permits, bound.left()) {
                     Ok(permit) => {
-                        *bound = bound.begin();
-                        *self.queued = Some(Box::pin(Queued { permit, timer: Timer::default() }));
+                        let (until, timer) = (bound.until(), Timer::default());
+                        *self.queued = Some(Box::pin(Queued { permit, until, timer }));
                         continue;
                     }
                     // A refusal is no reason to keep others from running.
@@ -252,7 +322,7 @@ impl<S: PermitSource> AcquireInner<S> {
                 Readiness::At(instant) => Some(instant),
                 Readiness::Never => None,
             };
-            if let Some(refused) = bound.refusal(ready_at) {
+            if let Some(refused) = queued.until.and_then(|until| refusal(until, ready_at)) {
                 break Err(queued.permit.limiter().no_share().unwrap_or(refused));
             }
             ready!(queued.timer.poll_at(cx, ready_at));
@@ -267,7 +337,7 @@ impl<S: PermitSource> AcquireInner<S> {
     }
 }
 
-impl<S: PermitSource> Drop for AcquireInner<S> {
+impl<S: PermitSource, R> Drop for AcquireInner<S, R> {
     #[inline]
     fn drop(&mut self) {
         if self.queued.is_some() {
@@ -294,22 +364,22 @@ impl Bound {
         }
     }
 
-    /// The bound of a wait that begins now.
-    fn begin(self) -> Self {
+    /// Its end for a wait that begins now.
+    fn until(self) -> Option<Instant> {
         match self {
-            Self::Within(allowed) => time::after(time::now(), allowed).map_or(Self::None, Self::By),
-            bound => bound,
+            Self::None => None,
+            Self::Within(allowed) => time::after(time::now(), allowed),
+            Self::By(instant) => Some(instant),
         }
     }
+}
 
-    /// What to answer a waiter whose permits are there at `ready_at`, if that is too late.
-    fn refusal(self, ready_at: Option<Instant>) -> Option<Refused> {
-        let Self::By(bound) = self else { return None };
-        if ready_at.is_some_and(|ready_at| ready_at <= bound) {
-            return None;
-        }
-        let now = time::now();
-        let ready_in = ready_at.map_or(nanos::FOREVER, |ready_at| time::between(now, ready_at));
-        Some(Refused::too_far(0, ready_in, time::between(now, bound)))
+/// What to answer a waiter with a bound whose permits are there at `ready_at`, if that is too late.
+fn refusal(until: Instant, ready_at: Option<Instant>) -> Option<Refused> {
+    if ready_at.is_some_and(|ready_at| ready_at <= until) {
+        return None;
     }
+    let now = time::now();
+    let ready_in = ready_at.map_or(nanos::FOREVER, |ready_at| time::between(now, ready_at));
+    Some(Refused::too_far(0, ready_in, time::between(now, until)))
 }

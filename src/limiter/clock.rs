@@ -39,13 +39,15 @@ impl Now for LimiterClock {
     #[inline]
     fn fast_now(&self) -> u64 {
         // Short, since it is half of what a permit costs: all that is rare is elsewhere, and reads the clock again.
-        match self.start.get().and_then(|start| time::now().checked_duration_since(*start)) {
-            Some(passed) if passed.as_secs() < 1 << 32 => {
-                // Below 2^62, and HEAD is 2^60.
-                let nanos = passed.as_secs().wrapping_mul(1_000_000_000).wrapping_add(passed.subsec_nanos().into());
-                nanos.wrapping_add(HEAD)
-            }
-            _ => self.passed_of_any(),
+        let passed = self.start.get().and_then(|start| time::now().checked_duration_since(*start));
+        let nanos = passed.and_then(|passed| {
+            // Signed, so that these are below 2^63, and HEAD is 2^60.
+            let seconds = passed.as_secs().cast_signed().checked_mul(1_000_000_000)?.cast_unsigned();
+            Some(seconds.wrapping_add(passed.subsec_nanos().into()).wrapping_add(HEAD))
+        });
+        match nanos {
+            Some(nanos) => nanos,
+            None => self.passed_of_any(),
         }
     }
 }

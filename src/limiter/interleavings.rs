@@ -96,7 +96,7 @@ fn reserve(shared: &Shared) -> WaiterId {
 fn handed_on(threads: usize) {
     let shared = shared(Rate::ZERO, 1);
     let one = |shared: &Shared| {
-        if shared.try_take(0, 1) {
+        if shared.try_take(0, 1).is_ok() {
             return shared.refund(1, 0);
         }
         let id = reserve(shared);
@@ -120,7 +120,8 @@ fn handed_on(threads: usize) {
 fn exactly_the_burst() {
     let shared = shared(Rate::ZERO, 2);
     // A thread that found the word closed asks the wait list, as the limiter does.
-    let one = |shared: &Shared| usize::from(shared.try_take(0, 1) || shared.enqueue(1, 0).0 == Admission::Granted);
+    let one =
+        |shared: &Shared| usize::from(shared.try_take(0, 1).is_ok() || shared.enqueue(1, 0).0 == Admission::Granted);
     let all: Vec<_> = (0..2)
         .map(|_| {
             let shared = shared.clone();
@@ -139,7 +140,7 @@ fn the_rate_changes() {
     let shared = shared(Rate::per_second(1), 2);
     let taker = {
         let shared = shared.clone();
-        thread::spawn(move || usize::from(shared.try_take(0, 1)) + usize::from(shared.try_take(0, 1)))
+        thread::spawn(move || usize::from(shared.try_take(0, 1).is_ok()) + usize::from(shared.try_take(0, 1).is_ok()))
     };
     shared.set_rate(Rate::per_second(7));
     let taken = taker.join().unwrap();
@@ -150,10 +151,28 @@ fn the_rate_changes() {
     assert_eq!(taken + rest, 2);
 }
 
+/// The measure of the word changes while another thread is refused: the wait that it is told is by one or the other.
+fn refused_while_the_rate_changes() {
+    let shared = shared(Rate::per_second(1), 1);
+    let refused = |shared: &Shared| {
+        let (word, missing) = shared.try_take(0, 1).unwrap_err();
+        shared.ready_in(word, missing, 1)
+    };
+    assert!(shared.try_take(0, 1).is_ok());
+    let asker = {
+        let shared = shared.clone();
+        thread::spawn(move || refused(&shared))
+    };
+    shared.set_rate(Rate::per_second(2));
+    let told = asker.join().unwrap();
+    assert!(matches!(told, None | Some(1_000_000_000 | 500_000_000)), "{told:?}");
+    assert_eq!(refused(&shared), Some(500_000_000));
+}
+
 /// The first in the list leaves at the moment at which a permit comes back: it goes to the next.
 fn the_first_leaves() {
     let shared = shared(Rate::ZERO, 1);
-    assert!(shared.try_take(0, 1));
+    assert!(shared.try_take(0, 1).is_ok());
     let first = reserve(&shared);
     let second = reserve(&shared);
     let leaver = {
@@ -174,7 +193,7 @@ fn the_first_leaves() {
 /// The rate goes up while a task waits that asked for more than is there: it is woken.
 fn the_rate_frees_one() {
     let shared = shared(Rate::ZERO, 1);
-    assert!(shared.try_take(0, 1));
+    assert!(shared.try_take(0, 1).is_ok());
     let id = reserve(&shared);
     let setter = {
         let shared = shared.clone();
@@ -207,7 +226,9 @@ fn collected_or_left() {
     let first = reserve(&shared);
     let taker = {
         let shared = shared.clone();
-        thread::spawn(move || usize::from(shared.try_take(0, 1) || shared.enqueue(1, 0).0 == Admission::Granted))
+        thread::spawn(move || {
+            usize::from(shared.try_take(0, 1).is_ok() || shared.enqueue(1, 0).0 == Admission::Granted)
+        })
     };
     shared.remove(first);
     let taken = taker.join().unwrap();
@@ -226,7 +247,7 @@ impl Wake for Panics {
 /// The waker of the first panics while another thread waits behind it, comes or goes: that one is woken all the same.
 fn a_waker_panics() {
     let shared = shared(Rate::ZERO, 2);
-    assert!(shared.try_take(0, 2));
+    assert!(shared.try_take(0, 2).is_ok());
     let (first, second) = (reserve(&shared), reserve(&shared));
     let waker = Waker::from(std::sync::Arc::new(Panics));
     assert!(shared.poll_acquire(first, 1, &waker).is_err());
@@ -275,6 +296,7 @@ fn every_order_of_a_limiter() {
     explore("three hand on a permit", Some(3), || handed_on(3));
     explore("a burst of two for three", Some(3), exactly_the_burst);
     explore("the rate changes", Some(3), the_rate_changes);
+    explore("refused while the rate changes", Some(3), refused_while_the_rate_changes);
     explore("the first leaves", Some(3), the_first_leaves);
     explore("the rate frees one", None, the_rate_frees_one);
     explore("the granted leaves", Some(3), the_granted_leaves);

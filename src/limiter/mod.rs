@@ -29,7 +29,7 @@ pub use self::{
     reserve::Reservation,
 };
 pub(crate) use self::{
-    acquire::{AcquireInner, Bound, PermitSource},
+    acquire::{AcquireInner, One, PermitSource, Several},
     clock::{LimiterClock, Now},
     lapse::Standing,
     permit::{QueuedPermit, Readiness},
@@ -44,6 +44,7 @@ use crate::{
     policy::{
         limit::{
             bucket::Bucket,
+            packed::Missing,
             rate::Rate,
             wait_list::{Admission, CATCH_UP, WaitList, WaiterId},
         },
@@ -167,8 +168,10 @@ impl Limiter {
     /// [`Refused::TooFar`] with the time at which they would be ready, and [`Refused::OverBurst`].
     #[inline]
     pub fn try_acquire(&self, permits: u32) -> Result<(), Refused> {
-        let now = self.semaphore.fast_now();
-        if self.semaphore.try_take(now, permits) { Ok(()) } else { self.try_acquire_locked(now, permits) }
+        match self.semaphore.try_take(self.semaphore.fast_now(), permits) {
+            Ok(()) => Ok(()),
+            Err((word, missing)) => self.refused(word, missing, permits),
+        }
     }
 
     /// Waits for one permit, however long it takes.
@@ -320,7 +323,7 @@ impl Limiter {
     /// Takes permits, if they are there at once and no task waits. Not inlined: its callers stay small.
     #[inline(never)]
     pub(crate) fn try_take(&self, permits: u32) -> bool {
-        self.semaphore.try_take(self.semaphore.fast_now(), permits)
+        self.semaphore.try_take(self.semaphore.fast_now(), permits).is_ok()
     }
 
     /// Permits that were taken and not used, however long ago.
@@ -335,10 +338,17 @@ impl Limiter {
 
     /// The second half of [`try_acquire`](Self::try_acquire).
     #[cold]
-    fn try_acquire_locked(&self, now: u64, permits: u32) -> Result<(), Refused> {
-        if let Some(wait) = self.semaphore.ready_in(now, permits) {
-            return Err(Refused::not_for(wait));
+    #[inline(never)]
+    fn refused(&self, word: u64, missing: Missing, permits: u32) -> Result<(), Refused> {
+        match self.semaphore.ready_in(word, missing, permits) {
+            Some(wait) => Err(Refused::not_for(wait)),
+            None => self.try_acquire_locked(permits),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_acquire_locked(&self, permits: u32) -> Result<(), Refused> {
         let (admission, now) = self.semaphore.enqueue(permits, 0);
         self.admitted(admission, now, permits, 0).map(drop)
     }

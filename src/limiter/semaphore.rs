@@ -21,7 +21,7 @@ use crate::{
     },
     policy::limit::{
         bucket::Bucket,
-        packed::{Params, Take},
+        packed::{Missing, Params},
         rate::Rate,
         wait_list::{Admission, Polled, WaitList, WaiterId},
     },
@@ -107,34 +107,31 @@ impl<C: Now> RateSemaphore<C> {
         self.clock.fast_now()
     }
 
-    /// Takes permits if they are there and no task waits.
+    /// Takes permits if they are there and no task waits. If not: the word, and what is missing by it.
     #[inline]
-    pub(super) fn try_take(&self, now: u64, permits: u32) -> bool {
+    pub(super) fn try_take(&self, now: u64, permits: u32) -> Result<(), (u64, Missing)> {
         // Acquire: pairs with the Release of `Guard::drop`, so that the parameters are those of this word or later
         // ones.
         let mut word = self.word.0.load(Acquire);
         // Nothing can be taken from the closed word, by any parameters.
-        while let Take::Taken(after) = self.params().take(now, word, permits) {
+        loop {
+            let after = self.params().take(now, word, permits).map_err(|missing| (word, missing))?;
             // AcqRel: Release, so that a thread that closes the word has seen this take; Acquire, as above, for the
             // next try.
             match self.word.0.compare_exchange_weak(word, after, AcqRel, Acquire) {
-                Ok(_) => return true,
+                Ok(_) => return Ok(()),
                 Err(other) => word = other,
             }
         }
-        false
     }
 
-    /// In how many nanoseconds permits that [`try_take`](Self::try_take) refused will be there, if only the bucket
+    /// In how many nanoseconds permits that [`try_take`](Self::try_take) did not get will be there, if only the bucket
     /// decides.
-    pub(super) fn ready_in(&self, now: u64, permits: u32) -> Option<u64> {
-        // Acquire: as in `try_take`.
-        let word = self.word.0.load(Acquire);
-        match self.params().take(now, word, permits) {
-            // The parameters were those of this word.
-            Take::ReadyIn(wait) if word != CLOSED && self.word.0.load(Acquire) == word => Some(wait),
-            _ => None,
-        }
+    #[inline]
+    pub(super) fn ready_in(&self, word: u64, missing: Missing, permits: u32) -> Option<u64> {
+        let wait = self.params().ready_in(missing, permits)?;
+        // Acquire: as in `try_take`. If it still is the same, so were its parameters.
+        (word != CLOSED && self.word.0.load(Acquire) == word).then_some(wait)
     }
 
     #[inline]

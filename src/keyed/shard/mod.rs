@@ -31,7 +31,7 @@ use crate::{
     policy::limit::{
         bucket::Bucket,
         epochs::{Epochs, Moment},
-        packed::Take,
+        packed::Missing,
         wait_list::{Admission, CATCH_UP, WaitList, WakeList},
     },
 };
@@ -86,42 +86,40 @@ impl<K: Eq + Hash> Shard<K> {
         self.epochs.full()
     }
 
-    /// Takes permits of a key now, or not at all.
+    /// Takes permits of a key now, or not at all. And whether there is something to be done in passing; see
+    /// [`look_after`](Self::look_after).
     #[inline]
-    pub(super) fn try_take<Q>(&mut self, now: u64, wanted: Wanted<'_, Q>, permits: u32, context: &Context) -> Tried
+    pub(super) fn try_take<Q>(
+        &mut self,
+        now: u64,
+        wanted: Wanted<'_, Q>,
+        permits: u32,
+        context: &Context,
+    ) -> (Tried, bool)
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
+        let word = self.words.get_mut(wanted.hash, wanted.key);
         if now < self.updated_at || now < self.paused_until {
-            return Tried::Unknown;
+            return (Tried::Unknown, false);
         }
-        let Some(moment) = self.epochs.at(now) else { return Tried::Unknown };
+        let Some(moment) = self.epochs.at(now) else { return (Tried::Unknown, false) };
         self.updated_at = now;
-        if !self.promoted.is_empty() {
-            self.demote_next(context);
-        }
-        let epochs = &self.epochs;
-        if !self.words.glance(|word| epochs.is_current(*word) && !moment.is_full(*word)) {
-            self.step(now, context);
-            if self.round_is_over {
-                return Tried::Unknown;
-            }
-        }
-        let Some(word) = self.words.get_mut(wanted.hash, wanted.key) else {
-            return self.try_take_new(now, moment, wanted, permits, context);
+        let tried = match word {
+            None => self.try_take_new(now, moment, wanted, permits, context),
+            Some(word) if !self.epochs.is_current(*word) => return (Tried::Unknown, false),
+            Some(word) => match self.epochs.take(moment, *word, permits) {
+                Ok(after) => {
+                    *word = after;
+                    Tried::Taken
+                }
+                Err(missing) => self.refused(missing, permits),
+            },
         };
-        if !self.epochs.is_current(*word) {
-            return Tried::Unknown;
-        }
-        match self.epochs.take(moment, *word, permits) {
-            Take::Taken(after) => {
-                *word = after;
-                Tried::Taken
-            }
-            Take::ReadyIn(wait) => Tried::ReadyIn(wait),
-            Take::Unknown => Tried::Unknown,
-        }
+        let epochs = &self.epochs;
+        let is_fine = |word: &u64| epochs.is_current(*word) && !moment.is_full(*word);
+        (tried, !self.promoted.is_empty() || !self.words.glance(is_fine))
     }
 
     /// The same for a key that is not known, and so full.
@@ -140,7 +138,7 @@ impl<K: Eq + Hash> Shard<K> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         match self.epochs.take(moment, moment.full_word(), permits) {
-            Take::Taken(after) => {
+            Ok(after) => {
                 if !moment.is_full(after) {
                     // As many more as keep the number of keys in bounds where each is new.
                     if !self.words.is_moving() {
@@ -152,9 +150,13 @@ impl<K: Eq + Hash> Shard<K> {
                 }
                 Tried::Taken
             }
-            Take::ReadyIn(wait) => Tried::ReadyIn(wait),
-            Take::Unknown => Tried::Unknown,
+            Err(missing) => self.refused(missing, permits),
         }
+    }
+
+    #[inline]
+    fn refused(&self, missing: Missing, permits: u32) -> Tried {
+        self.epochs.ready_in(missing, permits).map_or(Tried::Unknown, Tried::ReadyIn)
     }
 
     /// The same where that cannot tell.

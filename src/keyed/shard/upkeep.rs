@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{promoted::slot_of, settings::Context, shards::STEPS},
+    super::{promoted::slot_of, settings::Context},
     Shard,
     tagged::TaggedWords,
     word::{Upkeep, as_of},
@@ -52,11 +52,11 @@ impl<K: Eq + Hash> Shard<K> {
         mem::take(&mut self.round_is_over)
     }
 
-    /// What is done in passing, in more steps than one: to the end of the round, if it is near.
-    pub(in super::super) fn look_after(&mut self, now: u64, context: &Context) {
+    /// What is done in passing, in so many steps: to the end of the round, if it is near.
+    pub(in super::super) fn look_after(&mut self, now: u64, steps: usize, context: &Context) {
         let now = self.tell_time(now, context);
         self.demote_next(context);
-        _ = (0..STEPS).any(|_| self.step(now, context));
+        _ = (0..steps).any(|_| self.step(now, context));
     }
 
     /// What time it is: `now`, which was read before the lock was taken, or later.

@@ -44,16 +44,13 @@ pub struct Params {
     pub capacity: u64,
 }
 
-/// The answer to a take.
+/// What a full bucket would lack, in 256ths of a unit, if permits had been taken that are not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Take {
-    /// The permits are taken once this is the word.
-    Taken(u64),
-    /// They will be there in so many nanoseconds.
-    ReadyIn(u64),
+pub struct Missing(u64);
+
+impl Missing {
     /// This form cannot tell: the numbers are too large for it, or the clock has gone back.
-    Unknown,
+    const UNKNOWN: Self = Self(u64::MAX);
 }
 
 impl Params {
@@ -98,43 +95,51 @@ impl Params {
         (self.base.saturating_add(since), missing >> 8)
     }
 
-    /// Takes permits. The epoch of the word stays.
+    /// Takes permits: they are taken once this is the word. Its epoch stays.
+    ///
+    /// # Errors
+    /// They are not there; see [`ready_in`](Self::ready_in).
     #[inline]
-    #[must_use]
-    pub fn take(&self, now: u64, word: u64, permits: u32) -> Take {
+    pub fn take(&self, now: u64, word: u64, permits: u32) -> Result<u64, Missing> {
         // Signed, so that what passes half a word is found out by the multiplication.
         let passed = now.wrapping_sub(self.base).cast_signed();
         if passed < 0 {
-            return Take::Unknown;
+            return Err(Missing::UNKNOWN);
         }
-        let Some(generated) = passed.checked_mul(self.refill.cast_signed()) else { return Take::Unknown };
+        let Some(generated) = passed.checked_mul(self.refill.cast_signed()) else { return Err(Missing::UNKNOWN) };
         self.take_of(generated.cast_unsigned() | word & EPOCH_MASK, word, permits)
     }
 
     /// The same, when so much was generated; the epoch of the word is in both.
     #[inline]
-    pub(super) fn take_of(&self, generated: u64, word: u64, permits: u32) -> Take {
-        let Some(price) = self.cost.cast_signed().checked_mul(permits.into()) else { return Take::Unknown };
-        let price = price.cast_unsigned();
+    pub(super) fn take_of(&self, generated: u64, word: u64, permits: u32) -> Result<u64, Missing> {
+        let Some(price) = self.price(permits) else { return Err(Missing::UNKNOWN) };
         // What has run over is spent, too. Of the closed word this is too much to be counted.
-        let Some(spent) = word.max(generated).checked_add(price) else { return Take::Unknown };
+        let Some(spent) = word.max(generated).checked_add(price) else { return Err(Missing::UNKNOWN) };
+        let missing = spent.wrapping_sub(generated);
         // No more than the capacity may be missing.
-        if spent.wrapping_sub(generated) <= self.capacity {
-            Take::Taken(spent)
-        } else {
-            self.ready_in(generated, spent, price)
-        }
+        if missing <= self.capacity { Ok(spent) } else { Err(Missing(missing)) }
     }
 
-    /// When no more than the capacity will be missing of what is spent then.
+    /// What so many permits cost, if it is less than half of what a word can tell.
     #[inline]
-    fn ready_in(&self, generated: u64, spent: u64, price: u64) -> Take {
-        let missing = spent.wrapping_sub(generated);
-        // No bucket lacks more than it holds: the clock has gone back. What is taken at once is no more than a full
-        // one.
-        if self.refill == 0 || price > self.capacity || missing > self.capacity.wrapping_add(price) {
-            return Take::Unknown;
+    fn price(&self, permits: u32) -> Option<u64> {
+        self.cost.cast_signed().checked_mul(permits.into()).map(i64::cast_unsigned)
+    }
+
+    /// In how many nanoseconds permits will be there that a [`take`](Self::take) did not get; `None`: this form cannot
+    /// tell.
+    #[inline]
+    #[must_use]
+    pub fn ready_in(&self, missing: Missing, permits: u32) -> Option<u64> {
+        let price = self.price(permits)?;
+        let above = missing.0.wrapping_sub(self.capacity);
+        // No bucket lacks more than it holds: it is not known, the clock has gone back, or the word is a keeper's. What
+        // is taken at once is no more than a full one.
+        if above > price || price > self.capacity {
+            return None;
         }
-        Take::ReadyIn(missing.wrapping_sub(self.capacity).div_ceil(self.refill))
+        // Rounded up: what is above is more than nothing.
+        above.wrapping_sub(1).checked_div(self.refill).map(|wait| wait.wrapping_add(1))
     }
 }

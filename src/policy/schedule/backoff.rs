@@ -115,6 +115,12 @@ impl BackoffState {
     pub fn next(&mut self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
         backoff.schedule().next(self, random)
     }
+
+    /// The delay that [`next`](Self::next) gave by the last step to this state, with the same random number; `None`: the
+    /// end had come.
+    pub(crate) fn last(self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
+        backoff.schedule().last(self, random)
+    }
 }
 
 /// A backoff that is read, wherever it is: a [`Backoff`] by itself, or the one of a policy.

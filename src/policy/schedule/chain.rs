@@ -127,6 +127,16 @@ impl<'a> Schedule<'a> {
         }
     }
 
+    /// The delay that [`next`](Self::next) gave by the last step to this state, with the same random number; `None`: the
+    /// end had come.
+    #[inline(never)]
+    pub(in crate::policy) fn last(self, state: BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
+        let step = state.step.checked_sub(1)?;
+        let (at, begins) = self.in_turn(step, (0, 0))?;
+        let index = u64::from(step).saturating_sub(begins);
+        Some(self.nth(at)?.delay(index, state.current, random))
+    }
+
     /// Whether it is one that [`Plain::next_simple`] goes through.
     fn is_simple(self) -> bool {
         self.more.is_none() && self.plain.is_simple()
@@ -184,12 +194,10 @@ impl<'a> Schedule<'a> {
     ) -> u64 {
         let index = u64::from(*step).saturating_sub(begins);
         *step = step.saturating_add(1);
-        let nominal = match self.plain.shape {
-            Shape::Fixed => self.plain.base,
+        match self.plain.shape {
             Shape::Exponential => {
                 let grown = if index == 0 { self.plain.base } else { self.factor().of(*current) };
                 *current = grown.min(self.plain.cap);
-                *current
             }
             Shape::Decorrelated => {
                 let before = if index == 0 { self.plain.base } else { *current };
@@ -197,6 +205,18 @@ impl<'a> Schedule<'a> {
                 *current = pick(self.plain.base.min(self.plain.cap), high, random());
                 return *current;
             }
+            Shape::Fixed | Shape::Linear | Shape::Fibonacci | Shape::Steps => {}
+        }
+        self.delay(index, *current, random)
+    }
+
+    /// The delay at an index of this schedule, which has come to `current` by it.
+    #[inline]
+    fn delay(self, index: u64, current: u64, random: impl FnOnce() -> u64) -> u64 {
+        let nominal = match self.plain.shape {
+            Shape::Fixed => self.plain.base,
+            Shape::Exponential => current,
+            Shape::Decorrelated => return current,
             Shape::Linear | Shape::Fibonacci | Shape::Steps => self.nth_nominal(index),
         };
         self.spread(nominal, random)

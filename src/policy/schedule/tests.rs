@@ -2,7 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    backoff::{Backoff, BackoffState},
+    jitter::Jitter,
+    *,
+};
+use crate::policy::ratio::Ratio;
 
 /// Some settings, as text; the same number of parts as [`Setting::ALL`](text::Setting::ALL), empty where not set.
 fn settings() -> impl Strategy<Value = Vec<&'static str>> {
@@ -52,4 +57,39 @@ fn pauses_that_reach_584_years_are_one_and_the_same_forever() {
     let forever = |pause| Policy::new().on_cut(Decision::RetryAfter(pause));
     assert_eq!(forever(Duration::from_nanos(u64::MAX)), forever(Duration::MAX));
     assert_eq!(forever(Duration::from_secs(1 << 60)), forever(Duration::MAX));
+}
+
+proptest! {
+    #[test]
+    fn the_last_delay_follows_from_the_state(
+        shape in 0..6,
+        jitter in prop::sample::select(vec![Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Plus(Ratio::whole(1))]),
+        [base, cap] in [0_u64..5, 0_u64..50].prop_map(|times| times.map(Duration::from_nanos)),
+        take in prop::option::of(0_u32..5),
+        chained in any::<bool>(),
+        randoms in prop::collection::vec(any::<u64>(), 1..20),
+    ) {
+        let mut backoff = match shape {
+            0 => Backoff::fixed(base),
+            1 => Backoff::exponential(base, cap),
+            2 => Backoff::linear(base, cap),
+            3 => Backoff::fibonacci(base, cap),
+            4 => Backoff::decorrelated(base, cap),
+            _ => Backoff::steps([base, cap, base]),
+        };
+        backoff = backoff.jitter(jitter);
+        if let Some(take) = take {
+            backoff = backoff.take(take);
+        }
+        if chained {
+            backoff = backoff.then(Backoff::decorrelated(base, cap).take(4)).then(Backoff::exponential(base, cap));
+        }
+        let mut current = 0;
+        for (step, random) in (0..).zip(randoms) {
+            let mut state = BackoffState::after(step, current);
+            let delay = state.next(&backoff, || random);
+            current = state.current();
+            prop_assert_eq!(BackoffState::after(step + 1, current).last(&backoff, || random), delay);
+        }
+    }
 }

@@ -20,7 +20,7 @@ use std::{collections::VecDeque, mem};
 
 use crate::policy::limit::{
     bucket::Bucket,
-    packed::{Params, Take},
+    packed::{Missing, Params},
     passage::Passage,
     rate::Rate,
 };
@@ -225,11 +225,21 @@ impl Epochs {
         tag_of(word) == self.current
     }
 
-    /// Takes permits from a word with the current tag.
+    /// Takes permits from a word with the current tag: they are taken once this is the word.
+    ///
+    /// # Errors
+    /// They are not there; see [`ready_in`](Self::ready_in).
+    #[inline]
+    pub fn take(&self, moment: Moment, word: u64, permits: u32) -> Result<u64, Missing> {
+        self.params.take_of(moment.full, word, permits)
+    }
+
+    /// In how many nanoseconds permits will be there that a [`take`](Self::take) did not get; `None`: words cannot
+    /// tell.
     #[inline]
     #[must_use]
-    pub fn take(&self, moment: Moment, word: u64, permits: u32) -> Take {
-        self.params.take_of(moment.full, word, permits)
+    pub fn ready_in(&self, missing: Missing, permits: u32) -> Option<u64> {
+        self.params.ready_in(missing, permits)
     }
 
     /// Brings a word up to date. The bucket is as of the latest change at least; where the clock has gone back since

@@ -97,12 +97,14 @@ impl Pair {
         let taken = bucket.try_take(permits);
         prop_assert_eq!(taken, self.eager.try_take(permits));
         match fast {
-            Some(Take::Taken(after)) => {
+            Some(Ok(after)) => {
                 prop_assert!(taken);
                 self.word = Some(after);
             }
-            Some(Take::ReadyIn(wait)) => prop_assert_eq!(now + wait, self.eager.ready_at(permits.into())),
-            _ => self.word = epochs.pack(&bucket).or(self.word.filter(|_| !taken)),
+            refused => match refused.and_then(|refused| epochs.ready_in(refused.unwrap_err(), permits)) {
+                Some(wait) => prop_assert_eq!(now + wait, self.eager.ready_at(permits.into())),
+                None => self.word = epochs.pack(&bucket).or(self.word.filter(|_| !taken)),
+            },
         }
         if self.word.is_none() {
             // Too large for a word: a keeper keeps the bucket itself.
@@ -177,7 +179,7 @@ fn changes_that_are_summed_up_are_rounded_once() {
     let mut epochs = Epochs::new(Rate::per_second(1), 5000);
     assert!(epochs.tag(0));
     let moment = epochs.at(0).unwrap();
-    let Take::Taken(word) = epochs.take(moment, moment.full_word(), 5000) else { panic!() };
+    let Ok(word) = epochs.take(moment, moment.full_word(), 5000) else { panic!() };
     // A third of a permit, and a seventh, in each second of a million, and more often than there are nanoseconds
     // between.
     for change in 1..=21_000_u64 {
