@@ -56,8 +56,27 @@ pub struct GaveUp<E> {
     bound: u64,
     /// How long the last attempt ran before it was cut.
     cut_after: u64,
-    detail: Option<Box<Detail>>,
+    detail: MaybeDetail,
     kept: Kept<E>,
+}
+
+/// What a verb adds, if it does.
+#[derive(Clone)]
+struct MaybeDetail(Option<Box<Detail>>);
+
+/// Results of runs are dropped in many places: what this does there is not inlined.
+impl Drop for MaybeDetail {
+    #[inline]
+    fn drop(&mut self) {
+        #[cold]
+        #[inline(never)]
+        fn let_go(detail: Box<Detail>) {
+            drop(detail);
+        }
+        if let Some(detail) = self.0.take() {
+            let_go(detail);
+        }
+    }
 }
 
 /// One error at most, with the small fields beside it so that they share its padding.
@@ -87,7 +106,7 @@ impl<E> GaveUp<E> {
             Some(error) => Kept::Error { error, attempts, ending, observes },
             None => Kept::Nothing { attempts, ending, observes },
         };
-        Self { stop, elapsed, bound, cut_after, detail: detail.map(Box::new), kept }
+        Self { stop, elapsed, bound, cut_after, detail: MaybeDetail(detail.map(Box::new)), kept }
     }
 
     /// The same end said again, without the error, which was given away.
@@ -149,7 +168,7 @@ impl<E> GaveUp<E> {
     /// What `settle` and `ensure` add.
     #[must_use]
     pub fn detail(&self) -> Option<&Detail> {
-        self.detail.as_deref()
+        self.detail.0.as_deref()
     }
 
     /// The same end with its error replaced.

@@ -97,36 +97,27 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         loop {
-            let answer = {
-                if let AttemptSlotProj::Idle = this.slot.as_mut().project() {
-                    match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
-                        Ok(attempt) => {
-                            this.verb.begin(attempt);
-                            // The listener may have taken its time, or cancelled the run: the call is not begun then.
-                            if !L::SILENT
-                                && let Err(stop) = this.core.may_call()
-                            {
-                                let error = this.error.as_ref();
-                                let stop =
-                                    this.core.end_attempt_by_rule(this.listener, error, Ending::NotCalled, stop, None);
-                                return self.give_up(stop);
-                            }
-                            this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
+            if let AttemptSlotProj::Idle = this.slot.as_mut().project() {
+                match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
+                    Ok(attempt) => {
+                        this.verb.begin(attempt);
+                        // The listener may have taken its time, or cancelled the run: the call is not begun then.
+                        if !L::SILENT
+                            && let Err(stop) = this.core.may_call()
+                        {
+                            return self.end_by_rule(Ending::NotCalled, stop);
                         }
-                        Err(stop) => return self.give_up(stop),
+                        this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
                     }
+                    Err(stop) => return self.give_up(stop),
                 }
-                let AttemptSlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
-                    panic!("`{}` polled after completion", V::NAME)
-                };
-                match running.poll(cx) {
-                    Poll::Ready(output) => Ok(output),
-                    Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
-                }
+            }
+            let AttemptSlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
+                polled_after_completion(V::NAME)
             };
             // What follows, if not the end by a rule of the verb's own.
-            let (ending, follows) = match answer {
-                Ok(output) => {
+            let (ending, decision) = match running.poll(cx) {
+                Poll::Ready(output) => {
                     let judged = this.verb.judge(output, || this.core.read());
                     if let Judged::Value(value) = judged {
                         this.slot.set(AttemptSlot::Done);
@@ -140,37 +131,37 @@ where
                     this.slot.set(AttemptSlot::Done);
                     // An error is kept first, so that a panic of `when` does not lose it.
                     match judged {
-                        Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Ok(Decision::Retry)),
+                        Judged::Failed(error) => (Ending::Failed, this.when.classify(this.error.insert(error))),
+                        // No verb with rules has such a one, and so no code for it.
+                        _ if !V::RULES => (Ending::NotReady, Decision::Retry),
+                        Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Decision::Retry),
                         Judged::NotYetBecause(error) => {
                             *this.error = Some(error);
-                            (Ending::NotReadyBecause, Ok(Decision::Retry))
+                            (Ending::NotReadyBecause, Decision::Retry)
                         }
-                        Judged::Failed(error) => (Ending::Failed, Ok(this.when.classify(this.error.insert(error)))),
                         Judged::Decided(error, decision) => {
                             *this.error = Some(error);
-                            (Ending::Failed, Ok(decision))
+                            (Ending::Failed, decision)
                         }
-                        Judged::Stopped(stop, None) => (Ending::NotReady, Err(stop)),
+                        Judged::Stopped(stop, None) => return self.end_by_rule(Ending::NotReady, stop),
                         Judged::Stopped(stop, Some(error)) => match this.when.classify(this.error.insert(error)) {
-                            Decision::Fatal => (Ending::Failed, Ok(Decision::Fatal)),
-                            _ => (Ending::Failed, Err(stop)),
+                            Decision::Fatal => (Ending::Failed, Decision::Fatal),
+                            _ => return self.end_by_rule(Ending::Failed, stop),
                         },
                     }
                 }
-                Err(by) => {
+                Poll::Pending => {
+                    let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
                     this.slot.set(AttemptSlot::Done);
                     let decision = this.core.policy.after_cut();
-                    let may_end = by == CutBy::AttemptTimeout && decision != Decision::Fatal;
-                    let stop = if may_end { this.verb.cut(|| this.core.read()) } else { None };
-                    (Ending::Cut(by), stop.map_or(Ok(decision), Err))
-                }
-            };
-            let decision = match follows {
-                Ok(decision) => decision,
-                Err(stop) => {
-                    let error = this.error.as_ref();
-                    let stop = this.core.end_attempt_by_rule(this.listener, error, ending, stop, None);
-                    return self.give_up(stop);
+                    if V::RULES
+                        && by == CutBy::AttemptTimeout
+                        && decision != Decision::Fatal
+                        && let Some(stop) = this.verb.cut(|| this.core.read())
+                    {
+                        return self.end_by_rule(Ending::Cut(by), stop);
+                    }
+                    (Ending::Cut(by), decision)
                 }
             };
             if L::SILENT {
@@ -197,6 +188,14 @@ where
     G: Control,
     T: Sleeper,
 {
+    /// The attempt has ended, and the run with it, by a rule of the verb's own.
+    #[cold]
+    fn end_by_rule(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
+        let this = self.as_mut().project();
+        let stop = this.core.end_attempt_by_rule(this.listener, this.error.as_ref(), ending, stop, None);
+        self.give_up(stop)
+    }
+
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
     #[cold]
     #[inline(never)]
@@ -210,6 +209,13 @@ where
         let end = End { observes: V::OBSERVES, ..this.core.stop(stop, None) };
         Poll::Ready(Err(tell_gave_up(this.listener, GaveUp::new(end, this.error.take(), detail))))
     }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn polled_after_completion(name: &str) -> ! {
+    panic!("`{name}` polled after completion")
 }
 
 impl<V, O, W, L, G, T> Reports for RunFuture<V, O, W, L, G, T>
