@@ -7,7 +7,7 @@ mod sentences;
 mod stop;
 mod text;
 
-use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, time::Duration};
+use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, mem, time::Duration};
 
 pub(crate) use self::stop::{End, EndStop, Ending};
 pub use self::{
@@ -50,31 +50,35 @@ pub use crate::policy::{config_error::ConfigError, schedule::bounds::CutBy};
 /// # }
 /// ```
 pub struct GaveUp<E> {
-    stop: Stop,
+    why: Why,
     elapsed: u64,
     /// The bound that stopped the run, where one did.
     bound: u64,
     /// How long the last attempt ran before it was cut.
     cut_after: u64,
-    detail: MaybeDetail,
     kept: Kept<E>,
 }
 
-/// What a verb adds, if it does.
+/// The parts of an end that may hold anything.
 #[derive(Clone)]
-struct MaybeDetail(Option<Box<Detail>>);
+struct Why {
+    stop: Stop,
+    /// What a verb adds, if it does.
+    detail: Option<Box<Detail>>,
+}
 
-/// Results of runs are dropped in many places: what this does there is not inlined.
-impl Drop for MaybeDetail {
+/// Results of runs are dropped in many places, and mostly without anything in here: what is to be done otherwise is not
+/// inlined.
+impl Drop for Why {
     #[inline]
     fn drop(&mut self) {
         #[cold]
         #[inline(never)]
-        fn let_go(detail: Box<Detail>) {
-            drop(detail);
+        fn let_go(stop: Stop, detail: Option<Box<Detail>>) {
+            drop((stop, detail));
         }
-        if let Some(detail) = self.0.take() {
-            let_go(detail);
+        if matches!(self.stop, Stop::NoShare { .. }) || self.detail.is_some() {
+            let_go(mem::replace(&mut self.stop, Stop::Fatal), self.detail.take());
         }
     }
 }
@@ -106,17 +110,16 @@ impl<E> GaveUp<E> {
             Some(error) => Kept::Error { error, attempts, ending, observes },
             None => Kept::Nothing { attempts, ending, observes },
         };
-        Self { stop, elapsed, bound, cut_after, detail: MaybeDetail(detail.map(Box::new)), kept }
+        Self { why: Why { stop, detail: detail.map(Box::new) }, elapsed, bound, cut_after, kept }
     }
 
     /// The same end said again, without the error, which was given away.
     pub(crate) fn without_error<F>(&self) -> GaveUp<F> {
         GaveUp {
-            stop: self.stop.clone(),
+            why: self.why.clone(),
             elapsed: self.elapsed,
             bound: self.bound,
             cut_after: self.cut_after,
-            detail: self.detail.clone(),
             kept: self.kept.without_error(),
         }
     }
@@ -124,7 +127,7 @@ impl<E> GaveUp<E> {
     /// Why the run stopped.
     #[must_use]
     pub fn stop(&self) -> &Stop {
-        &self.stop
+        &self.why.stop
     }
 
     /// What the last attempt did.
@@ -168,20 +171,20 @@ impl<E> GaveUp<E> {
     /// What `settle` and `ensure` add.
     #[must_use]
     pub fn detail(&self) -> Option<&Detail> {
-        self.detail.0.as_deref()
+        self.why.detail.as_deref()
     }
 
     /// The same end with its error replaced.
     #[must_use]
     pub fn map_error<F>(self, f: impl FnOnce(E) -> F) -> GaveUp<F> {
-        let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
+        let Self { why, elapsed, bound, cut_after, kept } = self;
         let kept = match kept {
             Kept::Error { error, attempts, ending, observes } => {
                 Kept::Error { error: f(error), attempts, ending, observes }
             }
             Kept::Nothing { .. } => kept.without_error(),
         };
-        GaveUp { stop, elapsed, bound, cut_after, detail, kept }
+        GaveUp { why, elapsed, bound, cut_after, kept }
     }
 
     /// The latest error that an attempt gave, or what `f` makes of the reason why there is none: for traits and
@@ -203,10 +206,10 @@ impl<E> GaveUp<E> {
     /// # }
     /// ```
     pub fn error_or_else(self, f: impl FnOnce(GaveUp<Infallible>) -> E) -> E {
-        let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
+        let Self { why, elapsed, bound, cut_after, kept } = self;
         match kept {
             Kept::Error { error, .. } => error,
-            Kept::Nothing { .. } => f(GaveUp { stop, elapsed, bound, cut_after, detail, kept: kept.without_error() }),
+            Kept::Nothing { .. } => f(GaveUp { why, elapsed, bound, cut_after, kept: kept.without_error() }),
         }
     }
 
@@ -254,37 +257,37 @@ impl<E> GaveUp<E> {
     /// Whether time ran out: the start window or the bound on everything.
     #[must_use]
     pub fn is_deadline(&self) -> bool {
-        matches!(self.stop, Stop::Deadline | Stop::StartWindow)
+        matches!(self.why.stop, Stop::Deadline | Stop::StartWindow)
     }
 
     /// Whether the run was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.stop == Stop::Cancelled
+        self.why.stop == Stop::Cancelled
     }
 
     /// Whether the error is one that repeating cannot mend.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        self.stop == Stop::Fatal
+        self.why.stop == Stop::Fatal
     }
 
     /// Whether the attempts or the backoff were used up.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        matches!(self.stop, Stop::Attempts | Stop::BackoffEnded)
+        matches!(self.why.stop, Stop::Attempts | Stop::BackoffEnded)
     }
 
     /// Whether a limiter or a budget refused.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(self.stop, Stop::Limiter { .. } | Stop::NoShare { .. } | Stop::Budget)
+        matches!(self.why.stop, Stop::Limiter { .. } | Stop::NoShare { .. } | Stop::Budget)
     }
 
     /// Whether nothing moved for too long.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.stop == Stop::Stalled
+        self.why.stop == Stop::Stalled
     }
 
     /// The sentence without the text of the error and of its causes.

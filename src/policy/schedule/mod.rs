@@ -145,9 +145,7 @@ impl Policy {
     // In place, as a builder that holds a policy needs it: moved through, it would be copied twice.
     #[inline]
     pub(crate) fn set_start_within(&mut self, window: Duration) {
-        if self.has(DEFAULT_WINDOW) {
-            self.drop_default_window();
-        }
+        self.drop_default_window();
         self.bounds.start_within = nanos(window);
     }
 
@@ -161,9 +159,7 @@ impl Policy {
 
     #[inline]
     pub(crate) fn set_finish_within(&mut self, bound: Duration) {
-        if self.has(DEFAULT_WINDOW) {
-            self.drop_default_window();
-        }
+        self.drop_default_window();
         self.bounds.finish_within = nanos(bound);
     }
 
@@ -176,9 +172,7 @@ impl Policy {
 
     #[inline]
     pub(crate) fn set_max_attempts(&mut self, attempts: u32) {
-        if self.has(DEFAULT_WINDOW) {
-            self.drop_default_window();
-        }
+        self.drop_default_window();
         self.max_attempts = attempts;
     }
 
