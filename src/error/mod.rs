@@ -7,7 +7,14 @@ mod sentences;
 mod stop;
 mod text;
 
-use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, mem, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt,
+    marker::PhantomData,
+    mem::{self, ManuallyDrop},
+    time::Duration,
+};
 
 pub(crate) use self::stop::{End, EndStop, Ending};
 pub use self::{
@@ -59,26 +66,36 @@ pub struct GaveUp<E> {
     kept: Kept<E>,
 }
 
-/// The parts of an end that may hold anything.
+/// The parts of an end that may own anything.
+///
+/// Results of runs are dropped in many places, and mostly with nothing in here: what there is to do otherwise is in one
+/// place, so neither is dropped by itself.
 #[derive(Clone)]
 struct Why {
-    stop: Stop,
+    stop: ManuallyDrop<Stop>,
     /// What a verb adds, if it does.
-    detail: Option<Box<Detail>>,
+    detail: ManuallyDrop<Option<Box<Detail>>>,
 }
 
-/// Results of runs are dropped in many places, and mostly without anything in here: what is to be done otherwise is not
-/// inlined.
+impl Why {
+    #[inline]
+    fn new(stop: Stop, detail: Option<Detail>) -> Self {
+        Self { stop: ManuallyDrop::new(stop), detail: ManuallyDrop::new(detail.map(Box::new)) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn let_go(&mut self) {
+        let stop = mem::replace(&mut self.stop, ManuallyDrop::new(Stop::Fatal));
+        drop((ManuallyDrop::into_inner(stop), self.detail.take()));
+    }
+}
+
 impl Drop for Why {
     #[inline]
     fn drop(&mut self) {
-        #[cold]
-        #[inline(never)]
-        fn let_go(stop: Stop, detail: Option<Box<Detail>>) {
-            drop((stop, detail));
-        }
-        if matches!(self.stop, Stop::NoShare { .. }) || self.detail.is_some() {
-            let_go(mem::replace(&mut self.stop, Stop::Fatal), self.detail.take());
+        if matches!(*self.stop, Stop::NoShare { .. }) || self.detail.is_some() {
+            self.let_go();
         }
     }
 }
@@ -110,7 +127,7 @@ impl<E> GaveUp<E> {
             Some(error) => Kept::Error { error, attempts, ending, observes },
             None => Kept::Nothing { attempts, ending, observes },
         };
-        Self { why: Why { stop, detail: detail.map(Box::new) }, elapsed, bound, cut_after, kept }
+        Self { why: Why::new(stop, detail), elapsed, bound, cut_after, kept }
     }
 
     /// The same end said again, without the error, which was given away.
@@ -257,37 +274,37 @@ impl<E> GaveUp<E> {
     /// Whether time ran out: the start window or the bound on everything.
     #[must_use]
     pub fn is_deadline(&self) -> bool {
-        matches!(self.why.stop, Stop::Deadline | Stop::StartWindow)
+        matches!(*self.why.stop, Stop::Deadline | Stop::StartWindow)
     }
 
     /// Whether the run was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.why.stop == Stop::Cancelled
+        *self.why.stop == Stop::Cancelled
     }
 
     /// Whether the error is one that repeating cannot mend.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        self.why.stop == Stop::Fatal
+        *self.why.stop == Stop::Fatal
     }
 
     /// Whether the attempts or the backoff were used up.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        matches!(self.why.stop, Stop::Attempts | Stop::BackoffEnded)
+        matches!(*self.why.stop, Stop::Attempts | Stop::BackoffEnded)
     }
 
     /// Whether a limiter or a budget refused.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(self.why.stop, Stop::Limiter { .. } | Stop::NoShare { .. } | Stop::Budget)
+        matches!(*self.why.stop, Stop::Limiter { .. } | Stop::NoShare { .. } | Stop::Budget)
     }
 
     /// Whether nothing moved for too long.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.why.stop == Stop::Stalled
+        *self.why.stop == Stop::Stalled
     }
 
     /// The sentence without the text of the error and of its causes.
