@@ -180,8 +180,6 @@ pub(crate) trait VerbTypes<Output> {
     const NAME: &'static str;
     /// Whether its attempts only observe, so that one without an answer has no outcome.
     const OBSERVES: bool = false;
-    /// Whether it makes more of an answer than a value or a failure, and may end a run by a rule of its own.
-    const RULES: bool = true;
 }
 
 /// How a verb reads an answer.

@@ -204,7 +204,6 @@ impl<R: RetryOutput> VerbTypes<R> for RetryVerb {
     type Value = R::Value;
     type Error = R::Error;
     const NAME: &'static str = "RetryFuture";
-    const RULES: bool = false;
 }
 
 impl<R: RetryOutput> Verb<R> for RetryVerb {

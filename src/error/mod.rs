@@ -7,14 +7,7 @@ mod sentences;
 mod stop;
 mod text;
 
-use std::{
-    convert::Infallible,
-    error::Error,
-    fmt,
-    marker::PhantomData,
-    mem::{self, ManuallyDrop},
-    time::Duration,
-};
+use std::{convert::Infallible, error::Error, fmt, marker::PhantomData, time::Duration};
 
 pub(crate) use self::stop::{End, EndStop, Ending};
 pub use self::{
@@ -57,47 +50,14 @@ pub use crate::policy::{config_error::ConfigError, schedule::bounds::CutBy};
 /// # }
 /// ```
 pub struct GaveUp<E> {
-    why: Why,
+    stop: Stop,
     elapsed: u64,
     /// The bound that stopped the run, where one did.
     bound: u64,
     /// How long the last attempt ran before it was cut.
     cut_after: u64,
+    detail: Option<Box<Detail>>,
     kept: Kept<E>,
-}
-
-/// The parts of an end that may own anything.
-///
-/// Results of runs are dropped in many places, and mostly with nothing in here: what there is to do otherwise is in one
-/// place, so neither is dropped by itself.
-#[derive(Clone)]
-struct Why {
-    stop: ManuallyDrop<Stop>,
-    /// What a verb adds, if it does.
-    detail: ManuallyDrop<Option<Box<Detail>>>,
-}
-
-impl Why {
-    #[inline]
-    fn new(stop: Stop, detail: Option<Detail>) -> Self {
-        Self { stop: ManuallyDrop::new(stop), detail: ManuallyDrop::new(detail.map(Box::new)) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn let_go(&mut self) {
-        let stop = mem::replace(&mut self.stop, ManuallyDrop::new(Stop::Fatal));
-        drop((ManuallyDrop::into_inner(stop), self.detail.take()));
-    }
-}
-
-impl Drop for Why {
-    #[inline]
-    fn drop(&mut self) {
-        if matches!(*self.stop, Stop::NoShare { .. }) || self.detail.is_some() {
-            self.let_go();
-        }
-    }
 }
 
 /// One error at most, with the small fields beside it so that they share its padding.
@@ -127,16 +87,17 @@ impl<E> GaveUp<E> {
             Some(error) => Kept::Error { error, attempts, ending, observes },
             None => Kept::Nothing { attempts, ending, observes },
         };
-        Self { why: Why::new(stop, detail), elapsed, bound, cut_after, kept }
+        Self { stop, elapsed, bound, cut_after, detail: detail.map(Box::new), kept }
     }
 
     /// The same end said again, without the error, which was given away.
     pub(crate) fn without_error<F>(&self) -> GaveUp<F> {
         GaveUp {
-            why: self.why.clone(),
+            stop: self.stop.clone(),
             elapsed: self.elapsed,
             bound: self.bound,
             cut_after: self.cut_after,
+            detail: self.detail.clone(),
             kept: self.kept.without_error(),
         }
     }
@@ -144,7 +105,7 @@ impl<E> GaveUp<E> {
     /// Why the run stopped.
     #[must_use]
     pub fn stop(&self) -> &Stop {
-        &self.why.stop
+        &self.stop
     }
 
     /// What the last attempt did.
@@ -188,20 +149,20 @@ impl<E> GaveUp<E> {
     /// What `settle` and `ensure` add.
     #[must_use]
     pub fn detail(&self) -> Option<&Detail> {
-        self.why.detail.as_deref()
+        self.detail.as_deref()
     }
 
     /// The same end with its error replaced.
     #[must_use]
     pub fn map_error<F>(self, f: impl FnOnce(E) -> F) -> GaveUp<F> {
-        let Self { why, elapsed, bound, cut_after, kept } = self;
+        let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
         let kept = match kept {
             Kept::Error { error, attempts, ending, observes } => {
                 Kept::Error { error: f(error), attempts, ending, observes }
             }
             Kept::Nothing { .. } => kept.without_error(),
         };
-        GaveUp { why, elapsed, bound, cut_after, kept }
+        GaveUp { stop, elapsed, bound, cut_after, detail, kept }
     }
 
     /// The latest error that an attempt gave, or what `f` makes of the reason why there is none: for traits and
@@ -223,10 +184,10 @@ impl<E> GaveUp<E> {
     /// # }
     /// ```
     pub fn error_or_else(self, f: impl FnOnce(GaveUp<Infallible>) -> E) -> E {
-        let Self { why, elapsed, bound, cut_after, kept } = self;
+        let Self { stop, elapsed, bound, cut_after, detail, kept } = self;
         match kept {
             Kept::Error { error, .. } => error,
-            Kept::Nothing { .. } => f(GaveUp { why, elapsed, bound, cut_after, kept: kept.without_error() }),
+            Kept::Nothing { .. } => f(GaveUp { stop, elapsed, bound, cut_after, detail, kept: kept.without_error() }),
         }
     }
 
@@ -274,37 +235,37 @@ impl<E> GaveUp<E> {
     /// Whether time ran out: the start window or the bound on everything.
     #[must_use]
     pub fn is_deadline(&self) -> bool {
-        matches!(*self.why.stop, Stop::Deadline | Stop::StartWindow)
+        matches!(self.stop, Stop::Deadline | Stop::StartWindow)
     }
 
     /// Whether the run was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        *self.why.stop == Stop::Cancelled
+        self.stop == Stop::Cancelled
     }
 
     /// Whether the error is one that repeating cannot mend.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        *self.why.stop == Stop::Fatal
+        self.stop == Stop::Fatal
     }
 
     /// Whether the attempts or the backoff were used up.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        matches!(*self.why.stop, Stop::Attempts | Stop::BackoffEnded)
+        matches!(self.stop, Stop::Attempts | Stop::BackoffEnded)
     }
 
     /// Whether a limiter or a budget refused.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        matches!(*self.why.stop, Stop::Limiter { .. } | Stop::NoShare { .. } | Stop::Budget)
+        matches!(self.stop, Stop::Limiter { .. } | Stop::NoShare { .. } | Stop::Budget)
     }
 
     /// Whether nothing moved for too long.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        *self.why.stop == Stop::Stalled
+        self.stop == Stop::Stalled
     }
 
     /// The sentence without the text of the error and of its causes.

@@ -112,11 +112,11 @@ impl fmt::Debug for Stop {
 impl<E: fmt::Debug> fmt::Debug for GaveUp<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = f.debug_struct("GaveUp");
-        parts.field("stop", self.stop()).field("last", &self.last());
+        parts.field("stop", &self.stop).field("last", &self.last());
         if self.ending() != Ending::Failed {
             parts.field("last_error", &self.last_error());
         }
-        if matches!(*self.why.stop, Stop::StartWindow | Stop::Deadline) {
+        if matches!(self.stop, Stop::StartWindow | Stop::Deadline) {
             parts.field("bound", &format_args!("{}", Written(duration(self.bound))));
         }
         parts
@@ -147,7 +147,7 @@ impl<E> GaveUp<E> {
 
     fn write_stop(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = Written(duration(self.bound));
-        match self.stop() {
+        match &self.stop {
             Stop::Fatal if matches!(self.ending(), Ending::Cut(_)) => {
                 f.write_str(": a call without an answer must not be repeated")
             }

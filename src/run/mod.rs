@@ -97,27 +97,33 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.as_mut().project();
         loop {
-            if let AttemptSlotProj::Idle = this.slot.as_mut().project() {
-                match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
-                    Ok(attempt) => {
-                        this.verb.begin(attempt);
-                        // The listener may have taken its time, or cancelled the run: the call is not begun then.
-                        if !L::SILENT
-                            && let Err(stop) = this.core.may_call()
-                        {
-                            return self.end_by_rule(Ending::NotCalled, stop);
+            let answer = {
+                if let AttemptSlotProj::Idle = this.slot.as_mut().project() {
+                    match ready!(this.core.poll_attempt(cx, this.alarm.as_mut(), this.listener)) {
+                        Ok(attempt) => {
+                            this.verb.begin(attempt);
+                            // The listener may have taken its time, or cancelled the run: the call is not begun then.
+                            if !L::SILENT
+                                && let Err(stop) = this.core.may_call()
+                            {
+                                return self.end_by_rule(Ending::NotCalled, stop);
+                            }
+                            this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
                         }
-                        this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
+                        Err(stop) => return self.give_up(stop),
                     }
-                    Err(stop) => return self.give_up(stop),
                 }
-            }
-            let AttemptSlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
-                polled_after_completion(V::NAME)
+                let AttemptSlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
+                    polled_after_completion(V::NAME)
+                };
+                match running.poll(cx) {
+                    Poll::Ready(output) => Ok(output),
+                    Poll::Pending => Err(ready!(this.core.poll_cut(cx, this.alarm.as_mut()))),
+                }
             };
             // What follows, if not the end by a rule of the verb's own.
-            let (ending, decision) = match running.poll(cx) {
-                Poll::Ready(output) => {
+            let (ending, decision) = match answer {
+                Ok(output) => {
                     let judged = this.verb.judge(output, || this.core.read());
                     if let Judged::Value(value) = judged {
                         this.slot.set(AttemptSlot::Done);
@@ -131,34 +137,33 @@ where
                     this.slot.set(AttemptSlot::Done);
                     // An error is kept first, so that a panic of `when` does not lose it.
                     match judged {
-                        Judged::Failed(error) => (Ending::Failed, this.when.classify(this.error.insert(error))),
-                        // No verb with rules has such a one, and so no code for it.
-                        _ if !V::RULES => (Ending::NotReady, Decision::Retry),
                         Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Decision::Retry),
                         Judged::NotYetBecause(error) => {
                             *this.error = Some(error);
                             (Ending::NotReadyBecause, Decision::Retry)
                         }
+                        Judged::Failed(error) => (Ending::Failed, this.when.classify(this.error.insert(error))),
                         Judged::Decided(error, decision) => {
                             *this.error = Some(error);
                             (Ending::Failed, decision)
                         }
-                        Judged::Stopped(stop, None) => return self.end_by_rule(Ending::NotReady, stop),
+                        Judged::Stopped(stop, None) => {
+                            return self.end_by_rule(Ending::NotReady, stop);
+                        }
                         Judged::Stopped(stop, Some(error)) => match this.when.classify(this.error.insert(error)) {
                             Decision::Fatal => (Ending::Failed, Decision::Fatal),
-                            _ => return self.end_by_rule(Ending::Failed, stop),
+                            _ => {
+                                return self.end_by_rule(Ending::Failed, stop);
+                            }
                         },
                     }
                 }
-                Poll::Pending => {
-                    let by = ready!(this.core.poll_cut(cx, this.alarm.as_mut()));
+                Err(by) => {
                     this.slot.set(AttemptSlot::Done);
                     let decision = this.core.policy.after_cut();
-                    if V::RULES
-                        && by == CutBy::AttemptTimeout
-                        && decision != Decision::Fatal
-                        && let Some(stop) = this.verb.cut(|| this.core.read())
-                    {
+                    let may_end = by == CutBy::AttemptTimeout && decision != Decision::Fatal;
+                    let stop = if may_end { this.verb.cut(|| this.core.read()) } else { None };
+                    if let Some(stop) = stop {
                         return self.end_by_rule(Ending::Cut(by), stop);
                     }
                     (Ending::Cut(by), decision)

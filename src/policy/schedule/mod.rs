@@ -378,8 +378,6 @@ impl Policy {
     }
 
     /// What follows an attempt that was cut.
-    #[cold]
-    #[inline(never)]
     pub(crate) fn after_cut(&self) -> Decision {
         match self.cut_pause() {
             _ if self.has(CUT_IS_FATAL) => Decision::Fatal,
