@@ -53,7 +53,7 @@ macro_rules! settings {
             /// Attempts may *start* up to and including this long after the run began. One in flight is left to finish.
             #[inline]
             pub fn start_within(mut self, window: std::time::Duration) -> Self {
-                self.policy = self.policy.start_within(window);
+                self.policy.set_start_within(window);
                 self
             }
 
@@ -61,14 +61,14 @@ macro_rules! settings {
             /// starts then or later, however late a timer or a permit came.
             #[inline]
             pub fn finish_within(mut self, bound: std::time::Duration) -> Self {
-                self.policy = self.policy.finish_within(bound);
+                self.policy.set_finish_within(bound);
                 self
             }
 
             /// At most so many attempts. 0 is none: the run ends at once and says so.
             #[inline]
             pub fn max_attempts(mut self, attempts: u32) -> Self {
-                self.policy = self.policy.max_attempts(attempts);
+                self.policy.set_max_attempts(attempts);
                 self
             }
 

@@ -1,10 +1,14 @@
 //! What a builder brings along until its user says otherwise: a window that gives way, and a final try before the end.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use crate::policy::{
     nanos::{FOREVER, nanos},
-    schedule::{DEFAULT_WINDOW, Policy, bounds::Bounds},
+    schedule::{
+        DEFAULT_WINDOW, Policy,
+        bounds::Bounds,
+        rare::{MaybeRare, Rare},
+    },
 };
 
 impl Policy {
@@ -37,12 +41,20 @@ impl Policy {
         self
     }
 
-    /// A bound is set: the window that the builder came with is none any more.
-    #[cold]
+    /// A bound is set: the window that the builder came with, if it did, is none any more.
+    #[inline]
     pub(in crate::policy) fn drop_default_window(&mut self) {
-        self.bounds.start_within = FOREVER;
-        self.change_rare(|rare| rare.window_moves_to = None);
-        self.flags &= !DEFAULT_WINDOW;
+        // By value: a builder whose address is taken is copied with each further setting.
+        #[cold]
+        #[inline(never)]
+        fn without_window(rare: MaybeRare) -> MaybeRare {
+            rare.get().map_or(MaybeRare::NONE, |rare| MaybeRare::new(Rare { window_moves_to: None, ..rare.clone() }))
+        }
+        if self.has(DEFAULT_WINDOW) {
+            self.bounds.start_within = FOREVER;
+            self.flags &= !DEFAULT_WINDOW;
+            self.rare = without_window(mem::replace(&mut self.rare, MaybeRare::NONE));
+        }
     }
 
     /// A server asks for this pause: a default window moves along with it.

@@ -46,7 +46,7 @@ impl Policy {
         if takes_on_cut {
             self.flags |= before.flags & (SET_ON_CUT | CUT_IS_FATAL);
         }
-        if let Some(before) = &before.rare {
+        if let Some(before) = before.rare.get() {
             self.change_rare(|rare| {
                 if takes_on_cut {
                     rare.after_cut = before.after_cut;

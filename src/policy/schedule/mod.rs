@@ -13,13 +13,13 @@ mod own_backoff;
 mod rare;
 mod stop;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use self::{
     backoff::{Backoff, Plain},
     bounds::Bounds,
     decision::Decision,
-    rare::Rare,
+    rare::{MaybeRare, Rare},
 };
 use super::nanos::{FOREVER, duration, nanos};
 
@@ -57,7 +57,7 @@ pub struct Policy {
     /// The settings that are on or off.
     pub(super) flags: u32,
     /// What few policies have: one pointer, since each run holds its policy.
-    rare: Option<Arc<Rare>>,
+    rare: MaybeRare,
 }
 
 pub(super) const SET_BACKOFF: u32 = 1;
@@ -85,7 +85,7 @@ impl Policy {
             every: FOREVER,
             max_attempts: u32::MAX,
             flags: 0,
-            rare: None,
+            rare: MaybeRare::NONE,
         }
     }
 
@@ -138,32 +138,42 @@ impl Policy {
     /// Attempts may start up to and including this long after the run began. One in flight is left to finish.
     #[inline]
     pub fn start_within(mut self, window: Duration) -> Self {
-        if self.has(DEFAULT_WINDOW) {
-            self.drop_default_window();
-        }
-        self.bounds.start_within = nanos(window);
+        self.set_start_within(window);
         self
+    }
+
+    // In place, as a builder that holds a policy needs it: moved through, it would be copied twice.
+    #[inline]
+    pub(crate) fn set_start_within(&mut self, window: Duration) {
+        self.drop_default_window();
+        self.bounds.start_within = nanos(window);
     }
 
     /// The hard bound on everything: waits, limiter, attempts. An attempt in flight is cut there, and none starts then
     /// or later, however late a timer or a permit came.
     #[inline]
     pub fn finish_within(mut self, bound: Duration) -> Self {
-        if self.has(DEFAULT_WINDOW) {
-            self.drop_default_window();
-        }
-        self.bounds.finish_within = nanos(bound);
+        self.set_finish_within(bound);
         self
+    }
+
+    #[inline]
+    pub(crate) fn set_finish_within(&mut self, bound: Duration) {
+        self.drop_default_window();
+        self.bounds.finish_within = nanos(bound);
     }
 
     /// At most so many attempts. 0 is none: the run ends at once and says so.
     #[inline]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        if self.has(DEFAULT_WINDOW) {
-            self.drop_default_window();
-        }
-        self.max_attempts = attempts;
+        self.set_max_attempts(attempts);
         self
+    }
+
+    #[inline]
+    pub(crate) fn set_max_attempts(&mut self, attempts: u32) {
+        self.drop_default_window();
+        self.max_attempts = attempts;
     }
 
     /// One last attempt at exactly the end of the start window; without a window, at `finish_within - attempt_timeout`.
@@ -236,7 +246,7 @@ impl Policy {
 
     #[inline]
     fn rare(&self) -> &Rare {
-        self.rare.as_deref().unwrap_or(&Rare::NONE)
+        self.rare.get().unwrap_or(&Rare::NONE)
     }
 
     /// Changes what few policies have; nothing allocates where nothing changes, and equal policies stay equal.
@@ -244,7 +254,7 @@ impl Policy {
         let mut rare = self.rare().clone();
         change(&mut rare);
         if rare != *self.rare() {
-            self.rare = (rare != Rare::NONE).then(|| Arc::new(rare));
+            self.rare = MaybeRare::new(rare);
         }
     }
 

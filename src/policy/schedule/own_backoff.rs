@@ -12,7 +12,7 @@ impl Policy {
     #[inline]
     pub(super) fn set_backoff(&mut self, Backoff { plain, more }: Backoff) {
         self.backoff = plain;
-        if self.rare.is_some() || more.is_some() {
+        if self.rare.get().is_some() || more.is_some() {
             self.set_rest_of_backoff(more);
         }
     }
@@ -24,18 +24,18 @@ impl Policy {
 
     /// Its backoff by itself.
     pub(super) fn its_backoff(&self) -> Backoff {
-        Backoff { plain: self.backoff, more: self.rare.as_ref().and_then(|rare| rare.backoff.clone()) }
+        Backoff { plain: self.backoff, more: self.rare.get().and_then(|rare| rare.backoff.clone()) }
     }
 
     /// Its backoff, to be read.
     #[inline]
     pub(in crate::policy) fn schedule(&self) -> Schedule<'_> {
-        Schedule { plain: &self.backoff, more: self.rare.as_ref().and_then(|rare| rare.backoff.as_deref()) }
+        Schedule { plain: &self.backoff, more: self.rare.get().and_then(|rare| rare.backoff.as_deref()) }
     }
 
     /// Whether its backoff is one that [`next_simple`](super::backoff::Plain::next_simple) goes through.
     #[inline]
     pub(super) fn is_simple(&self) -> bool {
-        self.rare.is_none() && self.backoff.is_simple()
+        self.rare.get().is_none() && self.backoff.is_simple()
     }
 }

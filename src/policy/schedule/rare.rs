@@ -23,3 +23,35 @@ impl Rare {
     pub(super) const NONE: Self =
         Self { after_cut: 0, max_retry_after: None, window_moves_to: None, final_try: None, backoff: None };
 }
+
+/// What few policies have, where one has any of it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct MaybeRare(Option<Arc<Rare>>);
+
+impl MaybeRare {
+    pub(super) const NONE: Self = Self(None);
+
+    pub(super) fn new(rare: Rare) -> Self {
+        Self((rare != Rare::NONE).then(|| Arc::new(rare)))
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> Option<&Rare> {
+        self.0.as_deref()
+    }
+}
+
+/// Policies are dropped in every future that has a run: what this does there is not inlined.
+impl Drop for MaybeRare {
+    #[inline]
+    fn drop(&mut self) {
+        #[cold]
+        #[inline(never)]
+        fn let_go(rare: Arc<Rare>) {
+            drop(rare);
+        }
+        if let Some(rare) = self.0.take() {
+            let_go(rare);
+        }
+    }
+}
