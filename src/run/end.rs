@@ -103,13 +103,15 @@ impl RunEnd {
 
     /// Nothing is held any longer of what the run shares: a retry that was allowed and not made goes back. (A waiter on
     /// the limiter's list is the owner's, to be dropped first.)
+    #[inline]
     pub(crate) fn close(self, policy: &Policy, attempts: &Attempts, retries: Option<&mut Retries>) -> End {
+        // Here, so that a program whose runs have no budget has no code for one.
         if let Some(retries) = retries {
             retries.end_run();
         }
         let Self { stop, now, ending, cut_after } = self;
         let bounds = policy.bounds();
-        let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
+        let bound = if matches!(stop, Stop::StartWindow) { bounds.start_within } else { bounds.finish_within };
         End { stop, attempts: attempts.number(), elapsed: now, bound, cut_after, ending, observes: false }
     }
 }
