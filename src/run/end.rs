@@ -109,14 +109,9 @@ impl RunEnd {
         if let Some(retries) = retries {
             retries.end_run();
         }
-        self.end(policy, attempts)
-    }
-
-    #[inline(never)]
-    fn end(self, policy: &Policy, attempts: &Attempts) -> End {
         let Self { stop, now, ending, cut_after } = self;
         let bounds = policy.bounds();
-        let bound = if stop == Stop::StartWindow { bounds.start_within } else { bounds.finish_within };
+        let bound = if matches!(stop, Stop::StartWindow) { bounds.start_within } else { bounds.finish_within };
         End { stop, attempts: attempts.number(), elapsed: now, bound, cut_after, ending, observes: false }
     }
 }

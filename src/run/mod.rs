@@ -107,7 +107,10 @@ where
                             if !L::SILENT
                                 && let Err(stop) = this.core.may_call()
                             {
-                                return self.end_by_rule(Ending::NotCalled, stop);
+                                let error = this.error.as_ref();
+                                let stop =
+                                    this.core.end_attempt_by_rule(this.listener, error, Ending::NotCalled, stop, None);
+                                return self.give_up(stop);
                             }
                             this.slot.set(AttemptSlot::Running { attempt: this.operation.call(attempt) });
                         }
@@ -115,7 +118,7 @@ where
                     }
                 }
                 let AttemptSlotProj::Running { attempt: running } = this.slot.as_mut().project() else {
-                    polled_after_completion(V::NAME)
+                    panic!("`{}` polled after completion", V::NAME)
                 };
                 match running.poll(cx) {
                     Poll::Ready(output) => Ok(output),
@@ -123,7 +126,7 @@ where
                 }
             };
             // What follows, if not the end by a rule of the verb's own.
-            let (ending, decision) = match answer {
+            let (ending, follows) = match answer {
                 Ok(output) => {
                     let judged = this.verb.judge(output, || this.core.read());
                     if let Judged::Value(value) = judged {
@@ -139,24 +142,20 @@ where
                     this.slot.set(AttemptSlot::Done);
                     // An error is kept first, so that a panic of `when` does not lose it.
                     match judged {
-                        Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Decision::Retry),
+                        Judged::Value(_) | Judged::NotYet => (Ending::NotReady, Ok(Decision::Retry)),
                         Judged::NotYetBecause(error) => {
                             *this.error = Some(error);
-                            (Ending::NotReadyBecause, Decision::Retry)
+                            (Ending::NotReadyBecause, Ok(Decision::Retry))
                         }
-                        Judged::Failed(error) => (Ending::Failed, this.when.classify(this.error.insert(error))),
+                        Judged::Failed(error) => (Ending::Failed, Ok(this.when.classify(this.error.insert(error)))),
                         Judged::Decided(error, decision) => {
                             *this.error = Some(error);
-                            (Ending::Failed, decision)
+                            (Ending::Failed, Ok(decision))
                         }
-                        Judged::Stopped(stop, None) => {
-                            return self.end_by_rule(Ending::NotReady, stop);
-                        }
+                        Judged::Stopped(stop, None) => (Ending::NotReady, Err(stop)),
                         Judged::Stopped(stop, Some(error)) => match this.when.classify(this.error.insert(error)) {
-                            Decision::Fatal => (Ending::Failed, Decision::Fatal),
-                            _ => {
-                                return self.end_by_rule(Ending::Failed, stop);
-                            }
+                            Decision::Fatal => (Ending::Failed, Ok(Decision::Fatal)),
+                            _ => (Ending::Failed, Err(stop)),
                         },
                     }
                 }
@@ -165,10 +164,15 @@ where
                     let decision = this.core.policy.after_cut();
                     let may_end = by == CutBy::AttemptTimeout && decision != Decision::Fatal;
                     let stop = if may_end { this.verb.cut(|| this.core.read()) } else { None };
-                    if let Some(stop) = stop {
-                        return self.end_by_rule(Ending::Cut(by), stop);
-                    }
-                    (Ending::Cut(by), decision)
+                    (Ending::Cut(by), stop.map_or(Ok(decision), Err))
+                }
+            };
+            let decision = match follows {
+                Ok(decision) => decision,
+                Err(stop) => {
+                    let error = this.error.as_ref();
+                    let stop = this.core.end_attempt_by_rule(this.listener, error, ending, stop, None);
+                    return self.give_up(stop);
                 }
             };
             if L::SILENT {
@@ -195,14 +199,6 @@ where
     G: Control,
     T: Sleeper,
 {
-    /// The attempt has ended, and the run with it, by a rule of the verb's own.
-    #[cold]
-    fn end_by_rule(mut self: Pin<&mut Self>, ending: Ending, stop: Stop) -> Poll<Result<V::Value, GaveUp<V::Error>>> {
-        let this = self.as_mut().project();
-        let stop = this.core.end_attempt_by_rule(this.listener, this.error.as_ref(), ending, stop, None);
-        self.give_up(stop)
-    }
-
     /// The end without a value. Out of line, so that a value need not be moved to where an error would be.
     #[cold]
     #[inline(never)]
@@ -217,13 +213,6 @@ where
         let end = End { observes: V::OBSERVES, ..this.core.stop(stop, None) };
         Poll::Ready(Err(tell_gave_up(this.listener, GaveUp::new(end, this.error.take(), detail))))
     }
-}
-
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn polled_after_completion(name: &str) -> ! {
-    panic!("`{name}` polled after completion")
 }
 
 impl<V, O, W, L, G, T> Reports for RunFuture<V, O, W, L, G, T>
