@@ -70,7 +70,15 @@ impl Cancel {
 
     /// The run no longer waits.
     #[inline]
-    pub(crate) fn stop_waiting(&mut self) {
+    pub(crate) fn stop_waiting(&mut self, wait: Pin<&mut CancelWait>) {
+        if wait.wait.is_some() {
+            self.let_go(wait);
+        }
+    }
+
+    #[inline(never)]
+    fn let_go(&mut self, mut wait: Pin<&mut CancelWait>) {
+        wait.set(CancelWait::default());
         if let Some(also) = &mut self.also {
             also.waits.clear();
         }

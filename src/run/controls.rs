@@ -340,10 +340,9 @@ impl Control for Controls {
     }
 
     #[inline]
-    fn stop_waiting(&mut self, mut wait: Pin<&mut CancelWait>) {
-        wait.set(CancelWait::default());
+    fn stop_waiting(&mut self, wait: Pin<&mut CancelWait>) {
         if let Some(cancel) = &mut self.cancel {
-            cancel.stop_waiting();
+            cancel.stop_waiting(wait);
         }
     }
 

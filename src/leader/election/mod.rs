@@ -23,7 +23,6 @@ use super::{
 use crate::{
     error::ConfigError,
     policy::lease::Step,
-    run::cancel::CancelWait,
     time::{BootClock, Sleeper, Timer},
 };
 
@@ -43,9 +42,8 @@ impl<L: Lock, W: TermWork> Future for Election<L, W> {
         // Nothing outlives the run.
         this.running.set(None);
         this.timer.set(Timer::default());
-        this.cancelled.set(CancelWait::default());
         if let Some(cancel) = &mut this.settings.cancel {
-            cancel.stop_waiting();
+            cancel.stop_waiting(this.cancelled);
         }
         (*this.term, *this.call, *this.watch) = (None, None, RecordWatch::default());
         Poll::Ready(outcome)

@@ -44,9 +44,12 @@ impl Policy {
     /// A bound is set: the window that the builder came with, if it did, is none any more.
     #[inline]
     pub(in crate::policy) fn drop_default_window(&mut self) {
-        // By value: a builder whose address is taken is copied with each further setting.
         #[cold]
         #[inline(never)]
+        #[expect(
+            clippy::needless_pass_by_value,
+            reason = "a builder whose address is taken is copied with each setting"
+        )]
         fn without_window(rare: MaybeRare) -> MaybeRare {
             rare.get().map_or(MaybeRare::NONE, |rare| MaybeRare::new(Rare { window_moves_to: None, ..rare.clone() }))
         }
