@@ -8,10 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::{
-    error::{BoxedError, Chained, GaveUp},
-    report::WithReport,
-};
+use crate::error::{BoxedError, Chained, GaveUp};
 
 /// A run whose error is an [`Error`] whatever the operation's is: what `.boxed()` makes of a builder. Only
 /// `with_report` and `chained` may follow.
@@ -49,11 +46,6 @@ pin_project! {
 }
 
 impl<B> Boxed<B> {
-    /// The value with a report: how many attempts it took, and how long. See [`Reported`](crate::builder::Reported).
-    pub fn with_report(self) -> WithReport<Self> {
-        WithReport(self)
-    }
-
     /// The error as the source of what is returned, and not in its text: for code that looks for an error of its own in
     /// the sources. See [`GaveUp::chained`].
     pub fn chained(self) -> WithSource<Self> {

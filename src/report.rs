@@ -76,6 +76,13 @@ impl<F: Reports> Reports for WithReportFuture<F> {
     }
 }
 
+impl<B> Boxed<B> {
+    /// The value with a report: how many attempts it took, and how long. See [`Reported`](crate::builder::Reported).
+    pub fn with_report(self) -> WithReport<Self> {
+        WithReport(self)
+    }
+}
+
 impl<B> WithReport<B> {
     /// For errors that are no [`Error`](std::error::Error). See [`GaveUp::boxed`].
     pub fn boxed(self) -> Boxed<Self> {
