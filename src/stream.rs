@@ -242,7 +242,7 @@ where
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // A stream may outlive the runtime of its last poll.
-        self.as_mut().project().timer.set(Alarm::default());
+        self.as_mut().project().timer.disarm_sleep();
         loop {
             let mut this = self.as_mut().project();
             let (ending, decision, was_connected) = match this.state.as_mut().project() {

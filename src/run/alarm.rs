@@ -43,6 +43,12 @@ impl<T: Sleeper, G: Control> Alarm<T, G> {
         ties.poll_cancelled(self.project().cancelled, cx)
     }
 
+    /// Nothing is slept for any more: the next sleep may be in another runtime.
+    #[cfg(feature = "stream")]
+    pub(crate) fn disarm_sleep(self: Pin<&mut Self>) {
+        self.project().sleep.disarm();
+    }
+
     /// Neither is waited for any more.
     #[inline]
     pub(super) fn disarm(self: Pin<&mut Self>, ties: &mut G) {

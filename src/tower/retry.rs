@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::{AnyResponse, CheckResponse, CloneRequest, Profiles, RepeatRequest};
 use crate::{
     builder::{BoxClassify, BoxListener, ErasedProfile},
-    error::{BoxedError, Chained, Ending, Stop},
+    error::{BoxedError, Chained, Ending, GaveUp, Stop},
     events::Listener,
     operation::Classify,
     policy::schedule::{attempts::Decision, bounds::CutBy},
@@ -253,9 +253,9 @@ where
             let answer = ready!(self.as_mut().poll_answer(cx))?;
             let mut this = self.as_mut().project();
             this.state.set(State::Done);
-            this.core.disarm(this.timer.as_mut());
             let (response, ending, decision) = match answer {
                 Answer::Response(response) => {
+                    this.core.disarm(this.timer.as_mut());
                     this.core.succeed(this.listener);
                     return Poll::Ready(Ok(response));
                 }
@@ -272,8 +272,7 @@ where
                 Answer::NotCalled(stop) => {
                     let error = this.error.as_ref();
                     let stop = this.core.end_attempt_by_rule(this.listener, error, Ending::NotCalled, stop, None);
-                    let gave_up = this.core.give_up(this.listener, this.error.take(), stop, None, None);
-                    return Poll::Ready(Err(gave_up.chained()));
+                    return Poll::Ready(Err(self.give_up(stop).chained()));
                 }
             };
             let error = this.error.as_ref();
@@ -288,7 +287,7 @@ where
                 // A response that is not returned is dropped here: a connection is not held while the run pauses.
                 (None, _) => this.state.set(State::Waiting),
                 (Some(stop), response) => {
-                    let gave_up = this.core.give_up(this.listener, this.error.take(), stop, None, None);
+                    let gave_up = self.give_up(stop);
                     return Poll::Ready(response.ok_or_else(|| gave_up.chained()));
                 }
             }
@@ -303,22 +302,25 @@ where
     A: RepeatRequest<Q>,
     C: CheckResponse<S::Response>,
 {
+    /// The end without a response.
+    fn give_up(self: Pin<&mut Self>, stop: Stop) -> GaveUp<BoxedError> {
+        let mut this = self.project();
+        this.state.set(State::Done);
+        this.core.disarm(this.timer.as_mut());
+        this.core.give_up(this.listener, this.error.take(), stop, None, None)
+    }
+
     /// Waits for the next attempt, and for what comes of it.
     fn poll_answer(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Answer<S::Response>, Chained<BoxedError>>> {
-        let mut this = self.project();
+        let mut this = self.as_mut().project();
         loop {
             match this.state.as_mut().project() {
                 StateProj::Waiting => match ready!(this.core.poll_attempt(cx, this.timer.as_mut(), this.listener)) {
                     Ok(_) => this.state.set(State::GettingReady),
-                    Err(stop) => {
-                        this.state.set(State::Done);
-                        this.core.disarm(this.timer.as_mut());
-                        let gave_up = this.core.give_up(this.listener, this.error.take(), stop, None, None);
-                        return Poll::Ready(Err(gave_up.chained()));
-                    }
+                    Err(stop) => return Poll::Ready(Err(self.give_up(stop).chained())),
                 },
                 StateProj::GettingReady => {
                     if let Some(error) = this.failed.take() {
