@@ -159,8 +159,8 @@ settings!(BlockingPolling, SyncOperation<Output: PollOutput>, <O::Output as Poll
 
 impl<O, W, L, G> BlockingRetry<O, W, L, G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
-    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify` and `profile`;
-    /// there is no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify` and
+    /// `profile`; there is no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
     pub fn by_failure<T, E>(self) -> BlockingRetry<BlockingWithFailure<O>, RetryAll, (), G>
     where
         O: SyncOperation<Output = Result<T, Failure<E>>>,

@@ -240,8 +240,8 @@
 //!
 //! - A paused clock stands still while something is ready to run: a run without pauses is ended there by
 //!   `max_attempts`, or by an operation that waits, and not by a window.
-//! - Where the clock cannot be paused (a multi-thread runtime, real sockets) `policy.skip_pauses()` (feature `test-util`)
-//!   makes the same decisions, and counts the pauses without waiting for them.
+//! - Where the clock cannot be paused (a multi-thread runtime, real sockets) `policy.skip_pauses()` (feature
+//!   `test-util`) makes the same decisions, and counts the pauses without waiting for them.
 //! - Jitter is random. In a test say `.seed(1)` on the backoff, or assert bounds.
 //! - For [`blocking::retry`](crate::blocking::retry()) there is `testing::VirtualClock` (feature `test-util`).
 //! - Against servers: [relent-apiserver](https://docs.rs/relent-apiserver) is a Kubernetes API in this process,

@@ -131,8 +131,8 @@ settings!(Retry, Operation<Output: RetryOutput>, ErrorOf<O>, Operation<Output: U
 
 impl<O, W, L, G> Retry<O, W, L, G> {
     /// The operation says itself which of its errors are transient and which permanent: it answers
-    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify` and `profile`;
-    /// there is no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
+    /// `Result<T, Failure<E>>`, and the error of the run is the plain `E`. See [`Failure`]. Before `notify` and
+    /// `profile`; there is no `when` then, and the classification of a [`Profile`](crate::Profile) is not asked.
     #[inline]
     pub fn by_failure<T, E>(self) -> Retry<WithFailure<O>, RetryAll, (), G>
     where

@@ -16,9 +16,9 @@
 //!
 //! # "`Result<..>` is not a future", "to return `Result<_, _>`, but it returns `{async closure body}`"
 //!
-//! `retry(|_| call())` with a call that blocks: on a thread it is for [`blocking::retry`](crate::blocking::retry()), and
-//! in async code for `retry(async |_| call())` if it does not block. The other way round, `blocking::retry` is given a
-//! plain closure.
+//! `retry(|_| call())` with a call that blocks: on a thread it is for [`blocking::retry`](crate::blocking::retry()),
+//! and in async code for `retry(async |_| call())` if it does not block. The other way round, `blocking::retry` is
+//! given a plain closure.
 //!
 //! # "to be a future that resolves to `Result<_, _>`, but it resolves to `Option<_>`"
 //!
@@ -60,9 +60,9 @@
 //!
 //! # "captured variable cannot escape `FnMut` closure body", "async closure does not implement `FnMut` because it captures state"
 //!
-//! Either a `move` stands at the closure (the heading before this one), or the attempt needs `&mut` of something outside
-//! of it, and a future that is not finished might still hold it when the next is made. The cursor is a loop, which
-//! borrows for each turn anew:
+//! Either a `move` stands at the closure (the heading before this one), or the attempt needs `&mut` of something
+//! outside of it, and a future that is not finished might still hold it when the next is made. The cursor is a loop,
+//! which borrows for each turn anew:
 //!
 //! ```
 //! # #[derive(Debug, thiserror::Error)] #[error("conflict")] struct Conflict;
@@ -123,8 +123,8 @@
 //!
 //! # "expected `()`, found `u32`", at a worker, "expected `io::Error`, found `String`", at an `ensure`
 //!
-//! The worker of a queue and the tasks of a manager answer `Result<(), E>`: end with `.map(drop)`. Observation and act of
-//! an [`ensure`](crate::ensure()) fail with one type of error: `.map_err(..)`.
+//! The worker of a queue and the tasks of a manager answer `Result<(), E>`: end with `.map(drop)`. Observation and act
+//! of an [`ensure`](crate::ensure()) fail with one type of error: `.map_err(..)`.
 //!
 //! # "type annotations needed", at an `Ok(..)`
 //!

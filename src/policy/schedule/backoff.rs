@@ -116,8 +116,8 @@ impl BackoffState {
         backoff.schedule().next(self, random)
     }
 
-    /// The delay that [`next`](Self::next) gave by the last step to this state, with the same random number; `None`: the
-    /// end had come.
+    /// The delay that [`next`](Self::next) gave by the last step to this state, with the same random number; `None`:
+    /// the end had come.
     pub(crate) fn last(self, backoff: &Backoff, random: impl FnOnce() -> u64) -> Option<u64> {
         backoff.schedule().last(self, random)
     }

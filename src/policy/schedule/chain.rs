@@ -127,8 +127,8 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// The delay that [`next`](Self::next) gave by the last step to this state, with the same random number; `None`: the
-    /// end had come.
+    /// The delay that [`next`](Self::next) gave by the last step to this state, with the same random number; `None`:
+    /// the end had come.
     #[inline(never)]
     pub(in crate::policy) fn last(self, state: BackoffState, random: impl FnOnce() -> u64) -> Option<u64> {
         let step = state.step.checked_sub(1)?;
