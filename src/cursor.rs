@@ -245,6 +245,7 @@ where
     }
 
     fn give_up(&mut self, stop: Stop) -> GaveUp<E> {
+        self.core.disarm(pin!(Alarm::<Timer, G>::default()));
         let gave_up = GaveUp::new(self.core.stop(stop, Some(self.cut_after)), self.error.take(), None);
         self.end = Some(RunEnded::GaveUp(gave_up.without_error()));
         self.listener.on_event(&Event::GaveUp(&gave_up));

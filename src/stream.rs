@@ -48,9 +48,9 @@ const HEALTHY: Duration = Duration::from_secs(30);
 /// With nothing set it goes on for ever.
 ///
 /// # Errors
-/// The last item is `Err`, a [`GaveUp`]: why it does not connect any more. Where the error is `anyhow::Error`, a boxed
-/// error or a string, `.map_err(GaveUp::boxed)` of `TryStreamExt` makes it one that `?` takes. A cancellation is one, too. After it the
-/// stream is over.
+/// The last item is `Err`, a [`GaveUp`]: why it does not connect any more. A cancellation is one, too. After it the
+/// stream is over. Where the error is `anyhow::Error`, a boxed error or a string, `.map_err(GaveUp::boxed)` of
+/// `TryStreamExt` makes it one that `?` takes.
 ///
 /// # Cancel safety
 /// Dropping the future of a `next()` loses nothing, and each `next()` may come from another runtime. Dropping the

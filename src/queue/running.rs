@@ -341,6 +341,9 @@ where
         if let Some(throttle) = &mut self.throttle {
             throttle.leave();
         }
+        // Nothing wakes the task any more, though this future be kept.
+        self.settings.stops.clear();
+        self.queue.stop_waiting();
         let (mut waiting, mut tried) = (Vec::new(), Vec::new());
         if cancelled {
             let TimedQueue { shared, policy, .. } = &*self.queue;

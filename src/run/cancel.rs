@@ -71,7 +71,7 @@ impl Cancel {
     /// The run no longer waits.
     #[inline]
     pub(crate) fn stop_waiting(&mut self, wait: Pin<&mut CancelWait>) {
-        if wait.wait.is_some() {
+        if wait.wait.is_some() || self.also.is_some() {
             self.let_go(wait);
         }
     }

@@ -3,15 +3,16 @@
 use std::{future::pending, time::Duration};
 
 use relent::{
-    Backoff, Check, Decision, Limiter, Observed, Policy, Progress, Rate, ensure,
+    Backoff, Check, Decision, Limiter, Observed, Policy, Progress, Rate, TimedQueue, ensure,
     leader::{MemoryLock, elect},
     poll, retry, settle,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::wakes::nothing_wakes_it_after;
 
+const DAY: Duration = Duration::from_secs(86_400);
 const S: Duration = Duration::from_secs(1);
 
 /// Waits so long, with a timer of its own that is gone then.
@@ -97,6 +98,42 @@ async fn nor_an_election() {
     let token = CancellationToken::new();
     let election = elect(MemoryLock::new(), "one").cancel_on(token.clone()).run(|_| after(3 * S, 7));
     nothing_wakes_it_after("elect", election, &token, "Ok").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_the_run_of_a_queue() {
+    // The alarm of the first attempt's deadline is still to come when the last item ends, or the token is cancelled.
+    for at in [S, 3 * S] {
+        let stop = CancellationToken::new();
+        let other = CancellationToken::new();
+        let mut queue = TimedQueue::<u32, ()>::new().attempt_timeout(60 * S);
+        let handle = queue.handle();
+        _ = handle.schedule(1, (), Instant::now() + S);
+        _ = handle.schedule(2, (), Instant::now() + DAY);
+        let run = queue.run(|_| after(S, Ok::<(), &str>(()))).cancel_on(stop.clone()).cancel_on(other.clone());
+        let stopper = async {
+            sleep(at).await;
+            stop.cancel();
+        };
+        tokio::join!(nothing_wakes_it_after("queue", run.into_future(), &other, "Finished"), stopper);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_a_loop_of_ones_own() {
+    let (first, second) = (CancellationToken::new(), CancellationToken::new());
+    let policy = Policy::new().every(S).max_attempts(2);
+    let mut run = policy.begin::<&str>().cancel_on(first).cancel_on(second.clone()).cancel_when(sleep(60 * S));
+    let all = async {
+        loop {
+            match run.next().await {
+                Ok(next) => _ = next.run(after(S, Err::<(), _>("no"))).await,
+                Err(gave_up) => return Err::<(), _>(gave_up),
+            }
+        }
+    };
+    nothing_wakes_it_after("a loop", all, &second, "Err").await;
+    assert!(run.next().await.is_err());
 }
 
 /// What ends by itself between two attempts: cancelled in a pause.
